@@ -1,0 +1,75 @@
+"""Steps of one's own: the decorator that makes them, and how installed ones are found.
+
+    from penstock.common.operations import Parameters
+    from penstock.common.registry import step
+
+    class Brighten(Parameters):
+        amount: int = 10
+
+    @step("brighten", params=Brighten)
+    def brighten(image, params):
+        return cv2.add(image, params.amount)
+
+with `[project.entry-points."penstock.steps"] brighten = "my_package:brighten"` in the package's `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from penstock.common.operations import BUILT_IN, Parameters
+
+ENTRY_POINT_GROUP = "penstock.steps"
+
+StepFunction = Callable[[Any, Any], Any]
+"""`(image, parameters) → image or list of images`; an image is an `H×W×3 uint8` array in BGR order."""
+
+
+@dataclass(frozen=True)
+class CustomStep:
+    """A step that an installed package brings: its name, parameter model and function."""
+
+    name: str
+    params: type[Parameters]
+    function: StepFunction
+
+    def __call__(self, image: Any, params: Any) -> Any:
+        return self.function(image, params)
+
+
+def step(name: str, *, params: type[Parameters]) -> Callable[[StepFunction], CustomStep]:
+    """Make a function `(image, params) → image | list of images` a step that jobs can name.
+
+    `image` is an `H×W×3 uint8` array in BGR order and must not be changed in place.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        raise ValueError(f"{name!r} is not a step name; accepted are up to 40 of a-z, 0-9 and -, a letter first")
+    if name in BUILT_IN:
+        raise ValueError(f"{name!r} is an operation of Penstock's own; give the step another name")
+    return lambda function: CustomStep(name, params, function)
+
+
+@cache
+def custom_steps() -> dict[str, CustomStep]:
+    """Return the steps of all installed packages, by name.
+
+    Raises:
+        TypeError: an entry point leads to something that `@step` did not make.
+    """
+    found: dict[str, CustomStep] = {}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        loaded = entry.load()
+        if not isinstance(loaded, CustomStep):
+            raise TypeError(f"entry point {entry.name} = {entry.value} is not a step; accepted is what @step returns")
+        found[loaded.name] = loaded
+    return found
+
+
+def operations() -> dict[str, type[Parameters]]:
+    """Return every operation's parameter model by name: Penstock's own, then those of installed packages."""
+    return BUILT_IN | {name: custom.params for name, custom in custom_steps().items()}

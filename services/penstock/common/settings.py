@@ -1,0 +1,88 @@
+"""Settings: one object per component, defaults → environment (`PENSTOCK_…`) → validation, all errors at once.
+
+Constructors receive these objects; nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penstock.common.errors import PenstockError
+
+MiB = 1024 * 1024
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", frozen=True, extra="ignore")
+
+
+class Limits(_Settings):
+    """What is accepted; every bound is checked before the expensive thing that it guards."""
+
+    max_files: Annotated[int, Field(ge=1, description="Files per upload")] = 1_000
+    max_fields: Annotated[int, Field(ge=1, description="Form fields per upload that are not files")] = 100
+    max_field_bytes: Annotated[int, Field(ge=1, description="Bytes of one form field that is not a file")] = MiB
+    max_file_bytes: Annotated[int, Field(ge=1, description="Bytes per file")] = 64 * MiB
+    max_upload_bytes: Annotated[int, Field(ge=1, description="Bytes per upload")] = 1024 * MiB
+    max_pixels: Annotated[int, Field(ge=1, description="Pixels per image, over all its parts")] = 50_000_000
+    max_side: Annotated[int, Field(ge=1, le=32_768, description="Longest side of an image in pixels")] = 32_768
+    max_operations: Annotated[int, Field(ge=1, description="Operations per plan")] = 32
+    max_parts: Annotated[int, Field(ge=1, description="Parts per image")] = 4_096
+    max_name_bytes: Annotated[int, Field(ge=1, le=255, description="Bytes of a file name (UTF-8)")] = 255
+    max_images: Annotated[int, Field(ge=1, description="Images per job")] = 5_000_000
+    max_open_jobs: Annotated[int, Field(ge=1, description="Jobs accepted and not yet ended")] = 1_000
+
+
+class WorkerSettings(_Settings):
+    """One worker process."""
+
+    max_attempts: Annotated[int, Field(ge=1, description="Times an image may be started before it is given up")] = 3
+    step_timeout_secs: Annotated[float, Field(gt=0, description="Seconds one step may take for one image")] = 60.0
+    cancel_lookup_secs: Annotated[float, Field(gt=0, description="Seconds for which a look-up of cancels holds")] = 2.0
+    drain_secs: Annotated[float, Field(gt=0, description="Seconds a worker may take to leave after SIGTERM")] = 14.0
+
+
+class ServeSettings(_Settings):
+    """`penstock serve`: coordinator, memory broker and workers on one host."""
+
+    host: Annotated[str, Field(description="Address to listen on; loopback unless told otherwise")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one")] = 8080
+    data: Annotated[Path, Field(description="Folder of the database, uploads and results")] = Path("penstock-data")
+    workers: Annotated[int | None, Field(ge=1, description="Worker processes per placement; default: one a core")] = (
+        None
+    )
+    placement: Annotated[
+        Literal["fused", "per_step"], Field(description="All steps in each worker, or workers of its own for each step")
+    ] = "fused"
+    input_root: Annotated[
+        Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
+    ] = None
+    window_chunks: Annotated[int, Field(ge=1, description="Chunks of one job under way per worker")] = 4
+    max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
+
+
+SettingsT = TypeVar("SettingsT", bound=_Settings)
+
+
+class SettingsError(PenstockError):
+    """Settings that cannot be; the message names every one of them."""
+
+
+def load(kind: type[SettingsT], **given: object) -> SettingsT:
+    """Read a component's settings from the environment; `given` (the command line) goes before it.
+
+    Raises:
+        SettingsError: naming each variable, its value and what is accepted.
+    """
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"PENSTOCK_{'_'.join(str(part) for part in item['loc']).upper()}={item['input']}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise SettingsError("invalid_settings", "\n".join(lines)) from error

@@ -1,0 +1,49 @@
+"""Where everything lies in the store. Keys are deterministic, so work done twice overwrites the same object."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+_SPREAD = "0123456789abcdef"
+
+
+def upload_key(upload: str, index: int) -> str:
+    """Return the key of one uploaded file. `upload` is shared by all jobs of one request."""
+    return f"uploads/{upload}/{index}"
+
+
+def result_key(job: str, name: str) -> str:
+    """Return the key of one result file."""
+    return f"results/{job}/{name}"
+
+
+def result_name(stem: str, part: int, extension: str) -> str:
+    """Return the name of an image's result: `<stem>-<part>.<extension>`."""
+    return f"{stem}-{part}.{extension}"
+
+
+def work_key(job: str, chunk: str, step: int) -> str:
+    """Return the key of the pixels that wait for operation `step`; it begins with a hash to spread a bucket's load."""
+    digit = hashlib.blake2b(f"{job}/{chunk}".encode(), digest_size=1).hexdigest()[0]
+    return f"work/{digit}/{job}/{chunk}-{step}"
+
+
+def work_prefixes(job: str) -> Iterator[str]:
+    """Yield every prefix below which a job's intermediates can lie."""
+    return (f"work/{digit}/{job}" for digit in _SPREAD)
+
+
+def attempts_key(job: str, run: int, image: int) -> str:
+    """Return the key of the count of starts of an image whose worker died."""
+    return f"work/0/{job}/attempts-{run}-{image}"
+
+
+def tombstone_key(job: str) -> str:
+    """Return the key whose presence says that a job was cancelled."""
+    return f"cancelled/{job}"
+
+
+def plan_key(job: str) -> str:
+    """Return the key of a plan that is too long for a message."""
+    return f"plans/{job}.json"

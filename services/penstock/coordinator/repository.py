@@ -1,0 +1,216 @@
+"""The repository's port: jobs and images, and every change that may happen to them.
+
+The database is the truth. Every adapter passes the one contract suite in `tests/contract/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from penstock.common.jobs import ImageState, JobState
+from penstock.common.messages import Event, Result, StepTime
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """One operation of a job's plan: images that have left it for good, and their seconds."""
+
+    done: int = 0
+    failed: int = 0
+    wait_secs: float = 0.0
+    work_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job's row. Times are seconds since the epoch. Counters move with the images, never counted on a read."""
+
+    id: str
+    state: JobState
+    plan: list[dict[str, Any]]
+    document: dict[str, Any]
+    """The job document as it was understood (without `operations`, which `plan` holds, and `inputs`)."""
+    created_at: float
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
+    weight: int = 1
+    chunk_size: int | None = None
+    """Images a message; None is auto."""
+    on_failure: str = "continue"
+    upload: str | None = None
+    """The upload whose files its images read, shared with the other jobs of the request."""
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    """Digest of the request's body, beside `idempotency_key`."""
+    run: int = 0
+    """How often the job was retried."""
+    started_at: float | None = None
+    finished_at: float | None = None
+    total: int = 0
+    pending: int = 0
+    queued: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    failures_seen: int = 0
+    """Failures so far, those since retried included: numbers the entries of the job's event stream."""
+    steps: list[StepTotals] = field(default_factory=list)
+    """One for each operation of the plan."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image's row. `id` counts from 0 in the job's order; `stem` is unique in the job."""
+
+    id: int
+    name: str
+    stem: str
+    ref: str
+    state: ImageState = ImageState.PENDING
+    size: int | None = None
+    attempts: int = 0
+    results: list[Result] = field(default_factory=list)
+    error: dict[str, Any] | None = None
+    """`{code, message, step, retry}` of a failed image."""
+    failure_number: int | None = None
+    """Which of the job's failures this was (`Job.failures_seen` just after it)."""
+    timings: list[StepTime] = field(default_factory=list)
+    resume_step: int = 0
+    resume_blob: str | None = None
+    resume_parts: int = 0
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch of events changed in one job."""
+
+    job: Job
+    """As it is now."""
+    finished: bool
+    """Whether this batch brought it into a terminal state."""
+    stale_results: list[str]
+    """Store keys that late outcomes of cancelled images brought and nobody will see."""
+
+
+class ConflictError(Exception):
+    """A job with that idempotency key exists already, or the job's state doesn't allow the change."""
+
+
+class Repository(Protocol):
+    """Jobs and images. Every method is one transaction and may be called from any thread.
+
+    All raise UnavailableError where the database is away.
+    """
+
+    def create_job(self, job: Job) -> None:
+        """Add a job in state `receiving`, invisible to `list_jobs` and to dispatch.
+
+        Raises:
+            ConflictError: another job, of any state, has its idempotency key.
+        """
+
+    def add_images(self, job: str, images: Iterable[Image]) -> int:
+        """Append images to a job that is `receiving`, in batches of bounded size; return how many.
+
+        An image given in state `failed` (with `error`) has failed already and is counted so.
+        """
+
+    def accept_job(self, job: str) -> Job:
+        """Make a receiving job `accepted` (or terminal where no image is left to do), with its counters final."""
+
+    def discard_receiving(self, job: str | None = None) -> list[str]:
+        """Drop one job that is still `receiving`, or all such; return their ids."""
+
+    def get_job(self, job: str) -> Job | None:
+        """Return a job that is not `receiving`."""
+
+    def find_by_key(self, idempotency_key: str) -> Job | None:
+        """Return the job that was sent with that key, in any state."""
+
+    def list_jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        label: tuple[str, str] | None = None,
+        limit: int,
+        before: str | None = None,
+    ) -> list[Job]:
+        """Return jobs newest first (ids sort by time of creation), those older than job `before`."""
+
+    def count_open_jobs(self) -> int:
+        """Count jobs that are receiving, accepted or running."""
+
+    def dispatchable(self) -> list[Job]:
+        """Return open jobs that have pending images, highest priority first, then oldest first."""
+
+    def open_jobs(self) -> list[Job]:
+        """Return jobs that are accepted or running."""
+
+    def get_image(self, job: str, image: int) -> Image | None:
+        """Return one image."""
+
+    def image_by_name(self, job: str, name: str) -> Image | None:
+        """Return the image that was sent under a name (unique in its job)."""
+
+    def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
+        """Return images in the order of their ids, those with a greater id than `after`."""
+
+    def list_failures(self, job: str, *, after: int, limit: int) -> list[Image]:
+        """Return failed images whose `failure_number` is greater than `after`, in that order."""
+
+    def take_pending(self, job: str, limit: int) -> list[Image]:
+        """Make the job's first pending images `queued`, the job `running`, and return them as they were."""
+
+    def mark_running(self, events: Sequence[Event]) -> None:
+        """Make the queued images of `started` events `running`, where run and state allow it."""
+
+    def apply(self, events: Sequence[Event]) -> list[Applied]:
+        """Apply `finished` events: each image becomes terminal once, whatever is delivered twice or late.
+
+        Outcomes of another run than the job's, or of images already terminal, change nothing. When the last image of
+        a job is terminal the job becomes, once, `succeeded` (all done), `partial` or `failed` (none done). Counters,
+        step totals (every operation up to the failing one counts as done, the failing one as failed) and failure
+        numbers move in the same transaction. Returns one entry for each job among the events that exists.
+        """
+
+    def requeue_in_flight(self, job: str | None = None) -> int:
+        """Make queued and running images pending again (after their queues were lost); return how many."""
+
+    def cancel_job(self, job: str) -> Job:
+        """Make a job and all its images that are not terminal `cancelled`.
+
+        Raises:
+            ConflictError: the job has ended otherwise already (a cancelled one stays as it is).
+            KeyError: no such job.
+        """
+
+    def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
+        """Make failed images (all, or those named) pending again, the job `running` with `run` one higher.
+
+        Their `resume_*` fields stay. Where none is failed nothing changes. Returns the job and how many.
+
+        Raises:
+            ConflictError: the job was cancelled or has not ended.
+            KeyError: no such job, or an image that is not one of its failed ones.
+        """
+
+    def delete_job(self, job: str) -> Job:
+        """Remove a terminal job and its images; returns what it was.
+
+        Raises:
+            ConflictError: the job has not ended.
+            KeyError: no such job.
+        """
+
+    def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
+        """Return those of the uploads that some job still reads."""
+
+    def check(self) -> None:
+        """Prove that the database answers."""
+
+    def close(self) -> None:
+        """Disconnect."""
