@@ -1,0 +1,184 @@
+"""A folder of this host as a store: plain file I/O, one rename an object."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from penstock.common.errors import UnavailableError
+from penstock.common.store.port import Buffer, ObjectNotFoundError
+
+_PIECE = 1024 * 1024
+_TEMPORARY = ".tmp"
+
+
+class LocalStore:
+    """Objects as files below `root`. Processes and threads may share one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._temporary = self.root / _TEMPORARY
+        self._unique = count()
+        with _translated():
+            self._temporary.mkdir(parents=True, exist_ok=True)
+
+    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+        path = self._path(key)
+        temporary = self._temporary_path()
+        with _translated():
+            try:
+                _write_all(temporary, pieces)
+                _move(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def upload(self, key: str) -> LocalUpload:
+        return LocalUpload(self._path(key), self._temporary_path())
+
+    def get(self, key: str) -> bytes:
+        with _translated(), _found(key), open(self._path(key), "rb", buffering=0) as file:
+            return file.read()
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        with _translated(), _found(key):
+            file = open(self._path(key), "rb", buffering=0)  # noqa: SIM115 (closed by the generator)
+        return _pieces(file.fileno(), file, start, end)
+
+    def size(self, key: str) -> int | None:
+        try:
+            with _translated(), _found(key):
+                return os.stat(self._path(key)).st_size
+        except ObjectNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        pending = [self._path(prefix)]
+        while pending:
+            try:
+                with _translated(), _found(prefix), os.scandir(pending.pop()) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(Path(entry.path))
+                        else:
+                            yield os.path.relpath(entry.path, self.root)
+            except ObjectNotFoundError:
+                continue
+
+    def delete(self, key: str) -> None:
+        with _translated():
+            self._path(key).unlink(missing_ok=True)
+
+    def delete_prefix(self, prefix: str) -> None:
+        with _translated():
+            try:
+                shutil.rmtree(self._path(prefix))
+            except FileNotFoundError:
+                return
+
+    def check(self) -> None:
+        path = self._temporary_path()
+        with _translated():
+            _write_all(path, [b"ok"])
+            path.unlink()
+
+    def sweep(self) -> None:
+        """Remove what writers that died had begun. Only while nobody writes."""
+        with _translated():
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.mkdir(parents=True, exist_ok=True)
+
+    def _path(self, key: str) -> Path:
+        if not key or "\0" in key or any(part in ("", ".", "..", _TEMPORARY) for part in key.split("/")):
+            raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
+        return self.root / key
+
+    def _temporary_path(self) -> Path:
+        return self._temporary / f"{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"
+
+
+class LocalUpload:
+    """A file being written beside the store; `commit` is one rename."""
+
+    def __init__(self, path: Path, temporary: Path) -> None:
+        self._path = path
+        self._temporary = temporary
+        self._size = 0
+        with _translated():
+            self._file = open(temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
+
+    def write(self, data: Buffer) -> None:
+        view = memoryview(data)
+        with _translated():
+            while view:
+                written = self._file.write(view)
+                self._size += written
+                view = view[written:]
+
+    def commit(self) -> int:
+        with _translated():
+            self._file.close()
+            _move(self._temporary, self._path)
+        return self._size
+
+    def abort(self) -> None:
+        with _translated():
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+def _pieces(descriptor: int, file: object, start: int, end: int | None) -> Iterator[bytes]:
+    offset = start
+    try:
+        while end is None or offset < end:
+            with _translated():
+                piece = os.pread(descriptor, _PIECE if end is None else min(_PIECE, end - offset), offset)
+            if not piece:
+                return
+            offset += len(piece)
+            yield piece
+    finally:
+        file.close()  # type: ignore[attr-defined]
+
+
+def _write_all(path: Path, pieces: Sequence[Buffer]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            while view:
+                view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UnavailableError("store", "the store is full", retry_after_secs=60) from error
+        raise UnavailableError("store", f"the store cannot be used: {error.strerror}") from error
+
+
+@contextmanager
+def _found(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ObjectNotFoundError(key) from error
