@@ -1,0 +1,48 @@
+# Everything a developer does, by verb. The one thing needed beforehand is Python 3.11 or newer.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check devconsole bench docs lock clean
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
+
+setup: $(READY) ## Make .venv with the locked packages; PYTHON=/path/to/python picks the interpreter
+
+$(READY): requirements.lock pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" scripts/setup.sh $(VENV)
+	@touch $@
+
+run: $(READY) ## Start Penstock, put a batch of drawn pictures through it, go on serving; PORT=8080
+	@$(BIN)/python -m penstock.local.demo $(if $(PORT),--port $(PORT))
+
+test: $(READY) ## Run all tests; ARGS="-k name" picks some
+	@$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## Check format, lint, types, import contracts, version and generated docs
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_version.py
+	@$(BIN)/python scripts/make_docs.py --check
+
+devconsole: $(READY) ## Open a Python console with the project's objects at hand
+	@$(BIN)/python -i scripts/devconsole.py
+
+bench: $(READY) ## Measure against a plain OpenCV pool; ARGS="--rounds 5" passes options on
+	@$(BIN)/penstock bench $(ARGS)
+
+docs: $(READY) ## Generate the pages and schemas that come from the code
+	@$(BIN)/python scripts/make_docs.py
+
+lock: $(READY) ## Pin the newest packages that pyproject.toml allows, with their hashes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group dev \
+		--generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+clean: ## Remove .venv, caches and builds; results and penstock-data stay
+	@rm -rf $(VENV) build dist services/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find services tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
