@@ -144,6 +144,9 @@ class Repository(Protocol):
     def count_open_jobs(self) -> int:
         """Count jobs that are receiving, accepted or running."""
 
+    def count_jobs(self) -> dict[JobState, int]:
+        """Count jobs by state; states that no job is in may be left out."""
+
     def dispatchable(self) -> list[Job]:
         """Return open jobs that have pending images, highest priority first, then oldest first."""
 
@@ -155,6 +158,9 @@ class Repository(Protocol):
 
     def image_by_name(self, job: str, name: str) -> Image | None:
         """Return the image that was sent under a name (unique in its job)."""
+
+    def image_by_stem(self, job: str, stem: str) -> Image | None:
+        """Return the image whose results are named after `stem` (unique in its job)."""
 
     def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
         """Return images in the order of their ids, those with a greater id than `after`."""
