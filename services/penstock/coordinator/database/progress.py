@@ -1,0 +1,166 @@
+"""A job's images move: taken for dispatch, started, done or failed, given back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from penstock.common.errors import ImageCode
+from penstock.common.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
+from penstock.common.messages import Event, Failure, Outcome
+from penstock.coordinator.database.ledger import Ledger
+from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
+from penstock.coordinator.database.reads import images_in_state, slices
+from penstock.coordinator.database.rows import Lens, write_results, write_timings
+from penstock.coordinator.database.schema import images, jobs
+from penstock.coordinator.repository import Applied, Image
+
+_UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed, and no reason was told", step="", retry=True)
+_IN_FLIGHT = (ImageState.QUEUED, ImageState.RUNNING)
+
+_OF_JOB = images.c.job == bindparam("number")
+_AMONG = images.c.id.in_(bindparam("ids", expanding=True))
+_TAKE = update(images).where(_OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
+_START = (
+    update(images)
+    .where(_OF_JOB, _AMONG, images.c.state == ImageState.QUEUED.value)
+    .values(state=ImageState.RUNNING.value)
+)
+_REQUEUE = update(images).where(_OF_JOB, images.c.state == bindparam("before")).values(state=ImageState.PENDING.value)
+_STATES = select(images.c.id, images.c.state, images.c.failure_number).where(_OF_JOB, _AMONG)
+_FINISH = update(images).where(_OF_JOB, images.c.id == bindparam("image"))
+_JOBS_IN_FLIGHT = (
+    select(jobs.c.id)
+    .where(jobs.c.state.in_([state.value for state in OPEN_JOB_STATES]), jobs.c.queued + jobs.c.running > 0)
+    .order_by(jobs.c.id)
+)
+
+
+def take_pending(connection: Connection, job: str, limit: int) -> list[Image]:
+    """See Repository.take_pending."""
+    ledger = open_ledger(connection, job)
+    if ledger is None or not ledger.is_open:
+        return []
+    taken = images_in_state(connection, Lens.of_ledger(ledger), ImageState.PENDING, after=-1, limit=limit)
+    for page in slices(taken):
+        connection.execute(_TAKE, {"number": ledger.number, "ids": [image.id for image in page]})
+    if taken:
+        ledger.move(ImageState.PENDING, ImageState.QUEUED, len(taken))
+        ledger.start()
+        save(connection, ledger)
+    return taken
+
+
+def mark_running(connection: Connection, events: Sequence[Event]) -> None:
+    """See Repository.mark_running."""
+    started = [event for event in events if event.kind == "started"]
+    for ledger in open_ledgers(connection, {event.job for event in started}).values():
+        if ledger.is_open:
+            _start_images(connection, ledger, started)
+
+
+def _start_images(connection: Connection, ledger: Ledger, started: Iterable[Event]) -> None:
+    mine = [event for event in started if (event.job, event.run) == (ledger.row["id"], ledger.run)]
+    ids = sorted({image for event in mine for image in event.images})
+    moved = sum(connection.execute(_START, {"number": ledger.number, "ids": page}).rowcount for page in slices(ids))
+    if moved:
+        ledger.move(ImageState.QUEUED, ImageState.RUNNING, moved)
+        save(connection, ledger)
+
+
+def requeue_in_flight(connection: Connection, job: str | None) -> int:
+    """See Repository.requeue_in_flight."""
+    ids = [job] if job is not None else connection.execute(_JOBS_IN_FLIGHT).scalars().all()
+    ledgers = open_ledgers(connection, ids).values()
+    return sum(_requeue(connection, ledger) for ledger in ledgers if ledger.is_open)
+
+
+def _requeue(connection: Connection, ledger: Ledger) -> int:
+    in_flight = sum(ledger.counts[state] for state in _IN_FLIGHT)
+    for state in _IN_FLIGHT:
+        connection.execute(_REQUEUE, {"number": ledger.number, "before": state.value})
+        ledger.move(state, ImageState.PENDING, ledger.counts[state])
+    save(connection, ledger)
+    return in_flight
+
+
+def apply(connection: Connection, events: Sequence[Event]) -> list[Applied]:
+    """See Repository.apply."""
+    ledgers = open_ledgers(connection, {event.job for event in events})
+    batches = {job: _Batch(ledger) for job, ledger in ledgers.items() if ledger.state is not JobState.RECEIVING}
+    for event in events:
+        if event.kind == "finished" and event.job in batches:
+            batches[event.job].outcomes.extend((event.run, outcome) for outcome in event.outcomes)
+    return [batch.apply(connection) for batch in batches.values()]
+
+
+@dataclass
+class _Batch:
+    """The outcomes for one job, in the order in which they came, each with the run that it speaks of."""
+
+    ledger: Ledger
+    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+
+    def apply(self, connection: Connection) -> Applied:
+        states = self._states(connection)
+        changes = [
+            self._finish(states, outcome) for run, outcome in self.outcomes if self._is_news(states, run, outcome)
+        ]
+        if changes:
+            connection.execute(_FINISH, changes)
+            self.ledger.start()
+        finished = self.ledger.end_if_nothing_is_left()
+        return Applied(save(connection, self.ledger), finished, self.stale)
+
+    def _states(self, connection: Connection) -> dict[int, ImageState]:
+        lens = Lens.of_ledger(self.ledger)
+        ids = sorted({outcome.id for _, outcome in self.outcomes})
+        pages = (connection.execute(_STATES, {"number": lens.number, "ids": page}) for page in slices(ids))
+        return {image: lens.state(state, failure_number) for page in pages for image, state, failure_number in page}
+
+    def _is_news(self, states: dict[int, ImageState], run: int, outcome: Outcome) -> bool:
+        state = states.get(outcome.id)
+        if state is ImageState.CANCELLED:
+            self.stale.extend(result.key for result in outcome.results)
+        return run == self.ledger.run and state in OPEN_IMAGE_STATES
+
+    def _finish(self, states: dict[int, ImageState], outcome: Outcome) -> dict[str, Any]:
+        """Enter an image's end in the books; return its row's new columns."""
+        state = ImageState(outcome.state)
+        self.ledger.move(states[outcome.id], state)
+        states[outcome.id] = state
+        columns = {
+            "number": self.ledger.number,
+            "image": outcome.id,
+            "state": state.value,
+            "attempts": outcome.attempts,
+            "timings": write_timings(outcome.timings),
+        }
+        return columns | (self._done(outcome) if state is ImageState.DONE else self._failed(outcome))
+
+    def _done(self, outcome: Outcome) -> dict[str, Any]:
+        self.ledger.count_done(outcome.timings)
+        return {
+            "results": write_results(outcome.results),
+            "error": None,
+            "failure_number": None,
+            "resume_step": 0,
+            "resume_blob": None,
+            "resume_parts": 0,
+        }
+
+    def _failed(self, outcome: Outcome) -> dict[str, Any]:
+        failure = outcome.error or _UNEXPLAINED
+        return {
+            "results": None,
+            "error": json.dumps(failure.model_dump(include={"code", "message", "step", "retry"})),
+            "failure_number": self.ledger.count_failure(failure.step_index, outcome.timings),
+            "resume_step": failure.step_index,
+            "resume_blob": failure.resume_blob,
+            "resume_parts": failure.resume_parts,
+        }

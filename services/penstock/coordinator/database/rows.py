@@ -1,0 +1,124 @@
+"""Rows to jobs and images, and how an image's state is read.
+
+An image's state is what its row says, seen through its job's row. Two changes touch a million images at once and have
+to be seen at once all the same, so the job's row alone decides them, in one small transaction:
+
+- cancel: images of a cancelled job that aren't done or failed are cancelled. Their rows never change.
+- retry of all that failed: failures up to the job's `retry_floor` are pending. Their rows follow in pages.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, RowMapping
+
+from penstock.common.jobs import OPEN_IMAGE_STATES, ImageState, JobState
+from penstock.common.messages import Result, StepTime
+from penstock.coordinator.database.ledger import Ledger, add_tallies, read_tallies
+from penstock.coordinator.database.schema import images
+from penstock.coordinator.repository import Image, Job
+
+_RESULTS = TypeAdapter(list[Result])
+_TIMINGS = TypeAdapter(list[StepTime])
+
+_STORED_APART = {"state", "plan", "document", "labels", "steps"}
+_PLAIN_OF_JOB = [field.name for field in fields(Job) if field.name not in _STORED_APART]
+
+
+Row: TypeAlias = RowMapping | dict[str, Any]
+"""Columns by name."""
+
+
+def write_results(results: list[Result]) -> str | None:
+    """Return results as text for the database; none at all take no room."""
+    return _RESULTS.dump_json(results).decode() if results else None
+
+
+def write_timings(timings: list[StepTime]) -> str | None:
+    """Return timings as text for the database; none at all take no room."""
+    return _TIMINGS.dump_json(timings).decode() if timings else None
+
+
+def read_timings(text: str | None) -> list[StepTime]:
+    """Return what `write_timings` wrote."""
+    return _TIMINGS.validate_json(text) if text else []
+
+
+def job_of(row: Row) -> Job:
+    """Return the job of a row of `jobs`."""
+    return Job(
+        **{name: row[name] for name in _PLAIN_OF_JOB},
+        state=JobState(row["state"]),
+        plan=json.loads(row["plan"]),
+        document=json.loads(row["document"]),
+        labels=json.loads(row["labels"]),
+        steps=add_tallies(read_tallies(row["steps_of_done"]), read_tallies(row["steps_of_failed"])),
+    )
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A job as its images' rows are read through it."""
+
+    number: int
+    cancelled: bool
+    retry_floor: int
+
+    @classmethod
+    def of(cls, row: Row) -> Lens:
+        """Return the lens of a row of `jobs`."""
+        return cls(row["number"], row["state"] == JobState.CANCELLED, row["retry_floor"])
+
+    @classmethod
+    def of_ledger(cls, ledger: Ledger) -> Lens:
+        """Return the lens of a job whose books are open."""
+        return cls(ledger.number, ledger.state is JobState.CANCELLED, ledger.retry_floor)
+
+    def state(self, written: str, failure_number: int | None) -> ImageState:
+        """Return the state of an image by its row's `state` and `failure_number`."""
+        state = ImageState(written)
+        if state is ImageState.FAILED and failure_number is not None and failure_number <= self.retry_floor:
+            state = ImageState.PENDING
+        return ImageState.CANCELLED if self.cancelled and state in OPEN_IMAGE_STATES else state
+
+    def conditions(self, state: ImageState) -> list[ColumnElement[bool]]:
+        """Return the conditions on rows of which one holds for images in a state; each goes by an index."""
+        if self.cancelled and state in OPEN_IMAGE_STATES:
+            return []
+        if state is ImageState.CANCELLED:
+            return [term for open_state in OPEN_IMAGE_STATES for term in self._written(open_state)] * self.cancelled
+        return self._written(state)
+
+    def _written(self, state: ImageState) -> list[ColumnElement[bool]]:
+        is_written = images.c.state == state.value
+        if not self.retry_floor or state not in (ImageState.PENDING, ImageState.FAILED):
+            return [is_written]
+        if state is ImageState.FAILED:
+            return [is_written & (images.c.failure_number > self.retry_floor)]
+        is_retried = images.c.state == ImageState.FAILED.value
+        return [is_written, is_retried & (images.c.failure_number <= self.retry_floor)]
+
+    def image(self, row: Row) -> Image:
+        """Return the image of a row of `images`."""
+        state = self.state(row["state"], row["failure_number"])
+        failed = state is ImageState.FAILED
+        return Image(
+            id=row["id"],
+            name=row["name"],
+            stem=row["stem"],
+            ref=row["ref"],
+            state=state,
+            size=row["size"],
+            attempts=row["attempts"],
+            results=_RESULTS.validate_json(row["results"]) if row["results"] else [],
+            error=json.loads(row["error"]) if failed and row["error"] else None,
+            failure_number=row["failure_number"] if failed else None,
+            timings=read_timings(row["timings"]),
+            resume_step=row["resume_step"],
+            resume_blob=row["resume_blob"],
+            resume_parts=row["resume_parts"],
+        )
