@@ -1,0 +1,130 @@
+"""Inputs by reference: files and folders below the configured root, found without ever leaving it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.common.errors import RequestError
+from penstock.common.jobs import Prefix
+from penstock.common.names import distinct, unique_stems
+from penstock.coordinator.names import shown_name
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file to process: its name (relative, unique in the job), what its results are named after, and where it is."""
+
+    name: str
+    stem: str
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Located:
+    """Inputs that exist below the root, none twice. Names are relative to `base`, the deepest folder with all."""
+
+    base: Path
+    files: list[Path]
+    folders: list[Path]
+
+
+def locate(root: Path | None, inputs: Sequence[str | Prefix]) -> Located:
+    """Find what a job names, before anything is listed.
+
+    Raises:
+        RequestError: 403 `source_forbidden` for what is not below `root`; 422 for what is not there.
+    """
+    if root is None:
+        raise RequestError(
+            403,
+            "source_forbidden",
+            "this server reads no folders; its operator can name one (PENSTOCK_INPUT_ROOT)",
+            "/inputs",
+        )
+    root = root.resolve()
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for index, given in enumerate(inputs):
+        folder = isinstance(given, Prefix)
+        text = given.prefix if isinstance(given, Prefix) else given
+        found = _resolve(root, text, folder=folder, pointer=f"/inputs/{index}")
+        (folders if folder else files).add(found)
+    files = {path for path in files if folders.isdisjoint(path.parents)}
+    folders = {path for path in folders if folders.isdisjoint(path.parents)}
+    base = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
+    return Located(base, sorted(files), sorted(folders))
+
+
+def find_files(located: Located) -> Iterator[FoundFile]:
+    """Yield every regular file, those named singly first; hidden ones and links inside folders are passed over.
+
+    One folder at a time is held in memory.
+
+    Raises:
+        RequestError: 422 where a folder cannot be read.
+    """
+    names = distinct(_shown(path, located.base) for path in located.files)
+    for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
+        yield FoundFile(name, stem, str(path), path.stat().st_size)
+    for folder in located.folders:
+        yield from _walk(str(folder), _folder_name(_shown(folder, located.base)))
+
+
+def _resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
+    shown = ascii(text[:80])
+    try:
+        path = (root / text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RequestError(422, "source_not_found", f"{shown} cannot be followed", pointer) from error
+    if not path.is_relative_to(root):
+        raise RequestError(403, "source_forbidden", f"{shown} is not below the folder for inputs", pointer)
+    if any(part.startswith(".") for part in path.relative_to(root).parts):
+        raise RequestError(403, "source_forbidden", f"{shown} is hidden", pointer)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise RequestError(422, "source_not_found", f"there is no {shown}", pointer) from error
+    if folder and not stat.S_ISDIR(mode):
+        raise RequestError(422, "source_not_found", f"{shown} is not a folder; name a file without prefix", pointer)
+    if not folder and not stat.S_ISREG(mode):
+        raise RequestError(422, "source_not_found", f'{shown} is not a file; a folder is {{"prefix": …}}', pointer)
+    return path
+
+
+def _walk(folder: str, name: str) -> Iterator[FoundFile]:
+    pending = [(folder, name)]
+    while pending:
+        folder, name = pending.pop()
+        files, folders = _entries(folder, name)
+        names = distinct(name + shown_name(entry.name) for entry in files)
+        for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
+            yield FoundFile(file, stem, entry.path, entry.stat(follow_symlinks=False).st_size)
+        below = distinct(_folder_name(name + shown_name(entry.name)) for entry in folders)
+        pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
+
+
+def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        raise RequestError(422, "source_forbidden", f"folder {ascii(name[:80])} cannot be read", "/inputs") from error
+    files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+    return files, [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _shown(path: Path, base: Path) -> str:
+    return "/".join(map(shown_name, path.relative_to(base).parts))
+
+
+def _folder_name(name: str) -> str:
+    """Return a folder's name as its files carry it; one that a result could be called as well is changed."""
+    if not name:
+        return ""
+    return f"{name}~/" if re.search(r"-[0-9]+\.[a-z]+$", name) else f"{name}/"

@@ -1,0 +1,247 @@
+"""Jobs on their way in: admitted, written with all their images, accepted; or refused without a trace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penstock.common.errors import RETRY_MAY_HELP, ImageCode, RequestError, UnavailableError
+from penstock.common.jobs import OPEN_JOB_STATES, ImageState, JobState
+from penstock.common.names import distinct, unique_stems
+from penstock.common.settings import Limits
+from penstock.common.store.keys import upload_key
+from penstock.coordinator.documents import Order
+from penstock.coordinator.form_parts import SentFile
+from penstock.coordinator.ids import new_id
+from penstock.coordinator.inputs import FoundFile
+from penstock.coordinator.problems import conflict
+from penstock.coordinator.repository import ConflictError, Image, Job
+from penstock.coordinator.services import Services
+from penstock.coordinator.uploads import upload_prefix
+
+_REPLAY_SECS = 5.0
+"""How long a request waits for an equal one that is on its way in at the same time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A job that is not there yet, and its images."""
+
+    job: Job
+    images: Iterable[Image]
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """What a client calls its request, and the digest of all that it asks for."""
+
+    key: str
+    fingerprint: str
+
+
+class Intake:
+    """Makes jobs. One of them per coordinator: it holds the bound on open jobs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._repository = services.repository
+        self._admission = threading.Lock()
+
+    def admit(self, count: int = 1) -> None:
+        """Make sure that `count` more jobs fit.
+
+        Raises:
+            RequestError: 429.
+        """
+        most = self._services.limits.max_open_jobs
+        if self._repository.count_open_jobs() + count > most:
+            raise RequestError(429, "too_many_jobs", f"{most} jobs are open, as many as are accepted; try again later")
+
+    def accept(self, drafts: Sequence[Draft]) -> list[Job]:
+        """Create jobs, all of them or none, and let them start.
+
+        Raises:
+            RequestError: 422 for a job with no images or too many, 429 where too many jobs are open.
+            ConflictError: a job's idempotency key is taken.
+        """
+        try:
+            self._create(drafts)
+        except BaseException:
+            self._discard(drafts)
+            raise
+        jobs = [self._repository.accept_job(draft.job.id) for draft in drafts]
+        self._services.engine.wake()
+        return [self._end_if_failed(job) for job in jobs]
+
+    def accept_once(self, draft: Draft, idempotency: Idempotency) -> tuple[Job, bool]:
+        """Create a job, or return the one that an equal request made before; and whether it is new.
+
+        Raises:
+            RequestError: as `accept`; 409 where the key stands for another request.
+        """
+        while True:
+            earlier = self._earlier(idempotency)
+            if earlier is not None:
+                return earlier, False
+            try:
+                return self.accept([draft])[0], True
+            except ConflictError:
+                continue
+
+    def _create(self, drafts: Sequence[Draft]) -> None:
+        with self._admission:
+            self.admit(len(drafts))
+            for draft in drafts:
+                self._repository.create_job(draft.job)
+        for draft in drafts:
+            images = _bounded(draft.images, self._services.limits.max_images)
+            if self._repository.add_images(draft.job.id, images) == 0:
+                raise no_images()
+
+    def _discard(self, drafts: Sequence[Draft]) -> None:
+        try:
+            for draft in drafts:
+                self._repository.discard_receiving(draft.job.id)
+        except UnavailableError as error:
+            _log.warning("unaccepted jobs stay until the next start: %s", error.message)
+
+    def _end_if_failed(self, job: Job) -> Job:
+        """End a job that is to end at its first failure and came with one."""
+        if job.on_failure == "cancel" and job.failed > 0 and job.state in OPEN_JOB_STATES:
+            return self._services.engine.cancel(job.id)
+        return job
+
+    def _earlier(self, idempotency: Idempotency) -> Job | None:
+        deadline = time.monotonic() + _REPLAY_SECS
+        while (job := self._repository.find_by_key(idempotency.key)) is not None:
+            if job.fingerprint != idempotency.fingerprint:
+                raise conflict("idempotency_key_taken", "this Idempotency-Key was sent with another request before")
+            if job.state is not JobState.RECEIVING:
+                return job
+            if time.monotonic() > deadline:
+                raise conflict("request_in_progress", "an equal request is still on its way in; try again later")
+            time.sleep(0.05)
+        return None
+
+
+def draft_job(
+    order: Order, images: Iterable[Image], upload: str | None = None, idempotency: Idempotency | None = None
+) -> Draft:
+    """Return the job that an order becomes."""
+    document = order.document
+    job = Job(
+        id=new_id(),
+        state=JobState.RECEIVING,
+        plan=order.plan.document(),
+        document=order.remembered(),
+        created_at=time.time(),
+        name=document.name,
+        labels=document.labels,
+        priority=document.priority,
+        weight=document.weight,
+        chunk_size=None if document.chunk_size == "auto" else document.chunk_size,
+        on_failure=document.on_failure,
+        upload=upload,
+        idempotency_key=idempotency.key if idempotency else None,
+        fingerprint=idempotency.fingerprint if idempotency else None,
+    )
+    return Draft(job, images)
+
+
+def check_files(files: Sequence[SentFile]) -> None:
+    """Refuse an upload with nothing in it that could be processed.
+
+    Raises:
+        RequestError: 422 without files; 415 where all are of a type that is not accepted.
+    """
+    if not files:
+        raise no_images()
+    if all(file.kind is None and file.size_bytes > 0 for file in files):
+        raise RequestError(
+            415,
+            "unsupported_type",
+            f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG",
+            "/files",
+        )
+
+
+def sent_images(order: Order, files: Sequence[SentFile], upload: str) -> list[Image]:
+    """Return a job's images for uploaded files, those that cannot be processed failed already."""
+    names = distinct(file.name for file in files)
+    step = order.plan.steps[0]
+    return [
+        _image(index, name, stem, upload_key(upload, index), file.size_bytes, _sent_fault(file, step))
+        for index, (file, name, stem) in enumerate(zip(files, names, unique_stems(names), strict=True))
+    ]
+
+
+def found_images(order: Order, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
+    """Yield a job's images for files of this host, those that cannot be processed failed already."""
+    step = order.plan.steps[0]
+    for index, file in enumerate(files):
+        fault = _found_fault(file, step, limits)
+        yield _image(index, file.name, file.stem, Path(file.path).as_uri(), file.size_bytes, fault)
+
+
+def fingerprint(order: Order, files: Sequence[SentFile] = ()) -> str:
+    """Return the digest of all that a request asks for, however it was written."""
+    sent = [[file.name, file.size_bytes, file.sha256] for file in files]
+    text = json.dumps([order.canonical(), sent], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def no_images() -> RequestError:
+    """Return the refusal of a job without pictures."""
+    return RequestError(422, "no_images", "no pictures were given; accepted are files of a form, or inputs")
+
+
+def forget_unfinished(services: Services) -> None:
+    """Remove what requests left that a crash cut off: jobs never accepted, uploads that no job reads. Only at start."""
+    services.repository.discard_receiving()
+    uploads = list(services.store.children("uploads"))
+    for start in range(0, len(uploads), 500):
+        batch = uploads[start : start + 500]
+        for upload in set(batch) - services.repository.uploads_in_use(batch):
+            services.store.delete_prefix(upload_prefix(upload))
+
+
+def _bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
+    for count, image in enumerate(images, start=1):
+        if count > most:
+            raise RequestError(422, "too_many_images", f"more than {most} images; accepted are {most} a job", "/inputs")
+        yield image
+
+
+def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
+    state = ImageState.PENDING if error is None else ImageState.FAILED
+    return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
+
+
+def _sent_fault(file: SentFile, step: str) -> dict[str, Any] | None:
+    if file.size_bytes == 0:
+        return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
+    if file.kind is None:
+        return _fault(ImageCode.UNSUPPORTED_TYPE, "neither JPEG nor PNG by its first bytes", step)
+    return None
+
+
+def _found_fault(file: FoundFile, step: str, limits: Limits) -> dict[str, Any] | None:
+    if file.size_bytes == 0:
+        return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
+    if file.size_bytes > limits.max_file_bytes:
+        message = f"the file has {file.size_bytes} bytes; accepted are {limits.max_file_bytes}"
+        return _fault(ImageCode.TOO_LARGE_FILE, message, step)
+    return None
+
+
+def _fault(code: ImageCode, message: str, step: str) -> dict[str, Any]:
+    return {"code": code.value, "message": message, "step": step, "retry": code in RETRY_MAY_HELP}

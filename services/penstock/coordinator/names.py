@@ -1,0 +1,57 @@
+"""Names of files that customers send or have: made safe to store, to list and to put into a URL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from penstock.common.errors import RequestError
+from penstock.common.names import without_suffix
+
+_REPLACED = frozenset({"Cf", "Zl", "Zp"})
+"""Invisible characters that turn the reading direction or join and break lines; they could disguise a name."""
+_REFUSED = frozenset({"Cc", "Cs"})
+
+
+def clean_name(raw: str, max_bytes: int = 255) -> str:
+    """Return the name to keep an uploaded file under: its last path component, in Unicode's composed form (NFC).
+
+    Invisible formatting characters become `_`.
+
+    Raises:
+        RequestError: 422 for a name that is empty, `.` or `..`, holds control characters, or is over `max_bytes`.
+    """
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", raw)[-1])
+    if name in ("", ".", ".."):
+        raise invalid_name(raw, "it has no file name in it")
+    if any(unicodedata.category(character) in _REFUSED for character in name):
+        raise invalid_name(raw, "control characters are not accepted")
+    size_bytes = len(name.encode())
+    if size_bytes > max_bytes:
+        raise RequestError(
+            422, "name_too_long", f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are {max_bytes}", "/files"
+        )
+    return _without(name, _REPLACED)
+
+
+def shown_name(raw: str) -> str:
+    """Return a path component found on disk as a name that can be shown: always possible, told apart by a digest."""
+    composed = unicodedata.normalize("NFC", raw)
+    name = _without(composed, _REPLACED | _REFUSED)
+    if name == composed:
+        return name
+    stem = without_suffix(name)
+    digest = hashlib.sha256(raw.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{stem}~{digest}{name[len(stem) :]}"
+
+
+def invalid_name(raw: str, why: str) -> RequestError:
+    """Return the refusal of a file name."""
+    return RequestError(422, "invalid_name", f"file name {ascii(raw[:60])}: {why}", "/files")
+
+
+def _without(name: str, categories: frozenset[str]) -> str:
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join("_" if unicodedata.category(character) in categories else character for character in name)
