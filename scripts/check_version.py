@@ -1,0 +1,32 @@
+"""Make sure that everything that names Penstock's version names the same one: the package and the changelog."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from penstock import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+RELEASE = re.compile(r"^## \[(?P<version>[0-9]+\.[0-9]+\.[0-9]+)\]", re.MULTILINE)
+
+
+def find_newest(changelog: str) -> str | None:
+    """Return the version of a changelog's topmost release; None where it has none."""
+    found = RELEASE.search(changelog)
+    return found["version"] if found else None
+
+
+def main() -> int:
+    """Compare, and say what differs."""
+    newest = find_newest((ROOT / "CHANGELOG.md").read_text())
+    if newest != __version__:
+        print(f"the package is {__version__}, but the newest release in CHANGELOG.md is {newest}", file=sys.stderr)
+        return 1
+    print(f"version {__version__} everywhere")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

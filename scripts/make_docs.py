@@ -1,0 +1,148 @@
+"""Write what `docs/` says of steps, settings, commands and messages from the code that it is about.
+
+`make_docs.py` writes; `make_docs.py --check` writes nothing and ends with 1 where a page is out of date.
+In a page, what stands between `<!-- made by make docs: NAME -->` and `<!-- end -->` is made; the rest is prose.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings
+
+from penstock.cli import main as cli
+from penstock.common import messages, operations
+from penstock.common.settings import Limits, ServeSettings, WorkerSettings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BLOCK = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HELP_WIDTH = 100
+
+
+def main(arguments: list[str]) -> int:
+    """Write all pages, or name those that differ."""
+    outdated = [path for path, text in make_pages() if not path.exists() or path.read_text() != text]
+    if "--check" in arguments:
+        for path in outdated:
+            print(f"{path.relative_to(DOCS.parent)} is out of date; make docs writes it anew", file=sys.stderr)
+        return 1 if outdated else 0
+    for path, text in make_pages():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    print(f"{len(outdated)} pages written anew" if outdated else "all pages are up to date")
+    return 0
+
+
+def make_pages() -> Iterator[tuple[Path, str]]:
+    """Yield every page and what should stand in it."""
+    yield DOCS / "messages" / "chunk.schema.json", show_schema(messages.Chunk)
+    yield DOCS / "messages" / "event.schema.json", show_schema(messages.Event)
+    for name in ("steps", "settings", "cli"):
+        page = DOCS / f"{name}.md"
+        yield page, BLOCK.sub(lambda match: match[1] + MAKERS[match[2]]() + match[3], page.read_text())
+
+
+def show_schema(model: type[BaseModel]) -> str:
+    """Return the JSON Schema of a message, readers' side: fields that it doesn't name are allowed."""
+    return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def show_operations() -> str:
+    """Return one section for each of Penstock's own operations."""
+    return "".join(_show_operation(name, model) for name, model in operations.BUILT_IN.items())
+
+
+def _show_operation(name: str, model: type[operations.Parameters]) -> str:
+    long_form = {"op": name, **model.from_short(model.example).model_dump(mode="json")}
+    forms = f"Short: `{json.dumps([name, model.example])}` · long: `{json.dumps(long_form)}`"
+    table = make_table(["parameter", "accepted", "default", "meaning"], _parameter_rows(model))
+    return f"\n### {name}\n\n{_join_lines(model.__doc__)}\n\n{forms}\n\n{table}\n"
+
+
+def _parameter_rows(model: type[BaseModel]) -> Iterator[list[str]]:
+    schema = model.model_json_schema()
+    for name, field in schema["properties"].items():
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else "none: must be given"
+        yield [f"`{name}`", describe_type(field), default, field.get("description", "")]
+
+
+def show_settings() -> str:
+    """Return one table for each settings object."""
+    return "".join(_show_settings_of(kind) for kind in (Limits, WorkerSettings, ServeSettings))
+
+
+def _show_settings_of(kind: type[BaseSettings]) -> str:
+    table = make_table(["variable", "accepted", "default", "meaning"], _settings_rows(kind))
+    return f"\n### {_join_lines(kind.__doc__).rstrip('.')}\n\n{table}\n"
+
+
+def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
+    prefix = kind.model_config["env_prefix"]
+    for name, field in kind.model_json_schema()["properties"].items():
+        default = "unset" if field.get("default") is None else f"`{field['default']}`"
+        yield [f"`{prefix}{name.upper()}`", describe_type(field), default, field.get("description", "")]
+
+
+def describe_type(field: dict[str, Any]) -> str:
+    """Say in a few words what a field of a JSON Schema accepts."""
+    if "anyOf" in field:
+        return " or ".join(describe_type(each) for each in field["anyOf"] if each.get("type") != "null")
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("format") == "path":
+        return "a path"
+    kind = {"integer": "a whole number", "number": "a number", "boolean": "`true`, `false`", "string": "text"}
+    return kind[field["type"]] + _describe_bounds(field)
+
+
+def _describe_bounds(field: dict[str, Any]) -> str:
+    if "minimum" in field and "maximum" in field:
+        return f", {field['minimum']} to {field['maximum']}"
+    if "minimum" in field:
+        return f", {field['minimum']} or more"
+    return f", more than {field['exclusiveMinimum']:g}" if "exclusiveMinimum" in field else ""
+
+
+def show_commands() -> str:
+    """Return the help of `penstock` and of each of its commands."""
+    context = click.Context(cli, info_name="penstock")
+    sections = [_show_help("penstock", cli, None)]
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        if not command.hidden:
+            sections.append(_show_help(name, command, context))
+    return "".join(sections)
+
+
+def _show_help(name: str, command: click.Command, parent: click.Context | None) -> str:
+    context = click.Context(command, info_name=name, parent=parent, max_content_width=HELP_WIDTH, terminal_width=None)
+    title = name if parent is None else f"penstock {name}"
+    return f"\n## {title}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def make_table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _join_lines(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "operations": show_operations,
+    "settings": show_settings,
+    "commands": show_commands,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,150 @@
+"""`penstock bench`: Penstock against a plain OpenCV pool, in one run on the same cores.
+
+Contestants take turns in every round, so that a machine that gets slower or faster meanwhile does so for all of
+them. Every result of every round is compared with the pool's: a figure for wrong pictures is worth nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from penstock.common.errors import PenstockError
+from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant, enter_server
+from penstock.local.bench_report import Figures, show_json, show_tables
+from penstock.local.bench_verify import Verifier
+from penstock.local.bench_workloads import WORKLOADS, Pictures, Workload
+from penstock.local.rest_client import RestClient
+
+BASELINE = "pool"
+WARM_UP_PICTURES = 16
+LATENCY_REQUESTS = 60
+LATENCY_WARM_UP = 10
+LATENCY_POLL_SECS = 0.002
+
+
+def run_bench(
+    *,
+    images: int | None = None,
+    rounds: int = 5,
+    photos: Path | None = None,
+    workloads: Sequence[str] = (),
+    contestants: Sequence[str] = (),
+    latency: bool = True,
+    as_json: bool = False,
+) -> int:
+    """Measure, and print tables (or JSON) to standard output; progress goes to standard error.
+
+    Args:
+        images: pictures per workload; None takes each workload's own number.
+        rounds: how often each contestant does each workload, 1 or more.
+        photos: a folder of photographs to scale; None draws pictures.
+        workloads: names out of `WORKLOADS`; none means all.
+        contestants: names out of `CONTESTANTS`; none means all. The pool always takes part.
+        latency: whether to send single pictures through an idle server too.
+        as_json: print one JSON object instead of tables.
+
+    Returns:
+        0, or 1 where a contestant failed or made other pictures than the pool.
+
+    Raises:
+        PenstockError: a name that is not known, no photograph in `photos`, or a server that doesn't start.
+    """
+    by_name = {workload.name: workload for workload in WORKLOADS}
+    chosen = [by_name[name] for name in _choose("workload", list(by_name), workloads)]
+    names = _choose("contestant", list(CONTESTANTS), contestants)
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        arena = _make_arena(Path(folder))
+        race = Race(arena, Pictures(arena.pictures, photos), images, rounds)
+        try:
+            figures = race.run(chosen, names)
+            latencies = race.measure_latency() if latency else []
+        except BenchError as error:
+            click.echo(f"bench: {error.message}", err=True)
+            return 1
+    show = show_json if as_json else show_tables
+    click.echo(show(figures, latencies))
+    return 0
+
+
+def _choose(what: str, known: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            raise PenstockError(f"unknown_{what}", f"no {what} {name!r}; accepted are {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted or name == BASELINE]
+
+
+def _make_arena(folder: Path) -> Arena:
+    arena = Arena(folder / "pictures", folder / "work")
+    arena.pictures.mkdir()
+    arena.work.mkdir()
+    return arena
+
+
+@dataclass(frozen=True)
+class Race:
+    """All rounds of all workloads, in one arena."""
+
+    arena: Arena
+    pictures: Pictures
+    images: int | None
+    rounds: int
+
+    def run(self, workloads: Sequence[Workload], names: Sequence[str]) -> list[Figures]:
+        """Start the contestants, once each, and let them do every workload."""
+        with ExitStack() as stack:
+            racing = {name: stack.enter_context(CONTESTANTS[name](self.arena)) for name in names}
+            return [self._measure(workload, racing) for workload in workloads]
+
+    def measure_latency(self) -> list[float]:
+        """Return the seconds of single pictures, from the request to the last result's bytes, on an idle server."""
+        photos = self.pictures.distinct(WORKLOADS[0].side)
+        with enter_server(self.arena, "fused") as client:
+            seconds = [
+                _time_one(client, WORKLOADS[0], photos[number % len(photos)])
+                for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)
+            ]
+        return seconds[LATENCY_WARM_UP:]
+
+    def _measure(self, workload: Workload, racing: Mapping[str, Contestant]) -> Figures:
+        images = self.images or workload.images
+        figures = Figures(workload, images, BASELINE)
+        verifier = Verifier()
+        self._do_round(workload, racing, self.pictures.folder(workload, min(images, WARM_UP_PICTURES)), verifier)
+        folder = self.pictures.folder(workload, images)
+        for number in range(1, self.rounds + 1):
+            for name, seconds in self._do_round(workload, racing, folder, verifier).items():
+                figures.seconds.setdefault(name, []).append(seconds)
+            rates = ", ".join(f"{name} {images / times[-1]:.1f}/s" for name, times in figures.seconds.items())
+            click.echo(f"{workload.name} round {number} of {self.rounds}: {rates}", err=True)
+        return figures
+
+    def _do_round(
+        self, workload: Workload, racing: Mapping[str, Contestant], pictures: Path, verifier: Verifier
+    ) -> dict[str, float]:
+        seconds = {}
+        with ExitStack() as stack:
+            folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.arena.work))) for _ in racing]
+            for (name, contestant), out in zip(racing.items(), folders, strict=True):
+                done = contestant.process(workload, pictures, out)
+                seconds[name] = done.seconds
+                if name != BASELINE:
+                    verifier.verify(name, folders[0], done.results)
+        return seconds
+
+
+def _time_one(client: RestClient, workload: Workload, photo: Path) -> float:
+    start = time.perf_counter()
+    job = client.post_job(workload.document(), [photo])["id"]
+    ended = client.wait(job, poll_secs=LATENCY_POLL_SECS)
+    if ended["state"] != "succeeded":
+        raise BenchError("contestant_failed", f"job {job} of one picture ended as {ended['state']}")
+    for entry in client.results(job):
+        client.fetch(entry["url"])
+    return time.perf_counter() - start

@@ -1,0 +1,137 @@
+"""Who takes part in the benchmark: the plain pool, `penstock run`, and `penstock serve` in both placements.
+
+A contestant is whatever can put a folder of pictures through a workload and hand over what became of them; another
+kind of server or broker joins as one more class with those two methods and a line in `CONTESTANTS`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from penstock.common.errors import PenstockError
+from penstock.local.bench_workloads import Workload
+from penstock.local.rest_client import RestClient
+from penstock.local.server_process import find_free_port, serve
+
+JOB_POLL_SECS = 0.02
+COMMAND_TIMEOUT_SECS = 3_600.0
+
+
+class BenchError(PenstockError):
+    """The benchmark cannot give a figure that means anything."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One workload done once: the seconds that a user waits, and every result's name and bytes, to be read once."""
+
+    seconds: float
+    results: Iterator[tuple[str, bytes]]
+
+
+class Contestant(Protocol):
+    """One that puts folders of pictures through workloads."""
+
+    def process(self, workload: Workload, pictures: Path, out: Path, /) -> Round:
+        """Process the folder `pictures`, writing files (if any) below `out`, a new empty folder.
+
+        Raises:
+            BenchError: it could not, or not all of it.
+        """
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where contestants meet: `pictures` is the root of all picture folders, `work` is free to write in."""
+
+    pictures: Path
+    work: Path
+
+
+class Command:
+    """A contestant that is one command, its start and its end included in the time."""
+
+    def __init__(self, build: Callable[[Workload, Path, Path], Sequence[str]]) -> None:
+        self._build = build
+
+    def process(self, workload: Workload, pictures: Path, out: Path, /) -> Round:
+        command = [sys.executable, "-m", *self._build(workload, pictures, out)]
+        start = time.perf_counter()
+        ended = subprocess.run(  # noqa: S603 - one of the commands below
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
+        )
+        seconds = time.perf_counter() - start
+        if ended.returncode != 0:
+            last_words = ended.stderr[-500:].decode(errors="replace").strip()
+            raise BenchError("contestant_failed", f"{' '.join(command)} ended with {ended.returncode}: {last_words}")
+        return Round(seconds, _read_files(out, workload.output))
+
+
+class Server:
+    """A contestant that is a running server; timed from the request to the end of the job."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    def process(self, workload: Workload, pictures: Path, _out: Path, /) -> Round:
+        document = workload.document() | {"inputs": [{"prefix": f"{pictures.name}/"}], "name": workload.name}
+        start = time.perf_counter()
+        job = self._client.post_job(document)["id"]
+        ended = self._client.wait(job, poll_secs=JOB_POLL_SECS)
+        seconds = time.perf_counter() - start
+        if ended["state"] != "succeeded":
+            raise BenchError("contestant_failed", f"job {job} of {workload.name} ended as {ended['state']}")
+        return Round(seconds, self._take_results(job))
+
+    def _take_results(self, job: str) -> Iterator[tuple[str, bytes]]:
+        for entry in self._client.results(job):
+            yield entry["name"], self._client.fetch(entry["url"])
+        self._client.delete_job(job)
+
+
+@contextmanager
+def enter_server(arena: Arena, placement: str) -> Iterator[RestClient]:
+    """Start a server that reads the arena's pictures, and connect to it.
+
+    Raises:
+        UnavailableError: it did not start.
+    """
+    data = arena.work / f"serve-{placement}"
+    options = ["--data", str(data), "--placement", placement, "--input-root", str(arena.pictures)]
+    log = arena.work / f"serve-{placement}.log"
+    with serve(options, port=find_free_port(), log=log) as (url, _), RestClient(url) as client:
+        yield client
+
+
+@contextmanager
+def _enter_serving(arena: Arena, placement: str) -> Iterator[Contestant]:
+    with enter_server(arena, placement) as client:
+        yield Server(client)
+
+
+CONTESTANTS: dict[str, Callable[[Arena], AbstractContextManager[Contestant]]] = {
+    "pool": lambda _: nullcontext(Command(_pool_command)),
+    "run": lambda _: nullcontext(Command(_run_command)),
+    "serve-fused": lambda arena: _enter_serving(arena, "fused"),
+    "serve-per-step": lambda arena: _enter_serving(arena, "per_step"),
+}
+"""By name, how each one is started: the plain OpenCV pool, which all are compared with, and Penstock's ways."""
+
+
+def _pool_command(workload: Workload, pictures: Path, out: Path) -> list[str]:
+    return ["penstock.local.bench_pool", str(pictures), str(out), workload.output, *workload.options()]
+
+
+def _run_command(workload: Workload, pictures: Path, out: Path) -> list[str]:
+    return ["penstock", "run", str(pictures), *workload.options(), "--output", workload.output, "--out", str(out)]
+
+
+def _read_files(folder: Path, extension: str) -> Iterator[tuple[str, bytes]]:
+    return ((path.name, path.read_bytes()) for path in sorted(folder.rglob(f"*.{extension}")))

@@ -1,0 +1,105 @@
+"""`make run`: a server, a small batch of drawn pictures through it, where the results are, and on until Ctrl-C."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from penstock.common.errors import PenstockError
+from penstock.common.settings import ServeSettings, load
+from penstock.local.draw import write_photos
+from penstock.local.rest_client import RestClient
+from penstock.local.server_process import is_port_free, serve
+
+PICTURES = 12
+WIDTH, HEIGHT = 1024, 768
+POLL_SECS = 0.1
+BAR_CELLS = 30
+NOT_REACHABLE = 3
+DOCUMENT: dict[str, Any] = {
+    "name": "demo",
+    "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
+    "output": "jpg",
+}
+
+
+@click.command()
+@click.option("--port", type=int, help="Port to listen on; default: PENSTOCK_PORT, or 8080.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder to keep; default: PENSTOCK_DATA, or penstock-data."
+)
+def main(port: int | None, data: Path | None) -> None:
+    """Start Penstock, put a batch of drawn pictures through it, and go on serving."""
+    sys.exit(run_demo(port, data))
+
+
+def run_demo(port: int | None = None, data: Path | None = None) -> int:
+    """Run the demo until Ctrl-C; return the exit code: 0 after Ctrl-C, 3 where the server can't be had."""
+    try:
+        settings = load(ServeSettings, port=port, data=data)
+        _check_port(settings)
+        _run(settings)
+    except KeyboardInterrupt:
+        click.echo("\nStopped.")
+        return 0
+    except PenstockError as error:
+        click.echo(f"demo: {error.message}", err=True)
+        return NOT_REACHABLE
+
+
+def _check_port(settings: ServeSettings) -> None:
+    if not is_port_free(settings.host, settings.port):
+        raise PenstockError(
+            "port_in_use",
+            f"port {settings.port} of {settings.host} is in use; take another one with make run PORT=8081",
+        )
+
+
+def _run(settings: ServeSettings) -> NoReturn:
+    click.echo(f"Starting Penstock on http://{settings.host}:{settings.port}")
+    with serve(["--data", str(settings.data)], host=settings.host, port=settings.port) as (url, process):
+        job = _process_batch(url)
+        _show_results(url, settings.data, job)
+        _wait_for_end(process)
+
+
+def _process_batch(url: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, RestClient(url) as client:
+        click.echo(f"Drawing {PICTURES} pictures of {WIDTH}×{HEIGHT}")
+        photos = write_photos(Path(folder), PICTURES, WIDTH, HEIGHT)
+        job = client.post_job(DOCUMENT, photos)
+        click.echo(f"Job {job['id']}: resize to 512×512, split into quadrants, blur, write as JPEG")
+        ended = client.wait(job["id"], poll_secs=POLL_SECS, on_progress=_show_progress)
+    click.echo("" if sys.stdout.isatty() else f"{ended['state']}")
+    return ended
+
+
+def _show_progress(job: dict[str, Any]) -> None:
+    done, total = job["counts"]["done"], job["total"]
+    filled = BAR_CELLS * done // max(1, total)
+    line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done} of {total} images, {job['state']}"
+    click.echo(f"\r{line}  " if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())
+
+
+def _show_results(url: str, data: Path, job: dict[str, Any]) -> None:
+    click.echo(f"""
+Results    {(data / "results" / job["id"]).resolve()}
+           {url}/static/{job["id"]}/processed/
+The job    {url}/v1/jobs/{job["id"]}
+The API    {url}/docs
+
+Penstock goes on serving; Ctrl-C stops it.""")
+
+
+def _wait_for_end(process: subprocess.Popen[bytes]) -> NoReturn:
+    code = process.wait()
+    raise PenstockError("server_ended", f"penstock serve ended with {code}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`penstock serve` as a child process: started, waited for until it is ready, and stopped again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from penstock.common.errors import UnavailableError
+from penstock.local.rest_client import RestClient
+
+START_TIMEOUT_SECS = 60.0
+STOP_TIMEOUT_SECS = 20.0
+POLL_SECS = 0.05
+
+
+def find_free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_port_free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def serve(
+    options: Sequence[str],
+    *,
+    port: int,
+    host: str = "127.0.0.1",
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `penstock serve` with `options` for as long as the context lasts; yield its URL and process once it is ready.
+
+    Its output goes to the file `log`, or to this process's own where that is None. SIGTERM meanwhile raises
+    SystemExit, so that no server is left behind.
+
+    Raises:
+        UnavailableError: it ended before it was ready, or wasn't ready in time.
+    """
+    command = [sys.executable, "-m", "penstock", "serve", "--host", host, "--port", str(port), *options]
+    variables = {**os.environ, **(environment or {})}
+    with _leave_on_sigterm(), open(log, "ab") if log else nullcontext() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)  # noqa: S603 - our own command
+        try:
+            url = f"http://{host}:{port}"
+            _wait_until_ready(process, url, log)
+            yield url, process
+        finally:
+            stop(process)
+
+
+@contextmanager
+def _leave_on_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server to leave, and end it where it doesn't within `STOP_TIMEOUT_SECS`."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_SECS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path | None) -> None:
+    until = time.monotonic() + START_TIMEOUT_SECS
+    with RestClient(url) as client:
+        while not client.is_ready():
+            if process.poll() is not None:
+                raise UnavailableError("server", f"penstock serve ended with {process.returncode}{_tail(log)}")
+            if time.monotonic() > until:
+                raise UnavailableError("server", f"penstock serve was not ready in {START_TIMEOUT_SECS:.0f} s")
+            time.sleep(POLL_SECS)
+
+
+def _tail(log: Path | None) -> str:
+    return f"; its last words: {log.read_text(errors='replace')[-500:].strip()}" if log else ""

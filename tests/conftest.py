@@ -1,0 +1,42 @@
+"""What tests of all folders share: photographs, drawn pictures, and what to do about a service that is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from penstock.local.draw import write_photos
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
+DRAWN_PICTURES = 6
+DRAWN_SIZE = (320, 240)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of photographs nobody on this project made; tests that want it are skipped where it is not there."""
+    if not PHOTOGRAPHS.is_dir():
+        pytest.skip("no photographs: ../shared/data is not there")
+    return PHOTOGRAPHS
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Six drawn JPEGs of 320×240, `photo-0000.jpg` and on; not to be changed."""
+    return write_photos(tmp_path_factory.mktemp("drawn"), DRAWN_PICTURES, *DRAWN_SIZE)
+
+
+@pytest.fixture(scope="session")
+def without_service() -> Callable[[str], NoReturn]:
+    """Call it with what is away: it skips the test at home and fails it where `CI` is true."""
+    return _skip_or_fail
+
+
+def _skip_or_fail(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, and in CI every service has to be there")
+    pytest.skip(what)
