@@ -13,9 +13,14 @@ def upload_key(upload: str, index: int) -> str:
     return f"uploads/{upload}/{index}"
 
 
-def result_key(job: str, name: str) -> str:
+def results_prefix(job: str) -> str:
+    """Return the prefix below which a job's results lie."""
+    return f"results/{job}"
+
+
+def result_key(prefix: str, name: str) -> str:
     """Return the key of one result file."""
-    return f"results/{job}/{name}"
+    return f"{prefix}/{name}" if prefix else name
 
 
 def result_name(stem: str, part: int, extension: str) -> str:
@@ -32,6 +37,11 @@ def work_key(job: str, chunk: str, step: int) -> str:
 def work_prefixes(job: str) -> Iterator[str]:
     """Yield every prefix below which a job's intermediates can lie."""
     return (f"work/{digit}/{job}" for digit in _SPREAD)
+
+
+def resume_key(job: str, run: int, image: int) -> str:
+    """Return the key of the pixels with which a retry of a failed image goes on."""
+    return f"resume/{job}/{run}-{image}"
 
 
 def attempts_key(job: str, run: int, image: int) -> str:

@@ -19,10 +19,14 @@ _TEMPORARY = ".tmp"
 
 
 class LocalStore:
-    """Objects as files below `root`. Processes and threads may share one root."""
+    """Objects as files below `root`. Processes and threads may share one root.
 
-    def __init__(self, root: Path) -> None:
+    `results`, where given, is the folder that stands in for `root/results`, on the same file system.
+    """
+
+    def __init__(self, root: Path, results: Path | None = None) -> None:
         self.root = root.absolute()
+        self._results = (results or root / "results").absolute()
         self._temporary = self.root / _TEMPORARY
         self._unique = count()
         with _translated():
@@ -71,6 +75,14 @@ class LocalStore:
             except ObjectNotFoundError:
                 continue
 
+    def children(self, prefix: str) -> Iterator[str]:
+        try:
+            with _translated(), _found(prefix), os.scandir(self._path(prefix)) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except ObjectNotFoundError:
+            return
+        yield from names
+
     def delete(self, key: str) -> None:
         with _translated():
             self._path(key).unlink(missing_ok=True)
@@ -97,7 +109,8 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         if not key or "\0" in key or any(part in ("", ".", "..", _TEMPORARY) for part in key.split("/")):
             raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
-        return self.root / key
+        first, _, rest = key.partition("/")
+        return self._results / rest if first == "results" and rest else self.root / key
 
     def _temporary_path(self) -> Path:
         return self._temporary / f"{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"

@@ -61,6 +61,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the keys below `prefix` (a whole folder: `results/<job>`), in no order."""
 
+    def children(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders right below `prefix`, in no order."""
+
     def delete(self, key: str) -> None:
         """Remove an object; none there is as well."""
 

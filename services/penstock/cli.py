@@ -1,0 +1,157 @@
+"""The command line. Everything but click is imported by the command that needs it, so that help comes at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock import __version__
+from penstock.common.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.common.operations import Encode
+    from penstock.common.plan import Plan
+    from penstock.common.settings import Limits
+
+USED_WRONGLY = 2
+REFUSED = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="penstock")
+def cli() -> None:
+    """Run ordered image operations over whole batches of photographs."""
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order.")
+@click.option("--job", "job_file", type=click.Path(exists=True, dir_okay=False), help="Operations and output as JSON.")
+@click.option("--output", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]")
+@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]")
+@click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, 0 fastest to 3 smallest.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results.")
+@click.option("--parallel", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]")
+@click.option("--force", is_flag=True, help="Replace results of other operations in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON, and no progress.")
+def run(
+    paths: tuple[str, ...],
+    ops: tuple[str, ...],
+    job_file: str | None,
+    output: str | None,
+    quality: int | None,
+    effort: int | None,
+    out: Path,
+    parallel: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Process files, folders and globs on this host; run again, it does only what is missing."""
+    from penstock.common.logs import set_up_logs
+    from penstock.common.settings import Limits, WorkerSettings, load
+    from penstock.local.inputs import Inputs
+    from penstock.local.progress import make_progress
+    from penstock.local.run import RunOptions, default_workers
+    from penstock.local.run import run as run_inputs
+
+    set_up_logs("penstock")
+    limits = load(Limits)
+    plan = _read_plan(ops, job_file, {"format": output, "quality": quality, "effort": effort}, limits)
+    options = RunOptions(plan, out, parallel or default_workers(), force, limits, load(WorkerSettings))
+    summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
+    if as_json:
+        click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
+    else:
+        click.echo("\n".join(summary.lines(str(out))))
+    sys.exit(summary.exit_code)
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 8080]")
+@click.option("--data", type=click.Path(file_okay=False), help="Folder of the state.  [default: penstock-data]")
+@click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
+@click.option(
+    "--placement", type=click.Choice(["fused", "per_step"]), help="All steps in each worker, or each its own."
+)
+@click.option("--input-root", type=click.Path(file_okay=False, exists=True), help="Folder jobs may take inputs from.")
+def serve(**given: Any) -> None:
+    """Serve the REST API with workers on this host."""
+    from penstock.common.settings import Limits, ServeSettings, WorkerSettings, load
+    from penstock.local.serve import serve as serve_here
+
+    sys.exit(serve_here(load(ServeSettings, **given), load(Limits), load(WorkerSettings)))
+
+
+def _read_plan(ops: tuple[str, ...], job_file: str | None, encode: dict[str, Any], limits: Limits) -> Plan:
+    """Return the plan of `--op` and `--output`, or of a job document."""
+    from penstock.common.plan import make_plan
+
+    raw: list[Any] = [_read_op(op) for op in ops]
+    if job_file is not None:
+        if raw:
+            raise click.UsageError("--op and --job both name operations; give one of them")
+        raw = _read_job(job_file, encode)
+    return make_plan(raw, _make_encode(encode), limits)
+
+
+def _make_encode(given: dict[str, Any]) -> Encode | None:
+    from penstock.common.operations import Encode
+
+    fields = {name: value for name, value in given.items() if value is not None}
+    return Encode.model_validate(fields) if fields else None
+
+
+def _read_op(text: str) -> list[Any]:
+    """Read `resize=512x512`, `split`, or `brighten={"amount": 3}`."""
+    name, given, value = text.partition("=")
+    if not given:
+        return [name]
+    try:
+        read = json.loads(value)
+    except ValueError:
+        read = value
+    return [name, read]
+
+
+def _read_job(job_file: str, encode: dict[str, Any]) -> list[Any]:
+    """Return the operations of a job document; what it says of the output fills what the options leave open."""
+    from pydantic import ValidationError
+
+    from penstock.common.jobs import JobDocument
+
+    try:
+        document = JobDocument.model_validate_json(Path(job_file).read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(str(part) for part in first["loc"])
+        raise click.UsageError(f"--job {job_file}: {where}: {first['msg']}") from error
+    given = {"format": document.output, "quality": document.quality, "effort": document.effort}
+    for name, value in given.items():
+        if encode[name] is None:
+            encode[name] = value
+    return document.operations
+
+
+def main() -> None:
+    """Run the command line; one line for each thing that is wrong, and the exit codes of the contract."""
+    from penstock.common.errors import PlanError
+
+    try:
+        cli(prog_name="penstock")
+    except PlanError as error:
+        _leave(f"{error.pointer}: {error.message}", USED_WRONGLY)
+    except PenstockError as error:
+        refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable")
+        _leave(error.message, REFUSED if refused else USED_WRONGLY)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _leave(message: str, status: int) -> None:
+    click.echo(f"penstock: {message}", err=True)
+    sys.exit(status)

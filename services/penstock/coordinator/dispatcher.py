@@ -1,0 +1,191 @@
+"""Feeds the queues: takes pending images of open jobs in turn, a bounded window of each, and sends them as chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from penstock.common.broker.port import Broker
+from penstock.common.errors import UnavailableError
+from penstock.common.messages import Chunk, ImageRef, step_queue
+from penstock.common.store.keys import plan_key, results_prefix
+from penstock.common.store.port import Store
+from penstock.coordinator.live import Live
+from penstock.coordinator.repository import Image, Job, Repository
+
+log = logging.getLogger(__name__)
+
+_MAX_INLINE_PLAN_BYTES = 1_500
+_MAX_IMAGES_BYTES = 2_000
+_CHUNK_SECS = 0.25
+_RETRY_SECS = 1.0
+
+
+@dataclass(frozen=True)
+class DispatchSettings:
+    """`workers` take chunks; each job may have `window_chunks` of at most `max_chunk` images under way for each."""
+
+    workers: int
+    window_chunks: int = 4
+    max_chunk: int = 8
+
+
+@dataclass
+class _Turn:
+    """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
+
+    served: dict[str, float] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """One thread. `wake` makes it look for work; it sleeps otherwise."""
+
+    def __init__(
+        self, repository: Repository, store: Store, broker: Broker, live: Live, settings: DispatchSettings
+    ) -> None:
+        self._repository = repository
+        self._store = store
+        self._broker = broker
+        self._live = live
+        self._settings = settings
+        self._turn = _Turn()
+        self._wanted = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which looks for work at once."""
+        self._wanted.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End the thread after what it is sending."""
+        self._stopping = True
+        self._wanted.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            if self._stopping:
+                return
+            try:
+                while self.fill():
+                    pass
+            except UnavailableError as error:
+                log.warning("dispatch waits: %s", error.message)
+                time.sleep(_RETRY_SECS)
+                self._wanted.set()
+
+    def fill(self) -> int:
+        """Send one round of chunks; return how many images that were (0: every window is full, or nothing pends)."""
+        jobs = self._repository.dispatchable()
+        top = [job for job in jobs if job.priority == jobs[0].priority]
+        known = {job.id for job in jobs}
+        floor = min((self._turn.served[job.id] for job in top if job.id in self._turn.served), default=0.0)
+        self._turn.served = {
+            job.id: max(floor, self._turn.served.get(job.id, floor)) for job in jobs if job.id in known
+        }
+        sent = 0
+        for job in sorted(top, key=lambda job: self._turn.served[job.id]):
+            count = self._send(job)
+            self._turn.served[job.id] += count / job.weight
+            sent += count
+        return sent
+
+    def _send(self, job: Job) -> int:
+        """Send as much of a job as its window has room for, once half of it is free."""
+        size = self._chunk_size(job)
+        window = self._settings.window_chunks * self._settings.workers * size
+        room = window - self._live.under_way(job.id)
+        if room < max(1, window // 2):
+            return 0
+        images = self._repository.take_pending(job.id, room)
+        if not images:
+            return 0
+        self._live.dispatched(job, ((image.id, image.resume_step) for image in images))
+        plan = self._plan(job)
+        bodies: dict[str, list[bytes]] = {}
+        for chunk in self._chunks(job, images, size, plan):
+            queue = step_queue(str(job.plan[chunk.step]["op"]))
+            bodies.setdefault(queue, []).append(chunk.model_dump_json().encode())
+        for queue, messages in bodies.items():
+            self._broker.publish(queue, messages)
+        return len(images)
+
+    def _chunk_size(self, job: Job) -> int:
+        """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
+        if job.chunk_size is not None:
+            return job.chunk_size
+        workers = self._settings.workers
+        if self._live.under_way() + job.pending <= workers:
+            return 1
+        secs = sum(self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan)
+        fit = self._settings.max_chunk if not secs else int(_CHUNK_SECS / secs)
+        share = -(-(self._live.under_way(job.id) + job.pending) // (2 * workers))
+        return max(1, min(self._settings.max_chunk, fit, share))
+
+    def _plan(self, job: Job) -> list[dict[str, object]] | str:
+        """Return the plan as messages carry it: itself, or the key of an object when it is long."""
+        text = json.dumps(job.plan).encode()
+        if len(text) <= _MAX_INLINE_PLAN_BYTES:
+            return job.plan
+        key = plan_key(job.id)
+        if self._store.size(key) is None:
+            self._store.put(key, [text])
+        return key
+
+    def _chunks(
+        self, job: Job, images: Sequence[Image], size: int, plan: list[dict[str, object]] | str
+    ) -> Iterator[Chunk]:
+        fresh = [image for image in images if not image.resume_blob]
+        for group in _groups(fresh, size):
+            yield self._chunk(job, group, plan)
+        for image in images:
+            if image.resume_blob:
+                chunk = self._chunk(job, [image], plan)
+                chunk.step, chunk.blob = image.resume_step, image.resume_blob
+                chunk.images[0].parts = image.resume_parts
+                yield chunk
+
+    def _chunk(self, job: Job, images: Sequence[Image], plan: list[dict[str, object]] | str) -> Chunk:
+        return Chunk(
+            job=job.id,
+            run=job.run,
+            chunk=_chunk_name(images),
+            plan=plan,
+            images=[ImageRef(id=image.id, stem=image.stem, ref=image.ref) for image in images],
+            results=results_prefix(job.id),
+            enqueued_at=time.time(),
+        )
+
+
+def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:
+    """Yield neighbours in groups of at most `size`, fewer where long names would make the message too large."""
+    group: list[Image] = []
+    group_bytes = 0
+    for image in images:
+        image_bytes = len(image.stem.encode()) + len(image.ref)
+        if group and (len(group) == size or group_bytes + image_bytes > _MAX_IMAGES_BYTES):
+            yield group
+            group, group_bytes = [], 0
+        group.append(image)
+        group_bytes += image_bytes
+    if group:
+        yield group
+
+
+def _chunk_name(images: Sequence[Image]) -> str:
+    """Return a name that follows from the images, so that the same images sent again use the same objects."""
+    ids = ",".join(str(image.id) for image in images)
+    return f"{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"

@@ -1,0 +1,100 @@
+"""Takes the workers' events in batches and applies each batch to the database in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from penstock.common.broker.port import Broker, Delivery
+from penstock.common.errors import UnavailableError
+from penstock.common.messages import EVENTS_QUEUE, Event, MessageError, read_event
+from penstock.coordinator.live import Live
+from penstock.coordinator.repository import Applied, Repository
+
+log = logging.getLogger(__name__)
+
+_MAX_BATCH = 500
+_LINGER_SECS = 0.03
+_IDLE_SECS = 0.5
+_RETRY_SECS = 1.0
+
+
+class Tracker:
+    """One thread. An event is acknowledged once the transaction with its outcomes is committed."""
+
+    def __init__(
+        self, repository: Repository, broker: Broker, live: Live, on_applied: Callable[[list[Applied]], None]
+    ) -> None:
+        self._repository = repository
+        self._consumer = broker.consume([EVENTS_QUEUE], _MAX_BATCH)
+        self._live = live
+        self._on_applied = on_applied
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Apply what has arrived, and end the thread."""
+        self._stopping.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _run(self) -> None:
+        while True:
+            deliveries = self._collect()
+            if not deliveries and self._stopping.is_set():
+                return
+            events = self._read(deliveries)
+            self._live.observe(events)
+            while events and not self._apply(events):
+                if self._stopping.wait(_RETRY_SECS):
+                    return
+            for delivery in deliveries:
+                self._consumer.ack(delivery)
+
+    def _collect(self) -> list[Delivery]:
+        """Return what has arrived. While more is under way, wait a moment for company: a transaction costs the same."""
+        first = self._consumer.get(_IDLE_SECS)
+        if first is None:
+            return []
+        deliveries = [first]
+        deadline = time.monotonic() + _LINGER_SECS
+        while len(deliveries) < _MAX_BATCH:
+            busy = self._live.under_way() > 1
+            delivery = self._consumer.get(max(0.0, deadline - time.monotonic()) if busy else 0.0)
+            if delivery is None:
+                break
+            deliveries.append(delivery)
+        return deliveries
+
+    def _read(self, deliveries: list[Delivery]) -> list[Event]:
+        events = []
+        for delivery in deliveries:
+            try:
+                events.append(read_event(delivery.body))
+            except MessageError as error:
+                log.warning("unreadable event: %s", error.message)
+                self._consumer.reject(delivery, error.message)
+        return events
+
+    def _apply(self, events: list[Event]) -> bool:
+        finished = [event for event in events if event.kind == "finished"]
+        ended = {(event.job, outcome.id) for event in finished for outcome in event.outcomes}
+        started = [
+            event
+            for event in events
+            if event.kind == "started" and any((event.job, image) not in ended for image in event.images)
+        ]
+        try:
+            if started:
+                self._repository.mark_running(started)
+            self._on_applied(self._repository.apply(finished) if finished else [])
+        except UnavailableError as error:
+            log.warning("events wait: %s", error.message)
+            return False
+        return True

@@ -1,0 +1,130 @@
+"""The pictures that `penstock run` is pointed at: files, folders and globs, listed folder by folder as it goes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.common.errors import RequestError
+from penstock.common.imagetype import image_type
+from penstock.common.names import unique_stems
+
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+_HEAD_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture to be. `name` is its path below the folder that all inputs share; results are called after `stem`."""
+
+    path: str
+    name: str
+    stem: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Inputs:
+    """Files and folders from a command line.
+
+    Raises:
+        RequestError: a path or glob that leads to nothing.
+    """
+
+    def __init__(self, paths: Sequence[str], exclude: Path) -> None:
+        found = [item for path in paths for item in _expand(path)]
+        folders = {os.path.abspath(item) for item in found if os.path.isdir(item)}
+        files = {os.path.abspath(item) for item in found if not os.path.isdir(item)}
+        self._folders = sorted(item for item in folders if not _inside(item, folders))
+        self._files = sorted(item for item in files if not _inside(item, folders))
+        self._root = os.path.commonpath([*self._folders, *(os.path.dirname(item) for item in self._files)])
+        self._exclude = os.path.abspath(exclude)
+
+    def sources(self, passed_over: Callable[[str], None]) -> Iterator[Source]:
+        """Yield every picture; files in folders that are none by name or content go to `passed_over` instead."""
+        by_folder: dict[str, list[str]] = {}
+        for path in self._files:
+            by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
+        for folder, names in by_folder.items():
+            yield from self._in_folder(folder, names)
+        for folder in self._folders:
+            for below, names in self._walk(folder):
+                pictures = [name for name in names if _is_picture(os.path.join(below, name))]
+                for name in set(names).difference(pictures):
+                    passed_over(os.path.join(below, name))
+                yield from self._in_folder(below, pictures)
+
+    def count(self) -> int:
+        """Count the files, without a look at them."""
+        return len(self._files) + sum(len(names) for folder in self._folders for _, names in self._walk(folder))
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, list[str]]]:
+        pending = [folder]
+        while pending:
+            below = pending.pop()
+            names, folders = _list(below)
+            yield below, names
+            pending.extend(path for path in reversed(folders) if path != self._exclude)
+
+    def _in_folder(self, folder: str, names: list[str]) -> Iterator[Source]:
+        relative = os.path.relpath(folder, self._root)
+        prefix = "" if relative == "." else f"{_text(relative)}/"
+        texts = [_text(name) for name in names]
+        for name, text, stem in zip(names, texts, unique_stems(texts), strict=True):
+            path = os.path.join(folder, name)
+            size_bytes, mtime_ns = _status(path)
+            yield Source(path, prefix + text, prefix + stem, size_bytes, mtime_ns)
+
+
+def _expand(path: str) -> Iterable[str]:
+    if os.path.exists(path):
+        return [path]
+    found = glob.glob(path, recursive=True) if glob.has_magic(path) else []
+    if not found:
+        raise RequestError(422, "source_not_found", f"{path}: no such file or folder, and no glob that matches any")
+    return found
+
+
+def _inside(path: str, folders: Iterable[str]) -> bool:
+    return any(folder != path and path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def _list(folder: str) -> tuple[list[str], list[str]]:
+    """Return a folder's file names and the paths of its folders, both sorted and without hidden ones."""
+    names, folders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif entry.is_file():
+                names.append(entry.name)
+    return sorted(names), sorted(folders)
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file is called a picture, or is one."""
+    if path.lower().endswith(_PICTURE_SUFFIXES):
+        return True
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return image_type(file.read(_HEAD_BYTES)) is not None
+    except OSError:
+        return True  # taken, so that the reason it cannot be read is told
+
+
+def _text(name: str) -> str:
+    """Return a file name as text that can be written anywhere, whatever bytes it has on disk."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _status(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

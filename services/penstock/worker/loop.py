@@ -1,0 +1,186 @@
+"""The worker: takes chunks from the queues of the steps it serves, one at a time, and decides how each one ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from penstock.common.broker.port import Consumer, Delivery
+from penstock.common.errors import ImageCode, PlanError, UnavailableError
+from penstock.common.messages import (
+    EVENTS_QUEUE,
+    Chunk,
+    Event,
+    Failure,
+    MessageError,
+    Outcome,
+    read_chunk,
+    step_queue,
+)
+from penstock.common.plan import Plan, plan_of
+from penstock.common.settings import WorkerSettings
+from penstock.common.store.keys import tombstone_key
+from penstock.worker.attempts import Starts, read_starts
+from penstock.worker.watchdog import Watchdog
+from penstock.worker.work import Bench, BlobLostError, Work
+
+log = logging.getLogger(__name__)
+
+EXIT_TIMED_OUT = 75
+"""Exit status of a worker that ended itself because a step took too long."""
+
+_PREFETCH = 2
+_IDLE_SECS = 0.25
+
+
+class Worker:
+    """Runs until `stop` is called, then finishes the image at hand and gives back the rest."""
+
+    def __init__(self, bench: Bench, settings: WorkerSettings) -> None:
+        self._bench = bench
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._watchdog = Watchdog(settings.step_timeout_secs, self._time_out)
+        self._cancelled = Tombstones(self._is_cancelled, settings.cancel_lookup_secs)
+        self._consumer: Consumer | None = None
+        self._current: tuple[Work, Delivery] | None = None
+
+    def run(self) -> None:
+        """Take chunks until told to stop."""
+        queues = [step_queue(step) for step in sorted(self._bench.served)]
+        self._bench.broker.declare(queues)
+        consumer = self._consumer = self._bench.broker.consume(queues, _PREFETCH)
+        while not self._stopping.is_set():
+            delivery = consumer.get(_IDLE_SECS)
+            if delivery is not None:
+                self._handle(consumer, delivery)
+        consumer.close()
+        self._watchdog.close()
+
+    def stop(self) -> None:
+        """Ask the worker to leave; returns at once."""
+        self._stopping.set()
+
+    def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
+        try:
+            chunk = read_chunk(delivery.body)
+            plan = self._plan(chunk)
+            if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
+                raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
+        except MessageError as error:
+            log.warning("unreadable message from %s: %s", delivery.queue, error.message)
+            consumer.reject(delivery, error.message)
+            return
+        except PlanError as error:
+            self._refuse(chunk, error)
+            consumer.ack(delivery)
+            return
+        if not self._cancelled.has(chunk.job):
+            self._work(delivery, chunk, plan)
+        consumer.ack(delivery)
+
+    def _work(self, delivery: Delivery, chunk: Chunk, plan: Plan) -> None:
+        """Bring a chunk to an end after which its delivery can be acknowledged."""
+        work = Work(self._bench, chunk, plan)
+        try:
+            if chunk.alone or delivery.attempt > 1:
+                if len(chunk.images) > 1:
+                    work.give_back(chunk.images, chunk.attempt)
+                    return
+                suspect = self._suspect(chunk, plan)
+                if suspect is None:
+                    return
+                work = suspect
+            work.tell_started()
+            self._current = (work, delivery)
+            work.run(self._watchdog, lambda: self._stopping.is_set() or self._cancelled.has(chunk.job))
+            self._current = None
+            if not self._cancelled.has(chunk.job):
+                work.settle()
+                work.drop_input()
+        except BlobLostError:
+            work.restart()
+        except UnavailableError as error:
+            self._try_later(work, error)
+        finally:
+            self._current = None
+            self._watchdog.end()
+
+    def _refuse(self, chunk: Chunk, error: PlanError) -> None:
+        """Fail a chunk whose plan cannot be run here, such as one with a step that is installed no more."""
+        failure = Failure(code=ImageCode.INTERNAL, message=error.message, step="plan", retry=True)
+        outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]
+        event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
+        self._bench.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()])
+
+    def _suspect(self, chunk: Chunk, plan: Plan) -> Work | None:
+        """Return the work of an image that a worker may have died over; None if it has been started often enough."""
+        image = chunk.images[0]
+        starts = read_starts(self._bench.store, chunk.job, chunk.run, image.id, chunk.step)
+        if starts.count < self._settings.max_attempts:
+            return Work(self._bench, chunk, plan, Starts(starts.count + 1, chunk.step))
+        work = Work(self._bench, chunk, plan, starts)
+        message = f"the worker died {starts.count} times over this image, last in {plan.steps[starts.step]}"
+        work.fail_without_start(ImageCode.STEP_CRASHED, message, starts.step)
+        work.settle()
+        return None
+
+    def _try_later(self, work: Work, error: UnavailableError) -> None:
+        """Give a chunk back because the store is away, or give it up when that has been so too often."""
+        chunk = work.chunk
+        log.warning("chunk %s of job %s: %s", chunk.chunk, chunk.job, error.message)
+        if chunk.attempt < self._settings.max_attempts:
+            self._stopping.wait(min(5.0, 0.25 * 4**chunk.attempt))
+            work.give_back(chunk.images, chunk.attempt + 1)
+            return
+        again = Work(self._bench, chunk.model_copy(update={"blob": None}), work.plan)
+        while again.todo:
+            again.fail_current(ImageCode.ATTEMPTS_EXHAUSTED, f"tried {chunk.attempt} times: {error.message}")
+        again.settle()
+
+    def _time_out(self) -> None:
+        """End the image at hand, save the others, and end the process: what hangs cannot be stopped otherwise."""
+        if self._current is None or self._consumer is None:
+            return
+        work, delivery = self._current
+        limit = self._settings.step_timeout_secs
+        log.error("a step took longer than %g s; this process ends", limit)
+        work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
+        work.settle()
+        self._consumer.ack(delivery)
+        self._bench.broker.close()
+        os._exit(EXIT_TIMED_OUT)
+
+    def _plan(self, chunk: Chunk) -> Plan:
+        if isinstance(chunk.plan, str):
+            return plan_of(json.loads(self._bench.store.get(chunk.plan)))
+        return plan_of(chunk.plan)
+
+    def _is_cancelled(self, job: str) -> bool:
+        return self._bench.store.size(tombstone_key(job)) is not None
+
+
+class Tombstones:
+    """Which jobs are cancelled, looked up at most once in `hold_secs` for each job."""
+
+    _MAX_JOBS = 1_000
+
+    def __init__(self, look_up: Callable[[str], bool], hold_secs: float) -> None:
+        self._look_up = look_up
+        self._hold_secs = hold_secs
+        self._seen: dict[str, tuple[bool, float]] = {}
+
+    def has(self, job: str) -> bool:
+        """Return whether a job was cancelled. Once cancelled it stays so."""
+        cancelled, until = self._seen.get(job, (False, 0.0))
+        now = time.monotonic()
+        if not cancelled and now >= until:
+            if len(self._seen) >= self._MAX_JOBS:
+                self._seen.clear()
+            cancelled = self._look_up(job)
+            self._seen[job] = (cancelled, now + self._hold_secs)
+        return cancelled

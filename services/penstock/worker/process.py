@@ -1,0 +1,57 @@
+"""The composition root of a worker process that `penstock run` and `penstock serve` start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from penstock.common.settings import Limits, WorkerSettings
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker process is told at its start."""
+
+    name: str
+    steps: tuple[str, ...]
+    store: Path
+    results: Path | None
+    input_root: Path | None
+    limits: Limits
+    settings: WorkerSettings
+
+
+def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
+    """Serve steps until SIGTERM (which finishes the image at hand), or until the broker's process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    from penstock.steps.allocator import keep_freed_memory
+
+    keep_freed_memory()  # before OpenCV and NumPy are loaded
+    from penstock.common.broker.pipe import PipeBroker
+    from penstock.common.logs import set_up_logs
+    from penstock.common.store.local import LocalStore
+    from penstock.steps.allocator import limit_threads
+    from penstock.worker.loop import Worker
+    from penstock.worker.sources import Sources
+    from penstock.worker.work import Bench
+
+    set_up_logs(spec.name)
+    limit_threads()
+    store = LocalStore(spec.store, spec.results)
+    bench = Bench(
+        name=spec.name,
+        store=store,
+        broker=PipeBroker(connection, on_lost=lambda: os._exit(0)),
+        sources=Sources(store, spec.limits, spec.input_root),
+        limits=spec.limits,
+        served=frozenset(spec.steps),
+        max_pixels_in_flight=spec.settings.max_pixels_in_flight,
+    )
+    worker = Worker(bench, spec.settings)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    with contextlib.suppress(KeyboardInterrupt):
+        worker.run()

@@ -1,0 +1,64 @@
+"""The bytes of the pictures that jobs name: uploads in the store, or files below a folder that was opened for them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.settings import Limits
+from penstock.common.store.port import ObjectNotFoundError, Store
+
+
+class Sources:
+    """Reads sources. `root` is the folder below which files may be read; None: none."""
+
+    def __init__(self, store: Store, limits: Limits, root: Path | None) -> None:
+        self._store = store
+        self._limits = limits
+        self._root = None if root is None else os.fsencode(root.resolve())
+
+    def read(self, ref: str) -> bytes:
+        """Return a source's bytes.
+
+        Raises:
+            ImageError: source_not_found, source_forbidden or too_large_file.
+        """
+        if ref.startswith("file://"):
+            return self._read_file(unquote_to_bytes(urlsplit(ref).path))
+        try:
+            size = self._store.size(ref)
+            if size is not None:
+                self._check_size(size)
+            return self._store.get(ref)
+        except ObjectNotFoundError as error:
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file is gone") from error
+
+    def _read_file(self, path: bytes) -> bytes:
+        real = os.path.realpath(path)
+        if self._root is None or not _below(real, self._root):
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
+        try:
+            with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
+                self._check_size(status.st_size)
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file is gone") from error
+        except OSError as error:
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._limits.max_file_bytes:
+            raise ImageError(
+                ImageCode.TOO_LARGE_FILE,
+                f"the file has {size_bytes} bytes; accepted are up to {self._limits.max_file_bytes}",
+            )
+
+
+def _below(path: bytes, root: bytes) -> bool:
+    return path.startswith(root if root.endswith(b"/") else root + b"/")

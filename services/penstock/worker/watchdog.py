@@ -1,0 +1,53 @@
+"""Time limits of steps. Native code cannot be interrupted, so a step that hangs takes its process with it."""
+
+from __future__ import annotations
+
+import faulthandler
+import threading
+import time
+from collections.abc import Callable
+
+_POLL_SECS = 0.25
+_GRACE_SECS = 5.0
+
+
+class Watchdog:
+    """Calls `on_timeout` from its own thread once what was begun has taken longer than `limit_secs`.
+
+    `on_timeout` runs while `guard` is held, and must end the process. Should this thread itself be starved (native
+    code that never lets go of the interpreter's lock), the C-level alarm ends the process a little later.
+    """
+
+    def __init__(self, limit_secs: float, on_timeout: Callable[[], None]) -> None:
+        self.guard = threading.Lock()
+        self._limit_secs = limit_secs
+        self._on_timeout = on_timeout
+        self._deadline: float | None = None
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def begin(self) -> None:
+        """Start the clock for the next piece of work."""
+        self._deadline = time.monotonic() + self._limit_secs
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self._deadline = None
+
+    def close(self) -> None:
+        """Leave, and disarm the alarm."""
+        self._stopped.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_POLL_SECS):
+            faulthandler.dump_traceback_later(self._limit_secs + _GRACE_SECS, exit=True)
+            if self._expired():
+                with self.guard:
+                    if self._expired():
+                        self._on_timeout()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _expired(self) -> bool:
+        deadline = self._deadline
+        return deadline is not None and time.monotonic() > deadline

@@ -1,0 +1,313 @@
+"""One chunk in a worker's hands: its images go through the operations the worker serves, one image after the other.
+
+Whatever ends the work (all done, a time limit, a signal, a store that is away), `settle` leaves no image behind: each
+has its outcome told, is handed over to the next step, or is back in this step's queue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.common.broker.port import Broker
+from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError
+from penstock.common.messages import (
+    EVENTS_QUEUE,
+    Chunk,
+    Event,
+    Failure,
+    ImageRef,
+    Outcome,
+    Result,
+    StepTime,
+    step_queue,
+)
+from penstock.common.plan import Plan
+from penstock.common.settings import Limits
+from penstock.common.store.keys import result_key, result_name, resume_key, work_key
+from penstock.common.store.port import ObjectNotFoundError, Store
+from penstock.steps.decode import decode
+from penstock.steps.encode import encode
+from penstock.worker.attempts import Starts, write_starts
+from penstock.worker.blobs import Picture, pack, unpack
+from penstock.worker.compute import perform
+from penstock.worker.sources import Sources
+from penstock.worker.watchdog import Watchdog
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker works with. `served` are the steps it performs."""
+
+    name: str
+    store: Store
+    broker: Broker
+    sources: Sources
+    limits: Limits
+    served: frozenset[str]
+    max_pixels_in_flight: int
+
+
+class BlobLostError(Exception):
+    """The chunk's intermediates are gone; its images must start from their sources again."""
+
+
+class Work:
+    """The state of one chunk while it is worked on.
+
+    `todo` are images without a result yet, the current one first; `passed` are those ready for the next step;
+    `outcomes` are final.
+    """
+
+    def __init__(self, bench: Bench, chunk: Chunk, plan: Plan, starts: Starts | None = None) -> None:
+        self.chunk = chunk
+        self.plan = plan
+        self.todo = deque(chunk.images)
+        self.passed: list[tuple[ImageRef, list[Picture]]] = []
+        self.outcomes: list[Outcome] = []
+        self._bench = bench
+        self._starts = starts
+        self._end = _end_of_service(plan, chunk.step, bench.served)
+        self._blob: bytes | None = None
+        self._at = chunk.step
+        self._input: list[Picture] = []
+
+    def run(self, watchdog: Watchdog, ended: Callable[[], bool]) -> None:
+        """Work until nothing is left to do or `ended` says so between two images.
+
+        Raises:
+            BlobLostError: the intermediates are gone.
+            UnavailableError: the store is away.
+        """
+        while self.todo and not ended():
+            image = self.todo[0]
+            outcome: Outcome | None
+            try:
+                passed = self._process(image, watchdog)
+            except (ImageError, MemoryError) as error:
+                watchdog.end()
+                outcome = self.fail(image, _as_image_error(error))
+            else:
+                outcome = passed if isinstance(passed, Outcome) else None
+            with watchdog.guard:
+                watchdog.end()
+                self.todo.popleft()
+                if outcome is not None:
+                    self.outcomes.append(outcome)
+                elif not isinstance(passed, Outcome):
+                    self._pass_on(image, passed)
+
+    def fail(self, image: ImageRef, error: ImageError) -> Outcome:
+        """Return the outcome of an image that cannot go on, its input kept where a retry can use it."""
+        failure = Failure(
+            code=error.code,
+            message=error.message,
+            step=error.step or self.plan.steps[self._at],
+            retry=error.code in RETRY_MAY_HELP,
+            step_index=self._at,
+        )
+        if self._at and self._input and failure.retry:
+            failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
+            failure.resume_parts = len(self._input)
+            self._bench.store.put(failure.resume_blob, pack({0: self._input}))
+        return Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
+
+    def fail_current(self, code: ImageCode, message: str) -> None:
+        """End the image at hand with a failure."""
+        self.outcomes.append(self.fail(self.todo.popleft(), ImageError(code, message)))
+
+    def fail_without_start(self, code: ImageCode, message: str, at: int) -> None:
+        """End the first image with a failure at operation `at`, without touching its pixels."""
+        image = self.todo[0]
+        if self.chunk.blob:
+            try:
+                self._input = self._load_parts(image)
+            except BlobLostError:
+                self._input = []
+        self._at = self.chunk.step if self._input else at
+        failed = self.fail(image, ImageError(code, message, self.plan.steps[at]))
+        self.todo.popleft()
+        self.outcomes.append(failed)
+
+    def settle(self) -> None:
+        """Tell outcomes, hand over what passed, and give back what is still to do, one message an image."""
+        if self.passed:
+            self._hand_over()
+        if self.outcomes:
+            self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
+        if self.todo:
+            self.give_back(list(self.todo), self.chunk.attempt)
+
+    def give_back(self, images: Sequence[ImageRef], attempt: int) -> None:
+        """Put images back into this step's queue, each in a message of its own."""
+        self._bench.broker.publish(
+            step_queue(self.plan.steps[self.chunk.step]), singles(self.chunk, images, attempt=attempt)
+        )
+
+    def restart(self) -> None:
+        """Put all images into the first step's queue again, from their sources."""
+        images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
+        anew = self.chunk.model_copy(update={"step": 0, "blob": None})
+        self._bench.broker.publish(step_queue(self.plan.steps[0]), singles(anew, images, attempt=anew.attempt))
+
+    def tell_started(self) -> None:
+        """Let the coordinator know that the chunk has left its queue."""
+        event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
+        self._tell(event, confirm=False)
+
+    def drop_input(self) -> None:
+        """Remove the chunk's own intermediates, once the next step has taken over."""
+        if self.chunk.blob and not self.chunk.alone and not self.todo:
+            self._bench.store.delete(self.chunk.blob)
+
+    def _process(self, image: ImageRef, watchdog: Watchdog) -> list[Picture] | Outcome:
+        """Run the served operations on one image; its outcome where `encode` was among them."""
+        began = time.time()
+        waited = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
+        timings = list(image.timings)
+        self._input = []
+        parts: list[Picture] = []
+        for index in range(self.chunk.step, self._end):
+            self._enter(image, index)
+            watchdog.begin()
+            start = time.perf_counter()
+            if index == self.chunk.step:
+                parts = self._load_parts(image) if self.chunk.blob else self._decode(image)
+            self._input = parts
+            if index == len(self.plan.operations) - 1:
+                results = self._encode(image, parts)
+            else:
+                parts = perform(self.plan.operations[index], parts, self._bench.limits)
+            timings.append(StepTime(step=index, wait=waited, work=time.perf_counter() - start))
+            waited = 0.0
+        image.timings = timings
+        if self._end < len(self.plan.operations):
+            return parts
+        return Outcome(id=image.id, state="done", results=results, timings=timings, attempts=self._attempts)
+
+    def _enter(self, image: ImageRef, index: int) -> None:
+        self._at = index
+        if self._starts is not None:
+            write_starts(self._bench.store, self.chunk.job, self.chunk.run, image.id, Starts(self._starts.count, index))
+
+    @property
+    def _attempts(self) -> int:
+        return self._starts.count if self._starts else self.chunk.attempt
+
+    def _decode(self, image: ImageRef) -> list[Picture]:
+        return [decode(self._bench.sources.read(image.ref), self._bench.limits)]
+
+    def _load_parts(self, image: ImageRef) -> list[Picture]:
+        assert self.chunk.blob is not None
+        try:
+            if self._blob is None:
+                self._blob = self._bench.store.get(self.chunk.blob)
+            return unpack(self._blob, image.slot, image.parts)
+        except (ObjectNotFoundError, ValueError) as error:
+            raise BlobLostError(self.chunk.blob) from error
+
+    def _encode(self, image: ImageRef, parts: Sequence[Picture]) -> list[Result]:
+        params = self.plan.encode
+        results = []
+        for index, part in enumerate(parts):
+            data = encode(part, params)
+            name = result_name(image.stem, index, params.format)
+            key = result_key(self.chunk.results, name)
+            self._bench.store.put(key, [data])
+            results.append(
+                Result(
+                    key=key,
+                    name=name,
+                    size=len(data),
+                    media_type=params.media_type,
+                    width=part.shape[1],
+                    height=part.shape[0],
+                    sha256=hashlib.sha256(data).hexdigest(),
+                )
+            )
+        return results
+
+    def _pass_on(self, image: ImageRef, parts: list[Picture]) -> None:
+        """Keep an image for the next step; hand over what is kept once it grows too large to hold."""
+        self.passed.append((image, parts))
+        held = sum(part.shape[0] * part.shape[1] for _, passed in self.passed for part in passed)
+        if held > self._bench.max_pixels_in_flight:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Store the pixels that passed under a key that follows from who they are, and send them to the next step."""
+        images = [
+            image.model_copy(update={"slot": slot, "parts": len(parts)})
+            for slot, (image, parts) in enumerate(self.passed)
+        ]
+        whole = len(images) == len(self.chunk.images)
+        name = self.chunk.chunk if whole else f"{_base(self.chunk.chunk)}.{images[0].id}.{len(images)}"
+        blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
+        self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
+        step = self.plan.steps[self._end]
+        passed = self.chunk.model_copy(
+            update={
+                "chunk": name,
+                "step": self._end,
+                "images": images,
+                "blob": blob,
+                "alone": False,
+                "attempt": 1,
+                "enqueued_at": time.time(),
+            }
+        )
+        self._bench.broker.publish(step_queue(step), [passed.model_dump_json().encode()])
+        ids = [image.id for image in images]
+        self._tell(Event(kind="stepped", images=ids, **self._about(self._end, name)), confirm=False)
+        self.passed = []
+
+    def _about(self, step: int | None = None, name: str | None = None) -> dict[str, Any]:
+        chunk = self.chunk
+        return {
+            "job": chunk.job,
+            "run": chunk.run,
+            "chunk": name or chunk.chunk,
+            "step": chunk.step if step is None else step,
+            "worker": self._bench.name,
+        }
+
+    def _tell(self, event: Event, *, confirm: bool = True) -> None:
+        self._bench.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()], confirm=confirm)
+
+
+def singles(chunk: Chunk, images: Sequence[ImageRef], *, attempt: int) -> list[bytes]:
+    """Return one message for each of a chunk's images, all of them reading the chunk's blob."""
+    return [
+        chunk.model_copy(
+            update={
+                "chunk": f"{_base(chunk.chunk)}.{image.id}",
+                "images": [image],
+                "alone": True,
+                "attempt": attempt,
+                "enqueued_at": time.time(),
+            }
+        )
+        .model_dump_json()
+        .encode()
+        for image in images
+    ]
+
+
+def _base(name: str) -> str:
+    """Return the name a chunk was dispatched under, without what later divisions added."""
+    return name.partition(".")[0]
+
+
+def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
+    end = step + 1
+    while end < len(plan.steps) and plan.steps[end] in served:
+        end += 1
+    return end
+
+
+def _as_image_error(error: ImageError | MemoryError) -> ImageError:
+    return ImageError(ImageCode.INTERNAL, "out of memory") if isinstance(error, MemoryError) else error
