@@ -17,13 +17,14 @@ import click
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
-from penstock.cli import main as cli
+from penstock.cli import cli
 from penstock.common import messages, operations
 from penstock.common.settings import Limits, ServeSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HELP_WIDTH = 100
+SETTINGS: dict[str, type[BaseSettings]] = {"Limits": Limits, "Workers": WorkerSettings, "Serve": ServeSettings}
 
 
 def main(arguments: list[str]) -> int:
@@ -75,12 +76,12 @@ def _parameter_rows(model: type[BaseModel]) -> Iterator[list[str]]:
 
 def show_settings() -> str:
     """Return one table for each settings object."""
-    return "".join(_show_settings_of(kind) for kind in (Limits, WorkerSettings, ServeSettings))
+    return "".join(_show_settings_of(title, kind) for title, kind in SETTINGS.items())
 
 
-def _show_settings_of(kind: type[BaseSettings]) -> str:
+def _show_settings_of(title: str, kind: type[BaseSettings]) -> str:
     table = make_table(["variable", "accepted", "default", "meaning"], _settings_rows(kind))
-    return f"\n### {_join_lines(kind.__doc__).rstrip('.')}\n\n{table}\n"
+    return f"\n## {title}\n\n{_join_lines(kind.__doc__)}\n\n{table}\n"
 
 
 def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
@@ -112,20 +113,16 @@ def _describe_bounds(field: dict[str, Any]) -> str:
 
 def show_commands() -> str:
     """Return the help of `penstock` and of each of its commands."""
-    context = click.Context(cli, info_name="penstock")
-    sections = [_show_help("penstock", cli, None)]
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        if not command.hidden:
-            sections.append(_show_help(name, command, context))
-    return "".join(sections)
+    top = _make_context(cli, "penstock", None)
+    commands = ((name, cli.get_command(top, name)) for name in cli.list_commands(top))
+    contexts = [_make_context(command, name, top) for name, command in commands if command and not command.hidden]
+    return "".join(f"\n## {each.command_path}\n\n```text\n{each.get_help()}\n```\n" for each in [top, *contexts])
 
 
-def _show_help(name: str, command: click.Command, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=HELP_WIDTH, terminal_width=None)
-    title = name if parent is None else f"penstock {name}"
-    return f"\n## {title}\n\n```text\n{command.get_help(context)}\n```\n"
+def _make_context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    # The width is given, or else it would be that of whatever terminal this runs in.
+    settings = {**command.context_settings, "terminal_width": HELP_WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def make_table(head: list[str], rows: Iterable[list[str]]) -> str:

@@ -88,7 +88,7 @@ def _show_progress(job: dict[str, Any]) -> None:
 
 def _show_results(url: str, data: Path, job: dict[str, Any]) -> None:
     click.echo(f"""
-Results    {(data / "results" / job["id"]).resolve()}
+Results    {(data / "store" / "results" / job["id"]).resolve()}
            {url}/static/{job["id"]}/processed/
 The job    {url}/v1/jobs/{job["id"]}
 The API    {url}/docs
