@@ -1,0 +1,117 @@
+"""A file's bytes become a picture: every limit checked first, nothing half-decoded ever passed on.
+
+The pixels are those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` with the same OpenCV, orientation applied once; the
+rules for alpha, 16 bits, palettes and greys are OpenCV's and stand in `docs/decisions/`. Unlike OpenCV it refuses
+what is cut off or damaged, where that can be seen, instead of filling the rest with grey.
+"""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.imagetype import Header, corrupt, read_header, truncated
+from penstock.common.settings import Limits
+from penstock.steps.image import Image
+from penstock.steps.pngfile import sound_png
+
+MAX_SCAN_PIXELS = 5_000_000_000
+"""Scans times pixels of a JPEG that comes in several passes; the dozen passes of 50 Mpx come to a tenth of it."""
+
+
+def decode(data: bytes, limits: Limits) -> Image:
+    """Decode a JPEG or PNG file to an `H×W×3 uint8` array in BGR order, upright.
+
+    Raises:
+        ImageError: `empty_file`, `too_large_file`, `unsupported_type`, `too_many_pixels`, `unsupported_colorspace`,
+            `truncated_image` or `corrupt_image`; all but the last two before any pixel is touched.
+    """
+    if not data:
+        raise ImageError(ImageCode.EMPTY_FILE, "the file is empty")
+    if len(data) > limits.max_file_bytes:
+        raise ImageError(
+            ImageCode.TOO_LARGE_FILE, f"the file has {len(data)} bytes; accepted are {limits.max_file_bytes}"
+        )
+    header = read_header(data)
+    _check_size(header, limits)
+    if header.type == "png":
+        return _imdecode(sound_png(data, header), cv2.IMREAD_COLOR)
+    return _turn(_decode_jpeg(data, header), header.orientation)
+
+
+def _check_size(header: Header, limits: Limits) -> None:
+    width, height = header.width, header.height
+    if width * height > limits.max_pixels:
+        raise ImageError(
+            ImageCode.TOO_MANY_PIXELS,
+            f"the picture has {width}x{height} = {width * height} pixels; accepted are {limits.max_pixels}",
+        )
+    if max(width, height) > limits.max_side:
+        raise ImageError(
+            ImageCode.TOO_MANY_PIXELS,
+            f"the picture has {width}x{height} pixels; accepted are sides of up to {limits.max_side}",
+        )
+
+
+def _decode_jpeg(data: bytes, header: Header) -> Image:
+    if header.components not in (1, 3):
+        raise ImageError(
+            ImageCode.UNSUPPORTED_COLORSPACE,
+            f"the JPEG file has {header.components} colour components (CMYK has 4); accepted are grey and colour",
+        )
+    if header.scans == "several":
+        _check_scans(data, header)
+    try:
+        return simplejpeg.decode_jpeg(data, "BGR")  # type: ignore[no-any-return]
+    except ValueError as error:
+        return _second_look(data, header, str(error), error)
+
+
+def _check_scans(data: bytes, header: Header) -> None:
+    """Refuse a file whose passes would take minutes, each over every pixel (libjpeg-turbo LJT-01-005)."""
+    end = data.find(b"\xff\xd9", header.data_start)
+    scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
+    if scans * header.width * header.height > MAX_SCAN_PIXELS:
+        raise corrupt(f"the JPEG file draws its {header.width}x{header.height} pixels {scans} times over")
+
+
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MAX_PADDING_BYTES = 16
+
+
+def _second_look(data: bytes, header: Header, message: str, cause: ValueError) -> Image:
+    """Accept what is sound although the strict decoder refused it; say of the rest what is wrong with it."""
+    padding = _PADDING.search(message)
+    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the end of the pixels
+        return simplejpeg.decode_jpeg(data, "BGR", strict=False)  # type: ignore[no-any-return]
+    if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
+        raise truncated(f"the JPEG file ends before its picture does: {message}") from cause
+    if "subsampling" in message:  # ratios that the strict decoder doesn't know, and OpenCV does
+        return _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    raise corrupt(f"the JPEG file is damaged: {message}") from cause
+
+
+def _imdecode(data: bytes, flags: int) -> Image:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise corrupt(f"the file cannot be decoded: {error.err}") from error
+    if image is None:
+        raise corrupt("the file cannot be decoded")
+    return image
+
+
+def _turn(image: Image, orientation: int) -> Image:
+    """Apply EXIF orientation 1 to 8, as OpenCV does."""
+    if orientation >= 5:
+        image = cv2.transpose(image)
+    flip = _FLIPS.get(orientation)
+    return image if flip is None else cv2.flip(image, flip)
+
+
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+"""`cv2.flip` codes by EXIF orientation, after transposing 5 to 8."""
