@@ -73,7 +73,7 @@ def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None
     try:
         execute_many(connection, _INSERT_IMAGES, [_image_row(ledger, image) for image in batch])
     except IntegrityError as error:
-        raise ConflictError(f"two images of job {job} have one id or name: {error.orig}") from error
+        raise ConflictError(f"two images of job {job} have one id, name or stem: {error.orig}") from error
     save(connection, ledger)
 
 
@@ -82,7 +82,7 @@ def _image_row(ledger: Ledger, image: Image) -> tuple[Any, ...]:
     error = failure_number = None
     if image.state is ImageState.FAILED:
         error = json.dumps(image.error)
-        failure_number = ledger.count_failure(image.resume_step, image.timings)
+        failure_number = ledger.count_failure(image.resume_step, ())
     ledger.counts[image.state] += 1
     return (
         ledger.number,

@@ -49,6 +49,9 @@ class Database:
             pool_use_lifo=True,
             connect_args={"timeout": BUSY_TIMEOUT_SECS} if self._is_sqlite else {},
         )
+        # SQLite's transactions see one state by themselves; elsewhere a reader has to ask for it.
+        one_state = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading_engine = self._engine.execution_options(**one_state)
         self._writing_engine = self._engine.execution_options(penstock_writes=True)
         self._writer = threading.Lock()
         self._closed = False
@@ -59,7 +62,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database throughout."""
-        with self._translated(), self._engine.begin() as connection:
+        with self._translated(), self._reading_engine.begin() as connection:
             yield connection
 
     @contextmanager

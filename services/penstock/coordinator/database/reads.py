@@ -28,8 +28,10 @@ _COUNT_OPEN = (
     .select_from(jobs)
     .where(jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]))
 )
+_COUNT_BY_STATE = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 _IMAGE = select(images).where(images.c.job == bindparam("number"), images.c.id == bindparam("image"))
 _IMAGE_BY_NAME = select(images).where(images.c.job == bindparam("number"), images.c.name == bindparam("name"))
+_IMAGE_BY_STEM = select(images).where(images.c.job == bindparam("number"), images.c.stem == bindparam("stem"))
 _IMAGES = (
     select(images)
     .where(images.c.job == bindparam("number"), images.c.id > bindparam("after"))
@@ -85,6 +87,11 @@ def count_open_jobs(connection: Connection) -> int:
     return connection.execute(_COUNT_OPEN).scalar_one()
 
 
+def count_jobs(connection: Connection) -> dict[JobState, int]:
+    """See Repository.count_jobs."""
+    return {JobState(state): count for state, count in connection.execute(_COUNT_BY_STATE)}
+
+
 def dispatchable(connection: Connection) -> list[Job]:
     """See Repository.dispatchable."""
     return _jobs(connection, _DISPATCHABLE)
@@ -107,6 +114,11 @@ def get_image(connection: Connection, job: str, image: int) -> Image | None:
 def image_by_name(connection: Connection, job: str, name: str) -> Image | None:
     """See Repository.image_by_name."""
     return _one_image(connection, job, _IMAGE_BY_NAME, {"name": name})
+
+
+def image_by_stem(connection: Connection, job: str, stem: str) -> Image | None:
+    """See Repository.image_by_stem."""
+    return _one_image(connection, job, _IMAGE_BY_STEM, {"stem": stem})
 
 
 def _one_image(

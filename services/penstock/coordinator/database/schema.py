@@ -99,6 +99,7 @@ images = Table(
     Column("resume_parts", Integer, nullable=False, server_default="0"),
     Index("images_by_state", "job", "state", "id"),
     Index("images_by_name", "job", "name", unique=True),
+    Index("images_by_stem", "job", "stem", unique=True),
 )
 
 _has_failed = images.c.failure_number.is_not(None)

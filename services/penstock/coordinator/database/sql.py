@@ -13,13 +13,13 @@ from penstock.common.messages import Event
 from penstock.coordinator.database import admission, endings, progress, reads
 from penstock.coordinator.database.engine import Database
 from penstock.coordinator.database.schema import prepare_schema
-from penstock.coordinator.repository import Applied, Image, Job
+from penstock.coordinator.repository import Applied, Image, Job, Repository
 
 _PAUSE_SECS = 0.001
 """Between pages: a lock that is asked for again at once would hardly ever go to another thread."""
 
 
-class SqlRepository:
+class SqlRepository(Repository):
     """`Repository` by SQLAlchemy Core; see there for every method.
 
     Changes to very many images are seen at once and written in pages; what a crash leaves unwritten, the next start
@@ -109,6 +109,10 @@ class SqlRepository:
         with self._database.read() as connection:
             return reads.count_open_jobs(connection)
 
+    def count_jobs(self) -> dict[JobState, int]:
+        with self._database.read() as connection:
+            return reads.count_jobs(connection)
+
     def dispatchable(self) -> list[Job]:
         with self._database.read() as connection:
             return reads.dispatchable(connection)
@@ -124,6 +128,10 @@ class SqlRepository:
     def image_by_name(self, job: str, name: str) -> Image | None:
         with self._database.read() as connection:
             return reads.image_by_name(connection, job, name)
+
+    def image_by_stem(self, job: str, stem: str) -> Image | None:
+        with self._database.read() as connection:
+            return reads.image_by_stem(connection, job, stem)
 
     def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
         with self._database.read() as connection:

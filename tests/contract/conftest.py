@@ -1,0 +1,170 @@
+"""The databases that the repository's contract runs over, and what its tests speak with."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.common.jobs import ImageState, JobState
+from penstock.common.messages import Event, Failure, Outcome, Result, StepTime
+from penstock.coordinator.database.sql import SqlRepository
+from penstock.coordinator.repository import Applied, Image, Job, Repository, StepTotals
+
+DATABASES: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder}/penstock.db"}
+"""Each makes an empty database of its kind and returns its URL."""
+
+PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
+
+
+class Desk:
+    """Short words for what the tests of the repository do and check, all of it through the port."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    def job(self, job: str, **fields: Any) -> Job:
+        return Job(job, JobState.RECEIVING, PLAN, {"output": "jpg"}, created_at=1.5, **fields)
+
+    def image(self, image: int, **fields: Any) -> Image:
+        return Image(image, f"photos/{image}.jpg", f"{image}", f"uploads/u/{image}", **fields)
+
+    def bad_image(self, image: int) -> Image:
+        return self.image(image, state=ImageState.FAILED, error=self.error("unsupported_type", "resize"))
+
+    def error(self, code: str, step: str, retry: bool = False) -> dict[str, Any]:
+        return {"code": code, "message": "no picture", "step": step, "retry": retry}
+
+    def received(self, job: str = "job-1", images: int = 3, bad: tuple[int, ...] = (), **fields: Any) -> str:
+        """Add a job that is still receiving; the images named in `bad` have failed already."""
+        self.repository.create_job(self.job(job, **fields))
+        self.repository.add_images(job, (self.bad_image(i) if i in bad else self.image(i) for i in range(images)))
+        return job
+
+    def accepted(self, job: str = "job-1", images: int = 3, bad: tuple[int, ...] = (), **fields: Any) -> str:
+        self.repository.accept_job(self.received(job, images, bad, **fields))
+        return job
+
+    def ended(self, job: str = "job-1", done: int = 1, failed: int = 1, **fields: Any) -> str:
+        """Add a job whose first images are done, and the others failed."""
+        self.accepted(job, done + failed, **fields)
+        ids = range(done + failed)
+        self.repository.apply([self.done(job, *ids[:done]), self.failed(job, *ids[done:])])
+        return job
+
+    def started(self, job: str, *images: int, run: int = 0) -> Event:
+        return Event(kind="started", job=job, run=run, chunk="c", images=list(images))
+
+    def done(self, job: str, *images: int, run: int = 0) -> Event:
+        outcomes = [
+            Outcome(id=image, state="done", results=[self.result(job, image)], timings=self.timings(3), attempts=2)
+            for image in images
+        ]
+        return Event(kind="finished", job=job, run=run, chunk="c", outcomes=outcomes)
+
+    def failed(self, job: str, *images: int, run: int = 0, step: int = 1, blob: str | None = "work/a/blob") -> Event:
+        failure = Failure(
+            **self.error("step_timeout", PLAN[step]["op"], retry=True),
+            step_index=step,
+            resume_blob=blob,
+            resume_parts=4,
+        )
+        outcomes = [
+            Outcome(id=image, state="failed", error=failure, timings=self.timings(step + 1), attempts=3)
+            for image in images
+        ]
+        return Event(kind="finished", job=job, run=run, chunk="c", outcomes=outcomes)
+
+    def result(self, job: str, image: int) -> Result:
+        name = f"{image}-0.jpg"
+        return Result(
+            key=f"results/{job}/{name}",
+            name=name,
+            size=9,
+            media_type="image/jpeg",
+            width=4,
+            height=3,
+            sha256="ab" * 32,
+        )
+
+    def timings(self, steps: int) -> list[StepTime]:
+        return [StepTime(step=step, wait=0.5, work=0.25) for step in range(steps)]
+
+    def apply_one(self, *events: Event) -> Applied:
+        [applied] = self.repository.apply(events)
+        return applied
+
+    def states(self, job: str = "job-1") -> list[ImageState]:
+        return [image.state for image in self.rows(job)]
+
+    def rows(self, job: str = "job-1") -> list[Image]:
+        return self.repository.list_images(job, limit=1_000_000)
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Look again and again until something holds, for half a minute at most."""
+        end = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < end, "it never happened"
+
+    def check_counters(self, job: str = "job-1") -> Job:
+        """Prove that what the job's row counts is what its images' rows say; return the job."""
+        found = self.repository.get_job(job)
+        assert found is not None
+        rows = self.rows(job)
+        counted = Counter(image.state.value for image in rows)
+        assert {state.value: getattr(found, state.value) for state in ImageState} == {
+            state.value: counted[state.value] for state in ImageState
+        }
+        assert found.total == len(rows)
+        assert found.steps == [_totals(rows, step) for step in range(len(PLAN))]
+        numbers = [image.failure_number for image in self.repository.list_failures(job, after=0, limit=1_000_000)]
+        assert numbers == sorted({image.failure_number for image in rows} - {None})
+        assert len(numbers) == found.failed
+        assert max(numbers, default=0) <= found.failures_seen
+        return found
+
+
+def _totals(rows: list[Image], step: int) -> StepTotals:
+    done = [image for image in rows if image.state is ImageState.DONE]
+    failed = [image for image in rows if image.state is ImageState.FAILED]
+    times = [timing for image in done + failed for timing in image.timings if timing.step == step]
+    return StepTotals(
+        done=len(done) + sum(step < image.resume_step for image in failed),
+        failed=sum(step == image.resume_step for image in failed),
+        wait_secs=sum(timing.wait for timing in times),
+        work_secs=sum(timing.work for timing in times),
+    )
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return DATABASES[request.param](tmp_path)
+
+
+@pytest.fixture
+def open_repository(database_url: str) -> Iterator[Callable[[], Repository]]:
+    """Opens the one database, as often as it is called."""
+    opened: list[Repository] = []
+
+    def open_one() -> Repository:
+        opened.append(SqlRepository(database_url))
+        return opened[-1]
+
+    yield open_one
+    for repository in opened:
+        repository.close()
+
+
+@pytest.fixture
+def repository(open_repository: Callable[[], Repository]) -> Repository:
+    return open_repository()
+
+
+@pytest.fixture
+def desk(repository: Repository) -> Desk:
+    return Desk(repository)
