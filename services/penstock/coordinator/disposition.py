@@ -49,7 +49,7 @@ def _extended_filename(header: bytes) -> bytes | None:
             try:
                 return text.encode("latin-1").decode(charset or "utf-8").encode()
             except (LookupError, UnicodeError) as error:
-                raise invalid_name(text, f"it cannot be decoded as {ascii(charset)}") from error
+                raise invalid_name(text, f"it cannot be decoded as {charset!a}") from error
     return None
 
 

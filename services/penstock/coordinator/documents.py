@@ -76,9 +76,7 @@ def read_actions(fields: list[str], limits: Limits) -> list[Order]:
         RequestError: 400 or 422, its pointer beginning with the document's place among the actions.
     """
     documents = [
-        document
-        for parsed in map(read_json, fields)
-        for document in (parsed if isinstance(parsed, list) else [parsed])
+        document for parsed in map(read_json, fields) for document in (parsed if isinstance(parsed, list) else [parsed])
     ]
     if not documents:
         raise RequestError(

@@ -114,7 +114,7 @@ def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.Di
         with os.scandir(folder) as listing:
             entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
     except OSError as error:
-        raise RequestError(422, "source_forbidden", f"folder {ascii(name[:80])} cannot be read", "/inputs") from error
+        raise RequestError(422, "source_forbidden", f"folder {name[:80]!a} cannot be read", "/inputs") from error
     files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
     return files, [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
 

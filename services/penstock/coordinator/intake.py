@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from penstock.coordinator.inputs import FoundFile
 from penstock.coordinator.problems import conflict
 from penstock.coordinator.repository import ConflictError, Image, Job
 from penstock.coordinator.services import Services
-from penstock.coordinator.uploads import upload_prefix
 
 _REPLAY_SECS = 5.0
 """How long a request waits for an equal one that is on its way in at the same time."""
+
+_RACES = 3
+"""How often a request that loses its idempotency key to an equal one, which then fails, tries again."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +68,8 @@ class Intake:
         if self._repository.count_open_jobs() + count > most:
             raise RequestError(429, "too_many_jobs", f"{most} jobs are open, as many as are accepted; try again later")
 
-    def accept(self, drafts: Sequence[Draft]) -> list[Job]:
-        """Create jobs, all of them or none, and let them start.
+    def accept(self, drafts: Sequence[Draft], created: Callable[[], None] = lambda: None) -> list[Job]:
+        """Create jobs, all of them or none, and let them start; calls `created` in between.
 
         Raises:
             RequestError: 422 for a job with no images or too many, 429 where too many jobs are open.
@@ -78,24 +80,28 @@ class Intake:
         except BaseException:
             self._discard(drafts)
             raise
+        created()
         jobs = [self._repository.accept_job(draft.job.id) for draft in drafts]
         self._services.engine.wake()
         return [self._end_if_failed(job) for job in jobs]
 
-    def accept_once(self, draft: Draft, idempotency: Idempotency) -> tuple[Job, bool]:
+    def accept_once(
+        self, draft: Draft, idempotency: Idempotency, created: Callable[[], None] = lambda: None
+    ) -> tuple[Job, bool]:
         """Create a job, or return the one that an equal request made before; and whether it is new.
 
         Raises:
             RequestError: as `accept`; 409 where the key stands for another request.
         """
-        while True:
+        for _ in range(_RACES):
             earlier = self._earlier(idempotency)
             if earlier is not None:
                 return earlier, False
             try:
-                return self.accept([draft])[0], True
+                return self.accept([draft], created)[0], True
             except ConflictError:
-                continue
+                _log.debug("job %s lost the race for its idempotency key", draft.job.id)
+        raise _in_progress()
 
     def _create(self, drafts: Sequence[Draft]) -> None:
         with self._admission:
@@ -103,7 +109,7 @@ class Intake:
             for draft in drafts:
                 self._repository.create_job(draft.job)
         for draft in drafts:
-            images = _bounded(draft.images, self._services.limits.max_images)
+            images = bounded(draft.images, self._services.limits.max_images)
             if self._repository.add_images(draft.job.id, images) == 0:
                 raise no_images()
 
@@ -128,7 +134,7 @@ class Intake:
             if job.state is not JobState.RECEIVING:
                 return job
             if time.monotonic() > deadline:
-                raise conflict("request_in_progress", "an equal request is still on its way in; try again later")
+                raise _in_progress()
             time.sleep(0.05)
         return None
 
@@ -204,17 +210,16 @@ def no_images() -> RequestError:
     return RequestError(422, "no_images", "no pictures were given; accepted are files of a form, or inputs")
 
 
-def forget_unfinished(services: Services) -> None:
-    """Remove what requests left that a crash cut off: jobs never accepted, uploads that no job reads. Only at start."""
-    services.repository.discard_receiving()
-    uploads = list(services.store.children("uploads"))
-    for start in range(0, len(uploads), 500):
-        batch = uploads[start : start + 500]
-        for upload in set(batch) - services.repository.uploads_in_use(batch):
-            services.store.delete_prefix(upload_prefix(upload))
+def _in_progress() -> RequestError:
+    return conflict("request_in_progress", "an equal request is still on its way in; try again later")
 
 
-def _bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
+def bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
+    """Yield images, no more than are accepted for one job.
+
+    Raises:
+        RequestError: 422 at the first one too many.
+    """
     for count, image in enumerate(images, start=1):
         if count > most:
             raise RequestError(422, "too_many_images", f"more than {most} images; accepted are {most} a job", "/inputs")

@@ -48,7 +48,7 @@ def shown_name(raw: str) -> str:
 
 def invalid_name(raw: str, why: str) -> RequestError:
     """Return the refusal of a file name."""
-    return RequestError(422, "invalid_name", f"file name {ascii(raw[:60])}: {why}", "/files")
+    return RequestError(422, "invalid_name", f"file name {raw[:60]!a}: {why}", "/files")
 
 
 def _without(name: str, categories: frozenset[str]) -> str:

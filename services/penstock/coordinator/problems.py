@@ -130,9 +130,9 @@ def _known_path(location: Sequence[int | str], document: Any, kind: str) -> Iter
     """Follow a validation error into the document; names that only the model knows (of unions) are left out."""
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        if isinstance(document, dict) and part in document:
-            document = document[part]
-        elif isinstance(document, list) and isinstance(part, int) and part < len(document):
+        if (isinstance(document, dict) and part in document) or (
+            isinstance(document, list) and isinstance(part, int) and part < len(document)
+        ):
             document = document[part]
         elif not (last and kind == "missing" and isinstance(document, dict)):
             continue

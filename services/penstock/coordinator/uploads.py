@@ -105,6 +105,30 @@ class Reception(Generic[T]):
         return self._store.upload(upload_key(self.upload, index))
 
 
+class Whole(Generic[T]):
+    """A small body, gathered in memory.
+
+    Args:
+        answer: makes the answer of all of it.
+    """
+
+    def __init__(self, answer: Callable[[bytes], T]) -> None:
+        self._answer = answer
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._data += data
+
+    def finish(self, data: bytes) -> T:
+        """Take the last bytes and answer."""
+        return self._answer(bytes(self._data + data))
+
+    def abort(self) -> None:
+        """Forget what came in."""
+        self._data.clear()
+
+
 def upload_prefix(upload: str) -> str:
     """Return the folder of an upload's files."""
     return upload_key(upload, 0).rpartition("/")[0]
@@ -125,15 +149,6 @@ async def receive(request: Request, recipient: Recipient[T], max_bytes: int) -> 
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(recipient.abort)
         raise
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return a small request's whole body.
-
-    Raises:
-        RequestError, ClientDisconnect: as `receive`.
-    """
-    return await receive(request, _Whole(), max_bytes)
 
 
 async def _feed(request: Request, recipient: Recipient[T], max_bytes: int) -> bytes:
@@ -166,17 +181,3 @@ async def _next_chunk(request: Request) -> tuple[bytes, bool]:
 
 def _too_large(max_bytes: int) -> RequestError:
     return RequestError(413, "too_large_request", f"the request is larger than {max_bytes} bytes")
-
-
-class _Whole:
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        self._data += data
-
-    def finish(self, data: bytes) -> bytes:
-        return bytes(self._data + data)
-
-    def abort(self) -> None:
-        self._data.clear()

@@ -1,0 +1,42 @@
+"""The coordinator's REST API, put together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from penstock import __version__
+from penstock.coordinator import openapi, problems
+from penstock.coordinator.headers import SecurityHeaders
+from penstock.coordinator.intake import Intake
+from penstock.coordinator.linger import LingeringClose
+from penstock.coordinator.metrics import Metrics, RequestMetrics
+from penstock.coordinator.routes import events, jobs, process, results, static, system
+from penstock.coordinator.services import Services
+
+_DESCRIPTION = """Ordered image operations over whole batches of photographs.
+
+A job is a list of operations and pictures: sent with it, or named below the server's input folder. `/v1/operations`
+lists the operations with an example of each. Errors are `application/problem+json` with a stable `code`."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the REST API over its services."""
+    app = FastAPI(
+        title="Penstock",
+        version=__version__,
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.intake = Intake(services)
+    app.state.metrics = Metrics(services)
+    for routes in (process, jobs, events, results, static, system):
+        app.include_router(routes.router)
+    problems.add_handlers(app)
+    app.add_middleware(LingeringClose)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestMetrics, metrics=app.state.metrics)
+    openapi.complete(app)
+    return app

@@ -1,0 +1,76 @@
+"""A job's results in the order of its images, read page by page from the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from zipstream import ZIP_STORED, ZipStream
+
+from penstock.common.jobs import ImageState
+from penstock.common.messages import Result
+from penstock.common.plan import plan_of
+from penstock.common.store.port import Store
+from penstock.coordinator.repository import Job, Repository
+from penstock.coordinator.views import view_result
+
+_ROWS_AT_ONCE = 4_096
+_PIECE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result, and its place: the image's id, and which of the image's results it is."""
+
+    image: int
+    index: int
+    result: Result
+
+
+def images_at_once(job: Job, most: int, results: int = _ROWS_AT_ONCE) -> int:
+    """Return how many images of a job to hold in memory: they may have thousands of results each."""
+    return max(1, min(most, results // plan_of(job.plan).parts))
+
+
+def entries(repository: Repository, job: Job, image: int = 0, index: int = 0) -> Iterator[Entry]:
+    """Yield a job's results so far, from a place on."""
+    limit = images_at_once(job, 500)
+    while page := repository.list_images(job.id, state=ImageState.DONE, after=image - 1, limit=limit):
+        for done in page:
+            skipped = index if done.id == image else 0
+            for place, result in enumerate(done.results[skipped:], start=skipped):
+                yield Entry(done.id, place, result)
+        image = page[-1].id + 1
+
+
+def ndjson(job: Job, results: Iterator[Entry]) -> Iterator[bytes]:
+    """Yield the manifest as lines of JSON, many at a time."""
+    while batch := list(islice(results, 500)):
+        lines = [view_result(job.id, entry.image, entry.result).model_dump_json() for entry in batch]
+        yield ("\n".join(lines) + "\n").encode()
+
+
+def archive(store: Store, results: Iterator[Entry]) -> Iterator[bytes]:
+    """Yield a ZIP file of results, stored as they are (they are compressed already)."""
+    return _gathered(_archive(store, results))
+
+
+def _archive(store: Store, results: Iterator[Entry]) -> Iterator[bytes]:
+    stream = ZipStream(compress_type=ZIP_STORED)
+    for entry in results:
+        stream.add(store.stream(entry.result.key), entry.result.name, size=entry.result.size)
+        yield from stream.file()
+    yield from stream.footer()
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join small pieces: each one sent costs a hop between threads."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= _PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

@@ -1,0 +1,64 @@
+"""The few pages for browsers: plain HTML without scripts, every name escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+from fastapi.responses import HTMLResponse
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "td,th{padding:.1rem 1.5rem .1rem 0;text-align:left}td{overflow-wrap:anywhere}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a listing: a link, and what stands beside it."""
+
+    name: str
+    url: str
+    notes: tuple[str, ...] = ()
+
+
+def listing(title: str, entries: Iterable[Entry], *, up: str | None, following: str | None) -> HTMLResponse:
+    """Return a page that lists entries, with links to the folder above and to the following page."""
+    lines = [Entry("..", up)] if up else []
+    rows = "".join(_row(entry) for entry in [*lines, *entries])
+    more = f'<p><a rel="next" href="{escape(following)}">more</a></p>' if following else ""
+    return _page(title, f"<h1>{escape(title)}</h1><table>{rows}</table>{more}")
+
+
+def front_page(version: str) -> HTMLResponse:
+    """Return the page at `/`."""
+    return _page(
+        "Penstock",
+        f"<h1>Penstock {escape(version)}</h1>"
+        "<p>Ordered image operations over whole batches of photographs.</p>"
+        '<ul><li><a href="/static/">Jobs, what was sent and what became of it</a></li>'
+        '<li><a href="/docs">The REST API</a></li>'
+        '<li><a href="/v1/operations">Operations</a></li>'
+        '<li><a href="/v1/steps">Steps at work</a></li></ul>',
+    )
+
+
+def _row(entry: Entry) -> str:
+    cells = "".join(f"<td>{escape(note)}</td>" for note in entry.notes)
+    return f'<tr><td><a href="{escape(entry.url)}">{escape(entry.name)}</a></td>{cells}</tr>'
+
+
+def _page(title: str, body: str) -> HTMLResponse:
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n",
+        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
+    )

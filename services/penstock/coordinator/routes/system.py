@@ -1,0 +1,143 @@
+"""The system itself: operations, steps, health, metrics, and the front page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from penstock import __version__
+from penstock.common.errors import PenstockError, UnavailableError
+from penstock.common.messages import EVENTS_QUEUE
+from penstock.common.operations import Parameters
+from penstock.common.plan import read_operation
+from penstock.common.registry import operations
+from penstock.coordinator.metrics import Metrics
+from penstock.coordinator.pages import front_page
+from penstock.coordinator.routes.common import ServicesDep, refusals
+from penstock.coordinator.services import Services
+
+router = APIRouter(tags=["system"])
+_log = logging.getLogger(__name__)
+
+
+class Example(BaseModel):
+    """One operation in both of its forms, which mean the same."""
+
+    short: list[Any]
+    long: dict[str, Any]
+
+
+class OperationView(BaseModel):
+    """An operation that jobs can name; `parameters` is the JSON Schema of its long form's fields."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    example: Example | None
+
+
+class Operations(BaseModel):
+    """Every operation, steps of one's own included."""
+
+    operations: list[OperationView]
+
+
+class StepView(BaseModel):
+    """A step over all jobs. What was not measured yet is null."""
+
+    name: str
+    ready: int
+    in_flight: int
+    remaining: int
+    seconds_per_image: float | None
+    backlog_seconds: float | None
+    utilisation: float | None
+    bottleneck: bool
+
+
+class Steps(BaseModel):
+    """Every step; `bottleneck` names the one that holds the system back."""
+
+    steps: list[StepView]
+    bottleneck: str | None
+
+
+@router.get("/", include_in_schema=False)
+async def show_front_page() -> HTMLResponse:
+    """Lead on to the API and to the files."""
+    return front_page(__version__)
+
+
+@router.get("/v1/operations", summary="List operations")
+def list_operations() -> Operations:
+    """Return every operation with its parameters and an example."""
+    return Operations(operations=[_view_operation(name, model) for name, model in operations().items()])
+
+
+@router.get("/v1/steps", summary="Look at the steps", responses=refusals())
+def list_steps(services: ServicesDep) -> Steps:
+    """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
+    steps = [StepView(**vars(step)) for step in services.engine.steps()]
+    return Steps(steps=steps, bottleneck=next((step.name for step in steps if step.bottleneck), None))
+
+
+@router.get("/healthz", summary="Is it alive?")
+async def show_health() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "alive", "version": __version__}
+
+
+@router.get("/readyz", summary="Can it accept jobs?", responses={503: {"description": "Something is away"}})
+def show_readiness(services: ServicesDep) -> JSONResponse:
+    """Try the store, the database and the broker."""
+    checks = {name: _try(name, check) for name, check in _checks(services).items()}
+    ready = all(state == "ok" for state in checks.values())
+    headers = {} if ready else {"Retry-After": "5"}
+    return JSONResponse({"ready": ready, "checks": checks}, 200 if ready else 503, headers)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+def show_metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus' text format."""
+    metrics = request.app.state.metrics
+    assert isinstance(metrics, Metrics)
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _checks(services: Services) -> dict[str, Callable[[], None]]:
+    return {
+        "store": services.store.check,
+        "database": services.repository.check,
+        "broker": lambda: services.broker.declare([EVENTS_QUEUE]),
+    }
+
+
+def _try(name: str, check: Callable[[], None]) -> str:
+    try:
+        check()
+    except UnavailableError as error:
+        _log.warning("%s is away: %s", name, error.message)
+        return "away"
+    return "ok"
+
+
+def _view_operation(name: str, model: type[Parameters]) -> OperationView:
+    schema = model.model_json_schema()
+    description = cleandoc(model.__doc__ or "")
+    schema.pop("description", None)
+    return OperationView(name=name, description=description, parameters=schema, example=_example(name, model))
+
+
+def _example(name: str, model: type[Parameters]) -> Example | None:
+    try:
+        planned = read_operation([name, model.example], "/example")
+    except PenstockError:
+        return None  # a step of one's own need not bring one
+    return Example(short=[name, model.example], long=planned.document())

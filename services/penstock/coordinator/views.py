@@ -1,0 +1,223 @@
+"""Jobs, images and results as customers see them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from penstock.common.jobs import TERMINAL_JOB_STATES, ImageState, JobState
+from penstock.common.messages import Result
+from penstock.coordinator.links import job_url, result_url, sent_url, static_url
+from penstock.coordinator.progress import Progress, StepProgress
+from penstock.coordinator.repository import Image, Job
+
+
+class Counts(BaseModel):
+    """Images of a job by state."""
+
+    total: int
+    pending: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+class Links(BaseModel):
+    """Where everything of a job is."""
+
+    self: str
+    images: str
+    results: str
+    archive: str
+    events: str
+    static: str
+
+
+class JobSummary(BaseModel):
+    """A job in a list."""
+
+    id: str
+    url: str
+    state: JobState
+    name: str
+    labels: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    images: Counts
+
+
+class JobView(JobSummary):
+    """A job, with its progress. `run` counts its retries; `bottleneck` is the step that holds it back."""
+
+    operations: list[dict[str, Any]]
+    priority: int
+    weight: int
+    chunk_size: int | None
+    on_failure: str
+    run: int
+    steps: list[StepProgress]
+    images_per_second: float | None
+    eta_seconds: float | None
+    bottleneck: str | None
+    links: Links
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first. `cursor` and `next` lead to the following page; null on the last."""
+
+    jobs: list[JobSummary]
+    cursor: str | None
+    next: str | None
+
+
+class ErrorView(BaseModel):
+    """Why an image failed. `retry` says whether trying again may help."""
+
+    code: str
+    message: str
+    step: str
+    retry: bool
+
+
+class TimingView(BaseModel):
+    """Seconds that an image waited for and was worked on in one operation of its plan."""
+
+    step: str
+    wait_seconds: float
+    work_seconds: float
+
+
+class ResultView(BaseModel):
+    """One file that an image became."""
+
+    image: int
+    name: str
+    size: int
+    media_type: str
+    width: int
+    height: int
+    sha256: str
+    url: str
+
+
+class ImageView(BaseModel):
+    """One image of a job."""
+
+    id: int
+    name: str
+    state: ImageState
+    size: int | None
+    attempts: int
+    sent: str
+    results: list[ResultView]
+    error: ErrorView | None
+    steps: list[TimingView]
+
+
+class ImagePage(BaseModel):
+    """Images in the order they were sent. A page may hold fewer than `limit` and still not be the last."""
+
+    images: list[ImageView]
+    cursor: str | None
+    next: str | None
+
+
+class ResultPage(BaseModel):
+    """Results in the order of their images."""
+
+    results: list[ResultView]
+    cursor: str | None
+    next: str | None
+
+
+def summarise(job: Job) -> JobSummary:
+    """Return a job as a list shows it."""
+    return JobSummary(**_summary(job))
+
+
+def view_job(job: Job, progress: Progress) -> JobView:
+    """Return a job as its own page shows it."""
+    return JobView(
+        **_summary(job),
+        operations=job.plan,
+        priority=job.priority,
+        weight=job.weight,
+        chunk_size=job.chunk_size,
+        on_failure=job.on_failure,
+        run=job.run,
+        steps=progress.steps,
+        images_per_second=progress.images_per_second,
+        eta_seconds=progress.eta_seconds,
+        bottleneck=progress.bottleneck,
+        links=_links(job.id),
+    )
+
+
+def view_image(job: Job, image: Image) -> ImageView:
+    """Return an image of a job."""
+    return ImageView(
+        id=image.id,
+        name=image.name,
+        state=image.state,
+        size=image.size,
+        attempts=image.attempts,
+        sent=sent_url(job.id, image.name),
+        results=[view_result(job.id, image.id, result) for result in image.results],
+        error=ErrorView(**image.error) if image.error else None,
+        steps=[
+            TimingView(step=job.plan[time.step]["op"], wait_seconds=time.wait, work_seconds=time.work)
+            for time in image.timings
+            if time.step < len(job.plan)
+        ],
+    )
+
+
+def view_result(job: str, image: int, result: Result) -> ResultView:
+    """Return an entry of the manifest."""
+    given = result.model_dump(exclude={"key"})
+    return ResultView(image=image, url=result_url(job, result.name), **given)
+
+
+def counts(job: Job) -> Counts:
+    """Return a job's images by state."""
+    return Counts(**{name: getattr(job, name) for name in Counts.model_fields})
+
+
+def has_ended(job: Job) -> bool:
+    """Say whether a job is in a state that it doesn't leave by itself."""
+    return job.state in TERMINAL_JOB_STATES
+
+
+def _summary(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "url": job_url(job.id),
+        "state": job.state,
+        "name": job.name,
+        "labels": job.labels,
+        "created_at": _moment(job.created_at),
+        "started_at": _moment(job.started_at),
+        "finished_at": _moment(job.finished_at),
+        "images": counts(job),
+    }
+
+
+def _links(job: str) -> Links:
+    url = job_url(job)
+    return Links(
+        self=url,
+        images=f"{url}/images",
+        results=f"{url}/results",
+        archive=f"{url}/results.zip",
+        events=f"{url}/events",
+        static=static_url(job),
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
