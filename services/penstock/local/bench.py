@@ -32,7 +32,7 @@ LATENCY_POLL_SECS = 0.002
 def run_bench(
     *,
     images: int | None = None,
-    rounds: int = 5,
+    rounds: int = 3,
     photos: Path | None = None,
     workloads: Sequence[str] = (),
     contestants: Sequence[str] = (),

@@ -64,9 +64,12 @@ class Command:
     def process(self, workload: Workload, pictures: Path, out: Path, /) -> Round:
         command = [sys.executable, "-m", *self._build(workload, pictures, out)]
         start = time.perf_counter()
-        ended = subprocess.run(  # noqa: S603 - one of the commands below
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
-        )
+        try:
+            ended = subprocess.run(  # noqa: S603 - one of the commands below
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BenchError("contestant_failed", f"{' '.join(command)} took over {error.timeout:.0f} s") from error
         seconds = time.perf_counter() - start
         if ended.returncode != 0:
             last_words = ended.stderr[-500:].decode(errors="replace").strip()

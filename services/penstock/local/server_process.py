@@ -103,4 +103,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path | No
 
 
 def _tail(log: Path | None) -> str:
-    return f"; its last words: {log.read_text(errors='replace')[-500:].strip()}" if log else ""
+    lines = log.read_text(errors="replace").split("\n") if log else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {last}" if last else ""
