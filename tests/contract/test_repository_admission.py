@@ -46,7 +46,8 @@ def test_images_come_back_as_they_were_given_and_in_their_order(desk, repository
 def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
     desk.received(idempotency_key="k", upload="u")
     assert repository.find_by_key("k").id == "job-1"
-    assert repository.get_job("job-1") is None
+    assert repository.get_job("job-1") is repository.get_image("job-1", 0) is None
+    assert desk.rows() == []
     assert repository.list_jobs(limit=10) == repository.list_jobs(limit=10, state=JobState.RECEIVING) == []
     assert repository.dispatchable() == repository.open_jobs() == []
     assert repository.take_pending("job-1", 5) == []

@@ -116,11 +116,21 @@ class Repository(Protocol):
     def add_images(self, job: str, images: Iterable[Image]) -> int:
         """Append images to a job that is `receiving`, in batches of bounded size; return how many.
 
-        An image given in state `failed` (with `error`) has failed already and is counted so.
+        An image given in state `failed` (with `error`) has failed already, in operation `resume_step`, and is counted
+        so. What was added before `images` raised stays, until the job is discarded.
+
+        Raises:
+            ConflictError: the job is no longer receiving, or two images share an id, name or stem.
+            KeyError: no such job.
         """
 
     def accept_job(self, job: str) -> Job:
-        """Make a receiving job `accepted` (or terminal where no image is left to do), with its counters final."""
+        """Make a receiving job `accepted` (or terminal where no image is left to do), with its counters final.
+
+        Raises:
+            ConflictError: the job is no longer receiving.
+            KeyError: no such job.
+        """
 
     def discard_receiving(self, job: str | None = None) -> list[str]:
         """Drop one job that is still `receiving`, or all such; return their ids."""
@@ -154,7 +164,7 @@ class Repository(Protocol):
         """Return jobs that are accepted or running."""
 
     def get_image(self, job: str, image: int) -> Image | None:
-        """Return one image."""
+        """Return one image. Images of a job that is `receiving` are not seen, here and below."""
 
     def image_by_name(self, job: str, name: str) -> Image | None:
         """Return the image that was sent under a name (unique in its job)."""
@@ -197,7 +207,8 @@ class Repository(Protocol):
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
         """Make failed images (all, or those named) pending again, the job `running` with `run` one higher.
 
-        Their `resume_*` fields stay. Where none is failed nothing changes. Returns the job and how many.
+        Their `resume_*` fields, timings and attempts stay; step totals no longer count them. Where none is failed
+        nothing changes. Returns the job and how many.
 
         Raises:
             ConflictError: the job was cancelled or has not ended.

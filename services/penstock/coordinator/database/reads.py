@@ -70,16 +70,16 @@ def list_jobs(
     connection: Connection, state: JobState | None, label: tuple[str, str] | None, limit: int, before: str | None
 ) -> list[Job]:
     """See Repository.list_jobs."""
-    query = select(jobs).where(_VISIBLE).order_by(jobs.c.id.desc()).limit(limit)
+    query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
+    if label is not None:
+        ids = job_labels.c.job  # the label's own index has its jobs in this order
+        query = query.join(job_labels, ids == jobs.c.id)
+        query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
         query = query.where(jobs.c.state == state.value)
     if before is not None:
-        query = query.where(jobs.c.id < before)
-    if label is not None:
-        key, value = label
-        labelled = job_labels.c.job == jobs.c.id
-        query = query.join(job_labels, labelled).where(job_labels.c.key == key, job_labels.c.value == value)
-    return _jobs(connection, query)
+        query = query.where(ids < before)
+    return _jobs(connection, query.order_by(ids.desc()))
 
 
 def count_open_jobs(connection: Connection) -> int:
