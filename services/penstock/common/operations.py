@@ -104,7 +104,7 @@ class Encode(Parameters):
     quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; without meaning for png")] = 95
     effort: Annotated[
         int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); without meaning for jpg")
-    ] = 3
+    ] = 2
 
     @classmethod
     def from_short(cls, value: object) -> Self:

@@ -6,9 +6,12 @@ worker dies the pipe ends with it, and what it held goes back to the queues at o
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing.connection import Connection
@@ -82,6 +85,12 @@ def _send(connection: Connection, sending: threading.Lock, message: tuple[str, i
         return  # the worker has died: its reader sees that too, and gives back all it held
 
 
+def hang_up(connection: Connection) -> None:
+    """End a duplex pipe for both sides, a thread that waits for its next message included."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
 class PipeBroker:
     """A worker's side of the pipe. `on_lost` is called, in a thread of its own, when the broker's process is gone."""
 
@@ -121,6 +130,7 @@ class PipeBroker:
         for consumer in list(self._consumers.values()):
             consumer.close()
         self._closed = True
+        hang_up(self._connection)
 
     def tell(self, verb: str, number: int, *arguments: object) -> None:
         """Send without waiting for an answer; the pipe keeps the order."""

@@ -63,7 +63,8 @@ class LocalStore:
             return None
 
     def list(self, prefix: str) -> Iterator[str]:
-        pending = [self._path(prefix)]
+        top = self._path(prefix)
+        pending = [top]
         while pending:
             try:
                 with _translated(), _found(prefix), os.scandir(pending.pop()) as entries:
@@ -71,7 +72,7 @@ class LocalStore:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(Path(entry.path))
                         else:
-                            yield os.path.relpath(entry.path, self.root)
+                            yield f"{prefix}/{os.path.relpath(entry.path, top)}"
             except ObjectNotFoundError:
                 continue
 
@@ -110,7 +111,7 @@ class LocalStore:
         if not key or "\0" in key or any(part in ("", ".", "..", _TEMPORARY) for part in key.split("/")):
             raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
         first, _, rest = key.partition("/")
-        return self._results / rest if first == "results" and rest else self.root / key
+        return self._results / rest if first == "results" else self.root / key
 
     def _temporary_path(self) -> Path:
         return self._temporary / f"{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"

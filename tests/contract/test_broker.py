@@ -1,0 +1,256 @@
+"""The broker's contract: every adapter passes this suite as it stands."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.broker.pipe import PipeBroker, hang_up, serve_pipe
+from penstock.common.broker.port import Broker, QueueDepth
+from penstock.common.messages import DEAD_LETTER_QUEUE
+
+QUEUE = "penstock.step.test"
+OTHER = "penstock.step.other"
+SECS = 10.0
+
+
+@dataclass
+class Setup:
+    """A broker to test; `connect` gives one more connection to its queues, and what kills that connection."""
+
+    broker: Broker
+    connect: Callable[[], tuple[Broker, Callable[[], None]]]
+
+
+def memory() -> Iterator[Setup]:
+    broker = MemoryBroker()
+
+    def connect() -> tuple[Broker, Callable[[], None]]:
+        consumers = []
+
+        class Tracking(MemoryBroker):
+            def __init__(self) -> None:
+                self.__dict__ = broker.__dict__
+
+            def consume(self, queues, prefetch):
+                consumers.append(broker.consume(queues, prefetch))
+                return consumers[-1]
+
+        return Tracking(), lambda: [consumer.lose() for consumer in consumers]
+
+    yield Setup(broker, connect)
+    broker.close()
+
+
+def pipe() -> Iterator[Setup]:
+    core = MemoryBroker()
+    threads = []
+
+    def connect() -> tuple[Broker, Callable[[], None]]:
+        here, there = multiprocessing.Pipe()
+        thread = threading.Thread(target=serve_pipe, args=(core, here), daemon=True)
+        thread.start()
+        threads.append(thread)
+        client = PipeBroker(there, on_lost=lambda: None)
+        return client, lambda: (hang_up(there), thread.join(SECS))
+
+    broker, end = connect()
+    ends = [end]
+
+    def connect_more() -> tuple[Broker, Callable[[], None]]:
+        client, kill = connect()
+        ends.append(kill)
+        return client, kill
+
+    yield Setup(broker, connect_more)
+    broker.close()
+    for kill in ends:
+        kill()
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.fixture(params=[memory, pipe], ids=lambda factory: factory.__name__)
+def setup(request: pytest.FixtureRequest) -> Iterator[Setup]:
+    setups = request.param()
+    made = next(setups)
+    made.broker.declare([QUEUE, OTHER, DEAD_LETTER_QUEUE])
+    yield made
+    for _ in setups:
+        pass
+
+
+@pytest.fixture
+def broker(setup: Setup) -> Broker:
+    return setup.broker
+
+
+def wait_for_depth(broker: Broker, queue: str, depth: QueueDepth) -> None:
+    deadline = time.monotonic() + SECS
+    while broker.depth(queue) != depth:
+        assert time.monotonic() < deadline, f"{queue} stayed at {broker.depth(queue)} instead of {depth}"
+        time.sleep(0.005)
+
+
+def test_messages_come_in_the_order_they_were_published(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1", b"2"])
+    broker.publish(QUEUE, [b"3"])
+    consumer = broker.consume([QUEUE], 10)
+    assert [consumer.get(SECS).body for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+def test_a_first_delivery_has_attempt_one_and_names_its_queue(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"x"])
+    delivery = broker.consume([QUEUE], 1).get(SECS)
+    assert (delivery.attempt, delivery.queue) == (1, QUEUE)
+
+
+def test_an_empty_queue_gives_nothing_within_the_timeout(broker: Broker) -> None:
+    assert broker.consume([QUEUE], 1).get(0.01) is None
+
+
+def test_a_waiting_consumer_gets_what_is_published_later(broker: Broker) -> None:
+    consumer = broker.consume([QUEUE], 1)
+    timer = threading.Timer(0.05, broker.publish, (QUEUE, [b"late"]))
+    timer.start()
+    assert consumer.get(SECS).body == b"late"
+    timer.join()
+
+
+def test_no_more_than_prefetch_messages_are_in_a_consumers_hands(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1", b"2", b"3"])
+    consumer = broker.consume([QUEUE], 2)
+    first = consumer.get(SECS)
+    consumer.get(SECS)
+    assert consumer.get(0.05) is None
+    wait_for_depth(broker, QUEUE, QueueDepth(1, 2))
+    consumer.ack(first)
+    assert consumer.get(SECS).body == b"3"
+
+
+def test_an_acknowledged_message_is_gone_for_good(setup: Setup) -> None:
+    setup.broker.publish(QUEUE, [b"x"])
+    consumer = setup.broker.consume([QUEUE], 1)
+    consumer.ack(consumer.get(SECS))
+    consumer.close()
+    wait_for_depth(setup.broker, QUEUE, QueueDepth(0, 0))
+
+
+def test_a_second_answer_to_one_delivery_is_ignored(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"x"])
+    consumer = broker.consume([QUEUE], 1)
+    delivery = consumer.get(SECS)
+    consumer.ack(delivery)
+    consumer.nack(delivery)
+    consumer.ack(delivery)
+    wait_for_depth(broker, QUEUE, QueueDepth(0, 0))
+
+
+def test_a_message_given_back_comes_first_again_with_the_same_attempt(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1", b"2"])
+    consumer = broker.consume([QUEUE], 1)
+    consumer.nack(consumer.get(SECS))
+    again = consumer.get(SECS)
+    assert (again.body, again.attempt) == (b"1", 1)
+
+
+def test_a_rejected_message_goes_to_the_dead_letters_with_its_reason(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"\xff not json"])
+    consumer = broker.consume([QUEUE], 1)
+    consumer.reject(consumer.get(SECS), "not JSON")
+    letter = json.loads(broker.consume([DEAD_LETTER_QUEUE], 1).get(SECS).body)
+    assert letter == {"queue": QUEUE, "reason": "not JSON", "body": "\\xff not json"}
+    wait_for_depth(broker, QUEUE, QueueDepth(0, 0))
+
+
+def test_closing_a_consumer_gives_back_what_it_held_in_order_and_unraised(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1", b"2", b"3"])
+    consumer = broker.consume([QUEUE], 2)
+    consumer.get(SECS)
+    consumer.close()
+    assert consumer.get(0.01) is None
+    other = broker.consume([QUEUE], 3)
+    got = [other.get(SECS) for _ in range(3)]
+    assert [(delivery.body, delivery.attempt) for delivery in got] == [(b"1", 1), (b"2", 1), (b"3", 1)]
+
+
+def test_a_lost_consumer_gives_back_all_it_held_with_attempts_raised(setup: Setup) -> None:
+    setup.broker.publish(QUEUE, [b"1", b"2", b"3"])
+    doomed, kill = setup.connect()
+    held = doomed.consume([QUEUE], 2)
+    held.get(SECS)
+    wait_for_depth(setup.broker, QUEUE, QueueDepth(1, 2))
+    kill()
+    consumer = setup.broker.consume([QUEUE], 3)
+    got = [consumer.get(SECS) for _ in range(3)]
+    assert [(delivery.body, delivery.attempt) for delivery in got] == [(b"1", 2), (b"2", 2), (b"3", 1)]
+
+
+def test_attempts_add_up_over_lost_consumers(setup: Setup) -> None:
+    setup.broker.publish(QUEUE, [b"x"])
+    for expected in (1, 2, 3):
+        doomed, kill = setup.connect()
+        assert doomed.consume([QUEUE], 1).get(SECS).attempt == expected
+        kill()
+
+
+def test_consumers_of_one_queue_take_turns(setup: Setup) -> None:
+    first = setup.broker.consume([QUEUE], 2)
+    second = setup.connect()[0].consume([QUEUE], 2)
+    setup.broker.publish(QUEUE, [b"1", b"2", b"3", b"4"])
+    assert all(consumer.get(SECS) is not None for consumer in (first, second, first, second))
+
+
+def test_one_consumer_serves_several_queues_within_one_prefetch(broker: Broker) -> None:
+    consumer = broker.consume([QUEUE, OTHER], 1)
+    broker.publish(QUEUE, [b"a"])
+    broker.publish(OTHER, [b"b"])
+    first = consumer.get(SECS)
+    assert consumer.get(0.05) is None
+    consumer.ack(first)
+    assert {first.body, consumer.get(SECS).body} == {b"a", b"b"}
+
+
+def test_purge_drops_what_is_ready_and_leaves_what_is_delivered(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1", b"2", b"3"])
+    consumer = broker.consume([QUEUE], 1)
+    consumer.get(SECS)
+    assert broker.purge(QUEUE) == 2
+    wait_for_depth(broker, QUEUE, QueueDepth(0, 1))
+
+
+def test_declaring_a_queue_again_keeps_its_messages(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"x"])
+    broker.declare([QUEUE])
+    assert broker.depth(QUEUE) == QueueDepth(1, 0)
+
+
+def test_nothing_is_lost_or_doubled_between_many_publishers_and_consumers(setup: Setup) -> None:
+    total, seen, lock = 2_000, [], threading.Lock()
+
+    def publish(start: int) -> None:
+        for number in range(start, total, 4):
+            setup.broker.publish(QUEUE, [b"%d" % number], confirm=number % 2 == 0)
+
+    def consume(broker: Broker) -> None:
+        consumer = broker.consume([QUEUE], 3)
+        while (delivery := consumer.get(1.0)) is not None:
+            with lock:
+                seen.append(int(delivery.body))
+            consumer.ack(delivery)
+
+    brokers = [setup.broker, setup.connect()[0], setup.connect()[0]]
+    threads = [threading.Thread(target=publish, args=(start,)) for start in range(4)]
+    threads += [threading.Thread(target=consume, args=(broker,)) for broker in brokers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(total))
+    wait_for_depth(setup.broker, QUEUE, QueueDepth(0, 0))
