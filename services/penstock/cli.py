@@ -87,6 +87,21 @@ def serve(**given: Any) -> None:
     sys.exit(serve_here(load(ServeSettings, **given), load(Limits), load(WorkerSettings)))
 
 
+@cli.command()
+@click.option("--images", type=click.IntRange(min=1), help="Pictures per workload.  [default: the workload's own]")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Turns for each.")
+@click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Photographs to use.")
+@click.option("--workload", "workloads", multiple=True, metavar="NAME", help="Only this workload; repeat for more.")
+@click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="Only this one; repeat for more.")
+@click.option("--latency/--no-latency", default=True, show_default=True, help="Time single pictures as well.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
+def bench(**options: Any) -> None:
+    """Measure Penstock against a plain OpenCV pool on the same cores."""
+    from penstock.local.bench import run_bench
+
+    sys.exit(run_bench(**options))
+
+
 def _read_plan(ops: tuple[str, ...], job_file: str | None, encode: dict[str, Any], limits: Limits) -> Plan:
     """Return the plan of `--op` and `--output`, or of a job document."""
     from penstock.common.plan import make_plan
