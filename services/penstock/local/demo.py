@@ -18,7 +18,7 @@ from penstock.local.server_process import is_port_free, serve
 
 PICTURES = 12
 WIDTH, HEIGHT = 1024, 768
-POLL_SECS = 0.1
+POLL_SECS = 0.05
 BAR_CELLS = 30
 NOT_REACHABLE = 3
 DOCUMENT: dict[str, Any] = {
@@ -74,23 +74,29 @@ def _process_batch(url: str) -> dict[str, Any]:
         photos = write_photos(Path(folder), PICTURES, WIDTH, HEIGHT)
         job = client.post_job(DOCUMENT, photos)
         click.echo(f"Job {job['id']}: resize to 512×512, split into quadrants, blur, write as JPEG")
-        ended = client.wait(job["id"], poll_secs=POLL_SECS, on_progress=_show_progress)
-    click.echo("" if sys.stdout.isatty() else f"{ended['state']}")
-    return ended
+        return client.wait(job["id"], poll_secs=POLL_SECS, on_progress=_ShowProgress())
 
 
-def _show_progress(job: dict[str, Any]) -> None:
-    done, total = job["counts"]["done"], job["total"]
-    filled = BAR_CELLS * done // max(1, total)
-    line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done} of {total} images, {job['state']}"
-    click.echo(f"\r{line}  " if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())
+class _ShowProgress:
+    """A line for each change; one line redrawn would be torn by what the server logs meanwhile."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, job: dict[str, Any]) -> None:
+        done, total = job["images"]["done"], job["images"]["total"]
+        filled = BAR_CELLS * done // max(1, total)
+        line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done} of {total} images, {job['state']}"
+        if line != self._shown:
+            click.echo(line)
+        self._shown = line
 
 
 def _show_results(url: str, data: Path, job: dict[str, Any]) -> None:
     click.echo(f"""
 Results    {(data / "store" / "results" / job["id"]).resolve()}
-           {url}/static/{job["id"]}/processed/
-The job    {url}/v1/jobs/{job["id"]}
+           {url}{job["links"]["static"]}processed/
+The job    {url}{job["links"]["self"]}
 The API    {url}/docs
 
 Penstock goes on serving; Ctrl-C stops it.""")

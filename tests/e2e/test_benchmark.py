@@ -1,0 +1,22 @@
+"""The benchmark with everyone in it: its figures mean nothing on four pictures, its comparison of results does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from penstock.local.bench import run_bench
+from penstock.local.bench_contestants import CONTESTANTS
+
+
+def test_every_contestant_gives_the_plain_pools_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    workloads = ["resize-split-gaussian-jpg", "split-gaussian-png"]
+    assert run_bench(images=4, rounds=1, workloads=workloads, as_json=True) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert [figures["name"] for figures in measured["workloads"]] == workloads
+    for figures in measured["workloads"]:
+        assert {name: len(each["seconds"]) for name, each in figures["contestants"].items()} == dict.fromkeys(
+            CONTESTANTS, 1
+        )
+    assert measured["latency"].keys() == {"p50_ms", "p90_ms", "p99_ms"}

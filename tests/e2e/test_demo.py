@@ -1,0 +1,61 @@
+"""What `make run` shows: a server, a batch through it, where the results are, and a clean end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.local.demo import PICTURES
+from penstock.local.rest_client import RestClient
+from penstock.local.server_process import find_free_port
+
+CAME_UP = "Ctrl-C stops it."
+
+
+@pytest.fixture
+def port() -> int:
+    return find_free_port()
+
+
+@pytest.fixture
+def demo(port: int, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "penstock.local.demo", "--port", str(port), "--data", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    yield process
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def read_until_up(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if CAME_UP in line:
+            return "".join(said)
+    return pytest.fail(f"the demo ended early: {''.join(said)}")
+
+
+def test_the_demo_shows_results_goes_on_serving_and_leaves_cleanly(
+    demo: subprocess.Popen[str], port: int, tmp_path: Path
+) -> None:
+    said = read_until_up(demo)
+    assert f"{PICTURES} of {PICTURES} images, succeeded" in said
+    folder = Path(re.findall(r"Results +(\S+)", said)[0])
+    assert len(list(folder.iterdir())) == 4 * PICTURES
+    job = re.findall(r"The job +\S+/v1/jobs/(\S+)", said)[0]
+    with RestClient(f"http://127.0.0.1:{port}") as client:
+        assert client.job(job)["state"] == "succeeded"
+        assert client.send("GET", f"/static/{job}/processed/", headers={"Accept": "application/json"})
+    demo.send_signal(signal.SIGINT)
+    rest, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 0
+    assert "Traceback" not in rest
