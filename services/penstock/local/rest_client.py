@@ -16,6 +16,7 @@ from penstock.common.errors import PenstockError, UnavailableError
 from penstock.common.jobs import TERMINAL_JOB_STATES
 
 TIMEOUT_SECS = 60.0
+KEPT_SECS = 1.0
 NEVER_REPEATED = frozenset({"POST"})
 
 
@@ -30,6 +31,7 @@ class RestClient:
         parts = urlsplit(url)
         self.url = url
         self._connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=TIMEOUT_SECS)
+        self._used_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +115,8 @@ class RestClient:
         return answer
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if method in NEVER_REPEATED and time.monotonic() - self._used_at > KEPT_SECS:
+            self._connection.close()  # the server may be closing it just now, and this request goes out only once
         was_open = self._connection.sock is not None
         try:
             return self._exchange_once(method, path, body, headers)
@@ -128,6 +132,7 @@ class RestClient:
     ) -> tuple[int, bytes]:
         self._connection.request(method, path, body, dict(headers))
         response = self._connection.getresponse()
+        self._used_at = time.monotonic()
         return response.status, response.read()
 
 
