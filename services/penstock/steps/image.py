@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy.typing as npt
+
+from penstock.common.errors import ImageCode, ImageError
 
 Image = npt.NDArray[Any]
 """`H×W×3 uint8` in BGR order; not always contiguous (the parts of a split are views)."""
+
+
+@contextmanager
+def refused_by_opencv(image: Image, attempt: str) -> Iterator[None]:
+    """Turn OpenCV's refusal of a picture into `parameter_not_applicable`; `attempt` says what could not be done."""
+    try:
+        yield
+    except cv2.error as error:
+        height, width = image.shape[:2]
+        raise ImageError(
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"a picture of {width}x{height} pixels cannot be {attempt}: OpenCV says {error.err}",
+        ) from error

@@ -1,0 +1,25 @@
+"""Split: one picture becomes its four quadrants."""
+
+from __future__ import annotations
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.operations import Split
+from penstock.steps.image import Image
+
+
+def split(image: Image, params: Split) -> list[Image]:
+    """Return left-top, right-top, left-bottom and right-bottom as views, cut at ⌊W/2⌋ and ⌊H/2⌋.
+
+    Raises:
+        ImageError: `parameter_not_applicable` where a side has only 1 pixel.
+    """
+    if not params.enabled:
+        return [image]
+    height, width = image.shape[:2]
+    if min(height, width) < 2:
+        raise ImageError(
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"a picture of {width}x{height} pixels cannot be split; both sides must be 2 or more",
+        )
+    x, y = width // 2, height // 2
+    return [image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:]]
