@@ -8,8 +8,12 @@ from fastapi import FastAPI
 
 from penstock.common.jobs import JobDocument
 from penstock.coordinator.problems import Problem
+from penstock.coordinator.routes.common import refusals
 from penstock.coordinator.routes.jobs import RetryRequest
 from penstock.coordinator.views import ResultView
+
+_REPLACED = "HTTPValidationError"
+"""What FastAPI describes for bad parameters; here they are answered with a problem."""
 
 _REFERRED = (JobDocument, Problem, RetryRequest, ResultView)
 
@@ -25,6 +29,16 @@ def complete(app: FastAPI) -> None:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
+        _correct_problems(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _correct_problems(document: dict[str, Any]) -> None:
+    routes = (route for methods in document["paths"].values() for route in methods.values())
+    for responses in (route["responses"] for route in routes):
+        if _REPLACED in str(responses.get("422")):
+            responses["422"] = refusals(422)[422]
+    for name in (_REPLACED, "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from typing import Annotated
 
 from fastapi import Query
@@ -53,7 +53,7 @@ def read_position(cursor: str | None, start: tuple[int, ...]) -> tuple[int, ...]
 
 def _read(cursor: str) -> str:
     try:
-        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode("ascii")
+        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode("ascii")
     except ValueError as error:
         raise _invalid(cursor) from error
 

@@ -9,14 +9,16 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from penstock.common.errors import RequestError, UnavailableError
 
 MEDIA_TYPE = "application/problem+json"
 BUSY_RETRY_SECS = 5
+_NOT_THERE = object()
 _log = logging.getLogger(__name__)
 
 
@@ -64,17 +66,16 @@ def conflict(code: str, why: str) -> RequestError:
 
 def refuse_document(error: ValidationError, document: Any) -> RequestError:
     """Return the refusal of a document that a model does not accept, with a pointer to the first fault."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    path = list(_known_path(first["loc"], document, first["type"]))
+    faults = error.errors(include_url=False, include_context=False)
+    paths = [list(_known_path(fault["loc"], document, fault["type"])) for fault in faults]
+    # Where several forms are accepted, each brings its fault; the one that got furthest is the one that was meant.
+    path, fault = max(zip(paths, faults, strict=True), key=lambda found: len(found[0]))
+    pointer = "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in path) if path else None
     where = ".".join(path) or "the document"
-    given = "" if first["type"] == "missing" else f", but {_shown(first['input'])} was given"
-    unknown = first["type"] == "extra_forbidden"
-    return RequestError(
-        422,
-        "unknown_field" if unknown else "invalid_document",
-        f"{where}: {'this field is not known' if unknown else first['msg'] + given}",
-        "/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in path) if path else None,
-    )
+    if fault["type"] == "extra_forbidden":
+        return RequestError(422, "unknown_field", f"{where}: this field is not known", pointer)
+    given = "" if fault["type"] == "missing" else f", but {_shown(fault['input'])} was given"
+    return RequestError(422, "invalid_document", f"{where}: {fault['msg']}{given}", pointer)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -83,6 +84,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -121,7 +123,11 @@ def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_parameter", f"{where}: {first['msg']}{given}")
 
 
-def _unexpected(_: Request, error: Exception) -> JSONResponse:
+def _gone(_: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+def _unexpected(_: Request, _error: Exception) -> JSONResponse:
     # Starlette raises it again once the answer is sent, so the server logs it with its traceback.
     return problem(500, "internal", "an unexpected error; it was logged")
 
@@ -129,14 +135,21 @@ def _unexpected(_: Request, error: Exception) -> JSONResponse:
 def _known_path(location: Sequence[int | str], document: Any, kind: str) -> Iterator[str]:
     """Follow a validation error into the document; names that only the model knows (of unions) are left out."""
     for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if (isinstance(document, dict) and part in document) or (
-            isinstance(document, list) and isinstance(part, int) and part < len(document)
-        ):
-            document = document[part]
-        elif not (last and kind == "missing" and isinstance(document, dict)):
-            continue
+        missing = kind == "missing" and index == len(location) - 1 and isinstance(document, dict)
+        if not missing:
+            inner = _step_into(document, part)
+            if inner is _NOT_THERE:
+                continue
+            document = inner
         yield str(part)
+
+
+def _step_into(document: Any, part: int | str) -> Any:
+    if isinstance(document, dict):
+        return document.get(part, _NOT_THERE)
+    if isinstance(document, list) and isinstance(part, int) and part < len(document):
+        return document[part]
+    return _NOT_THERE
 
 
 def _shown(value: Any) -> str:

@@ -142,7 +142,7 @@ def cancel_job(job: str, services: ServicesDep) -> JobView:
     responses={202: {"model": RetryView}, **refusals(400, 404, 409, 413, 422)},
 )
 async def retry_job(job: str, request: Request, services: ServicesDep) -> Response:
-    """Try a job's failed images again: from the step that failed where its input is still there, else from the start."""
+    """Try failed images again: from the step that failed where its input is still there, else from the start."""
     return await receive(
         request, Whole(lambda data: _retry(services, job, data)), max_bytes=services.limits.max_field_bytes
     )

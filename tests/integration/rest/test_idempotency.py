@@ -1,0 +1,108 @@
+"""`Idempotency-Key` and `?dry_run`: sending again without doing again, and asking without doing."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+DOCUMENT = {"operations": [["resize", "20x30"], ["split", True]], "name": "delft"}
+
+
+def send(
+    coordinator: Any, data: bytes, document: Any = DOCUMENT, key: str = "k1", name: str = "a.jpg"
+) -> httpx.Response:
+    """Submit one file under a key."""
+    answer: httpx.Response = coordinator.http.post(
+        "/v1/jobs",
+        data={"job": json.dumps(document)},
+        files={"files": (name, data)},
+        headers={"Idempotency-Key": key},
+    )
+    return answer
+
+
+def test_the_same_request_again_is_the_same_job_however_it_is_written(coordinator: Any, jpeg: bytes) -> None:
+    first = send(coordinator, jpeg)
+    stored = coordinator.stored()
+    same = {"name": "delft", "operations": [{"op": "resize", "width": 20, "height": 30}, "split"], "output": "jpg"}
+    again = send(coordinator, jpeg, same)
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert again.json()["id"] == first.json()["id"]
+    assert coordinator.stored() == stored
+
+
+@pytest.mark.parametrize("change", ["operations", "bytes", "name"])
+def test_another_request_under_the_same_key_is_a_conflict(
+    coordinator: Any, jpeg: bytes, png: bytes, change: str
+) -> None:
+    send(coordinator, jpeg)
+    stored = coordinator.stored()
+    other = {"operations": [["split", True]]} if change == "operations" else DOCUMENT
+    answer = send(coordinator, png if change == "bytes" else jpeg, other, name="b.jpg" if change == "name" else "a.jpg")
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_key_taken")
+    assert coordinator.stored() == stored
+
+
+def test_equal_requests_at_the_same_time_make_one_job(coordinator: Any, jpeg: bytes) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: send(coordinator, jpeg * 100), range(16)))
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(coordinator.http.get("/v1/jobs").json()["jobs"]) == 1
+    assert len(coordinator.stored()) == 1
+
+
+def test_a_refused_request_does_not_use_up_its_key(coordinator: Any, jpeg: bytes) -> None:
+    assert send(coordinator, b"no picture").status_code == 415
+    assert send(coordinator, jpeg).status_code == 202
+
+
+@pytest.mark.parametrize("key", ["", "a b", "k" * 256])
+def test_a_key_that_cannot_be_is_malformed(coordinator: Any, jpeg: bytes, key: str) -> None:
+    answer = send(coordinator, jpeg, key=key)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
+
+
+def test_a_key_stands_for_a_document_with_inputs_too(serve: Any, jpeg: bytes, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
+    coordinator = serve(input_root=tmp_path / "in")
+    body = {**DOCUMENT, "inputs": ["a.jpg"]}
+    first, again = (coordinator.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in "12")
+    assert first.json()["id"] == again.json()["id"]
+
+
+def test_a_dry_run_estimates_a_form_and_leaves_nothing(coordinator: Any, jpeg: bytes) -> None:
+    coordinator.engine.speeds["split"] = 0.5
+    files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", jpeg)), ("files", ("c.jpg", b""))]
+    answer = coordinator.http.post("/v1/jobs?dry_run=true", data={"job": json.dumps(DOCUMENT)}, files=files)
+    estimate = answer.json()
+    assert answer.status_code == 200
+    assert (estimate["valid"], estimate["images"], estimate["failing"]) == (True, 3, 1)
+    assert (estimate["results_per_image"], estimate["results"]) == (4, 8)
+    assert estimate["steps"] == [
+        {"step": "resize", "seconds_per_image": None, "seconds": None},
+        {"step": "split", "seconds_per_image": 0.5, "seconds": 1.0},
+        {"step": "encode", "seconds_per_image": None, "seconds": None},
+    ]
+    assert coordinator.stored() == []
+    assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would_be_refused_for(
+    serve: Any, jpeg: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    coordinator = serve(input_root=tmp_path / "in")
+    body = {**DOCUMENT, "inputs": [{"prefix": "."}]}
+    assert coordinator.http.post("/v1/jobs?dry_run=1", json=body).json()["code"] == "no_images"
+    (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
+    assert coordinator.http.post("/v1/jobs?dry_run=1", json=body).json()["images"] == 1
+    bad = {"operations": [["resize", "big"]], "inputs": [{"prefix": "."}]}
+    assert coordinator.http.post("/v1/jobs?dry_run=1", json=bad).json()["code"] == "invalid_parameter"
+    assert coordinator.services.repository.count_open_jobs() == 0

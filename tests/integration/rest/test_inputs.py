@@ -1,0 +1,145 @@
+"""Inputs by reference: files and folders below the configured root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.common.settings import Limits
+
+OPERATIONS = [["blur", "median"]]
+
+
+@pytest.fixture
+def root(tmp_path: Path, jpeg: bytes) -> Path:
+    """A folder with pictures in folders, and something beside it."""
+    root = tmp_path / "root"
+    for name in "a/x.jpg", "a/x.png", "b/x.jpg", "b/deep/er/y.jpg", "b/.hidden/z.jpg", "b/.z.jpg", "top.jpg":
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(jpeg)
+    (root / "b" / "link.jpg").symlink_to(root / "top.jpg")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.jpg").write_bytes(jpeg)
+    (root / "escape").symlink_to(tmp_path / "outside")
+    return root
+
+
+def post(coordinator: Any, *inputs: Any) -> Any:
+    """Submit a job with inputs."""
+    return coordinator.http.post("/v1/jobs", json={"operations": OPERATIONS, "inputs": list(inputs)})
+
+
+def names(coordinator: Any, answer: Any) -> list[str]:
+    """The names of a job's images."""
+    assert answer.status_code == 202, answer.text
+    page = coordinator.http.get(f"{answer.json()['url']}/images").json()
+    return [image["name"] for image in page["images"]]
+
+
+def test_a_folder_is_listed_with_its_folders_but_without_hidden_files_and_links(
+    serve: Callable[..., Any], root: Path
+) -> None:
+    coordinator = serve(input_root=root)
+    assert names(coordinator, post(coordinator, {"prefix": "b"})) == ["x.jpg", "deep/er/y.jpg"]
+    everything = ["top.jpg", "a/x.jpg", "a/x.png", "b/x.jpg", "b/deep/er/y.jpg"]
+    assert names(coordinator, post(coordinator, {"prefix": str(root)})) == everything
+
+
+def test_several_inputs_are_named_from_the_folder_that_holds_them_all_and_counted_once(
+    serve: Callable[..., Any], root: Path
+) -> None:
+    coordinator = serve(input_root=root)
+    answer = post(coordinator, {"prefix": "a/"}, "b/x.jpg", "a/x.jpg", {"prefix": "b/deep"}, "b/x.jpg")
+    assert names(coordinator, answer) == ["b/x.jpg", "a/x.jpg", "a/x.png", "b/deep/er/y.jpg"]
+    assert names(coordinator, post(coordinator, "a/x.jpg")) == ["x.jpg"]
+
+
+def test_results_and_sent_files_of_folders_are_found_below_static(
+    serve: Callable[..., Any], root: Path, jpeg: bytes
+) -> None:
+    coordinator = serve(input_root=root)
+    job = post(coordinator, {"prefix": "."}).json()
+    coordinator.engine.finish(job["id"])
+    results = [entry["url"] for entry in coordinator.http.get(f"{job['url']}/results").json()["results"]]
+    assert f"/static/{job['id']}/processed/a/x.jpg-0.jpg" in results
+    assert f"/static/{job['id']}/processed/b/deep/er/y-0.jpg" in results
+    assert all(coordinator.http.get(url).status_code == 200 for url in results)
+    sent = coordinator.http.get(f"/static/{job['id']}/sent/b/deep/er/y.jpg")
+    assert (sent.content, sent.headers["content-type"]) == (jpeg, "image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "code"),
+    [
+        ("../outside/secret.jpg", 403, "source_forbidden"),
+        ("../nowhere", 403, "source_forbidden"),
+        ("/etc/passwd", 403, "source_forbidden"),
+        ("escape/secret.jpg", 403, "source_forbidden"),
+        ({"prefix": "escape"}, 403, "source_forbidden"),
+        ({"prefix": ".."}, 403, "source_forbidden"),
+        ("b/.z.jpg", 403, "source_forbidden"),
+        ("missing.jpg", 422, "source_not_found"),
+        ({"prefix": "missing/"}, 422, "source_not_found"),
+        ("a", 422, "source_not_found"),
+        ({"prefix": "top.jpg"}, 422, "source_not_found"),
+        ("n" * 5_000, 422, "source_not_found"),
+    ],
+)
+def test_what_is_not_below_the_root_or_not_there_is_refused(
+    serve: Callable[..., Any], root: Path, given: Any, status: int, code: str
+) -> None:
+    coordinator = serve(input_root=root)
+    answer = post(coordinator, "top.jpg", given)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["pointer"]) == (status, code, "/inputs/1"), problem
+    assert str(root.parent) not in answer.text
+    assert coordinator.services.repository.count_open_jobs() == 0
+
+
+def test_without_a_root_no_inputs_are_read(coordinator: Any) -> None:
+    answer = post(coordinator, "top.jpg")
+    assert (answer.status_code, answer.json()["code"]) == (403, "source_forbidden")
+
+
+def test_a_folder_with_more_images_than_allowed_is_refused_and_leaves_nothing(
+    serve: Callable[..., Any], root: Path
+) -> None:
+    coordinator = serve(input_root=root, limits=Limits(max_images=2))
+    answer = post(coordinator, {"prefix": "."})
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_images")
+    assert coordinator.services.repository.count_open_jobs() == 0
+    assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_files_that_are_empty_or_too_large_fail_alone(serve: Callable[..., Any], root: Path) -> None:
+    (root / "a" / "empty.jpg").touch()
+    (root / "a" / "large.jpg").write_bytes(bytes(20_000))
+    coordinator = serve(input_root=root, limits=Limits(max_file_bytes=10_000))
+    job = post(coordinator, {"prefix": "a"}).json()
+    failed = coordinator.http.get(f"{job['url']}/images?state=failed").json()["images"]
+    assert [(image["name"], image["error"]["code"]) for image in failed] == [
+        ("empty.jpg", "empty_file"),
+        ("large.jpg", "too_large_file"),
+    ]
+    assert job["images"]["pending"] == 2
+
+
+def test_a_source_that_is_gone_later_is_not_found(serve: Callable[..., Any], root: Path) -> None:
+    coordinator = serve(input_root=root)
+    job = post(coordinator, "top.jpg").json()
+    (root / "top.jpg").unlink()
+    assert coordinator.http.get(f"/static/{job['id']}/sent/top.jpg").json()["code"] == "not_found"
+
+
+def test_names_on_disk_that_are_not_text_are_shown_and_told_apart(serve: Callable[..., Any], root: Path) -> None:
+    for raw in b"\xff.jpg", b"\xfe.jpg", b"new\nline.jpg":
+        Path(root / "a" / raw.decode(errors="surrogateescape")).write_bytes(b"\xff\xd8\xff" + raw)
+    coordinator = serve(input_root=root)
+    job = post(coordinator, {"prefix": "a"}).json()
+    images = coordinator.http.get(f"{job['url']}/images").json()["images"]
+    assert len({image["name"] for image in images}) == 5
+    sent = {coordinator.http.get(image["sent"]).content for image in images}
+    assert {b"\xff\xd8\xff\xff.jpg", b"\xff\xd8\xff\xfe.jpg", b"\xff\xd8\xffnew\nline.jpg"} <= sent

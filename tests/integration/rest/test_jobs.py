@@ -1,0 +1,220 @@
+"""`/v1/jobs`: submitting, listing, progress, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from penstock.coordinator.repository import Job
+
+
+def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: Any, jpeg: bytes) -> None:
+    document = {"operations": [["resize", "20x30"], {"op": "blur", "method": "median"}], "name": "delft", "weight": 3}
+    answer = coordinator.http.post("/v1/jobs", data={"job": json.dumps(document)}, files={"files": ("a.jpg", jpeg)})
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == job["url"] == f"/v1/jobs/{job['id']}"
+    assert job["operations"][0] == {"op": "resize", "width": 20, "height": 30}
+    assert (job["name"], job["weight"], job["state"]) == ("delft", 3, "accepted")
+    shown = coordinator.http.get(job["url"]).json()
+    assert shown == job
+    assert coordinator.http.get(job["links"]["images"]).json()["images"][0]["name"] == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "pointer"),
+    [
+        ("[1]", "invalid_document", None),
+        ("{}", "invalid_document", "/operations"),
+        ('{"operations": [["resize", "0x5"]]}', "invalid_parameter", "/operations/0"),
+        ('{"operations": [["blur", "median"], 7]}', "invalid_operation", "/operations/1"),
+        ('{"operations": [], "output": "gif"}', "invalid_document", "/output"),
+        ('{"operations": [], "quality": 101}', "invalid_document", "/quality"),
+        ('{"operations": [], "labels": {"a/b": 5}}', "invalid_document", "/labels/a~1b"),
+        ('{"operations": [], "colour": "red"}', "unknown_field", "/colour"),
+        ('{"operations": [], "webhook": {"url": "http://x"}}', "not_available", "/webhook"),
+        ('{"operations": [], "results": "s3://x/"}', "not_available", "/results"),
+        ('{"operations": [], "inputs": ["a", "s3://x/a.jpg"]}', "not_available", "/inputs/1"),
+        ('{"operations": [], "inputs": [{"manifest": "x"}]}', "not_available", "/inputs/0"),
+        ('{"operations": [], "inputs": [{"suffix": "x"}]}', "invalid_document", "/inputs/0/prefix"),
+        ('{"operations": [], "inputs": [7]}', "invalid_document", "/inputs/0"),
+        ('{"operations": [], "name": "a\\u0000b"}', "invalid_document", "/name"),
+        ('{"operations": [["split", true]]}', "no_images", None),
+    ],
+)
+def test_a_document_that_cannot_be_says_where_and_why(
+    coordinator: Any, document: str, code: str, pointer: str | None
+) -> None:
+    answer = coordinator.http.post("/v1/jobs", content=document, headers={"Content-Type": "application/json"})
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["code"], problem.get("pointer")) == (422, code, pointer), problem
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b"NaN", b'"\\ud800"', b"[" * 100_000, b'{"a": 1e}', b"9" * 10_000]
+)
+def test_what_is_not_json_is_malformed(coordinator: Any, body: bytes) -> None:
+    answer = coordinator.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+
+
+def test_a_document_over_its_limit_is_refused(coordinator: Any) -> None:
+    body = json.dumps({"operations": [], "name": "x" * 1_100_000})
+    answer = coordinator.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large_request")
+
+
+def test_a_form_has_one_document_and_no_inputs_beside_files(coordinator: Any, jpeg: bytes) -> None:
+    plain = json.dumps({"operations": [["blur", "median"]]})
+    mixed = json.dumps({"operations": [["blur", "median"]], "inputs": ["a.jpg"]})
+    for texts, code in ([], "no_job"), ([plain, plain], "no_job"), ([mixed], "inputs_and_files"):
+        answer = coordinator.http.post("/v1/jobs", data={"job": texts}, files={"files": ("a.jpg", jpeg)})
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert coordinator.stored() == []
+
+
+def test_jobs_are_listed_newest_first_in_pages_that_meet(coordinator: Any, jpeg: bytes) -> None:
+    ids = [coordinator.submit(["a.jpg"], jpeg)["id"] for _ in range(5)]
+    seen: list[str] = []
+    url: str | None = "/v1/jobs?limit=2"
+    while url:
+        page = coordinator.http.get(url).json()
+        assert len(page["jobs"]) <= 2
+        seen += [job["id"] for job in page["jobs"]]
+        url = page["next"]
+    assert seen == sorted(ids, reverse=True)
+
+
+def test_jobs_are_listed_by_state_and_by_label(coordinator: Any, jpeg: bytes) -> None:
+    delft = coordinator.submit(["a.jpg"], jpeg, labels={"city": "delft"})
+    leiden = coordinator.submit(["a.jpg"], jpeg, labels={"city": "leiden"})
+    coordinator.engine.finish(leiden["id"])
+
+    def listed(**query: str) -> list[str]:
+        return [job["id"] for job in coordinator.http.get("/v1/jobs", params=query).json()["jobs"]]
+
+    assert listed(label="city=delft") == [delft["id"]]
+    assert listed(state="succeeded") == [leiden["id"]]
+    assert listed(state="succeeded", label="city=delft") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("limit=0", 422, "invalid_parameter"),
+        ("limit=1001", 422, "invalid_parameter"),
+        ("limit=many", 422, "invalid_parameter"),
+        ("state=receiving", 422, "invalid_parameter"),
+        ("state=lost", 422, "invalid_parameter"),
+        ("label=delft", 422, "invalid_parameter"),
+        ("cursor=%20", 400, "invalid_cursor"),
+        ("cursor=%C3%A9", 400, "invalid_cursor"),
+        ("cursor=MTIz", 400, "invalid_cursor"),
+        ("cursor=" + "A" * 201, 422, "invalid_parameter"),
+    ],
+)
+def test_a_bad_query_is_a_clear_refusal(coordinator: Any, query: str, status: int, code: str) -> None:
+    answer = coordinator.http.get(f"/v1/jobs?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("job", ["x", "0" * 26, "i" * 26, "%00", "..%2f..", "a" * 10_000])
+def test_a_job_that_is_not_there_is_not_found(coordinator: Any, job: str) -> None:
+    for method, suffix in ("GET", ""), ("GET", "/results.zip"), ("GET", "/events"), ("DELETE", ""), ("POST", "/cancel"):
+        answer = coordinator.http.request(method, f"/v1/jobs/{job}{suffix}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit([f"{n}.jpg" for n in range(10)], jpeg)
+    coordinator.engine.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
+    coordinator.services.repository.take_pending(job["id"], 5)
+    coordinator.engine.positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
+    coordinator.engine.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
+    shown = coordinator.http.get(job["url"]).json()
+    assert [(step["step"], step["waiting"], step["running"], step["done"], step["failed"]) for step in shown["steps"]] == [
+        ("split", 3, 1, 5, 1),
+        ("blur", 0, 2, 3, 0),
+        ("encode", 1, 0, 2, 0),
+    ]  # fmt: skip
+    assert shown["steps"][0]["work_seconds"] == 0.5
+    assert shown["state"] == "running"
+    assert (shown["images_per_second"], shown["eta_seconds"], shown["bottleneck"]) == (2.0, 3.5, "blur")
+
+
+def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
+    coordinator.engine.finish(job["id"], count=1)
+    answer = coordinator.http.post(f"{job['url']}/cancel")
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert coordinator.http.post(f"{job['url']}/cancel").status_code == 202
+    assert len(coordinator.http.get(f"{job['url']}/results").json()["results"]) == 1
+    retried = coordinator.http.post(f"{job['url']}/retry")
+    assert (retried.status_code, retried.json()["code"]) == (409, "job_not_retryable")
+
+
+def test_a_job_that_has_ended_cannot_be_cancelled(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    coordinator.engine.finish(job["id"])
+    answer = coordinator.http.post(f"{job['url']}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_ended")
+
+
+def test_failed_images_are_retried_all_or_those_named(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg", "b.jpg", "c.jpg"], jpeg)
+    failing = {"a.jpg": "step_timeout", "b.jpg": "step_crashed"}
+    coordinator.engine.finish(job["id"], fail=failing)
+    answer = coordinator.http.post(f"{job['url']}/retry", json={"images": [1]})
+    assert (answer.status_code, answer.json()["retried"], answer.json()["run"]) == (202, 1, 1)
+    coordinator.engine.finish(job["id"])
+    assert coordinator.http.post(f"{job['url']}/retry").json()["retried"] == 1
+    coordinator.engine.finish(job["id"])
+    assert coordinator.http.get(job["url"]).json()["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"images": [0, 99]}', 422, "not_failed"),
+        (b'{"images": []}', 422, "invalid_document"),
+        (b'{"images": ["a"]}', 422, "invalid_document"),
+        (b'{"picture": 1}', 422, "unknown_field"),
+        (b'{"images": [99999999999999999999]}', 422, "invalid_document"),
+        (b"nothing", 400, "invalid_json"),
+    ],
+)
+def test_a_bad_retry_is_a_clear_refusal(coordinator: Any, jpeg: bytes, body: bytes, status: int, code: str) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    coordinator.engine.finish(job["id"], fail={"a.jpg": "internal"})
+    answer = coordinator.http.post(f"{job['url']}/retry", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_only_a_job_that_has_ended_is_deleted_with_all_it_left(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    assert coordinator.http.delete(job["url"]).json()["code"] == "job_open"
+    coordinator.engine.finish(job["id"])
+    assert coordinator.http.delete(job["url"]).status_code == 204
+    assert coordinator.http.get(job["url"]).status_code == 404
+    assert coordinator.stored() == []
+
+
+def test_a_job_that_ends_at_its_first_failure_ends_at_once_when_a_file_is_bad(coordinator: Any, jpeg: bytes) -> None:
+    document = json.dumps({"operations": [["blur", "median"]], "on_failure": "cancel"})
+    files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", b"no picture"))]
+    answer = coordinator.http.post("/v1/jobs", data={"job": document}, files=files)
+    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+
+
+def test_an_ended_job_has_an_average_speed_and_no_time_left(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    coordinator.engine.finish(job["id"])
+    found: Job = coordinator.services.repository.get_job(job["id"])
+    shown = coordinator.http.get(job["url"]).json()
+    assert found.started_at is not None
+    assert found.finished_at is not None
+    assert shown["images_per_second"] == pytest.approx(1 / (found.finished_at - found.started_at))
+    assert shown["eta_seconds"] is None

@@ -1,0 +1,85 @@
+"""Memory of a coordinator's process while much goes in and out: measured, not timed."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock.coordinator.app import create_app
+
+MiB = 1024 * 1024
+FILE_BYTES = 32 * MiB
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def serve_forever(folder: str) -> None:
+    """Run a coordinator in this process; print its port."""
+    import threading
+
+    conftest = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
+    server = conftest["make_server"](create_app(conftest["make_services"](Path(folder))))
+    threading.Thread(target=lambda: print(conftest["bound_port"](server), flush=True), daemon=True).start()
+    server.run()
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[tuple[int, httpx.Client]]:
+    """A coordinator in a process of its own: its pid and a client."""
+    code = f"import runpy; runpy.run_path({__file__!r})['serve_forever']({str(tmp_path)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield server.pid, client
+        server.terminate()
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had so far."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+def upload(client: httpx.Client, files: int, file_bytes: int) -> dict[str, Any]:
+    """Send files that are made up on the way."""
+
+    def body() -> Iterator[bytes]:
+        yield b'--B\r\nContent-Disposition: form-data; name="job"\r\n\r\n{"operations": [["split", true]]}\r\n'
+        for index in range(files):
+            yield b'--B\r\nContent-Disposition: form-data; name="files"; filename="%d.jpg"\r\n\r\n' % index
+            yield b"\xff\xd8\xff"
+            for _ in range(file_bytes // 65536):
+                yield bytes(65536)
+            yield b"\r\n"
+        yield b"--B--\r\n"
+
+    answer = client.post(
+        "/v1/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=B", "Idempotency-Key": "k"}
+    )
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def test_an_upload_does_not_raise_the_memory_by_its_size(process: tuple[int, httpx.Client]) -> None:
+    pid, client = process
+    client.get("/v1/jobs")
+    before = peak_bytes(pid)
+    job = upload(client, files=8, file_bytes=FILE_BYTES)
+    assert peak_bytes(pid) - before < 32 * MiB
+    received = 0
+    with client.stream("GET", f"/static/{job['id']}/sent/7.jpg") as answer:
+        for piece in answer.iter_bytes():
+            received += len(piece)
+    assert received == FILE_BYTES + 3
+    assert peak_bytes(pid) - before < 40 * MiB

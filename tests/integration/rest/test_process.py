@@ -1,0 +1,83 @@
+"""`POST /process`: the customer's own call."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penstock.common.settings import Limits
+
+ACTION = {"operations": [["resize", "200x300"], ["split", True], ["blur", "median"]], "output": "jpg"}
+
+
+def test_the_customers_own_curl_call_makes_a_job(coordinator: Any, jpeg: bytes, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(jpeg)
+    actions = 'actions={"operations":[["resize","200x300"],["split",true],["blur","median"]],"output":"jpg"}'
+    url = f"localhost:{coordinator.port}/process"
+    sent = subprocess.run(
+        ["curl", "-sS", "--ipv4", "-F", actions, "-F", f"files=@{photo}", url], capture_output=True, timeout=30
+    )
+    (job,) = json.loads(sent.stdout)["jobs"]
+    plan = coordinator.http.get(job["url"]).json()["operations"]
+    assert [operation["op"] for operation in plan] == ["resize", "split", "blur", "encode"]
+    assert coordinator.http.get(f"{job['static']}sent/photo.jpg").content == jpeg
+
+
+def test_every_action_is_a_job_over_all_files_which_are_stored_once(coordinator: Any, jpeg: bytes, png: bytes) -> None:
+    other = {"operations": [["blur", "gaussian"]], "output": "png"}
+    files = [("files", ("a.jpg", jpeg)), ("files", ("b.png", png))]
+    answer = coordinator.http.post(
+        "/process", data={"actions": [json.dumps(ACTION), json.dumps([other, ACTION])]}, files=files
+    )
+    assert answer.status_code == 202
+    jobs = answer.json()["jobs"]
+    views = [coordinator.http.get(job["url"]).json() for job in jobs]
+    assert [view["operations"][-1]["format"] for view in views] == ["jpg", "png", "jpg"]
+    assert [view["images"]["total"] for view in views] == [2, 2, 2]
+    assert len(coordinator.stored()) == 2
+    assert coordinator.engine.woken > 0
+
+
+def test_equal_names_are_told_apart_and_all_of_them_can_be_fetched(coordinator: Any, jpeg: bytes, png: bytes) -> None:
+    files = [("files", ("x.jpg", jpeg)), ("files", ("x.jpg", png)), ("files", ("x~2.jpg", jpeg))]
+    answer = coordinator.http.post("/process", data={"actions": json.dumps(ACTION)}, files=files)
+    sent = f"{answer.json()['jobs'][0]['static']}sent/"
+    listed = coordinator.http.get(sent, headers={"Accept": "application/json"}).json()["files"]
+    assert [file["name"] for file in listed] == ["x.jpg", "x~3.jpg", "x~2.jpg"]
+    assert [coordinator.http.get(file["url"]).content for file in listed] == [jpeg, png, jpeg]
+
+
+def test_a_bad_action_is_refused_with_its_place_and_leaves_nothing(coordinator: Any, jpeg: bytes) -> None:
+    bad = {"operations": [["resize", "200x300"], ["sharpen", 3]]}
+    answer = coordinator.http.post(
+        "/process", data={"actions": [json.dumps(ACTION), json.dumps(bad)]}, files={"files": ("a.jpg", jpeg)}
+    )
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["code"], problem["pointer"]) == ("unknown_operation", "/actions/1/operations/1")
+    assert "sharpen" in problem["detail"]
+    assert coordinator.stored() == []
+    assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_actions_name_no_inputs_and_must_be_there(coordinator: Any, jpeg: bytes) -> None:
+    with_inputs = json.dumps({**ACTION, "inputs": ["a.jpg"]})
+    for actions, code in ([with_inputs], "inputs_and_files"), ([], "no_actions"), (["[]"], "no_actions"):
+        answer = coordinator.http.post("/process", data={"actions": actions}, files={"files": ("a.jpg", jpeg)})
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+def test_more_actions_than_jobs_may_be_open_are_refused_together(serve: Callable[..., Any], jpeg: bytes) -> None:
+    coordinator = serve(limits=Limits(max_open_jobs=2))
+    answer = coordinator.http.post(
+        "/process", data={"actions": json.dumps([ACTION] * 3)}, files={"files": ("a.jpg", jpeg)}
+    )
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert coordinator.services.repository.count_open_jobs() == 0
+    assert coordinator.stored() == []

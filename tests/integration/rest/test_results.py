@@ -1,0 +1,97 @@
+"""Images, the manifest and the archive of a job."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from typing import Any
+
+import httpx
+import pytest
+
+
+@pytest.fixture
+def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
+    """A job of 12 images with 4 results each, but for two that failed."""
+    job: dict[str, Any] = coordinator.submit([f"{n:02}.jpg" for n in range(12)], jpeg)
+    coordinator.engine.finish(job["id"], parts=4, fail={"03.jpg": "corrupt_image", "07.jpg": "step_timeout"})
+    return job
+
+
+def test_images_come_with_results_times_and_errors(coordinator: Any, ended: dict[str, Any]) -> None:
+    images = coordinator.http.get(f"{ended['url']}/images").json()["images"]
+    assert [image["id"] for image in images] == list(range(12))
+    assert images[0]["steps"][1] == {"step": "blur", "wait_seconds": 0.5, "work_seconds": 0.25}
+    assert [result["name"] for result in images[0]["results"]] == ["00-0.jpg", "00-1.jpg", "00-2.jpg", "00-3.jpg"]
+    assert images[3]["error"] == {
+        "code": "corrupt_image", "message": "it is corrupt_image", "step": "split", "retry": True,
+    }  # fmt: skip
+
+
+def test_images_are_paged_and_filtered(coordinator: Any, ended: dict[str, Any]) -> None:
+    first = coordinator.http.get(f"{ended['url']}/images?limit=1&state=failed").json()
+    second = coordinator.http.get(first["next"]).json()
+    assert [image["name"] for image in first["images"] + second["images"]] == ["03.jpg", "07.jpg"]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 1000])
+def test_the_manifest_is_whole_whatever_the_page(coordinator: Any, ended: dict[str, Any], limit: int) -> None:
+    url: str | None = f"{ended['url']}/results?limit={limit}"
+    seen: list[dict[str, Any]] = []
+    while url:
+        page = coordinator.http.get(url).json()
+        assert len(page["results"]) <= limit
+        seen += page["results"]
+        url = page["next"]
+    assert [entry["name"] for entry in seen] == [
+        f"{n:02}-{part}.jpg" for n in range(12) if n not in (3, 7) for part in range(4)
+    ]
+    data = coordinator.http.get(seen[-1]["url"]).content
+    assert seen[-1]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert (seen[-1]["size"], seen[-1]["width"], seen[-1]["media_type"]) == (len(data), 2, "image/jpeg")
+
+
+def test_the_manifest_comes_whole_as_lines(coordinator: Any, ended: dict[str, Any]) -> None:
+    answer = coordinator.http.get(f"{ended['url']}/results", headers={"Accept": "application/x-ndjson"})
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    paged = coordinator.http.get(f"{ended['url']}/results?limit=1000").json()["results"]
+    assert lines == paged
+    assert len(lines) == 40
+
+
+@pytest.mark.parametrize("cursor", ["MQ", "MS4y.", "LTEuMA", "MTExMTExMTExMTExMTExMTExMTEuMA", "!!", "w6ku"])
+def test_a_cursor_of_another_kind_is_refused(coordinator: Any, ended: dict[str, Any], cursor: str) -> None:
+    answer = coordinator.http.get(f"{ended['url']}/results", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")
+
+
+def test_the_archive_holds_every_result_as_it_is(coordinator: Any, ended: dict[str, Any]) -> None:
+    answer = coordinator.http.get(ended["links"]["archive"])
+    assert answer.headers["content-type"] == "application/zip"
+    assert ended["id"] in answer.headers["content-disposition"]
+    results = coordinator.http.get(f"{ended['url']}/results?limit=1000").json()["results"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [entry["name"] for entry in results]
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        digests = [hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()]
+    assert digests == [entry["sha256"] for entry in results]
+
+
+def test_a_job_without_results_has_an_empty_manifest_and_archive(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    assert coordinator.http.get(f"{job['url']}/results").json() == {"results": [], "cursor": None, "next": None}
+    with zipfile.ZipFile(io.BytesIO(coordinator.http.get(job["links"]["archive"]).content)) as archive:
+        assert archive.namelist() == []
+
+
+def test_an_archive_that_cannot_be_finished_breaks_off_instead_of_looking_whole(
+    coordinator: Any, ended: dict[str, Any]
+) -> None:
+    coordinator.store.delete(f"results/{ended['id']}/11-3.jpg")
+    with pytest.raises(httpx.RemoteProtocolError):
+        coordinator.http.get(ended["links"]["archive"])

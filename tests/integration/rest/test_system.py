@@ -1,0 +1,192 @@
+"""Operations, steps, health, metrics, errors of the whole application, and its description."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.errors import UnavailableError
+from penstock.common.operations import Parameters
+from penstock.common.registry import CustomStep, custom_steps
+
+
+class BrokenBroker(MemoryBroker):
+    """A broker that is away."""
+
+    def declare(self, queues: Sequence[str]) -> None:
+        raise UnavailableError("broker", "amqp://user:secret@10.0.0.1 refused the connection")
+
+
+class Brighten(Parameters):
+    """Add to every channel."""
+
+    example = 10
+    amount: int = 10
+
+
+@pytest.fixture
+def custom_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A step of one's own, as an installed package brings it."""
+    custom = CustomStep("brighten", Brighten, lambda image, _: image)
+
+    class EntryPoint:
+        name, value = "brighten", "package:brighten"
+
+        @staticmethod
+        def load() -> CustomStep:
+            return custom
+
+    monkeypatch.setattr("penstock.common.registry.entry_points", lambda group: [EntryPoint])
+    custom_steps.cache_clear()
+    yield
+    custom_steps.cache_clear()
+
+
+def test_operations_come_with_schema_and_example_that_a_job_accepts(
+    custom_step: None, coordinator: Any, jpeg: bytes
+) -> None:
+    listed = coordinator.http.get("/v1/operations").json()["operations"]
+    assert [operation["name"] for operation in listed] == ["resize", "split", "blur", "encode", "brighten"]
+    resize = listed[0]
+    assert resize["parameters"]["properties"]["width"]["maximum"] == 32_768
+    assert resize["example"] == {
+        "short": ["resize", "512x512"],
+        "long": {"op": "resize", "width": 512, "height": 512},
+    }
+    assert listed[-1]["description"] == "Add to every channel."
+    for form in "short", "long":
+        operations = [operation["example"][form] for operation in listed if operation["name"] != "encode"]
+        assert coordinator.submit(["a.jpg"], jpeg, operations=operations)["state"] == "accepted"
+
+
+def test_steps_show_what_holds_the_system_back(coordinator: Any) -> None:
+    shown = coordinator.http.get("/v1/steps").json()
+    assert shown["bottleneck"] == "blur"
+    assert shown["steps"][1]["backlog_seconds"] == 2.0
+    assert shown["steps"][2]["seconds_per_image"] is None
+
+
+def test_health_and_readiness_name_what_they_looked_at(coordinator: Any) -> None:
+    assert coordinator.http.get("/healthz").json()["status"] == "alive"
+    ready = coordinator.http.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert ready.json()["checks"] == {"store": "ok", "database": "ok", "broker": "ok"}
+
+
+def test_what_is_away_makes_it_unready_and_is_named_without_secrets(serve: Callable[..., Any]) -> None:
+    coordinator = serve(broker=BrokenBroker())
+    ready = coordinator.http.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["checks"] == {"store": "ok", "database": "ok", "broker": "away"}
+    assert "retry-after" in ready.headers
+    assert "secret" not in ready.text
+    assert coordinator.http.get("/healthz").status_code == 200
+
+
+def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: Any, jpeg: bytes) -> None:
+    uploads = coordinator.store.root / ".tmp"
+    uploads.rmdir()
+    answer = coordinator.http.post(
+        "/process", data={"actions": '{"operations": [["split", true]]}'}, files={"files": ("a.jpg", jpeg)}
+    )
+    uploads.mkdir()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert str(uploads.parent) not in answer.text
+    assert coordinator.services.repository.count_open_jobs() == 0
+
+
+def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: Any, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
+    coordinator.engine.finish(job["id"], fail={"b.jpg": "corrupt_image"})
+    for n in range(50):
+        coordinator.http.get(f"/v1/jobs/{n}")
+        coordinator.http.get(f"/nowhere/{n}")
+    coordinator.http.request("PROPFIND", "/")
+    families = text_string_to_metric_families(coordinator.http.get("/metrics").text)
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value for f in families for sample in f.samples
+    }
+
+    def value(name: str, **labels: str) -> float:
+        return samples[(name, tuple(sorted(labels.items())))]
+
+    requests = "penstock_http_request_seconds_count"
+    assert value(requests, method="GET", route="/v1/jobs/{job}", status="404") == 50
+    assert value(requests, method="GET", route="unmatched", status="404") == 50
+    assert value(requests, method="POST", route="/v1/jobs", status="202") == 1
+    assert value(requests, method="other", route="/", status="405") == 1
+    assert value("penstock_jobs", state="partial") == 1
+    assert value("penstock_images_total", outcome="corrupt_image") == 1
+    assert value("penstock_step_backlog_seconds", step="blur") == 2.0
+    assert len({labels for name, labels in samples if name == requests}) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/v1/jobs/", 404, "not_found"),
+        ("PUT", "/process", 405, "method_not_allowed"),
+        ("GET", "/process", 405, "method_not_allowed"),
+        ("POST", "/v1/nowhere", 404, "not_found"),
+    ],
+)
+def test_what_is_not_there_is_a_problem_document(
+    coordinator: Any, method: str, path: str, status: int, code: str
+) -> None:
+    answer = coordinator.http.request(method, path, content=b"x" * 3_000_000 if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unexpected_error_is_answered_without_its_inside(coordinator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(coordinator.engine, "steps", fail)
+    answer = coordinator.http.get("/v1/steps")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_every_answer_keeps_browsers_from_guessing(coordinator: Any) -> None:
+    for path in "/", "/v1/jobs", "/nowhere", "/static/", "/healthz":
+        headers = coordinator.http.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "access-control-allow-origin" not in headers
+
+
+def test_the_front_page_leads_on(coordinator: Any) -> None:
+    page = coordinator.http.get("/").text
+    for path in re.findall(r'href="([^"]+)"', page):
+        assert coordinator.http.get(path).status_code == 200
+    assert 'href="/docs"' in page
+    assert 'href="/static/"' in page
+
+
+def test_the_description_is_complete_and_its_examples_are_accepted(coordinator: Any, jpeg: bytes) -> None:
+    document = coordinator.http.get("/openapi.json").json()
+    text = json.dumps(document)
+    schemas = document["components"]["schemas"]
+    assert set(re.findall(r"#/components/schemas/(\w+)", text)) <= set(schemas)
+    for path, field in ("/process", "actions"), ("/v1/jobs", "job"):
+        form = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+        assert set(form["schema"]["properties"]) == {field, "files"}
+        answer = coordinator.http.post(path, data=form["example"], files={"files": ("a.jpg", jpeg)})
+        assert answer.status_code == 202
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            assert "HTTPValidationError" not in json.dumps(route), (path, method)
+    examples = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        answer = coordinator.http.post("/v1/jobs?dry_run=true", json=example["value"])
+        assert answer.json()["code"] == "source_forbidden"
