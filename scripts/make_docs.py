@@ -45,8 +45,8 @@ def make_pages() -> Iterator[tuple[Path, str]]:
     """Yield every page and what should stand in it."""
     yield DOCS / "messages" / "chunk.schema.json", show_schema(messages.Chunk)
     yield DOCS / "messages" / "event.schema.json", show_schema(messages.Event)
-    for name in ("steps", "settings", "cli"):
-        page = DOCS / f"{name}.md"
+    for name in ("steps.md", "settings.md", "cli.md", "decisions/README.md"):
+        page = DOCS / name
         yield page, BLOCK.sub(lambda match: match[1] + MAKERS[match[2]]() + match[3], page.read_text())
 
 
@@ -125,6 +125,12 @@ def _make_context(command: click.Command, name: str, parent: click.Context | Non
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 
+def show_decisions() -> str:
+    """Return the index of the decisions, newest last, each under its page's title."""
+    pages = sorted(page for page in (DOCS / "decisions").glob("*.md") if page.name != "README.md")
+    return "".join(f"- [{page.read_text().splitlines()[0].lstrip('# ')}]({page.name})\n" for page in pages)
+
+
 def make_table(head: list[str], rows: Iterable[list[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -139,6 +145,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "operations": show_operations,
     "settings": show_settings,
     "commands": show_commands,
+    "decisions": show_decisions,
 }
 
 if __name__ == "__main__":

@@ -119,14 +119,6 @@ def test_every_page_that_the_readme_leads_to_is_there() -> None:
         assert missing == [], f"{page} leads nowhere"
 
 
-def test_the_index_of_decisions_lists_each_of_them() -> None:
-    folder = ROOT / "docs" / "decisions"
-    index = (folder / "README.md").read_text()
-    assert [
-        page.name for page in folder.glob("*.md") if page.name != "README.md" and f"]({page.name})" not in index
-    ] == []
-
-
 def test_no_module_is_longer_than_anyone_reads_in_one_go() -> None:
     sources = [*ROOT.glob("services/penstock/**/*.py"), *ROOT.glob("scripts/*")]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources if path.is_file()}
