@@ -129,14 +129,19 @@ class Race:
         self, workload: Workload, racing: Mapping[str, Contestant], pictures: Path, verifier: Verifier
     ) -> dict[str, float]:
         seconds = {}
-        with ExitStack() as stack:
-            folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.arena.work))) for _ in racing]
-            for (name, contestant), out in zip(racing.items(), folders, strict=True):
-                done = contestant.process(workload, pictures, out)
+        with self._new_folder() as reference:
+            for name, contestant in racing.items():
+                if name == BASELINE:
+                    seconds[name] = contestant.process(workload, pictures, Path(reference)).seconds
+                    continue
+                with self._new_folder() as out:
+                    done = contestant.process(workload, pictures, Path(out))
+                    verifier.verify(name, Path(reference), done.results)
                 seconds[name] = done.seconds
-                if name != BASELINE:
-                    verifier.verify(name, folders[0], done.results)
         return seconds
+
+    def _new_folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(dir=self.arena.work)
 
 
 def _time_one(client: RestClient, workload: Workload, photo: Path) -> float:

@@ -44,11 +44,11 @@ class Workload:
 
 WORKLOADS = (
     Workload(
-        "resize-split-gaussian-jpg", 512, (("resize", "200x300"), ("split", True), ("blur", "gaussian")), "jpg", 2_000
+        "resize-split-gaussian-jpg", 512, (("resize", "200x300"), ("split", True), ("blur", "gaussian")), "jpg", 4_000
     ),
-    Workload("resize-median-jpg", 1024, (("resize", "512x512"), ("blur", "median")), "jpg", 800),
-    Workload("split-gaussian-png", 1024, (("split", True), ("blur", "gaussian")), "png", 240),
-    Workload("bilateral-jpg", 512, (("blur", "bilateral"),), "jpg", 400),
+    Workload("resize-median-jpg", 1024, (("resize", "512x512"), ("blur", "median")), "jpg", 1_600),
+    Workload("split-gaussian-png", 1024, (("split", True), ("blur", "gaussian")), "png", 320),
+    Workload("bilateral-jpg", 512, (("blur", "bilateral"),), "jpg", 600),
 )
 
 
