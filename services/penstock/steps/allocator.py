@@ -29,7 +29,8 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return all([mallopt(option, value) == 1 for option, value in _SETTINGS])
+    accepted = [mallopt(option, value) == 1 for option, value in _SETTINGS]
+    return all(accepted)
 
 
 def limit_threads() -> None:

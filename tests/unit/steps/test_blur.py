@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.operations import Blur
+from penstock.steps.blur import blur
+from penstock.steps.image import refused_by_opencv
+
+OPENCV: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
+    "updownsampling": lambda image: cv2.pyrUp(cv2.pyrDown(image), dstsize=(image.shape[1], image.shape[0])),
+    "bilateral": lambda image: cv2.bilateralFilter(image, 9, 75, 75),
+    "median": lambda image: cv2.medianBlur(image, 5),
+}
+
+
+@pytest.mark.parametrize("method", OPENCV)
+def test_blurring_gives_what_opencv_gives(image: np.ndarray, method: str) -> None:
+    result = blur(image, Blur(method=method))  # type: ignore[arg-type]
+    assert result.shape == image.shape
+    assert np.array_equal(result, OPENCV[method](image))
+
+
+@pytest.mark.parametrize("method", OPENCV)
+def test_a_quadrant_blurs_as_the_same_pixels_in_memory_of_their_own(photos: list[np.ndarray], method: str) -> None:
+    quadrant = photos[0][:128, 128:384]
+    assert np.array_equal(blur(quadrant, Blur(method=method)), OPENCV[method](quadrant.copy()))  # type: ignore[arg-type]
+
+
+def test_a_size_that_opencv_refuses_is_the_images_error(drawing: np.ndarray) -> None:
+    refusal = pytest.raises(ImageError, match="96x72 pixels cannot be turned")
+    with refusal as refused, refused_by_opencv(drawing, "turned"):
+        cv2.resize(drawing, (0, 0))
+    assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.operations import Encode
+from penstock.steps.encode import encode
+from penstock.steps.pngrows import ALL_FILTERS, NONE, filter_rows, pad_rows
+
+
+def read(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def opencv_png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def test_a_jpeg_has_the_bytes_that_opencv_writes_by_default(image: np.ndarray) -> None:
+    assert encode(image, Encode()) == cv2.imencode(".jpg", image)[1].tobytes()
+
+
+@pytest.mark.parametrize("quality", [1, 50, 100])
+def test_a_jpeg_of_any_quality_has_opencvs_bytes(drawing: np.ndarray, quality: int) -> None:
+    expected = cv2.imencode(".jpg", drawing, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    assert encode(drawing, Encode(quality=quality)) == expected
+
+
+@pytest.mark.parametrize("effort", range(4))
+def test_a_png_holds_every_pixel(image: np.ndarray, effort: int) -> None:
+    assert np.array_equal(read(encode(image, Encode(format="png", effort=effort))), image)
+
+
+def test_a_png_of_a_quadrant_holds_its_pixels(drawing: np.ndarray) -> None:
+    quadrant = drawing[36:, 48:]
+    assert np.array_equal(read(encode(quadrant, Encode(format="png"))), quadrant)
+
+
+def test_a_png_is_never_larger_than_opencvs(image: np.ndarray) -> None:
+    assert len(encode(image, Encode(format="png"))) <= len(opencv_png(image))
+
+
+@pytest.mark.parametrize("kind", ["flat", "black", "noise", "two values", "gradient", "steps"])
+@pytest.mark.parametrize("side", [1, 10, 100, 300])
+def test_a_png_of_what_no_camera_takes_is_not_larger_either(kind: str, side: int, seeded: np.random.Generator) -> None:
+    grey = {
+        "flat": lambda: np.full((side, side), 77),
+        "black": lambda: np.zeros((side, side)),
+        "noise": lambda: seeded.integers(0, 256, (side, side)),
+        "two values": lambda: seeded.integers(0, 2, (side, side)) * 255,
+        "gradient": lambda: np.add.outer(np.arange(side), np.arange(side)) * 127 // side,
+        "steps": lambda: np.add.outer(np.arange(side) // 8, np.arange(side) // 8) % 2 * 255,
+    }[kind]()
+    picture = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    encoded = encode(picture, Encode(format="png"))
+    assert np.array_equal(read(encoded), picture)
+    assert len(encoded) <= len(opencv_png(picture))
+
+
+def test_pngs_of_photographs_are_smaller_than_opencvs(photos: list[np.ndarray]) -> None:
+    for photo in photos:
+        half = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        for picture in (half, cv2.GaussianBlur(half, (5, 5), 0), cv2.medianBlur(half, 5), half[:60, :80]):
+            assert len(encode(picture, Encode(format="png"))) < len(opencv_png(picture))
+
+
+def test_more_effort_makes_smaller_files(photos: list[np.ndarray]) -> None:
+    photo = photos[0][:256, :256]
+    sizes = [len(encode(photo, Encode(format="png", effort=effort))) for effort in range(4)]
+    assert sizes[3] <= sizes[2] <= sizes[0]
+
+
+@pytest.mark.parametrize("form", ["jpg", "png"])
+def test_the_same_picture_makes_the_same_bytes(drawing: np.ndarray, form: str) -> None:
+    params = Encode(format=form)  # type: ignore[arg-type]
+    assert encode(drawing, params) == encode(np.asfortranarray(drawing), params)
+
+
+def test_a_png_has_no_chunk_but_header_pixels_and_end(drawing: np.ndarray) -> None:
+    data, kinds, position = encode(drawing, Encode(format="png")), [], 8
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        content = data[position + 4 : position + 8 + length]
+        assert zlib.crc32(content) == int.from_bytes(data[position + 8 + length : position + 12 + length], "big")
+        kinds.append(content[:4])
+        position += 12 + length
+    assert kinds == [b"IHDR", b"IDAT", b"IEND"]
+
+
+@pytest.mark.parametrize("kind", [NONE, *ALL_FILTERS])
+def test_rows_of_each_filter_are_read_back_by_libpng(image: np.ndarray, kind: int) -> None:
+    from penstock.steps.pngfile import make_png
+
+    height, width, _ = image.shape
+    rows = filter_rows(pad_rows(image), [kind])
+    assert set(rows[:, 0]) == {kind}
+    assert np.array_equal(read(make_png(width, height, zlib.compress(rows.tobytes()))), image)
+
+
+def test_a_jpeg_longer_than_the_format_allows_is_refused() -> None:
+    with pytest.raises(ImageError, match="65500 a side") as refused:
+        encode(np.zeros((1, 65_501, 3), np.uint8), Encode())
+    assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 4), (0, 4, 3)])
+def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="is not a picture") as refused:
+        encode(np.zeros(shape, np.uint8), Encode())
+    assert refused.value.code is ImageCode.INTERNAL
+
+
+def test_floats_are_no_picture() -> None:
+    with pytest.raises(ImageError, match="float64"):
+        encode(np.zeros((4, 4, 3)), Encode())
