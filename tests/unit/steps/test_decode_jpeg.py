@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.imagetype import read_header
+from penstock.common.settings import Limits
+from penstock.steps.decode import decode
+
+LIMITS = Limits()
+
+
+def opencv(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def jpeg(image: np.ndarray, *parameters: int) -> bytes:
+    return cv2.imencode(".jpg", image, parameters)[1].tobytes()
+
+
+def refusal(data: bytes, limits: Limits = LIMITS) -> ImageError:
+    with pytest.raises(ImageError) as refused:
+        decode(data, limits)
+    return refused.value
+
+
+def with_exif(data: bytes, tiff: bytes) -> bytes:
+    content = b"Exif\0\0" + tiff
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + data[2:]
+
+
+def tiff(number: int, order: str = "<", entries_before: bytes = b"") -> bytes:
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, number, 0)
+    count = struct.pack(order + "H", 1 + len(entries_before) // 12)
+    return (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8) + count + entries_before + entry
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        (),
+        (cv2.IMWRITE_JPEG_QUALITY, 10),
+        (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        (cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411),
+        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ],
+)
+def test_a_jpeg_decodes_to_opencvs_pixels(image: np.ndarray, parameters: tuple[int, ...]) -> None:
+    data = jpeg(image, *parameters)
+    result = decode(data, LIMITS)
+    assert result.dtype == np.uint8
+    assert np.array_equal(result, opencv(data))
+
+
+def test_a_grey_jpeg_becomes_three_equal_channels(drawing: np.ndarray) -> None:
+    data = jpeg(drawing[:, :, 1])
+    assert np.array_equal(decode(data, LIMITS), opencv(data))
+
+
+# 16×16 pixels, by `cjpeg -quality 40`, one with `-optimize -sample 2x2,1x2,2x1`, the other with `-arithmetic`
+ODD_SAMPLING = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABQODxIPDRQSEBIXFRQYHjIhHhwcHj0sLiQySUBMS0dARkVQWnNiUFVtVkVGZIhlbXd7"
+    "gYKBTmCNl4x9lnN+gXz/2wBDARUXFx4aHjshITt8U0ZTfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8"
+    "fHx8fHx8fHz/wAARCAAQABADASIAAhIBAyEB/8QAFQABAQAAAAAAAAAAAAAAAAAABgX/xAAeEAABAgcBAAAAAAAAAAAAAAAAATUD"
+    "BAUGgYKxsv/EABYBAQEBAAAAAAAAAAAAAAAAAAIEBf/EAB8RAAIABQUAAAAAAAAAAAAAAAABAgMEM3EFEiHB0f/aAAwDAQACEQMR"
+    "AD8AkiGlt8LPVAI3t1ll9vSj1mws9Mzq62s+i3EM7mNn/9k="
+)
+ARITHMETIC = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABQODxIPDRQSEBIXFRQYHjIhHhwcHj0sLiQySUBMS0dARkVQWnNiUFVtVkVGZIhlbXd7"
+    "gYKBTmCNl4x9lnN+gXz/2wBDARUXFx4aHjshITt8U0ZTfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8"
+    "fHx8fHx8fHz/yQARCAAQABADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD+8TCFIAdiOqKh3CKcjv8AISuwkWbv"
+    "WXWXqdQ+ITXWdjYoBsD/2Q=="
+)
+
+
+def test_sampling_that_the_strict_decoder_does_not_know_decodes_as_opencv_does() -> None:
+    data = base64.b64decode(ODD_SAMPLING)
+    with pytest.raises(ValueError, match="subsampling"):
+        simplejpeg.decode_jpeg(data)
+    assert np.array_equal(decode(data, LIMITS), opencv(data))
+    assert refusal(data[:-2]).code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_an_arithmetic_coded_jpeg_decodes_as_opencv_does() -> None:
+    data = base64.b64decode(ARITHMETIC)
+    assert np.array_equal(decode(data, LIMITS), opencv(data))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("number", range(10))
+def test_exif_orientation_is_applied_once_as_opencv_applies_it(drawing: np.ndarray, number: int, order: str) -> None:
+    data = with_exif(jpeg(drawing), tiff(number, order))
+    assert np.array_equal(decode(data, LIMITS), opencv(data))
+
+
+def test_exif_data_of_every_shape_turns_what_opencv_turns(drawing: np.ndarray, seeded: np.random.Generator) -> None:
+    data, turned = jpeg(drawing), 0
+    tags = [0x010E, 0x010F, 0x0112, 0x011A, 0x0128, 0x013E, 0x013F, 0x0211, 0x0214, 0x8298, 0x8769]
+    for _ in range(300):
+        order = "<>"[seeded.integers(2)]
+        entries = b"".join(
+            struct.pack(order + "HHII", *map(int, (seeded.choice(tags), seeded.integers(13), *sizes)))
+            for sizes in seeded.choice([0, 1, 4, 8, 40, 2**32 - 1], (seeded.integers(4), 2))
+        )
+        exif = bytearray(tiff(int(seeded.integers(10)), order, entries) + bytes(seeded.integers(60)))
+        if seeded.random() < 0.3:
+            exif[seeded.integers(len(exif))] = seeded.integers(256)
+        candidate = with_exif(data, bytes(exif[: seeded.integers(8, len(exif) + 1)] if seeded.random() < 0.2 else exif))
+        result = decode(candidate, LIMITS)
+        turned += result.shape != drawing.shape
+        assert np.array_equal(result, opencv(candidate)), candidate[:120].hex()
+    assert turned > 30
+
+
+def test_one_scene_in_eight_orientations_is_upright_in_each(photographs: Path) -> None:
+    for path in sorted((photographs / "orientation").glob("*.jpg")):
+        data = path.read_bytes()
+        result = decode(data, LIMITS)
+        assert result.shape[1] > result.shape[0], path.name
+        assert np.array_equal(result, opencv(data)), path.name
+
+
+def test_photographs_decode_to_opencvs_pixels(photographs: Path) -> None:
+    for name in ("lund-01", "lund-14", "lund-29", "berlin-02"):
+        data = (photographs / "street" / f"{name}.jpg").read_bytes()
+        assert np.array_equal(decode(data, LIMITS), opencv(data)), name
+
+
+@pytest.mark.parametrize("parameters", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 1)])
+def test_a_jpeg_cut_anywhere_is_refused_as_truncated(drawing: np.ndarray, parameters: tuple[int, ...]) -> None:
+    data = jpeg(drawing, *parameters)
+    for length in range(8, len(data), 13):
+        assert refusal(data[:length]).code is ImageCode.TRUNCATED_IMAGE, length
+    assert refusal(data[:-2]).code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_a_truncated_jpeg_with_an_end_marker_put_on_is_refused_too(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    assert refusal(data[: len(data) // 2] + b"\xff\xd9").code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    assert np.array_equal(decode(data + b"\0" * 100 + data, LIMITS), opencv(data))
+
+
+def test_a_few_bytes_of_padding_at_the_end_of_the_pixels_are_accepted(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    padded = data[:-2] + b"\x55" * 12 + data[-2:]
+    with pytest.raises(ValueError, match="extraneous bytes"):
+        simplejpeg.decode_jpeg(padded)
+    assert np.array_equal(decode(padded, LIMITS), opencv(data))
+
+
+def test_many_bytes_too_much_at_the_end_of_the_pixels_are_damage(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    assert refusal(data[:-2] + b"\x55" * 500 + data[-2:]).code is ImageCode.CORRUPT_IMAGE
+
+
+def test_cmyk_is_refused_by_its_own_code() -> None:
+    data = simplejpeg.encode_jpeg(np.zeros((8, 8, 4), np.uint8), colorspace="CMYK")
+    assert refusal(data).code is ImageCode.UNSUPPORTED_COLORSPACE
+
+
+def test_a_jpeg_that_draws_its_pixels_thousands_of_times_is_refused_unread(drawing: np.ndarray) -> None:
+    data = bytearray(jpeg(drawing, cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
+    at = data.index(b"\xff\xc2") + 5
+    data[at : at + 4] = struct.pack(">HH", 6_000, 8_000)
+    start = read_header(bytes(data)).data_start - 14
+    bomb = bytes(data[:start]) + bytes(data[start:-2]) * 20 + bytes(data[-2:])
+    assert "times over" in refusal(bomb).message
+
+
+def test_files_that_lie_about_their_size_are_refused_before_any_pixel(
+    drawing: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> Callable[..., None]:
+        raise AssertionError("a pixel was touched")
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", never)
+    monkeypatch.setattr(cv2, "imdecode", never)
+    data = bytearray(jpeg(drawing))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    error = refusal(bytes(data))
+    assert error.code is ImageCode.TOO_MANY_PIXELS
+    assert "65000x65000 = 4225000000 pixels; accepted are 50000000" in error.message
+
+
+def test_limits_come_in_their_order_and_name_what_is_accepted(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    assert refusal(b"").code is ImageCode.EMPTY_FILE
+    assert refusal(b"x" * 20, Limits(max_file_bytes=10)).code is ImageCode.TOO_LARGE_FILE
+    assert refusal(b"x" * 20).code is ImageCode.UNSUPPORTED_TYPE
+    assert refusal(data, Limits(max_pixels=96 * 72 - 1)).code is ImageCode.TOO_MANY_PIXELS
+    assert "sides of up to 95" in refusal(data, Limits(max_side=95)).message
+    assert decode(data, Limits(max_pixels=96 * 72, max_side=96)).shape == (72, 96, 3)
+
+
+@pytest.mark.parametrize("parameters", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
+def test_damaged_jpegs_decode_as_in_opencv_or_fail_by_their_code(
+    drawing: np.ndarray, seeded: np.random.Generator, parameters: tuple[int, ...]
+) -> None:
+    data, decoded = jpeg(drawing, *parameters), 0
+    for _ in range(400):
+        damaged = bytearray(data)
+        for at in seeded.integers(3, len(data), seeded.integers(1, 4)):
+            damaged[at] = seeded.integers(256)
+        try:
+            result = decode(bytes(damaged), LIMITS)
+        except ImageError:
+            continue
+        decoded += 1
+        assert np.array_equal(result, opencv(bytes(damaged)))
+    assert 0 < decoded < 400
