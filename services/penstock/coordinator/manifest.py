@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-
-from zipstream import ZIP_STORED, ZipStream
 
 from penstock.common.jobs import ImageState
 from penstock.common.messages import Result
 from penstock.common.plan import plan_of
 from penstock.common.store.port import Store
+from penstock.coordinator.archive import Member
 from penstock.coordinator.repository import Job, Repository
 from penstock.coordinator.views import view_result
 
 _ROWS_AT_ONCE = 4_096
-_PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,8 @@ def ndjson(job: Job, results: Iterator[Entry]) -> Iterator[bytes]:
         yield ("\n".join(lines) + "\n").encode()
 
 
-def archive(store: Store, results: Iterator[Entry]) -> Iterator[bytes]:
-    """Yield a ZIP file of results, stored as they are (they are compressed already)."""
-    return _gathered(_archive(store, results))
-
-
-def _archive(store: Store, results: Iterator[Entry]) -> Iterator[bytes]:
-    stream = ZipStream(compress_type=ZIP_STORED)
+def members(store: Store, results: Iterable[Entry]) -> Iterator[Member]:
+    """Yield results as an archive takes them."""
     for entry in results:
-        stream.add(store.stream(entry.result.key), entry.result.name, size=entry.result.size)
-        yield from stream.file()
-    yield from stream.footer()
-
-
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small pieces: each one sent costs a hop between threads."""
-    held = bytearray()
-    for piece in pieces:
-        held += piece
-        if len(held) >= _PIECE_BYTES:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+        result = entry.result
+        yield Member(result.name, result.size, partial(store.stream, result.key))

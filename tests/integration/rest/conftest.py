@@ -219,7 +219,7 @@ def serve(tmp_path: Path, switch: Switch) -> Iterator[Callable[..., Coordinator]
         engine, store = services.engine, services.store
         assert isinstance(engine, HandEngine)
         assert isinstance(store, LocalStore)
-        http = httpx.Client(base_url=f"http://127.0.0.1:{switch.port}", timeout=20)
+        http = httpx.Client(base_url=f"http://127.0.0.1:{switch.port}", timeout=20, verify=False)
         made.append(Coordinator(services, engine, store, switch.port, http))
         return made[-1]
 

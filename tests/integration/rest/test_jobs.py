@@ -135,11 +135,12 @@ def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, 
     coordinator.engine.positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
     coordinator.engine.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
     shown = coordinator.http.get(job["url"]).json()
-    assert [(step["step"], step["waiting"], step["running"], step["done"], step["failed"]) for step in shown["steps"]] == [
+    fields = ("step", "waiting", "running", "done", "failed")
+    assert [tuple(step[field] for field in fields) for step in shown["steps"]] == [
         ("split", 3, 1, 5, 1),
         ("blur", 0, 2, 3, 0),
         ("encode", 1, 0, 2, 0),
-    ]  # fmt: skip
+    ]
     assert shown["steps"][0]["work_seconds"] == 0.5
     assert shown["state"] == "running"
     assert (shown["images_per_second"], shown["eta_seconds"], shown["bottleneck"]) == (2.0, 3.5, "blur")

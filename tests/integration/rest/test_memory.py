@@ -27,7 +27,12 @@ def serve_forever(folder: str) -> None:
 
     conftest = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
     server = conftest["make_server"](create_app(conftest["make_services"](Path(folder))))
-    threading.Thread(target=lambda: print(conftest["bound_port"](server), flush=True), daemon=True).start()
+
+    def tell_port() -> None:
+        sys.stdout.write(f"{conftest['bound_port'](server)}\n")
+        sys.stdout.flush()
+
+    threading.Thread(target=tell_port, daemon=True).start()
     server.run()
 
 

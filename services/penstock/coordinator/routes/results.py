@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from penstock.common.jobs import ImageState
+from penstock.coordinator.archive import archive
 from penstock.coordinator.links import job_url, page_url
-from penstock.coordinator.manifest import archive, entries, images_at_once, ndjson
+from penstock.coordinator.manifest import entries, images_at_once, members, ndjson
 from penstock.coordinator.paging import Cursor, Limit, read_position, write_cursor
 from penstock.coordinator.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.views import ImagePage, ResultPage, view_image, view_result
@@ -79,7 +80,7 @@ def download_results(job: str, services: ServicesDep) -> Response:
     """Stream the results so far as a ZIP file."""
     found = find_job(services.repository, job)
     return StreamingResponse(
-        archive(services.store, entries(services.repository, found)),
+        archive(members(services.store, entries(services.repository, found))),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{job}.zip"'},
     )
