@@ -99,9 +99,11 @@ class Worker:
             self._current = (work, delivery)
             work.run(self._watchdog, lambda: self._stopping.is_set() or self._cancelled.has(chunk.job))
             self._current = None
-            if not self._cancelled.has(chunk.job):
-                work.settle()
-                work.drop_input()
+            if self._cancelled.has(chunk.job):
+                work.tell_outcomes()
+                return
+            work.settle()
+            work.drop_input()
         except BlobLostError:
             work.restart()
         except UnavailableError as error:

@@ -137,10 +137,14 @@ class Work:
         """Tell outcomes, hand over what passed, and give back what is still to do, one message an image."""
         if self.passed:
             self._hand_over()
-        if self.outcomes:
-            self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
+        self.tell_outcomes()
         if self.todo:
             self.give_back(list(self.todo), self.chunk.attempt)
+
+    def tell_outcomes(self) -> None:
+        """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
+        if self.outcomes:
+            self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
 
     def give_back(self, images: Sequence[ImageRef], attempt: int) -> None:
         """Put images back into this step's queue, each in a message of its own."""
