@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+from pydantic_core import to_json
+
 from penstock.common.jobs import ImageState
 from penstock.common.messages import Result
 from penstock.common.plan import plan_of
@@ -46,8 +48,8 @@ def entries(repository: Repository, job: Job, image: int = 0, index: int = 0) ->
 def ndjson(job: Job, results: Iterator[Entry]) -> Iterator[bytes]:
     """Yield the manifest as lines of JSON, many at a time."""
     while batch := list(islice(results, 500)):
-        lines = [view_result(job.id, entry.image, entry.result).model_dump_json() for entry in batch]
-        yield ("\n".join(lines) + "\n").encode()
+        lines = [to_json(view_result(job.id, entry.image, entry.result)) for entry in batch]
+        yield b"\n".join(lines) + b"\n"
 
 
 def members(store: Store, results: Iterable[Entry]) -> Iterator[Member]:

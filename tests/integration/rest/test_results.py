@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from penstock.coordinator.views import ImagePage, ImageView, ResultPage, ResultView
+
 
 @pytest.fixture
 def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
@@ -28,6 +30,13 @@ def test_images_come_with_results_times_and_errors(coordinator: Any, ended: dict
     assert images[3]["error"] == {
         "code": "corrupt_image", "message": "it is corrupt_image", "step": "split", "retry": True,
     }  # fmt: skip
+
+
+def test_pages_are_what_their_description_says(coordinator: Any, ended: dict[str, Any]) -> None:
+    for name, model, entry in ("images", ImagePage, ImageView), ("results", ResultPage, ResultView):
+        page = coordinator.http.get(f"{ended['url']}/{name}").json()
+        assert model.model_validate(page).model_dump(mode="json") == page
+        assert set(page[name][0]) == set(entry.model_fields)
 
 
 def test_images_are_paged_and_filtered(coordinator: Any, ended: dict[str, Any]) -> None:

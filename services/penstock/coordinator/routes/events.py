@@ -54,8 +54,7 @@ async def follow_job(
                 return
             for image in failed:
                 seen = image.failure_number or seen
-                event = view_image(found, image).model_dump(mode="json")
-                yield ServerSentEvent(data=event, event="image-failed", id=str(seen))
+                yield ServerSentEvent(data=view_image(found, image), event="image-failed", id=str(seen))
             if len(failed) == _FAILURES_AT_ONCE:
                 continue
             progress = _progress(services, found)

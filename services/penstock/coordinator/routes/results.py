@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
+from pydantic_core import to_json
 
 from penstock.common.jobs import ImageState
 from penstock.coordinator.archive import archive
@@ -22,21 +23,25 @@ _NDJSON = "application/x-ndjson"
 _RESULTS_A_PAGE = 20_000
 
 
-@router.get("/images", summary="List a job's images", responses=refusals(400, 404, 422))
+@router.get(
+    "/images",
+    summary="List a job's images",
+    responses={200: {"model": ImagePage}, **refusals(400, 404, 422)},
+)
 def list_images(
     job: str,
     services: ServicesDep,
     state: Annotated[ImageState | None, Query(description="Only images in this state")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> ImagePage:
+) -> Response:
     """Return images with their results, errors, and seconds waited and worked in each step."""
     found = find_job(services.repository, job)
     (start,) = read_position(cursor, (0,))
     size = images_at_once(found, limit, _RESULTS_A_PAGE)
     images = services.repository.list_images(job, state=state, after=start - 1, limit=size + 1)
     following = write_cursor(images[size].id) if len(images) > size else None
-    return ImagePage(
+    return _page(
         images=[view_image(found, image) for image in images[:size]],
         cursor=following,
         next=following and page_url(f"{job_url(job)}/images", state=state, limit=limit, cursor=following),
@@ -62,12 +67,11 @@ def list_results(
         return StreamingResponse(ndjson(found, results), media_type=_NDJSON)
     page = list(islice(results, limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
-    view = ResultPage(
+    return _page(
         results=[view_result(job, entry.image, entry.result) for entry in page[:limit]],
         cursor=following,
         next=following and page_url(f"{job_url(job)}/results", limit=limit, cursor=following),
     )
-    return JSONResponse(view.model_dump(mode="json"))
 
 
 @router.get(
@@ -84,3 +88,7 @@ def download_results(job: str, services: ServicesDep) -> Response:
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{job}.zip"'},
     )
+
+
+def _page(**fields: object) -> Response:
+    return Response(to_json(fields), media_type="application/json")
