@@ -6,6 +6,7 @@ limit on the number of segments.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ _UNSUPPORTED_FRAMES = {
     0xC8: "JPEG extension",
     0xCB: "lossless arithmetic",
 }
+_FILL = re.compile(rb"\xff+")
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 
@@ -148,15 +150,15 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment's content up to the first scan; ends early where the file does."""
     position, size = 2, len(data)
     for _ in range(MAX_SEGMENTS):
-        marker_at = position
-        while position < size and data[position] == 0xFF:
-            position += 1
         if position >= size:
             return
-        marker = data[position]
-        if position == marker_at or marker == 0:
-            raise corrupt(f"the JPEG file has no marker where one should be, at byte {marker_at}")
-        position += 1
+        fill = _FILL.match(data, position)
+        if fill and fill.end() == size:
+            return
+        if not fill or data[fill.end()] == 0:
+            raise corrupt(f"the JPEG file has no marker where one should be, at byte {position}")
+        marker = data[fill.end()]
+        position = fill.end() + 1
         if marker in _WITHOUT_LENGTH or marker in (_SOI, _EOI):
             yield marker, position, position
             continue
