@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import FastAPI
 
 from penstock import __version__
@@ -21,6 +23,7 @@ lists the operations with an example of each. Errors are `application/problem+js
 
 def create_app(services: Services) -> FastAPI:
     """Return the REST API over its services."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a bad form is answered, and no trouble of ours
     app = FastAPI(
         title="Penstock",
         version=__version__,

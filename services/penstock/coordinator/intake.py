@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,11 @@ class Intake:
         """
         try:
             self._create(drafts)
+            created()
+            jobs = [self._repository.accept_job(draft.job.id) for draft in drafts]
         except BaseException:
             self._discard(drafts)
             raise
-        created()
-        jobs = [self._repository.accept_job(draft.job.id) for draft in drafts]
         self._services.engine.wake()
         return [self._end_if_failed(job) for job in jobs]
 
@@ -123,7 +124,8 @@ class Intake:
     def _end_if_failed(self, job: Job) -> Job:
         """End a job that is to end at its first failure and came with one."""
         if job.on_failure == "cancel" and job.failed > 0 and job.state in OPEN_JOB_STATES:
-            return self._services.engine.cancel(job.id)
+            with suppress(ConflictError):
+                return self._services.engine.cancel(job.id)
         return job
 
     def _earlier(self, idempotency: Idempotency) -> Job | None:

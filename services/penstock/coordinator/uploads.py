@@ -171,7 +171,8 @@ async def _feed(request: Request, recipient: Recipient[T], max_bytes: int) -> by
 
 async def _next_chunk(request: Request) -> tuple[bytes, bool]:
     try:
-        message = await asyncio.wait_for(request.receive(), _IDLE_SECS)
+        async with asyncio.timeout(_IDLE_SECS):
+            message = await request.receive()
     except TimeoutError as error:
         raise RequestError(408, "request_timeout", f"nothing was sent for {_IDLE_SECS} s") from error
     if message["type"] == "http.disconnect":

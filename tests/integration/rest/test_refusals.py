@@ -118,6 +118,24 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(coordinator: A
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
+def test_a_client_that_falls_silent_is_told_so_and_leaves_nothing_behind(
+    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.uploads._IDLE_SECS", 0.2)
+    body = named(b'"a.jpg"', jpeg + bytes(3_000_000))
+    status, answer = coordinator.raw(head(len(body)) + body[:2_000_000])
+    assert (status, json.loads(answer)["code"]) == (408, "request_timeout")
+    wait_for(lambda: coordinator.stored() == [])
+
+
+def test_a_client_that_never_stops_sending_is_let_go(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.coordinator.linger._LINGER_BYTES", 5_000_000)
+    with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
+        connection.sendall(head(None, "/nowhere"))
+        with pytest.raises(ConnectionError):
+            send_without_end(connection)
+
+
 def test_a_length_that_promises_more_than_comes_leaves_nothing_behind(coordinator: Any, jpeg: bytes) -> None:
     body = named(b'"a.jpg"', jpeg)
     with socket.create_connection(("127.0.0.1", coordinator.port), timeout=20) as connection:
@@ -275,6 +293,12 @@ def test_when_as_many_jobs_are_open_as_may_be_an_upload_is_refused_before_it_is_
     assert coordinator.stored() == before
     coordinator.engine.finish(job["id"])
     assert coordinator.post_form("/process", named(b'"a.jpg"', jpeg))[0] == 202
+
+
+def send_without_end(connection: socket.socket) -> None:
+    """Send a body in chunks, a gigabyte of it at most."""
+    for _ in range(10_000):
+        connection.sendall(b"186a0\r\n" + bytes(100_000) + b"\r\n")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
