@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from penstock.common.errors import UnavailableError
+
 DOCUMENT = {"operations": [["resize", "20x30"], ["split", True]], "name": "delft"}
 
 
@@ -106,3 +108,18 @@ def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would_be_refused_for(
     bad = {"operations": [["resize", "big"]], "inputs": [{"prefix": "."}]}
     assert coordinator.http.post("/v1/jobs?dry_run=1", json=bad).json()["code"] == "invalid_parameter"
     assert coordinator.services.repository.count_open_jobs() == 0
+
+
+def test_a_database_that_goes_away_in_between_leaves_neither_job_nor_taken_key(
+    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(job: str) -> None:
+        raise UnavailableError("database", "gone at /secret/place")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coordinator.services.repository, "accept_job", fail)
+        answer = send(coordinator, jpeg)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "secret" not in answer.text
+    assert coordinator.services.repository.count_open_jobs() == 0
+    assert send(coordinator, jpeg).status_code == 202
