@@ -75,9 +75,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of its workers."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        children = [int(pid) for task in tasks for pid in task.read_text().split()]
-        return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        [forker] = [pid for pid in _children(self.process.pid) if b"forkserver" in _command(pid)]
+        return _children(forker)
 
     def manifest(self, job: str) -> dict[str, str]:
         """Return the SHA-256 of each result by name."""
@@ -92,6 +91,15 @@ class Server:
         """Return the error code of each failed image by name."""
         images = self.call("GET", f"/v1/jobs/{job}/images?state=failed&limit=1000")["images"]
         return {image["name"]: image["error"]["code"] for image in images}
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.fixture

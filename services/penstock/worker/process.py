@@ -28,19 +28,16 @@ class WorkerSpec:
 def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
     """Serve steps until SIGTERM (which finishes the image at hand), or until the broker's process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    from penstock.steps.allocator import keep_freed_memory
-
-    keep_freed_memory()  # before OpenCV and NumPy are loaded
-    from penstock.common.broker.pipe import PipeBroker
+    # Imported here and not above, so that whoever only starts workers need not load the steps.
+    from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
+    from penstock.common.broker.pipe import PipeBroker  # isort: skip
     from penstock.common.logs import set_up_logs
     from penstock.common.store.local import LocalStore
-    from penstock.steps.allocator import limit_threads
     from penstock.worker.loop import Worker
     from penstock.worker.sources import Sources
     from penstock.worker.work import Bench
 
     set_up_logs(spec.name)
-    limit_threads()
     store = LocalStore(spec.store, spec.results)
     bench = Bench(
         name=spec.name,

@@ -37,11 +37,12 @@ class Sources:
             raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file is gone") from error
 
     def _read_file(self, path: bytes) -> bytes:
-        real = os.path.realpath(path)
-        if self._root is None or not _below(real, self._root):
-            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
+        if self._root is None:
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "no folder is opened for inputs")
         try:
-            with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+                if not _below(_real_path(file.fileno(), path), self._root):
+                    raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
@@ -58,6 +59,14 @@ class Sources:
                 ImageCode.TOO_LARGE_FILE,
                 f"the file has {size_bytes} bytes; accepted are up to {self._limits.max_file_bytes}",
             )
+
+
+def _real_path(descriptor: int, path: bytes) -> bytes:
+    """Return where an open file really lies; asked of the open file, so that a link changed meanwhile cannot lie."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor)
+    except FileNotFoundError:  # no /proc on this system
+        return os.path.realpath(path)
 
 
 def _below(path: bytes, root: bytes) -> bool:

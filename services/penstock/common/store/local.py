@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -27,21 +27,21 @@ class LocalStore:
     def __init__(self, root: Path, results: Path | None = None) -> None:
         self.root = root.absolute()
         self._results = (results or root / "results").absolute()
-        self._temporary = self.root / _TEMPORARY
+        self._temporary = str(self.root / _TEMPORARY)
         self._unique = count()
         with _translated():
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self._temporary, exist_ok=True)
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
         path = self._path(key)
         temporary = self._temporary_path()
-        with _translated():
-            try:
-                _write_all(temporary, pieces)
-                _move(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        try:
+            _write_all(temporary, pieces)
+            _move(temporary, path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise _translate(error) from error
 
     def upload(self, key: str) -> LocalUpload:
         return LocalUpload(self._path(key), self._temporary_path())
@@ -70,7 +70,7 @@ class LocalStore:
                 with _translated(), _found(prefix), os.scandir(pending.pop()) as entries:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
-                            pending.append(Path(entry.path))
+                            pending.append(entry.path)
                         else:
                             yield f"{prefix}/{os.path.relpath(entry.path, top)}"
             except ObjectNotFoundError:
@@ -86,7 +86,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         with _translated():
-            self._path(key).unlink(missing_ok=True)
+            _unlink(self._path(key))
 
     def delete_prefix(self, prefix: str) -> None:
         with _translated():
@@ -99,28 +99,28 @@ class LocalStore:
         path = self._temporary_path()
         with _translated():
             _write_all(path, [b"ok"])
-            path.unlink()
+            os.unlink(path)
 
     def sweep(self) -> None:
         """Remove what writers that died had begun. Only while nobody writes."""
         with _translated():
             shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self._temporary, exist_ok=True)
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         if not key or "\0" in key or any(part in ("", ".", "..", _TEMPORARY) for part in key.split("/")):
             raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
         first, _, rest = key.partition("/")
-        return self._results / rest if first == "results" else self.root / key
+        return f"{self._results}/{rest}" if first == "results" else f"{self.root}/{key}"
 
-    def _temporary_path(self) -> Path:
-        return self._temporary / f"{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"
+    def _temporary_path(self) -> str:
+        return f"{self._temporary}/{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"
 
 
 class LocalUpload:
     """A file being written beside the store; `commit` is one rename."""
 
-    def __init__(self, path: Path, temporary: Path) -> None:
+    def __init__(self, path: str, temporary: str) -> None:
         self._path = path
         self._temporary = temporary
         self._size = 0
@@ -144,7 +144,7 @@ class LocalUpload:
     def abort(self) -> None:
         with _translated():
             self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            _unlink(self._temporary)
 
 
 def _pieces(descriptor: int, file: object, start: int, end: int | None) -> Iterator[bytes]:
@@ -161,7 +161,7 @@ def _pieces(descriptor: int, file: object, start: int, end: int | None) -> Itera
         file.close()  # type: ignore[attr-defined]
 
 
-def _write_all(path: Path, pieces: Sequence[Buffer]) -> None:
+def _write_all(path: str, pieces: Sequence[Buffer]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         for piece in pieces:
@@ -172,12 +172,17 @@ def _write_all(path: Path, pieces: Sequence[Buffer]) -> None:
         os.close(descriptor)
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: str, target: str) -> None:
     try:
         os.replace(source, target)
     except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(source, target)
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 @contextmanager
@@ -185,9 +190,13 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UnavailableError("store", "the store is full", retry_after_secs=60) from error
-        raise UnavailableError("store", f"the store cannot be used: {error.strerror}") from error
+        raise _translate(error) from error
+
+
+def _translate(error: OSError) -> UnavailableError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UnavailableError("store", "the store is full", retry_after_secs=60)
+    return UnavailableError("store", f"the store cannot be used: {error.strerror}")
 
 
 @contextmanager

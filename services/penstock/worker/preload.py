@@ -1,0 +1,17 @@
+"""Loads what every worker needs, with the settings that must come before it.
+
+Worker processes are forked from one that has imported this module, so it must start no threads and open nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from penstock.steps.allocator import keep_freed_memory, limit_threads
+
+keep_freed_memory()  # before OpenCV and NumPy are loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads that nobody here uses
+
+import penstock.worker.loop  # noqa: E402, F401
+
+limit_threads()
