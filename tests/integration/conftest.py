@@ -75,8 +75,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of its workers."""
-        [forker] = [pid for pid in _children(self.process.pid) if b"forkserver" in _command(pid)]
-        return _children(forker)
+        forkers = [pid for pid in _children(self.process.pid) if b"forkserver" in _command(pid)]
+        return [worker for forker in forkers for worker in _children(forker)]
 
     def manifest(self, job: str) -> dict[str, str]:
         """Return the SHA-256 of each result by name."""

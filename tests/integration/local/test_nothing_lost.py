@@ -207,8 +207,8 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_line(
 
 def test_workers_leave_when_their_server_is_killed(start_server: Any) -> None:
     server = start_server()
+    wait_until(server.workers)
     workers = server.workers()
-    assert workers
     server.kill()
 
     def gone() -> bool:
