@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 USED_WRONGLY = 2
 REFUSED = 3
+INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -157,14 +158,17 @@ def main() -> None:
     from penstock.common.errors import PlanError
 
     try:
-        cli(prog_name="penstock")
+        sys.exit(cli(prog_name="penstock", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):  # click makes the one of the other, and would end with 1
+        sys.exit(INTERRUPTED)
     except PlanError as error:
         _leave(f"{error.pointer}: {error.message}", USED_WRONGLY)
     except PenstockError as error:
         refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable")
         _leave(error.message, REFUSED if refused else USED_WRONGLY)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _leave(message: str, status: int) -> None:

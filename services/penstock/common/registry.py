@@ -19,15 +19,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from penstock.common.errors import PenstockError
 from penstock.common.operations import BUILT_IN, Parameters
 
 ENTRY_POINT_GROUP = "penstock.steps"
 
 StepFunction = Callable[[Any, Any], Any]
 """`(image, parameters) → image or list of images`; an image is an `H×W×3 uint8` array in BGR order."""
+
+
+class StepError(PenstockError):
+    """A step that an installed package brings cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,28 @@ def custom_steps() -> dict[str, CustomStep]:
     """Return the steps of all installed packages, by name.
 
     Raises:
-        TypeError: an entry point leads to something that `@step` did not make.
+        StepError: one cannot be imported, is not what `@step` made, or has the name of another.
     """
     found: dict[str, CustomStep] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        loaded = entry.load()
-        if not isinstance(loaded, CustomStep):
-            raise TypeError(f"entry point {entry.name} = {entry.value} is not a step; accepted is what @step returns")
+        loaded = _load(entry)
+        if loaded.name in found and found[loaded.name] != loaded:
+            raise StepError("broken_step", f"two packages bring a step {loaded.name!r}; uninstall one of them")
         found[loaded.name] = loaded
     return found
+
+
+def _load(entry: EntryPoint) -> CustomStep:
+    try:
+        loaded = entry.load()
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StepError("broken_step", f"step {entry.name} = {entry.value} cannot be loaded: {text}") from error
+    if not isinstance(loaded, CustomStep):
+        raise StepError(
+            "broken_step", f"entry point {entry.name} = {entry.value} is not a step; accepted is what @step returns"
+        )
+    return loaded
 
 
 def operations() -> dict[str, type[Parameters]]:

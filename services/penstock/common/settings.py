@@ -41,12 +41,16 @@ class WorkerSettings(_Settings):
     """One worker process."""
 
     max_attempts: Annotated[int, Field(ge=1, description="Times an image may be started before it is given up")] = 3
-    step_timeout_secs: Annotated[float, Field(gt=0, description="Seconds one step may take for one image")] = 60.0
+    step_timeout_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds one step may take for one image")
+    ] = 60.0
     max_pixels_in_flight: Annotated[int, Field(ge=1, description="Pixels a worker keeps before it hands them on")] = (
         100_000_000
     )
     cancel_lookup_secs: Annotated[float, Field(gt=0, description="Seconds for which a look-up of cancels holds")] = 2.0
-    drain_secs: Annotated[float, Field(gt=0, description="Seconds a worker may take to leave after SIGTERM")] = 14.0
+    drain_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds a worker may take to leave after SIGTERM")
+    ] = 14.0
 
 
 class ServeSettings(_Settings):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import UnavailableError
@@ -20,6 +20,8 @@ from penstock.coordinator.repository import Applied, ConflictError, Job, Reposit
 from penstock.coordinator.tracker import Tracker
 
 log = logging.getLogger(__name__)
+
+_NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
 
 
 class Conductor:
@@ -44,13 +46,21 @@ class Conductor:
         again = self._repository.requeue_in_flight()
         if again:
             log.info("%d images were under way and start again", again)
-        self._store.delete_prefix("work")
-        for prefix in ("results", "resume"):
-            for job in self._store.children(prefix):
-                if self._repository.get_job(job) is None:
-                    self._store.delete_prefix(f"{prefix}/{job}")
-        for key in [*self._store.list("cancelled"), *self._store.list("plans")]:
-            if self._repository.get_job(key.split("/")[1].removesuffix(".json")) is None:
+        for prefix in ("work", "cancelled"):  # nothing is queued that could need them
+            self._store.delete_prefix(prefix)
+        self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        """Remove what belongs to jobs that are gone, and the kept inputs of those that can't be retried."""
+        for job in self._store.children("results"):
+            if self._repository.get_job(job) is None:
+                self._store.delete_prefix(f"results/{job}")
+        for job in self._store.children("resume"):
+            owner = self._repository.get_job(job)
+            if owner is None or owner.state in _NEVER_RETRIED:
+                self._store.delete_prefix(f"resume/{job}")
+        for key in list(self._store.list("plans")):
+            if self._repository.get_job(key.removeprefix("plans/").removesuffix(".json")) is None:
                 self._store.delete(key)
         uploads = list(self._store.children("uploads"))
         for upload in set(uploads) - self._repository.uploads_in_use(uploads):
@@ -82,18 +92,12 @@ class Conductor:
         return self._live.outcomes()
 
     def cancel(self, job: str) -> Job:
-        before = self._repository.get_job(job)
-        if before is None:
-            raise KeyError(job)
-        key = tombstone_key(job)
-        self._store.put(key, [b""])
-        try:
-            cancelled = self._repository.cancel_job(job)
-        except ConflictError:
-            self._store.delete(key)
-            raise
-        self._live.forget(job)
-        self._clean(job)
+        cancelled = self._repository.cancel_job(job)
+        # The tombstone only saves work, so it comes second: without the row, it would make the job wait for ever.
+        with _later_if_away():
+            self._store.put(tombstone_key(job), [b""])
+        self._live.forget(job, cancelled.run)
+        self._clean(cancelled)
         self.wake()
         return cancelled
 
@@ -104,11 +108,12 @@ class Conductor:
 
     def delete(self, job: str) -> None:
         deleted = self._repository.delete_job(job)
-        self._clean(job)
+        self._clean(deleted)
         for prefix in (results_prefix(job), f"resume/{job}"):
             self._store.delete_prefix(prefix)
-        for key in (tombstone_key(job), plan_key(job)):
-            self._store.delete(key)
+        self._store.delete(plan_key(job))
+        if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; `recover` removes the tombstone
+            self._store.delete(tombstone_key(job))
         if deleted.upload and not self._repository.uploads_in_use([deleted.upload]):
             self._store.delete_prefix(f"uploads/{deleted.upload}")
 
@@ -148,8 +153,9 @@ class Conductor:
 
     def _on_applied(self, applied: list[Applied]) -> None:
         for change in applied:
-            for key in change.stale_results:
-                self._store.delete(key)
+            with _later_if_away():
+                for key in change.stale_results:
+                    self._store.delete(key)
             if change.finished or change.job.state == JobState.CANCELLED:
                 self._end(change.job)
             elif change.job.failed and change.job.on_failure == "cancel":
@@ -159,13 +165,22 @@ class Conductor:
 
     def _end(self, job: Job) -> None:
         log.info("job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total)
-        self._live.forget(job.id)
-        self._clean(job.id)
-        if job.state == JobState.SUCCEEDED:
-            self._store.delete_prefix(f"resume/{job.id}")
+        self._live.forget(job.id, job.run)
+        self._clean(job)
 
-    def _clean(self, job: str) -> None:
+    def _clean(self, job: Job) -> None:
         """Remove a job's intermediates, which nobody will read again."""
-        with suppress(UnavailableError):
-            for prefix in work_prefixes(job):
+        with _later_if_away():
+            for prefix in work_prefixes(job.id):
                 self._store.delete_prefix(prefix)
+            if job.state in _NEVER_RETRIED:
+                self._store.delete_prefix(f"resume/{job.id}")
+
+
+@contextmanager
+def _later_if_away() -> Iterator[None]:
+    """Leave what cannot be removed just now to the next start, or to the job's deletion."""
+    try:
+        yield
+    except UnavailableError as error:
+        log.warning("left for later: %s", error.message)

@@ -13,6 +13,7 @@ from penstock.coordinator.repository import Job
 
 _RECENT_SECS = 10.0
 _MEMORY_IMAGES = 1_000
+_MEMORY_JOBS = 1_000
 
 
 class Rate:
@@ -26,6 +27,7 @@ class Rate:
     def add(self, amount: float) -> None:
         """Count `amount` now; entries of one tenth of a second are kept as one."""
         now = time.monotonic()
+        self._forget_before(now - _RECENT_SECS)
         self._sum += amount
         if self._entries and now - self._entries[-1][0] < 0.1:
             last, so_far = self._entries[-1]
@@ -36,9 +38,12 @@ class Rate:
     def per_second(self) -> float:
         """Return the mean over the last ten seconds, or over its life where that is shorter."""
         now = time.monotonic()
-        while self._entries and now - self._entries[0][0] > _RECENT_SECS:
-            self._sum -= self._entries.popleft()[1]
+        self._forget_before(now - _RECENT_SECS)
         return max(0.0, self._sum) / max(0.1, min(_RECENT_SECS, now - self._began))
+
+    def _forget_before(self, moment: float) -> None:
+        while self._entries and self._entries[0][0] < moment:
+            self._sum -= self._entries.popleft()[1]
 
 
 class Mean:
@@ -80,10 +85,14 @@ class Live:
         self._work: dict[str, Mean] = {}
         self._busy: dict[str, Rate] = {}
         self._outcomes: Counter[str] = Counter()
+        self._ended: dict[str, int] = {}
+        """The last run of each job that ended lately: a dispatch that such an end has overtaken is not noted."""
 
     def dispatched(self, job: Job, images: Iterable[tuple[int, int]]) -> None:
         """Note that images (id, index of operation) were sent to their queues."""
         with self._lock:
+            if self._ended.get(job.id, -1) >= job.run:
+                return
             live = self._jobs.get(job.id)
             if live is None or live.run != job.run:
                 steps = tuple(str(operation["op"]) for operation in job.plan)
@@ -99,9 +108,16 @@ class Live:
                     continue
                 if event.kind == "finished":
                     self._finish(live, event)
-                    continue
-                position = (event.step, event.kind == "started")
-                live.images.update((image, position) for image in event.images if image in live.images)
+                elif 0 <= event.step < len(live.steps):
+                    self._move(live, event)
+
+    def _move(self, live: _LiveJob, event: Event) -> None:
+        """Move images on. That they went to a step may be told after that step's worker told that it has them."""
+        started = event.kind == "started"
+        for image in event.images:
+            at = live.images.get(image)
+            if at is not None and (started or event.step > at[0]):
+                live.images[image] = (event.step, started)
 
     def _finish(self, live: _LiveJob, event: Event) -> None:
         for outcome in event.outcomes:
@@ -110,14 +126,21 @@ class Live:
             live.ended.add(1)
             self._outcomes[outcome.error.code if outcome.error else "done"] += 1
             for timing in outcome.timings:
+                if not 0 <= timing.step < len(live.steps):
+                    continue
                 step = live.steps[timing.step]
                 self._work.setdefault(step, Mean()).add(timing.work)
                 self._busy.setdefault(step, Rate()).add(timing.work)
 
-    def forget(self, job: str) -> None:
-        """Drop a job that has ended."""
+    def forget(self, job: str, run: int) -> None:
+        """Drop a job that has ended in its `run`; a later run of it, begun by a retry meanwhile, stays."""
         with self._lock:
-            self._jobs.pop(job, None)
+            self._ended.pop(job, None)
+            self._ended[job] = run
+            if len(self._ended) > _MEMORY_JOBS:
+                del self._ended[next(iter(self._ended))]
+            if job in self._jobs and self._jobs[job].run <= run:
+                del self._jobs[job]
 
     def under_way(self, job: str | None = None) -> int:
         """Count the images under way, of one job or of all."""

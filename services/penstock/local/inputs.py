@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,20 +28,24 @@ class Source:
 
 
 class Inputs:
-    """Files and folders from a command line.
+    """Files and folders from a command line; what lies in folder `exclude` is none, unless all of it does.
 
     Raises:
-        RequestError: a path or glob that leads to nothing.
+        RequestError: a path or glob that leads to nothing, or results that would lie among the pictures.
     """
 
     def __init__(self, paths: Sequence[str], exclude: Path) -> None:
-        found = [item for path in paths for item in _expand(path)]
-        folders = {os.path.abspath(item) for item in found if os.path.isdir(item)}
-        files = {os.path.abspath(item) for item in found if not os.path.isdir(item)}
-        self._folders = sorted(item for item in folders if not _inside(item, folders))
-        self._files = sorted(item for item in files if not _inside(item, folders))
-        self._root = os.path.commonpath([*self._folders, *(os.path.dirname(item) for item in self._files)])
         self._exclude = os.path.abspath(exclude)
+        found = {os.path.abspath(item) for path in paths for item in _expand(path)}
+        found = {item for item in found if not _within(item, {self._exclude})} or found
+        folders = {item for item in found if os.path.isdir(item)}
+        self._folders = sorted(item for item in folders if not _within(os.path.dirname(item), folders))
+        self._files = sorted(item for item in found - folders if not _within(item, folders))
+        self._root = os.path.commonpath([*self._folders, *(os.path.dirname(item) for item in self._files)])
+        if self._folders and self._root == self._exclude:
+            raise RequestError(
+                422, "results_among_inputs", f"{exclude} is the pictures' own folder; choose another --out"
+            )
 
     def sources(self, passed_over: Callable[[str], None]) -> Iterator[Source]:
         """Yield every picture; files in folders that are none by name or content go to `passed_over` instead."""
@@ -65,7 +69,11 @@ class Inputs:
         pending = [folder]
         while pending:
             below = pending.pop()
-            names, folders = _list(below)
+            try:
+                names, folders = _list(below)
+            except OSError:  # as a picture it is told why it cannot be read
+                yield os.path.dirname(below), [os.path.basename(below)]
+                continue
             yield below, names
             pending.extend(path for path in reversed(folders) if path != self._exclude)
 
@@ -88,8 +96,14 @@ def _expand(path: str) -> Iterable[str]:
     return found
 
 
-def _inside(path: str, folders: Iterable[str]) -> bool:
-    return any(folder != path and path.startswith(folder.rstrip("/") + "/") for folder in folders)
+def _within(path: str, folders: Set[str]) -> bool:
+    """Whether a path is one of the folders or lies in one."""
+    while path not in folders:
+        parent = os.path.dirname(path)
+        if parent == path:
+            return False
+        path = parent
+    return True
 
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
@@ -101,9 +115,17 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif entry.is_file():
+            elif _may_be_read(entry):
                 names.append(entry.name)
     return sorted(names), sorted(folders)
+
+
+def _may_be_read(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link that leads nowhere: it is taken, so that its failure is told."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True
 
 
 def _is_picture(path: str) -> bool:

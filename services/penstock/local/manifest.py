@@ -5,14 +5,16 @@ It is what makes the same command, run again, do only what is missing.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from penstock.common.errors import RequestError
+from penstock.common.errors import RequestError, UnavailableError
 from penstock.common.messages import Outcome
 from penstock.common.plan import Plan
 from penstock.local.inputs import Source
@@ -21,10 +23,11 @@ NAME = "manifest.ndjson"
 
 
 class Manifest:
-    """Opens (or begins) the manifest of a results folder for one plan.
+    """Opens (or begins) the manifest of a results folder for one plan, and keeps other runs out of the folder.
 
     Raises:
-        RequestError: the folder holds results of another plan; `force` removes them.
+        RequestError: the folder holds results of another plan (`force` removes them), another run writes to it, or
+            it cannot be written to.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, force: bool) -> None:
@@ -32,11 +35,11 @@ class Manifest:
         self._plan = plan.document()
         self._path = folder / NAME
         self._done: set[int] = set()
-        if self._path.exists():
-            self._take_over(force=force)
-        else:
-            self._path.write_text(self._head(), encoding="utf-8")
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        with _usable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(folder)
+            self._begin(force=force)
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
 
     def has(self, source: Source) -> bool:
         """Whether a picture, unchanged since, has been done with its results still there."""
@@ -49,45 +52,56 @@ class Manifest:
             entry["results"] = [result.model_dump(exclude={"key"}) for result in outcome.results]
         else:
             entry["error"] = outcome.error.model_dump(include={"code", "message", "step", "retry"})
-        self._file.write(json.dumps(entry) + "\n")
+        with _writable(self._path):
+            self._file.write(json.dumps(entry) + "\n")
 
     def flush(self) -> None:
         """Hand what was added to the operating system."""
-        self._file.flush()
+        with _writable(self._path):
+            self._file.flush()
 
     def close(self) -> None:
-        """Flush and close."""
-        self._file.close()
+        """Flush, close, and let other runs into the folder."""
+        with _writable(self._path):
+            try:
+                self._file.close()
+            finally:
+                os.close(self._lock)
 
-    def _head(self) -> str:
-        return json.dumps({"penstock": 1, "plan": self._plan}) + "\n"
-
-    def _take_over(self, *, force: bool) -> None:
+    def _begin(self, *, force: bool) -> None:
         """Keep the lines of images that are done and whose results are there; drop the rest."""
-        lines = _read(self._path)
-        head = next(lines, {})
-        if head.get("plan") == self._plan:
-            self._rewrite(lines)
-        elif force:
-            for entry in lines:
-                for result in entry.get("results", []):
-                    (self._folder / result["name"]).unlink(missing_ok=True)
-            self._path.write_text(self._head(), encoding="utf-8")
-        else:
-            raise RequestError(
-                409,
-                "other_results",
-                f"{self._folder} holds results of other operations; choose another --out, or --force to replace them",
-            )
+        head = next(_read(self._path), None)
+        if head is not None and head.get("plan") != self._plan:
+            if not force:
+                raise RequestError(
+                    409,
+                    "other_results",
+                    f"{self._folder} holds results of other operations; "
+                    "choose another --out, or --force to replace them",
+                )
+            self._remove_results()
+            head = None
+        self._rewrite([] if head is None else self._still_true())
 
-    def _rewrite(self, lines: Iterator[dict[str, Any]]) -> None:
+    def _remove_results(self) -> None:
+        for entry in _read(self._path):
+            for result in entry.get("results", []):
+                (self._folder / result["name"]).unlink(missing_ok=True)
+
+    def _still_true(self) -> Iterator[dict[str, Any]]:
+        """Yield the entries of images that are done; where one was done again, what came of it last."""
+        latest = {hash(entry["results"][0]["name"]): entry["source"] for entry in _read_done(self._path)}
+        for entry in _read_done(self._path):
+            if latest[hash(entry["results"][0]["name"])] == entry["source"] and self._is_there(entry["results"]):
+                yield entry
+
+    def _rewrite(self, entries: Iterable[dict[str, Any]]) -> None:
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w", encoding="utf-8") as file:
-            file.write(self._head())
-            for entry in lines:
-                if entry.get("state") == "done" and self._is_there(entry["results"]):
-                    self._done.add(int(entry["source"], 16))
-                    file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps({"penstock": 1, "plan": self._plan}) + "\n")
+            for entry in entries:
+                self._done.add(int(entry["source"], 16))
+                file.write(json.dumps(entry) + "\n")
         fresh.replace(self._path)
 
     def _is_there(self, results: list[dict[str, Any]]) -> bool:
@@ -97,9 +111,13 @@ class Manifest:
             return False
 
 
+def _read_done(path: Path) -> Iterator[dict[str, Any]]:
+    return (entry for entry in _read(path) if entry.get("state") == "done" and entry.get("results"))
+
+
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are whole: a kill may have cut the last one."""
-    with open(path, encoding="utf-8") as file:
+    """Yield the lines that are whole: a kill may have cut the last one. No file, no lines."""
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 entry = json.loads(line)
@@ -107,6 +125,37 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(entry, dict):
                 yield entry
+
+
+def _lock(folder: Path) -> int:
+    """Return an open descriptor that keeps other runs out of a folder until it is closed."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise RequestError(
+            409, "data_in_use", f"another run is writing to {folder}; wait for it, or choose another --out"
+        ) from error
+    return descriptor
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            409, "data_unusable", f"cannot use {folder}: {error.strerror}; choose another --out"
+        ) from error
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError("store", f"cannot write {path}: {error.strerror}; what is finished stays") from error
 
 
 def _digest(source: Source) -> int:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 _LINE_SECS = 5.0
@@ -130,4 +131,6 @@ def make_progress(*, as_json: bool) -> Progress:
     """Return what fits whoever looks at stderr."""
     if as_json:
         return Silent()
-    return Bar() if sys.stderr.isatty() else Lines()
+    if sys.stderr.isatty() and find_spec("rich"):
+        return Bar()
+    return Lines()

@@ -7,12 +7,14 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
-from penstock.common.messages import EVENTS_QUEUE, Chunk, ImageRef, read_event, step_queue
+from penstock.common.errors import UnavailableError
+from penstock.common.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_event, step_queue
 from penstock.common.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
@@ -48,23 +50,23 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
     Ctrl-C ends it early: images at hand are finished, and what is finished stays.
 
     Raises:
-        RequestError: the results folder belongs to other operations.
+        RequestError: the results folder belongs to other operations, to another run, or cannot be used.
+        UnavailableError: results cannot be written any more, or workers cannot start.
     """
-    options.out.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(options.out, options.plan, force=options.force)
-    work = options.out / WORK_FOLDER
-    shutil.rmtree(work, ignore_errors=True)
-    session = _Session(inputs, options, manifest, progress)
     began = time.monotonic()
-    try:
-        session.work()
-    except KeyboardInterrupt:
-        session.summary.interrupted = True
-    finally:
-        session.end()
-        manifest.close()
-        progress.close()
+    with ExitStack() as stack:
+        manifest = Manifest(options.out, options.plan, force=options.force)
+        stack.callback(manifest.close)
+        work = options.out / WORK_FOLDER
         shutil.rmtree(work, ignore_errors=True)
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        stack.callback(progress.close)
+        session = _Session(inputs, options, manifest, progress)
+        stack.callback(session.end)
+        try:
+            session.work()
+        except KeyboardInterrupt:
+            session.summary.interrupted = True
     session.summary.seconds = time.monotonic() - began
     return session.summary
 
@@ -96,6 +98,8 @@ class _Session:
             self._send(sources)
             if not self._under_way:
                 return
+            if self._supervisor.hopeless:
+                raise UnavailableError("workers", "the workers cannot start; the reason stands above")
             self._follow(_POLL_SECS)
 
     def end(self) -> None:
@@ -189,7 +193,13 @@ class _Session:
             if outcome.error is None:
                 self.summary.done += 1
             else:
-                self.summary.fail(source.name, outcome.error.model_dump(include={"code", "message", "step"}))
+                self._fail(source, outcome.error)
+
+    def _fail(self, source: Source, failure: Failure) -> None:
+        self.summary.fail(source.name, failure.model_dump(include={"code", "message", "step"}))
+        if failure.resume_blob:  # the failed step's input, kept for a retry, which there is none of here
+            with suppress(OSError):
+                (self._options.out / WORK_FOLDER / failure.resume_blob).unlink()
 
 
 def default_workers() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,8 @@ def _run(app: object, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_SHUTDOWN_SECS,
         server_header=False,
     )
+    # After it has shut down, uvicorn raises the signal that told it to once more: it must not end the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from multiprocessing.process import BaseProcess
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
-from penstock.worker.process import WorkerSpec, run_worker_process
+from penstock.worker.process import EXIT_NOT_STARTED, WorkerSpec, run_worker_process
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ _CONTEXT.set_forkserver_preload(["penstock.worker.preload"])
 replaced in milliseconds, and the libraries are read, and lie in memory, once."""
 _MIN_LIFE_SECS = 1.0
 _MAX_PAUSE_SECS = 5.0
+_KILL_SECS = 5.0
+_HOPELESS_STARTS = 3
 
 
 class Supervisor:
@@ -30,6 +33,7 @@ class Supervisor:
         self._broker = broker
         self._stopping = threading.Event()
         self._processes: dict[str, BaseProcess] = {}
+        self._failed_starts = 0
         self._threads = [
             threading.Thread(target=self._keep, args=(spec,), name=spec.name, daemon=True) for spec in specs
         ]
@@ -43,36 +47,59 @@ class Supervisor:
         """Return the processes that run now."""
         return [process for process in list(self._processes.values()) if process.is_alive()]
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether workers fail to start again and again, as they do where a library is missing."""
+        return self._failed_starts >= _HOPELESS_STARTS
+
     def stop(self, timeout_secs: float) -> None:
         """Let workers finish the image at hand; those that take longer than `timeout_secs` are killed."""
         self._stopping.set()
-        deadline = time.monotonic() + timeout_secs
         for process in self.processes():
             process.terminate()
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._join(timeout_secs)
         for process in self.processes():
             process.kill()
+        self._join(_KILL_SECS)
+
+    def _join(self, timeout_secs: float) -> None:
+        deadline = time.monotonic() + timeout_secs
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # an interrupt may have come before it was started
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _keep(self, spec: WorkerSpec) -> None:
+        # Workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pause_secs = 0.0
         while not self._stopping.wait(pause_secs):
             began = time.monotonic()
-            self._run_once(spec)
+            try:
+                self._run_once(spec)
+            except Exception:
+                log.exception("%s cannot be kept running; trying again", spec.name)
+                self._failed_starts += 1
             early = time.monotonic() - began < _MIN_LIFE_SECS
             pause_secs = min(_MAX_PAUSE_SECS, max(0.1, 2 * pause_secs)) if early else 0.0
 
     def _run_once(self, spec: WorkerSpec) -> None:
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=run_worker_process, args=(there, spec), name=spec.name, daemon=True)
-        process.start()
-        there.close()
-        self._processes[spec.name] = process
-        if self._stopping.is_set():
-            process.terminate()
-        serve_pipe(self._broker, here)
+        with here, there:
+            process = _CONTEXT.Process(target=run_worker_process, args=(there, spec), name=spec.name, daemon=True)
+            process.start()
+            there.close()
+            self._processes[spec.name] = process
+            if self._stopping.is_set():
+                process.terminate()
+            try:
+                serve_pipe(self._broker, here)
+            except Exception:
+                process.kill()  # nobody answers it any more
+                raise
         process.join()
-        if process.exitcode and not self._stopping.is_set():
-            log.warning("%s ended with status %s; starting another", spec.name, process.exitcode)
+        self._note_end(spec, process.exitcode)
+
+    def _note_end(self, spec: WorkerSpec, status: int | None) -> None:
+        self._failed_starts = self._failed_starts + 1 if status == EXIT_NOT_STARTED else 0
+        if status and not self._stopping.is_set():
+            log.warning("%s ended with status %s; starting another", spec.name, status)

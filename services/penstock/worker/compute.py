@@ -23,7 +23,7 @@ def perform(planned: Planned, parts: list[Picture], limits: Limits) -> list[Pict
     made: list[Picture] = []
     try:
         for part in parts:
-            result = function(part, planned.params)
+            result = function(_read_only(part), planned.params)
             made.extend(result if isinstance(result, (list, tuple)) else [result])
     except (ImageError, MemoryError):
         raise
@@ -32,6 +32,13 @@ def perform(planned: Planned, parts: list[Picture], limits: Limits) -> list[Pict
         raise ImageError(ImageCode.INTERNAL, f"{planned.step} raised {type(error).__name__}: {text}") from error
     _check(planned.step, made, limits)
     return made
+
+
+def _read_only(part: Picture) -> Picture:
+    """Return a view that a step can't write to: what it was given may be needed again, whatever the placement."""
+    view = part.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check(step: str, parts: list[Any], limits: Limits) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penstock.common.settings import Limits, WorkerSettings
+
+if TYPE_CHECKING:
+    from penstock.worker.loop import Worker
+
+EXIT_NOT_STARTED = 76
+"""Exit status of a worker that never came to work: a library is missing, or the store cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,16 @@ class WorkerSpec:
 def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
     """Serve steps until SIGTERM (which finishes the image at hand), or until the broker's process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    try:
+        worker = _make_worker(connection, spec)
+    except Exception as error:
+        sys.stderr.write(f"{spec.name} cannot start: {type(error).__name__}: {error}\n")
+        sys.exit(EXIT_NOT_STARTED)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    worker.run()
+
+
+def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     # Imported here and not above, so that whoever only starts workers need not load the steps.
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
     from penstock.common.broker.pipe import PipeBroker  # isort: skip
@@ -48,7 +65,4 @@ def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
         served=frozenset(spec.steps),
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
     )
-    worker = Worker(bench, spec.settings)
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    with contextlib.suppress(KeyboardInterrupt):
-        worker.run()
+    return Worker(bench, spec.settings)

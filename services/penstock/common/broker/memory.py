@@ -147,14 +147,14 @@ class MemoryConsumer:
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
         deadline = None if timeout_secs is None else time.monotonic() + timeout_secs
         with self._arrived:
-            while not self._inbox:
-                if self._closed:
-                    return None
+            while not self._closed:
+                if self._inbox:
+                    return self._inbox.popleft()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None
                 self._arrived.wait(left)
-            return self._inbox.popleft()
+            return None
 
     def ack(self, delivery: Delivery) -> None:
         self._broker._settle(self, delivery.tag, put_back=False)
