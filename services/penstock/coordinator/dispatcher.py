@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from penstock.common.broker.port import Broker
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import Chunk, ImageRef, step_queue
+from penstock.common.errors import ImageCode, UnavailableError
+from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, step_queue
+from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.store.port import Store
 from penstock.coordinator.live import Live
@@ -54,6 +55,7 @@ class Dispatcher:
         self._live = live
         self._settings = settings
         self._turn = _Turn()
+        self._unsent: dict[str, list[bytes]] = {}
         self._wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
@@ -84,11 +86,18 @@ class Dispatcher:
                     pass
             except UnavailableError as error:
                 log.warning("dispatch waits: %s", error.message)
-                time.sleep(_RETRY_SECS)
-                self._wanted.set()
+                self._pause()
+            except Exception:
+                log.exception("dispatch failed; trying again")
+                self._pause()
+
+    def _pause(self) -> None:
+        time.sleep(_RETRY_SECS)
+        self._wanted.set()
 
     def fill(self) -> int:
         """Send one round of chunks; return how many images that were (0: every window is full, or nothing pends)."""
+        self._flush()
         jobs = self._repository.dispatchable()
         top = [job for job in jobs if job.priority == jobs[0].priority]
         known = {job.id for job in jobs}
@@ -110,18 +119,26 @@ class Dispatcher:
         room = window - self._live.under_way(job.id)
         if room < max(1, window // 2):
             return 0
+        plan = self._plan(job)
         images = self._repository.take_pending(job.id, room)
         if not images:
             return 0
         self._live.dispatched(job, ((image.id, image.resume_step) for image in images))
-        plan = self._plan(job)
-        bodies: dict[str, list[bytes]] = {}
         for chunk in self._chunks(job, images, size, plan):
-            queue = step_queue(str(job.plan[chunk.step]["op"]))
-            bodies.setdefault(queue, []).append(chunk.model_dump_json().encode())
-        for queue, messages in bodies.items():
-            self._broker.publish(queue, messages)
+            step = str(job.plan[chunk.step]["op"])
+            if step in operations():
+                self._unsent.setdefault(step_queue(step), []).append(chunk.model_dump_json().encode())
+            else:
+                self._unsent.setdefault(EVENTS_QUEUE, []).append(_refusal(chunk, step))
+        self._flush()
         return len(images)
+
+    def _flush(self) -> None:
+        """Publish what was taken from the database; it stays at hand while the broker is away."""
+        while self._unsent:
+            queue = next(iter(self._unsent))
+            self._broker.publish(queue, self._unsent[queue])
+            del self._unsent[queue]
 
     def _chunk_size(self, job: Job) -> int:
         """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
@@ -168,6 +185,15 @@ class Dispatcher:
             results=results_prefix(job.id),
             enqueued_at=time.time(),
         )
+
+
+def _refusal(chunk: Chunk, step: str) -> bytes:
+    """Return the event that fails a chunk for which there are no workers: its step is installed no more."""
+    message = f"no step {step!r} is installed here"
+    failure = Failure(code=ImageCode.INTERNAL, message=message, step=step, retry=True, step_index=chunk.step)
+    outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]
+    event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
+    return event.model_dump_json().encode()
 
 
 def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:

@@ -97,4 +97,13 @@ class Tracker:
         except UnavailableError as error:
             log.warning("events wait: %s", error.message)
             return False
+        except Exception:
+            return self._apply_apart(events)
+        return True
+
+    def _apply_apart(self, events: list[Event]) -> bool:
+        """Take events that failed together one by one, so that only what cannot be applied at all is dropped."""
+        if len(events) > 1:
+            return all(self._apply([event]) for event in events)
+        log.exception("an event of job %s cannot be applied and is dropped", events[0].job)
         return True

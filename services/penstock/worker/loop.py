@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from penstock.common.broker.port import Consumer, Delivery
 from penstock.common.errors import ImageCode, PlanError, UnavailableError
@@ -16,6 +16,7 @@ from penstock.common.messages import (
     Chunk,
     Event,
     Failure,
+    ImageRef,
     MessageError,
     Outcome,
     read_chunk,
@@ -24,9 +25,10 @@ from penstock.common.messages import (
 from penstock.common.plan import Plan, plan_of
 from penstock.common.settings import WorkerSettings
 from penstock.common.store.keys import tombstone_key
+from penstock.common.store.port import ObjectNotFoundError
 from penstock.worker.attempts import Starts, read_starts
 from penstock.worker.watchdog import Watchdog
-from penstock.worker.work import Bench, BlobLostError, Work
+from penstock.worker.work import Bench, BlobLostError, Work, singles
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +78,10 @@ class Worker:
             consumer.reject(delivery, error.message)
             return
         except PlanError as error:
-            self._refuse(chunk, error)
-            consumer.ack(delivery)
-            return
-        if not self._cancelled.has(chunk.job):
+            self._fail_all(chunk, chunk.images, ImageCode.INTERNAL, error.message, "plan")
+        except UnavailableError as error:
+            self._try_later(delivery, chunk, chunk.images, error)
+        else:
             self._work(delivery, chunk, plan)
         consumer.ack(delivery)
 
@@ -87,6 +89,9 @@ class Worker:
         """Bring a chunk to an end after which its delivery can be acknowledged."""
         work = Work(self._bench, chunk, plan)
         try:
+            if self._cancelled.has(chunk.job):
+                work.abandon()
+                return
             if chunk.alone or delivery.attempt > 1:
                 if len(chunk.images) > 1:
                     work.give_back(chunk.images, chunk.attempt)
@@ -100,22 +105,29 @@ class Worker:
             work.run(self._watchdog, lambda: self._stopping.is_set() or self._cancelled.has(chunk.job))
             self._current = None
             if self._cancelled.has(chunk.job):
-                work.tell_outcomes()
+                work.abandon()
                 return
             work.settle()
             work.drop_input()
         except BlobLostError:
+            self._rest()
             work.restart()
         except UnavailableError as error:
-            self._try_later(work, error)
+            self._rest()
+            work.tell_outcomes()
+            self._try_later(delivery, chunk, work.unfinished, error)
         finally:
-            self._current = None
-            self._watchdog.end()
+            self._rest()
 
-    def _refuse(self, chunk: Chunk, error: PlanError) -> None:
-        """Fail a chunk whose plan cannot be run here, such as one with a step that is installed no more."""
-        failure = Failure(code=ImageCode.INTERNAL, message=error.message, step="plan", retry=True)
-        outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]
+    def _rest(self) -> None:
+        """Stop the clock: no step is running."""
+        self._watchdog.end()
+        self._current = None
+
+    def _fail_all(self, chunk: Chunk, images: Sequence[ImageRef], code: ImageCode, message: str, step: str) -> None:
+        """Fail images that cannot be worked on at all, such as those whose plan has a step that is not installed."""
+        failure = Failure(code=code, message=message, step=step, retry=True, step_index=chunk.step)
+        outcomes = [Outcome(id=image.id, state="failed", error=failure, attempts=chunk.attempt) for image in images]
         event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
         self._bench.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()])
 
@@ -131,18 +143,17 @@ class Worker:
         work.settle()
         return None
 
-    def _try_later(self, work: Work, error: UnavailableError) -> None:
-        """Give a chunk back because the store is away, or give it up when that has been so too often."""
-        chunk = work.chunk
+    def _try_later(self, delivery: Delivery, chunk: Chunk, images: Sequence[ImageRef], error: UnavailableError) -> None:
+        """Give images back because the store is away, or give them up when that has been so too often."""
         log.warning("chunk %s of job %s: %s", chunk.chunk, chunk.job, error.message)
         if chunk.attempt < self._settings.max_attempts:
             self._stopping.wait(min(5.0, 0.25 * 4**chunk.attempt))
-            work.give_back(chunk.images, chunk.attempt + 1)
+            again = singles(chunk, images, attempt=chunk.attempt + 1)
+            self._bench.broker.publish(delivery.queue, again)
             return
-        again = Work(self._bench, chunk.model_copy(update={"blob": None}), work.plan)
-        while again.todo:
-            again.fail_current(ImageCode.ATTEMPTS_EXHAUSTED, f"tried {chunk.attempt} times: {error.message}")
-        again.settle()
+        message = f"tried {chunk.attempt} times: {error.message}"
+        step = delivery.queue.removeprefix(step_queue(""))
+        self._fail_all(chunk, images, ImageCode.ATTEMPTS_EXHAUSTED, message, step)
 
     def _time_out(self) -> None:
         """End the image at hand, save the others, and end the process: what hangs cannot be stopped otherwise."""
@@ -151,16 +162,23 @@ class Worker:
         work, delivery = self._current
         limit = self._settings.step_timeout_secs
         log.error("a step took longer than %g s; this process ends", limit)
-        work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
-        work.settle()
-        self._consumer.ack(delivery)
-        self._bench.broker.close()
-        os._exit(EXIT_TIMED_OUT)
+        try:
+            work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
+            work.settle()
+            self._consumer.ack(delivery)
+            self._bench.broker.close()
+        except Exception:
+            log.exception("the chunk could not be settled and is delivered again")
+        finally:
+            os._exit(EXIT_TIMED_OUT)
 
     def _plan(self, chunk: Chunk) -> Plan:
-        if isinstance(chunk.plan, str):
+        if not isinstance(chunk.plan, str):
+            return plan_of(chunk.plan)
+        try:
             return plan_of(json.loads(self._bench.store.get(chunk.plan)))
-        return plan_of(chunk.plan)
+        except (ObjectNotFoundError, ValueError) as error:
+            raise PlanError("plan_lost", "the job's plan is gone from the store") from error
 
     def _is_cancelled(self, job: str) -> bool:
         return self._bench.store.size(tombstone_key(job)) is not None

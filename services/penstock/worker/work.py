@@ -7,6 +7,7 @@ has its outcome told, is handed over to the next step, or is back in this step's
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.common.broker.port import Broker
-from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError
+from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.messages import (
     EVENTS_QUEUE,
     Chunk,
@@ -37,6 +38,8 @@ from penstock.worker.blobs import Picture, pack, unpack
 from penstock.worker.compute import perform
 from penstock.worker.sources import Sources
 from penstock.worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class Work:
             outcome: Outcome | None
             try:
                 passed = self._process(image, watchdog)
-            except (ImageError, MemoryError) as error:
+            except (BlobLostError, UnavailableError):
+                raise
+            except Exception as error:
                 watchdog.end()
                 outcome = self.fail(image, _as_image_error(error))
             else:
@@ -145,6 +150,17 @@ class Work:
         """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
         if self.outcomes:
             self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
+
+    @property
+    def unfinished(self) -> list[ImageRef]:
+        """The images that have neither an outcome nor gone on to the next step."""
+        return [*(image for image, _ in self.passed), *self.todo]
+
+    def abandon(self) -> None:
+        """Leave the work of a cancelled job as it is: nobody will read its intermediates."""
+        self.tell_outcomes()
+        if self.chunk.blob:
+            self._bench.store.delete(self.chunk.blob)
 
     def give_back(self, images: Sequence[ImageRef], attempt: int) -> None:
         """Put images back into this step's queue, each in a message of its own."""
@@ -249,7 +265,7 @@ class Work:
             for slot, (image, parts) in enumerate(self.passed)
         ]
         whole = len(images) == len(self.chunk.images)
-        name = self.chunk.chunk if whole else f"{_base(self.chunk.chunk)}.{images[0].id}.{len(images)}"
+        name = self.chunk.chunk if whole else _part_name(self.chunk.chunk, images)
         blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
         self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
         step = self.plan.steps[self._end]
@@ -289,7 +305,7 @@ def singles(chunk: Chunk, images: Sequence[ImageRef], *, attempt: int) -> list[b
         chunk.model_copy(
             update={
                 "chunk": f"{_base(chunk.chunk)}.{image.id}",
-                "images": [image],
+                "images": [_as_it_came(image, chunk.step)],
                 "alone": True,
                 "attempt": attempt,
                 "enqueued_at": time.time(),
@@ -299,6 +315,17 @@ def singles(chunk: Chunk, images: Sequence[ImageRef], *, attempt: int) -> list[b
         .encode()
         for image in images
     ]
+
+
+def _as_it_came(image: ImageRef, step: int) -> ImageRef:
+    """Return an image without the times of steps that it will go through again."""
+    return image.model_copy(update={"timings": [timing for timing in image.timings if timing.step < step]})
+
+
+def _part_name(chunk: str, images: Sequence[ImageRef]) -> str:
+    """Return a name for some images of a chunk that follows from which ones they are."""
+    ids = ",".join(str(image.id) for image in images)
+    return f"{_base(chunk)}.{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"
 
 
 def _base(name: str) -> str:
@@ -313,5 +340,10 @@ def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
     return end
 
 
-def _as_image_error(error: ImageError | MemoryError) -> ImageError:
-    return ImageError(ImageCode.INTERNAL, "out of memory") if isinstance(error, MemoryError) else error
+def _as_image_error(error: Exception) -> ImageError:
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return ImageError(ImageCode.INTERNAL, "out of memory")
+    log.error("an image failed as none should", exc_info=error)
+    return ImageError(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}")

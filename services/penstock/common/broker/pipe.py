@@ -158,10 +158,12 @@ class PipeBroker:
                 kind, number, content = self._connection.recv()
                 if kind == "delivery":
                     self._consumers[number].inbox.put(content)
-                elif number in self._answers:
-                    self._answers[number].put(content)
+                elif answer := self._answers.get(number):
+                    answer.put(content)
         except (EOFError, OSError):
-            for consumer in self._consumers.values():
+            pass
+        finally:
+            for consumer in list(self._consumers.values()):
                 consumer.inbox.put(None)
             if not self._closed:
                 self._on_lost()
