@@ -56,3 +56,22 @@ class Pause(Parameters):
 def pause(image, params):
     time.sleep(params.secs)
     return image
+
+
+class Twins(Parameters):
+    """Two pictures of one: itself and its mirror image."""
+
+
+@step("twins", params=Twins)
+def twins(image, params):
+    return [image, cv2.flip(image, 1)]
+
+
+class Scribble(Parameters):
+    """Write into the picture that was given, which a step must not do."""
+
+
+@step("scribble", params=Scribble)
+def scribble(image, params):
+    image[:] = 0
+    return image
