@@ -52,6 +52,9 @@ def run(
     as_json: bool,
 ) -> None:
     """Process files, folders and globs on this host; run again, it does only what is missing."""
+    from penstock.local.forker import start_forker
+
+    start_forker()  # the workers' libraries load while this process loads its own
     from penstock.common.logs import set_up_logs
     from penstock.common.settings import Limits, WorkerSettings, load
     from penstock.local.inputs import Inputs

@@ -123,6 +123,16 @@ def test_a_waiting_consumer_gets_what_is_published_later(broker: Broker) -> None
     timer.join()
 
 
+def test_a_waiting_get_returns_when_it_is_woken(broker: Broker) -> None:
+    consumer = broker.consume([QUEUE], 1)
+    timer = threading.Timer(0.05, consumer.wake)
+    timer.start()
+    assert consumer.get(SECS * 6) is None
+    timer.join()
+    broker.publish(QUEUE, [b"after"])
+    assert consumer.get(SECS).body == b"after"
+
+
 def test_no_more_than_prefetch_messages_are_in_a_consumers_hands(broker: Broker) -> None:
     broker.publish(QUEUE, [b"1", b"2", b"3"])
     consumer = broker.consume([QUEUE], 2)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.common.errors import RequestError, UnavailableError
-from penstock.common.messages import Outcome
+from penstock.common.messages import Outcome, Result
 from penstock.common.plan import Plan
 from penstock.local.inputs import Source
 
@@ -49,7 +49,7 @@ class Manifest:
         """Write how an image ended."""
         entry: dict[str, Any] = {"image": source.name, "state": outcome.state, "source": f"{_digest(source):016x}"}
         if outcome.error is None:
-            entry["results"] = [result.model_dump(exclude={"key"}) for result in outcome.results]
+            entry["results"] = [_without_key(result) for result in outcome.results]
         else:
             entry["error"] = outcome.error.model_dump(include={"code", "message", "step", "retry"})
         with _writable(self._path):
@@ -113,6 +113,10 @@ class Manifest:
 
 def _read_done(path: Path) -> Iterator[dict[str, Any]]:
     return (entry for entry in _read(path) if entry.get("state") == "done" and entry.get("results"))
+
+
+def _without_key(result: Result) -> dict[str, Any]:
+    return {name: value for name, value in vars(result).items() if name != "key"}
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

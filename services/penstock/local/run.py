@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
 from penstock.common.errors import UnavailableError
@@ -77,6 +78,8 @@ class _Session:
     def __init__(self, inputs: Inputs, options: RunOptions, manifest: Manifest, progress: Progress) -> None:
         self.summary = Summary()
         self._options = options
+        self._plan = options.plan.document()
+        self._first_queue = step_queue(options.plan.steps[0])
         self._manifest = manifest
         self._progress = progress
         self._under_way: dict[int, Source] = {}
@@ -154,18 +157,17 @@ class _Session:
         images = []
         for source in batch:
             self._under_way[self._sent] = source
-            images.append(ImageRef(id=self._sent, stem=source.stem, ref=Path(source.path).as_uri()))
+            images.append(ImageRef(id=self._sent, stem=source.stem, ref=f"file://{quote(os.fsencode(source.path))}"))
             self._sent += 1
-        plan = self._options.plan
         chunk = Chunk(
             job=_JOB,
             chunk=str(images[0].id),
-            plan=plan.document(),
+            plan=self._plan,
             images=images,
             results="results",
             enqueued_at=time.time(),
         )
-        self._broker.publish(step_queue(plan.steps[0]), [chunk.model_dump_json().encode()])
+        self._broker.publish(self._first_queue, [chunk.model_dump_json().encode()])
 
     def _follow(self, timeout_secs: float) -> bool:
         """Note the events that have arrived, waiting for the first one; returns whether there was any."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import signal
 import threading
 import time
@@ -12,14 +11,11 @@ from multiprocessing.process import BaseProcess
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
+from penstock.local.forker import CONTEXT
 from penstock.worker.process import EXIT_NOT_STARTED, WorkerSpec, run_worker_process
 
 log = logging.getLogger(__name__)
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["penstock.worker.preload"])
-"""Workers are forked from a process that has nothing but the steps loaded, and no threads: a worker that died is
-replaced in milliseconds, and the libraries are read, and lie in memory, once."""
 _MIN_LIFE_SECS = 1.0
 _MAX_PAUSE_SECS = 5.0
 _KILL_SECS = 5.0
@@ -83,9 +79,9 @@ class Supervisor:
             pause_secs = min(_MAX_PAUSE_SECS, max(0.1, 2 * pause_secs)) if early else 0.0
 
     def _run_once(self, spec: WorkerSpec) -> None:
-        here, there = _CONTEXT.Pipe()
+        here, there = CONTEXT.Pipe()
         with here, there:
-            process = _CONTEXT.Process(target=run_worker_process, args=(there, spec), name=spec.name, daemon=True)
+            process = CONTEXT.Process(target=run_worker_process, args=(there, spec), name=spec.name, daemon=True)
             process.start()
             there.close()
             self._processes[spec.name] = process

@@ -36,7 +36,7 @@ EXIT_TIMED_OUT = 75
 """Exit status of a worker that ended itself because a step took too long."""
 
 _PREFETCH = 2
-_IDLE_SECS = 0.25
+_IDLE_SECS = 5.0
 
 
 class Worker:
@@ -66,6 +66,8 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to leave; returns at once."""
         self._stopping.set()
+        if self._consumer is not None:
+            self._consumer.wake()
 
     def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
         try:

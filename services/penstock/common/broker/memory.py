@@ -134,8 +134,8 @@ class MemoryConsumer:
         self.prefetch = prefetch
         self.held: dict[int, Delivery] = {}
         self._broker = broker
-        self._inbox: deque[Delivery] = deque()
-        self._arrived = threading.Condition()
+        self._inbox: deque[Delivery | None] = deque()
+        self._arrived = threading.Condition(threading.RLock())  # a signal handler may call wake amid a get
         self._closed = False
 
     def deliver(self, delivery: Delivery) -> None:
@@ -155,6 +155,11 @@ class MemoryConsumer:
                     return None
                 self._arrived.wait(left)
             return None
+
+    def wake(self) -> None:
+        with self._arrived:
+            self._inbox.appendleft(None)
+            self._arrived.notify()
 
     def ack(self, delivery: Delivery) -> None:
         self._broker._settle(self, delivery.tag, put_back=False)

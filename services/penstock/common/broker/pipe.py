@@ -186,6 +186,9 @@ class _RemoteConsumer:
         except queue.Empty:
             return None
 
+    def wake(self) -> None:
+        self.inbox.put(None)
+
     def ack(self, delivery: Delivery) -> None:
         self._broker.tell("ack", self._number, replace(delivery, body=b""))
 

@@ -38,6 +38,9 @@ class Consumer(Protocol):
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
         """Return the next message, or None after `timeout_secs` or once the consumer is closed."""
 
+    def wake(self) -> None:
+        """Make a `get` that waits, or else the next one, return None at once. May be called from a signal handler."""
+
     def ack(self, delivery: Delivery) -> None:
         """Done with: the message is gone for good. A second answer to one delivery is ignored."""
 

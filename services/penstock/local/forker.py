@@ -1,0 +1,17 @@
+"""Where worker processes come from: one process that has the steps loaded, and no threads, forks them.
+
+A worker that died is replaced in milliseconds, and the libraries are read, and lie in memory, once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing import forkserver
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload"])
+
+
+def start_forker() -> None:
+    """Begin to load the steps in the background; workers started later do not wait for it."""
+    forkserver.ensure_running()
