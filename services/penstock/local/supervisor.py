@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
 from penstock.local.forker import CONTEXT
-from penstock.worker.process import EXIT_NOT_STARTED, WorkerSpec, run_worker_process
+from penstock.worker.process import WorkerSpec, run_worker_process
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +88,11 @@ class Supervisor:
             if self._stopping.is_set():
                 process.terminate()
             try:
-                serve_pipe(self._broker, here)
+                worked = serve_pipe(self._broker, here)
             except Exception:
                 process.kill()  # nobody answers it any more
                 raise
         process.join()
-        self._note_end(spec, process.exitcode)
-
-    def _note_end(self, spec: WorkerSpec, status: int | None) -> None:
-        self._failed_starts = self._failed_starts + 1 if status == EXIT_NOT_STARTED else 0
-        if status and not self._stopping.is_set():
-            log.warning("%s ended with status %s; starting another", spec.name, status)
+        self._failed_starts = 0 if worked else self._failed_starts + 1
+        if process.exitcode and not self._stopping.is_set():
+            log.warning("%s ended with status %s; starting another", spec.name, process.exitcode)

@@ -15,9 +15,6 @@ from penstock.common.settings import Limits, WorkerSettings
 if TYPE_CHECKING:
     from penstock.worker.loop import Worker
 
-EXIT_NOT_STARTED = 76
-"""Exit status of a worker that never came to work: a library is missing, or the store cannot be used."""
-
 
 @dataclass(frozen=True)
 class WorkerSpec:
@@ -39,7 +36,7 @@ def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
         worker = _make_worker(connection, spec)
     except Exception as error:
         sys.stderr.write(f"{spec.name} cannot start: {type(error).__name__}: {error}\n")
-        sys.exit(EXIT_NOT_STARTED)
+        sys.exit(1)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.run()
 

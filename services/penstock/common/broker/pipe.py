@@ -24,8 +24,11 @@ from penstock.common.errors import UnavailableError
 _CONFIRM_SECS = 60.0
 
 
-def serve_pipe(broker: MemoryBroker, connection: Connection) -> None:
-    """Answer one worker until its end of the pipe closes. Runs in a thread of the broker's process."""
+def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
+    """Answer one worker until its end of the pipe closes; return whether it has consumed from any queue.
+
+    Runs in a thread of the broker's process.
+    """
     consumers: dict[int, _PipeConsumer] = {}
     sending = threading.Lock()
     try:
@@ -48,6 +51,7 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> None:
         for consumer in consumers.values():
             consumer.lose()
         connection.close()
+    return bool(consumers)
 
 
 class _PipeConsumer(MemoryConsumer):
