@@ -29,9 +29,13 @@ _RETRY_SECS = 1.0
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """`workers` take chunks; each job may have `window_chunks` of at most `max_chunk` images under way for each."""
+    """`workers` serve each step; of `processes` in all, each may have `window_chunks` chunks of a job under way.
+
+    The window must fill every queue and hand from the first step to the last, or steps would wait for each other.
+    """
 
     workers: int
+    processes: int
     window_chunks: int = 4
     max_chunk: int = 8
 
@@ -115,7 +119,7 @@ class Dispatcher:
     def _send(self, job: Job) -> int:
         """Send as much of a job as its window has room for, once half of it is free."""
         size = self._chunk_size(job)
-        window = self._settings.window_chunks * self._settings.workers * size
+        window = self._settings.window_chunks * self._settings.processes * size
         room = window - self._live.under_way(job.id)
         if room < max(1, window // 2):
             return 0

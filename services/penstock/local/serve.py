@@ -24,6 +24,7 @@ from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.services import Services
+from penstock.local.forker import start_forker
 from penstock.local.run import default_workers
 from penstock.local.supervisor import Supervisor
 from penstock.worker.process import WorkerSpec
@@ -39,17 +40,19 @@ def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettin
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
     """
+    start_forker()
     set_up_logs("penstock")
     with _listening(settings.host, settings.port) as listener, _locked(settings.data):
         store = LocalStore(settings.data / "store")
         store.sweep()
         broker = MemoryBroker()
         workers = settings.workers or default_workers()
-        dispatch = DispatchSettings(workers, settings.window_chunks, settings.max_chunk)
+        specs = _specs(settings, workers, limits, worker_settings)
+        dispatch = DispatchSettings(workers, len(specs), settings.window_chunks, settings.max_chunk)
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         conductor = Conductor(repository, store, broker, dispatch)
         conductor.recover()
-        supervisor = Supervisor(broker, _specs(settings, workers, limits, worker_settings))
+        supervisor = Supervisor(broker, specs)
         supervisor.start()
         conductor.start()
         try:

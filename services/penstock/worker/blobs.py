@@ -36,21 +36,34 @@ def pack(pictures: Mapping[int, Sequence[Picture]]) -> list[Buffer]:
     return [struct.pack("<Q", len(text)) + text, *pieces]
 
 
-def unpack(data: bytes, slot: int, parts: int) -> list[Picture]:
-    """Return one slot's parts as read-only views of `data`.
+class Blob:
+    """A chunk's intermediates as they came from the store.
 
     Raises:
-        ValueError: not a file that `pack` wrote, or without that slot.
+        ValueError: not a file that `pack` wrote.
     """
-    try:
-        (length,) = struct.unpack_from("<Q", data)
-        header = json.loads(data[8 : 8 + length])
-        return [_view(data, 8 + length, header[f"{slot}.{index}"]) for index in range(parts)]
-    except (struct.error, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"a blob of {len(data)} bytes without the {parts} parts of slot {slot}") from error
 
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        try:
+            (length,) = struct.unpack_from("<Q", data)
+            self._header = json.loads(data[8 : 8 + length])
+        except (struct.error, ValueError) as error:
+            raise ValueError(f"{len(data)} bytes that are no safetensors file") from error
+        self._start = 8 + length
 
-def _view(data: bytes, start: int, tensor: Mapping[str, list[int]]) -> Picture:
-    shape = tensor["shape"]
-    offset = start + tensor["data_offsets"][0]
-    return np.frombuffer(data, np.uint8, math.prod(shape), offset).reshape(shape)
+    def parts(self, slot: int, count: int) -> list[Picture]:
+        """Return one slot's parts as read-only views.
+
+        Raises:
+            ValueError: they are not there.
+        """
+        try:
+            return [self._view(self._header[f"{slot}.{index}"]) for index in range(count)]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a blob of {len(self._data)} bytes without the {count} parts of slot {slot}") from error
+
+    def _view(self, tensor: Mapping[str, list[int]]) -> Picture:
+        shape = tensor["shape"]
+        offset = self._start + tensor["data_offsets"][0]
+        return np.frombuffer(self._data, np.uint8, math.prod(shape), offset).reshape(shape)

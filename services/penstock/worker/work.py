@@ -34,7 +34,7 @@ from penstock.common.store.port import ObjectNotFoundError, Store
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode
 from penstock.worker.attempts import Starts, write_starts
-from penstock.worker.blobs import Picture, pack, unpack
+from penstock.worker.blobs import Blob, Picture, pack
 from penstock.worker.compute import perform
 from penstock.worker.sources import Sources
 from penstock.worker.watchdog import Watchdog
@@ -75,7 +75,7 @@ class Work:
         self._bench = bench
         self._starts = starts
         self._end = _end_of_service(plan, chunk.step, bench.served)
-        self._blob: bytes | None = None
+        self._blob: Blob | None = None
         self._at = chunk.step
         self._input: list[Picture] = []
 
@@ -225,8 +225,8 @@ class Work:
         assert self.chunk.blob is not None
         try:
             if self._blob is None:
-                self._blob = self._bench.store.get(self.chunk.blob)
-            return unpack(self._blob, image.slot, image.parts)
+                self._blob = Blob(self._bench.store.get(self.chunk.blob))
+            return self._blob.parts(image.slot, image.parts)
         except (ObjectNotFoundError, ValueError) as error:
             raise BlobLostError(self.chunk.blob) from error
 

@@ -15,6 +15,7 @@ from penstock.common.errors import UnavailableError
 from penstock.common.store.port import Buffer, ObjectNotFoundError
 
 _PIECE = 1024 * 1024
+_MAX_VECTOR = 1024
 _TEMPORARY = ".tmp"
 
 
@@ -164,10 +165,13 @@ def _pieces(descriptor: int, file: object, start: int, end: int | None) -> Itera
 def _write_all(path: str, pieces: Sequence[Buffer]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
-        for piece in pieces:
-            view = memoryview(piece).cast("B")
-            while view:
-                view = view[os.write(descriptor, view) :]
+        views = [memoryview(piece).cast("B") for piece in pieces]
+        while views:
+            written = os.writev(descriptor, views[:_MAX_VECTOR])
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
     finally:
         os.close(descriptor)
 
