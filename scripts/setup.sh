@@ -34,3 +34,5 @@ echo "Installing the packages of requirements.lock"
 pip_install --require-hashes -r requirements.lock
 # setuptools is one of the locked packages; isolation would download another one, unpinned.
 pip_install --no-deps --no-build-isolation -e .
+# An editable install is not compiled as others are, and every start would do it again.
+"$venv/bin/python" -m compileall -q services
