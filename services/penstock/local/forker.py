@@ -6,6 +6,7 @@ A worker that died is replaced in milliseconds, and the libraries are read, and 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from multiprocessing import forkserver
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -14,4 +15,9 @@ CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload"])
 
 def start_forker() -> None:
     """Begin to load the steps in the background; workers started later do not wait for it."""
-    forkserver.ensure_running()
+    # It and the workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -65,7 +65,7 @@ class Supervisor:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def _keep(self, spec: WorkerSpec) -> None:
-        # Workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it.
+        # As in `start_forker`, for the forker that takes the place of one that has died.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pause_secs = 0.0
         while not self._stopping.wait(pause_secs):
