@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload"])
@@ -15,7 +15,9 @@ CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload"])
 
 def start_forker() -> None:
     """Begin to load the steps in the background; workers started later do not wait for it."""
-    # It and the workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it.
+    # It and the workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it. The tracker
+    # comes first, because its start ends with a mask that lets SIGINT through.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
