@@ -34,9 +34,9 @@ def images_at_once(job: Job, most: int, results: int = _ROWS_AT_ONCE) -> int:
     return max(1, min(most, results // plan_of(job.plan).parts))
 
 
-def entries(repository: Repository, job: Job, image: int = 0, index: int = 0) -> Iterator[Entry]:
-    """Yield a job's results so far, from a place on."""
-    limit = images_at_once(job, 500)
+def entries(repository: Repository, job: Job, image: int = 0, index: int = 0, most: int = 500) -> Iterator[Entry]:
+    """Yield a job's results so far, from a place on, reading at most `most` images at a time."""
+    limit = images_at_once(job, min(most, 500))
     while page := repository.list_images(job.id, state=ImageState.DONE, after=image - 1, limit=limit):
         for done in page:
             skipped = index if done.id == image else 0

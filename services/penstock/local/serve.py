@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import signal
 import socket
@@ -32,6 +33,8 @@ from penstock.worker.process import WorkerSpec
 log = logging.getLogger(__name__)
 
 _SHUTDOWN_SECS = 5
+_SWITCH_SECS = 0.001
+"""How soon a thread that computes lets another one go on: a request shares this process with the tracker."""
 
 
 def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettings) -> int:
@@ -41,6 +44,7 @@ def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettin
         RequestError: the port or the data folder is in use, or cannot be used.
     """
     start_forker()
+    sys.setswitchinterval(_SWITCH_SECS)
     set_up_logs("penstock")
     with _listening(settings.host, settings.port) as listener, _locked(settings.data):
         store = LocalStore(settings.data / "store")
@@ -64,7 +68,10 @@ def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettin
                 limits=limits,
                 input_root=settings.input_root,
             )
-            _run(create_app(services), listener)
+            app = create_app(services)
+            gc.collect()
+            gc.freeze()  # what is there to stay is not looked through again while requests wait
+            _run(app, listener)
         finally:
             supervisor.stop(worker_settings.drain_secs)
             conductor.stop()

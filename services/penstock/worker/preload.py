@@ -5,6 +5,7 @@ Worker processes are forked from one that has imported this module, so it must s
 
 from __future__ import annotations
 
+import gc
 import os
 
 from penstock.steps.allocator import keep_freed_memory, limit_threads
@@ -15,3 +16,4 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads 
 import penstock.worker.loop  # noqa: E402, F401
 
 limit_threads()
+gc.freeze()  # libraries stay: the collector need not look through them again, nor copy their pages in every worker

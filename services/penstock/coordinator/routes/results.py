@@ -62,10 +62,9 @@ def list_results(
     """Return results so far: a page of them, or with `Accept: application/x-ndjson` all, one a line, streamed."""
     found = find_job(services.repository, job)
     image, index = read_position(cursor, (0, 0))
-    results = entries(services.repository, found, image, index)
     if _NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(ndjson(found, results), media_type=_NDJSON)
-    page = list(islice(results, limit + 1))
+        return StreamingResponse(ndjson(found, entries(services.repository, found, image, index)), media_type=_NDJSON)
+    page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
     return _page(
         results=[view_result(job, entry.image, entry.result) for entry in page[:limit]],

@@ -96,7 +96,8 @@ def list_processed(
 ) -> Response:
     """List the results of a job so far."""
     found = find_job(services.repository, job)
-    page = list(islice(entries(services.repository, found, *read_position(cursor, (0, 0))), limit + 1))
+    image, index = read_position(cursor, (0, 0))
+    page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
     files = [
         {"name": entry.result.name, "size": entry.result.size, "url": result_url(job, entry.result.name)}
