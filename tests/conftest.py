@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from postgres_server import PostgresServer, running_postgres
 
 from penstock.local.draw import write_photos
 
@@ -40,3 +41,12 @@ def _skip_or_fail(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and in CI every service has to be there")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def postgres(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
+    """A PostgreSQL server. Whoever stops it starts it again."""
+    with running_postgres() as server:
+        if server is None:
+            without_service("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+        yield server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,10 @@ from penstock.common.messages import Event, Failure, Outcome, Result, StepTime
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.repository import Applied, Image, Job, Repository, StepTotals
 
-DATABASES: dict[str, Callable[[Path], str]] = {"sqlite": lambda folder: f"sqlite:///{folder}/penstock.db"}
+DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/penstock.db",
+    "postgresql": lambda request: request.getfixturevalue("postgres").create_database(),
+}
 """Each makes an empty database of its kind and returns its URL."""
 
 PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
@@ -141,9 +143,9 @@ def _totals(rows: list[Image], step: int) -> StepTotals:
 
 
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database."""
-    return DATABASES[request.param](tmp_path)
+    return DATABASES[request.param](request)
 
 
 @pytest.fixture
