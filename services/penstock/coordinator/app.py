@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from penstock import __version__
 from penstock.coordinator import openapi, problems
-from penstock.coordinator.headers import SecurityHeaders
+from penstock.coordinator.headers import SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
@@ -38,6 +38,7 @@ def create_app(services: Services) -> FastAPI:
     for routes in (process, jobs, events, results, static, system):
         app.include_router(routes.router)
     problems.add_handlers(app)
+    app.add_middleware(SameOrigin)
     app.add_middleware(LingeringClose)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)

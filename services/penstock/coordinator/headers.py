@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from penstock.coordinator.problems import problem
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -13,6 +17,31 @@ _ALWAYS = {
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 _SCRIPTED = "/docs"
 """Its page brings a script of its own, so no policy stands over it."""
+
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SameOrigin:
+    """Middleware that refuses what a page of another site makes a browser send.
+
+    A server on loopback has no other guard against a hostile page: browsers send forms anywhere, and say from where.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or _is_own(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        detail = "a page of another site sent this; accepted are requests without Origin, or with this server's own"
+        await problem(403, "foreign_origin", detail)(scope, receive, send)
+
+
+def _is_own(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
 class SecurityHeaders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -65,6 +66,7 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
         session = _Session(inputs, options, manifest, progress)
         stack.callback(session.end)
         try:
+            gc.freeze()  # the libraries stay; only what the run makes is worth looking through
             session.work()
         except KeyboardInterrupt:
             session.summary.interrupted = True

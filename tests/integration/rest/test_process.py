@@ -81,3 +81,15 @@ def test_more_actions_than_jobs_may_be_open_are_refused_together(serve: Callable
     assert int(answer.headers["retry-after"]) > 0
     assert coordinator.services.repository.count_open_jobs() == 0
     assert coordinator.stored() == []
+
+
+def test_a_page_of_another_site_cannot_make_a_browser_send_a_job(coordinator: Any, jpeg: bytes) -> None:
+    def post(**headers: str) -> Any:
+        return coordinator.http.post(
+            "/process", data={"actions": json.dumps(ACTION)}, files=[("files", ("a.jpg", jpeg))], headers=headers
+        )
+
+    refused = post(Origin="https://evil.example")
+    assert (refused.status_code, refused.json()["code"]) == (403, "foreign_origin")
+    assert coordinator.stored() == []
+    assert post(Origin=f"http://127.0.0.1:{coordinator.port}", Host=f"127.0.0.1:{coordinator.port}").status_code == 202
