@@ -203,7 +203,7 @@ def test_steps_tell_their_backlog_and_which_of_them_holds_the_others_back(
     outcomes = [Outcome(id=0, state="done", timings=times)]
     house.tell(Event(kind="stepped", job="a", chunk="c", step=1, images=[1, 2]))
     house.tell(Event(kind="finished", job="a", chunk="c", outcomes=outcomes))
-    house.wait_until(lambda: conductor.seconds_per_image("blur") is not None)
+    house.wait_until(lambda: house.row("a").done == 1)
     steps = {status.name: status for status in conductor.steps()}
     assert steps["resize"].remaining == 97
     assert steps["blur"].remaining == 99
