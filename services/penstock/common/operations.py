@@ -108,6 +108,8 @@ class Encode(Parameters):
 
     @classmethod
     def from_short(cls, value: object) -> Self:
+        if value is True:
+            return cls()
         return cls.model_validate(value if isinstance(value, dict) else {"format": value})
 
     @property

@@ -1,0 +1,101 @@
+"""Steps of installed packages: found by entry point, checked, and told of in one line where they are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.common.operations import Parameters
+from penstock.common.registry import StepError, custom_steps, operations, step
+
+
+class Amount(Parameters):
+    amount: int = 1
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
+    """Install a package with one module and one entry point."""
+
+    def add(name: str, code: str, points: str) -> None:
+        folder = tmp_path / name
+        info = folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(code)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[penstock.steps]\n{points}\n")
+        monkeypatch.syspath_prepend(folder)
+        custom_steps.cache_clear()
+
+    yield add
+    custom_steps.cache_clear()
+
+
+CODE = """
+from penstock.common.operations import Parameters
+from penstock.common.registry import step
+
+class Amount(Parameters):
+    amount: int = 1
+
+@step("{name}", params=Amount)
+def work(image, params):
+    return [image] * params.amount
+"""
+
+
+def test_a_step_is_its_name_its_parameters_and_its_function() -> None:
+    made = step("repeat", params=Amount)(lambda image, params: [image] * params.amount)
+    assert (made.name, made.params) == ("repeat", Amount)
+    assert made("picture", Amount(amount=2)) == ["picture", "picture"]
+
+
+@pytest.mark.parametrize("name", ["", "Repeat", "1st", "two words", "a_b", "x" * 41, "ä", "a\n"])
+def test_names_that_cannot_be_queues_and_deployments_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a step name"):
+        step(name, params=Amount)
+
+
+@pytest.mark.parametrize("name", ["resize", "split", "blur", "encode"])
+def test_names_of_penstocks_own_are_taken(name: str) -> None:
+    with pytest.raises(ValueError, match="give the step another name"):
+        step(name, params=Amount)
+
+
+def test_installed_steps_come_after_penstocks_own(install: Callable[[str, str, str], None]) -> None:
+    install("repeat_package", CODE.format(name="repeat"), "repeat = repeat_package:work")
+    assert list(operations())[:4] == ["resize", "split", "blur", "encode"]
+    assert operations()["repeat"].model_fields.keys() == {"amount"}
+    assert custom_steps()["repeat"].name == "repeat"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("work = print", "is not a step; accepted is what @step returns"),
+        ("other = 1", "cannot be loaded: AttributeError"),
+        ("import nowhere_to_be_found", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError"),
+        (CODE.format(name="Bad Name"), "cannot be loaded: ValueError: 'Bad Name' is not a step name"),
+    ],
+    ids=["no step", "nothing there", "import", "raises", "name"],
+)
+def test_a_broken_package_is_named_in_one_line(
+    install: Callable[[str, str, str], None], code: str, said: str, request: pytest.FixtureRequest
+) -> None:
+    name = f"broken_{request.node.callspec.id.replace(' ', '_')}"
+    install(name, code, f"sharpen = {name}:work")
+    with pytest.raises(StepError) as caught:
+        operations()
+    assert said in caught.value.message
+    assert "sharpen" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_two_packages_with_one_step_are_refused(install: Callable[[str, str, str], None]) -> None:
+    install("first_package", CODE.format(name="repeat"), "repeat = first_package:work")
+    install("second_package", CODE.format(name="repeat"), "repeat = second_package:work")
+    with pytest.raises(StepError, match="two packages bring a step 'repeat'"):
+        custom_steps()
