@@ -19,12 +19,17 @@ from pydantic_settings import BaseSettings
 
 from penstock.cli import cli
 from penstock.common import messages, operations
-from penstock.common.settings import Limits, ServeSettings, WorkerSettings
+from penstock.common.settings import BrokerSettings, Limits, ServeSettings, WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HELP_WIDTH = 100
-SETTINGS: dict[str, type[BaseSettings]] = {"Limits": Limits, "Workers": WorkerSettings, "Serve": ServeSettings}
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "Limits": Limits,
+    "Workers": WorkerSettings,
+    "Broker": BrokerSettings,
+    "Serve": ServeSettings,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -53,6 +53,26 @@ class WorkerSettings(_Settings):
     ] = 14.0
 
 
+class BrokerSettings(_Settings):
+    """RabbitMQ between coordinator and workers."""
+
+    broker_url: Annotated[
+        str | None, Field(description="`amqp://user:password@host:port/vhost`, `amqps://…` for TLS; unset: no RabbitMQ")
+    ] = None
+    broker_timeout_secs: Annotated[
+        float, Field(gt=0, le=3_600, description="Seconds a call waits for RabbitMQ before it fails, alarms included")
+    ] = 30.0
+    broker_connect_timeout_secs: Annotated[
+        float, Field(gt=0, le=3_600, description="Seconds one attempt to connect may take")
+    ] = 10.0
+    broker_heartbeat_secs: Annotated[
+        int, Field(ge=1, le=3_600, description="Seconds of silence after which a connection counts as lost")
+    ] = 30
+    broker_max_pause_secs: Annotated[
+        float, Field(gt=0, le=3_600, description="Longest pause in seconds between two attempts to connect")
+    ] = 10.0
+
+
 class ServeSettings(_Settings):
     """`penstock serve`: coordinator, memory broker and workers on one host."""
 

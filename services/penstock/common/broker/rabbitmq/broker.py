@@ -1,0 +1,89 @@
+"""`Broker` on RabbitMQ: quorum queues, one connection for what goes out and one for what comes in.
+
+Where it differs from the memory broker, because RabbitMQ does:
+
+- `Delivery.attempt` is the quorum queue's `x-delivery-count` plus one. Before RabbitMQ 4.3 that counts every way back
+  to the queue, `nack` and the close of a consumer included; since 4.3 only lost consumers. So an attempt above 1 means
+  that a worker may have died over the message, never that one has.
+- What is given back comes first again where a delivery limit is set on the queue (4.x sets one of 20 by itself), and
+  last where none is. A policy sets it; RabbitMQ drops a message that goes past it.
+- `QueueDepth.in_flight` counts what this broker's own consumers hold: AMQP does not tell of others'.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pika.channel import Channel
+
+from penstock.common.broker.memory import dead_letter
+from penstock.common.broker.port import Delivery, QueueDepth
+from penstock.common.broker.rabbitmq.channel import declare
+from penstock.common.broker.rabbitmq.consumer import RabbitConsumer
+from penstock.common.broker.rabbitmq.desk import Answer, Desk
+from penstock.common.broker.rabbitmq.link import Link
+from penstock.common.broker.rabbitmq.publisher import Publisher
+from penstock.common.broker.rabbitmq.url import read_url
+from penstock.common.messages import DEAD_LETTER_QUEUE
+from penstock.common.settings import BrokerSettings
+
+_FLUSH_SECS = 5.0
+
+
+class RabbitBroker:
+    """Connects at once, in threads of its own, and stays at it: a broker that is away makes calls fail, nothing else.
+
+    Not to be carried over a fork.
+
+    Raises:
+        SettingsError: the URL cannot be used.
+    """
+
+    def __init__(self, url: str, settings: BrokerSettings) -> None:
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links say what happened, once
+        inward, outward = (read_url(url, settings, role) for role in ("consumes", "publishes"))
+        self._inward = Link(inward, settings.broker_max_pause_secs)
+        self._outward = Link(outward, settings.broker_max_pause_secs)
+        self._publisher = Publisher(self._outward, settings.broker_timeout_secs)
+        self._desk = Desk(self._inward, settings.broker_timeout_secs)
+        self._consumers: list[RabbitConsumer] = []
+
+    def declare(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            self._desk.ask(_declaring(queue))
+
+    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
+        self._publisher.publish(queue, bodies, confirm=confirm)
+
+    def consume(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
+        consumer = RabbitConsumer(self._inward, queues, prefetch, self._bury)
+        self._consumers.append(consumer)
+        return consumer
+
+    def depth(self, queue: str) -> QueueDepth:
+        frame = self._desk.ask(lambda channel, answer: channel.queue_declare(queue, passive=True, callback=answer))
+        in_flight = sum(consumer.in_flight(queue) for consumer in tuple(self._consumers))
+        return QueueDepth(0 if frame is None else int(frame.method.message_count), in_flight)
+
+    def purge(self, queue: str) -> int:
+        frame = self._desk.ask(lambda channel, answer: channel.queue_purge(queue, callback=answer))
+        return 0 if frame is None else int(frame.method.message_count)
+
+    def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+        self._publisher.flush(_FLUSH_SECS)
+        self._inward.close()
+        self._outward.close()
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        self._publisher.publish(DEAD_LETTER_QUEUE, [dead_letter(delivery, reason)], confirm=True)
+
+
+def _declaring(queue: str) -> Any:
+    def ask(channel: Channel, answer: Answer) -> None:
+        declare(channel, queue, answer)
+
+    return ask
