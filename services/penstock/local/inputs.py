@@ -90,7 +90,8 @@ class Inputs:
 def _expand(path: str) -> Iterable[str]:
     if os.path.exists(path):
         return [path]
-    found = glob.glob(path, recursive=True) if glob.has_magic(path) else []
+    matches = glob.iglob(path, recursive=True) if glob.has_magic(path) else ()
+    found = [match for match in matches if os.path.lexists(match)]  # "gone/**" matches "gone/", there or not
     if not found:
         raise RequestError(422, "source_not_found", f"{path}: no such file or folder, and no glob that matches any")
     return found

@@ -38,8 +38,12 @@ class Manifest:
         with _usable(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder)
-            self._begin(force=force)
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            try:
+                self._begin(force=force)
+                self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            except BaseException:
+                os.close(self._lock)
+                raise
 
     def has(self, source: Source) -> bool:
         """Whether a picture, unchanged since, has been done with its results still there."""
