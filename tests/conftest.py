@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 from postgres_server import PostgresServer, running_postgres
+from rabbitmq_server import RabbitServer, running_rabbitmq
 
 from penstock.local.draw import write_photos
 
@@ -49,4 +50,13 @@ def postgres(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresSer
     with running_postgres() as server:
         if server is None:
             without_service("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServer]:
+    """A RabbitMQ server. Whoever stops it starts it again."""
+    with running_rabbitmq() as server:
+        if server is None:
+            without_service("no RabbitMQ server is installed (Debian: apt-get install rabbitmq-server)")
         yield server
