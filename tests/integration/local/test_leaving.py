@@ -1,0 +1,49 @@
+"""`penstock serve` told to end: what is at hand is finished, and nothing is left running."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECS = 60.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_server_told_to_end_finishes_what_is_at_hand_and_ends_with_0(
+    start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tricky(good=40)
+    server = start_server("--workers", "1", input_root=tmp_path)
+    document = {"operations": [["pause", 0.3]], "inputs": [{"prefix": str(folder)}], "chunk_size": 1}
+    job = server.client.post_job(document)["id"]
+    deadline = time.monotonic() + SECS
+    while server.client.job(job)["images"]["done"] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    server.process.send_signal(number)
+    assert server.process.wait(30) == 0
+    results = list((tmp_path / "data" / "store" / "results" / job).iterdir())
+    with sqlite3.connect(tmp_path / "data" / "penstock.sqlite") as database:
+        [(done,)] = database.execute("select done from jobs")
+    assert 2 <= len(results) == done < 40, "what was written was also noted"
+
+
+def test_a_step_that_is_installed_no_more_fails_its_images_and_the_server_goes_on(
+    start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tricky(good=5)
+    server = start_server("--workers", "1", input_root=tmp_path)
+    inputs = [{"prefix": str(folder)}]
+    job = server.client.post_job({"operations": [["pause", 5.0]], "inputs": inputs})["id"]
+    server.kill()
+    server = start_server("--workers", "1", input_root=tmp_path, PYTHONPATH="")
+    ended = server.client.wait(job, poll_secs=0.02)
+    assert (ended["state"], ended["images"]["failed"]) == ("failed", 5)
+    other = server.client.post_job({"operations": [["resize", "8x8"]], "inputs": inputs})["id"]
+    assert server.client.wait(other, poll_secs=0.02)["state"] == "succeeded"
