@@ -89,6 +89,13 @@ class RabbitServer:
         self._epmd.wait(START_SECS)
         shutil.rmtree(self.folder)
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Return the server's version by its first two numbers."""
+        with self.channel() as channel:
+            version: str = channel.connection._impl.server_properties["version"]
+        return tuple(int(part) for part in version.split(".")[:2])
+
     def control(self, *arguments: str) -> str:
         """Run `rabbitmqctl`; takes about a second."""
         command = [str(self._programs / "rabbitmqctl"), "-q", *arguments]
