@@ -193,12 +193,12 @@ def test_a_newer_database_is_refused_and_left_as_it_is(repository, database_url)
     repository.close()
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE schema_version SET version = 99"))
-    with pytest.raises(PenstockError, match=r"schema version 99; .* accepts up to 1") as caught:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0099'"))
+    with pytest.raises(PenstockError, match=r"schema version 99; .* accepts up to \d$") as caught:
         SqlRepository(database_url)
     assert caught.value.code == "newer_database"
     with engine.begin() as connection:
-        assert connection.execute(text("SELECT version FROM schema_version")).scalar_one() == 99
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "0099"
     engine.dispose()
 
 

@@ -94,8 +94,8 @@ class PostgresServer:
         self._end(signal.SIGQUIT)
 
     def remove(self) -> None:
-        """Stop, and leave nothing behind."""
-        self.stop()
+        """End without a look back, and leave nothing behind."""
+        self.kill()
         shutil.rmtree(self.folder)
 
     def _end(self, how: signal.Signals) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from penstock.common.jobs import ImageState, JobState
-from penstock.coordinator.database.engine import execute_many
+from penstock.coordinator.database.bulk import insert_rows
 from penstock.coordinator.database.ledger import Ledger, Tally, write_tallies
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
@@ -24,7 +24,6 @@ _INSERT_LABELS = insert(job_labels)
 _INSERT_DELETION = insert(deletions)
 _DELETE_JOB = delete(jobs).where(jobs.c.number == bindparam("job_number"))
 _COLUMNS = ("job", "id", "name", "stem", "ref", "state", "size", "error", "failure_number", "resume_step")
-_INSERT_IMAGES = insert(images).values({name: bindparam(name) for name in _COLUMNS})
 _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_by(jobs.c.id).with_for_update()
 
 Item = TypeVar("Item")
@@ -71,7 +70,7 @@ def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None
     """Append one batch of images; see Repository.add_images."""
     ledger = _receiving(connection, job)
     try:
-        execute_many(connection, _INSERT_IMAGES, [_image_row(ledger, image) for image in batch])
+        insert_rows(connection, images, _COLUMNS, (_image_row(ledger, image) for image in batch))
     except IntegrityError as error:
         raise ConflictError(f"two images of job {job} have one id, name or stem: {error.orig}") from error
     save(connection, ledger)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from penstock.common.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.admission import drop_job
+from penstock.coordinator.database.bulk import Among
 from penstock.coordinator.database.ledger import Ledger, Tally, count_image
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.reads import slices
@@ -18,7 +19,7 @@ from penstock.coordinator.repository import ConflictError, Job
 IMAGES_PER_PAGE = 5_000
 
 _OF_JOB = images.c.job == bindparam("number")
-_AMONG = images.c.id.in_(bindparam("ids", expanding=True))
+_AMONG = Among(images.c.id)
 _TO_PENDING = update(images).values(state=ImageState.PENDING.value, error=None, failure_number=None)
 _RETRY_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG)
 _RETRY_PAGE = _TO_PENDING.where(

@@ -1,84 +1,79 @@
-"""Connections, transactions and error translation; the only place that knows one database from another."""
+"""Transactions, whatever the database: one writer or many, collisions tried again, errors translated."""
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Dialect, Insert, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from penstock.common.errors import UnavailableError
+from penstock.coordinator.database import postgresql, sqlite
 
-BUSY_TIMEOUT_SECS = 10
 WRITER_TIMEOUT_SECS = 60
-POOL_TIMEOUT_SECS = 10
-IDLE_CONNECTIONS = 8
-MORE_CONNECTIONS = 56
+MAX_ATTEMPTS = 6
+FIRST_PAUSE_SECS = 0.02
 
-_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",  # readers go on while one writes
-    "PRAGMA synchronous = NORMAL",  # a power cut may lose the last commits, never consistency; kill -9 loses nothing
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA journal_size_limit = 67108864",
-)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CollisionError(UnavailableError):
+    """Two transactions stood in each other's way and the database ended this one; the same again may succeed."""
 
 
 class Database:
     """Read and write transactions on one database, from any thread.
 
     SQLite takes one writer at a time: here writers queue on a lock of this process, and each begins IMMEDIATE, so that
-    none finds out half way that it must start again. Readers never wait for them.
+    none finds out half way that it must start again. PostgreSQL takes many, from many processes; they meet at the rows
+    of the jobs. Readers never wait for them.
     """
 
     def __init__(self, url: str | URL) -> None:
-        self.url = make_url(url)
-        self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        if self._is_sqlite and self.url.database in (None, "", ":memory:"):
-            raise ValueError(f"{self.url} is a database of one connection; accepted is a file: sqlite:///PATH")
-        self._engine = create_engine(
-            self.url,
-            pool_size=IDLE_CONNECTIONS,
-            max_overflow=MORE_CONNECTIONS,
-            pool_timeout=POOL_TIMEOUT_SECS,
-            pool_use_lifo=True,
-            connect_args={"timeout": BUSY_TIMEOUT_SECS} if self._is_sqlite else {},
-        )
-        # SQLite's transactions see one state by themselves; elsewhere a reader has to ask for it.
-        one_state = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        self._reading_engine = self._engine.execution_options(**one_state)
-        self._writing_engine = self._engine.execution_options(penstock_writes=True)
-        self._writer = threading.Lock()
+        self.url = read_url(url)
+        is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine: Engine = sqlite.make_engine(self.url) if is_sqlite else postgresql.make_engine(self.url)
+        self._reading_engine = self._engine.execution_options(**({} if is_sqlite else postgresql.READING))
+        self._writing_engine = self._engine.execution_options(**(sqlite.WRITING if is_sqlite else postgresql.WRITING))
+        self._writer = threading.Lock() if is_sqlite else None
         self._closed = False
-        if self._is_sqlite:
-            event.listen(self._engine, "connect", _prepare_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database throughout."""
+    def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work(connection, …)` finds in a transaction that sees one state of the database throughout."""
         with self._translated(), self._reading_engine.begin() as connection:
-            yield connection
+            return work(connection, *args, **kwargs)
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that may change rows; it is committed at the end, or undone by an exception."""
-        with self._one_writer(), self._translated(), self._writing_engine.begin() as connection:
-            yield connection
+    def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work(connection, …)` does in a transaction: committed at its end, undone by an exception.
+
+        It is called again from the start after a collision, so it must not use up what it is given.
+        """
+        for attempt in range(MAX_ATTEMPTS - 1):
+            try:
+                return self._write_once(work, *args, **kwargs)
+            except CollisionError:
+                time.sleep(FIRST_PAUSE_SECS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+        return self._write_once(work, *args, **kwargs)
 
     def close(self) -> None:
         """Disconnect; any later transaction is refused."""
         self._closed = True
         self._engine.dispose()
 
+    def _write_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._one_writer(), self._translated(), self._writing_engine.begin() as connection:
+            return work(connection, *args, **kwargs)
+
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
-        if not self._is_sqlite:
+        if self._writer is None:
             yield
             return
         if not self._writer.acquire(timeout=WRITER_TIMEOUT_SECS):
@@ -95,36 +90,32 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise UnavailableError("database", f"the database is away: {error.orig}") from error
+            raise translate(error) from error
         except PoolTimeoutError as error:
             raise UnavailableError("database", "all connections to the database are in use") from error
 
 
-def execute_many(connection: Connection, statement: Insert, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Execute a statement for very many rows of plain values, which stand in the order of its parameters.
+def read_url(url: str | URL) -> URL:
+    """Return the address of a database, with the driver that Penstock speaks to it by.
 
-    SQLAlchemy's own way to the driver's `executemany` takes as long again for each row as the database does.
+    Raises:
+        ValueError: it is no address, or one of a database that Penstock doesn't know.
     """
-    compiled = _compiled(statement, connection.dialect)
-    if compiled.positional:
-        connection.exec_driver_sql(compiled.string, list(rows))
-    else:
-        connection.exec_driver_sql(compiled.string, [dict(zip(compiled.params, row, strict=True)) for row in rows])
+    accepted = "accepted are sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    try:
+        read = make_url(url)
+    except ArgumentError as error:
+        raise ValueError(f"the database's URL cannot be read; {accepted}") from error
+    if read.drivername in ("postgres", "postgresql"):
+        read = read.set(drivername=postgresql.DRIVER)
+    if read.drivername not in ("sqlite", postgresql.DRIVER):
+        raise ValueError(f"{read.drivername!r} is not a database that Penstock knows; {accepted}")
+    return read
 
 
-@lru_cache(maxsize=16)
-def _compiled(statement: Insert, dialect: Dialect) -> SQLCompiler:
-    compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return compiled
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver would begin by itself, late and DEFERRED
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("penstock_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def translate(error: DBAPIError) -> UnavailableError:
+    """Return what a driver's error means to whoever asked; its first line says why."""
+    reason = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
+    if postgresql.is_collision(error):
+        return CollisionError("database", f"another transaction was in the way: {reason}")
+    return UnavailableError("database", f"the database is away: {reason}")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from penstock.common.errors import ImageCode
 from penstock.common.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.messages import Event, Failure, Outcome
+from penstock.coordinator.database.bulk import Among, update_rows
 from penstock.coordinator.database.ledger import Ledger
 from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
 from penstock.coordinator.database.reads import images_in_state, slices
@@ -23,7 +24,7 @@ _UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed, and no reason w
 _IN_FLIGHT = (ImageState.QUEUED, ImageState.RUNNING)
 
 _OF_JOB = images.c.job == bindparam("number")
-_AMONG = images.c.id.in_(bindparam("ids", expanding=True))
+_AMONG = Among(images.c.id)
 _TAKE = update(images).where(_OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
 _START = (
     update(images)
@@ -32,7 +33,18 @@ _START = (
 )
 _REQUEUE = update(images).where(_OF_JOB, images.c.state == bindparam("before")).values(state=ImageState.PENDING.value)
 _STATES = select(images.c.id, images.c.state, images.c.failure_number).where(_OF_JOB, _AMONG)
-_FINISH = update(images).where(_OF_JOB, images.c.id == bindparam("image"))
+_OUTCOME = (
+    "state",
+    "attempts",
+    "timings",
+    "results",
+    "error",
+    "failure_number",
+    "resume_step",
+    "resume_blob",
+    "resume_parts",
+)
+_WHICH = ("job", "id")
 _JOBS_IN_FLIGHT = (
     select(jobs.c.id)
     .where(jobs.c.state.in_([state.value for state in OPEN_JOB_STATES]), jobs.c.queued + jobs.c.running > 0)
@@ -112,7 +124,7 @@ class _Batch:
             self._finish(states, outcome) for run, outcome in self.outcomes if self._is_news(states, run, outcome)
         ]
         if changes:
-            connection.execute(_FINISH, changes)
+            update_rows(connection, images, _OUTCOME, _WHICH, changes)
             self.ledger.start()
         finished = self.ledger.end_if_nothing_is_left()
         return Applied(save(connection, self.ledger), finished, self.stale)
@@ -129,38 +141,28 @@ class _Batch:
             self.stale.extend(result.key for result in outcome.results)
         return run == self.ledger.run and state in OPEN_IMAGE_STATES
 
-    def _finish(self, states: dict[int, ImageState], outcome: Outcome) -> dict[str, Any]:
-        """Enter an image's end in the books; return its row's new columns."""
+    def _finish(self, states: dict[int, ImageState], outcome: Outcome) -> tuple[Any, ...]:
+        """Enter an image's end in the books; return the columns of `_OUTCOME` and `_WHICH`."""
         state = ImageState(outcome.state)
         self.ledger.move(states[outcome.id], state)
         states[outcome.id] = state
-        columns = {
-            "number": self.ledger.number,
-            "image": outcome.id,
-            "state": state.value,
-            "attempts": outcome.attempts,
-            "timings": write_timings(outcome.timings),
-        }
-        return columns | (self._done(outcome) if state is ImageState.DONE else self._failed(outcome))
+        became = self._done(outcome) if state is ImageState.DONE else self._failed(outcome)
+        written = (state.value, outcome.attempts, write_timings(outcome.timings))
+        return (*written, *became, self.ledger.number, outcome.id)
 
-    def _done(self, outcome: Outcome) -> dict[str, Any]:
+    def _done(self, outcome: Outcome) -> tuple[Any, ...]:
+        """Return the columns from `results` on."""
         self.ledger.count_done(outcome.timings)
-        return {
-            "results": write_results(outcome.results),
-            "error": None,
-            "failure_number": None,
-            "resume_step": 0,
-            "resume_blob": None,
-            "resume_parts": 0,
-        }
+        return (write_results(outcome.results), None, None, 0, None, 0)
 
-    def _failed(self, outcome: Outcome) -> dict[str, Any]:
+    def _failed(self, outcome: Outcome) -> tuple[Any, ...]:
+        """Return the columns from `results` on."""
         failure = outcome.error or _UNEXPLAINED
-        return {
-            "results": None,
-            "error": json.dumps(failure.model_dump(include={"code", "message", "step", "retry"})),
-            "failure_number": self.ledger.count_failure(failure.step_index, outcome.timings),
-            "resume_step": failure.step_index,
-            "resume_blob": failure.resume_blob,
-            "resume_parts": failure.resume_parts,
-        }
+        return (
+            None,
+            json.dumps(failure.model_dump(include={"code", "message", "step", "retry"})),
+            self.ledger.count_failure(failure.step_index, outcome.timings),
+            failure.step_index,
+            failure.resume_blob,
+            failure.resume_parts,
+        )

@@ -1,11 +1,10 @@
-"""The tables, and the version by which one Penstock knows the database of another."""
+"""The tables as they are now. What brings older ones to this shape stands in migrations/."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
@@ -14,21 +13,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    insert,
-    inspect,
-    select,
 )
-
-from penstock.common.errors import PenstockError
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
-# Ids sort as bytes everywhere: PostgreSQL would otherwise sort them by the language of its installation.
-_ID = String().with_variant(String(collation="C"), "postgresql")
-
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+# What is looked up sorts as bytes everywhere: PostgreSQL would sort it by the language of its installation, ids in
+# another order and all of it at a price.
+_KEY = String().with_variant(String(collation="C"), "postgresql")
+_TEXT_KEY = Text().with_variant(Text(collation="C"), "postgresql")
 
 jobs = Table(
     "jobs",
@@ -36,8 +28,8 @@ jobs = Table(
     # Images refer to their job by a small number; one that was used is never given again, so that the images of a
     # deleted job, which go in pages, can't become another job's.
     Column("number", Integer, primary_key=True),
-    Column("id", _ID, nullable=False, unique=True),
-    Column("state", String, nullable=False),
+    Column("id", _KEY, nullable=False, unique=True),
+    Column("state", _KEY, nullable=False),
     Column("plan", Text, nullable=False),
     Column("document", Text, nullable=False),
     Column("labels", Text, nullable=False),
@@ -47,8 +39,8 @@ jobs = Table(
     Column("weight", Integer, nullable=False),
     Column("chunk_size", Integer),
     Column("on_failure", String, nullable=False),
-    Column("upload", String, index=True),
-    Column("idempotency_key", String, unique=True),
+    Column("upload", _KEY, index=True),
+    Column("idempotency_key", _KEY, unique=True),
     Column("fingerprint", String),
     Column("run", Integer, nullable=False),
     Column("started_at", Double),
@@ -73,9 +65,9 @@ jobs = Table(
 job_labels = Table(
     "job_labels",
     metadata,
-    Column("key", String, primary_key=True),
-    Column("value", String, primary_key=True),
-    Column("job", _ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("key", _KEY, primary_key=True),
+    Column("value", _KEY, primary_key=True),
+    Column("job", _KEY, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
 images = Table(
@@ -83,11 +75,11 @@ images = Table(
     metadata,
     Column("job", Integer, primary_key=True, autoincrement=False),
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("name", Text, nullable=False),
-    Column("stem", Text, nullable=False),
+    Column("name", _TEXT_KEY, nullable=False),
+    Column("stem", _TEXT_KEY, nullable=False),
     Column("ref", Text, nullable=False),
     # Never `cancelled`: an image is that by its job's state alone, see rows.py.
-    Column("state", String, nullable=False),
+    Column("state", _KEY, nullable=False),
     Column("size", BigInteger),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("results", Text),
@@ -118,24 +110,12 @@ deletions = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
 )
 
-
-class SchemaError(PenstockError):
-    """A database that this version of Penstock cannot work with."""
-
-
-def prepare_schema(connection: Connection) -> None:
-    """Create the tables in an empty database; make sure that those of a used one are known.
-
-    Raises:
-        SchemaError: the database was written by a newer version of Penstock.
-    """
-    if not inspect(connection).has_table(schema_version.name):
-        metadata.create_all(connection)
-        connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
-        return
-    found = connection.execute(select(schema_version.c.version)).scalar_one()
-    if found > SCHEMA_VERSION:
-        raise SchemaError(
-            "newer_database",
-            f"the database has schema version {found}; this version of Penstock accepts up to {SCHEMA_VERSION}",
-        )
+leadership = Table(
+    "leadership",
+    metadata,
+    # One row: how often a coordinator has begun to lead, and who was the last.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("term", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("since", Double),
+)

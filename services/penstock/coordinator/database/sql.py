@@ -10,9 +10,9 @@ from sqlalchemy import URL, Connection, text
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event
-from penstock.coordinator.database import admission, endings, progress, reads
+from penstock.coordinator.database import admission, endings, progress, reads, terms
 from penstock.coordinator.database.engine import Database
-from penstock.coordinator.database.schema import prepare_schema
+from penstock.coordinator.database.migrate import prepare_schema
 from penstock.coordinator.repository import Applied, Image, Job, Repository
 
 _PAUSE_SECS = 0.001
@@ -27,16 +27,18 @@ class SqlRepository(Repository):
     """
 
     def __init__(self, url: str | URL) -> None:
-        """Connect, create the tables if there are none, and finish what a crash has left.
+        """Connect, bring the tables to this version's shape, and finish what a crash has left.
 
         Args:
-            url: an SQLAlchemy URL, such as `sqlite:////var/lib/penstock/penstock.db`.
+            url: `sqlite:////var/lib/penstock/penstock.db` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
 
         Raises:
             SchemaError: the database was written by a newer version.
             UnavailableError: it can't be reached or written.
+            ValueError: the URL is of no database that Penstock knows.
         """
         self._database = Database(url)
+        self._term: int | None = None
         try:
             self._prepare()
         except BaseException:
@@ -49,50 +51,42 @@ class SqlRepository(Repository):
         return cls(URL.create("sqlite", database=str(path)))
 
     def _prepare(self) -> None:
-        with self._database.write() as connection:
-            prepare_schema(connection)
-            retries = endings.unfinished_retries(connection)
-            deletions = endings.unfinished_deletions(connection)
-        self._write_pages(endings.retry_page, retries)
-        self._write_pages(endings.delete_page, deletions)
+        self._database.write(prepare_schema)
+        self._write_pages(endings.retry_page, self._database.read(endings.unfinished_retries))
+        self._write_pages(endings.delete_page, self._database.read(endings.unfinished_deletions))
+
+    def lead(self, term: int | None) -> None:
+        """Take images only while nobody leads in a later term than this one; None takes them without asking."""
+        self._term = term
 
     def _write_pages(self, page: Callable[[Connection, int], bool], numbers: Iterable[int]) -> None:
         for number in numbers:
-            more = True
-            while more:
-                with self._database.write() as connection:
-                    more = page(connection, number)
+            while self._database.write(page, number):
                 time.sleep(_PAUSE_SECS)
 
     def create_job(self, job: Job) -> None:
-        with self._database.write() as connection:
-            admission.create_job(connection, job)
+        self._database.write(admission.create_job, job)
 
     def add_images(self, job: str, images: Iterable[Image]) -> int:
         added = 0
         for batch in admission.batches(iter(images), admission.IMAGES_PER_BATCH):
-            with self._database.write() as connection:
-                admission.add_images(connection, job, batch)
+            self._database.write(admission.add_images, job, batch)
             added += len(batch)
         return added
 
     def accept_job(self, job: str) -> Job:
-        with self._database.write() as connection:
-            return admission.accept_job(connection, job)
+        return self._database.write(admission.accept_job, job)
 
     def discard_receiving(self, job: str | None = None) -> list[str]:
-        with self._database.write() as connection:
-            numbers = admission.discard_receiving(connection, job)
+        numbers = self._database.write(admission.discard_receiving, job)
         self._write_pages(endings.delete_page, numbers.values())
         return list(numbers)
 
     def get_job(self, job: str) -> Job | None:
-        with self._database.read() as connection:
-            return reads.get_job(connection, job)
+        return self._database.read(reads.get_job, job)
 
     def find_by_key(self, idempotency_key: str) -> Job | None:
-        with self._database.read() as connection:
-            return reads.find_by_key(connection, idempotency_key)
+        return self._database.read(reads.find_by_key, idempotency_key)
 
     def list_jobs(
         self,
@@ -102,85 +96,66 @@ class SqlRepository(Repository):
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        with self._database.read() as connection:
-            return reads.list_jobs(connection, state, label, limit, before)
+        return self._database.read(reads.list_jobs, state, label, limit, before)
 
     def count_open_jobs(self) -> int:
-        with self._database.read() as connection:
-            return reads.count_open_jobs(connection)
+        return self._database.read(reads.count_open_jobs)
 
     def count_jobs(self) -> dict[JobState, int]:
-        with self._database.read() as connection:
-            return reads.count_jobs(connection)
+        return self._database.read(reads.count_jobs)
 
     def dispatchable(self) -> list[Job]:
-        with self._database.read() as connection:
-            return reads.dispatchable(connection)
+        return self._database.read(reads.dispatchable)
 
     def open_jobs(self) -> list[Job]:
-        with self._database.read() as connection:
-            return reads.open_jobs(connection)
+        return self._database.read(reads.open_jobs)
 
     def get_image(self, job: str, image: int) -> Image | None:
-        with self._database.read() as connection:
-            return reads.get_image(connection, job, image)
+        return self._database.read(reads.get_image, job, image)
 
     def image_by_name(self, job: str, name: str) -> Image | None:
-        with self._database.read() as connection:
-            return reads.image_by_name(connection, job, name)
+        return self._database.read(reads.image_by_name, job, name)
 
     def image_by_stem(self, job: str, stem: str) -> Image | None:
-        with self._database.read() as connection:
-            return reads.image_by_stem(connection, job, stem)
+        return self._database.read(reads.image_by_stem, job, stem)
 
     def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
-        with self._database.read() as connection:
-            return reads.list_images(connection, job, state, after, limit)
+        return self._database.read(reads.list_images, job, state, after, limit)
 
     def list_failures(self, job: str, *, after: int, limit: int) -> list[Image]:
-        with self._database.read() as connection:
-            return reads.list_failures(connection, job, after, limit)
+        return self._database.read(reads.list_failures, job, after, limit)
 
     def take_pending(self, job: str, limit: int) -> list[Image]:
-        with self._database.write() as connection:
-            return progress.take_pending(connection, job, limit)
+        return self._database.write(terms.within, self._term, progress.take_pending, job, limit)
 
     def mark_running(self, events: Sequence[Event]) -> None:
-        with self._database.write() as connection:
-            progress.mark_running(connection, events)
+        self._database.write(progress.mark_running, events)
 
     def apply(self, events: Sequence[Event]) -> list[Applied]:
-        with self._database.write() as connection:
-            return progress.apply(connection, events)
+        return self._database.write(progress.apply, events)
 
     def requeue_in_flight(self, job: str | None = None) -> int:
-        with self._database.write() as connection:
-            return progress.requeue_in_flight(connection, job)
+        return self._database.write(terms.within, self._term, progress.requeue_in_flight, job)
 
     def cancel_job(self, job: str) -> Job:
-        with self._database.write() as connection:
-            return endings.cancel_job(connection, job)
+        return self._database.write(endings.cancel_job, job)
 
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
-        with self._database.write() as connection:
-            retried, count, number = endings.retry_job(connection, job, images)
+        retried, count, number = self._database.write(endings.retry_job, job, images)
         if images is None and count:
             self._write_pages(endings.retry_page, [number])
         return retried, count
 
     def delete_job(self, job: str) -> Job:
-        with self._database.write() as connection:
-            deleted, number = endings.delete_job(connection, job)
+        deleted, number = self._database.write(endings.delete_job, job)
         self._write_pages(endings.delete_page, [number])
         return deleted
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
-        with self._database.read() as connection:
-            return reads.uploads_in_use(connection, uploads)
+        return self._database.read(reads.uploads_in_use, uploads)
 
     def check(self) -> None:
-        with self._database.read() as connection:
-            connection.execute(text("SELECT 1"))
+        self._database.read(lambda connection: connection.execute(text("SELECT 1")))
 
     def close(self) -> None:
         self._database.close()
