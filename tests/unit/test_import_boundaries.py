@@ -43,6 +43,7 @@ def modules_of(*packages: str) -> list[str]:
         found.name
         for package in packages
         for found in pkgutil.walk_packages([str(root / package)], f"penstock.{package}.")
+        if ".migrations." not in found.name  # scripts, which only their own tool can run
     ]
 
 

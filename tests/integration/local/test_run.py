@@ -545,6 +545,6 @@ def test_memory_does_not_grow_with_the_number_of_pictures(environment: dict[str,
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert f"{count} done" in done.stdout
         peaks[count] = int(done.stderr.splitlines()[-1])
-        if time.monotonic() - began > 5:
+        if count == 2_000 and time.monotonic() - began > 4:
             pytest.skip("this machine is too busy to run 20,000 pictures in half a minute")
     assert peaks[20_000] - peaks[2_000] < 24 * 1024, f"KiB at most: {peaks}"
