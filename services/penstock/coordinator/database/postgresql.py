@@ -20,7 +20,7 @@ WRITING: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
 _SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",  # a process that was stopped in the middle holds nobody up
+    "idle_in_transaction_session_timeout": "5s",  # a process that was stopped in the middle holds nobody up
     # Every join here is a thousand rows looked up by a key. Without fresh statistics, and a job's images are always
     # fresh, the planner would rather read the whole table.
     "enable_hashjoin": "off",

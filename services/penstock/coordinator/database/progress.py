@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from penstock.common.errors import ImageCode
 from penstock.common.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.messages import Event, Failure, Outcome
-from penstock.coordinator.database.bulk import Among, update_rows
+from penstock.coordinator.database.bulk import Among, update_rows, written_state
 from penstock.coordinator.database.ledger import Ledger
 from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
 from penstock.coordinator.database.reads import images_in_state, slices
@@ -28,7 +28,7 @@ _AMONG = Among(images.c.id)
 _TAKE = update(images).where(_OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
 _START = (
     update(images)
-    .where(_OF_JOB, _AMONG, images.c.state == ImageState.QUEUED.value)
+    .where(_OF_JOB, _AMONG, written_state() == ImageState.QUEUED.value)
     .values(state=ImageState.RUNNING.value)
 )
 _REQUEUE = update(images).where(_OF_JOB, images.c.state == bindparam("before")).values(state=ImageState.PENDING.value)
