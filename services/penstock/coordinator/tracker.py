@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 _MAX_BATCH = 500
 _LINGER_SECS = 0.03
 _IDLE_SECS = 0.5
+_SETTLE_SECS = 0.2
+"""How long an image must be worked on before its row says so: most have ended by then, at half the transactions."""
 _RETRY_SECS = 1.0
 
 
@@ -31,6 +33,7 @@ class Tracker:
         self._consumer = broker.consume([EVENTS_QUEUE], _MAX_BATCH)
         self._live = live
         self._on_applied = on_applied
+        self._started: list[tuple[float, Event]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
 
@@ -54,12 +57,13 @@ class Tracker:
             while events and not self._apply(events):
                 if self._stopping.wait(_RETRY_SECS):
                     return
+            self._mark_running(events)
             for delivery in deliveries:
                 self._consumer.ack(delivery)
 
     def _collect(self) -> list[Delivery]:
         """Return what has arrived. While more is under way, wait a moment for company: a transaction costs the same."""
-        first = self._consumer.get(_IDLE_SECS)
+        first = self._consumer.get(_SETTLE_SECS if self._started else _IDLE_SECS)
         if first is None:
             return []
         deliveries = [first]
@@ -84,15 +88,7 @@ class Tracker:
 
     def _apply(self, events: list[Event]) -> bool:
         finished = [event for event in events if event.kind == "finished"]
-        ended = {(event.job, outcome.id) for event in finished for outcome in event.outcomes}
-        started = [
-            event
-            for event in events
-            if event.kind == "started" and any((event.job, image) not in ended for image in event.images)
-        ]
         try:
-            if started:
-                self._repository.mark_running(started)
             self._on_applied(self._repository.apply(finished) if finished else [])
         except UnavailableError as error:
             log.warning("events wait: %s", error.message)
@@ -107,3 +103,17 @@ class Tracker:
             return all(self._apply([event]) for event in events)
         log.exception("an event of job %s cannot be applied and is dropped", events[0].job)
         return True
+
+    def _mark_running(self, events: list[Event]) -> None:
+        """Note in the database what has been worked on for a while."""
+        now = time.monotonic()
+        ended = {(event.job, outcome.id) for event in events for outcome in event.outcomes}
+        started = self._started + [(now + _SETTLE_SECS, event) for event in events if event.kind == "started"]
+        lasting = [entry for entry in started if any((entry[1].job, image) not in ended for image in entry[1].images)]
+        self._started = [entry for entry in lasting if entry[0] > now]
+        due = [event for at, event in lasting if at <= now]
+        try:
+            if due:
+                self._repository.mark_running(due)
+        except Exception:  # only what is shown meanwhile depends on it
+            log.warning("%d chunks are not shown as running", len(due), exc_info=True)
