@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.coordinator.database.bulk import insert_rows
+from penstock.coordinator.database.engine import first_line
 from penstock.coordinator.database.ledger import Ledger, Tally, write_tallies
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
@@ -72,7 +73,7 @@ def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None
     try:
         insert_rows(connection, images, _COLUMNS, (_image_row(ledger, image) for image in batch))
     except IntegrityError as error:
-        raise ConflictError(f"two images of job {job} have one id, name or stem: {error.orig}") from error
+        raise ConflictError(f"two images of job {job} have one id, name or stem: {first_line(error)}") from error
     save(connection, ledger)
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from penstock.coordinator.database import terms
-from penstock.coordinator.database.engine import read_url
+from penstock.coordinator.database.engine import first_line, read_url
 from penstock.coordinator.database.postgresql import connection_arguments
 from penstock.coordinator.leadership import Leadership
 
@@ -112,12 +112,12 @@ class PostgresLeadership(Leadership):
         try:
             connection = self._engine.connect()
         except SQLAlchemyError as error:
-            self._say(f"nobody can be asked who leads: {_first_line(error)}")
+            self._say(f"nobody can be asked who leads: {first_line(error)}")
             return False
         try:
             has_begun = self._begin(connection)
         except SQLAlchemyError as error:
-            self._say(f"cannot begin to lead: {_first_line(error)}")
+            self._say(f"cannot begin to lead: {first_line(error)}")
             has_begun = False
         if not has_begun:
             connection.close()
@@ -152,7 +152,7 @@ class PostgresLeadership(Leadership):
             try:
                 newest = terms.current(connection)
             except SQLAlchemyError as error:
-                return _first_line(error)
+                return first_line(error)
             if newest != self._term:
                 return f"term {newest} has begun"
             self._leads_until = asked_at + LEASE_SECS
@@ -163,7 +163,3 @@ class PostgresLeadership(Leadership):
         if what != self._said:
             log.info(what)
             self._said = what
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

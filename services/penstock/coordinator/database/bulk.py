@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Integer, Table, any_, bindparam
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Connection, Dialect, Table, any_, bindparam
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -45,7 +45,7 @@ def _list_ids(among: Among, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(Among, "postgresql")
 def _pass_array(among: Among, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
+    return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(BigInteger))), **options)
 
 
 def insert_rows(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> None:

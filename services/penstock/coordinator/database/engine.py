@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from penstock.common.errors import UnavailableError
@@ -115,7 +115,13 @@ def read_url(url: str | URL) -> URL:
 
 def translate(error: DBAPIError) -> UnavailableError:
     """Return what a driver's error means to whoever asked; its first line says why."""
-    reason = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
+    reason = first_line(error)
     if postgresql.is_collision(error):
         return CollisionError("database", f"another transaction was in the way: {reason}")
     return UnavailableError("database", f"the database is away: {reason}")
+
+
+def first_line(error: SQLAlchemyError) -> str:
+    """Return what a driver says first; details, hints and statements follow it."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    return next(iter(said.strip().splitlines()), type(error).__name__)

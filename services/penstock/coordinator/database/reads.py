@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
 
 from penstock.common.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.rows import Lens, job_of
@@ -16,6 +16,8 @@ from penstock.coordinator.repository import Image, Job
 IDS_PER_STATEMENT = 1_000
 """Values in one `IN (…)`: far under every database's bound on parameters."""
 
+# Customers' cursors may name larger numbers than ids can be; PostgreSQL has to compare them all the same.
+_AFTER = bindparam("after", type_=BigInteger)
 _VISIBLE = jobs.c.state != JobState.RECEIVING.value
 _OPEN = jobs.c.state.in_([state.value for state in OPEN_JOB_STATES])
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"), _VISIBLE)
@@ -29,18 +31,18 @@ _COUNT_OPEN = (
     .where(jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]))
 )
 _COUNT_BY_STATE = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-_IMAGE = select(images).where(images.c.job == bindparam("number"), images.c.id == bindparam("image"))
+_IMAGE = select(images).where(images.c.job == bindparam("number"), images.c.id == bindparam("image", type_=BigInteger))
 _IMAGE_BY_NAME = select(images).where(images.c.job == bindparam("number"), images.c.name == bindparam("name"))
 _IMAGE_BY_STEM = select(images).where(images.c.job == bindparam("number"), images.c.stem == bindparam("stem"))
 _IMAGES = (
     select(images)
-    .where(images.c.job == bindparam("number"), images.c.id > bindparam("after"))
+    .where(images.c.job == bindparam("number"), images.c.id > _AFTER)
     .order_by(images.c.id)
     .limit(bindparam("limit"))
 )
 _FAILURES = (
     select(images)
-    .where(images.c.job == bindparam("number"), images.c.failure_number > bindparam("after"))
+    .where(images.c.job == bindparam("number"), images.c.failure_number > _AFTER)
     .order_by(images.c.failure_number)
     .limit(bindparam("limit"))
 )
@@ -71,6 +73,8 @@ def list_jobs(
 ) -> list[Job]:
     """See Repository.list_jobs."""
     query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
+    if label is not None and "\0" in "".join(label):  # see _one_image
+        return []
     if label is not None:
         ids = job_labels.c.job  # the label's own index has its jobs in this order
         query = query.join(job_labels, ids == jobs.c.id)
@@ -125,7 +129,7 @@ def _one_image(
     connection: Connection, job: str, query: Select[tuple[object, ...]], which: dict[str, object]
 ) -> Image | None:
     lens = _lens(connection, job)
-    if lens is None:
+    if lens is None or "\0" in str(*which.values()):  # PostgreSQL's text has no NUL, and refuses to look for one
         return None
     row = connection.execute(query, {"number": lens.number, **which}).mappings().one_or_none()
     return lens.image(row) if row is not None else None

@@ -1,0 +1,179 @@
+"""What only PostgreSQL can do to a repository: restart, hang, collide, and serve several processes at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from penstock.common.errors import UnavailableError
+from penstock.common.jobs import JobState
+from penstock.coordinator.database.engine import MAX_ATTEMPTS, CollisionError, Database, read_url
+from penstock.coordinator.database.sql import SqlRepository
+
+PROCESSES = 3
+
+
+@pytest.fixture
+def database_url(postgres) -> str:
+    return postgres.create_database()
+
+
+def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(desk, repository, postgres):
+    desk.accepted(images=3)
+    postgres.stop()
+    try:
+        for call in (repository.check, lambda: repository.take_pending("job-1", 1)):
+            with pytest.raises(UnavailableError, match="the database is away: ") as caught:
+                call()
+            assert caught.value.what == "database"
+            assert len(caught.value.message.splitlines()) == 1
+    finally:
+        postgres.start()
+    assert len(repository.take_pending("job-1", 1)) == 1
+    assert desk.check_counters().queued == 1
+
+
+def test_a_server_that_goes_while_images_come_loses_none_that_were_said_to_be_there(desk, repository, postgres):
+    desk.repository.create_job(desk.job("job-1"))
+    added = []
+
+    def images():
+        for number in count():
+            if number == 12_000:
+                postgres.kill()
+            added.append(number)
+            yield desk.image(number)
+
+    try:
+        with pytest.raises(UnavailableError):
+            repository.add_images("job-1", images())
+    finally:
+        postgres.start()
+    assert repository.accept_job("job-1").total == 10_000
+    assert len(added) > 10_000
+    desk.check_counters()
+
+
+def test_connections_cut_by_somebody_else_are_replaced_unseen(desk, repository, postgres, database_url):
+    desk.accepted()
+    with postgres.connect() as admin:
+        name = database_url.rpartition("/")[2]
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    assert repository.get_job("job-1").total == 3
+
+
+def test_a_statement_that_waits_too_long_for_a_row_is_given_up(desk, repository, postgres, database_url):
+    desk.accepted()
+    impatient = SqlRepository(f"{database_url}?options=-c%20lock_timeout%3D100ms")
+    with postgres.connect(database_url.rpartition("/")[2]) as other, other.transaction():
+        other.execute("SELECT 1 FROM jobs WHERE id = 'job-1' FOR UPDATE")
+        with pytest.raises(UnavailableError, match="lock timeout"):
+            impatient.take_pending("job-1", 1)
+        assert repository.get_job("job-1").pending == 3, "readers don't wait"
+    assert len(impatient.take_pending("job-1", 1)) == 1
+    impatient.close()
+
+
+@pytest.fixture
+def database(database_url):
+    database = Database(database_url)
+    database.write(
+        lambda connection: connection.execute(text("CREATE TABLE t AS SELECT 1 AS id, 0 AS n UNION SELECT 2, 0"))
+    )
+    yield database
+    database.close()
+
+
+def test_transactions_that_lock_each_other_out_are_tried_again(database):
+    both_began = threading.Barrier(2)
+    tries = []
+
+    def add_to(connection, first, second):
+        tries.append(first)
+        connection.execute(text(f"UPDATE t SET n = n + 1 WHERE id = {first}"))
+        if tries.count(first) == 1:
+            both_began.wait(30)
+        connection.execute(text(f"UPDATE t SET n = n + 1 WHERE id = {second}"))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(database.write, add_to, 1, 2), pool.submit(database.write, add_to, 2, 1)]:
+            done.result()
+    assert len(tries) == 3
+    assert database.read(lambda connection: connection.execute(text("SELECT n FROM t")).scalars().all()) == [2, 2]
+
+
+def test_a_collision_that_repeats_itself_is_told_in_the_end(database):
+    tries = []
+
+    def collide(connection):
+        tries.append(1)
+        connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'unlucky' USING ERRCODE = '40001'; END $$"))
+
+    with pytest.raises(CollisionError, match=r"in the way: unlucky$"):
+        database.write(collide)
+    assert len(tries) == MAX_ATTEMPTS
+
+
+WORKER = """
+import sys
+from penstock.common.messages import Event, Outcome
+from penstock.coordinator.database.sql import SqlRepository
+
+repository, taken, ended = SqlRepository(sys.argv[1]), [], 0
+while images := repository.take_pending("job-1", 7):
+    ids = [image.id for image in images]
+    taken += ids
+    repository.mark_running([Event(kind="started", job="job-1", chunk="c", images=ids)])
+    outcomes = [Outcome(id=image, state="done") for image in [*ids, *taken[-20:]]]
+    event = Event(kind="finished", job="job-1", chunk="c", outcomes=outcomes)
+    ended += sum(change.finished for change in repository.apply([event]))
+print(ended, *taken)
+"""
+
+
+def test_processes_that_take_and_apply_at_once_share_a_job_without_losing_or_doubling_an_image(desk, database_url):
+    desk.accepted(images=900)
+    command = [sys.executable, "-c", WORKER, database_url]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
+    told = [[int(word) for word in worker.communicate()[0].split()] for worker in workers]
+    assert sorted(image for _, *taken in told for image in taken) == list(range(900))
+    assert sum(ended for ended, *_ in told) == 1
+    assert desk.check_counters().state is JobState.SUCCEEDED
+
+
+def test_what_no_column_of_the_database_can_hold_is_not_found(desk, repository):
+    desk.accepted(labels={"a": "b"})
+    assert repository.image_by_name("job-1", "a\0b") is repository.image_by_stem("job-1", "\0") is None
+    assert repository.list_jobs(label=("a", "\0"), limit=9) == []
+    assert repository.list_images("job-1", after=10**15 - 1, limit=9) == []
+    assert repository.list_failures("job-1", after=10**15 - 1, limit=9) == []
+    assert repository.get_image("job-1", 10**15) is None
+    with pytest.raises(KeyError):
+        repository.retry_job(desk.ended("job-2"), [10**15])
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_url_is_understood_in_the_ways_in_which_people_write_it(scheme):
+    assert read_url(f"{scheme}://me@host/name").drivername == "postgresql+psycopg"
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/name", "postgresql+psycopg2://me:secret@host/n", "secret"])
+def test_a_url_of_no_known_database_is_refused_without_its_password(url):
+    with pytest.raises(ValueError, match="accepted are sqlite:///PATH and postgresql://") as caught:
+        SqlRepository(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_said_to_be_away(postgres):
+    nowhere = f"postgresql://penstock:secret@127.0.0.1:{postgres.port}/nowhere"
+    with pytest.raises(UnavailableError, match="nowhere") as caught:
+        SqlRepository(nowhere)
+    assert "secret" not in caught.value.message
+    assert isinstance(caught.value.__cause__.orig, psycopg.OperationalError)
