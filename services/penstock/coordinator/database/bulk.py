@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import psycopg
-from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, Connection, Dialect, Table, any_, bindparam
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Integer, Table, any_, bindparam
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -20,7 +19,8 @@ Row = tuple[Any, ...]
 class Among(ColumnElement[bool]):
     """Whether a column of whole numbers is among those of the parameter `ids`, given when it is executed.
 
-    PostgreSQL takes them as one array: a thousand parameters would each have to be written into the statement.
+    PostgreSQL takes them as one array: a thousand parameters would each have to be written into the statement. The
+    array's numbers are as wide as the column's, or its index would not be used.
     """
 
     inherit_cache = True
@@ -45,7 +45,7 @@ def _list_ids(among: Among, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(Among, "postgresql")
 def _pass_array(among: Among, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(BigInteger))), **options)
+    return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
 
 
 def insert_rows(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
@@ -87,6 +87,8 @@ def _update_from_arrays(table: Table, columns: tuple[str, ...], keys: tuple[str,
 
 
 def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
+    import psycopg  # which SQLite shall not wait for
+
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     try:

@@ -13,7 +13,7 @@ from penstock.coordinator.database.ledger import Ledger, Tally, count_image
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.reads import slices
 from penstock.coordinator.database.rows import job_of, read_timings
-from penstock.coordinator.database.schema import deletions, images, jobs
+from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
 from penstock.coordinator.repository import ConflictError, Job
 
 IMAGES_PER_PAGE = 5_000
@@ -79,7 +79,7 @@ def _retry_all(ledger: Ledger) -> int:
 
 def _retry_named(connection: Connection, ledger: Ledger, named: Sequence[int]) -> int:
     missing = set(named)
-    for page in slices(named):
+    for page in slices([image for image in named if image <= MAX_ID]):
         which = {"number": ledger.number, "ids": page}
         for image, failing, timings in connection.execute(_FAILED_NAMED, which):
             missing.discard(image)

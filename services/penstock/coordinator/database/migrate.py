@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Inspector, inspect, text
@@ -10,6 +11,8 @@ from penstock.common.errors import PenstockError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+log = logging.getLogger(__name__)
 
 NEWEST = "0002"
 """The last migration: what a database has to be at. A test holds it to what migrations/versions/ has."""
@@ -38,6 +41,7 @@ def prepare_schema(connection: Connection) -> None:
     found = _find_revision(connection)
     if found == NEWEST:
         return
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Loaded only where there is something to do: it would slow down every start.
     from alembic import command
 
@@ -48,9 +52,11 @@ def prepare_schema(connection: Connection) -> None:
             f"this version of Penstock accepts up to {NEWEST.lstrip('0')}",
         )
     if found is not None and not inspect(connection).has_table(_STAMP):
-        command.stamp(_configure(connection), found)
+        command.stamp(configure(connection), found)
         connection.execute(text(f"DROP TABLE {_STAMP_BEFORE_ALEMBIC}"))
-    command.upgrade(_configure(connection), "head")
+    command.upgrade(configure(connection), "head")
+    if found is not None:
+        log.info("the database was at schema version %d and is at %d", int(found), int(NEWEST))
 
 
 def _wait_for_others(connection: Connection) -> None:
@@ -74,13 +80,15 @@ def _find_revision(connection: Connection) -> str | None:
 def _is_known(revision: str) -> bool:
     from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory.from_config(_configure())
+    scripts = ScriptDirectory.from_config(configure())
     return revision in {script.revision for script in scripts.walk_revisions()}
 
 
-def _configure(connection: Connection | None = None) -> Config:
+def configure(connection: Connection | None = None) -> Config:
+    """Return what Alembic's commands want to know."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", _MIGRATIONS)
+    config.set_main_option("file_template", "r%%(rev)s_%%(slug)s")
     return config

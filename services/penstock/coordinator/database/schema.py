@@ -15,6 +15,9 @@ from sqlalchemy import (
     Text,
 )
 
+MAX_ID = 2**31 - 1
+"""The largest image's id that a row can have; what customers ask for may be larger."""
+
 metadata = MetaData()
 
 # What is looked up sorts as bytes everywhere: PostgreSQL would sort it by the language of its installation, ids in

@@ -1,0 +1,36 @@
+"""Write the next migration of the database: what the tables in the code have that the newest migration hasn't.
+
+`make_migration.py "what changes"` writes a file to read and put right; `NEWEST` in migrate.py is then moved by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+from sqlalchemy import create_engine
+
+from penstock.coordinator.database.migrate import NEWEST, configure
+from penstock.coordinator.database.sql import SqlRepository
+
+
+def main(arguments: list[str]) -> int:
+    """Compare an empty database, migrated, with the code."""
+    if len(arguments) != 1:
+        print('usage: make_migration.py "what changes"', file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "penstock.db"
+        SqlRepository.sqlite(path).close()
+        engine = create_engine(f"sqlite:///{path}")
+        with engine.begin() as connection:
+            number = f"{int(NEWEST) + 1:04}"
+            command.revision(configure(connection), arguments[0], autogenerate=True, rev_id=number)
+        engine.dispose()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
