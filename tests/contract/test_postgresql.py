@@ -18,6 +18,7 @@ from penstock.coordinator.database.engine import MAX_ATTEMPTS, CollisionError, D
 from penstock.coordinator.database.sql import SqlRepository
 
 PROCESSES = 3
+IMAGES = 10_000
 
 
 @pytest.fixture
@@ -79,6 +80,25 @@ def test_a_statement_that_waits_too_long_for_a_row_is_given_up(desk, repository,
         assert repository.get_job("job-1").pending == 3, "readers don't wait"
     assert len(impatient.take_pending("job-1", 1)) == 1
     impatient.close()
+
+
+def test_images_of_a_job_that_nobody_has_counted_yet_are_found_by_their_keys(desk, repository, postgres, database_url):
+    with postgres.connect(database_url.rpartition("/")[2]) as admin:
+        admin.execute("ALTER TABLE images SET (autovacuum_enabled = off)")
+        desk.accepted(images=IMAGES)
+        pages = []
+        while taken := [image.id for image in repository.take_pending("job-1", 1_000)]:
+            pages.append(taken)
+        for page in pages:
+            for start in range(0, 80, 8):
+                repository.mark_running([desk.started("job-1", *page[start : start + 8])])
+            repository.apply([desk.done("job-1", *page)])
+        repository.close()  # which makes the server count what it did
+        [[rows_passed]] = admin.execute("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'images'")
+        by_index = dict(admin.execute("SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes").fetchall())
+    assert rows_passed <= 1_000, "a page at most, while the table was small enough for it"
+    assert by_index["images_by_state"] <= 10 * IMAGES
+    assert by_index["images_pkey"] >= IMAGES
 
 
 @pytest.fixture
