@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker
 
 START_SECS = 60
 PROGRAMS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
@@ -65,14 +65,10 @@ class RabbitServer:
         """Start the node and wait until it answers."""
         self._process = self._spawn(str(self._programs / "rabbitmq-server"))
         end = time.monotonic() + START_SECS
-        while True:
-            try:
-                pika.BlockingConnection(pika.URLParameters(self.url)).close()
-                return
-            except AMQPError as error:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"RabbitMQ did not start: {(self.folder / 'output').read_text()}") from error
-                time.sleep(0.1)
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"RabbitMQ did not start: {(self.folder / 'output').read_text()}")
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """End as an upgrade would: in good order, queues kept."""
@@ -123,6 +119,12 @@ class RabbitServer:
             yield connection.channel()
         finally:
             connection.close()
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=START_SECS) as end:
+            end.sendall(b"AMQP\x00\x00\x09\x01")
+            return bool(end.recv(1))
+        return False
 
     def _configure(self) -> None:
         config = CONFIG + (TLS_CONFIG if self.ca else "")
@@ -192,10 +194,26 @@ class Line:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._threads: list[threading.Thread] = []
+        self._open = threading.Event()
+        self._open.set()
         self._start(self._accept)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there have been."""
+        return len(self._ends) // 2
+
+    def hold(self) -> None:
+        """Pass nothing on, and tell nobody: what is sent waits."""
+        self._open.clear()
+
+    def go_on(self) -> None:
+        """Pass on again, to those who still listen."""
+        self._open.set()
 
     def cut(self) -> None:
         """Break every connection, and let nobody connect again."""
+        self._open.set()
         _hang_up(self._listener)
         for end in self._ends:
             _hang_up(end)
@@ -208,20 +226,20 @@ class Line:
                 near = self._listener.accept()[0]
                 far = socket.create_connection(("127.0.0.1", self._port))
                 self._ends += [near, far]
-                self._start(lambda near=near, far=far: _pass_on(near, far))
-                self._start(lambda near=near, far=far: _pass_on(far, near))
+                self._start(lambda near=near, far=far: self._pass_on(near, far))
+                self._start(lambda near=near, far=far: self._pass_on(far, near))
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with source, suppress(OSError):
+            while data := source.recv(65_536):
+                self._open.wait()
+                target.sendall(data)
+        _hang_up(target)
 
     def _start(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with source, suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-    _hang_up(target)
 
 
 def _hang_up(end: socket.socket) -> None:

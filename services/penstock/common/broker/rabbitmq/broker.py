@@ -49,6 +49,7 @@ class RabbitBroker:
         self._publisher = Publisher(self._outward, settings.broker_timeout_secs)
         self._desk = Desk(self._inward, settings.broker_timeout_secs)
         self._consumers: list[RabbitConsumer] = []
+        self._closed = False
 
     def declare(self, queues: Sequence[str]) -> None:
         for queue in queues:
@@ -72,6 +73,9 @@ class RabbitBroker:
         return 0 if frame is None else int(frame.method.message_count)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         for consumer in self._consumers:
             consumer.close()
         self._publisher.flush(_FLUSH_SECS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pika.adapters.select_connection import SelectConnection
@@ -13,6 +14,9 @@ from penstock.common.broker.rabbitmq.link import Link, describe
 log = logging.getLogger(__name__)
 
 _PAUSE_SECS = 0.5
+REBUILD_SECS = 0.5
+"""How long a queue that is gone stays so. A queue of its name that comes within some 50 ms of its end keeps consumers
+whom RabbitMQ (seen with 3.10) neither tells that the old one is gone, nor gives anything from the new one."""
 QUORUM = {"x-queue-type": "quorum"}
 """A queue's only argument: arguments cannot be changed later, so every limit is a policy's."""
 
@@ -55,6 +59,15 @@ class ChannelTenant:
             return  # a new connection will come with a new channel
         log.warning("RabbitMQ closed a channel: %s", describe(reason))
         self._link.run_later(_PAUSE_SECS, lambda: self._move_back(connection))
+
+    def soon(self, channel: Channel, delay_secs: float, call: Callable[[], None]) -> None:
+        """Have something called after a while, unless the channel is gone by then."""
+
+        def call_if_open() -> None:
+            if channel.is_open and channel is self._channel:
+                call()
+
+        self._link.run_later(delay_secs, call_if_open)
 
     def _move_back(self, connection: SelectConnection) -> None:
         if connection.is_open and connection is self._link.connection:

@@ -19,7 +19,7 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from penstock.common.broker.port import Delivery
-from penstock.common.broker.rabbitmq.channel import ChannelTenant, declare
+from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
 from penstock.common.broker.rabbitmq.link import Link
 
 _TAGS = count(1)
@@ -146,8 +146,9 @@ class RabbitConsumer(ChannelTenant):
     def _cancelled(self, frame: Any) -> None:
         """Consume again after the queue was deleted, or moved to another node."""
         queue = self._consumer_tags.pop(frame.method.consumer_tag, None)
-        if queue is not None and self._channel is not None and not self._left:
-            self._consume(self._channel, queue)
+        channel = self._channel
+        if queue is not None and channel is not None and not self._left:
+            self.soon(channel, REBUILD_SECS, lambda: self._consume(channel, queue))
 
     def _deliver(self, queue: str, _: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         self._unanswered[method.delivery_tag] = None

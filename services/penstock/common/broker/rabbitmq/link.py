@@ -46,7 +46,8 @@ class Link:
         self._failures = 0
         self._leaving = False
         self._finished = False
-        self._attempt: SelectConnection | None = None
+        self._closed = False
+        self._connecting = False
         self._why = "not connected yet"
         self.connection: SelectConnection | None = None
         """The open connection; only the link's thread may look."""
@@ -65,7 +66,13 @@ class Link:
         return None if self.is_open.is_set() else f"{self.server} is away: {self._why}"
 
     def run_soon(self, call: Callable[[], None]) -> None:
-        """Have the link's thread call something. Returns at once; may be called from any thread."""
+        """Have the link's thread call something. Returns at once; may be called from any thread.
+
+        Raises:
+            UnavailableError: the link is closed.
+        """
+        if self._closed:
+            raise UnavailableError("broker", f"the connection to {self.server} is closed")
         self._loop.add_callback_threadsafe(call)
 
     def run_later(self, delay_secs: float, call: Callable[[], None]) -> None:
@@ -92,7 +99,10 @@ class Link:
 
     def close(self) -> None:
         """Disconnect and end the thread."""
+        if self._closed:
+            return
         self.run_soon(self._leave)
+        self._closed = True
         # A server that says nothing more is left to the heartbeat; the thread keeps no process alive.
         self._thread.join(_LEAVE_SECS)
 
@@ -118,21 +128,24 @@ class Link:
             self._finish()
             return
         try:
-            self._attempt = SelectConnection(
-                self._parameters, self._opened, self._failed, self._lost, custom_ioloop=self._loop
-            )
+            SelectConnection(self._parameters, self._opened, self._failed, self._lost, custom_ioloop=self._loop)
+            self._connecting = True
         except Exception as error:  # pika lets through whatever the resolver or TLS raise
             self._failed(None, error)
 
     def _opened(self, connection: SelectConnection) -> None:
-        self._attempt, self.connection = None, connection
+        self._connecting, self.connection = False, connection
+        if self._leaving:
+            _end(connection)
+            return
         self._opened_at = time.monotonic()
+        self._why = ""
         self.is_open.set()
         for tenant in tuple(self._tenants):
             tenant.move_in(connection)
 
     def _failed(self, _: SelectConnection | None, error: BaseException) -> None:
-        self._attempt = None
+        self._connecting = False
         self._failures += 1
         self._try_again(error)
 
@@ -147,18 +160,20 @@ class Link:
         if self._leaving:
             self._finish()
             return
-        self._why = describe(error)
+        why = describe(error)
+        level = logging.WARNING if why != self._why else logging.DEBUG
+        self._why = why
         pause_secs = min(self._max_pause_secs, _FIRST_PAUSE_SECS * 2 ** min(self._failures - 1, 20))
         pause_secs *= random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients, guards nothing)
-        log.warning("%s; next attempt in %.1f s", self.trouble, pause_secs)
+        log.log(level, "%s; next attempt in %.1f s", self.trouble, pause_secs)
         self._loop.call_later(pause_secs, self._connect)
 
     def _leave(self) -> None:
         self._leaving = True
         self._tenants.clear()
-        if self.connection is None and self._attempt is None:
+        if self.connection is None and not self._connecting:
             self._finish()
-        _end(self.connection or self._attempt)
+        _end(self.connection)  # an attempt under way is seen to its end, since pika cannot be told to stop it
 
     def _finish(self) -> None:
         self._finished = True
@@ -166,7 +181,7 @@ class Link:
 
 
 def _end(connection: SelectConnection | None) -> None:
-    """Begin to close a connection, open or opening; the link is told when it is done."""
+    """Begin to close a connection; the link is told when it is done."""
     if connection is not None:
         with suppress(AMQPError):  # it is closing already
             connection.close()
@@ -174,10 +189,13 @@ def _end(connection: SelectConnection | None) -> None:
 
 def describe(error: BaseException) -> str:
     """Return what lies at the bottom of pika's wrapped exceptions, in one line."""
-    while True:
-        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-        if not isinstance(inner[-1], BaseException):
-            break
-        error = inner[-1]
+    while (inner := _unwrap(error)) is not None:
+        error = inner
     text = getattr(error, "reply_text", "") or str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _unwrap(error: BaseException) -> BaseException | None:
+    several = getattr(error, "exceptions", ())
+    candidates = (*several[-1:], getattr(error, "exception", None), *error.args[:1])
+    return next((each for each in candidates if isinstance(each, BaseException)), None)

@@ -21,7 +21,7 @@ from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.spec import Basic
 
-from penstock.common.broker.rabbitmq.channel import ChannelTenant, declare
+from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
 from penstock.common.broker.rabbitmq.link import Link
 from penstock.common.errors import UnavailableError
 
@@ -81,6 +81,7 @@ class Publisher(ChannelTenant):
 
     def flush(self, timeout_secs: float) -> None:
         """Wait until nothing is under way, for `timeout_secs` at most."""
+        self._link.run_soon(lambda: self._take([]))  # forgets what is late already
         with self._settled:
             self._settled.wait_for(lambda: not self._unsettled, timeout_secs)
 
@@ -176,7 +177,8 @@ class Publisher(ChannelTenant):
         homeless = self._homeless.setdefault(message.queue, [])
         homeless.append(message)
         if len(homeless) == 1:
-            declare(channel, message.queue, self._house(message.queue))
+            queue = message.queue
+            self.soon(channel, REBUILD_SECS, lambda: declare(channel, queue, self._house(queue)))
 
     def _house(self, queue: str) -> Callable[[object], None]:
         return lambda _: self._again(self._homeless.pop(queue, []))
