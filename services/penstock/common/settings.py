@@ -66,8 +66,8 @@ class BrokerSettings(_Settings):
         float, Field(gt=0, le=3_600, description="Seconds one attempt to connect may take")
     ] = 10.0
     broker_heartbeat_secs: Annotated[
-        int, Field(ge=1, le=3_600, description="Seconds of silence after which a connection counts as lost")
-    ] = 30
+        int, Field(ge=1, le=3_600, description="Seconds between signs of life; silence of about twice that is a loss")
+    ] = 15
     broker_max_pause_secs: Annotated[
         float, Field(gt=0, le=3_600, description="Longest pause in seconds between two attempts to connect")
     ] = 10.0

@@ -12,7 +12,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """Messages of one queue: `ready` wait for a consumer, `in_flight` are delivered and not acknowledged."""
+    """Messages of one queue: `ready` wait for a consumer, `in_flight` are delivered and not acknowledged.
+
+    A broker that does not tell of other processes' consumers counts in `in_flight` what this process holds.
+    """
 
     ready: int
     in_flight: int
@@ -20,7 +23,10 @@ class QueueDepth:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message in a consumer's hands. `attempt` is 1 at first, one more after each lost consumer or reject."""
+    """One message in a consumer's hands. `attempt` is 1 at first, one more after each lost consumer.
+
+    A broker may count what was given back as well, so more than 1 says that somebody may have died over the message.
+    """
 
     queue: str
     body: bytes

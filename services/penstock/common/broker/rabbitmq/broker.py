@@ -3,11 +3,11 @@
 Where it differs from the memory broker, because RabbitMQ does:
 
 - `Delivery.attempt` is the quorum queue's `x-delivery-count` plus one. Before RabbitMQ 4.3 that counts every way back
-  to the queue, `nack` and the close of a consumer included; since 4.3 only lost consumers. So an attempt above 1 means
-  that a worker may have died over the message, never that one has.
-- What is given back comes first again where a delivery limit is set on the queue (4.x sets one of 20 by itself), and
-  last where none is. A policy sets it; RabbitMQ drops a message that goes past it.
-- `QueueDepth.in_flight` counts what this broker's own consumers hold: AMQP does not tell of others'.
+  to the queue, `nack` and the close of a consumer included.
+- What is given back comes first again where the queue has a delivery limit (a policy's; 4.x has one of its own, and
+  drops what goes past it), and last where it has none.
+- `QueueDepth.in_flight` counts what this broker's own consumers hold, and `ready` may lag behind by a moment.
+- A deleted queue is declared again where it is next needed; until then it counts as empty.
 """
 
 from __future__ import annotations
