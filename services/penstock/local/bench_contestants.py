@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from penstock.local.bench_workloads import Workload
 from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, serve
 
-JOB_POLL_SECS = 0.02
+JOB_POLL_SECS = 0.25
 COMMAND_TIMEOUT_SECS = 3_600.0
 
 
@@ -78,17 +79,20 @@ class Command:
 
 
 class Server:
-    """A contestant that is a running server; timed from the request to the end of the job."""
+    """A contestant that is a running server of this host; timed from the request to the end of the job.
+
+    The end is the one that the server notes, by the same clock, so that asking for it often need not cost it time.
+    """
 
     def __init__(self, client: RestClient) -> None:
         self._client = client
 
     def process(self, workload: Workload, pictures: Path, _out: Path, /) -> Round:
         document = workload.document() | {"inputs": [{"prefix": f"{pictures.name}/"}], "name": workload.name}
-        start = time.perf_counter()
+        start = time.time()
         job = self._client.post_job(document)["id"]
         ended = self._client.wait(job, poll_secs=JOB_POLL_SECS)
-        seconds = time.perf_counter() - start
+        seconds = datetime.fromisoformat(ended["finished_at"]).timestamp() - start
         if ended["state"] != "succeeded":
             raise BenchError("contestant_failed", f"job {job} of {workload.name} ended as {ended['state']}")
         return Round(seconds, self._take_results(job))
