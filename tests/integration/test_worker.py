@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.port import QueueDepth
@@ -119,12 +120,6 @@ class Rig:
             found.update({outcome.id: outcome for outcome in event.outcomes})
         return found
 
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + SECS
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.005)
-
     def idle(self) -> bool:
         """Whether every step's queue is empty and every chunk acknowledged."""
         return all(self.broker.depth(step_queue(step)) == QueueDepth(0, 0) for step in operations())
@@ -170,7 +165,7 @@ def test_bytes_are_those_of_opencv_whatever_the_placement(rig: Rig, placement: A
     for number, picture in enumerate(pictures):
         assert rig.files(ended[number]) == by_hand(picture)
         assert [timing.step for timing in ended[number].timings] == [0, 1, 2, 3]
-    rig.wait_until(rig.idle)
+    wait_until(rig.idle)
     assert list(rig.store.list("work")) == [], "intermediates are removed by whoever takes them over"
 
 
@@ -188,7 +183,7 @@ def test_pixels_beyond_the_bound_are_handed_over_before_the_chunk_is_through(rig
     rig.start("resize", "split", "blur", max_pixels_in_flight=90 * 70 + 1)
     pictures = [draw(number) for number in range(5)]
     rig.send(rig.chunk(CHAIN, rig.upload(*pictures)))
-    rig.wait_until(lambda: rig.broker.depth(step_queue("encode")).ready == 3)
+    wait_until(lambda: rig.broker.depth(step_queue("encode")).ready == 3)
     names = list(rig.store.list("work"))
     assert len(names) == 3
     assert len(set(names)) == 3
@@ -230,11 +225,11 @@ def test_a_suspects_starts_are_noted_with_the_operation_it_came_to(rig: Rig) -> 
 def test_chunks_of_a_cancelled_job_come_to_nothing_and_leave_nothing(rig: Rig) -> None:
     rig.start("resize")
     rig.send(rig.chunk(CHAIN, rig.upload(draw(0))))
-    rig.wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
+    wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
     assert list(rig.store.list("work"))
     rig.store.put(tombstone_key(JOB), [b""])
     rig.start("split", "blur", "encode")
-    rig.wait_until(rig.idle)
+    wait_until(rig.idle)
     assert list(rig.store.list("work")) == []
     assert list(rig.store.list("results")) == []
 
@@ -243,7 +238,7 @@ def test_images_whose_intermediates_are_lost_start_from_their_sources_again(rig:
     rig.start("resize")
     pictures = [draw(0), draw(1)]
     rig.send(rig.chunk(CHAIN, rig.upload(*pictures)))
-    rig.wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
+    wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
     rig.store.delete_prefix("work")
     rig.start("split", "blur", "encode")
     ended = rig.outcomes(2)
@@ -254,7 +249,7 @@ def test_images_whose_intermediates_are_lost_start_from_their_sources_again(rig:
 def test_intermediates_that_are_cut_off_count_as_lost(rig: Rig) -> None:
     rig.start("resize")
     rig.send(rig.chunk(CHAIN, rig.upload(draw(0))))
-    rig.wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
+    wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
     (key,) = rig.store.list("work")
     rig.store.put(key, [rig.store.get(key)[:100]])
     rig.start("split", "blur", "encode")
@@ -270,7 +265,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_with_the_reason(rig: Rig, 
     rig.start()
     bad = rig.chunk([], rig.upload(draw(0)), step=7).model_dump_json().encode() if body is None else body
     rig.broker.publish(step_queue("blur"), [bad])
-    rig.wait_until(lambda: rig.broker.depth(DEAD_LETTER_QUEUE).ready == 1)
+    wait_until(lambda: rig.broker.depth(DEAD_LETTER_QUEUE).ready == 1)
     letter = json.loads(rig.broker.consume([DEAD_LETTER_QUEUE], 1).get(SECS).body)
     assert letter["queue"] == "penstock.step.blur"
     assert len(letter["reason"]) > 5
@@ -342,7 +337,7 @@ def test_a_retry_that_may_help_keeps_the_failed_steps_input(rig: Rig) -> None:
     rig.send(again)
     outcome = rig.outcomes(1)[0]
     assert outcome.results[0].width == 16, "it went on with the kept pixels, not with the upload"
-    rig.wait_until(lambda: rig.store.size(error.resume_blob) is None)
+    wait_until(lambda: rig.store.size(error.resume_blob) is None)
 
 
 def break_store(rig: Rig) -> Callable[[], None]:
@@ -371,7 +366,7 @@ def test_a_store_that_stays_away_ends_images_after_their_attempts(rig: Rig) -> N
     ]
     assert ended[1].error.message.startswith("tried 2 times: the store cannot be used")
     assert [ended[number].error.retry for number in range(2)] == [False, True]
-    rig.wait_until(rig.idle)
+    wait_until(rig.idle)
 
 
 def test_a_store_that_comes_back_costs_nothing(rig: Rig) -> None:
@@ -388,7 +383,7 @@ def test_a_store_that_comes_back_costs_nothing(rig: Rig) -> None:
 def test_a_worker_told_to_stop_finishes_one_image_and_gives_back_the_others(rig: Rig) -> None:
     rig.start()
     rig.send(rig.chunk([["pause", 0.2]], rig.upload(*(draw(number) for number in range(8)))))
-    rig.wait_until(lambda: rig.broker.depth(EVENTS_QUEUE).in_flight == 1)  # it has told that it has started
+    wait_until(lambda: rig.broker.depth(EVENTS_QUEUE).in_flight == 1)  # it has told that it has started
     rig.stop()
     waiting = rig.broker.consume([step_queue("pause")], 8)
     chunks = []

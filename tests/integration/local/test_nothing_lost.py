@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from penstock.local.draw import write_photos
 
@@ -23,13 +24,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     write_photos(folder, 60, 320, 240)
     return folder
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def job_of(server: Any, folder: Path, operations: list[Any] = OPERATIONS, **more: Any) -> str:

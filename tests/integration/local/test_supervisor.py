@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, ImageRef, read_event, step_queue
@@ -86,13 +87,6 @@ def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
     made.close()
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def pids(supervisor: Supervisor) -> set[int | None]:

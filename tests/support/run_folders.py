@@ -1,0 +1,45 @@
+"""Folders of pictures for `penstock run`, and what it leaves in those of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def draw(path: Path, value: int = 90, width: int = 32, height: int = 24) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.full((height, width, 3), value, np.uint8)
+    picture[: height // 2, :, 1] = np.arange(width, dtype=np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    """The results in a folder, below it as well."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".jpg", ".png")}
+
+
+def leftovers(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - names(folder) - {"manifest.ndjson"}
+
+
+def codes(folder: Path) -> dict[str, str]:
+    """The error code of each failed image, from the manifest."""
+    lines = [json.loads(line) for line in (folder / "manifest.ndjson").read_text().splitlines()]
+    return {line["image"]: line["error"]["code"] for line in lines if "error" in line}
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_mtime_ns for name in names(folder)}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names(folder)}
