@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import ImageCode, UnavailableError
@@ -40,13 +40,6 @@ class DispatchSettings:
     max_chunk: int = 8
 
 
-@dataclass
-class _Turn:
-    """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
-
-    served: dict[str, float] = field(default_factory=dict)
-
-
 class Dispatcher:
     """One thread. `wake` makes it look for work; it sleeps otherwise."""
 
@@ -58,7 +51,8 @@ class Dispatcher:
         self._broker = broker
         self._live = live
         self._settings = settings
-        self._turn = _Turn()
+        self._served: dict[str, float] = {}
+        """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
         self._unsent: dict[str, list[bytes]] = {}
         self._wanted = threading.Event()
         self._stopping = False
@@ -104,15 +98,12 @@ class Dispatcher:
         self._flush()
         jobs = self._repository.dispatchable()
         top = [job for job in jobs if job.priority == jobs[0].priority]
-        known = {job.id for job in jobs}
-        floor = min((self._turn.served[job.id] for job in top if job.id in self._turn.served), default=0.0)
-        self._turn.served = {
-            job.id: max(floor, self._turn.served.get(job.id, floor)) for job in jobs if job.id in known
-        }
+        floor = min((self._served[job.id] for job in top if job.id in self._served), default=0.0)
+        self._served = {job.id: max(floor, self._served.get(job.id, floor)) for job in jobs}
         sent = 0
-        for job in sorted(top, key=lambda job: self._turn.served[job.id]):
+        for job in sorted(top, key=lambda job: self._served[job.id]):
             count = self._send(job)
-            self._turn.served[job.id] += count / job.weight
+            self._served[job.id] += count / job.weight
             sent += count
         return sent
 

@@ -88,23 +88,20 @@ class Work:
         """
         while self.todo and not ended():
             image = self.todo[0]
-            outcome: Outcome | None
             try:
-                passed = self._process(image, watchdog)
+                result = self._process(image, watchdog)
             except (BlobLostError, UnavailableError):
                 raise
             except Exception as error:
                 watchdog.end()
-                outcome = self.fail(image, _as_image_error(error))
-            else:
-                outcome = passed if isinstance(passed, Outcome) else None
+                result = self.fail(image, _as_image_error(error))
             with watchdog.guard:
                 watchdog.end()
                 self.todo.popleft()
-                if outcome is not None:
-                    self.outcomes.append(outcome)
-                elif not isinstance(passed, Outcome):
-                    self._pass_on(image, passed)
+                if isinstance(result, Outcome):
+                    self.outcomes.append(result)
+                else:
+                    self._pass_on(image, result)
 
     def fail(self, image: ImageRef, error: ImageError) -> Outcome:
         """Return the outcome of an image that cannot go on, its input kept where a retry can use it."""

@@ -136,7 +136,7 @@ def test_jobs_take_turns_by_their_weights(house: Any) -> None:
             outcomes = [Outcome(id=image.id, state="done") for image in chunk.images]
             house.live.observe([Event(kind="finished", job=chunk.job, chunk="c", outcomes=outcomes)])
     assert set(order) == {"light", "heavy"}
-    served = dispatcher._turn.served
+    served = dispatcher._served
     assert served["light"] > served["heavy"], "the heavy one has its turn first as long as it had less for its weight"
 
 
@@ -154,7 +154,7 @@ def test_a_job_that_comes_late_does_not_make_up_for_the_time_before(house: Any) 
     dispatcher.fill()
     house.job("new", 400, chunk_size=1)
     dispatcher.fill()
-    assert dispatcher._turn.served["new"] >= 4.0
+    assert dispatcher._served["new"] >= 4.0
 
 
 def test_a_step_that_is_installed_no_more_fails_its_images_and_stops_nobody(house: Any) -> None:

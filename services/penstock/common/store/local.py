@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import FileIO
 from itertools import count
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class LocalStore:
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         with _translated(), _found(key):
             file = open(self._path(key), "rb", buffering=0)  # noqa: SIM115 (closed by the generator)
-        return _pieces(file.fileno(), file, start, end)
+        return _pieces(file, start, end)
 
     def size(self, key: str) -> int | None:
         try:
@@ -148,18 +149,18 @@ class LocalUpload:
             _unlink(self._temporary)
 
 
-def _pieces(descriptor: int, file: object, start: int, end: int | None) -> Iterator[bytes]:
+def _pieces(file: FileIO, start: int, end: int | None) -> Iterator[bytes]:
     offset = start
     try:
         while end is None or offset < end:
             with _translated():
-                piece = os.pread(descriptor, _PIECE if end is None else min(_PIECE, end - offset), offset)
+                piece = os.pread(file.fileno(), _PIECE if end is None else min(_PIECE, end - offset), offset)
             if not piece:
                 return
             offset += len(piece)
             yield piece
     finally:
-        file.close()  # type: ignore[attr-defined]
+        file.close()
 
 
 def _write_all(path: str, pieces: Sequence[Buffer]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ QUORUM = {"x-queue-type": "quorum"}
 """A queue's only argument: arguments cannot be changed later, so every limit is a policy's."""
 
 
-class ChannelTenant:
+class ChannelTenant(ABC):
     """The part that publisher and consumers share. Everything here happens in the link's thread."""
 
     def __init__(self, link: Link) -> None:
@@ -33,13 +34,13 @@ class ChannelTenant:
         if not self._left:
             connection.channel(on_open_callback=self._open)
 
+    @abstractmethod
     def begin(self, channel: Channel) -> None:
         """Set the new channel up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
         """Take note that the channel is gone, with everything that was under way on it."""
-        raise NotImplementedError
 
     def _open(self, channel: Channel) -> None:
         if self._left:
