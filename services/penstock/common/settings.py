@@ -73,23 +73,65 @@ class BrokerSettings(_Settings):
     ] = 10.0
 
 
-class ServeSettings(_Settings):
-    """`penstock serve`: coordinator, memory broker and workers on one host."""
+class StoreSettings(_Settings):
+    """Where pictures lie: uploads, intermediates and results, and the buckets that jobs may name."""
+
+    store_url: Annotated[
+        str | None,
+        Field(
+            description="`file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory://`; credentials as the"
+            " cloud's own tools take them. Unset: a folder `store` in the data folder"
+        ),
+    ] = None
+    sources: Annotated[
+        tuple[str, ...],
+        Field(
+            description="JSON list of buckets, or prefixes in them, that jobs may read and write by URL, such as"
+            ' `["s3://photos/", "gs://maps/delft/"]`. Unset: the store\'s own bucket, Penstock\'s objects excepted'
+        ),
+    ] = ()
+    store_timeout_secs: Annotated[
+        float, Field(gt=0, le=3_600, description="Seconds a call waits for the store, its own repeats included")
+    ] = 30.0
+
+
+class CoordinatorSettings(_Settings):
+    """`penstock coordinator`, and the coordinator in `penstock serve`."""
 
     host: Annotated[str, Field(description="Address to listen on; loopback unless told otherwise")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one")] = 8080
-    data: Annotated[Path, Field(description="Folder of the database, uploads and results")] = Path("penstock-data")
+    data: Annotated[Path, Field(description="Folder of the SQLite database and, without a store URL, the store")] = (
+        Path("penstock-data")
+    )
+    database_url: Annotated[
+        str | None,
+        Field(description="`postgresql://user:password@host/name`, for several coordinators; unset: SQLite in `data`"),
+    ] = None
+    input_root: Annotated[
+        Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
+    ] = None
+    window_chunks: Annotated[int, Field(ge=1, description="Chunks of one job under way per worker")] = 4
+    max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
+    repair_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds without a sign of life after which an image is sent again")
+    ] = 30.0
+    sweep_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds between two sweeps for what crashes left in the store")
+    ] = 60.0
+    abandoned_secs: Annotated[
+        float, Field(gt=0, description="Age in seconds at which an upload that became no job counts as abandoned")
+    ] = 86_400.0
+
+
+class ServeSettings(CoordinatorSettings):
+    """`penstock serve`: coordinator and workers on one host."""
+
     workers: Annotated[int | None, Field(ge=1, description="Worker processes per placement; default: one a core")] = (
         None
     )
     placement: Annotated[
         Literal["fused", "per_step"], Field(description="All steps in each worker, or workers of its own for each step")
     ] = "fused"
-    input_root: Annotated[
-        Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
-    ] = None
-    window_chunks: Annotated[int, Field(ge=1, description="Chunks of one job under way per worker")] = 4
-    max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
 
 
 SettingsT = TypeVar("SettingsT", bound=_Settings)

@@ -132,8 +132,8 @@ class Repository(Protocol):
             KeyError: no such job.
         """
 
-    def discard_receiving(self, job: str | None = None) -> list[str]:
-        """Drop one job that is still `receiving`, or all such; return their ids."""
+    def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
+        """Drop one job that is still `receiving`, or all such (created before that time); return their ids."""
 
     def get_job(self, job: str) -> Job | None:
         """Return a job that is not `receiving`."""
@@ -193,8 +193,17 @@ class Repository(Protocol):
         numbers move in the same transaction. Returns one entry for each job among the events that exists.
         """
 
-    def requeue_in_flight(self, job: str | None = None) -> int:
-        """Make queued and running images pending again (after their queues were lost); return how many."""
+    def lead(self, term: int | None) -> None:
+        """From now on take, requeue and put a status only while no later term than this one has begun; None: always."""
+
+    def in_flight(self, job: str, limit: int) -> list[Image]:
+        """Return a job's queued and running images, by id, `limit` at most."""
+
+    def requeue_in_flight(self, job: str | None = None, images: Sequence[int] | None = None) -> int:
+        """Make queued and running images pending again (after their queues were lost); return how many.
+
+        Of one job, all of them or those named; or of all jobs.
+        """
 
     def cancel_job(self, job: str) -> Job:
         """Make a job and all its images that are not terminal `cancelled`.
@@ -225,6 +234,18 @@ class Repository(Protocol):
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
         """Return those of the uploads that some job still reads."""
+
+    def totals(self) -> dict[str, int]:
+        """Return how many images ever ended: `done`, and each error code of those that failed.
+
+        Counted in the transactions that end them, so each once; a retried image counts again when it ends again.
+        """
+
+    def put_status(self, status: str) -> None:
+        """Keep what the leading coordinator tells the others (one text; the last one counts)."""
+
+    def get_status(self) -> tuple[float, str] | None:
+        """Return when the leader's last status was put (seconds since the epoch, the database's clock), and it."""
 
     def check(self) -> None:
         """Prove that the database answers."""

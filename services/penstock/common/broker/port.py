@@ -14,11 +14,13 @@ from typing import Protocol
 class QueueDepth:
     """Messages of one queue: `ready` wait for a consumer, `in_flight` are delivered and not acknowledged.
 
-    A broker that does not tell of other processes' consumers counts in `in_flight` what this process holds.
+    `consumers` take from it. A broker that does not tell what other processes' consumers hold counts in `in_flight`
+    what this process holds.
     """
 
     ready: int
     in_flight: int
+    consumers: int = 0
 
 
 @dataclass(frozen=True)
