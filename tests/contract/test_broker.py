@@ -122,10 +122,10 @@ def broker(setup: Setup) -> Broker:
     return setup.broker
 
 
-def wait_for_depth(broker: Broker, queue: str, depth: QueueDepth) -> None:
+def wait_for_depth(broker: Broker, queue: str, ready: int, in_flight: int) -> None:
     deadline = time.monotonic() + SECS
-    while broker.depth(queue) != depth:
-        assert time.monotonic() < deadline, f"{queue} stayed at {broker.depth(queue)} instead of {depth}"
+    while (depth := broker.depth(queue)) != QueueDepth(ready, in_flight, depth.consumers):
+        assert time.monotonic() < deadline, f"{queue} stayed at {depth}, not {ready} ready and {in_flight} in flight"
         time.sleep(0.005)
 
 
@@ -177,7 +177,7 @@ def test_no_more_than_prefetch_messages_are_in_a_consumers_hands(broker: Broker)
     first = consumer.get(SECS)
     consumer.get(SECS)
     assert consumer.get(0.05) is None
-    wait_for_depth(broker, QUEUE, QueueDepth(1, 2))
+    wait_for_depth(broker, QUEUE, 1, 2)
     consumer.ack(first)
     assert consumer.get(SECS).body == b"3"
 
@@ -187,7 +187,7 @@ def test_an_acknowledged_message_is_gone_for_good(setup: Setup) -> None:
     consumer = setup.broker.consume([QUEUE], 1)
     consumer.ack(consumer.get(SECS))
     consumer.close()
-    wait_for_depth(setup.broker, QUEUE, QueueDepth(0, 0))
+    wait_for_depth(setup.broker, QUEUE, 0, 0)
 
 
 def test_a_second_answer_to_one_delivery_is_ignored(broker: Broker) -> None:
@@ -197,7 +197,7 @@ def test_a_second_answer_to_one_delivery_is_ignored(broker: Broker) -> None:
     consumer.ack(delivery)
     consumer.nack(delivery)
     consumer.ack(delivery)
-    wait_for_depth(broker, QUEUE, QueueDepth(0, 0))
+    wait_for_depth(broker, QUEUE, 0, 0)
 
 
 def test_a_message_given_back_comes_first_again_with_the_same_attempt(setup: Setup) -> None:
@@ -214,14 +214,14 @@ def test_a_rejected_message_goes_to_the_dead_letters_with_its_reason(broker: Bro
     consumer.reject(consumer.get(SECS), "not JSON")
     letter = json.loads(broker.consume([DEAD_LETTER_QUEUE], 1).get(SECS).body)
     assert letter == {"queue": QUEUE, "reason": "not JSON", "body": "\\xff not json"}
-    wait_for_depth(broker, QUEUE, QueueDepth(0, 0))
+    wait_for_depth(broker, QUEUE, 0, 0)
 
 
 def test_closing_a_consumer_gives_back_what_it_held_in_order_and_unraised(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"1", b"2", b"3"])
     consumer = setup.broker.consume([QUEUE], 2)
     consumer.get(SECS)
-    wait_for_depth(setup.broker, QUEUE, QueueDepth(1, 2))
+    wait_for_depth(setup.broker, QUEUE, 1, 2)
     consumer.close()
     assert consumer.get(0.01) is None
     other = setup.broker.consume([QUEUE], 3)
@@ -235,7 +235,7 @@ def test_a_lost_consumer_gives_back_all_it_held_with_attempts_raised(setup: Setu
     doomed, kill = setup.connect()
     held = doomed.consume([QUEUE], 2)
     held.get(SECS)
-    wait_for_depth(doomed, QUEUE, QueueDepth(1, 2))  # asked there: not every broker tells of others' consumers
+    wait_for_depth(doomed, QUEUE, 1, 2)  # asked there: not every broker tells of others' consumers
     kill()
     consumer = setup.broker.consume([QUEUE], 3)
     got = [consumer.get(SECS) for _ in range(3)]
@@ -272,13 +272,26 @@ def test_purge_drops_what_is_ready_and_leaves_what_is_delivered(broker: Broker) 
     consumer = broker.consume([QUEUE], 1)
     consumer.get(SECS)
     assert broker.purge(QUEUE) == 2
-    wait_for_depth(broker, QUEUE, QueueDepth(0, 1))
+    wait_for_depth(broker, QUEUE, 0, 1)
+
+
+def test_depth_counts_the_consumers_of_everybody(setup: Setup) -> None:
+    assert setup.broker.depth(QUEUE).consumers == 0
+    consumer = setup.broker.consume([QUEUE, OTHER], 1)
+    doomed, kill = setup.connect()
+    doomed.consume([QUEUE], 1)
+    wait_until(lambda: setup.broker.depth(QUEUE).consumers == 2)
+    wait_until(lambda: setup.broker.depth(OTHER).consumers == 1)
+    kill()
+    wait_until(lambda: setup.broker.depth(QUEUE).consumers == 1)
+    consumer.close()
+    wait_until(lambda: setup.broker.depth(QUEUE).consumers == 0)
 
 
 def test_declaring_a_queue_again_keeps_its_messages(broker: Broker) -> None:
     broker.publish(QUEUE, [b"x"])
     broker.declare([QUEUE])
-    assert broker.depth(QUEUE) == QueueDepth(1, 0)
+    wait_for_depth(broker, QUEUE, 1, 0)
 
 
 def test_nothing_is_lost_or_doubled_between_many_publishers_and_consumers(setup: Setup) -> None:
@@ -303,4 +316,4 @@ def test_nothing_is_lost_or_doubled_between_many_publishers_and_consumers(setup:
     for thread in threads:
         thread.join()
     assert sorted(seen) == list(range(total))
-    wait_for_depth(setup.broker, QUEUE, QueueDepth(0, 0))
+    wait_for_depth(setup.broker, QUEUE, 0, 0)

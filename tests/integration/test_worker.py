@@ -16,7 +16,6 @@ import pytest
 from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.broker.port import QueueDepth
 from penstock.common.messages import (
     DEAD_LETTER_QUEUE,
     EVENTS_QUEUE,
@@ -122,7 +121,8 @@ class Rig:
 
     def idle(self) -> bool:
         """Whether every step's queue is empty and every chunk acknowledged."""
-        return all(self.broker.depth(step_queue(step)) == QueueDepth(0, 0) for step in operations())
+        depths = [self.broker.depth(step_queue(step)) for step in operations()]
+        return not any(depth.ready or depth.in_flight for depth in depths)
 
     def files(self, outcome: Outcome) -> list[bytes]:
         return [self.store.get(result.key) for result in outcome.results]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from penstock.common.broker.port import QueueDepth
 from penstock.common.errors import UnavailableError
 from penstock.common.jobs import JobState
 from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, Event, StepTime
@@ -39,7 +38,8 @@ def track(house: Any, applied: list[Applied], monkeypatch: pytest.MonkeyPatch) -
 
 
 def quiet(house: Any) -> bool:
-    return house.broker.depth(EVENTS_QUEUE) == QueueDepth(0, 0)
+    depth = house.broker.depth(EVENTS_QUEUE)
+    return not depth.ready and not depth.in_flight
 
 
 def test_a_job_ends_once_when_its_last_image_does(

@@ -63,7 +63,7 @@ class MemoryBroker:
     def depth(self, queue: str) -> QueueDepth:
         with self._lock:
             found = self._queues[queue]
-            return QueueDepth(len(found.ready), found.in_flight)
+            return QueueDepth(len(found.ready), found.in_flight, len(found.consumers))
 
     def purge(self, queue: str) -> int:
         with self._lock:

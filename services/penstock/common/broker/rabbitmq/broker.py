@@ -66,7 +66,9 @@ class RabbitBroker:
     def depth(self, queue: str) -> QueueDepth:
         frame = self._desk.ask(lambda channel, answer: channel.queue_declare(queue, passive=True, callback=answer))
         in_flight = sum(consumer.in_flight(queue) for consumer in tuple(self._consumers))
-        return QueueDepth(0 if frame is None else int(frame.method.message_count), in_flight)
+        if frame is None:
+            return QueueDepth(0, in_flight)
+        return QueueDepth(int(frame.method.message_count), in_flight, int(frame.method.consumer_count))
 
     def purge(self, queue: str) -> int:
         frame = self._desk.ask(lambda channel, answer: channel.queue_purge(queue, callback=answer))
