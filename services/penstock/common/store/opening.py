@@ -1,0 +1,104 @@
+"""Open what a URL names: a folder of this host, or a bucket.
+
+Buckets are spoken to by obstore, which is imported only when one is opened. It keeps threads of its own, so processes
+that use a bucket are spawned or open it after the fork. It reads credentials, region and endpoint itself, from the
+environment variables that the clouds' own tools take (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_REGION`,
+`GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …) or from the machine's own identity.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from penstock.common.settings import SettingsError, StoreSettings
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore, RetryConfig
+
+SCHEMES = "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, memory://"
+
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/]*)/?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FIRST_PAUSE_SECS = 0.1
+_CONNECT_SECS = 5.0
+
+
+def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:
+    """Open the bucket of an `s3://`, `gs://`, `az://` (a container) or `memory://` URL, for use with obstore.
+
+    A path in the URL becomes the store's prefix: paths given to it, and those it lists, are relative to that. It is
+    taken as it is, without percent-encoding. Nothing is asked of the bucket yet. Each call opens connections of its
+    own, so keep what it returns; any thread may use it.
+
+    A request is tried again with growing pauses after 408, 429, 5xx and lost connections, and has failed after
+    `store_timeout_secs` at the latest.
+
+    Raises:
+        SettingsError: the URL, or what the environment says of its cloud, cannot be.
+    """
+    scheme, bucket, prefix = _split_bucket(url)
+    try:
+        import obstore.store as kinds
+        from obstore.exceptions import BaseError
+    except ImportError as error:
+        raise _refuse(url, "the library for buckets is missing; pip install 'penstock[steps]' brings it") from error
+    if scheme == "memory":
+        return kinds.MemoryStore()
+    options: Any = {"config": _client(settings), "retry_config": _retries(settings), "prefix": prefix or None}
+    try:
+        if scheme == "s3":
+            return kinds.S3Store(bucket, **options)
+        if scheme == "gs":
+            return kinds.GCSStore(bucket, **options)
+        return kinds.AzureStore(bucket, **options)
+    except (BaseError, ValueError, OSError) as error:
+        raise _refuse(url, f"the environment does not do: {_first_line(error)}") from error
+
+
+def _split_bucket(url: str) -> tuple[str, str, str]:
+    parts = _URL.fullmatch(url)
+    scheme = parts["scheme"].lower() if parts else ""
+    if parts is None or scheme not in ("s3", "gs", "az", "memory"):
+        raise _refuse(url, f"accepted is one of {SCHEMES}")
+    bucket, prefix = parts["place"], parts["rest"].strip("/")
+    if scheme == "memory":
+        if bucket or prefix:
+            raise _refuse(url, "accepted is memory:// alone")
+    elif not _BUCKET.fullmatch(bucket):
+        raise _refuse(url, f"it names no bucket; accepted is {scheme}://bucket/prefix with letters, digits, '.-_'")
+    return scheme, bucket, prefix
+
+
+def _client(settings: StoreSettings) -> dict[str, str]:
+    """Half of the time is for the last attempt; options in this form leave those of the environment as they are."""
+    attempt_secs = settings.store_timeout_secs / 2
+    return {"timeout": _duration(attempt_secs), "connect_timeout": _duration(min(_CONNECT_SECS, attempt_secs))}
+
+
+def _retries(settings: StoreSettings) -> RetryConfig:
+    """Repeats begin within the other half: the last pause begins before four fifths of it are over."""
+    longest_pause = settings.store_timeout_secs / 10
+    return {
+        "max_retries": 1_000,
+        "retry_timeout": timedelta(seconds=settings.store_timeout_secs * 0.4),
+        "backoff": {
+            "init_backoff": timedelta(seconds=min(_FIRST_PAUSE_SECS, longest_pause)),
+            "max_backoff": timedelta(seconds=longest_pause),
+            "base": 2,
+        },
+    }
+
+
+def _duration(secs: float) -> str:
+    return f"{max(1, round(secs * 1000))}ms"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _refuse(url: str, reason: str) -> SettingsError:
+    shown = re.sub(r"//[^/]*@", "//…@", url)  # a password that does not belong there
+    return SettingsError("invalid_settings", f"{shown!r}: {reason}")
