@@ -86,8 +86,8 @@ class _Collected(Collector):
         return metric
 
     def _images(self) -> Metric:
-        metric = CounterMetricFamily("penstock_images", "Images that ended since the start", labels=["outcome"])
-        for outcome, count in self._services.engine.outcomes().items():
+        metric = CounterMetricFamily("penstock_images", "Images that ever ended", labels=["outcome"])
+        for outcome, count in self._services.repository.totals().items():
             metric.add_metric([outcome], count)
         return metric
 

@@ -236,9 +236,10 @@ class Repository(Protocol):
         """Return those of the uploads that some job still reads."""
 
     def totals(self) -> dict[str, int]:
-        """Return how many images ever ended: `done`, and each error code of those that failed.
+        """Return how many images ever ended: `done`, `cancelled`, and each error code of those that failed.
 
-        Counted in the transactions that end them, so each once; a retried image counts again when it ends again.
+        Counted in the transactions that end them (for images that came failed: that accepts their job), so each once;
+        a retried image counts again when it ends again.
         """
 
     def put_status(self, status: str) -> None:

@@ -16,6 +16,7 @@ from penstock.coordinator.database.engine import first_line
 from penstock.coordinator.database.ledger import Ledger, Tally, write_tallies
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
+from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.repository import ConflictError, Image, Job
 
 IMAGES_PER_BATCH = 5_000
@@ -82,6 +83,7 @@ def _image_row(ledger: Ledger, image: Image) -> tuple[Any, ...]:
     error = failure_number = None
     if image.state is ImageState.FAILED:
         error = json.dumps(image.error)
+        ledger.arrived_failed[code_of(image.error)] += 1
         failure_number = ledger.count_failure(image.resume_step, ())
     ledger.counts[image.state] += 1
     return (
@@ -101,9 +103,10 @@ def _image_row(ledger: Ledger, image: Image) -> tuple[Any, ...]:
 def accept_job(connection: Connection, job: str) -> Job:
     """See Repository.accept_job."""
     ledger = _receiving(connection, job)
-    ledger.state = JobState.ACCEPTED
-    ledger.end_if_nothing_is_left()
-    return save(connection, ledger)
+    ledger.accept()
+    accepted = save(connection, ledger)
+    add_to_totals(connection, ledger.ended)
+    return accepted
 
 
 def _receiving(connection: Connection, job: str) -> Ledger:
@@ -115,9 +118,11 @@ def _receiving(connection: Connection, job: str) -> Ledger:
     return ledger
 
 
-def discard_receiving(connection: Connection, job: str | None) -> dict[str, int]:
+def discard_receiving(connection: Connection, job: str | None, before: float | None) -> dict[str, int]:
     """Drop jobs that are still receiving; return their ids and numbers. Their images are to be removed next."""
     query = _RECEIVING if job is None else _RECEIVING.where(jobs.c.id == job)
+    if before is not None:
+        query = query.where(jobs.c.created_at < before)
     found = {row["id"]: int(row["number"]) for row in connection.execute(query).mappings().all()}
     for number in found.values():
         drop_job(connection, number)

@@ -14,6 +14,7 @@ from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.reads import slices
 from penstock.coordinator.database.rows import job_of, read_timings
 from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
+from penstock.coordinator.database.totals import add_to_totals
 from penstock.coordinator.repository import ConflictError, Job
 
 IMAGES_PER_PAGE = 5_000
@@ -43,7 +44,9 @@ def cancel_job(connection: Connection, job: str) -> Job:
     ledger = _visible(connection, job)
     if ledger.is_open:
         ledger.cancel()
-        return save(connection, ledger)
+        cancelled = save(connection, ledger)
+        add_to_totals(connection, ledger.ended)
+        return cancelled
     if ledger.state is not JobState.CANCELLED:
         raise ConflictError(f"job {job} is {ledger.state}; only an accepted or running one can be cancelled")
     return job_of(ledger.row)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -72,6 +73,10 @@ class Ledger:
     of_done: list[Tally]
     of_failed: list[Tally]
     retry_floor: int
+    arrived_failed: Counter[str]
+    """Images that came failed, by code, until the job is accepted."""
+    ended: Counter[str] = field(default_factory=Counter)
+    """Images that end in this transaction: `done`, `cancelled`, and each code of those that fail."""
 
     @classmethod
     def of(cls, row: RowMapping) -> Ledger:
@@ -88,6 +93,7 @@ class Ledger:
             of_done=read_tallies(row["steps_of_done"]),
             of_failed=read_tallies(row["steps_of_failed"]),
             retry_floor=row["retry_floor"],
+            arrived_failed=Counter(json.loads(row["arrived_failed"])),
         )
 
     def columns(self) -> dict[str, Any]:
@@ -103,6 +109,7 @@ class Ledger:
             "steps_of_done": write_tallies(self.of_done),
             "steps_of_failed": write_tallies(self.of_failed),
             "retry_floor": self.retry_floor,
+            "arrived_failed": json.dumps(self.arrived_failed),
         }
 
     @property
@@ -136,6 +143,12 @@ class Ledger:
         self.state = state
         self.finished_at = time.time()
 
+    def accept(self) -> None:
+        """Make a receiving job accepted; those of its images that came failed have ended."""
+        self.state = JobState.ACCEPTED
+        self.ended, self.arrived_failed = self.arrived_failed, Counter()
+        self.end_if_nothing_is_left()
+
     def end_if_nothing_is_left(self) -> bool:
         """Make the job terminal where every image is; return whether it became so."""
         if not self.is_open or any(self.counts[state] for state in OPEN_IMAGE_STATES):
@@ -151,6 +164,7 @@ class Ledger:
     def cancel(self) -> None:
         """Make the job and every image that isn't terminal cancelled."""
         for state in OPEN_IMAGE_STATES:
+            self.ended[ImageState.CANCELLED.value] += self.counts[state]
             self.move(state, ImageState.CANCELLED, self.counts[state])
         self.end(JobState.CANCELLED)
 

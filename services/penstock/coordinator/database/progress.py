@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from penstock.coordinator.database.ledger import Ledger
 from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
 from penstock.coordinator.database.reads import images_in_state, slices
 from penstock.coordinator.database.rows import Lens, write_results, write_timings
-from penstock.coordinator.database.schema import images, jobs
+from penstock.coordinator.database.schema import MAX_ID, images, jobs
+from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.repository import Applied, Image
 
 _UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed, and no reason was told", step="", retry=True)
@@ -31,7 +33,9 @@ _START = (
     .where(_OF_JOB, _AMONG, written_state() == ImageState.QUEUED.value)
     .values(state=ImageState.RUNNING.value)
 )
-_REQUEUE = update(images).where(_OF_JOB, images.c.state == bindparam("before")).values(state=ImageState.PENDING.value)
+_TO_PENDING = update(images).values(state=ImageState.PENDING.value)
+_REQUEUE = _TO_PENDING.where(_OF_JOB, images.c.state == bindparam("before"))
+_REQUEUE_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG, written_state() == bindparam("before"))
 _STATES = select(images.c.id, images.c.state, images.c.failure_number).where(_OF_JOB, _AMONG)
 _OUTCOME = (
     "state",
@@ -84,20 +88,29 @@ def _start_images(connection: Connection, ledger: Ledger, started: Iterable[Even
         save(connection, ledger)
 
 
-def requeue_in_flight(connection: Connection, job: str | None) -> int:
+def requeue_in_flight(connection: Connection, job: str | None, named: Sequence[int] | None) -> int:
     """See Repository.requeue_in_flight."""
+    if job is None and named is not None:
+        raise ValueError("images are named without their job; accepted is a job with them")
     ids = [job] if job is not None else connection.execute(_JOBS_IN_FLIGHT).scalars().all()
     ledgers = open_ledgers(connection, ids).values()
-    return sum(_requeue(connection, ledger) for ledger in ledgers if ledger.is_open)
+    pages = None if named is None else list(slices(sorted({image for image in named if image <= MAX_ID})))
+    return sum(_requeue(connection, ledger, pages) for ledger in ledgers if ledger.is_open)
 
 
-def _requeue(connection: Connection, ledger: Ledger) -> int:
-    in_flight = sum(ledger.counts[state] for state in _IN_FLIGHT)
+def _requeue(connection: Connection, ledger: Ledger, pages: Sequence[Sequence[int]] | None) -> int:
+    requeued = 0
     for state in _IN_FLIGHT:
-        connection.execute(_REQUEUE, {"number": ledger.number, "before": state.value})
-        ledger.move(state, ImageState.PENDING, ledger.counts[state])
-    save(connection, ledger)
-    return in_flight
+        which = {"number": ledger.number, "before": state.value}
+        if pages is None:
+            moved = connection.execute(_REQUEUE, which).rowcount
+        else:
+            moved = sum(connection.execute(_REQUEUE_NAMED, {**which, "ids": page}).rowcount for page in pages)
+        ledger.move(state, ImageState.PENDING, moved)
+        requeued += moved
+    if requeued:
+        save(connection, ledger)
+    return requeued
 
 
 def apply(connection: Connection, events: Sequence[Event]) -> list[Applied]:
@@ -107,7 +120,9 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Applied]:
     for event in events:
         if event.kind == "finished" and event.job in batches:
             batches[event.job].outcomes.extend((event.run, outcome) for outcome in event.outcomes)
-    return [batch.apply(connection) for batch in batches.values()]
+    applied = [batch.apply(connection) for batch in batches.values()]
+    add_to_totals(connection, sum((batch.ledger.ended for batch in batches.values()), Counter()))
+    return applied
 
 
 @dataclass
@@ -152,15 +167,18 @@ class _Batch:
 
     def _done(self, outcome: Outcome) -> tuple[Any, ...]:
         """Return the columns from `results` on."""
+        self.ledger.ended[ImageState.DONE.value] += 1
         self.ledger.count_done(outcome.timings)
         return (write_results(outcome.results), None, None, 0, None, 0)
 
     def _failed(self, outcome: Outcome) -> tuple[Any, ...]:
         """Return the columns from `results` on."""
         failure = outcome.error or _UNEXPLAINED
+        error = failure.model_dump(include={"code", "message", "step", "retry"})
+        self.ledger.ended[code_of(error)] += 1
         return (
             None,
-            json.dumps(failure.model_dump(include={"code", "message", "step", "retry"})),
+            json.dumps(error),
             self.ledger.count_failure(failure.step_index, outcome.timings),
             failure.step_index,
             failure.resume_blob,

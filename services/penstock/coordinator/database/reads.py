@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import TypeVar
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
@@ -150,16 +150,26 @@ def list_images(connection: Connection, job: str, state: ImageState | None, afte
     return _page(connection, lens, _IMAGES, after, limit)
 
 
+def in_flight(connection: Connection, job: str, limit: int) -> list[Image]:
+    """See Repository.in_flight."""
+    lens = _lens(connection, job)
+    if lens is None:
+        return []
+    pages = [images_in_state(connection, lens, state, -1, limit) for state in (ImageState.QUEUED, ImageState.RUNNING)]
+    return _merge(pages, limit)
+
+
 def images_in_state(connection: Connection, lens: Lens, state: ImageState, after: int, limit: int) -> list[Image]:
     """Return the first images in a state with a greater id than `after`.
 
     Each condition is a query of its own, since no index gives rows in two states in the order of their ids.
     """
     pages = [_page(connection, lens, _IMAGES.where(term), after, limit) for term in lens.conditions(state)]
-    if len(pages) == 1:
-        return pages[0]
-    found = sorted((image for page in pages for image in page), key=lambda image: image.id)
-    return list(islice(found, limit))
+    return _merge(pages, limit)
+
+
+def _merge(pages: Sequence[Sequence[Image]], limit: int) -> list[Image]:
+    return sorted(chain.from_iterable(pages), key=lambda image: image.id)[:limit]
 
 
 def _page(connection: Connection, lens: Lens, query: Select[tuple[object, ...]], after: int, limit: int) -> list[Image]:

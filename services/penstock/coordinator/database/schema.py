@@ -61,6 +61,8 @@ jobs = Table(
     Column("steps_of_failed", Text, nullable=False),
     # While a retry goes through its images in pages, failures up to this number are pending already; 0 otherwise.
     Column("retry_floor", Integer, nullable=False),
+    # How many images came failed, by code: they count in `totals` once the job is accepted.
+    Column("arrived_failed", Text, nullable=False, server_default="{}"),
     Index("jobs_by_state", "state", "id"),
     sqlite_autoincrement=True,
 )
@@ -121,4 +123,21 @@ leadership = Table(
     Column("term", Integer, nullable=False),
     Column("holder", Text, nullable=False),
     Column("since", Double),
+)
+
+totals = Table(
+    "totals",
+    metadata,
+    # How many images ever ended in each way, over all jobs, those that are deleted too.
+    Column("outcome", _KEY, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+leader_status = Table(
+    "leader_status",
+    metadata,
+    # One row, apart from `leadership`, which every page of images holds while it is taken.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("put_at", Double),
+    Column("status", Text, nullable=False),
 )

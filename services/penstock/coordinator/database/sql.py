@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, text
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event
-from penstock.coordinator.database import admission, endings, progress, reads, terms
+from penstock.coordinator.database import admission, endings, progress, reads, terms, totals
 from penstock.coordinator.database.engine import Database
 from penstock.coordinator.database.migrate import prepare_schema
 from penstock.coordinator.repository import Applied, Image, Job, Repository
@@ -56,7 +56,6 @@ class SqlRepository(Repository):
         self._write_pages(endings.delete_page, self._database.read(endings.unfinished_deletions))
 
     def lead(self, term: int | None) -> None:
-        """Take images only while nobody leads in a later term than this one; None takes them without asking."""
         self._term = term
 
     def _write_pages(self, page: Callable[[Connection, int], bool], numbers: Iterable[int]) -> None:
@@ -77,8 +76,8 @@ class SqlRepository(Repository):
     def accept_job(self, job: str) -> Job:
         return self._database.write(admission.accept_job, job)
 
-    def discard_receiving(self, job: str | None = None) -> list[str]:
-        numbers = self._database.write(admission.discard_receiving, job)
+    def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
+        numbers = self._database.write(admission.discard_receiving, job, before)
         self._write_pages(endings.delete_page, numbers.values())
         return list(numbers)
 
@@ -134,8 +133,11 @@ class SqlRepository(Repository):
     def apply(self, events: Sequence[Event]) -> list[Applied]:
         return self._database.write(progress.apply, events)
 
-    def requeue_in_flight(self, job: str | None = None) -> int:
-        return self._database.write(terms.within, self._term, progress.requeue_in_flight, job)
+    def in_flight(self, job: str, limit: int) -> list[Image]:
+        return self._database.read(reads.in_flight, job, limit)
+
+    def requeue_in_flight(self, job: str | None = None, images: Sequence[int] | None = None) -> int:
+        return self._database.write(terms.within, self._term, progress.requeue_in_flight, job, images)
 
     def cancel_job(self, job: str) -> Job:
         return self._database.write(endings.cancel_job, job)
@@ -153,6 +155,15 @@ class SqlRepository(Repository):
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
         return self._database.read(reads.uploads_in_use, uploads)
+
+    def totals(self) -> dict[str, int]:
+        return self._database.read(totals.read_totals)
+
+    def put_status(self, status: str) -> None:
+        self._database.write(terms.within, self._term, terms.put_status, status)
+
+    def get_status(self) -> tuple[float, str] | None:
+        return self._database.read(terms.get_status)
 
     def check(self) -> None:
         self._database.read(lambda connection: connection.execute(text("SELECT 1")))

@@ -1,19 +1,45 @@
-"""The leader's term: a number that grows with each coordinator that begins to lead, and fences off the one before."""
+"""The leader's term: a number that grows with each coordinator that begins to lead, and fences off the one before.
+
+And the leader's status, for those who don't lead.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Double, bindparam, select, update
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from penstock.common.errors import UnavailableError
-from penstock.coordinator.database.schema import leadership
+from penstock.coordinator.database.schema import leader_status, leadership
 
 _BEGIN = update(leadership).values(term=leadership.c.term + 1).returning(leadership.c.term)
 _TERM = select(leadership.c.term)
 _HELD_TERM = _TERM.with_for_update(read=True)
+
+
+class DatabaseTime(ColumnElement[float]):
+    """Seconds since the epoch by the database's clock, to a millisecond or better."""
+
+    inherit_cache = True
+    type = Double()
+
+
+@compiles(DatabaseTime)
+def _ask_sqlite(_time: DatabaseTime, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "(julianday('now') - 2440587.5) * 86400.0"  # unixepoch's subseconds are of SQLite 3.42
+
+
+@compiles(DatabaseTime, "postgresql")
+def _ask_postgresql(_time: DatabaseTime, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+_PUT = update(leader_status).values(put_at=DatabaseTime(), status=bindparam("text"))
+_GET = select(leader_status.c.put_at, leader_status.c.status).where(leader_status.c.put_at.is_not(None))
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,3 +74,14 @@ def within(
         if newest != term:
             raise UnavailableError("database", f"another coordinator leads, in term {newest}; this one led in {term}")
     return work(connection, *args, **kwargs)
+
+
+def put_status(connection: Connection, status: str) -> None:
+    """See Repository.put_status."""
+    connection.execute(_PUT, {"text": status})
+
+
+def get_status(connection: Connection) -> tuple[float, str] | None:
+    """See Repository.get_status."""
+    found = connection.execute(_GET).one_or_none()
+    return (found.put_at, found.status) if found is not None else None
