@@ -92,6 +92,50 @@ def serve(**given: Any) -> None:
 
 
 @cli.command()
+@click.option(
+    "--steps", metavar="NAMES", help="Steps to serve, with commas between; neighbours run as one.  [default: all]"
+)
+@click.option("--broker", "broker_url", metavar="URL", help="RabbitMQ: amqp://user:password@host:port/vhost.")
+@click.option(
+    "--store", "store_url", metavar="URL", help="Where the pictures lie, such as s3://bucket or file:///folder."
+)
+@click.option("--concurrency", type=int, help="Processes that work beside each other.  [default: 1]")
+@click.option("--input-root", type=click.Path(file_okay=False), help="Folder jobs may take inputs from.")
+def worker(broker_url: str | None, store_url: str | None, **given: Any) -> None:
+    """Serve steps to a coordinator, over RabbitMQ and a store that both can reach."""
+    from penstock.common.settings import BrokerSettings, Limits, StoreSettings, WorkerSettings, load
+    from penstock.worker.main import work
+
+    broker, store = load(BrokerSettings, broker_url=broker_url), load(StoreSettings, store_url=store_url)
+    sys.exit(work(load(WorkerSettings, **given), load(Limits), broker, store))
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 8080]")
+@click.option("--broker", metavar="URL", help="RabbitMQ, amqp://user:password@host.")
+@click.option("--store", metavar="URL", help="Where pictures lie, such as s3://bucket.  [default: a folder in --data]")
+@click.option("--database", metavar="URL", help="postgresql://user:password@host/name.  [default: SQLite in --data]")
+@click.option("--data", type=click.Path(file_okay=False), help="Folder of the state.  [default: penstock-data]")
+@click.option("--input-root", type=click.Path(file_okay=False, exists=True), help="Folder jobs may take inputs from.")
+def coordinator(broker: str | None, store: str | None, database: str | None, **given: Any) -> None:
+    """Serve the REST API and dispatch to workers on other hosts, over RabbitMQ."""
+    from penstock.common.settings import (
+        BrokerSettings,
+        CoordinatorSettings,
+        Limits,
+        StoreSettings,
+        WorkerSettings,
+        load,
+    )
+    from penstock.coordinator.main import coordinate
+
+    settings = load(CoordinatorSettings, database_url=database, **given)
+    broker_settings, store_settings = load(BrokerSettings, broker_url=broker), load(StoreSettings, store_url=store)
+    sys.exit(coordinate(settings, broker_settings, store_settings, load(Limits), load(WorkerSettings)))
+
+
+@cli.command()
 @click.option("--images", type=click.IntRange(min=1), help="Pictures per workload.  [default: the workload's own]")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Turns for each.")
 @click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Photographs to use.")

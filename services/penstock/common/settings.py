@@ -51,6 +51,13 @@ class WorkerSettings(_Settings):
     drain_secs: Annotated[
         float, Field(gt=0, le=86_400, description="Seconds a worker may take to leave after SIGTERM")
     ] = 14.0
+    steps: Annotated[str, Field(description="Steps that `penstock worker` serves, with commas between; or `all`")] = (
+        "all"
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1_024, description="Processes of one `penstock worker`")] = 1
+    input_root: Annotated[
+        Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
+    ] = None
 
 
 class BrokerSettings(_Settings):

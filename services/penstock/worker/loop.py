@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ EXIT_TIMED_OUT = 75
 
 _PREFETCH = 2
 _IDLE_SECS = 5.0
+_PAUSE_SECS = (0.5, 2.0)
 
 
 class Worker:
@@ -54,7 +56,7 @@ class Worker:
     def run(self) -> None:
         """Take chunks until told to stop."""
         queues = [step_queue(step) for step in sorted(self._bench.served)]
-        self._bench.broker.declare(queues)
+        self._declare([*queues, EVENTS_QUEUE])
         consumer = self._consumer = self._bench.broker.consume(queues, _PREFETCH)
         while not self._stopping.is_set():
             delivery = consumer.get(_IDLE_SECS)
@@ -63,6 +65,21 @@ class Worker:
         consumer.close()
         self._watchdog.close()
 
+    def _declare(self, queues: Sequence[str]) -> None:
+        """Make sure that the queues are there, as soon as there is a broker."""
+        while not self._stopping.is_set():
+            try:
+                self._bench.broker.declare(queues)
+                return
+            except UnavailableError as error:
+                log.warning("%s; waiting for it", error.message)
+                self._pause()
+
+    @property
+    def consumes(self) -> bool:
+        """Whether it has begun to take chunks."""
+        return self._consumer is not None
+
     def stop(self) -> None:
         """Ask the worker to leave; returns at once."""
         self._stopping.set()
@@ -70,6 +87,19 @@ class Worker:
             self._consumer.wake()
 
     def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
+        """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
+        try:
+            self._bring_to_end(consumer, delivery)
+        except UnavailableError as error:
+            log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
+            self._pause()
+            consumer.nack(delivery)
+
+    def _pause(self) -> None:
+        """Wait a little, each worker another while, so that what comes back is not met by all at once."""
+        self._stopping.wait(random.uniform(*_PAUSE_SECS))  # noqa: S311 (spreads workers, guards nothing)
+
+    def _bring_to_end(self, consumer: Consumer, delivery: Delivery) -> None:
         try:
             chunk = read_chunk(delivery.body)
             plan = self._plan(chunk)

@@ -1,0 +1,145 @@
+"""`penstock worker`: serves steps to a coordinator, over RabbitMQ and a store that both can reach.
+
+A composition root. What works on pictures is imported where it is needed, so that the allocator is set before OpenCV
+is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
+from penstock.common.logs import set_up_logs
+from penstock.common.registry import operations
+from penstock.common.settings import BrokerSettings, Limits, SettingsError, StoreSettings, WorkerSettings
+from penstock.common.store.local import LocalStore
+
+try:
+    from penstock.common.store.opening import open_store
+except ImportError:
+
+    def open_store(settings: StoreSettings, data: Path | None) -> LocalStore:  # noqa: ARG001
+        assert settings.store_url is not None
+        return LocalStore(Path(urlsplit(settings.store_url).path))
+
+
+if TYPE_CHECKING:
+    from penstock.worker.loop import Worker
+
+log = logging.getLogger(__name__)
+
+_POLL_SECS = 0.5
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """What a process of `penstock worker` is told at its start. `served` are the steps it performs."""
+
+    served: frozenset[str]
+    limits: Limits
+    settings: WorkerSettings
+    broker_url: str
+    broker: BrokerSettings
+    store: StoreSettings
+
+
+def work(settings: WorkerSettings, limits: Limits, broker: BrokerSettings, store: StoreSettings) -> int:
+    """Serve steps until SIGTERM or SIGINT; a second one leaves at once. Returns the exit status.
+
+    Raises:
+        SettingsError: no such step, no broker, no store, or one that cannot be used.
+    """
+    served = read_steps(settings.steps)
+    if broker.broker_url is None:
+        raise _refuse("no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost")
+    if store.store_url is None:
+        raise _refuse("no store; --store or PENSTOCK_STORE_URL names it: s3://bucket, or file:///folder on one host")
+    return serve_steps(ServiceSpec(served, limits, settings, broker.broker_url, broker, store))
+
+
+def read_steps(text: str) -> frozenset[str]:
+    """Return the steps that `resize,blur` or `all` names.
+
+    Raises:
+        SettingsError: there is no such step.
+    """
+    known = operations()
+    names = {name.strip() for name in text.split(",")}
+    if names == {"all"}:
+        return frozenset(known)
+    if unknown := sorted(names.difference(known)):
+        raise _refuse(f"no step {unknown[0]!r}; accepted are all, or some of {','.join(known)}")
+    return frozenset(names)
+
+
+def serve_steps(spec: ServiceSpec) -> int:
+    """Serve steps in this process until it is told to leave; returns the exit status."""
+    from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
+    from penstock.worker.loop import Worker  # isort: skip
+    from penstock.worker.sources import Sources
+    from penstock.worker.work import Bench
+
+    set_up_logs("worker")
+    store = open_store(spec.store, None)
+    broker = RabbitBroker(spec.broker_url, spec.broker)
+    bench = Bench(
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        store=store,
+        broker=broker,
+        sources=Sources(store, spec.limits, spec.settings.input_root),
+        limits=spec.limits,
+        served=spec.served,
+        max_pixels_in_flight=spec.settings.max_pixels_in_flight,
+    )
+    run_until_told(Worker(bench, spec.settings), spec.settings.drain_secs)
+    broker.close()
+    return 0
+
+
+def run_until_told(worker: Worker, drain_secs: float) -> None:
+    """Run a worker until a signal says to leave: on a thread, so that a signal is heard while native code computes."""
+    signals = _Signals(worker, drain_secs)
+    with ThreadPoolExecutor(1, "worker") as thread:
+        ended = thread.submit(worker.run)
+        while not wait([ended], _POLL_SECS).done:
+            signals.leave_if_late()
+    ended.result()
+
+
+class _Signals:
+    """The first SIGTERM or SIGINT drains, the second leaves at once: the broker gives to others what was not done."""
+
+    def __init__(self, worker: Worker, drain_secs: float) -> None:
+        self._worker = worker
+        self._drain_secs = drain_secs
+        self._deadline: float | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    def leave_if_late(self) -> None:
+        """End the process where what was started takes too long to wait for."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            log.warning("not done %g s after the signal to leave; what was begun goes to others", self._drain_secs)
+            os._exit(128 + signal.SIGTERM)
+
+    def _heard(self, number: int, _: FrameType | None) -> None:
+        if self._deadline is not None:
+            os._exit(128 + number)
+        if not self._worker.consumes:
+            os._exit(0)  # it waits for the broker, and has taken nothing
+        self._deadline = time.monotonic() + self._drain_secs
+        self._worker.stop()
+
+
+def _refuse(message: str) -> SettingsError:
+    return SettingsError("invalid_settings", message)
