@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import UnavailableError
@@ -15,88 +17,124 @@ from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, 
 from penstock.common.store.port import Store
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.engine_port import StepStatus
-from penstock.coordinator.live import Live
+from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
+from penstock.coordinator.live import Live, Told
 from penstock.coordinator.repository import Applied, ConflictError, Job, Repository
+from penstock.coordinator.sweeper import NEVER_RETRIED, Sweeper
 from penstock.coordinator.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-_NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
+_HOLD_SECS = 0.5
+_STALE_SECS = 10.0
+
+
+@dataclass(frozen=True)
+class _Term:
+    """What runs while this coordinator leads."""
+
+    live: Live
+    tracker: Tracker
+    dispatcher: Dispatcher
+    housekeeper: Housekeeper
 
 
 class Conductor:
-    """Moves images through their steps. Implements `engine_port.Engine`.
+    """Moves images through their steps while it leads, and answers for them always. Implements `engine_port.Engine`."""
 
-    `workers` is how many work on each step.
-    """
-
-    def __init__(self, repository: Repository, store: Store, broker: Broker, settings: DispatchSettings) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        store: Store,
+        broker: Broker,
+        dispatch: DispatchSettings,
+        housekeeping: HousekeepingSettings,
+    ) -> None:
         self._repository = repository
         self._store = store
         self._broker = broker
-        self._workers = settings.workers
-        self._live = Live()
-        broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
-        self._tracker = Tracker(repository, broker, self._live, self._on_applied)
-        self._dispatcher = Dispatcher(repository, store, broker, self._live, settings)
+        self._dispatch = dispatch
+        self._housekeeping = housekeeping
+        self._term: _Term | None = None
+        self._told = (0.0, Told())
 
     def recover(self) -> None:
-        """Put right what a process that died has left: only at start, with empty queues and no worker running."""
-        self._repository.discard_receiving()
+        """Put right what a process that died has left: only with empty queues, no worker and no other coordinator."""
         again = self._repository.requeue_in_flight()
         if again:
             log.info("%d images were under way and start again", again)
         for prefix in ("work", "cancelled"):  # nothing is queued that could need them
             self._store.delete_prefix(prefix)
-        self._remove_orphans()
+        Sweeper(self._repository, self._store, abandoned_secs=0.0).sweep()
 
-    def _remove_orphans(self) -> None:
-        """Remove what belongs to jobs that are gone, and the kept inputs of those that can't be retried."""
-        for job in self._store.children("results"):
-            if self._repository.get_job(job) is None:
-                self._store.delete_prefix(f"results/{job}")
-        for job in self._store.children("resume"):
-            owner = self._repository.get_job(job)
-            if owner is None or owner.state in _NEVER_RETRIED:
-                self._store.delete_prefix(f"resume/{job}")
-        for key in list(self._store.list("plans")):
-            if self._repository.get_job(key.removeprefix("plans/").removesuffix(".json")) is None:
-                self._store.delete(key)
-        uploads = list(self._store.children("uploads"))
-        for upload in set(uploads) - self._repository.uploads_in_use(uploads):
-            self._store.delete_prefix(f"uploads/{upload}")
+    def begin(self, term: int | None = None) -> None:
+        """Start to lead: dispatch, track, repair and sweep. `term` is that of `leadership.Leadership`.
 
-    def start(self) -> None:
-        """Start dispatching and tracking."""
-        self._tracker.start()
-        self._dispatcher.start()
+        Raises:
+            UnavailableError: the broker or the database is away.
+        """
+        self._broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
+        self._repository.lead(term)
+        live = self._adopt()
+        dispatcher = Dispatcher(self._repository, self._store, self._broker, live, self._dispatch)
+        self._term = _Term(
+            live,
+            Tracker(self._repository, self._broker, live, self._on_applied),
+            dispatcher,
+            Housekeeper(self._repository, self._store, self._broker, live, self._housekeeping, dispatcher.wake),
+        )
+        self._term.tracker.start()
+        self._term.dispatcher.start()
+        self._term.housekeeper.start()
 
-    def stop(self) -> None:
-        """Stop dispatching, apply what has arrived, and end."""
-        self._dispatcher.stop()
-        self._tracker.stop()
+    def _adopt(self) -> Live:
+        """Follow what an earlier leader has sent; events tell where it is, and the housekeeper finds what was lost."""
+        live = Live()
+        for job in self._repository.open_jobs():
+            images = self._repository.in_flight(job.id, job.queued + job.running)
+            live.adopt(job, ((image.id, image.resume_step) for image in images))
+        return live
+
+    def end(self) -> None:
+        """Stop leading: nothing more is sent, and what has arrived is applied."""
+        term, self._term = self._term, None
+        if term is not None:
+            term.housekeeper.stop()
+            term.dispatcher.stop()
+            term.tracker.stop()
 
     def wake(self) -> None:
-        self._dispatcher.wake()
+        term = self._term
+        if term is not None:  # otherwise the leader looks by itself
+            term.dispatcher.wake()
 
     def live(self, job: str) -> list[tuple[int, int]]:
-        return self._live.positions(job)
+        return self._view().positions(job)
 
     def images_per_second(self, job: str) -> float | None:
-        return self._live.images_per_second(job)
+        return self._view().images_per_second(job)
 
     def seconds_per_image(self, step: str) -> float | None:
-        return self._live.seconds_per_image(step)
+        return self._view().seconds_per_image(step)
 
-    def outcomes(self) -> Mapping[str, int]:
-        return self._live.outcomes()
+    def _view(self) -> Live | Told:
+        """Return what is known of the images under way: by oneself, or as the leader told not long ago."""
+        term = self._term
+        if term is not None:
+            return term.live
+        until, told = self._told
+        if time.monotonic() >= until:
+            status = self._repository.get_status()
+            told = Told(status[1]) if status and time.time() - status[0] < _STALE_SECS else Told()
+            self._told = (time.monotonic() + _HOLD_SECS, told)
+        return told
 
     def cancel(self, job: str) -> Job:
         cancelled = self._repository.cancel_job(job)
         # The tombstone only saves work, so it comes second: without the row, it would make the job wait for ever.
         with _later_if_away():
             self._store.put(tombstone_key(job), [b""])
-        self._live.forget(job, cancelled.run)
+        self._forget(cancelled)
         self._clean(cancelled)
         self.wake()
         return cancelled
@@ -112,39 +150,43 @@ class Conductor:
         for prefix in (results_prefix(job), f"resume/{job}"):
             self._store.delete_prefix(prefix)
         self._store.delete(plan_key(job))
-        if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; `recover` removes the tombstone
+        if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; a sweep removes the tombstone
             self._store.delete(tombstone_key(job))
         if deleted.upload and not self._repository.uploads_in_use([deleted.upload]):
             self._store.delete_prefix(f"uploads/{deleted.upload}")
 
     def steps(self) -> list[StepStatus]:
-        remaining = self._remaining()
-        statuses = [self._status(step, remaining.get(step, 0)) for step in operations()]
+        view = self._view()
+        remaining = self._remaining(view)
+        chunks = view.chunks_running()
+        statuses = [self._status(step, view, remaining.get(step, 0), chunks.get(step, 0)) for step in operations()]
         slowest = max(statuses, key=lambda status: status.backlog_seconds or 0.0)
         if slowest.backlog_seconds:
-            statuses[statuses.index(slowest)] = StepStatus(**{**vars(slowest), "bottleneck": True})
+            statuses[statuses.index(slowest)] = replace(slowest, bottleneck=True)
         return statuses
 
-    def _status(self, step: str, remaining: int) -> StepStatus:
+    def _status(self, step: str, view: Live | Told, remaining: int, running: int) -> StepStatus:
         depth = self._broker.depth(step_queue(step))
-        secs = self._live.seconds_per_image(step)
-        busy = self._live.busy(step)
+        workers = max(1, self._dispatch.workers, depth.consumers)
+        secs = view.seconds_per_image(step)
+        busy = view.busy(step)
         return StepStatus(
             name=step,
+            workers=depth.consumers,
             ready=depth.ready,
-            in_flight=depth.in_flight,
+            in_flight=max(depth.in_flight, running),
             remaining=remaining,
             seconds_per_image=secs,
-            backlog_seconds=None if secs is None else remaining * secs / self._workers,
-            utilisation=None if busy is None else min(1.0, busy / self._workers),
+            backlog_seconds=None if secs is None else remaining * secs / workers,
+            utilisation=None if busy is None else min(1.0, busy / workers),
         )
 
-    def _remaining(self) -> dict[str, int]:
+    def _remaining(self, view: Live | Told) -> dict[str, int]:
         """Count, for each step, the images of open jobs that have not passed it."""
         remaining: dict[str, int] = {}
         for job in self._repository.open_jobs():
             left = job.pending + job.queued + job.running
-            positions = self._live.positions(job.id) or [(0, 0)] * len(job.plan)
+            positions = view.positions(job.id) or [(0, 0)] * len(job.plan)
             for index, operation in enumerate(job.plan):
                 step = str(operation["op"])
                 passed = sum(waiting + running for waiting, running in positions[index + 1 :])
@@ -165,21 +207,26 @@ class Conductor:
 
     def _end(self, job: Job) -> None:
         log.info("job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total)
-        self._live.forget(job.id, job.run)
+        self._forget(job)
         self._clean(job)
+
+    def _forget(self, job: Job) -> None:
+        term = self._term
+        if term is not None:
+            term.live.forget(job.id, job.run)
 
     def _clean(self, job: Job) -> None:
         """Remove a job's intermediates, which nobody will read again."""
         with _later_if_away():
             for prefix in work_prefixes(job.id):
                 self._store.delete_prefix(prefix)
-            if job.state in _NEVER_RETRIED:
+            if job.state in NEVER_RETRIED:
                 self._store.delete_prefix(f"resume/{job.id}")
 
 
 @contextmanager
 def _later_if_away() -> Iterator[None]:
-    """Leave what cannot be removed just now to the next start, or to the job's deletion."""
+    """Leave what cannot be removed just now to the next sweep."""
     try:
         yield
     except UnavailableError as error:

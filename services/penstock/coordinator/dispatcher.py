@@ -16,6 +16,7 @@ from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageR
 from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.store.port import Store
+from penstock.coordinator.fleet import Fleet
 from penstock.coordinator.live import Live
 from penstock.coordinator.repository import Image, Job, Repository
 
@@ -29,15 +30,18 @@ _RETRY_SECS = 1.0
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """`workers` serve each step; of `processes` in all, each may have `window_chunks` chunks of a job under way.
+    """Each worker of a job's steps may have `window_chunks` chunks of it under way, of at most `max_chunk` images.
 
     The window must fill every queue and hand from the first step to the last, or steps would wait for each other.
+    A step's workers are counted at its queue, all workers by their events; `workers` is how many each step has at
+    least, and `processes` how many there are at least. With `poll_secs` it looks for jobs that others accepted, too.
     """
 
-    workers: int
-    processes: int
+    workers: int = 1
+    processes: int = 1
     window_chunks: int = 4
     max_chunk: int = 8
+    poll_secs: float | None = None
 
 
 class Dispatcher:
@@ -51,6 +55,7 @@ class Dispatcher:
         self._broker = broker
         self._live = live
         self._settings = settings
+        self._fleet = Fleet(broker, settings.workers)
         self._served: dict[str, float] = {}
         """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
         self._unsent: dict[str, list[bytes]] = {}
@@ -75,7 +80,7 @@ class Dispatcher:
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
+            self._wanted.wait(self._settings.poll_secs)
             self._wanted.clear()
             if self._stopping:
                 return
@@ -109,8 +114,10 @@ class Dispatcher:
 
     def _send(self, job: Job) -> int:
         """Send as much of a job as its window has room for, once half of it is free."""
-        size = self._chunk_size(job)
-        window = self._settings.window_chunks * self._settings.processes * size
+        steps = [step for operation in job.plan if (step := str(operation["op"])) in operations()]
+        workers = max((self._fleet.workers(step) for step in steps), default=1)
+        size = self._chunk_size(job, workers)
+        window = self._settings.window_chunks * max(self._settings.processes, workers, self._live.workers()) * size
         room = window - self._live.under_way(job.id)
         if room < max(1, window // 2):
             return 0
@@ -135,11 +142,10 @@ class Dispatcher:
             self._broker.publish(queue, self._unsent[queue])
             del self._unsent[queue]
 
-    def _chunk_size(self, job: Job) -> int:
+    def _chunk_size(self, job: Job, workers: int) -> int:
         """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
         if job.chunk_size is not None:
             return job.chunk_size
-        workers = self._settings.workers
         if self._live.under_way() + job.pending <= workers:
             return 1
         secs = sum(self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,8 @@ class StepStatus:
     """One step as a whole, over all jobs. What was not measured yet is None."""
 
     name: str
+    workers: int
+    """Workers that consume from its queue."""
     ready: int
     """Chunks that wait in its queue."""
     in_flight: int
@@ -45,9 +47,6 @@ class Engine(Protocol):
 
     def seconds_per_image(self, step: str) -> float | None:
         """Return the work that one image takes in a step; None before any was measured."""
-
-    def outcomes(self) -> Mapping[str, int]:
-        """Return how many images ended since the start: `done`, and each error code of those that failed."""
 
     def cancel(self, job: str) -> Job:
         """Cancel a job and everything of it that is under way.

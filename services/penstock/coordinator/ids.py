@@ -21,3 +21,11 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Say whether a text can be an identifier of ours."""
     return _PATTERN.fullmatch(text) is not None
+
+
+def created_at(text: str) -> float:
+    """Return when an identifier of ours was made, in seconds since the epoch."""
+    number = 0
+    for letter in text:
+        number = number << 5 | _ALPHABET.index(letter)
+    return (number >> 80) / 1000

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from penstock.common.messages import Event
 from penstock.coordinator.repository import Job
 
 _RECENT_SECS = 10.0
+_WORKER_SECS = 60.0
 _MEMORY_IMAGES = 1_000
 _MEMORY_JOBS = 1_000
 
@@ -67,12 +70,20 @@ class Mean:
         return self._sum / self._count if self._count else None
 
 
+class Position(NamedTuple):
+    """Where one image is: at the operation of that index, waiting or worked on in `chunk`, since when (monotonic)."""
+
+    step: int
+    running: bool
+    since: float
+    chunk: str = ""
+
+
 @dataclass
 class _LiveJob:
     run: int
     steps: tuple[str, ...]
-    images: dict[int, tuple[int, bool]] = field(default_factory=dict)
-    """Image id → index of the operation it is at, and whether it is worked on."""
+    images: dict[int, Position] = field(default_factory=dict)
     ended: Rate = field(default_factory=Rate)
 
 
@@ -84,25 +95,46 @@ class Live:
         self._jobs: dict[str, _LiveJob] = {}
         self._work: dict[str, Mean] = {}
         self._busy: dict[str, Rate] = {}
-        self._outcomes: Counter[str] = Counter()
+        self._workers: dict[str, float] = {}
+        """When each worker last began with a chunk."""
+        self._reached: dict[str, float] = {}
+        """Since when the latest image that a step has begun with had waited for it."""
         self._ended: dict[str, int] = {}
         """The last run of each job that ended lately: a dispatch that such an end has overtaken is not noted."""
 
     def dispatched(self, job: Job, images: Iterable[tuple[int, int]]) -> None:
         """Note that images (id, index of operation) were sent to their queues."""
         with self._lock:
-            if self._ended.get(job.id, -1) >= job.run:
-                return
-            live = self._jobs.get(job.id)
-            if live is None or live.run != job.run:
-                steps = tuple(str(operation["op"]) for operation in job.plan)
-                live = self._jobs[job.id] = _LiveJob(job.run, steps)
-            live.images.update((image, (step, False)) for image, step in images)
+            live = self._job(job)
+            if live is not None:
+                now = time.monotonic()
+                live.images.update((image, Position(step, False, now)) for image, step in images)
+
+    def adopt(self, job: Job, images: Iterable[tuple[int, int]]) -> None:
+        """Note images that the database has under way and nobody here knows of: sent by somebody else, or never."""
+        with self._lock:
+            live = self._job(job)
+            if live is not None:
+                now = time.monotonic()
+                for image, step in images:
+                    live.images.setdefault(image, Position(step, False, now))
+
+    def _job(self, job: Job) -> _LiveJob | None:
+        """Return a job's entry for its run, made where it is missing; None for a run that has ended."""
+        if self._ended.get(job.id, -1) >= job.run:
+            return None
+        live = self._jobs.get(job.id)
+        if live is None or live.run != job.run:
+            steps = tuple(str(operation["op"]) for operation in job.plan)
+            live = self._jobs[job.id] = _LiveJob(job.run, steps)
+        return live
 
     def observe(self, events: Sequence[Event]) -> None:
         """Follow events in their order."""
         with self._lock:
             for event in events:
+                if event.kind == "started":
+                    self._workers[event.worker] = time.monotonic()
                 live = self._jobs.get(event.job)
                 if live is None or live.run != event.run:
                     continue
@@ -114,23 +146,54 @@ class Live:
     def _move(self, live: _LiveJob, event: Event) -> None:
         """Move images on. That they went to a step may be told after that step's worker told that it has them."""
         started = event.kind == "started"
+        now = time.monotonic()
         for image in event.images:
             at = live.images.get(image)
-            if at is not None and (started or event.step > at[0]):
-                live.images[image] = (event.step, started)
+            if at is None or not (started or event.step > at.step):
+                continue
+            if started and not at.running:
+                step = live.steps[event.step]
+                self._reached[step] = max(at.since, self._reached.get(step, 0.0))
+            live.images[image] = Position(event.step, started, now, event.chunk)
 
     def _finish(self, live: _LiveJob, event: Event) -> None:
         for outcome in event.outcomes:
             if live.images.pop(outcome.id, None) is None:
                 continue
             live.ended.add(1)
-            self._outcomes[outcome.error.code if outcome.error else "done"] += 1
             for timing in outcome.timings:
                 if not 0 <= timing.step < len(live.steps):
                     continue
                 step = live.steps[timing.step]
                 self._work.setdefault(step, Mean()).add(timing.work)
                 self._busy.setdefault(step, Rate()).add(timing.work)
+
+    def drop(self, job: str, images: Iterable[int]) -> None:
+        """Forget images that are to be sent again."""
+        with self._lock:
+            if job in self._jobs:
+                for image in images:
+                    self._jobs[job].images.pop(image, None)
+
+    def known(self) -> list[tuple[str, int]]:
+        """Return every job that is followed, with its run."""
+        with self._lock:
+            return [(job, live.run) for job, live in self._jobs.items()]
+
+    def select(self, job: str, wanted: Callable[[int, str, Position, float], bool]) -> list[int]:
+        """Return the images of a job for which `wanted(image, step, position, reached)` holds.
+
+        `reached` is since when the latest image that the step has begun with had waited for it.
+        """
+        with self._lock:
+            live = self._jobs.get(job)
+            if live is None:
+                return []
+            return [
+                image
+                for image, at in live.images.items()
+                if wanted(image, live.steps[at.step], at, self._reached.get(live.steps[at.step], 0.0))
+            ]
 
     def forget(self, job: str, run: int) -> None:
         """Drop a job that has ended in its `run`; a later run of it, begun by a retry meanwhile, stays."""
@@ -149,13 +212,20 @@ class Live:
                 return sum(len(live.images) for live in self._jobs.values())
             return len(self._jobs[job].images) if job in self._jobs else 0
 
+    def workers(self) -> int:
+        """Count the workers that have begun with a chunk within the last minute."""
+        with self._lock:
+            oldest = time.monotonic() - _WORKER_SECS
+            self._workers = {name: at for name, at in self._workers.items() if at >= oldest}
+            return len(self._workers)
+
     def positions(self, job: str) -> list[tuple[int, int]]:
         """Return `(waiting, running)` images for each operation of the plan; empty where none is under way."""
         with self._lock:
             live = self._jobs.get(job)
             if live is None or not live.images:
                 return []
-            tally = Counter(live.images.values())
+            tally = Counter((at.step, at.running) for at in live.images.values())
             return [(tally[index, False], tally[index, True]) for index in range(len(live.steps))]
 
     def images_per_second(self, job: str) -> float | None:
@@ -173,7 +243,52 @@ class Live:
         with self._lock:
             return self._busy[step].per_second() if step in self._busy else None
 
-    def outcomes(self) -> dict[str, int]:
-        """Return how many images ended since the start, by `done` or error code."""
+    def chunks_running(self) -> dict[str, int]:
+        """Count the chunks that are worked on, by step."""
         with self._lock:
-            return dict(self._outcomes)
+            chunks = {
+                (name, at.step, at.chunk, live.steps[at.step])
+                for name, live in self._jobs.items()
+                for at in live.images.values()
+                if at.running
+            }
+            return dict(Counter(step for *_, step in chunks))
+
+    def tell(self) -> str:
+        """Return what `Told` reads: all that others may ask, as JSON."""
+        jobs = {job: {"positions": self.positions(job), "rate": self.images_per_second(job)} for job, _ in self.known()}
+        steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in list(self._work)}
+        return json.dumps({"jobs": jobs, "steps": steps, "chunks": self.chunks_running()})
+
+
+class Told:
+    """What a leading coordinator told of its `Live`, for those that follow it."""
+
+    def __init__(self, text: str = "{}") -> None:
+        status = json.loads(text)
+        self._jobs = status.get("jobs", {})
+        self._steps = status.get("steps", {})
+        self._chunks = status.get("chunks", {})
+
+    def positions(self, job: str) -> list[tuple[int, int]]:
+        """As `Live.positions`."""
+        return [(waiting, running) for waiting, running in self._jobs.get(job, {}).get("positions", [])]
+
+    def images_per_second(self, job: str) -> float | None:
+        """As `Live.images_per_second`."""
+        rate: float | None = self._jobs.get(job, {}).get("rate")
+        return rate
+
+    def seconds_per_image(self, step: str) -> float | None:
+        """As `Live.seconds_per_image`."""
+        secs: float | None = self._steps.get(step, (None, None))[0]
+        return secs
+
+    def busy(self, step: str) -> float | None:
+        """As `Live.busy`."""
+        busy: float | None = self._steps.get(step, (None, None))[1]
+        return busy
+
+    def chunks_running(self) -> dict[str, int]:
+        """As `Live.chunks_running`."""
+        return dict(self._chunks)

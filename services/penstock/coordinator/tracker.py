@@ -83,8 +83,14 @@ class Tracker:
                 events.append(read_event(delivery.body))
             except MessageError as error:
                 log.warning("unreadable event: %s", error.message)
-                self._consumer.reject(delivery, error.message)
+                self._reject(delivery, error.message)
         return events
+
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        try:
+            self._consumer.reject(delivery, reason)
+        except UnavailableError as error:
+            log.warning("an unreadable event goes without a trace: %s", error.message)
 
     def _apply(self, events: list[Event]) -> bool:
         finished = [event for event in events if event.kind == "finished"]
@@ -101,7 +107,7 @@ class Tracker:
         """Take events that failed together one by one, so that only what cannot be applied at all is dropped."""
         if len(events) > 1:
             return all(self._apply([event]) for event in events)
-        log.exception("an event of job %s cannot be applied and is dropped", events[0].job)
+        log.exception("an event of job %s cannot be applied and is dropped; its images are sent again", events[0].job)
         return True
 
     def _mark_running(self, events: list[Event]) -> None:

@@ -195,7 +195,7 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_line(
     start_server()
     second = penstock("serve", "--port", "0", "--data", tmp_path / "data")
     assert second.returncode == 3
-    assert "in use by another penstock serve; choose another --data" in second.stderr
+    assert "in use by another Penstock; choose another --data" in second.stderr
     assert second.stderr.count("\n") == 1
 
 

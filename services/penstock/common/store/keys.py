@@ -34,9 +34,14 @@ def work_key(job: str, chunk: str, step: int) -> str:
     return f"work/{digit}/{job}/{chunk}-{step}"
 
 
+def work_folders() -> Iterator[str]:
+    """Yield every prefix right below which jobs have their folders of intermediates."""
+    return (f"work/{digit}" for digit in _SPREAD)
+
+
 def work_prefixes(job: str) -> Iterator[str]:
     """Yield every prefix below which a job's intermediates can lie."""
-    return (f"work/{digit}/{job}" for digit in _SPREAD)
+    return (f"{folder}/{job}" for folder in work_folders())
 
 
 def resume_key(job: str, run: int, image: int) -> str:

@@ -53,6 +53,7 @@ class StepView(BaseModel):
     """A step over all jobs. What was not measured yet is null."""
 
     name: str
+    workers: int
     ready: int
     in_flight: int
     remaining: int

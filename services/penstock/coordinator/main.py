@@ -1,0 +1,99 @@
+"""`penstock coordinator`: REST, dispatch and tracking, over RabbitMQ and a store that all hosts reach.
+
+A composition root.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
+from penstock.common.logs import set_up_logs
+from penstock.common.settings import (
+    BrokerSettings,
+    CoordinatorSettings,
+    Limits,
+    SettingsError,
+    StoreSettings,
+    WorkerSettings,
+)
+from penstock.common.store.opening import open_store
+from penstock.coordinator.claims import listening, locked
+from penstock.coordinator.conductor import Conductor
+from penstock.coordinator.database.advisory import PostgresLeadership
+from penstock.coordinator.database.sql import SqlRepository
+from penstock.coordinator.dispatcher import DispatchSettings
+from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.leadership import AlwaysLeader, Leadership
+from penstock.coordinator.leading import Leading
+from penstock.coordinator.server import answer
+from penstock.coordinator.services import Services
+
+_POLL_SECS = 0.5
+
+
+def coordinate(
+    settings: CoordinatorSettings,
+    broker_settings: BrokerSettings,
+    store_settings: StoreSettings,
+    limits: Limits,
+    worker_settings: WorkerSettings,
+) -> int:
+    """Coordinate until SIGINT or SIGTERM; returns the exit status.
+
+    Raises:
+        RequestError: the port or the data folder is in use, or cannot be used.
+        SettingsError: no broker is named.
+        UnavailableError: the database or the store is away.
+    """
+    if broker_settings.broker_url is None:
+        raise SettingsError("invalid_settings", "no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL")
+    set_up_logs("coordinator")
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(settings.host, settings.port))
+        repository, leadership = _database(settings, stack)
+        store = open_store(store_settings, settings.data)
+        broker = RabbitBroker(broker_settings.broker_url, broker_settings)
+        stack.callback(broker.close)
+        several = settings.database_url is not None
+        conductor = Conductor(
+            repository,
+            store,
+            broker,
+            DispatchSettings(
+                window_chunks=settings.window_chunks,
+                max_chunk=settings.max_chunk,
+                poll_secs=_POLL_SECS if several else None,
+            ),
+            HousekeepingSettings.of(settings, worker_settings, tells=several),
+        )
+        leading = Leading(conductor, leadership)
+        leading.start()
+        stack.callback(leading.stop)
+        answer(
+            Services(
+                repository=repository,
+                store=store,
+                broker=broker,
+                engine=conductor,
+                limits=limits,
+                input_root=settings.input_root,
+            ),
+            listener,
+        )
+    return 0
+
+
+def _database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
+    """Open PostgreSQL, which several coordinators share, or SQLite, which is one coordinator's alone."""
+    leadership: Leadership
+    if settings.database_url is not None:
+        repository = SqlRepository(settings.database_url)
+        leadership = PostgresLeadership(settings.database_url)
+    else:
+        stack.enter_context(locked(settings.data))
+        repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
+        repository.discard_receiving()
+        leadership = AlwaysLeader()
+    stack.callback(repository.close)
+    return repository, leadership

@@ -1,0 +1,45 @@
+"""The coordinator's HTTP server."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from penstock.coordinator.app import create_app
+from penstock.coordinator.services import Services
+
+log = logging.getLogger(__name__)
+
+_SHUTDOWN_SECS = 5
+_SWITCH_SECS = 0.001
+"""How soon a thread that computes lets another one go on: a request shares this process with the tracker."""
+
+
+def answer(services: Services, listener: socket.socket) -> None:
+    """Serve the REST API until SIGINT or SIGTERM, which let requests under way end."""
+    sys.setswitchinterval(_SWITCH_SECS)
+    app = create_app(services)
+    gc.collect()
+    gc.freeze()  # what is there to stay is not looked through again while requests wait
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"Penstock serves on http://{shown}:{port} (Ctrl-C ends it)\n")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECS,
+        server_header=False,
+    )
+    # After it has shut down, uvicorn raises the signal that told it to once more: it must not end the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        log.info("interrupted; leaving")
