@@ -99,6 +99,10 @@ class RabbitServer:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
+    def set_policy(self, name: str, queue: str, definition: str) -> None:
+        """Give a queue a policy that goes before the one for all queues; `control("clear_policy", name)` takes it."""
+        self.control("set_policy", name, f"^{queue}$", definition, "--apply-to", "queues", "--priority", "1")
+
     def count_consumers(self, queue: str) -> int:
         """Return how many consumers a queue has; 0 where there is no queue."""
         with self.channel() as channel, suppress(ChannelClosedByBroker):

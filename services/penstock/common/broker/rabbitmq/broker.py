@@ -4,8 +4,9 @@ Where it differs from the memory broker, because RabbitMQ does:
 
 - `Delivery.attempt` is the quorum queue's `x-delivery-count` plus one. Before RabbitMQ 4.3 that counts every way back
   to the queue, `nack` and the close of a consumer included.
-- What is given back comes first again where the queue has a delivery limit (a policy's; 4.x has one of its own, and
-  drops what goes past it), and last where it has none.
+- What is given back comes first again where the queue has a delivery limit (a policy's; 4.x has one of 20 by itself),
+  and last where it has none. What has come back ten times goes to the end of its queue as a new message, because
+  RabbitMQ drops what goes past the limit.
 - `QueueDepth.in_flight` counts what this broker's own consumers hold, and `ready` may lag behind by a moment.
 - A deleted queue is declared again where it is next needed; until then it counts as empty.
 """
@@ -59,7 +60,7 @@ class RabbitBroker:
         self._publisher.publish(queue, bodies, confirm=confirm)
 
     def consume(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
-        consumer = RabbitConsumer(self._inward, queues, prefetch, self._bury)
+        consumer = RabbitConsumer(self._inward, queues, prefetch, self._bury, self._publisher.republish)
         self._consumers.append(consumer)
         return consumer
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count, takewhile
 from typing import Any
@@ -21,23 +22,37 @@ from pika.spec import Basic, BasicProperties
 from penstock.common.broker.port import Delivery
 from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
 from penstock.common.broker.rabbitmq.link import Link
+from penstock.common.broker.rabbitmq.publisher import RETURNS
+from penstock.common.errors import UnavailableError
 
 _TAGS = count(1)
 _LEAVE_SECS = 5.0
+_MAX_RETURNS = 10
+"""RabbitMQ 4 drops what comes back more than 20 times, unless a policy says otherwise. Half of that leaves room for a
+consumer that dies over and over before it can do anything about it."""
 
 
 class RabbitConsumer(ChannelTenant):
-    """Messages from some queues. `bury` takes a delivery and a reason to the dead letters.
+    """Messages from some queues. `bury` takes a delivery and a reason to the dead letters; `republish` sends a copy
+    and tells, from another thread, whether RabbitMQ has it.
 
     RabbitMQ counts `prefetch` for each queue (it has no other count on quorum queues); `get` hands out no more than
     that over all of them, so a consumer of several queues has some more ready at hand.
     """
 
-    def __init__(self, link: Link, queues: Sequence[str], prefetch: int, bury: Callable[[Delivery, str], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        queues: Sequence[str],
+        prefetch: int,
+        bury: Callable[[Delivery, str], None],
+        republish: Callable[[Delivery, Callable[[bool], None]], None],
+    ) -> None:
         super().__init__(link)
         self._queues = tuple(queues)
         self._prefetch = prefetch
         self._bury = bury
+        self._republish = republish
         self._arrived = threading.Condition(threading.RLock())  # a signal handler may call wake amid a get
         self._inbox: deque[Delivery | None] = deque()
         self._held: dict[int, tuple[Delivery, int]] = {}
@@ -150,16 +165,37 @@ class RabbitConsumer(ChannelTenant):
         if queue is not None and channel is not None and not self._left:
             self.soon(channel, REBUILD_SECS, lambda: self._consume(channel, queue))
 
-    def _deliver(self, queue: str, _: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
+    def _deliver(
+        self, queue: str, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
         self._unanswered[method.delivery_tag] = None
-        attempt = 1 + int((properties.headers or {}).get("x-delivery-count", 0))
+        headers = properties.headers or {}
+        returns = int(headers.get("x-delivery-count", 0))
+        attempt = 1 + returns + int(headers.get(RETURNS, 0))
         delivery = Delivery(queue, body, attempt, next(_TAGS))
+        if returns >= _MAX_RETURNS:
+            self._renew(channel, method.delivery_tag, delivery)
+            return
         with self._arrived:
             if self._closed:
                 return  # given back with everything else
             self._held[delivery.tag] = (delivery, method.delivery_tag)
             self._inbox.append(delivery)
             self._arrived.notify()
+
+    def _renew(self, channel: Channel, tag: int, delivery: Delivery) -> None:
+        """Have a copy take a message's place, again and again until it does, or the message is somebody else's."""
+
+        def take_away(confirmed: bool) -> None:
+            if channel.is_open and channel is self._channel:
+                self._send_acks(channel, {tag}) if confirmed else self._renew(channel, tag, delivery)
+
+        def hear(confirmed: bool) -> None:
+            with suppress(UnavailableError):  # closed meanwhile, and the message given back
+                self._link.run_soon(lambda: take_away(confirmed))
+
+        if not self._left:
+            self._republish(delivery, hear)
 
     def _send_answers(self) -> None:
         with self._arrived:

@@ -21,6 +21,7 @@ from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.spec import Basic
 
+from penstock.common.broker.port import Delivery
 from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
 from penstock.common.broker.rabbitmq.link import Link
 from penstock.common.errors import UnavailableError
@@ -31,13 +32,18 @@ _PERSISTENT = 2
 _WINDOW = 1_000
 _MAX_UNSETTLED = 20_000
 _NACK_PAUSE_SECS = 0.25
+RETURNS = "penstock-returns"
+"""The header in which a copy says how often the message had come back to its queue before."""
 
 
 @dataclass(slots=True)
 class _Batch:
+    """Messages published together. `end` is called once, with whether RabbitMQ has confirmed them all."""
+
     left: int
     deadline: float
-    done: threading.Event
+    end: Callable[[bool], None]
+    confirmed: bool = True
 
 
 @dataclass(slots=True)
@@ -45,6 +51,7 @@ class _Message:
     queue: str
     body: bytes
     batch: _Batch
+    returns: int = 0
 
 
 class Publisher(ChannelTenant):
@@ -73,11 +80,24 @@ class Publisher(ChannelTenant):
         if not bodies:
             return
         self._count(len(bodies), must_fit=not confirm)
-        batch = _Batch(len(bodies), time.monotonic() + self._timeout_secs, threading.Event())
+        done = threading.Event()
+        batch = _Batch(len(bodies), time.monotonic() + self._timeout_secs, lambda _: done.set())
         messages = [_Message(queue, body, batch) for body in bodies]
         self._link.run_soon(lambda: self._take(messages))
-        if confirm and not batch.done.wait(self._timeout_secs):
-            raise self._unavailable(f"{batch.left} of {len(bodies)} messages were not confirmed")
+        if confirm and not (done.wait(self._timeout_secs) and batch.confirmed):
+            raise self._unavailable(f"of {len(bodies)} messages not all were confirmed")
+
+    def republish(self, delivery: Delivery, end: Callable[[bool], None]) -> None:
+        """Send a copy that goes on counting attempts where `delivery` is. `end` is told, in the link's thread,
+        whether it was confirmed. From any thread.
+
+        Raises:
+            UnavailableError: the link is closed.
+        """
+        self._count(1, must_fit=False)
+        batch = _Batch(1, time.monotonic() + self._timeout_secs, end)
+        message = _Message(delivery.queue, delivery.body, batch, returns=delivery.attempt - 1)
+        self._link.run_soon(lambda: self._take([message]))
 
     def flush(self, timeout_secs: float) -> None:
         """Wait until nothing is under way, for `timeout_secs` at most."""
@@ -137,14 +157,16 @@ class Publisher(ChannelTenant):
         self._number += 1
         self._unconfirmed[self._number] = message
         # RabbitMQ returns a message without its delivery tag, so it carries its number itself.
-        properties = BasicProperties(delivery_mode=_PERSISTENT, message_id=str(self._number))
+        headers = {RETURNS: message.returns} if message.returns else None
+        properties = BasicProperties(delivery_mode=_PERSISTENT, message_id=str(self._number), headers=headers)
         channel.basic_publish("", message.queue, message.body, properties, mandatory=True)
 
     def _forget_if_late(self, message: _Message) -> bool:
         if time.monotonic() < message.batch.deadline:
             return False
+        message.batch.confirmed = False
         self._settle([message])
-        if message.batch.done.is_set():
+        if not message.batch.left:
             log.warning("messages to %s are given up after %g s", message.queue, self._timeout_secs)
         return True
 
@@ -162,9 +184,10 @@ class Publisher(ChannelTenant):
 
     def _settle(self, messages: list[_Message]) -> None:
         for message in messages:
-            message.batch.left -= 1
-            if not message.batch.left:
-                message.batch.done.set()
+            batch = message.batch
+            batch.left -= 1
+            if not batch.left:
+                batch.end(batch.confirmed)
         with self._settled:
             self._unsettled -= len(messages)
             self._settled.notify_all()
