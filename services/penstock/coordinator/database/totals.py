@@ -38,4 +38,4 @@ def add_to_totals(connection: Connection, ended: Counter[str]) -> None:
 
 def read_totals(connection: Connection) -> dict[str, int]:
     """See Repository.totals."""
-    return dict(connection.execute(_TOTALS).tuples())
+    return dict(connection.execute(_TOTALS).all())
