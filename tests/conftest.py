@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from gcs_server import GcsServer, running_gcs
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
+from s3_server import S3Server, running_s3
 
 from penstock.local.draw import write_photos
 
@@ -59,4 +61,22 @@ def rabbitmq(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServe
     with running_rabbitmq() as server:
         if server is None:
             without_service("no RabbitMQ server is installed (Debian: apt-get install rabbitmq-server)")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(without_service: Callable[[str], NoReturn]) -> Iterator[S3Server]:
+    """An S3 server; a test that uses it takes `environment` into its own."""
+    with running_s3() as server:
+        if server is None:
+            without_service("no versitygw is installed, and no Go to build it with")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs(without_service: Callable[[str], NoReturn]) -> Iterator[GcsServer]:
+    """A Google Cloud Storage server; a test that uses it takes `environment` into its own."""
+    with running_gcs() as server:
+        if server is None:
+            without_service("no fake-gcs-server is installed, and no Go to build it with")
         yield server

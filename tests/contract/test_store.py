@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from penstock.common.errors import UnavailableError
+from penstock.common.settings import StoreSettings
 from penstock.common.store.local import LocalStore
+from penstock.common.store.opening import open_store
 from penstock.common.store.port import ObjectNotFoundError, Store
 
+LOCAL: dict[str, Callable[[Path], Store]] = {
+    "local": lambda folder: open_store(StoreSettings(), folder),
+    "local_by_url": lambda folder: open_store(StoreSettings(store_url=f"file://{folder}/by%20url"), None),
+    "local_with_results_elsewhere": lambda folder: LocalStore(folder / "store", folder / "out"),
+    "memory": lambda folder: open_store(StoreSettings(store_url="memory://"), None),
+}
+BUCKETS = {"s3": "", "s3 below": "/a folder/b", "gcs": "", "gcs below": "/a folder/b"}
+"""The prefix in a new bucket of the server that is named first."""
 
-def local(folder: Path) -> Iterator[Store]:
-    yield LocalStore(folder / "store")
 
-
-def local_with_results_elsewhere(folder: Path) -> Iterator[Store]:
-    yield LocalStore(folder / "store", folder / "out")
-
-
-@pytest.fixture(params=[local, local_with_results_elsewhere], ids=lambda factory: factory.__name__)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    yield from request.param(tmp_path)
+@pytest.fixture(params=[*LOCAL, *BUCKETS])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param in LOCAL:
+        return LOCAL[request.param](tmp_path)
+    server = request.getfixturevalue(request.param.split()[0])
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return open_store(StoreSettings(store_url=server.create_bucket() + BUCKETS[request.param]), None)
 
 
 def test_pieces_come_back_as_one_object(store: Store) -> None:
@@ -118,7 +126,7 @@ def test_delete_prefix_removes_a_folder_and_no_neighbours(store: Store) -> None:
     assert store.get("results/jj/d") == b"x"
 
 
-@pytest.mark.parametrize("key", ["", "/etc/passwd", "a//b", "a/../b", "..", "a/./b", "a\0b", "a/"])
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "a//b", "a/../b", "..", "a/./b", "a\0b", "a/", ".tmp/a"])
 def test_keys_that_could_lead_elsewhere_are_refused(store: Store, key: str) -> None:
     for use in (store.get, store.size, store.delete, lambda key: store.put(key, [b"x"])):
         with pytest.raises(ValueError, match="is not a key"):

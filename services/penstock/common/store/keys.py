@@ -5,7 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+TEMPORARY = ".tmp"
+"""The part of a store's own that no key may have."""
+
 _SPREAD = "0123456789abcdef"
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no key, with a ValueError: the same for every store, so that all hold the same objects."""
+    if not key or "\0" in key or any(part in ("", ".", "..", TEMPORARY) for part in key.split("/")):
+        raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
 
 
 def upload_key(upload: str, index: int) -> str:
@@ -13,9 +22,12 @@ def upload_key(upload: str, index: int) -> str:
     return f"uploads/{upload}/{index}"
 
 
-def results_prefix(job: str) -> str:
-    """Return the prefix below which a job's results lie."""
-    return f"results/{job}"
+def results_prefix(job: str, folder_url: str | None = None) -> str:
+    """Return the prefix below which a job's results lie: in the store, or below a customer's folder.
+
+    The job's id is in either, so that two jobs with the same folder never overwrite each other's results.
+    """
+    return f"{folder_url.rstrip('/')}/{job}" if folder_url else f"results/{job}"
 
 
 def result_key(prefix: str, name: str) -> str:

@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 
 from penstock.common.errors import UnavailableError
+from penstock.common.store.keys import TEMPORARY, check_key
 from penstock.common.store.port import Buffer, ObjectNotFoundError
 
 _PIECE = 1024 * 1024
 _MAX_VECTOR = 1024
-_TEMPORARY = ".tmp"
 
 
 class LocalStore:
@@ -29,7 +29,7 @@ class LocalStore:
     def __init__(self, root: Path, results: Path | None = None) -> None:
         self.root = root.absolute()
         self._results = (results or root / "results").absolute()
-        self._temporary = str(self.root / _TEMPORARY)
+        self._temporary = str(self.root / TEMPORARY)
         self._unique = count()
         with _translated():
             os.makedirs(self._temporary, exist_ok=True)
@@ -110,8 +110,7 @@ class LocalStore:
             os.makedirs(self._temporary, exist_ok=True)
 
     def _path(self, key: str) -> str:
-        if not key or "\0" in key or any(part in ("", ".", "..", _TEMPORARY) for part in key.split("/")):
-            raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
+        check_key(key)
         first, _, rest = key.partition("/")
         return f"{self._results}/{rest}" if first == "results" else f"{self.root}/{key}"
 

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from penstock.common.settings import SettingsError, StoreSettings
+from penstock.common.store.local import LocalStore
+from penstock.common.store.port import Store
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
@@ -23,6 +27,36 @@ _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/]*)/?(?P<rest>.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FIRST_PAUSE_SECS = 0.1
 _CONNECT_SECS = 5.0
+
+
+def open_store(settings: StoreSettings, data: Path | None) -> Store:
+    """Open the store that the settings name; without a URL, the folder `store` in `data`.
+
+    Nothing is asked of a bucket yet (`Store.check` does); a folder is made where there is none. Each `memory://` is a
+    store of its own, which nobody else sees.
+
+    Raises:
+        SettingsError: the URL, or what the environment says of its cloud, cannot be, or there is no URL and no `data`.
+        UnavailableError: the folder cannot be made.
+    """
+    url = settings.store_url
+    if url is None:
+        if data is None:
+            raise SettingsError("invalid_settings", f"PENSTOCK_STORE_URL is not set; accepted is one of {SCHEMES}")
+        return LocalStore(data / "store")
+    if url.lower().startswith("file:"):
+        return LocalStore(_folder(url))
+    bucket = open_bucket(url, settings)
+    from penstock.common.store.bucket import BucketStore
+
+    return BucketStore(bucket)
+
+
+def _folder(url: str) -> Path:
+    parts = _URL.fullmatch(url)
+    if parts is None or parts["place"] not in ("", "localhost") or not parts["rest"] or "%00" in url:
+        raise _refuse(url, "it names no folder of this host; accepted is file:///folder")
+    return Path("/" + unquote(parts["rest"]))
 
 
 def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:

@@ -1,0 +1,212 @@
+"""A bucket as a store: S3, Google Cloud Storage, Azure, or memory, all by obstore."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+
+from penstock.common.errors import UnavailableError
+from penstock.common.store.keys import TEMPORARY, check_key
+from penstock.common.store.port import Buffer, ObjectNotFoundError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_PIECE = 1024 * 1024
+_PART = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 4
+_PAGE = 1_000
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STATUS = re.compile(r"status code: (\d{3})\b")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"})
+
+
+class BucketStore:
+    """Objects in what `open_bucket` opened, below its prefix.
+
+    A request that fails for a moment is repeated by obstore. Objects of more than 8 MiB travel in parts, several at a
+    time; what remains of one whose writer died is invisible, and a rule of the bucket's own has to remove it. Never
+    use one on both sides of a fork.
+    """
+
+    def __init__(self, bucket: ObjectStore) -> None:
+        self._bucket = bucket
+
+    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+        _check(key)
+        views = [memoryview(piece).cast("B") for piece in pieces]
+        one_request = sum(map(len, views)) <= _PART
+        with _translated():
+            obstore.put(
+                self._bucket,
+                key,
+                views,
+                use_multipart=not one_request,
+                chunk_size=_PART,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+
+    def upload(self, key: str) -> BucketUpload:
+        _check(key)
+        return BucketUpload(self._bucket, key)
+
+    def get(self, key: str) -> bytes:
+        _check(key)
+        with _translated(key):
+            return obstore.get(self._bucket, key).bytes().to_bytes()
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See the port. Reads ahead by up to 8 MiB, so that a slow reader never keeps the bucket waiting."""
+        _check(key)
+        with _translated(key):
+            found = obstore.get(self._bucket, key, options={"head": start > 0})
+            meta = found.meta
+            stop = meta["size"] if end is None else min(end, meta["size"])
+            if start == 0 and meta["size"] <= _PART:
+                return _cut(memoryview(found.bytes())[:stop])
+        return self._windows(key, meta["e_tag"], start, stop)
+
+    def size(self, key: str) -> int | None:
+        _check(key)
+        try:
+            with _translated(key):
+                return obstore.head(self._bucket, key)["size"]
+        except ObjectNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for page in self._pages(prefix):
+            yield from page
+
+    def children(self, prefix: str) -> Iterator[str]:
+        _check(prefix)
+        with _translated():
+            folders = obstore.list_with_delimiter(self._bucket, prefix)["common_prefixes"]
+        yield from (folder.rpartition("/")[2] for folder in folders)
+
+    def delete(self, key: str) -> None:
+        _check(key)
+        try:
+            with _translated(key):
+                obstore.delete(self._bucket, key)
+        except ObjectNotFoundError:
+            return
+
+    def delete_prefix(self, prefix: str) -> None:
+        for page in self._pages(prefix):
+            self._delete_page(page)
+
+    def check(self) -> None:
+        key = f"{TEMPORARY}/{uuid4().hex}"  # of its own: Google refuses a second write to one key within a second
+        with _translated():
+            obstore.put(self._bucket, key, b"ok")
+            obstore.delete(self._bucket, key)
+
+    def _windows(self, key: str, e_tag: str | None, start: int, stop: int) -> Iterator[bytes]:
+        for first in range(start, stop, _PART):
+            window = (first, min(first + _PART, stop))
+            with _translated(key):
+                found = obstore.get(self._bucket, key, options={"range": window, "if_match": e_tag})
+                data = found.bytes()
+            yield from _cut(memoryview(data))
+
+    def _pages(self, prefix: str) -> Iterator[Sequence[str]]:
+        _check(prefix)
+        with _translated():
+            pages = obstore.list(self._bucket, prefix, chunk_size=_PAGE)
+        while True:
+            with _translated():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield [entry["path"] for entry in page]
+
+    def _delete_page(self, keys: Sequence[str]) -> None:
+        """Delete many in one go, or, where somebody else deletes the same and that is an error, one by one."""
+        try:
+            with _translated(keys[0]):
+                obstore.delete(self._bucket, keys)
+        except ObjectNotFoundError:
+            for key in keys:
+                self.delete(key)
+
+
+class BucketUpload:
+    """A file beside the process until `commit` sends it; small ones stay in memory. A bucket sees no half of it."""
+
+    def __init__(self, bucket: ObjectStore, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._size = 0
+        with _translated():
+            self._file = tempfile.SpooledTemporaryFile(max_size=_PART)  # noqa: SIM115 (closed by commit or abort)
+
+    def write(self, data: Buffer) -> None:
+        with _translated():
+            self._size += self._file.write(data)
+
+    def commit(self) -> int:
+        with _translated(), self._file:
+            self._file.seek(0)
+            obstore.put(self._bucket, self._key, self._file, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+        return self._size
+
+    def abort(self) -> None:
+        self._file.close()
+
+
+def _check(key: str) -> None:
+    check_key(key)
+    if _CONTROL.search(key):
+        raise ValueError(f"{key!r} is not a key; a bucket accepts no control characters")
+
+
+def _cut(data: memoryview) -> Iterator[bytes]:
+    return (bytes(data[first : first + _PIECE]) for first in range(0, len(data), _PIECE))
+
+
+@contextmanager
+def _translated(key: str | None = None) -> Iterator[None]:
+    """Give errors the port's names. Without a key nothing that could be missing is asked for but the bucket itself."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise _translate(error, key) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # how obstore ends on an endpoint that is no URL
+            raise
+        raise UnavailableError("store", "the store cannot be used: the library for buckets gave up") from error
+
+
+def _translate(error: Exception, key: str | None) -> ObjectNotFoundError | UnavailableError:
+    code = _CODE.search(str(error))
+    no_bucket = code is not None and code[1] in _NO_BUCKET
+    if isinstance(error, FileNotFoundError) and key is not None and not no_bucket:
+        return ObjectNotFoundError(key)
+    reason = _reason(error)
+    return UnavailableError("store", f"the store cannot be used: {reason}{f' ({code[1]})' if code else ''}")
+
+
+def _reason(error: Exception) -> str:
+    """Say in words of our own what an error says: its text may name addresses, tokens and what was sent."""
+    status = _STATUS.search(str(error))
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or (status and status[1] in ("401", "403")):
+        return "it refuses our credentials"
+    if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
+        return "there is no such bucket"
+    if isinstance(error, PreconditionError):
+        return "an object was replaced while it was read"
+    if status:
+        return f"it answers with status {status[1]}"
+    if isinstance(error, OSError):
+        return f"{error.strerror}"
+    return "it cannot be reached, or does not answer in time"

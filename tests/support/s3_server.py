@@ -1,0 +1,71 @@
+"""An S3 server of the tests' own: versitygw over a folder that goes, and a line to it that can refuse for a while."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from go_server import find_program, free_port, running
+
+MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+ACCESS_KEY = "penstock-tests"
+SECRET_KEY = "a-secret-of-the-tests"
+
+
+class S3Server:
+    """A gateway whose buckets are folders."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._buckets = folder
+        self._unique = count()
+        self.port = port
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of the server has in its environment."""
+        return self.environment_at(self.port)
+
+    def environment_at(self, port: int) -> dict[str, str]:
+        """What a client that reaches the server by another port has in its environment."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def create_bucket(self) -> str:
+        """Make an empty bucket; return its URL."""
+        name = f"bucket-{next(self._unique)}"
+        (self._buckets / name).mkdir()
+        return f"s3://{name}"
+
+    def count_parts(self) -> int:
+        """Count what unfinished uploads hold in all buckets."""
+        return sum(path.is_file() for path in self._buckets.glob("*/.sgwtmp/**/*"))
+
+
+@contextmanager
+def running_s3() -> Iterator[S3Server | None]:
+    """Run a server for a while; gives None where there is none and none can be built."""
+    program = find_program("versitygw", MODULE)
+    if program is None:
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="penstock-s3-"))
+    try:
+        port = free_port()
+        buckets, notes = folder / "buckets", folder / "notes"
+        buckets.mkdir()
+        notes.mkdir()
+        command = [str(program), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "posix"]
+        command += ["--sidecar", str(notes), str(buckets)]
+        with running(command, port, folder, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY):
+            yield S3Server(buckets, port)
+    finally:
+        shutil.rmtree(folder)
