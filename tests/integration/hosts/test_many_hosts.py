@@ -1,0 +1,171 @@
+"""`penstock coordinator` and `penstock worker`: the same bytes as one host gives, and nothing lost whoever dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts import Hosts, Process
+from postgres_server import PostgresServer
+from rabbitmq_server import RabbitServer
+from waiting import wait_until
+
+from penstock.common.messages import EVENTS_QUEUE, step_queue
+
+OPERATIONS: list[Any] = [["resize", "200x150"], ["split", True], ["blur", "median"]]
+SLOW: list[Any] = [["resize", "200x150"], ["pause", 0.05], ["split", True], ["blur", "median"]]
+PER_STEP = ("resize", "split", "blur", "encode")
+
+
+def submit(coordinator: Process, folder: Path, operations: list[Any], **more: Any) -> str:
+    with coordinator.client as client:
+        return client.post_job({"operations": operations, "inputs": [{"prefix": str(folder)}], **more})["id"]
+
+
+def finish(coordinator: Process, job: str) -> dict[str, Any]:
+    with coordinator.client as client:
+        return client.wait(job, poll_secs=0.05)
+
+
+def job(coordinator: Process, name: str) -> dict[str, Any]:
+    with coordinator.client as client:
+        return client.job(name)
+
+
+def manifest(coordinator: Process, name: str) -> dict[str, str]:
+    with coordinator.client as client:
+        return {entry["name"]: entry["sha256"] for entry in client.results(name)}
+
+
+def intermediates(hosts: Hosts) -> list[Path]:
+    return list((hosts.folder / "store").glob("work/*/*/*"))
+
+
+@pytest.mark.parametrize("placement", [PER_STEP, ("resize,split", "blur,encode"), ("all",)], ids=["1", "2", "4"])
+def test_workers_of_their_own_give_the_bytes_of_one_host(
+    start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str], placement: tuple[str, ...]
+) -> None:
+    hosts = start_hosts()
+    coordinator = hosts.coordinator()
+    for steps in placement:
+        hosts.worker(steps)
+    name = submit(coordinator, photos, OPERATIONS)
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+    wait_until(lambda: not intermediates(hosts))
+
+
+def test_a_coordinator_that_dies_goes_on_where_it_was(
+    start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts()
+    coordinator = hosts.coordinator()
+    hosts.worker()
+    name = submit(coordinator, photos, SLOW)
+    for goal in (5, 20):
+        wait_until(lambda goal=goal, at=coordinator: job(at, name)["images"]["done"] >= goal)
+        coordinator.kill()
+        coordinator = hosts.coordinator()
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+
+
+def test_a_leader_that_dies_is_replaced_and_those_who_follow_answer(
+    start_hosts: Callable[..., Hosts], postgres: PostgresServer, photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts(postgres.create_database())
+    leader = hosts.coordinator()
+    follower = hosts.coordinator()
+    hosts.worker()
+    name = submit(follower, photos, SLOW)
+    wait_until(lambda: sum(step["running"] for step in job(follower, name)["steps"]) > 0)
+    wait_until(lambda: job(follower, name)["images"]["done"] >= 3)
+    leader.kill()
+    assert finish(follower, name)["state"] == "succeeded"
+    assert manifest(follower, name) == undisturbed
+
+
+def test_a_job_finishes_although_its_queues_were_purged_deleted_and_its_events_lost(
+    start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts()
+    coordinator = hosts.coordinator()
+    for steps in ("resize,pause", "split,blur,encode"):
+        hosts.worker(steps)
+    name = submit(coordinator, photos, SLOW)
+    for goal, queue in ((3, step_queue("resize")), (8, step_queue("split")), (12, EVENTS_QUEUE)):
+        wait_until(lambda goal=goal: job(coordinator, name)["images"]["done"] >= goal)
+        rabbitmq.delete_queues(queue)
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+
+
+def test_a_worker_that_dies_costs_nothing(
+    start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts(PENSTOCK_MAX_ATTEMPTS="9")
+    coordinator = hosts.coordinator()
+    hosts.worker("split,blur,encode")
+    name = submit(coordinator, photos, SLOW)
+    for goal in (2, 10, 20):
+        worker = hosts.worker("resize,pause")
+        wait_until(lambda goal=goal: job(coordinator, name)["images"]["done"] >= goal)
+        worker.kill()
+    hosts.worker("resize,pause")
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+    wait_until(lambda: not intermediates(hosts))
+
+
+def test_the_broker_may_come_last_and_go_in_between(
+    start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts()
+    rabbitmq.stop()
+    try:
+        coordinator = hosts.coordinator(wait=False)
+        hosts.worker()
+        time.sleep(0.5)
+    finally:
+        rabbitmq.start()
+    wait_until(lambda: hosts.is_ready(coordinator))
+    name = submit(coordinator, photos, SLOW)
+    wait_until(lambda: job(coordinator, name)["images"]["done"] >= 5)
+    rabbitmq.stop()
+    rabbitmq.start()
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+
+
+def test_cancel_holds_at_once_and_what_was_queued_is_passed_over(
+    start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path
+) -> None:
+    hosts = start_hosts(PENSTOCK_WINDOW_CHUNKS="1000")
+    coordinator = hosts.coordinator()
+    hosts.worker()
+    name = submit(coordinator, photos, [["pause", 0.5]], chunk_size=1)
+    wait_until(lambda: job(coordinator, name)["images"]["done"] >= 1)
+    with coordinator.client as client:
+        client.send("POST", f"/v1/jobs/{name}/cancel")
+    quick = submit(coordinator, photos, [["resize", "20x20"]])
+    assert finish(coordinator, quick)["state"] == "succeeded"
+    ended = job(coordinator, name)
+    assert ended["state"] == "cancelled"
+    assert ended["images"]["done"] + ended["images"]["cancelled"] == 40
+
+
+def test_a_second_coordinator_on_the_same_data_is_refused(start_hosts: Callable[..., Hosts]) -> None:
+    hosts = start_hosts()
+    hosts.coordinator()
+    second = hosts.coordinator(wait=False)
+    assert second.process.wait(30) == 3
+    assert "in use by another Penstock; choose another --data" in second.output
+
+
+def test_what_is_missing_is_said_in_one_line(penstock: Any, tmp_path: Path) -> None:
+    nowhere = penstock("coordinator", "--data", tmp_path, "--port", "0")
+    assert nowhere.returncode == 2
+    assert nowhere.stderr == "penstock: no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL\n"
