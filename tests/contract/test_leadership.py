@@ -151,17 +151,24 @@ def test_a_leader_whose_server_restarts_is_told_and_may_lead_again(candidate, po
     assert leader.term == first + 1
 
 
-def test_an_earlier_leader_takes_no_images_and_gives_none_back(candidate, url):
+def test_an_earlier_leader_takes_no_images_gives_none_back_and_has_no_status_to_put(candidate, url):
     repository = SqlRepository(url)
     leader = candidate()
     assert leader.acquire(0.0)
     repository.lead(leader.term)
     assert repository.take_pending("job", 1) == []
+    repository.put_status("in its term")
     leader.release()
     assert candidate().acquire(TAKEOVER_SECS)
-    for call in (lambda: repository.take_pending("job", 1), repository.requeue_in_flight):
+    for call in (
+        lambda: repository.take_pending("job", 1),
+        repository.requeue_in_flight,
+        lambda: repository.requeue_in_flight("job", [0]),
+        lambda: repository.put_status("too late"),
+    ):
         with pytest.raises(UnavailableError, match="another coordinator leads, in term 2; this one led in 1"):
             call()
+    assert repository.get_status()[1] == "in its term"
     repository.lead(None)
     assert repository.requeue_in_flight() == 0
     repository.close()

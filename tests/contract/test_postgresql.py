@@ -92,6 +92,8 @@ def test_images_of_a_job_that_nobody_has_counted_yet_are_found_by_their_keys(des
         for page in pages:
             for start in range(0, 80, 8):
                 repository.mark_running([desk.started("job-1", *page[start : start + 8])])
+            assert len(repository.in_flight("job-1", 100)) == 100
+            assert repository.requeue_in_flight("job-1", page[78:83]) == 5
             repository.apply([desk.done("job-1", *page)])
         repository.close()  # which makes the server count what it did
         [[rows_passed]] = admin.execute("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'images'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,16 @@ def test_no_two_images_of_a_job_share_id_name_or_stem(desk, repository, twin):
         repository.add_images("job-1", [image])
     assert repository.accept_job("job-1").total == 2
     desk.check_counters()
+
+
+def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(desk, repository):
+    for number, created_at in enumerate((10.0, 20.0, 30.0)):
+        repository.create_job(replace(desk.job(f"job-{number}"), created_at=created_at))
+    repository.accept_job("job-0")
+    assert repository.discard_receiving(before=20.0) == repository.discard_receiving("job-2", before=30.0) == []
+    assert repository.discard_receiving(before=30.0) == ["job-1"]
+    assert repository.accept_job("job-2").created_at == 30.0
+    assert repository.discard_receiving() == []
 
 
 def test_what_a_failing_stream_of_images_has_added_can_be_discarded(desk, repository):

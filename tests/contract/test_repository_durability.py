@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -132,7 +133,9 @@ def start_child(url: str, work: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("turns", [3, 21, 55])
-def test_a_process_killed_while_it_writes_leaves_counters_equal_to_rows(desk, repository, database_url, turns):
+def test_a_process_killed_while_it_writes_leaves_counters_and_totals_equal_to_rows(
+    desk, repository, database_url, turns
+):
     desk.accepted(images=900)
     with start_child(database_url, WORK) as child:
         for _ in range(turns):
@@ -141,6 +144,7 @@ def test_a_process_killed_while_it_writes_leaves_counters_equal_to_rows(desk, re
     job = desk.check_counters()
     assert job.total == 900
     assert job.done + job.failed > 0
+    assert repository.totals() == +Counter(done=job.done, internal=job.failures_seen)
     repository.requeue_in_flight()
     assert not {ImageState.QUEUED, ImageState.RUNNING} & set(desk.states())
     desk.check_counters()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -154,6 +155,56 @@ def test_what_was_in_flight_is_pending_again_after_a_loss_of_the_queues(desk, re
     desk.check_counters("job-2")
 
 
+def test_what_is_in_flight_is_listed_by_id_a_page_at_a_time(desk, repository):
+    desk.accepted(images=8)
+    repository.take_pending("job-1", 6)
+    repository.mark_running([desk.started("job-1", 1, 4)])
+    repository.apply([desk.done("job-1", 0)])
+    found = repository.in_flight("job-1", 9)
+    assert [(image.id, image.state) for image in found] == [
+        (1, RUNNING),
+        (2, QUEUED),
+        (3, QUEUED),
+        (4, RUNNING),
+        (5, QUEUED),
+    ]
+    assert repository.in_flight("job-1", 3) == found[:3]
+    desk.received("job-2")
+    assert repository.in_flight("job-2", 9) == repository.in_flight("nobody", 9) == []
+    repository.cancel_job("job-1")
+    assert repository.in_flight("job-1", 9) == []
+
+
+def test_of_named_images_those_in_flight_are_pending_again(desk, repository):
+    for job in ("job-1", "job-2"):
+        desk.accepted(job, images=6)
+        repository.take_pending(job, 4)
+    repository.mark_running([desk.started("job-1", 1, 2)])
+    repository.apply([desk.failed("job-1", 0)])
+    assert repository.requeue_in_flight("job-1", [0, 1, 1, 3, 5, 99, 10**15]) == 2
+    assert desk.states("job-1") == [FAILED, PENDING, RUNNING, PENDING, PENDING, PENDING]
+    assert desk.states("job-2")[:4] == [QUEUED] * 4
+    assert repository.requeue_in_flight("job-1", [0, 1, 3]) == repository.requeue_in_flight("job-1", []) == 0
+    job = desk.check_counters("job-1")
+    assert (job.pending, job.queued, job.running) == (4, 0, 1)
+    assert [image.id for image in repository.take_pending("job-1", 9)] == [1, 3, 4, 5]
+
+
+def test_thousands_of_images_can_be_named(desk, repository):
+    desk.accepted(images=3_000)
+    repository.take_pending("job-1", 2_500)
+    assert repository.requeue_in_flight("job-1", range(100, 3_000)) == 2_400
+    assert desk.check_counters().queued == len(repository.in_flight("job-1", 3_000)) == 100
+
+
+def test_images_named_without_their_job_are_refused(desk, repository):
+    desk.accepted(images=1)
+    repository.take_pending("job-1", 1)
+    with pytest.raises(ValueError, match="without their job"):
+        repository.requeue_in_flight(None, [0])
+    assert desk.states() == [QUEUED]
+
+
 def test_an_outcome_from_before_the_loss_of_the_queues_still_counts(desk, repository):
     desk.accepted(images=1)
     repository.take_pending("job-1", 1)
@@ -170,6 +221,7 @@ class Model:
         self.run = 0
         self.state = JobState.ACCEPTED
         self.failures = 0
+        self.ended = Counter()
 
     def those(self, *states: ImageState) -> list[int]:
         return [image for image, state in enumerate(self.images) if state in states]
@@ -178,6 +230,8 @@ class Model:
         moved = [image for image in dict.fromkeys(images) if self.images[image] in allowed]
         for image in moved:
             self.images[image] = after
+        if after in (DONE, FAILED, CANCELLED):
+            self.ended["step_timeout" if after is FAILED else after.value] += len(moved)
         return len(moved)
 
     def settle(self) -> None:
@@ -236,8 +290,11 @@ class Player:
         return self.chance.choice(["done", "done", "failed"]), max(run, 0), self.some()
 
     def requeue(self) -> None:
-        moved = self.model.move(self.model.those(QUEUED, RUNNING), OPEN, PENDING)
-        assert self.desk.repository.requeue_in_flight(self.job) == moved
+        named = self.chance.choice([None, self.some()])
+        moved = self.model.move(
+            self.model.those(QUEUED, RUNNING) if named is None else named, [QUEUED, RUNNING], PENDING
+        )
+        assert self.desk.repository.requeue_in_flight(self.job, named) == moved
 
     def retry(self) -> None:
         named = self.chance.choice([None, self.model.those(FAILED)[::2]])
@@ -265,13 +322,17 @@ class Player:
         state = self.chance.choice(list(ImageState))
         found = self.desk.repository.list_images(self.job, state=state, limit=100)
         assert [image.id for image in found] == self.model.those(state)
+        assert [image.id for image in self.desk.repository.in_flight(self.job, 9)] == self.model.those(QUEUED, RUNNING)[
+            :9
+        ]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_after_any_sequence_of_events_the_counters_equal_the_rows(desk, seed):
+def test_after_any_sequence_of_events_counters_and_totals_equal_the_rows(desk, repository, seed):
     chance = random.Random(seed)
     players = [Player(desk, f"job-{number}", images, chance) for number, images in enumerate((1, 7, 25))]
     for _ in range(250):
         player = chance.choice(players)
         player.play()
         player.check()
+        assert repository.totals() == +sum((each.model.ended for each in players), Counter())
