@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import postgres_server
 import pytest
+import rabbitmq_server
+from containers import postgres_container, rabbitmq_container
 from gcs_server import GcsServer, running_gcs
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
@@ -47,8 +50,8 @@ def _skip_or_fail(what: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def postgres(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
-    """A PostgreSQL server. Whoever stops it starts it again."""
+def postgres_package(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
+    """The PostgreSQL that is installed here."""
     with running_postgres() as server:
         if server is None:
             without_service("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
@@ -56,12 +59,42 @@ def postgres(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresSer
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServer]:
-    """A RabbitMQ server. Whoever stops it starts it again."""
+def postgres_image(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
+    """A newer PostgreSQL, in a container."""
+    with postgres_container() as server:
+        if server is None:
+            without_service("there is no Docker, or no image of PostgreSQL (see CONTRIBUTING.md)")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> PostgresServer:
+    """A PostgreSQL server, whichever there is. Whoever stops it starts it again."""
+    return request.getfixturevalue("postgres_package" if postgres_server.find_programs() else "postgres_image")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_package(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServer]:
+    """The RabbitMQ that is installed here."""
     with running_rabbitmq() as server:
         if server is None:
             without_service("no RabbitMQ server is installed (Debian: apt-get install rabbitmq-server)")
         yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_image(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServer]:
+    """A RabbitMQ of version 4, in a container."""
+    with rabbitmq_container() as server:
+        if server is None:
+            without_service("there is no Docker, or no image of RabbitMQ (see CONTRIBUTING.md)")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(request: pytest.FixtureRequest) -> RabbitServer:
+    """A RabbitMQ server, whichever there is. Whoever stops it starts it again."""
+    return request.getfixturevalue("rabbitmq_package" if rabbitmq_server.find_programs() else "rabbitmq_image")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from postgres_server import PostgresServer
+from rabbitmq_server import RabbitServer
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event, Failure, Outcome, Result, StepTime
@@ -16,11 +18,24 @@ from penstock.coordinator.repository import Applied, Image, Job, Repository, Ste
 
 DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/penstock.db",
-    "postgresql": lambda request: request.getfixturevalue("postgres").create_database(),
+    "postgresql": lambda request: request.getfixturevalue("postgres_package").create_database(),
+    "postgresql-17": lambda request: request.getfixturevalue("postgres_image").create_database(),
 }
 """Each makes an empty database of its kind and returns its URL."""
 
 PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
+
+
+@pytest.fixture(scope="module", params=["postgres_package", "postgres_image"])
+def postgres(request: pytest.FixtureRequest) -> PostgresServer:
+    """Both of the PostgreSQL servers, in turn. Whoever stops one starts it again."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module", params=["rabbitmq_package", "rabbitmq_image"])
+def rabbitmq(request: pytest.FixtureRequest) -> RabbitServer:
+    """Both of the RabbitMQ servers, in turn. Whoever stops one starts it again."""
+    return request.getfixturevalue(request.param)
 
 
 class Desk:

@@ -83,8 +83,15 @@ def pipe(_: pytest.FixtureRequest) -> Iterator[Setup]:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def rabbitmq(request: pytest.FixtureRequest) -> Iterator[Setup]:
-    server: RabbitServer = request.getfixturevalue("rabbitmq")
+def rabbitmq_package(request: pytest.FixtureRequest) -> Iterator[Setup]:
+    return on_rabbitmq(request.getfixturevalue("rabbitmq_package"))
+
+
+def rabbitmq_image(request: pytest.FixtureRequest) -> Iterator[Setup]:
+    return on_rabbitmq(request.getfixturevalue("rabbitmq_image"))
+
+
+def on_rabbitmq(server: RabbitServer) -> Iterator[Setup]:
     brokers = []
 
     def connect(port: int) -> Broker:
@@ -107,7 +114,7 @@ def rabbitmq(request: pytest.FixtureRequest) -> Iterator[Setup]:
     server.delete_queues(QUEUE, OTHER, DEAD_LETTER_QUEUE)
 
 
-@pytest.fixture(params=[memory, pipe, rabbitmq], ids=lambda factory: factory.__name__)
+@pytest.fixture(params=[memory, pipe, rabbitmq_package, rabbitmq_image], ids=lambda factory: factory.__name__)
 def setup(request: pytest.FixtureRequest) -> Iterator[Setup]:
     setups = request.param(request)
     made = next(setups)

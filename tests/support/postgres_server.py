@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the tests' own: Debian's package started by hand, on a free port and a folder that goes."""
+"""PostgreSQL servers of the tests' own: Debian's package started by hand, on a free port and a folder that goes.
+
+Servers in containers stand in `containers.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -19,14 +23,14 @@ import psycopg
 
 ACCOUNT = "postgres"  # the server refuses to run as root
 USER = "penstock"
+PASSWORD = "secret"
 START_SECS = 30
 SETTINGS = {
     "fsync": "off",  # the machine is not going to lose its power in the middle of a test that could tell
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "64MB",
 }
+LOOPBACK_ONLY = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 def find_programs() -> Path | None:
@@ -36,24 +40,16 @@ def find_programs() -> Path | None:
     return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
-class PostgresServer:
-    """One server, to be stopped, killed and started again as a test likes."""
+class PostgresServer(ABC):
+    """One server, to be stopped, killed and started again as a test likes. It listens on loopback alone."""
 
-    def __init__(self, programs: Path, **settings: str) -> None:
-        self._programs = programs
-        self._settings = SETTINGS | settings
+    def __init__(self) -> None:
         self._numbers = count()
-        self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
-        if os.getuid() == 0:
-            account = pwd.getpwnam(ACCOUNT)
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
-        self._run("initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of a database, for SQLAlchemy."""
-        return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
         """Return the address of a new, empty database."""
@@ -62,43 +58,100 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy")
         return self.url(name)
 
-    def connect(self, database: str = "postgres") -> psycopg.Connection:
+    def connect(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> psycopg.Connection:
         """Open a connection for a test's own questions."""
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user=USER, dbname=database, autocommit=True, connect_timeout=5
+            host="127.0.0.1",
+            port=self.port,
+            user=user,
+            password=password,
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
         )
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
+        self.launch()
+        self.wait_until_it_answers(USER, PASSWORD)
+
+    def wait_until_it_answers(self, user: str, password: str) -> None:
+        """Return once a user can connect.
+
+        Raises:
+            RuntimeError: the server has ended, or takes too long.
+        """
+        end = time.monotonic() + START_SECS
+        while True:
+            try:
+                self.connect(user=user, password=password).close()
+                return
+            except psycopg.OperationalError as error:
+                if not self.runs() or time.monotonic() > end:
+                    raise RuntimeError(f"postgres did not start: {self.output()}") from error
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Close every connection and end."""
+        self.end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End at once, as after a power cut."""
+        self.end(signal.SIGQUIT)
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Begin to start."""
+
+    @abstractmethod
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+
+    @abstractmethod
+    def output(self) -> str:
+        """Return what it said, for a test that failed."""
+
+    @abstractmethod
+    def end(self, how: signal.Signals) -> None:
+        """Send a signal to the server and wait for its end."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """End without a look back, and leave nothing behind."""
+
+
+class PackagedPostgres(PostgresServer):
+    """A server of the package's programs."""
+
+    def __init__(self, programs: Path, **settings: str) -> None:
+        super().__init__()
+        self._programs = programs
+        self._settings = SETTINGS | LOOPBACK_ONLY | settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+        if os.getuid() == 0:
+            account = pwd.getpwnam(ACCOUNT)
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        self._run("initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
+
+    def launch(self) -> None:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 self._command("postgres", "-p", str(self.port), *options), stdout=log, stderr=log
             )
-        end = time.monotonic() + START_SECS
-        while True:
-            try:
-                self.connect().close()
-                return
-            except psycopg.OperationalError as error:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()}") from error
-                time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Close every connection and end."""
-        self._end(signal.SIGINT)
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
-    def kill(self) -> None:
-        """End at once, as after a power cut."""
-        self._end(signal.SIGQUIT)
+    def output(self) -> str:
+        return (self.folder / "log").read_text()
 
     def remove(self) -> None:
-        """End without a look back, and leave nothing behind."""
         self.kill()
         shutil.rmtree(self.folder)
 
-    def _end(self, how: signal.Signals) -> None:
+    def end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(START_SECS)
@@ -127,7 +180,7 @@ def running_postgres(**settings: str) -> Iterator[PostgresServer | None]:
     if programs is None or shutil.which("setpriv") is None:
         yield None
         return
-    server = PostgresServer(programs, **settings)
+    server = PackagedPostgres(programs, **settings)
     try:
         server.start()
         yield server

@@ -1,4 +1,7 @@
-"""A RabbitMQ server of the tests' own: Debian's package started by hand, on free ports and a folder that goes."""
+"""RabbitMQ servers of the tests' own: Debian's package started by hand, on free ports and a folder that goes.
+
+Servers in containers stand in `containers.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,13 +26,13 @@ START_SECS = 60
 PROGRAMS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
 DELIVERY_LIMIT = '{"delivery-limit": 1000}'
 CONFIG = """
-listeners.tcp.default = 127.0.0.1:{port}
+listeners.tcp.default = {port}
 disk_free_limit.absolute = 1MB
 log.console = true
 log.console.level = warning
 """
 TLS_CONFIG = """
-listeners.ssl.default = 127.0.0.1:{tls_port}
+listeners.ssl.default = {tls_port}
 ssl_options.cacertfile = {folder}/ca.pem
 ssl_options.certfile = {folder}/ca.pem
 ssl_options.keyfile = {folder}/key.pem
@@ -40,17 +44,14 @@ def find_programs() -> Path | None:
     return next((folder for folder in PROGRAMS if (folder / "rabbitmq-server").exists()), None)
 
 
-class RabbitServer:
+class RabbitServer(ABC):
     """One node, to be stopped, killed and started again as a test likes. Nothing of it listens beyond loopback."""
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port, self.tls_port, self._dist_port, self._epmd_port = _free_ports(4)
+    def __init__(self) -> None:
+        self.port, self.tls_port = free_ports(2)
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
         self.ca = self._make_certificate()
-        self._configure()
-        self._epmd = self._spawn("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
+        """The certificate of an authority of our own, which is the server's as well; None without openssl."""
 
     @property
     def url(self) -> str:
@@ -63,27 +64,44 @@ class RabbitServer:
 
     def start(self) -> None:
         """Start the node and wait until it answers."""
-        self._process = self._spawn(str(self._programs / "rabbitmq-server"))
+        self.launch()
         end = time.monotonic() + START_SECS
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"RabbitMQ did not start: {(self.folder / 'output').read_text()}")
+            if not self.runs() or time.monotonic() > end:
+                raise RuntimeError(f"RabbitMQ did not start: {self.output()}")
             time.sleep(0.05)
 
     def stop(self) -> None:
         """End as an upgrade would: in good order, queues kept."""
-        self._end(signal.SIGTERM)
+        self.end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End at once."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
+    @abstractmethod
+    def launch(self) -> None:
+        """Begin to start."""
+
+    @abstractmethod
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+
+    @abstractmethod
+    def output(self) -> str:
+        """Return what it said, for a test that failed."""
+
+    @abstractmethod
+    def end(self, how: signal.Signals) -> None:
+        """Send a signal to the server and wait for its end."""
+
+    @abstractmethod
     def remove(self) -> None:
         """End, and leave nothing behind."""
-        self.kill()
-        self._epmd.terminate()
-        self._epmd.wait(START_SECS)
-        shutil.rmtree(self.folder)
+
+    @abstractmethod
+    def control(self, *arguments: str) -> str:
+        """Run `rabbitmqctl`; takes about a second."""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -91,13 +109,6 @@ class RabbitServer:
         with self.channel() as channel:
             version: str = channel.connection._impl.server_properties["version"]
         return tuple(int(part) for part in version.split(".")[:2])
-
-    def control(self, *arguments: str) -> str:
-        """Run `rabbitmqctl`; takes about a second."""
-        command = [str(self._programs / "rabbitmqctl"), "-q", *arguments]
-        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=START_SECS)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
 
     def set_policy(self, name: str, queue: str, definition: str) -> None:
         """Give a queue a policy that goes before the one for all queues; `control("clear_policy", name)` takes it."""
@@ -130,17 +141,14 @@ class RabbitServer:
             return bool(end.recv(1))
         return False
 
-    def _configure(self) -> None:
+    def write_config(self, port: int | str, tls_port: int | str, folder: Path) -> Path:
+        """Write the server's settings; the ports and the folder are those that it sees."""
         config = CONFIG + (TLS_CONFIG if self.ca else "")
-        ports = {"port": self.port, "tls_port": self.tls_port, "folder": self.folder}
-        (self.folder / "rabbitmq.conf").write_text(config.format(**ports))
-        (self.folder / "plugins").write_text("[].\n")
-        cookie = self.folder / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(20))
-        cookie.chmod(0o600)
+        path = self.folder / "rabbitmq.conf"
+        path.write_text(config.format(port=port, tls_port=tls_port, folder=folder))
+        return path
 
     def _make_certificate(self) -> Path | None:
-        """Return the certificate of an authority of our own, which is the server's as well."""
         if shutil.which("openssl") is None:
             return None
         request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -148,6 +156,49 @@ class RabbitServer:
         files = ["-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "ca.pem")]
         subprocess.run(request + names + files, check=True, capture_output=True, timeout=START_SECS)
         return self.folder / "ca.pem"
+
+
+class PackagedRabbit(RabbitServer):
+    """A node of the package's programs."""
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__()
+        self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
+        self._dist_port, self._epmd_port = free_ports(2)
+        self.write_config(f"127.0.0.1:{self.port}", f"127.0.0.1:{self.tls_port}", self.folder)
+        (self.folder / "plugins").write_text("[].\n")
+        cookie = self.folder / ".erlang.cookie"
+        cookie.write_text(secrets.token_hex(20))
+        cookie.chmod(0o600)
+        self._epmd = self._spawn("epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1")
+
+    def launch(self) -> None:
+        self._process = self._spawn(str(self._programs / "rabbitmq-server"))
+
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(START_SECS)
+            self._process = None
+
+    def remove(self) -> None:
+        self.kill()
+        self._epmd.terminate()
+        self._epmd.wait(START_SECS)
+        shutil.rmtree(self.folder)
+
+    def control(self, *arguments: str) -> str:
+        command = [str(self._programs / "rabbitmqctl"), "-q", *arguments]
+        ran = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=START_SECS)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -169,12 +220,6 @@ class RabbitServer:
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server, instead of a parent that traps signals
         }
         return os.environ | {name: str(value) for name, value in own.items()}
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(START_SECS)
-            self._process = None
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         """Start something that ends with the tests, however they end."""
@@ -251,7 +296,7 @@ def _hang_up(end: socket.socket) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that are free now, all different."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
@@ -268,7 +313,7 @@ def running_rabbitmq() -> Iterator[RabbitServer | None]:
     if programs is None or shutil.which("setpriv") is None:
         yield None
         return
-    server = RabbitServer(programs)
+    server = PackagedRabbit(programs)
     try:
         server.start()
         server.control("set_policy", "penstock", r"^penstock\.", DELIVERY_LIMIT, "--apply-to", "queues")
