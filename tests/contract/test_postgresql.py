@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from commit_losing_proxy import CommitLosingProxy
+from sqlalchemy import make_url, text
 
 from penstock.common.errors import UnavailableError
 from penstock.common.jobs import JobState
 from penstock.coordinator.database.engine import MAX_ATTEMPTS, CollisionError, Database, read_url
 from penstock.coordinator.database.sql import SqlRepository
+from penstock.coordinator.repository import ConflictError
 
 PROCESSES = 3
 IMAGES = 10_000
@@ -60,6 +64,100 @@ def test_a_server_that_goes_while_images_come_loses_none_that_were_said_to_be_th
     assert repository.accept_job("job-1").total == 10_000
     assert len(added) > 10_000
     desk.check_counters()
+
+
+def test_a_server_that_restarts_under_a_stream_of_changes_loses_and_doubles_nothing(desk, repository, postgres):
+    desk.accepted(images=1_200)
+    refusals, taken_by_turn, has_ended = Counter(), [], threading.Event()
+
+    def insist(call, *args):
+        while True:
+            try:
+                return call(*args)
+            except UnavailableError as error:
+                refusals[error.what] += 1
+                has_ended.wait(0.02)
+
+    def drive():
+        while not repository_says(lambda job: job.finished_at):
+            taken = [image.id for image in insist(repository.take_pending, "job-1", 8)]
+            taken_by_turn.append(taken)
+            if not taken:
+                insist(repository.requeue_in_flight, "job-1")  # taken by a commit whose answer was lost
+            event = (desk.failed if len(taken_by_turn) % 3 == 0 else desk.done)("job-1", *taken)
+            insist(repository.mark_running, [desk.started("job-1", *taken)])
+            insist(repository.apply, [event])
+
+    def repository_says(holds):
+        return holds(insist(repository.get_job, "job-1"))
+
+    with ThreadPoolExecutor(1) as pool:
+        driving = pool.submit(drive)
+        for end in (postgres.stop, postgres.kill, postgres.stop):
+            turns = len(taken_by_turn)
+            desk.wait_until(lambda turns=turns: len(taken_by_turn) > turns + 5 or driving.done())
+            end()
+            refused = refusals["database"]
+            try:
+                desk.wait_until(lambda refused=refused: refusals["database"] > refused or driving.done())
+            finally:
+                postgres.start()
+        driving.result()
+    job = desk.check_counters()
+    assert (job.done + job.failed, job.state) == (1_200, JobState.PARTIAL)
+    assert repository.totals() == {"done": job.done, "step_timeout": job.failures_seen}
+    assert refusals["database"] >= 3
+    taken = Counter(image for turn in taken_by_turn for image in turn)
+    assert max(taken.values()) == 1
+    assert job.failures_seen == job.failed
+
+
+@pytest.fixture
+def losing_answers(database_url) -> Iterator[tuple[SqlRepository, CommitLosingProxy]]:
+    """A repository, and what makes it lose the answers to its commits."""
+    address = make_url(database_url)
+    proxy = CommitLosingProxy(address.port)
+    lost = SqlRepository(address.set(port=proxy.port, query={"sslmode": "disable", "gssencmode": "disable"}))
+    yield lost, proxy
+    lost.close()
+    proxy.close()
+
+
+def test_a_commit_whose_answer_is_lost_has_happened_and_happens_once(desk, repository, losing_answers):
+    unlucky, proxy = losing_answers
+    desk.accepted(images=4)
+    events = [desk.done("job-1", 0, 1), desk.failed("job-1", 2, 3)]
+    with proxy.losing(), pytest.raises(UnavailableError, match="the database is away"):
+        unlucky.apply(events)
+    assert desk.check_counters().state is JobState.PARTIAL
+    [again] = unlucky.apply(events)
+    assert (again.finished, again.job) == (False, repository.get_job("job-1")), "who asks again hears of no end"
+    assert repository.totals() == {"done": 2, "step_timeout": 2}
+
+
+def test_a_take_whose_answer_is_lost_is_found_in_flight_and_given_back(desk, repository, losing_answers):
+    unlucky, proxy = losing_answers
+    desk.accepted(images=4)
+    with proxy.losing(), pytest.raises(UnavailableError):
+        unlucky.take_pending("job-1", 3)
+    ids = [image.id for image in unlucky.in_flight("job-1", 9)]
+    assert ids == [0, 1, 2]
+    with proxy.losing(), pytest.raises(UnavailableError):
+        unlucky.requeue_in_flight("job-1", ids)
+    assert unlucky.requeue_in_flight("job-1", ids) == 0
+    assert desk.check_counters().pending == 4
+
+
+def test_an_acceptance_whose_answer_is_lost_has_happened_and_counted_what_came_failed(desk, repository, losing_answers):
+    unlucky, proxy = losing_answers
+    desk.received(images=3, bad=(1,), idempotency_key="k")
+    with proxy.losing(), pytest.raises(UnavailableError):
+        unlucky.accept_job("job-1")
+    with pytest.raises(ConflictError):
+        unlucky.accept_job("job-1")
+    assert unlucky.discard_receiving("job-1") == []
+    assert unlucky.find_by_key("k").state is JobState.ACCEPTED
+    assert repository.totals() == {"unsupported_type": 1}
 
 
 def test_connections_cut_by_somebody_else_are_replaced_unseen(desk, repository, postgres, database_url):
