@@ -184,7 +184,9 @@ def _translated(key: str | None = None) -> Iterator[None]:
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # how obstore ends on an endpoint that is no URL
             raise
-        raise UnavailableError("store", "the store cannot be used: the library for buckets gave up") from error
+        raise UnavailableError(
+            "store", "the endpoint in the environment is no URL; accepted is http(s)://host:port"
+        ) from error
 
 
 def _translate(error: Exception, key: str | None) -> ObjectNotFoundError | UnavailableError:

@@ -77,7 +77,7 @@ def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:
         import obstore.store as kinds
         from obstore.exceptions import BaseError
     except ImportError as error:
-        raise _refuse(url, "the library for buckets is missing; pip install 'penstock[steps]' brings it") from error
+        raise _refuse(url, "the library for buckets is missing; pip install obstore brings it") from error
     if scheme == "memory":
         return kinds.MemoryStore()
     options: Any = {"config": _client(settings), "retry_config": _retries(settings), "prefix": prefix or None}
