@@ -19,16 +19,32 @@ from pydantic_settings import BaseSettings
 
 from penstock.cli import cli
 from penstock.common import messages, operations
-from penstock.common.settings import BrokerSettings, Limits, ServeSettings, WorkerSettings
+from penstock.common.settings import (
+    BrokerSettings,
+    CoordinatorSettings,
+    Limits,
+    ServeSettings,
+    StoreSettings,
+    WorkerSettings,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- made by make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HELP_WIDTH = 100
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "`true`, `false`",
+    "string": "text",
+    "array": "a JSON list",
+}
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Limits": Limits,
-    "Workers": WorkerSettings,
+    "Store": StoreSettings,
     "Broker": BrokerSettings,
+    "Coordinator": CoordinatorSettings,
     "Serve": ServeSettings,
+    "Workers": WorkerSettings,
 }
 
 
@@ -90,9 +106,13 @@ def _show_settings_of(title: str, kind: type[BaseSettings]) -> str:
 
 
 def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
+    """Yield a row for each setting that is not in the table of the settings it builds on already."""
     prefix = kind.model_config["env_prefix"]
+    shown = {name for other in SETTINGS.values() if other in kind.__mro__[1:] for name in other.model_fields}
     for name, field in kind.model_json_schema()["properties"].items():
-        default = "unset" if field.get("default") is None else f"`{field['default']}`"
+        if name in shown:
+            continue
+        default = "unset" if field.get("default") in (None, []) else f"`{field['default']}`"
         yield [f"`{prefix}{name.upper()}`", describe_type(field), default, field.get("description", "")]
 
 
@@ -104,8 +124,7 @@ def describe_type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field.get("format") == "path":
         return "a path"
-    kind = {"integer": "a whole number", "number": "a number", "boolean": "`true`, `false`", "string": "text"}
-    return kind[field["type"]] + _describe_bounds(field)
+    return KINDS[field["type"]] + _describe_bounds(field)
 
 
 def _describe_bounds(field: dict[str, Any]) -> str:

@@ -131,7 +131,7 @@ class CoordinatorSettings(_Settings):
 
 
 class ServeSettings(CoordinatorSettings):
-    """`penstock serve`: coordinator and workers on one host."""
+    """`penstock serve`, coordinator and workers on one host: the coordinator's settings, and these."""
 
     workers: Annotated[int | None, Field(ge=1, description="Worker processes per placement; default: one a core")] = (
         None
