@@ -38,10 +38,17 @@ TERMINAL_IMAGE_STATES = (ImageState.DONE, ImageState.FAILED, ImageState.CANCELLE
 
 
 class Prefix(BaseModel):
-    """All images below a folder."""
+    """All images below a folder: of the configured root, or of a bucket."""
 
     model_config = ConfigDict(extra="forbid")
-    prefix: Annotated[str, Field(min_length=1, max_length=4096)]
+    prefix: Annotated[str, Field(min_length=1, max_length=4096, examples=["gs://maps/delft/"])]
+
+
+class ManifestRef(BaseModel):
+    """All images that a text file names, one a line: URLs, or paths below the configured root."""
+
+    model_config = ConfigDict(extra="forbid")
+    manifest: Annotated[str, Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])]
 
 
 class JobDocument(BaseModel):
@@ -54,7 +61,12 @@ class JobDocument(BaseModel):
                 {
                     "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
                     "output": "jpg",
-                    "inputs": [{"prefix": "delft/"}],
+                    "inputs": [
+                        "s3://photos/a.jpg",
+                        {"prefix": "gs://maps/delft/"},
+                        {"manifest": "s3://photos/list.txt"},
+                    ],
+                    "results": "s3://photos/out/",
                     "name": "delft",
                     "labels": {"city": "delft"},
                 }
@@ -70,9 +82,21 @@ class JobDocument(BaseModel):
     quality: Annotated[int | None, Field(ge=1, le=100, description="JPEG quality; 95 if not given")] = None
     effort: Annotated[int | None, Field(ge=0, le=3, description="PNG effort, 0 fastest to 3 smallest")] = None
     inputs: Annotated[
-        list[str | Prefix],
-        Field(max_length=10_000, description="Files, or folders as `{prefix}`, below the configured root"),
+        list[str | Prefix | ManifestRef],
+        Field(
+            max_length=10_000,
+            description="Files, folders as `{prefix}`, and lists of files as `{manifest}`: URLs of buckets that the"
+            " server may read, or paths below the configured root",
+        ),
     ] = []
+    results: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="Folder of a bucket, as a URL, to write results to, in a folder named by the job's id",
+        ),
+    ] = None
     name: Annotated[str, Field(max_length=200)] = ""
     labels: Annotated[
         dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]], Field(max_length=32)

@@ -17,8 +17,8 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     `x.jpg` and `x.png` give `a`, `x.jpg` and `x.png`. Folders before the last `/` stay. What is too long for a file
     name is cut and ends in a digest.
     """
-    stems = [_shorten(without_suffix(name)) for name in names]
-    wholes = [_shorten(name) for name in names]
+    stems = [shorten(without_suffix(name)) for name in names]
+    wholes = [shorten(name) for name in names]
     common = {stem for stem, count in Counter(stems).items() if count > 1}
     taken = common.union(whole for whole, stem in zip(wholes, stems, strict=True) if whole != stem)
     return distinct(whole if stem in taken else stem for stem, whole in zip(stems, wholes, strict=True))
@@ -52,7 +52,8 @@ def _told_apart(name: str, seen: Counter[str], taken: set[str]) -> str:
     return candidate
 
 
-def _shorten(path: str) -> str:
+def shorten(path: str) -> str:
+    """Return a path whose last part fits a file's name, cut and with a digest at its end where it did not."""
     folder, slash, name = path.rpartition("/")
     raw = name.encode()
     if len(raw) <= MAX_STEM_BYTES:

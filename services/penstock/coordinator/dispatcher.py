@@ -183,7 +183,7 @@ class Dispatcher:
             chunk=_chunk_name(images),
             plan=plan,
             images=[ImageRef(id=image.id, stem=image.stem, ref=image.ref) for image in images],
-            results=results_prefix(job.id),
+            results=results_prefix(job.id, job.document.get("results")),
             enqueued_at=time.time(),
         )
 

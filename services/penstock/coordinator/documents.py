@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from penstock.common.errors import RequestError
-from penstock.common.jobs import JobDocument
+from penstock.common.jobs import JobDocument, ManifestRef, Prefix
 from penstock.common.operations import Encode
 from penstock.common.plan import Plan, make_plan
 from penstock.common.settings import Limits
+from penstock.common.store.sources import SourceBuckets, SourceForbiddenError
 from penstock.coordinator.problems import refuse_document
 
-_LATER = ("webhook", "results")
+_LATER = ("webhook",)
 """Fields of the job document that this version does not act on."""
 
 
@@ -32,6 +33,18 @@ class Order:
         """Return it in one form, however it was written: for comparing requests."""
         rest = self.document.model_dump(mode="json", exclude={"operations", "output", "quality", "effort"})
         return {"operations": self.plan.document(), **rest}
+
+    def check_results(self, buckets: SourceBuckets, pointer: str = "/results") -> None:
+        """Make sure that results may be written where they are asked for.
+
+        Raises:
+            RequestError: 403.
+        """
+        try:
+            if self.document.results is not None:
+                buckets.folder(self.document.results)
+        except SourceForbiddenError as error:
+            raise RequestError(403, error.code, error.message, pointer) from error
 
     def remembered(self) -> dict[str, Any]:
         """Return what a job's row keeps of the document; the plan and the inputs stand elsewhere."""
@@ -113,18 +126,6 @@ def _refuse_what_comes_later(document: Any) -> None:
     for field in _LATER:
         if field in document:
             raise RequestError(422, "not_available", f"{field} is not available yet; leave it out", f"/{field}")
-    inputs = document.get("inputs")
-    for index, given in enumerate(inputs if isinstance(inputs, list) else ()):
-        if isinstance(given, dict) and "manifest" in given:
-            raise RequestError(422, "not_available", "manifests are not available yet", f"/inputs/{index}")
-        place = given.get("prefix") if isinstance(given, dict) else given
-        if isinstance(place, str) and re.match(r"[a-z][a-z0-9+.-]*://", place, re.IGNORECASE):
-            raise RequestError(
-                422,
-                "not_available",
-                f"{place[:40]!r}: URLs are not available yet; accepted are paths below the configured folder",
-                f"/inputs/{index}",
-            )
 
 
 def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
@@ -133,4 +134,11 @@ def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
         yield "/labels", key
         yield "/labels", value
     for index, given in enumerate(job.inputs):
-        yield f"/inputs/{index}", given if isinstance(given, str) else given.prefix
+        yield f"/inputs/{index}", _place_of(given)
+    yield "/results", job.results or ""
+
+
+def _place_of(given: str | Prefix | ManifestRef) -> str:
+    if isinstance(given, str):
+        return given
+    return given.prefix if isinstance(given, Prefix) else given.manifest

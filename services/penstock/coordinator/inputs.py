@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 from penstock.common.errors import RequestError
 from penstock.common.jobs import Prefix
@@ -15,14 +17,16 @@ from penstock.common.names import distinct, unique_stems
 from penstock.coordinator.names import shown_name
 
 
-@dataclass(frozen=True)
-class FoundFile:
-    """A file to process: its name (relative, unique in the job), what its results are named after, and where it is."""
+class FoundFile(NamedTuple):
+    """A picture to process: its name (relative, unique in the job), what its results are named after, where it is.
+
+    `ref` is a URL; the size is None where it was not looked up.
+    """
 
     name: str
     stem: str
-    path: str
-    size_bytes: int
+    ref: str
+    size_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -34,26 +38,19 @@ class Located:
     folders: list[Path]
 
 
-def locate(root: Path | None, inputs: Sequence[str | Prefix]) -> Located:
-    """Find what a job names, before anything is listed.
+def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> Located:
+    """Find what a job names, before anything is listed. `places` are those of the inputs in the job's document.
 
     Raises:
         RequestError: 403 `source_forbidden` for what is not below `root`; 422 for what is not there.
     """
-    if root is None:
-        raise RequestError(
-            403,
-            "source_forbidden",
-            "this server reads no folders; its operator can name one (PENSTOCK_INPUT_ROOT)",
-            "/inputs",
-        )
-    root = root.resolve()
+    root = opened_root(root, "/inputs")
     files: set[Path] = set()
     folders: set[Path] = set()
-    for index, given in enumerate(inputs):
+    for index, given in zip(places or range(len(inputs)), inputs, strict=True):
         folder = isinstance(given, Prefix)
         text = given.prefix if isinstance(given, Prefix) else given
-        found = _resolve(root, text, folder=folder, pointer=f"/inputs/{index}")
+        found = resolve(root, text, folder=folder, pointer=f"/inputs/{index}")
         (folders if folder else files).add(found)
     files = {path for path in files if folders.isdisjoint(path.parents)}
     folders = {path for path in folders if folders.isdisjoint(path.parents)}
@@ -71,12 +68,38 @@ def find_files(located: Located) -> Iterator[FoundFile]:
     """
     names = distinct(_shown(path, located.base) for path in located.files)
     for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
-        yield FoundFile(name, stem, str(path), path.stat().st_size)
+        yield FoundFile(name, stem, file_url(str(path)), path.stat().st_size)
     for folder in located.folders:
-        yield from _walk(str(folder), _folder_name(_shown(folder, located.base)))
+        yield from _walk(str(folder), folder_name(_shown(folder, located.base)))
 
 
-def _resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
+def opened_root(root: Path | None, pointer: str) -> Path:
+    """Return the folder for inputs, links followed.
+
+    Raises:
+        RequestError: 403 where there is none.
+    """
+    if root is None:
+        raise RequestError(
+            403,
+            "source_forbidden",
+            "this server reads no folders; its operator can name one (PENSTOCK_INPUT_ROOT)",
+            pointer,
+        )
+    return root.resolve()
+
+
+def file_url(path: str) -> str:
+    """Return the URL of an absolute path, whatever bytes its name has."""
+    return f"file://{quote(os.fsencode(path))}"
+
+
+def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
+    """Return where a file or folder below `root` lies, links followed.
+
+    Raises:
+        RequestError: 403 `source_forbidden` where that is not below `root`; 422 where it is not there.
+    """
     shown = ascii(text[:80])
     try:
         path = (root / text).resolve()
@@ -104,8 +127,8 @@ def _walk(folder: str, name: str) -> Iterator[FoundFile]:
         files, folders = _entries(folder, name)
         names = distinct(name + shown_name(entry.name) for entry in files)
         for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
-            yield FoundFile(file, stem, entry.path, entry.stat(follow_symlinks=False).st_size)
-        below = distinct(_folder_name(name + shown_name(entry.name)) for entry in folders)
+            yield FoundFile(file, stem, file_url(entry.path), entry.stat(follow_symlinks=False).st_size)
+        below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)
         pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
 
 
@@ -123,7 +146,7 @@ def _shown(path: Path, base: Path) -> str:
     return "/".join(map(shown_name, path.relative_to(base).parts))
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """Return a folder's name as its files carry it; one that a result could be called as well is changed."""
     if not name:
         return ""

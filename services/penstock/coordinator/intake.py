@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, RequestError, UnavailableError
@@ -193,11 +192,11 @@ def sent_images(order: Order, files: Sequence[SentFile], upload: str) -> list[Im
 
 
 def found_images(order: Order, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
-    """Yield a job's images for files of this host, those that cannot be processed failed already."""
+    """Yield a job's images for inputs, those that are known to be of no use failed already."""
     step = order.plan.steps[0]
     for index, file in enumerate(files):
         fault = _found_fault(file, step, limits)
-        yield _image(index, file.name, file.stem, Path(file.path).as_uri(), file.size_bytes, fault)
+        yield _image(index, file.name, file.stem, file.ref, file.size_bytes, fault)
 
 
 def fingerprint(order: Order, files: Sequence[SentFile] = ()) -> str:
@@ -228,7 +227,7 @@ def bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
         yield image
 
 
-def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
+def _image(index: int, name: str, stem: str, ref: str, size_bytes: int | None, error: dict[str, Any] | None) -> Image:
     state = ImageState.PENDING if error is None else ImageState.FAILED
     return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
 
@@ -242,6 +241,8 @@ def _sent_fault(file: SentFile, step: str) -> dict[str, Any] | None:
 
 
 def _found_fault(file: FoundFile, step: str, limits: Limits) -> dict[str, Any] | None:
+    if file.size_bytes is None:
+        return None
     if file.size_bytes == 0:
         return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
     if file.size_bytes > limits.max_file_bytes:

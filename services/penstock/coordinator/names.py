@@ -39,16 +39,29 @@ def shown_name(raw: str) -> str:
     """Return a path component found on disk as a name that can be shown: always possible, told apart by a digest."""
     composed = unicodedata.normalize("NFC", raw)
     name = _without(composed, _REPLACED | _REFUSED)
-    if name == composed:
-        return name
-    stem = without_suffix(name)
-    digest = hashlib.sha256(raw.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{stem}~{digest}{name[len(stem) :]}"
+    return name if name == composed else _told_apart(name, raw)
+
+
+def shown_key_part(raw: str) -> str:
+    """Return part of an object's key as a name: as `shown_name`, but keys that only look alike are told apart as well.
+
+    A bucket may hold two of them in any order, so the second one can't be given another name once it is found.
+    """
+    if raw.isascii() and raw.isprintable():
+        return raw
+    name = _without(unicodedata.normalize("NFC", raw), _REPLACED | _REFUSED)
+    return name if name == raw else _told_apart(name, raw)
 
 
 def invalid_name(raw: str, why: str) -> RequestError:
     """Return the refusal of a file name."""
     return RequestError(422, "invalid_name", f"file name {raw[:60]!a}: {why}", "/files")
+
+
+def _told_apart(name: str, raw: str) -> str:
+    stem = without_suffix(name)
+    digest = hashlib.sha256(raw.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{stem}~{digest}{name[len(stem) :]}"
 
 
 def _without(name: str, categories: frozenset[str]) -> str:

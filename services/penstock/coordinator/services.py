@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.common.broker.port import Broker
 from penstock.common.settings import Limits
 from penstock.common.store.port import Store
+from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.engine_port import Engine
 from penstock.coordinator.repository import Repository
 
@@ -22,3 +23,5 @@ class Services:
     engine: Engine
     limits: Limits
     input_root: Path | None
+    sources: SourceBuckets = field(default_factory=SourceBuckets)
+    """The buckets that jobs may name; none unless given."""

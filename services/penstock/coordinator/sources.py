@@ -1,4 +1,4 @@
-"""A job's files as they lie: sent ones in the store or below the input root, results in the store."""
+"""A job's files as they lie: sent ones in the store, in buckets or below the input root, results in the store."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from penstock.common.imagetype import HEAD_BYTES, image_type
 from penstock.common.messages import Result
 from penstock.common.store.port import ObjectNotFoundError, Store
+from penstock.common.store.routed import is_url
+from penstock.common.store.sources import SourceBuckets, SourceForbiddenError
 from penstock.coordinator.delivery import Content, Read
 from penstock.coordinator.problems import not_found
 from penstock.coordinator.repository import Image
@@ -32,6 +34,8 @@ def sent_content(services: Services, image: Image) -> Content:
     """
     if image.ref.startswith("file:"):
         return _local_content(services.input_root, image)
+    if is_url(image.ref):
+        return _bucket_content(services.sources, image)
     size = services.store.size(image.ref)
     if size is None:
         raise not_found(f"file {image.name!r} any more")
@@ -48,6 +52,17 @@ def _local_content(root: Path | None, image: Image) -> Content:
     if not below or not stat.S_ISREG(status.st_mode):
         raise not_found(f"file {image.name!r} below the folder for inputs")
     return _content(image.name, status.st_size, f"{status.st_mtime_ns}-{status.st_size}", _local_reader(path))
+
+
+def _bucket_content(buckets: SourceBuckets, image: Image) -> Content:
+    try:
+        place = buckets.object(image.ref)
+        found = buckets.find(place)
+    except SourceForbiddenError as error:
+        raise not_found(f"file {image.name!r} in a bucket that this server may read") from error
+    if found is None:
+        raise not_found(f"file {image.name!r} any more")
+    return _content(image.name, found.size_bytes, found.tag, _reader(buckets.store(place), place.key))
 
 
 def _content(name: str, size: int, etag: str, read: Read) -> Content:

@@ -13,7 +13,7 @@ from penstock.common.errors import RequestError
 from penstock.common.jobs import ImageState
 from penstock.coordinator.documents import Order, read_actions, read_json, read_order
 from penstock.coordinator.forms import Form
-from penstock.coordinator.inputs import find_files, locate
+from penstock.coordinator.gathering import find_inputs
 from penstock.coordinator.intake import (
     Idempotency,
     Intake,
@@ -72,8 +72,10 @@ class Submission:
         order = read_order(read_json(data), self.services.limits)
         if not order.document.inputs:
             raise no_images()
-        located = locate(self.services.input_root, order.document.inputs)
-        images = found_images(order, find_files(located), self.services.limits)
+        services = self.services
+        order.check_results(services.sources)
+        files = find_inputs(order.document.inputs, services.input_root, services.sources, services.limits)
+        images = found_images(order, files, services.limits)
         return self._answer(order, images, None, lambda: None, fingerprint)
 
     def take_form(self, form: Form, reception: Reception[Response]) -> Response:
@@ -95,6 +97,7 @@ class Submission:
             raise RequestError(
                 422, "inputs_and_files", "inputs and files cannot come together; send two jobs", "/inputs"
             )
+        order.check_results(self.services.sources)
         return order
 
     def _answer(
@@ -148,6 +151,8 @@ class Processing:
     def take_form(self, form: Form, reception: Reception[Response]) -> Response:
         """Answer a form with `actions` and `files`."""
         orders = read_actions(form.texts, self.services.limits)
+        for index, order in enumerate(orders):
+            order.check_results(self.services.sources, f"/actions/{index}/results")
         check_files(form.files)
         drafts = [
             draft_job(order, sent_images(order, form.files, reception.upload), reception.upload) for order in orders

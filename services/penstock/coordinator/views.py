@@ -103,6 +103,8 @@ class ResultView(BaseModel):
     height: int
     sha256: str
     url: str
+    location: str | None
+    """Where it lies in a bucket of the customer's."""
 
 
 class ImageView(BaseModel):
@@ -192,6 +194,7 @@ def view_result(job: str, image: int, result: Result) -> dict[str, Any]:
         "height": result.height,
         "sha256": result.sha256,
         "url": result_url(job, result.name),
+        "location": result.key if "://" in result.key else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the pictures that jobs name: uploads in the store, or files below a folder that was opened for them."""
+"""The bytes of the pictures that jobs name: uploads in the store, objects in buckets, files below an opened folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from penstock.common.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
 from penstock.common.store.port import ObjectNotFoundError, Store
+from penstock.common.store.routed import is_url
+from penstock.common.store.sources import (
+    SourceBuckets,
+    SourceForbiddenError,
+    SourceNotFoundError,
+    SourceTooLargeError,
+)
 
 
 class Sources:
-    """Reads sources. `root` is the folder below which files may be read; None: none."""
+    """Reads sources. `root` is the folder below which files may be read, `buckets` are what else may; None: nothing."""
 
-    def __init__(self, store: Store, limits: Limits, root: Path | None) -> None:
+    def __init__(self, store: Store, limits: Limits, root: Path | None, buckets: SourceBuckets | None = None) -> None:
         self._store = store
         self._limits = limits
+        self._buckets = buckets or SourceBuckets()
         self._root = None if root is None else os.fsencode(root.resolve())
 
     def read(self, ref: str) -> bytes:
@@ -25,9 +33,12 @@ class Sources:
 
         Raises:
             ImageError: source_not_found, source_forbidden or too_large_file.
+            UnavailableError: the store or a bucket is away.
         """
         if ref.startswith("file://"):
             return self._read_file(unquote_to_bytes(urlsplit(ref).path))
+        if is_url(ref):
+            return self._read_object(ref)
         try:
             size = self._store.size(ref)
             if size is not None:
@@ -35,6 +46,16 @@ class Sources:
             return self._store.get(ref)
         except ObjectNotFoundError as error:
             raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file is gone") from error
+
+    def _read_object(self, url: str) -> bytes:
+        try:
+            return self._buckets.read(url, self._limits.max_file_bytes)
+        except SourceNotFoundError as error:
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, error.message) from error
+        except SourceForbiddenError as error:
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, error.message) from error
+        except SourceTooLargeError as error:
+            raise ImageError(ImageCode.TOO_LARGE_FILE, error.message) from error
 
     def _read_file(self, path: bytes) -> bytes:
         if self._root is None:
