@@ -101,11 +101,14 @@ def serve(**given: Any) -> None:
 )
 @click.option("--concurrency", type=int, help="Processes that work beside each other.  [default: 1]")
 @click.option("--input-root", type=click.Path(file_okay=False), help="Folder jobs may take inputs from.")
-def worker(broker_url: str | None, store_url: str | None, **given: Any) -> None:
+@click.option("--alive", is_flag=True, help="Serve nothing: tell by exit status 0 or 1 whether a worker here gets on.")
+def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: Any) -> None:
     """Serve steps to a coordinator, over RabbitMQ and a store that both can reach."""
     from penstock.common.settings import BrokerSettings, Limits, StoreSettings, WorkerSettings, load
-    from penstock.worker.main import work
+    from penstock.worker.main import check_alive, work
 
+    if alive:
+        sys.exit(check_alive(load(WorkerSettings, **given)))
     broker, store = load(BrokerSettings, broker_url=broker_url), load(StoreSettings, store_url=store_url)
     sys.exit(work(load(WorkerSettings, **given), load(Limits), broker, store))
 
@@ -142,6 +145,7 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 @click.option("--workload", "workloads", multiple=True, metavar="NAME", help="Only this workload; repeat for more.")
 @click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="Only this one; repeat for more.")
 @click.option("--latency/--no-latency", default=True, show_default=True, help="Time single pictures as well.")
+@click.option("--broker", metavar="URL", help="Take part over this RabbitMQ as well, which nobody else uses.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
 def bench(**options: Any) -> None:
     """Measure Penstock against a plain OpenCV pool on the same cores."""

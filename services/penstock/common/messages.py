@@ -57,7 +57,8 @@ class Chunk(_Message):
     """One or more images of one job on their way to the operation at index `step` of their plan.
 
     `run` counts the job's retries, so that what an earlier run still sends is told apart. `blob` is the store key of
-    the images' pixels (safetensors), None where the step reads the sources. `results` is the store prefix of the
+    the images' pixels (safetensors), None where the step reads the sources; `pixels` how many they are, 0 where the
+    sender does not say. `results` is the store prefix of the
     results. `alone` marks an image taken out of a chunk that could not be finished: it shares the blob with others,
     and once a worker has died over it its starts are counted. `attempt` counts how often it was given back because
     something the worker stands on was away.
@@ -71,6 +72,7 @@ class Chunk(_Message):
     plan: list[dict[str, Any]] | str
     images: list[ImageRef]
     blob: str | None = None
+    pixels: int = 0
     results: str = ""
     attempt: int = 1
     alone: bool = False

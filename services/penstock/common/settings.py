@@ -51,6 +51,9 @@ class WorkerSettings(_Settings):
     drain_secs: Annotated[
         float, Field(gt=0, le=86_400, description="Seconds a worker may take to leave after SIGTERM")
     ] = 14.0
+    liveness_file: Annotated[
+        Path | None, Field(description="File that `penstock worker` touches while it gets on; unset: none")
+    ] = None
     steps: Annotated[str, Field(description="Steps that `penstock worker` serves, with commas between; or `all`")] = (
         "all"
     )

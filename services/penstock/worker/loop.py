@@ -9,6 +9,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from penstock.common.broker.port import Consumer, Delivery
 from penstock.common.errors import ImageCode, PlanError, UnavailableError
@@ -28,8 +30,12 @@ from penstock.common.settings import WorkerSettings
 from penstock.common.store.keys import tombstone_key
 from penstock.common.store.port import ObjectNotFoundError
 from penstock.worker.attempts import Starts, read_starts
+from penstock.worker.behind import Behind
+from penstock.worker.intake import AheadIntake, Intake, Order
+from penstock.worker.liveness import Liveness
+from penstock.worker.reading import BlobLostError
 from penstock.worker.watchdog import Watchdog
-from penstock.worker.work import Bench, BlobLostError, Work, singles
+from penstock.worker.work import Bench, Work, singles
 
 log = logging.getLogger(__name__)
 
@@ -39,41 +45,57 @@ EXIT_TIMED_OUT = 75
 _PREFETCH = 2
 _IDLE_SECS = 5.0
 _PAUSE_SECS = (0.5, 2.0)
+_LAST_SECS = 5.0
+_SETTLE_SECS = 180.0
+"""The time limits of all that is asked of store and broker around one image, together."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What remains to be done for a chunk before its delivery is acknowledged; `work` still keeps pixels until then."""
+
+    act: Callable[[], None]
+    work: Work | None = None
 
 
 class Worker:
-    """Runs until `stop` is called, then finishes the image at hand and gives back the rest."""
+    """Runs until `stop` is called, then finishes the image at hand and gives back the rest.
 
-    def __init__(self, bench: Bench, settings: WorkerSettings) -> None:
+    With `overlap`, one thread takes the next chunk and begins to read it while this one is worked on, and another
+    hands on and acknowledges the last one: for brokers and stores that take their time to answer.
+    """
+
+    def __init__(self, bench: Bench, settings: WorkerSettings, *, overlap: bool = False) -> None:
         self._bench = bench
         self._settings = settings
+        self._queues = [step_queue(step) for step in sorted(bench.served)]
         self._stopping = threading.Event()
         self._watchdog = Watchdog(settings.step_timeout_secs, self._time_out)
         self._cancelled = Tombstones(self._is_cancelled, settings.cancel_lookup_secs)
+        self._overlap = overlap
+        self._behind = Behind()
+        self._liveness: Liveness | None = None
         self._consumer: Consumer | None = None
+        self._intake: Intake | AheadIntake | None = None
         self._current: tuple[Work, Delivery] | None = None
 
     def run(self) -> None:
         """Take chunks until told to stop."""
-        queues = [step_queue(step) for step in sorted(self._bench.served)]
-        self._declare([*queues, EVENTS_QUEUE])
-        consumer = self._consumer = self._bench.broker.consume(queues, _PREFETCH)
+        self._declare()
+        if self._settings.liveness_file is not None:
+            self._liveness = Liveness(self._settings.liveness_file, lambda: self._watchdog.deadline, self._count_ready)
+        consumer = self._consumer = self._bench.broker.consume(self._queues, _PREFETCH)
+        intake = self._intake = (AheadIntake if self._overlap else Intake)(consumer, self._open, self._promise)
         while not self._stopping.is_set():
-            delivery = consumer.get(_IDLE_SECS)
-            if delivery is not None:
-                self._handle(consumer, delivery)
+            order = intake.get(_IDLE_SECS)
+            if order is not None:
+                self._handle(consumer, order)
+        intake.close()
+        self._behind.close()
         consumer.close()
         self._watchdog.close()
-
-    def _declare(self, queues: Sequence[str]) -> None:
-        """Make sure that the queues are there, as soon as there is a broker."""
-        while not self._stopping.is_set():
-            try:
-                self._bench.broker.declare(queues)
-                return
-            except UnavailableError as error:
-                log.warning("%s; waiting for it", error.message)
-                self._pause()
+        if self._liveness is not None:
+            self._liveness.close()
 
     @property
     def consumes(self) -> bool:
@@ -83,78 +105,142 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to leave; returns at once."""
         self._stopping.set()
-        if self._consumer is not None:
-            self._consumer.wake()
+        if self._intake is not None:
+            self._intake.wake()
 
-    def _handle(self, consumer: Consumer, delivery: Delivery) -> None:
-        """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
-        try:
-            self._bring_to_end(consumer, delivery)
-        except UnavailableError as error:
-            log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
-            self._pause()
-            consumer.nack(delivery)
+    def _declare(self) -> None:
+        """Make sure that the queues are there, as soon as there is a broker."""
+        while not self._stopping.is_set():
+            try:
+                self._bench.broker.declare([*self._queues, EVENTS_QUEUE])
+                return
+            except UnavailableError as error:
+                log.warning("%s; waiting for it", error.message)
+                self._pause()
 
     def _pause(self) -> None:
         """Wait a little, each worker another while, so that what comes back is not met by all at once."""
         self._stopping.wait(random.uniform(*_PAUSE_SECS))  # noqa: S311 (spreads workers, guards nothing)
 
-    def _bring_to_end(self, consumer: Consumer, delivery: Delivery) -> None:
+    def _promise(self, who: str, secs: float) -> None:
+        if self._liveness is not None:
+            self._liveness.promise(who, secs)
+
+    def _count_ready(self) -> int:
+        return sum(self._bench.broker.depth(queue).ready for queue in self._queues)
+
+    def _open(self, delivery: Delivery) -> Work:
+        """Return the work that a delivery asks for.
+
+        Raises:
+            MessageError: it cannot be read.
+            PlanError: its plan cannot be run here.
+            UnavailableError: the store, where its plan lies, is away.
+        """
+        if self._liveness is not None:
+            self._liveness.note_taken()
+        chunk = read_chunk(delivery.body)
+        plan = self._plan(chunk)
+        if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
+            raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
+        work = Work(self._bench, chunk, plan)
+        if not chunk.alone and delivery.attempt == 1:
+            work.read_ahead()
+        return work
+
+    def _handle(self, consumer: Consumer, order: Order) -> None:
+        """Do a chunk's work, then what follows from it, with `overlap` beside the next chunk's work."""
+        self._promise("the loop", _SETTLE_SECS)
+        settle = partial(self._settle, consumer, order.delivery, self._work(order))
+        self._promise("the loop", _SETTLE_SECS)
+        if self._overlap:
+            self._behind.do(settle)
+        else:
+            settle()
+
+    def _settle(self, consumer: Consumer, delivery: Delivery, ending: Ending) -> None:
+        """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
         try:
-            chunk = read_chunk(delivery.body)
-            plan = self._plan(chunk)
-            if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
-                raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
+            ending.act()
+            consumer.ack(delivery)
+        except UnavailableError as error:
+            log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
+            self._pause()
+            consumer.nack(delivery)
+        finally:
+            if ending.work is not None:
+                ending.work.release()
+
+    def _work(self, order: Order) -> Ending:
+        """Work on a chunk as far as it goes; return how it ends."""
+        delivery = order.delivery
+        try:
+            work = order.open()
         except MessageError as error:
             log.warning("unreadable message from %s: %s", delivery.queue, error.message)
-            consumer.reject(delivery, error.message)
-            return
+            return Ending(partial(self._reject, delivery, error.message))
         except PlanError as error:
-            self._fail_all(chunk, chunk.images, ImageCode.INTERNAL, error.message, "plan")
+            chunk = read_chunk(delivery.body)
+            return Ending(partial(self._fail_all, chunk, chunk.images, ImageCode.INTERNAL, error.message, "plan"))
         except UnavailableError as error:
-            self._try_later(delivery, chunk, chunk.images, error)
-        else:
-            self._work(delivery, chunk, plan)
-        consumer.ack(delivery)
+            chunk = read_chunk(delivery.body)
+            return Ending(partial(self._try_later, delivery, chunk, chunk.images, error))
+        return self._work_on(work, delivery)
 
-    def _work(self, delivery: Delivery, chunk: Chunk, plan: Plan) -> None:
-        """Bring a chunk to an end after which its delivery can be acknowledged."""
-        work = Work(self._bench, chunk, plan)
+    def _work_on(self, work: Work, delivery: Delivery) -> Ending:
+        chunk = work.chunk
         try:
             if self._cancelled.has(chunk.job):
-                work.abandon()
-                return
+                return Ending(work.abandon, work)
             if chunk.alone or delivery.attempt > 1:
                 if len(chunk.images) > 1:
-                    work.give_back(chunk.images, chunk.attempt)
-                    return
-                suspect = self._suspect(chunk, plan)
+                    return Ending(partial(work.give_back, chunk.images, chunk.attempt))
+                suspect = self._suspect(chunk, work.plan)
                 if suspect is None:
-                    return
+                    return Ending(_nothing)
                 work = suspect
             work.tell_started()
             self._current = (work, delivery)
-            work.run(self._watchdog, lambda: self._stopping.is_set() or self._cancelled.has(chunk.job))
+            work.run(self._watchdog, partial(self._should_end, chunk.job))
             self._current = None
             if self._cancelled.has(chunk.job):
-                work.abandon()
-                return
-            work.settle()
-            work.drop_input()
+                return Ending(work.abandon, work)
+            return Ending(partial(self._hand_on, delivery, work), work)
         except BlobLostError:
-            self._rest()
-            work.restart()
+            return Ending(work.restart, work)
         except UnavailableError as error:
-            self._rest()
-            work.tell_outcomes()
-            self._try_later(delivery, chunk, work.unfinished, error)
+            return Ending(partial(self._save, delivery, work, error), work)
         finally:
             self._rest()
+
+    def _should_end(self, job: str) -> bool:
+        self._promise("the loop", _SETTLE_SECS)
+        return self._stopping.is_set() or self._cancelled.has(job)
 
     def _rest(self) -> None:
         """Stop the clock: no step is running."""
         self._watchdog.end()
         self._current = None
+
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        assert self._consumer is not None
+        self._consumer.reject(delivery, reason)
+
+    def _hand_on(self, delivery: Delivery, work: Work) -> None:
+        """Tell and store what was done; where the store is away, save what can be."""
+        try:
+            work.settle()
+            work.drop_input()
+        except UnavailableError as error:
+            self._save(delivery, work, error)
+
+    def _save(self, delivery: Delivery, work: Work, error: UnavailableError) -> None:
+        """Tell what is final, and have the rest tried later; without a broker nothing can be told, nor counts."""
+        if error.what == "broker":
+            work.forgive()
+            raise error
+        work.tell_outcomes()
+        self._try_later(delivery, work.chunk, work.unfinished, error)
 
     def _fail_all(self, chunk: Chunk, images: Sequence[ImageRef], code: ImageCode, message: str, step: str) -> None:
         """Fail images that cannot be worked on at all, such as those whose plan has a step that is not installed."""
@@ -198,6 +284,7 @@ class Worker:
             work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
             work.settle()
             self._consumer.ack(delivery)
+            self._behind.wait(_LAST_SECS)
             self._bench.broker.close()
         except Exception:
             log.exception("the chunk could not be settled and is delivered again")
@@ -236,3 +323,7 @@ class Tombstones:
             cancelled = self._look_up(job)
             self._seen[job] = (cancelled, now + self._hold_secs)
         return cancelled
+
+
+def _nothing() -> None:
+    """Do nothing: all has been told already."""

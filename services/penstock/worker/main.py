@@ -10,28 +10,23 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import operations
 from penstock.common.settings import BrokerSettings, Limits, SettingsError, StoreSettings, WorkerSettings
 from penstock.common.store.local import LocalStore
-
-try:
-    from penstock.common.store.opening import open_store
-except ImportError:
-
-    def open_store(settings: StoreSettings, data: Path | None) -> LocalStore:  # noqa: ARG001
-        assert settings.store_url is not None
-        return LocalStore(Path(urlsplit(settings.store_url).path))
-
+from penstock.common.store.opening import open_store
+from penstock.worker.crew import USED_WRONGLY, Crew, Member, call_when_orphaned
+from penstock.worker.liveness import is_fresh
 
 if TYPE_CHECKING:
     from penstock.worker.loop import Worker
@@ -39,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_SECS = 0.5
+_READERS = 2
+"""Threads that read ahead: one for the next image of this chunk, one for the next chunk."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,32 @@ def work(settings: WorkerSettings, limits: Limits, broker: BrokerSettings, store
         raise _refuse("no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost")
     if store.store_url is None:
         raise _refuse("no store; --store or PENSTOCK_STORE_URL names it: s3://bucket, or file:///folder on one host")
-    return serve_steps(ServiceSpec(served, limits, settings, broker.broker_url, broker, store))
+    spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
+    if settings.concurrency == 1:
+        return serve_steps(spec)
+    set_up_logs("worker")
+    return Crew(_members(spec), settings.drain_secs).run()
+
+
+def check_alive(settings: WorkerSettings) -> int:
+    """Return 0 where every process of the worker gets on, 1 otherwise.
+
+    Raises:
+        SettingsError: it touches no file by which that could be told.
+    """
+    files = liveness_files(settings)
+    if not files:
+        raise _refuse("no liveness file; PENSTOCK_LIVENESS_FILE names it, for the worker and for this")
+    return 0 if all(is_fresh(file) for file in files) else 1
+
+
+def liveness_files(settings: WorkerSettings) -> list[Path]:
+    """Return the file that each process touches: the one that is set, or that name with a number."""
+    if settings.liveness_file is None:
+        return []
+    if settings.concurrency == 1:
+        return [settings.liveness_file]
+    return [Path(f"{settings.liveness_file}-{index}") for index in range(settings.concurrency)]
 
 
 def read_steps(text: str) -> frozenset[str]:
@@ -80,6 +102,26 @@ def read_steps(text: str) -> frozenset[str]:
     if unknown := sorted(names.difference(known)):
         raise _refuse(f"no step {unknown[0]!r}; accepted are all, or some of {','.join(known)}")
     return frozenset(names)
+
+
+def _members(spec: ServiceSpec) -> list[Member]:
+    files: Sequence[Path | None] = liveness_files(spec.settings) or [None] * spec.settings.concurrency
+    each = [spec.settings.model_copy(update={"liveness_file": file, "concurrency": 1}) for file in files]
+    return [
+        Member(f"worker-{index}", serve_as_member, (replace(spec, settings=settings),))
+        for index, settings in enumerate(each)
+    ]
+
+
+def serve_as_member(spec: ServiceSpec) -> None:
+    """Serve steps in a process of a crew, which decides what Ctrl-C means, and must not be outlived."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    call_when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        sys.exit(serve_steps(spec))
+    except SettingsError as error:
+        log.error("%s", error.message)
+        sys.exit(USED_WRONGLY)
 
 
 def serve_steps(spec: ServiceSpec) -> int:
@@ -100,8 +142,9 @@ def serve_steps(spec: ServiceSpec) -> int:
         limits=spec.limits,
         served=spec.served,
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
+        reader=None if isinstance(store, LocalStore) else ThreadPoolExecutor(_READERS, "reader"),
     )
-    run_until_told(Worker(bench, spec.settings), spec.settings.drain_secs)
+    run_until_told(Worker(bench, spec.settings, overlap=True), spec.settings.drain_secs)
     broker.close()
     return 0
 
@@ -123,8 +166,9 @@ class _Signals:
         self._worker = worker
         self._drain_secs = drain_secs
         self._deadline: float | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heard)
+        signal.signal(signal.SIGTERM, self._heard)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._heard)
 
     def leave_if_late(self) -> None:
         """End the process where what was started takes too long to wait for."""

@@ -34,6 +34,11 @@ class Watchdog:
         """Stop the clock."""
         self._deadline = None
 
+    @property
+    def deadline(self) -> float | None:
+        """Until when (`time.monotonic`) the piece of work at hand may take; None where there is none."""
+        return self._deadline
+
     def close(self) -> None:
         """Leave, and disarm the alarm."""
         self._stopped.set()

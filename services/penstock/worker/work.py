@@ -11,7 +11,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.common.broker.port import Broker
@@ -30,12 +32,14 @@ from penstock.common.messages import (
 from penstock.common.plan import Plan
 from penstock.common.settings import Limits
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
-from penstock.common.store.port import ObjectNotFoundError, Store
+from penstock.common.store.port import Store
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode
 from penstock.worker.attempts import Starts, write_starts
-from penstock.worker.blobs import Blob, Picture, pack
+from penstock.worker.blobs import Picture, pack
 from penstock.worker.compute import perform
+from penstock.worker.held import Held
+from penstock.worker.reading import BlobLostError, Reading
 from penstock.worker.sources import Sources
 from penstock.worker.watchdog import Watchdog
 
@@ -44,7 +48,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bench:
-    """What a worker works with. `served` are the steps it performs."""
+    """What a worker works with.
+
+    `served` are the steps it performs. `reader` reads ahead, None where the store answers at once. `held` counts the
+    pixels in memory, of which there should be no more than `max_pixels_in_flight`.
+    """
 
     name: str
     store: Store
@@ -53,10 +61,8 @@ class Bench:
     limits: Limits
     served: frozenset[str]
     max_pixels_in_flight: int
-
-
-class BlobLostError(Exception):
-    """The chunk's intermediates are gone; its images must start from their sources again."""
+    reader: Executor | None = None
+    held: Held = field(default_factory=Held)
 
 
 class Work:
@@ -75,9 +81,19 @@ class Work:
         self._bench = bench
         self._starts = starts
         self._end = _end_of_service(plan, chunk.step, bench.served)
-        self._blob: Blob | None = None
+        self._reading = Reading(chunk, bench.store, bench.sources, bench.held, bench.max_pixels_in_flight, bench.reader)
+        self._passed_pixels = 0
         self._at = chunk.step
         self._input: list[Picture] = []
+
+    def read_ahead(self) -> None:
+        """Begin to read what the work begins with, where that takes a while."""
+        self._reading.begin()
+
+    def release(self) -> None:
+        """Count the pixels that it kept as held no more."""
+        self._reading.release()
+        self._keep_count(0)
 
     def run(self, watchdog: Watchdog, ended: Callable[[], bool]) -> None:
         """Work until nothing is left to do or `ended` says so between two images.
@@ -127,7 +143,7 @@ class Work:
         image = self.todo[0]
         if self.chunk.blob:
             try:
-                self._input = self._load_parts(image)
+                self._input = self._reading.read_parts(image)
             except BlobLostError:
                 self._input = []
         self._at = self.chunk.step if self._input else at
@@ -147,6 +163,7 @@ class Work:
         """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
         if self.outcomes:
             self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
+            self.outcomes = []
 
     @property
     def unfinished(self) -> list[ImageRef]:
@@ -171,6 +188,14 @@ class Work:
         anew = self.chunk.model_copy(update={"step": 0, "blob": None})
         self._bench.broker.publish(step_queue(self.plan.steps[0]), singles(anew, images, attempt=anew.attempt))
 
+    def forgive(self) -> None:
+        """Take back the note of a start that nobody died over; should the store be away, it stays."""
+        if self._starts is not None:
+            image = self.chunk.images[0]
+            starts = Starts(self._starts.count - 1, self.chunk.step)
+            with suppress(UnavailableError):
+                write_starts(self._bench.store, self.chunk.job, self.chunk.run, image.id, starts)
+
     def tell_started(self) -> None:
         """Let the coordinator know that the chunk has left its queue."""
         event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
@@ -193,7 +218,7 @@ class Work:
             watchdog.begin()
             start = time.perf_counter()
             if index == self.chunk.step:
-                parts = self._load_parts(image) if self.chunk.blob else self._decode(image)
+                parts = self._reading.read_parts(image) if self.chunk.blob else self._decode(image)
             self._input = parts
             if index == len(self.plan.operations) - 1:
                 results = self._encode(image, parts)
@@ -216,16 +241,7 @@ class Work:
         return self._starts.count if self._starts else self.chunk.attempt
 
     def _decode(self, image: ImageRef) -> list[Picture]:
-        return [decode(self._bench.sources.read(image.ref), self._bench.limits)]
-
-    def _load_parts(self, image: ImageRef) -> list[Picture]:
-        assert self.chunk.blob is not None
-        try:
-            if self._blob is None:
-                self._blob = Blob(self._bench.store.get(self.chunk.blob))
-            return self._blob.parts(image.slot, image.parts)
-        except (ObjectNotFoundError, ValueError) as error:
-            raise BlobLostError(self.chunk.blob) from error
+        return [decode(self._reading.read_source(image), self._bench.limits)]
 
     def _encode(self, image: ImageRef, parts: Sequence[Picture]) -> list[Result]:
         params = self.plan.encode
@@ -251,9 +267,13 @@ class Work:
     def _pass_on(self, image: ImageRef, parts: list[Picture]) -> None:
         """Keep an image for the next step; hand over what is kept once it grows too large to hold."""
         self.passed.append((image, parts))
-        held = sum(part.shape[0] * part.shape[1] for _, passed in self.passed for part in passed)
-        if held > self._bench.max_pixels_in_flight:
+        self._keep_count(self._passed_pixels + sum(part.shape[0] * part.shape[1] for part in parts))
+        if self._bench.held.pixels > self._bench.max_pixels_in_flight:
             self._hand_over()
+
+    def _keep_count(self, passed_pixels: int) -> None:
+        self._bench.held.add(passed_pixels - self._passed_pixels)
+        self._passed_pixels = passed_pixels
 
     def _hand_over(self) -> None:
         """Store the pixels that passed under a key that follows from who they are, and send them to the next step."""
@@ -272,6 +292,7 @@ class Work:
                 "step": self._end,
                 "images": images,
                 "blob": blob,
+                "pixels": self._passed_pixels,
                 "alone": False,
                 "attempt": 1,
                 "enqueued_at": time.time(),
@@ -281,6 +302,7 @@ class Work:
         ids = [image.id for image in images]
         self._tell(Event(kind="stepped", images=ids, **self._about(self._end, name)), confirm=False)
         self.passed = []
+        self._keep_count(0)
 
     def _about(self, step: int | None = None, name: str | None = None) -> dict[str, Any]:
         chunk = self.chunk
