@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from penstock.common.errors import PenstockError
-from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant, enter_server
+from penstock.local.bench_broker import HOP_PICTURES, HOP_SIDE, broker_contestants, measure_hops
+from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant, Start, enter_server
 from penstock.local.bench_report import Figures, show_json, show_tables
 from penstock.local.bench_verify import Verifier
 from penstock.local.bench_workloads import WORKLOADS, Pictures, Workload
@@ -37,6 +38,7 @@ def run_bench(
     workloads: Sequence[str] = (),
     contestants: Sequence[str] = (),
     latency: bool = True,
+    broker: str | None = None,
     as_json: bool = False,
 ) -> int:
     """Measure, and print tables (or JSON) to standard output; progress goes to standard error.
@@ -46,8 +48,9 @@ def run_bench(
         rounds: how often each contestant does each workload, 1 or more.
         photos: a folder of photographs to scale; None draws pictures.
         workloads: names out of `WORKLOADS`; none means all.
-        contestants: names out of `CONTESTANTS`; none means all. The pool always takes part.
+        contestants: names out of `CONTESTANTS` (and `broker_contestants`); none means all. The pool always takes part.
         latency: whether to send single pictures through an idle server too.
+        broker: the URL of a RabbitMQ over which Penstock takes part as well, on queues that nobody else uses.
         as_json: print one JSON object instead of tables.
 
     Returns:
@@ -58,18 +61,20 @@ def run_bench(
     """
     by_name = {workload.name: workload for workload in WORKLOADS}
     chosen = [by_name[name] for name in _choose("workload", list(by_name), workloads)]
-    names = _choose("contestant", list(CONTESTANTS), contestants)
+    starts = CONTESTANTS | (broker_contestants(broker) if broker else {})
+    names = _choose("contestant", list(starts), contestants)
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         arena = _make_arena(Path(folder))
         race = Race(arena, Pictures(arena.pictures, photos), images, rounds)
         try:
-            figures = race.run(chosen, names)
+            figures = race.run(chosen, {name: starts[name] for name in names})
             latencies = race.measure_latency() if latency else []
+            hops = race.measure_hops(broker) if broker else {}
         except BenchError as error:
             click.echo(f"bench: {error.message}", err=True)
             return 1
     show = show_json if as_json else show_tables
-    click.echo(show(figures, latencies))
+    click.echo(show(figures, latencies, hops))
     return 0
 
 
@@ -96,21 +101,26 @@ class Race:
     images: int | None
     rounds: int
 
-    def run(self, workloads: Sequence[Workload], names: Sequence[str]) -> list[Figures]:
+    def run(self, workloads: Sequence[Workload], starts: Mapping[str, Start]) -> list[Figures]:
         """Start the contestants, once each, and let them do every workload."""
         with ExitStack() as stack:
-            racing = {name: stack.enter_context(CONTESTANTS[name](self.arena)) for name in names}
+            racing = {name: stack.enter_context(start(self.arena)) for name, start in starts.items()}
             return [self._measure(workload, racing) for workload in workloads]
 
     def measure_latency(self) -> list[float]:
         """Return the seconds of single pictures, from the request to the last result's bytes, on an idle server."""
         photos = self.pictures.distinct(WORKLOADS[0].side)
-        with enter_server(self.arena, "fused") as client:
+        with enter_server(self.arena, "fused") as (client, _):
             seconds = [
                 _time_one(client, WORKLOADS[0], photos[number % len(photos)])
                 for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)
             ]
         return seconds[LATENCY_WARM_UP:]
+
+    def measure_hops(self, broker: str) -> dict[str, float]:
+        """Return the CPU seconds that a hop over the broker costs an image, by chunk size."""
+        tiny = Workload("tiny", HOP_SIDE, (), "jpg", HOP_PICTURES)
+        return measure_hops(broker, self.arena, self.pictures.folder(tiny, HOP_PICTURES))
 
     def _measure(self, workload: Workload, racing: Mapping[str, Contestant]) -> Figures:
         images = self.images or workload.images

@@ -9,12 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.common.errors import PenstockError
 from penstock.local.bench_workloads import Workload
@@ -84,11 +84,14 @@ class Server:
     The end is the one that the server notes, by the same clock, so that asking for it often need not cost it time.
     """
 
-    def __init__(self, client: RestClient) -> None:
+    def __init__(self, client: RestClient, more: Mapping[str, Any] | None = None) -> None:
+        """`more` is what every job document says besides."""
         self._client = client
+        self._more = dict(more or {})
 
     def process(self, workload: Workload, pictures: Path, _out: Path, /) -> Round:
-        document = workload.document() | {"inputs": [{"prefix": f"{pictures.name}/"}], "name": workload.name}
+        inputs = {"inputs": [{"prefix": f"{pictures.name}/"}], "name": workload.name}
+        document = workload.document() | inputs | self._more
         start = time.time()
         job = self._client.post_job(document)["id"]
         ended = self._client.wait(job, poll_secs=JOB_POLL_SECS)
@@ -104,26 +107,30 @@ class Server:
 
 
 @contextmanager
-def enter_server(arena: Arena, placement: str) -> Iterator[RestClient]:
-    """Start a server that reads the arena's pictures, and connect to it.
+def enter_server(
+    arena: Arena, placement: str, more: Sequence[str] = (), name: str | None = None
+) -> Iterator[tuple[RestClient, int]]:
+    """Start a server that reads the arena's pictures; yield a connection to it, and its process id.
 
     Raises:
         UnavailableError: it did not start.
     """
-    data = arena.work / f"serve-{placement}"
-    options = ["--data", str(data), "--placement", placement, "--input-root", str(arena.pictures)]
-    log = arena.work / f"serve-{placement}.log"
-    with serve(options, port=find_free_port(), log=log) as (url, _), RestClient(url) as client:
-        yield client
+    name = name or f"serve-{placement}"
+    options = ["--data", str(arena.work / name), "--placement", placement, "--input-root", str(arena.pictures), *more]
+    log = arena.work / f"{name}.log"
+    with serve(options, port=find_free_port(), log=log) as (url, process), RestClient(url) as client:
+        yield client, process.pid
 
 
 @contextmanager
 def _enter_serving(arena: Arena, placement: str) -> Iterator[Contestant]:
-    with enter_server(arena, placement) as client:
+    with enter_server(arena, placement) as (client, _):
         yield Server(client)
 
 
-CONTESTANTS: dict[str, Callable[[Arena], AbstractContextManager[Contestant]]] = {
+Start = Callable[[Arena], AbstractContextManager[Contestant]]
+
+CONTESTANTS: dict[str, Start] = {
     "pool": lambda _: nullcontext(Command(_pool_command)),
     "run": lambda _: nullcontext(Command(_run_command)),
     "serve-fused": lambda arena: _enter_serving(arena, "fused"),

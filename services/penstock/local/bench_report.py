@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from statistics import median
@@ -41,8 +41,11 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-def show_tables(figures: Sequence[Figures], latencies: Sequence[float]) -> str:
-    """Return the tables of a terminal; `latencies` are seconds of single pictures."""
+def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
+    """Return the tables of a terminal.
+
+    `latencies` are seconds of single pictures, `hops` CPU seconds a hop and image by chunk size.
+    """
     where = ", ".join(f"{name} {value}" for name, value in _environment().items())
     lines = [where, ""]
     if figures:
@@ -51,13 +54,21 @@ def show_tables(figures: Sequence[Figures], latencies: Sequence[float]) -> str:
     if latencies:
         shown = ", ".join(f"p{percent} {percentile(latencies, percent) * 1e3:.1f} ms" for percent in PERCENTILES)
         lines += ["", f"One picture through an idle server, request to results: {shown}."]
+    if hops:
+        shown = ", ".join(f"{secs * 1e3:.3f} ms at chunk {size}" for size, secs in hops.items())
+        lines += ["", f"A hop between two steps over the broker, CPU of all of Penstock an image: {shown}."]
     return "\n".join(lines)
 
 
-def show_json(figures: Sequence[Figures], latencies: Sequence[float]) -> str:
+def show_json(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
     """Return everything measured as one JSON object."""
     latency = {f"p{percent}_ms": round(percentile(latencies, percent) * 1e3, 2) for percent in PERCENTILES if latencies}
-    document = {"environment": _environment(), "workloads": [_document(each) for each in figures], "latency": latency}
+    document = {
+        "environment": _environment(),
+        "workloads": [_document(each) for each in figures],
+        "latency": latency,
+        "hop_cpu_ms": {size: round(secs * 1e3, 4) for size, secs in hops.items()},
+    }
     return json.dumps(document, indent=2)
 
 

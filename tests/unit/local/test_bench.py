@@ -123,20 +123,22 @@ def test_rates_and_ratios_are_of_the_median_rounds() -> None:
 
 
 def test_the_table_shows_each_contestant_beside_the_pool() -> None:
-    table = show_tables([make_figures()], [0.030, 0.010, 0.020])
+    table = show_tables([make_figures()], [0.030, 0.010, 0.020], {"1": 0.0011, "8": 0.00021})
     row = next(line for line in table.splitlines() if "blur median" in line)
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["100", "20.0", "40.0 (2.00×)"]
     assert "p50 20.0 ms" in table
+    assert "1.100 ms at chunk 1, 0.210 ms at chunk 8" in table
 
 
 def test_the_json_holds_every_round_and_the_latency() -> None:
-    document = json.loads(show_json([make_figures()], [0.010]))
+    document = json.loads(show_json([make_figures()], [0.010], {"8": 0.00021}))
     assert document["workloads"][0]["contestants"]["run"] == {
         "seconds": [2.0, 2.5, 2.6],
         "images_per_second": 40.0,
         "ratio": 2.0,
     }
     assert document["latency"]["p50_ms"] == 10.0
+    assert document["hop_cpu_ms"] == {"8": 0.21}
 
 
 def test_a_percentile_is_a_measured_value_that_so_many_do_not_exceed() -> None:

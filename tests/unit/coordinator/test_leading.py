@@ -1,0 +1,147 @@
+"""Leading: the conductor works while this coordinator has the right to, and only then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from penstock.common.broker.port import QueueDepth
+from penstock.common.errors import UnavailableError
+from penstock.common.messages import step_queue
+from penstock.coordinator.conductor import Conductor
+from penstock.coordinator.dispatcher import DispatchSettings
+from penstock.coordinator.fleet import Fleet
+from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.leadership import Leadership
+from penstock.coordinator.leading import Leading
+
+
+class Baton(Leadership):
+    """A right that the test hands over and takes away."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.released = False
+        self._calls: list[Callable[[], None]] = []
+
+    @property
+    def term(self) -> int | None:
+        return None
+
+    def acquire(self, timeout_secs: float) -> bool:
+        return self.free.wait(0.02)
+
+    def is_leader(self) -> bool:
+        return self.free.is_set()
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    def release(self) -> None:
+        self.released = True
+
+    def take_away(self) -> None:
+        self.free.clear()
+        for call in self._calls:
+            call()
+
+
+@pytest.fixture
+def baton() -> Baton:
+    return Baton()
+
+
+@pytest.fixture
+def lead(house: Any, baton: Baton, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Conductor]]:
+    """Start to ask for the right."""
+    monkeypatch.setattr("penstock.coordinator.leading._RETRY_SECS", 0.01)
+    started: list[Leading] = []
+
+    def start(repository: Any = house.repository) -> Conductor:
+        conductor = Conductor(repository, house.store, house.broker, DispatchSettings(), HousekeepingSettings())
+        started.append(Leading(conductor, baton))
+        started[-1].start()
+        return conductor
+
+    yield start
+    for leading in started:
+        leading.stop()
+    assert baton.released
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()} & {"dispatcher", "tracker", "housekeeper"}
+
+
+def test_who_does_not_lead_dispatches_nothing(house: Any, baton: Baton, lead: Callable[..., Conductor]) -> None:
+    conductor = lead()
+    house.job("a", 1)
+    conductor.wake()
+    assert threads() == set()
+    baton.free.set()
+    house.wait_until(lambda: house.row("a").queued == 1)
+    assert threads() == {"dispatcher", "tracker", "housekeeper"}
+
+
+def test_who_leads_no_more_stops_and_may_lead_again(house: Any, baton: Baton, lead: Callable[..., Conductor]) -> None:
+    conductor = lead()
+    baton.free.set()
+    house.wait_until(lambda: len(threads()) == 3)
+    baton.take_away()
+    house.wait_until(lambda: not threads())
+    house.job("a", 1)
+    conductor.wake()
+    assert house.row("a").pending == 1
+    baton.free.set()
+    house.wait_until(lambda: house.row("a").queued == 1)
+
+
+def test_a_leader_follows_what_the_one_before_has_sent(
+    house: Any, baton: Baton, lead: Callable[..., Conductor]
+) -> None:
+    house.job("a", 3)
+    house.repository.take_pending("a", 3)
+    conductor = lead()
+    baton.free.set()
+    house.wait_until(lambda: conductor.live("a") == [(3, 0), (0, 0), (0, 0)])
+    house.tell(house.done("a", 0))
+    house.wait_until(lambda: house.row("a").done == 1)
+    assert house.row("a").queued == 2
+
+
+def test_a_database_that_is_away_when_a_term_begins_is_waited_for(
+    house: Any, stumbling: Any, baton: Baton, lead: Callable[..., Conductor]
+) -> None:
+    repository = stumbling(house.repository)
+    repository.trouble["open_jobs"] = [UnavailableError("database", "away"), RuntimeError("nobody foresaw this")]
+    house.job("a", 1)
+    lead(repository)
+    baton.free.set()
+    house.wait_until(lambda: house.row("a").queued == 1)
+
+
+def test_who_follows_answers_with_what_the_leader_told(house: Any) -> None:
+    follower = Conductor(house.repository, house.store, house.broker, DispatchSettings(), HousekeepingSettings())
+    assert follower.live("a") == []
+    job = house.job("a", 2)
+    house.live.dispatched(job, [(0, 0), (1, 1)])
+    house.repository.put_status(house.live.tell())
+    house.wait_until(lambda: follower.live("a") == [(1, 0), (1, 0), (0, 0)])
+    steps = {status.name: status for status in follower.steps()}
+    assert (steps["resize"].remaining, steps["blur"].remaining) == (1, 2)
+
+
+def test_workers_are_counted_at_their_queue_and_not_asked_for_each_time(house: Any) -> None:
+    fleet = Fleet(house.broker)
+    queue = step_queue("resize")
+    consumers = [house.broker.consume([queue], 1) for _ in range(3)]
+    assert fleet.workers("resize") == 3
+    for consumer in consumers:
+        consumer.close()
+    assert fleet.workers("resize") == 3, "for the moment"
+    assert Fleet(house.broker).workers("resize") == 1
+    assert Fleet(house.broker, at_least=2).workers("resize") == 2
+    assert house.broker.depth(queue) == QueueDepth(0, 0, 0)
