@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from gcs_server import GcsServer
-from http_line import HttpLine, http_line
+from http_line import HANG_UP, SAY_NOTHING, HttpLine, http_line
 from s3_server import SECRET_KEY, S3Server
 
 from penstock.common.errors import UnavailableError
@@ -248,22 +248,40 @@ def test_control_characters_make_no_key(bucket: str) -> None:
         opened(bucket).put("results/j/a\nb", [b"x"])
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+USES: list[Callable[[Store], object]] = [
+    lambda store: store.put("work/a", [b"x"]),
+    lambda store: store.get("work/a"),
+    lambda store: store.size("work/a"),
+    lambda store: list(store.list("work")),
+    lambda store: store.delete("work/a"),
+]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, HANG_UP])
 def test_a_store_that_refuses_for_a_moment_is_asked_again(bucket: str, line: HttpLine, status: int) -> None:
     store = opened(bucket)
-    uses: list[Callable[[], object]] = [
-        lambda: store.put("work/a", [b"x"]),
-        lambda: store.get("work/a"),
-        lambda: store.size("work/a"),
-        lambda: list(store.list("work")),
-        lambda: store.delete("work/a"),
-    ]
-    for use in uses:
+    for use in USES:
         line.requests.clear()
         line.refuse(status, times=2)
-        use()
+        use(store)
         assert len(line.requests) == 3
         assert len(set(line.requests)) == 1
+
+
+def test_a_store_that_says_nothing_is_asked_again(bucket: str, line: HttpLine) -> None:
+    store = opened(bucket, SHORT_SECS)
+    for use in USES[:-1]:
+        line.requests.clear()
+        line.refuse(SAY_NOTHING, times=1)
+        use(store)
+        assert len(line.requests) == 2
+
+
+def test_a_delete_that_nobody_answers_is_unavailable(bucket: str, line: HttpLine) -> None:
+    """To the library it is no request that may be repeated; sweeps come again."""
+    line.refuse(SAY_NOTHING)
+    with pytest.raises(UnavailableError, match="does not answer in time"):
+        opened(bucket, SHORT_SECS).delete("work/a")
 
 
 def test_a_large_object_survives_a_store_that_refuses_for_a_moment(bucket: str, line: HttpLine) -> None:

@@ -10,6 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TIMEOUT_SECS = 60
 HOP = {"connection", "transfer-encoding", "keep-alive"}
+HANG_UP = 0
+SAY_NOTHING = 1
+"""Beside the status of an answer: break the connection, or keep it and never answer."""
+
 FOR_EVER = 1_000_000
 NOTHING: Mapping[str, str] = {}
 Rewrite = Callable[[str, str], str]
@@ -28,12 +32,13 @@ class HttpLine(ThreadingHTTPServer):
         self.target = target
         self.rewrite = rewrite
         self.extra = extra
+        self.closing = threading.Event()
         self.requests: list[str] = []
         self._refusals: list[int] = []
         self._lock = threading.Lock()
 
     def refuse(self, status: int, times: int = FOR_EVER) -> None:
-        """Answer the next requests with a status, and pass none of them on."""
+        """Answer the next requests with a status (or as above), and pass none of them on."""
         with self._lock:
             self._refusals = [status] * times
 
@@ -52,6 +57,11 @@ class _Passing(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.requests.append(f"{self.command} {self.path}")
         status = self.server.take_refusal()
+        if status in (HANG_UP, SAY_NOTHING):
+            self.close_connection = True
+            if status == SAY_NOTHING:
+                self.server.closing.wait(TIMEOUT_SECS)
+            return
         if status is not None:
             self._answer(status, [], b"<Error><Code>SlowDown</Code></Error>")
             return
@@ -95,5 +105,6 @@ def http_line(target: int, rewrite: Rewrite = _as_it_is, extra: Mapping[str, str
         try:
             yield line
         finally:
+            line.closing.set()
             line.shutdown()
             thread.join(TIMEOUT_SECS)

@@ -105,21 +105,24 @@ def _split_bucket(url: str) -> tuple[str, str, str]:
     return scheme, bucket, prefix
 
 
+# Of `store_timeout_secs`, one attempt may take 0.3 and repeats begin within 0.6; a pause before the last of them, 0.1
+# at most, and that attempt itself then end in time. So even a request that nobody answers is sent a second time.
+
+
 def _client(settings: StoreSettings) -> dict[str, str]:
-    """Half of the time is for the last attempt; options in this form leave those of the environment as they are."""
-    attempt_secs = settings.store_timeout_secs / 2
+    """In this form, options leave those of the environment as they are; as `client_options` they switch them off."""
+    attempt_secs = settings.store_timeout_secs * 0.3
     return {"timeout": _duration(attempt_secs), "connect_timeout": _duration(min(_CONNECT_SECS, attempt_secs))}
 
 
 def _retries(settings: StoreSettings) -> RetryConfig:
-    """Repeats begin within the other half: the last pause begins before four fifths of it are over."""
-    longest_pause = settings.store_timeout_secs / 10
+    longest_pause_secs = settings.store_timeout_secs * 0.1
     return {
         "max_retries": 1_000,
-        "retry_timeout": timedelta(seconds=settings.store_timeout_secs * 0.4),
+        "retry_timeout": timedelta(seconds=settings.store_timeout_secs * 0.6),
         "backoff": {
-            "init_backoff": timedelta(seconds=min(_FIRST_PAUSE_SECS, longest_pause)),
-            "max_backoff": timedelta(seconds=longest_pause),
+            "init_backoff": timedelta(seconds=min(_FIRST_PAUSE_SECS, longest_pause_secs)),
+            "max_backoff": timedelta(seconds=longest_pause_secs),
             "base": 2,
         },
     }
