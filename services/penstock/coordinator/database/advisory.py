@@ -51,6 +51,7 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 2,
     "tcp_user_timeout": 3_000,
+    "client_encoding": "utf8",
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
 }
 

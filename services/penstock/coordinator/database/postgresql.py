@@ -34,6 +34,7 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
+    "client_encoding": "utf8",  # a server whose own is SQL_ASCII would give bytes for text
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
 }
 _SERIALIZATION_FAILURE = "40001"
