@@ -102,7 +102,7 @@ def s3(without_service: Callable[[str], NoReturn]) -> Iterator[S3Server]:
     """An S3 server; a test that uses it takes `environment` into its own."""
     with running_s3() as server:
         if server is None:
-            without_service("no versitygw is installed, and no Go to build it with")
+            without_service("versitygw is neither installed nor can Go build it")
         yield server
 
 
@@ -111,5 +111,5 @@ def gcs(without_service: Callable[[str], NoReturn]) -> Iterator[GcsServer]:
     """A Google Cloud Storage server; a test that uses it takes `environment` into its own."""
     with running_gcs() as server:
         if server is None:
-            without_service("no fake-gcs-server is installed, and no Go to build it with")
+            without_service("fake-gcs-server is neither installed nor can Go build it")
         yield server

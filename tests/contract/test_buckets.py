@@ -210,10 +210,9 @@ def test_a_large_upload_leaves_nothing_in_the_bucket_until_it_is_committed(s3: S
     assert store.get("uploads/u/1") == LARGE
 
 
-def test_folders_of_more_than_a_page_are_listed_and_deleted_whole(bucket: str, line: HttpLine) -> None:
+def test_folders_of_more_than_a_page_are_listed_and_deleted_whole(s3: S3Server, bucket: str, line: HttpLine) -> None:
     store = opened(bucket)
-    for index in range(1_005):
-        store.put(f"work/0/j/{index}", [b""])
+    s3.fill_folder(f"{bucket}/work/0/j", 1_005)
     assert len(set(store.list("work"))) == 1_005
     line.requests.clear()
     store.delete_prefix("work/0/j")
