@@ -105,8 +105,8 @@ def _split_bucket(url: str) -> tuple[str, str, str]:
     return scheme, bucket, prefix
 
 
-# Of `store_timeout_secs`, one attempt may take 0.3 and repeats begin within 0.6; a pause before the last of them, 0.1
-# at most, and that attempt itself then end in time. So even a request that nobody answers is sent a second time.
+# An attempt may take 0.3 of `store_timeout_secs`, and none is decided on after 0.6 of it: with a pause of 0.1 at most
+# before it, the last one ends in time, and even a request that nobody answers is sent a second time.
 
 
 def _client(settings: StoreSettings) -> dict[str, str]:
