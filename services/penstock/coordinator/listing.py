@@ -74,15 +74,17 @@ class Listing:
         stems = Stems(self._count)
         for line in self._rows():
             stems.note(line[: line.index(b"\t")])
+        for line in self._rows():
+            stems.compare(line[: line.index(b"\t")])
         start = len((self._folder or "").encode())
         taken: set[bytes] = set()
         for line in self._rows():
             name, ref, size = line[:-1].split(b"\t")
-            alone = stems.is_alone(name)
-            if not alone:
+            if stems.is_doubled(name):
                 if name in taken:
                     continue
                 taken.add(name)
+            alone = stems.is_alone(name)
             shown, stem = name[start:].decode(), (strip(name) if alone else name)[start:].decode()
             if len(stem) > _SURELY_SHORT:
                 stem = shorten(stem)

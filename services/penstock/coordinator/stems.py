@@ -1,63 +1,68 @@
-"""What the results of a million images are named after, told apart in memory of a fixed bound.
+"""What the results of a million images are named after, told apart without holding a million names.
 
 The rule is that of `penstock.common.names.unique_stems`: a name without its suffix where nobody else has the same, the
-whole name otherwise. That takes knowing all names; here each leaves but three marks in a table.
+whole name otherwise. That takes going through all names twice before the first answer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
-
-_SLOTS_PER_NAME = 64
+_SLOTS_PER_NAME = 16
 _MAX_SLOTS = 1 << 26
-_ONCE, _OFTEN = 1, 2
-_SLOTS = struct.Struct("<III")
 
 
 class Stems:
-    """Counts stems as none, one or several in a table of at most 64 MiB (a counting Bloom filter).
+    """Finds what is there more than once: `note` all names, then `compare` all of them, then ask.
 
-    What it says is alone is alone. What it says is not may be so nevertheless, of a million names about twenty; their
-    results are named after the whole name then, which is unique as well.
+    Noting leaves two marks in a table of at most 64 MiB (a Bloom filter). Only names whose stem seems to have been
+    noted before, hardly any of which was not, are then held and compared.
     """
 
     def __init__(self, names: int) -> None:
         slots = min(_MAX_SLOTS, 1 << (names * _SLOTS_PER_NAME).bit_length())
         self._mask = slots - 1
         self._seen = bytearray(slots)
+        self._named: dict[bytes, int] = {}
+        """For each stem that seems to be there twice, how many different names have it."""
+        self._held: set[bytes] = set()
+        self._doubled: set[bytes] = set()
 
     def note(self, name: bytes) -> None:
-        """Count the stem of one of the names (UTF-8)."""
-        seen, mask = self._seen, self._mask
-        first, second, third = _SLOTS.unpack(hashlib.blake2b(strip(name), digest_size=12).digest())
-        first, second, third = first & mask, second & mask, third & mask
-        if seen[first] and seen[second] and seen[third]:
-            seen[first] = seen[second] = seen[third] = _OFTEN
+        """Note one of the names (UTF-8)."""
+        seen, stem = self._seen, strip(name)
+        mark = hash(stem)
+        first, second = mark & self._mask, mark >> 32 & self._mask
+        if seen[first] and seen[second]:
+            self._named[stem] = 0
+        seen[first] = seen[second] = 1
+
+    def compare(self, name: bytes) -> None:
+        """Look at one of the names again."""
+        stem = strip(name)
+        if stem not in self._named:
+            return
+        if name in self._held:
+            self._doubled.add(name)
         else:
-            seen[first] = seen[first] or _ONCE
-            seen[second] = seen[second] or _ONCE
-            seen[third] = seen[third] or _ONCE
+            self._held.add(name)
+            self._named[stem] += 1
+
+    def is_doubled(self, name: bytes) -> bool:
+        """Say whether a name is there twice."""
+        return name in self._doubled
 
     def is_alone(self, name: bytes) -> bool:
         """Say whether nobody else's results can be named after a name's stem.
 
-        They can where another name has that stem, or is the stem itself and keeps its suffix; the latter only if
-        there are two of what remains when more suffixes are taken off.
+        They can where another name has that stem, or is called so and keeps its suffix. The latter is only where
+        another one has what remains when a further suffix is taken off, so all that can remain is looked up.
         """
         stem = strip(name)
-        while not self._is_repeated(stem):
+        while self._named.get(stem, 0) < 2:
             shorter = strip(stem)
             if shorter == stem:
                 return True
             stem = shorter
         return False
-
-    def _is_repeated(self, stem: bytes) -> bool:
-        first, second, third = _SLOTS.unpack(hashlib.blake2b(stem, digest_size=12).digest())
-        seen, mask = self._seen, self._mask
-        marks: tuple[int, int, int] = (seen[first & mask], seen[second & mask], seen[third & mask])
-        return min(marks) == _OFTEN
 
 
 def strip(name: bytes) -> bytes:
