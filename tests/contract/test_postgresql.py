@@ -279,6 +279,15 @@ def test_what_no_column_of_the_database_can_hold_is_not_found(desk, repository):
         repository.retry_job(desk.ended("job-2"), [10**15])
 
 
+def test_a_database_without_an_encoding_of_its_own_is_spoken_to_in_utf_8(desk, postgres):
+    with postgres.connect() as admin:
+        admin.execute("CREATE DATABASE plain TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    plain = SqlRepository(postgres.url("plain"))
+    type(desk)(plain).accepted(name="Århus ▲")
+    assert plain.get_job("job-1").name == "Århus ▲"
+    plain.close()
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_a_url_is_understood_in_the_ways_in_which_people_write_it(scheme):
     assert read_url(f"{scheme}://me@host/name").drivername == "postgresql+psycopg"

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from penstock.common.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.admission import drop_job
-from penstock.coordinator.database.bulk import Among, written_state
+from penstock.coordinator.database.bulk import Among, WrittenState
 from penstock.coordinator.database.ledger import Ledger, Tally, count_image
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.reads import slices
@@ -27,7 +27,7 @@ _RETRY_PAGE = _TO_PENDING.where(
     _OF_JOB, images.c.failure_number > bindparam("low"), images.c.failure_number <= bindparam("high")
 )
 _FAILED_NAMED = select(images.c.id, images.c.resume_step, images.c.timings).where(
-    _OF_JOB, _AMONG, written_state() == ImageState.FAILED.value
+    _OF_JOB, _AMONG, WrittenState() == ImageState.FAILED.value
 )
 _UNFINISHED_RETRIES = select(jobs.c.number).where(jobs.c.retry_floor > 0)
 _FLOOR = select(jobs.c.retry_floor).where(jobs.c.number == bindparam("number")).with_for_update()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from penstock.common.errors import ImageCode
 from penstock.common.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.messages import Event, Failure, Outcome
-from penstock.coordinator.database.bulk import Among, update_rows, written_state
+from penstock.coordinator.database.bulk import Among, WrittenState, update_rows
 from penstock.coordinator.database.ledger import Ledger
 from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
 from penstock.coordinator.database.reads import images_in_state, slices
@@ -30,12 +30,12 @@ _AMONG = Among(images.c.id)
 _TAKE = update(images).where(_OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
 _START = (
     update(images)
-    .where(_OF_JOB, _AMONG, written_state() == ImageState.QUEUED.value)
+    .where(_OF_JOB, _AMONG, WrittenState() == ImageState.QUEUED.value)
     .values(state=ImageState.RUNNING.value)
 )
 _TO_PENDING = update(images).values(state=ImageState.PENDING.value)
 _REQUEUE = _TO_PENDING.where(_OF_JOB, images.c.state == bindparam("before"))
-_REQUEUE_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG, written_state() == bindparam("before"))
+_REQUEUE_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG, WrittenState() == bindparam("before"))
 _STATES = select(images.c.id, images.c.state, images.c.failure_number).where(_OF_JOB, _AMONG)
 _OUTCOME = (
     "state",
