@@ -1,0 +1,233 @@
+"""Inputs and results in buckets, on a real S3 server: what is taken, what is refused, and what is never asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import obstore
+import pytest
+from s3_server import S3Server
+
+from penstock.common.settings import Limits, StoreSettings
+from penstock.common.store.opening import open_bucket
+from penstock.common.store.sources import SourceBuckets
+
+OPERATIONS = [["blur", "median"]]
+
+
+class Bucket:
+    """A bucket of the server, filled by hand."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store = open_bucket(url, StoreSettings())
+
+    def put(self, data: bytes, *keys: str) -> None:
+        for key in keys:
+            obstore.put(self._store, key, data)
+
+    def delete(self, key: str) -> None:
+        obstore.delete(self._store, key)
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return Bucket(s3.create_bucket())
+
+
+@pytest.fixture
+def coordinator(serve: Callable[..., Any], bucket: Bucket, tmp_path: Path) -> Any:
+    """A coordinator that may use the bucket's folders `in` and `out`, and files below `root`."""
+    (tmp_path / "root").mkdir()
+    settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
+    return serve(sources=SourceBuckets.of(settings), input_root=tmp_path / "root")
+
+
+def post(coordinator: Any, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
+    """Submit a job with inputs."""
+    body = {"operations": OPERATIONS, "inputs": list(inputs), **document}
+    answer: httpx.Response = coordinator.http.post(f"/v1/jobs{query}", json=body)
+    return answer
+
+
+def images_of(coordinator: Any, answer: httpx.Response) -> list[dict[str, Any]]:
+    """The images of a job."""
+    assert answer.status_code == 202, answer.text
+    images: list[dict[str, Any]] = coordinator.http.get(f"{answer.json()['url']}/images").json()["images"]
+    return images
+
+
+def names_of(coordinator: Any, answer: httpx.Response) -> list[str]:
+    return [image["name"] for image in images_of(coordinator, answer)]
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str | None]:
+    """A problem's status, code and pointer."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    problem = answer.json()
+    return answer.status_code, problem["code"], problem.get("pointer")
+
+
+def test_single_objects_are_looked_up_and_keep_their_order(coordinator: Any, bucket: Bucket, jpeg: bytes) -> None:
+    bucket.put(jpeg, *(f"in/{number}.jpg" for number in range(40)))
+    urls = [f"{bucket.url}/in/{number}.jpg" for number in range(39, -1, -1)]
+    images = images_of(coordinator, post(coordinator, *urls))
+    assert [image["name"] for image in images] == [f"{number}.jpg" for number in range(39, -1, -1)]
+    assert {image["size"] for image in images} == {len(jpeg)}
+    refused = post(coordinator, *urls, f"{bucket.url}/in/none.jpg")
+    assert refusal(refused) == (422, "source_not_found", "/inputs/40")
+
+
+def test_a_folder_is_listed_without_what_is_hidden_and_what_stands_for_folders(
+    coordinator: Any, bucket: Bucket, jpeg: bytes
+) -> None:
+    bucket.put(jpeg, "in/delft/1.jpg", "in/delft/a/2.jpg", "in/delft/.x.jpg", "in/delft/.y/3.jpg", "in/delft2/4.jpg")
+    bucket.put(b"", "in/delft/a/_SUCCESS", "in/delft/empty.jpg")
+    images = images_of(coordinator, post(coordinator, {"prefix": f"{bucket.url}/in/delft"}))
+    assert sorted(image["name"] for image in images) == ["1.jpg", "a/2.jpg", "empty.jpg"]
+    assert [image["error"]["code"] for image in images if image["error"]] == ["empty_file"]
+    again = post(coordinator, {"prefix": f"{bucket.url}/in/delft/"}, f"{bucket.url}/in/delft/1.jpg")
+    assert sorted(names_of(coordinator, again)) == ["1.jpg", "a/2.jpg", "empty.jpg"]
+    nothing = post(coordinator, {"prefix": f"{bucket.url}/in/del/"})
+    assert refusal(nothing) == (422, "source_not_found", "/inputs/0")
+
+
+def test_a_list_names_objects_that_nobody_looks_up(coordinator: Any, bucket: Bucket) -> None:
+    lines = ["# delft", f"{bucket.url}/in/a/1.jpg", "", f"{bucket.url}/in/b/1.jpg", f"{bucket.url}/in/a/1.jpg"]
+    bucket.put("\n".join(lines).encode(), "in/list.txt")
+    answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
+    images = images_of(coordinator, answer)
+    assert [(image["name"], image["size"]) for image in images] == [("a/1.jpg", None), ("b/1.jpg", None)]
+
+
+def test_a_list_of_this_host_names_its_files_and_objects_beside_single_ones(
+    coordinator: Any, bucket: Bucket, jpeg: bytes
+) -> None:
+    root = coordinator.services.input_root
+    (root / "list.txt").write_text(f"./a/1.jpg\n{root}/a/2.jpg\n{bucket.url}/in/1.jpg\n")
+    (root / "top.jpg").write_bytes(jpeg)
+    alone = (root / "alone.txt", "a/1.jpg\na/b/2.jpg\n")
+    alone[0].write_text(alone[1])
+    place = f"s3/{bucket.url.removeprefix('s3://')}"
+    mixed = names_of(coordinator, post(coordinator, {"manifest": "list.txt"}, "top.jpg"))
+    assert mixed == ["files/top.jpg", "files/a/1.jpg", "files/a/2.jpg", f"{place}/in/1.jpg"]
+    assert names_of(coordinator, post(coordinator, {"manifest": "alone.txt"})) == ["1.jpg", "b/2.jpg"]
+
+
+def test_one_line_that_is_not_allowed_refuses_the_job_by_its_number(coordinator: Any, bucket: Bucket) -> None:
+    root = coordinator.services.input_root
+    for bad in (
+        f"{bucket.url}/secret/1.jpg",
+        "http://169.254.169.254/",
+        "../x.jpg",
+        f"{bucket.url}/in/../secret/1.jpg",
+    ):
+        (root / "list.txt").write_text(f"{bucket.url}/in/1.jpg\n\n{bad}\n")
+        answer = post(coordinator, {"manifest": "list.txt"})
+        assert refusal(answer) == (403, "source_forbidden", "/inputs/0"), bad
+        assert "line 3 of 'list.txt'" in answer.json()["detail"]
+    assert coordinator.services.repository.count_open_jobs() == 0
+
+
+@pytest.mark.parametrize("wrap", [lambda url: url, lambda url: {"prefix": url}, lambda url: {"manifest": url}])
+@pytest.mark.parametrize("path", ["secret/1.jpg", "in/../secret/1.jpg", "in/%2e%2e/secret/1.jpg", "in//x"])
+def test_what_is_not_on_the_list_is_refused_with_what_is(
+    coordinator: Any, bucket: Bucket, jpeg: bytes, wrap: Callable[[str], Any], path: str
+) -> None:
+    bucket.put(jpeg, "secret/1.jpg", "in/1.jpg")
+    answer = post(coordinator, f"{bucket.url}/in/1.jpg", wrap(f"{bucket.url}/{path}"))
+    assert refusal(answer) == (403, "source_forbidden", "/inputs/1")
+    assert f"accepted is what is below {bucket.url}/in/" in answer.json()["detail"]
+
+
+def test_nothing_is_looked_up_before_all_is_checked(coordinator: Any, bucket: Bucket) -> None:
+    answer = post(coordinator, f"{bucket.url}/in/none.jpg", {"prefix": f"{bucket.url}/in/none"}, "s3://other/1.jpg")
+    assert refusal(answer) == (403, "source_forbidden", "/inputs/2")
+
+
+def test_a_server_without_buckets_says_how_to_name_some(serve: Callable[..., Any]) -> None:
+    answer = post(serve(), "s3://photos/1.jpg")
+    assert refusal(answer) == (403, "source_forbidden", "/inputs/0")
+    assert "PENSTOCK_SOURCES" in answer.json()["detail"]
+
+
+def test_asking_first_counts_what_a_list_names_and_keeps_nothing(coordinator: Any, bucket: Bucket) -> None:
+    bucket.put("".join(f"{bucket.url}/in/{n}.jpg\n" for n in range(250)).encode(), "in/list.txt")
+    answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}, query="?dry_run=true")
+    assert (answer.status_code, answer.json()["images"], answer.json()["results"]) == (200, 250, 250)
+    assert coordinator.services.repository.count_open_jobs() == 0
+
+
+def test_a_list_that_is_missing_empty_or_too_long_is_refused(
+    serve: Callable[..., Any], coordinator: Any, bucket: Bucket
+) -> None:
+    gone = post(coordinator, {"manifest": f"{bucket.url}/in/none.txt"})
+    assert refusal(gone) == (422, "source_not_found", "/inputs/0")
+    bucket.put(b"# nothing\n\n", "in/list.txt")
+    assert refusal(post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}))[:2] == (422, "no_images")
+    bucket.put(b"".join(b"%s/in/%d.jpg\n" % (bucket.url.encode(), n) for n in range(11)), "in/list.txt")
+    small = serve(sources=coordinator.services.sources, limits=Limits(max_images=10))
+    refused = post(small, {"manifest": f"{bucket.url}/in/list.txt"})
+    assert refusal(refused) == (422, "too_many_images", "/inputs")
+    assert small.http.get("/v1/jobs").json()["jobs"] == []
+
+
+def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
+    serve: Callable[..., Any], coordinator: Any, bucket: Bucket, jpeg: bytes
+) -> None:
+    large = jpeg + bytes(3_000_000)
+    bucket.put(large, "in/a b.jpg")
+    bucket.put(b"<script>", "in/x.jpg")
+    bucket.put(f"{bucket.url}/in/a b.jpg\n{bucket.url}/in/x.jpg\n{bucket.url}/in/none.jpg".encode(), "in/list.txt")
+    job = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}).json()
+    url = f"/static/{job['id']}/sent/a%20b.jpg"
+    sent = coordinator.http.get(url)
+    assert (sent.content, sent.headers["content-type"]) == (large, "image/jpeg")
+    assert coordinator.http.get(url, headers={"Range": "bytes=2-4"}).content == large[2:5]
+    assert coordinator.http.get(url, headers={"If-None-Match": sent.headers["etag"]}).status_code == 304
+    script = coordinator.http.get(f"/static/{job['id']}/sent/x.jpg")
+    assert script.headers["content-type"] == "application/octet-stream"
+    assert coordinator.http.get(f"/static/{job['id']}/sent/none.jpg").status_code == 404
+    closed = serve(sources=SourceBuckets())
+    assert closed.http.get(url).status_code == 404
+
+
+def test_results_may_be_asked_for_in_a_bucket_that_is_allowed_and_nowhere_else(
+    coordinator: Any, bucket: Bucket, jpeg: bytes
+) -> None:
+    bucket.put(jpeg, "in/1.jpg")
+    source = f"{bucket.url}/in/1.jpg"
+    assert post(coordinator, source, results=f"{bucket.url}/out/").status_code == 202
+    for bad in (
+        f"{bucket.url}/",
+        f"{bucket.url}/secret/",
+        f"{bucket.url}/out/../secret",
+        "file:///tmp/",
+        "out",
+        "s3://x",
+    ):
+        assert refusal(post(coordinator, source, results=bad)) == (403, "source_forbidden", "/results"), bad
+    form = {"actions": '[{"operations": []}, {"operations": [], "results": "s3://other/"}]'}
+    answer = coordinator.http.post("/process", data=form, files={"files": ("a.jpg", jpeg)})
+    assert refusal(answer) == (403, "source_forbidden", "/actions/1/results")
+    form = {"job": '{"operations": [], "results": "s3://other/"}'}
+    answer = coordinator.http.post("/v1/jobs", data=form, files={"files": ("a.jpg", jpeg)})
+    assert refusal(answer) == (403, "source_forbidden", "/results")
+    assert coordinator.stored() == []
+
+
+def test_a_bucket_that_is_away_is_told_as_such(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    sources = SourceBuckets.of(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
+    answer = post(serve(sources=sources), "s3://photos/1.jpg")
+    assert refusal(answer) == (503, "unavailable", None)
+    assert "127.0.0.1" not in answer.text
