@@ -83,12 +83,14 @@ def run(
     "--placement", type=click.Choice(["fused", "per_step"]), help="All steps in each worker, or each its own."
 )
 @click.option("--input-root", type=click.Path(file_okay=False, exists=True), help="Folder jobs may take inputs from.")
-def serve(**given: Any) -> None:
+@click.option("--broker", metavar="URL", help="RabbitMQ instead of queues in memory: amqp://user:password@host.")
+def serve(broker: str | None, **given: Any) -> None:
     """Serve the REST API with workers on this host."""
-    from penstock.common.settings import Limits, ServeSettings, WorkerSettings, load
+    from penstock.common.settings import BrokerSettings, Limits, ServeSettings, StoreSettings, WorkerSettings, load
     from penstock.local.serve import serve as serve_here
 
-    sys.exit(serve_here(load(ServeSettings, **given), load(Limits), load(WorkerSettings)))
+    settings, broker_settings = load(ServeSettings, **given), load(BrokerSettings, broker_url=broker)
+    sys.exit(serve_here(settings, load(Limits), load(WorkerSettings), broker_settings, load(StoreSettings)))
 
 
 @cli.command()

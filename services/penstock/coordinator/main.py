@@ -18,6 +18,8 @@ from penstock.common.settings import (
     WorkerSettings,
 )
 from penstock.common.store.opening import open_store
+from penstock.common.store.routed import RoutedStore
+from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.claims import listening, locked
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.advisory import PostgresLeadership
@@ -52,7 +54,8 @@ def coordinate(
     with ExitStack() as stack:
         listener = stack.enter_context(listening(settings.host, settings.port))
         repository, leadership = _database(settings, stack)
-        store = open_store(store_settings, settings.data)
+        sources = SourceBuckets.of(store_settings)
+        store = RoutedStore(open_store(store_settings, settings.data), sources)
         broker = RabbitBroker(broker_settings.broker_url, broker_settings)
         stack.callback(broker.close)
         several = settings.database_url is not None
@@ -78,6 +81,7 @@ def coordinate(
                 engine=conductor,
                 limits=limits,
                 input_root=settings.input_root,
+                sources=sources,
             ),
             listener,
         )

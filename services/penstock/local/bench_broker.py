@@ -105,7 +105,7 @@ def _hop_secs(client: RestClient, pid: int, pictures: Path, chunk_size: int | st
 
 
 def _laps(laps: int) -> Workload:
-    return Workload("hops", HOP_SIDE, (("resize", f"{HOP_SIDE}x{HOP_SIDE}"), ("split", False)) * laps, "jpg", 0)
+    return Workload("hops", HOP_SIDE, (("resize", f"{HOP_SIDE}x{HOP_SIDE}"), ("blur", "median")) * laps, "jpg", 0)
 
 
 def _cpu_secs_of_job(client: RestClient, pid: int, workload: Workload, pictures: Path, chunk_size: int | str) -> float:

@@ -1,12 +1,24 @@
-"""`penstock serve`: coordinator, memory broker and workers on one host, SQLite and a folder. A composition root."""
+"""`penstock serve`: coordinator and workers on one host, over a broker in memory, SQLite and a folder.
+
+A composition root. With a RabbitMQ it is `penstock coordinator` and `penstock worker` in one command.
+"""
 
 from __future__ import annotations
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import operations
-from penstock.common.settings import Limits, ServeSettings, WorkerSettings
+from penstock.common.settings import (
+    BrokerSettings,
+    Limits,
+    ServeSettings,
+    SettingsError,
+    StoreSettings,
+    WorkerSettings,
+)
 from penstock.common.store.local import LocalStore
+from penstock.common.store.routed import RoutedStore
+from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.claims import listening, locked
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.sql import SqlRepository
@@ -20,20 +32,37 @@ from penstock.local.supervisor import Supervisor
 from penstock.worker.process import WorkerSpec
 
 
-def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettings) -> int:
+def serve(
+    settings: ServeSettings,
+    limits: Limits,
+    worker_settings: WorkerSettings,
+    broker_settings: BrokerSettings,
+    store_settings: StoreSettings,
+) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit status.
 
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
+        SettingsError: a store or database is named without a broker.
     """
+    if broker_settings.broker_url is not None:
+        return _serve_over_broker(settings, limits, worker_settings, broker_settings, store_settings)
+    for name, value in (("store_url", store_settings.store_url), ("database_url", settings.database_url)):
+        if value is not None:
+            raise SettingsError(
+                "invalid_settings",
+                f"PENSTOCK_{name.upper()}={value}: without a broker (--broker amqp://…) it has no use",
+            )
     start_forker()
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
-        store = LocalStore(settings.data / "store")
-        store.sweep()
+        folder = LocalStore(settings.data / "store")
+        folder.sweep()
+        sources = SourceBuckets.of(store_settings)
+        store = RoutedStore(folder, sources)
         broker = MemoryBroker()
         workers = settings.workers or default_workers()
-        specs = _specs(settings, workers, limits, worker_settings)
+        specs = _specs(settings, workers, limits, worker_settings, store_settings)
         dispatch = DispatchSettings(workers, len(specs), settings.window_chunks, settings.max_chunk)
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         housekeeping = HousekeepingSettings.of(settings, worker_settings)
@@ -50,6 +79,7 @@ def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettin
                 engine=conductor,
                 limits=limits,
                 input_root=settings.input_root,
+                sources=sources,
             )
             answer(services, listener)
         finally:
@@ -60,9 +90,46 @@ def serve(settings: ServeSettings, limits: Limits, worker_settings: WorkerSettin
     return 0
 
 
-def _specs(settings: ServeSettings, workers: int, limits: Limits, worker_settings: WorkerSettings) -> list[WorkerSpec]:
+def _serve_over_broker(
+    settings: ServeSettings,
+    limits: Limits,
+    worker_settings: WorkerSettings,
+    broker_settings: BrokerSettings,
+    store_settings: StoreSettings,
+) -> int:
+    # Imported here and not above, so that who needs no RabbitMQ need not load what speaks to it.
+    from penstock.coordinator.main import coordinate
+    from penstock.worker.crew import Crew
+    from penstock.worker.main import ServiceSpec, make_members
+
+    if store_settings.store_url is None:
+        folder = (settings.data / "store").absolute()
+        store_settings = store_settings.model_copy(update={"store_url": folder.as_uri()})
+    members = worker_settings.model_copy(
+        update={"concurrency": settings.workers or default_workers(), "input_root": settings.input_root}
+    )
+    assert broker_settings.broker_url is not None
+    specs = [
+        ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
+        for group in _groups(settings)
+    ]
+    crew = Crew([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
+    crew.start()
+    try:
+        return coordinate(settings, broker_settings, store_settings, limits, worker_settings)
+    finally:
+        crew.stop()
+
+
+def _groups(settings: ServeSettings) -> list[tuple[str, ...]]:
+    """Return the steps that each kind of worker serves."""
     steps = tuple(operations())
-    groups = [steps] if settings.placement == "fused" else [(step,) for step in steps]
+    return [steps] if settings.placement == "fused" else [(step,) for step in steps]
+
+
+def _specs(
+    settings: ServeSettings, workers: int, limits: Limits, worker_settings: WorkerSettings, buckets: StoreSettings
+) -> list[WorkerSpec]:
     return [
         WorkerSpec(
             name=f"worker-{index}" if len(group) > 1 else f"{group[0]}-{index}",
@@ -72,7 +139,8 @@ def _specs(settings: ServeSettings, workers: int, limits: Limits, worker_setting
             input_root=settings.input_root,
             limits=limits,
             settings=worker_settings,
+            buckets=buckets,
         )
-        for group in groups
+        for group in _groups(settings)
         for index in range(workers)
     ]

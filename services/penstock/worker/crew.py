@@ -46,20 +46,31 @@ class Crew:
         self._told: set[int | None] = set()
         self._deadline = 0.0
         self._status = 0
+        self._threads: list[threading.Thread] = []
 
     def run(self) -> int:
         """Keep the members running until SIGTERM or SIGINT; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heard)
-        start_forker()
-        threads = [threading.Thread(target=self._keep, args=(member,), daemon=True) for member in self._members]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            time.sleep(_POLL_SECS)
-            if self._stopping.is_set():
-                self._tell(signal.SIGTERM if time.monotonic() < self._deadline else signal.SIGKILL)
+        self.start()
+        while not self._stopping.wait(_POLL_SECS):
+            pass
+        self.stop()
         return self._status
+
+    def start(self) -> None:
+        """Start the members; returns at once."""
+        start_forker()
+        self._threads = [threading.Thread(target=self._keep, args=(member,), daemon=True) for member in self._members]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Tell the members to leave, and wait until they have; those that take too long are killed."""
+        self._stop()
+        while any(thread.is_alive() for thread in self._threads):
+            self._tell(signal.SIGTERM if time.monotonic() < self._deadline else signal.SIGKILL)
+            time.sleep(_POLL_SECS)
 
     def _heard(self, number: int, _: FrameType | None) -> None:
         if self._stopping.is_set():
@@ -68,8 +79,9 @@ class Crew:
         self._stop()
 
     def _stop(self) -> None:
-        self._deadline = time.monotonic() + self._drain_secs + _GRACE_SECS
-        self._stopping.set()
+        if not self._stopping.is_set():
+            self._deadline = time.monotonic() + self._drain_secs + _GRACE_SECS
+            self._stopping.set()
 
     def _tell(self, number: signal.Signals) -> None:
         """Send a signal to every process, SIGTERM only once: a second one would mean to leave at once."""

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.common.settings import Limits, WorkerSettings
+from penstock.common.settings import Limits, StoreSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from penstock.worker.loop import Worker
@@ -27,6 +27,8 @@ class WorkerSpec:
     input_root: Path | None
     limits: Limits
     settings: WorkerSettings
+    buckets: StoreSettings | None = None
+    """Says which buckets jobs may name; None: none."""
 
 
 def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
@@ -47,17 +49,20 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     from penstock.common.broker.pipe import PipeBroker  # isort: skip
     from penstock.common.logs import set_up_logs
     from penstock.common.store.local import LocalStore
+    from penstock.common.store.routed import RoutedStore
+    from penstock.common.store.sources import SourceBuckets
     from penstock.worker.loop import Worker
     from penstock.worker.sources import Sources
     from penstock.worker.work import Bench
 
     set_up_logs(spec.name)
-    store = LocalStore(spec.store, spec.results)
+    buckets = SourceBuckets.of(spec.buckets) if spec.buckets else SourceBuckets()
+    store = RoutedStore(LocalStore(spec.store, spec.results), buckets)
     bench = Bench(
         name=spec.name,
         store=store,
         broker=PipeBroker(connection, on_lost=lambda: os._exit(0)),
-        sources=Sources(store, spec.limits, spec.input_root),
+        sources=Sources(store, spec.limits, spec.input_root, buckets),
         limits=spec.limits,
         served=frozenset(spec.steps),
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,

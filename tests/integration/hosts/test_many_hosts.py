@@ -169,3 +169,27 @@ def test_what_is_missing_is_said_in_one_line(penstock: Any, tmp_path: Path) -> N
     nowhere = penstock("coordinator", "--data", tmp_path, "--port", "0")
     assert nowhere.returncode == 2
     assert nowhere.stderr == "penstock: no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL\n"
+
+
+@pytest.mark.parametrize("placement", ["fused", "per_step"])
+def test_one_command_serves_over_a_broker_too(
+    start_server: Any, start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str], placement: str
+) -> None:
+    broker = start_hosts().broker_url
+    server = start_server("--broker", broker, "--placement", placement, "--workers", "1")
+    name = server.client.post_job({"operations": OPERATIONS, "inputs": [{"prefix": str(photos)}]})["id"]
+    assert server.client.wait(name, poll_secs=0.05)["state"] == "succeeded"
+    assert server.manifest(name) == undisturbed
+    steps = {step["name"]: step["workers"] for step in server.call("GET", "/v1/steps")["steps"]}
+    assert [steps[step] for step in PER_STEP] == [1, 1, 1, 1]
+    workers = server.workers()
+    server.kill()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_what_only_a_broker_can_use_is_refused_without_one(penstock: Any, tmp_path: Path) -> None:
+    alone = penstock("serve", "--data", tmp_path, "--port", "0", PENSTOCK_STORE_URL="s3://bucket/x")
+    assert alone.returncode == 2
+    assert alone.stderr == (
+        "penstock: PENSTOCK_STORE_URL=s3://bucket/x: without a broker (--broker amqp://…) it has no use\n"
+    )
