@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
-from penstock.common.errors import UnavailableError
+from penstock.common.errors import ImageCode, ImageError, UnavailableError
 from penstock.common.settings import SettingsError, StoreSettings
 from penstock.common.store.local import LocalStore
+from penstock.common.store.port import ObjectNotFoundError
 from penstock.common.store.routed import RoutedStore
 from penstock.common.store.sources import SourceBuckets, SourceForbiddenError, SourceNotFoundError, SourceTooLargeError
 
@@ -159,9 +160,7 @@ def test_a_routed_store_takes_urls_to_their_buckets_and_all_else_home(tmp_path: 
     store = RoutedStore(home, buckets)
     store.put("results/j/a", [b"home"])
     store.put("s3://photos/out/j/a", [b"away"])
-    upload = store.upload("s3://photos/out/j/b")
-    upload.write(b"later")
-    assert upload.commit() == 5
+    store.put("s3://photos/out/j/b", [bytearray(b"la"), memoryview(b"ter")])
     assert (home.get("results/j/a"), store.get("results/j/a")) == (b"home", b"home")
     assert buckets.read("s3://photos/out/j/a", 4) == store.get("s3://photos/out/j/a") == b"away"
     assert b"".join(store.stream("s3://photos/out/j/b", 1, 3)) == b"at"
@@ -169,5 +168,18 @@ def test_a_routed_store_takes_urls_to_their_buckets_and_all_else_home(tmp_path: 
     assert list(store.list("results")) == ["results/j/a"]
     store.delete("s3://photos/out/j/a")
     assert store.size("s3://photos/out/j/a") is None
-    with pytest.raises(SourceForbiddenError):
-        store.put("s3://other/a", [b"x"])
+
+
+def test_what_may_not_be_used_any_more_is_not_there_and_fails_the_picture_alone(tmp_path: Path) -> None:
+    buckets = in_memory()
+    RoutedStore(LocalStore(tmp_path), buckets).put("s3://photos/a", [b"x"])
+    closed = RoutedStore(LocalStore(tmp_path), SourceBuckets())
+    closed.delete("s3://photos/a")
+    assert buckets.read("s3://photos/a", 1) == b"x"
+    assert closed.size("s3://photos/a") is None
+    for read in (closed.get, closed.stream):
+        with pytest.raises(ObjectNotFoundError):
+            read("s3://photos/a")
+    with pytest.raises(ImageError) as failed:
+        closed.put("s3://photos/b", [b"x"])
+    assert failed.value.code is ImageCode.SOURCE_FORBIDDEN

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from penstock.common.store.port import Buffer, Store, Upload
-from penstock.common.store.sources import SourceBuckets
+from penstock.common.errors import ImageCode, ImageError
+from penstock.common.store.port import Buffer, ObjectNotFoundError, Store, Upload
+from penstock.common.store.sources import SourceBuckets, SourceForbiddenError, SourceNotFoundError
 
 
 def is_url(key: str) -> bool:
@@ -16,7 +18,8 @@ def is_url(key: str) -> bool:
 class RoutedStore:
     """Implements `port.Store`: objects whose key is a URL lie in that bucket, all others in `store`.
 
-    Every URL is checked again, each time. Nothing is ever listed, nor a whole folder removed, in a customer's bucket.
+    Every URL is checked again, each time; what may not be used any more counts as not there. Nothing is ever listed in
+    a customer's bucket, nor a whole folder removed.
     """
 
     def __init__(self, store: Store, buckets: SourceBuckets) -> None:
@@ -24,12 +27,21 @@ class RoutedStore:
         self._buckets = buckets
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        store, key = self._route(key)
-        store.put(key, pieces)
+        """Write an object.
+
+        Raises:
+            ImageError: a bucket that does not take it; the store's own being closed is the store being away.
+        """
+        if not is_url(key):
+            self._store.put(key, pieces)
+            return
+        try:
+            self._buckets.write(key, pieces)
+        except (SourceForbiddenError, SourceNotFoundError) as error:
+            raise ImageError(ImageCode(error.code), f"the result cannot be written: {error.message}") from error
 
     def upload(self, key: str) -> Upload:
-        store, key = self._route(key)
-        return store.upload(key)
+        return self._store.upload(key)
 
     def get(self, key: str) -> bytes:
         store, key = self._route(key)
@@ -40,8 +52,10 @@ class RoutedStore:
         return store.stream(key, start, end)
 
     def size(self, key: str) -> int | None:
-        store, key = self._route(key)
-        return store.size(key)
+        with suppress(ObjectNotFoundError):
+            store, key = self._route(key)
+            return store.size(key)
+        return None
 
     def list(self, prefix: str) -> Iterator[str]:
         return self._store.list(prefix)
@@ -50,8 +64,9 @@ class RoutedStore:
         return self._store.children(prefix)
 
     def delete(self, key: str) -> None:
-        store, key = self._route(key)
-        store.delete(key)
+        with suppress(ObjectNotFoundError):
+            store, key = self._route(key)
+            store.delete(key)
 
     def delete_prefix(self, prefix: str) -> None:
         self._store.delete_prefix(prefix)
@@ -62,5 +77,8 @@ class RoutedStore:
     def _route(self, key: str) -> tuple[Store, str]:
         if not is_url(key):
             return self._store, key
-        place = self._buckets.object(key)
+        try:
+            place = self._buckets.object(key)
+        except SourceForbiddenError as error:
+            raise ObjectNotFoundError(key) from error
         return self._buckets.store(place), place.key

@@ -17,7 +17,7 @@ from penstock.common.errors import PenstockError, UnavailableError
 from penstock.common.settings import SettingsError, StoreSettings
 from penstock.common.store.keys import TEMPORARY
 from penstock.common.store.opening import open_bucket
-from penstock.common.store.port import Store
+from penstock.common.store.port import Buffer, Store
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -166,6 +166,18 @@ class SourceBuckets:
                     "too_large_file", f"the file has {size} bytes; accepted are up to {most_bytes}"
                 )
             return found.bytes().to_bytes()
+
+    def write(self, url: str, pieces: Sequence[Buffer]) -> None:
+        """Write an object.
+
+        Raises:
+            SourceForbiddenError: the URL may not be written, or the bucket does not let us.
+            SourceNotFoundError: there is no such bucket.
+            UnavailableError: the bucket is away.
+        """
+        place = self.object(url)
+        with _translated(place):
+            self._open(place.bucket).put(place.key, [memoryview(piece).cast("B") for piece in pieces])
 
     def list(self, place: Place) -> Iterator[tuple[str, int]]:
         """Yield key and size in bytes of every object below a folder, as the bucket orders them (S3, GCS: by key).
