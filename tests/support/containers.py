@@ -83,7 +83,11 @@ class Container:
         """Send a signal to the server and wait for its end."""
         if self.runs():
             self._made.get_wrapped_container().kill(how.name)
-            self._made.get_wrapped_container().wait(timeout=START_SECS)
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the server's end."""
+        self._made.get_wrapped_container().wait(timeout=START_SECS)
 
     def runs(self) -> bool:
         if not self._exists:
@@ -135,11 +139,15 @@ class RabbitContainer(_InContainer, RabbitServer):
         for path in self.folder.glob("*.pem"):
             path.chmod(0o644)
             files[path] = str(self.FILES / path.name)
-        environment = {
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none",
-            "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server, which hears signals
-        }
+        environment = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none"}
         self.container = Container(image, {5672: self.port, 5671: self.tls_port}, environment, files)
+
+    def end(self, how: signal.Signals) -> None:
+        if how is signal.SIGTERM:  # the first process may be Debian's script, which does not hear it
+            self.control("stop")
+            self.container.wait()
+        else:
+            super().end(how)
 
     def remove(self) -> None:
         self.container.remove()
