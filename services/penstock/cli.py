@@ -52,7 +52,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Process files, folders and globs on this host; run again, it does only what is missing."""
-    from penstock.local.forker import start_forker
+    from penstock.worker.forker import start_forker
 
     start_forker()  # the workers' libraries load while this process loads its own
     from penstock.common.logs import set_up_logs

@@ -26,9 +26,9 @@ from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
 from penstock.coordinator.server import answer
 from penstock.coordinator.services import Services
-from penstock.local.forker import start_forker
 from penstock.local.run import default_workers
 from penstock.local.supervisor import Supervisor
+from penstock.worker.forker import start_forker
 from penstock.worker.process import WorkerSpec
 
 

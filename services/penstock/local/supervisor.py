@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
-from penstock.local.forker import CONTEXT
+from penstock.worker.forker import CONTEXT
 from penstock.worker.process import WorkerSpec, run_worker_process
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from penstock.worker.forker import CONTEXT, start_forker
+
 log = logging.getLogger(__name__)
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["penstock.worker.preload", "penstock.worker.main"])
 _MIN_LIFE_SECS = 1.0
 _MAX_PAUSE_SECS = 5.0
 _GRACE_SECS = 0.5
@@ -60,7 +59,7 @@ class Crew:
 
     def start(self) -> None:
         """Start the members; returns at once."""
-        start_forker()
+        start_forker("penstock.worker.main")
         self._threads = [threading.Thread(target=self._keep, args=(member,), daemon=True) for member in self._members]
         for thread in self._threads:
             thread.start()
@@ -106,21 +105,11 @@ class Crew:
             pause_secs = min(_MAX_PAUSE_SECS, max(0.1, 2 * pause_secs)) if early else 0.0
 
     def _run_once(self, member: Member) -> int | None:
-        process = _CONTEXT.Process(target=member.run, args=member.arguments, name=member.name, daemon=True)
+        process = CONTEXT.Process(target=member.run, args=member.arguments, name=member.name, daemon=True)
         process.start()
         self._processes[member.name] = process
         process.join()
         return process.exitcode
-
-
-def start_forker() -> None:
-    """Start the process that loads the steps and forks the members; Ctrl-C never reaches it, nor them unprepared."""
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def call_when_orphaned(leave: Callable[[], None]) -> None:

@@ -10,11 +10,11 @@ import signal
 from multiprocessing import forkserver, resource_tracker
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload"])
 
 
-def start_forker() -> None:
-    """Begin to load the steps in the background; workers started later do not wait for it."""
+def start_forker(*modules: str) -> None:
+    """Begin to load the steps and `modules` in the background; workers started later do not wait for it."""
+    CONTEXT.set_forkserver_preload(["penstock.cli", "penstock.worker.preload", *modules])
     # It and the workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it. The tracker
     # comes first, because its start ends with a mask that lets SIGINT through.
     resource_tracker.ensure_running()
