@@ -177,7 +177,10 @@ class SourceBuckets:
         """
         place = self.object(url)
         with _translated(place):
-            self._open(place.bucket).put(place.key, [memoryview(piece).cast("B") for piece in pieces])
+            try:
+                self.store(place).put(place.key, pieces)
+            except UnavailableError as error:  # its cause tells a bucket that is closed to us from one that is away
+                raise error.__cause__ or error from error
 
     def list(self, place: Place) -> Iterator[tuple[str, int]]:
         """Yield key and size in bytes of every object below a folder, as the bucket orders them (S3, GCS: by key).

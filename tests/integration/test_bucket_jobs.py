@@ -1,0 +1,214 @@
+"""Whole jobs from and to buckets on real servers: read by workers, written by them, served and deleted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import obstore
+import pytest
+import uvicorn
+from waiting import wait_until
+
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.errors import ImageCode, ImageError, UnavailableError
+from penstock.common.registry import operations
+from penstock.common.settings import Limits, StoreSettings, WorkerSettings
+from penstock.common.store.local import LocalStore
+from penstock.common.store.opening import open_bucket
+from penstock.common.store.routed import RoutedStore
+from penstock.common.store.sources import SourceBuckets
+from penstock.coordinator.app import create_app
+from penstock.coordinator.conductor import Conductor
+from penstock.coordinator.database.sql import SqlRepository
+from penstock.coordinator.dispatcher import DispatchSettings
+from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.services import Services
+from penstock.worker.loop import Worker
+from penstock.worker.sources import Sources
+from penstock.worker.work import Bench
+
+LIMITS = Limits(max_file_bytes=200_000)
+ENDED = ("succeeded", "partial", "failed", "cancelled")
+
+
+class House:
+    """A coordinator and a worker in this process, over a folder, and what they may use of buckets."""
+
+    def __init__(self, folder: Path, *sources: str) -> None:
+        self.buckets = SourceBuckets.of(StoreSettings(sources=sources))
+        self.store = LocalStore(folder / "store")
+        routed = RoutedStore(self.store, self.buckets)
+        broker = MemoryBroker()
+        repository = SqlRepository.sqlite(folder / "penstock.db")
+        self.conductor = Conductor(repository, routed, broker, DispatchSettings(1, 1), HousekeepingSettings())
+        self.conductor.begin()
+        self.services = Services(repository, routed, broker, self.conductor, LIMITS, None, self.buckets)
+        app = create_app(self.services)
+        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off"))
+        self._serving = threading.Thread(target=self._server.run, daemon=True)
+        self._serving.start()
+        wait_until(lambda: self._server.started)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False)
+        reader = Sources(routed, LIMITS, None, self.buckets)
+        bench = Bench("worker", routed, broker, reader, LIMITS, frozenset(operations()), 10**8)
+        self._worker = Worker(bench, WorkerSettings())
+        self._thread = threading.Thread(target=self._worker.run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.http.close()
+        self._server.should_exit = True
+        self._serving.join(20)
+        self._worker.stop()
+        self._thread.join(20)
+        self.conductor.end()
+        self.services.repository.close()
+
+    def run(self, *inputs: Any, **document: Any) -> dict[str, Any]:
+        """Submit a job; return it once it has ended."""
+        answer = self.http.post("/v1/jobs", json={"operations": [["split", True]], "inputs": inputs, **document})
+        assert answer.status_code == 202, answer.text
+        url = answer.json()["url"]
+        wait_until(lambda: self.http.get(url).json()["state"] in ENDED)
+        job: dict[str, Any] = self.http.get(url).json()
+        return job
+
+    def get(self, path: str) -> httpx.Response:
+        answer = self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket."""
+    server = request.getfixturevalue(request.param)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    url: str = server.create_bucket()
+    return url
+
+
+@pytest.fixture
+def house(tmp_path: Path, bucket: str) -> Iterator[House]:
+    house = House(tmp_path, f"{bucket}/in/", f"{bucket}/out/")
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def put(bucket: str) -> Callable[[str, bytes], None]:
+    """Writes into the bucket by hand."""
+    store = open_bucket(bucket, StoreSettings())
+    return lambda key, data: obstore.put(store, key, data) and None
+
+
+def keys_in(bucket: str) -> list[str]:
+    pages = open_bucket(bucket, StoreSettings()).list()
+    return sorted(entry["path"] for page in pages for entry in page)
+
+
+def picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (20, 30, 3), np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def test_pictures_come_from_a_bucket_and_results_go_to_another_folder_of_it(
+    house: House, bucket: str, put: Callable[[str, bytes], None]
+) -> None:
+    put("in/a/1 ü.png", picture(1))
+    put("in/a/2.png", picture(2))
+    job = house.run({"prefix": f"{bucket}/in/"}, output="png", results=f"{bucket}/out")
+    assert (job["state"], job["images"]["done"]) == ("succeeded", 2)
+    entries = house.get(f"{job['links']['results']}").json()["results"]
+    assert [entry["location"] for entry in entries] == [
+        f"{bucket}/out/{job['id']}/{entry['name']}" for entry in entries
+    ]
+    assert {entry["name"] for entry in entries} >= {"a/1 ü-0.png", "a/2-3.png"}
+    top_left = cv2.imdecode(np.frombuffer(picture(2), np.uint8), cv2.IMREAD_COLOR)[:10, :15]
+    served = house.get(f"/static/{job['id']}/processed/a/2-0.png").content
+    assert np.array_equal(cv2.imdecode(np.frombuffer(served, np.uint8), cv2.IMREAD_COLOR), top_left)
+    assert obstore.get(open_bucket(bucket, StoreSettings()), f"out/{job['id']}/a/2-0.png").bytes() == served
+    assert house.get(job["links"]["archive"]).content.count(b"PK\x01\x02") == 8
+    assert list(house.store.list("results")) == []
+    before = keys_in(bucket)
+    assert house.http.delete(job["url"]).status_code == 204
+    assert keys_in(bucket) == before, "what the customer has in a bucket stays"
+
+
+def test_two_jobs_with_one_place_for_results_lose_nothing(
+    house: House, bucket: str, put: Callable[[str, bytes], None]
+) -> None:
+    put("in/1.png", picture(1))
+    jobs = [house.run(f"{bucket}/in/1.png", results=f"{bucket}/out/", operations=[["blur", kind]]) for kind in
+            ("median", "gaussian")]  # fmt: skip
+    assert keys_in(bucket) == sorted(["in/1.png", *(f"out/{job['id']}/1-0.jpg" for job in jobs)])
+
+
+def test_what_a_list_names_and_cannot_be_read_fails_alone(
+    house: House, bucket: str, put: Callable[[str, bytes], None]
+) -> None:
+    put("in/good.png", picture(1))
+    put("in/large.png", bytes(200_001))
+    put("in/text.png", b"no picture")
+    put("in/list.txt", "\n".join(f"{bucket}/in/{n}.png" for n in ("none", "large", "good", "text")).encode())
+    job = house.run({"manifest": f"{bucket}/in/list.txt"})
+    images = house.get(f"{job['links']['images']}").json()["images"]
+    assert job["state"] == "partial"
+    assert [(image["name"], image["error"] and image["error"]["code"]) for image in images] == [
+        ("none.png", "source_not_found"),
+        ("large.png", "too_large_file"),
+        ("good.png", None),
+        ("text.png", "unsupported_type"),
+    ]
+
+
+def test_letters_that_look_like_a_way_out_are_letters_to_a_bucket(
+    house: House, bucket: str, put: Callable[[str, bytes], None]
+) -> None:
+    """What stands between the check and the bucket must not read a path in another way than the check did."""
+    put("secret.png", picture(9))
+    odd = ["in/a%20b.png", "in/a b.png", "in/x%2Ey.png", "in/q?x=1.png", "in/h#f.png", "in/100%.png", "in/+&=;,.png"]
+    for seed, key in enumerate(odd):
+        put(key, picture(seed))
+    open_to_all = Sources(house.store, LIMITS, None, house.buckets)
+    assert [open_to_all.read(f"{bucket}/{key}") for key in odd] == [picture(seed) for seed in range(len(odd))]
+
+
+def test_a_worker_checks_again_and_tells_why_it_could_not_read(
+    house: House, bucket: str, put: Callable[[str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("in/1.png", picture(1))
+    narrow = SourceBuckets.of(StoreSettings(sources=(f"{bucket}/out/",)))
+    for buckets in (narrow, None):
+        with pytest.raises(ImageError) as refused:
+            Sources(house.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
+        assert refused.value.code is ImageCode.SOURCE_FORBIDDEN
+
+
+@pytest.mark.parametrize(("keys", "code"), [("wrong", ImageCode.SOURCE_FORBIDDEN), ("away", None)])
+def test_a_bucket_that_is_closed_fails_the_picture_and_one_that_is_away_does_not(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str, code: ImageCode | None
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    if keys == "wrong":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    url = s3.create_bucket()
+    buckets = SourceBuckets.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
+    sources = Sources(LocalStore(tmp_path), LIMITS, None, buckets)
+    routed = RoutedStore(LocalStore(tmp_path), buckets)
+    with pytest.raises(ImageError if code else UnavailableError) as failed:
+        sources.read(f"{url}/1.png")
+    assert getattr(failed.value, "code", None) == (code or "unavailable")
+    with pytest.raises(ImageError if code else UnavailableError):
+        routed.put(f"{url}/out/1.png", [b"x"])
