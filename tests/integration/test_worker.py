@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ LIMITS = Limits()
 class Rig:
     """A broker, a store, and as many workers as a test starts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reader: Executor | None) -> None:
         self.folder = folder
+        self._reader = reader
         self.store = LocalStore(folder / "store")
         self.broker = MemoryBroker()
         self.broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
@@ -65,8 +67,10 @@ class Rig:
             limits=LIMITS,
             served=frozenset(steps or operations()),
             max_pixels_in_flight=max_pixels_in_flight,
+            reader=self._reader,
         )
-        worker = Worker(bench, WorkerSettings(**{"cancel_lookup_secs": 0.05, **settings}))
+        settings = {"cancel_lookup_secs": 0.05, **settings}
+        worker = Worker(bench, WorkerSettings(**settings), overlap=self._reader is not None)
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
         self._workers.append((worker, thread))
@@ -128,13 +132,14 @@ class Rig:
         return [self.store.get(result.key) for result in outcome.results]
 
 
-@pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+@pytest.fixture(params=["one after the other", "overlapping"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.syspath_prepend(PLUGINS)
     custom_steps.cache_clear()
-    rig = Rig(tmp_path)
-    yield rig
-    rig.stop()
+    with ThreadPoolExecutor(2) as pool:
+        rig = Rig(tmp_path, pool if request.param == "overlapping" else None)
+        yield rig
+        rig.stop()
     custom_steps.cache_clear()
 
 

@@ -62,7 +62,7 @@ class Worker:
     """Runs until `stop` is called, then finishes the image at hand and gives back the rest.
 
     With `overlap`, one thread takes the next chunk and begins to read it while this one is worked on, and another
-    hands on and acknowledges the last one: for brokers and stores that take their time to answer.
+    hands on and acknowledges the last one: for stores that take their time to answer.
     """
 
     def __init__(self, bench: Bench, settings: WorkerSettings, *, overlap: bool = False) -> None:

@@ -25,6 +25,8 @@ from penstock.common.registry import operations
 from penstock.common.settings import BrokerSettings, Limits, SettingsError, StoreSettings, WorkerSettings
 from penstock.common.store.local import LocalStore
 from penstock.common.store.opening import open_store
+from penstock.common.store.routed import RoutedStore
+from penstock.common.store.sources import SourceBuckets
 from penstock.worker.crew import USED_WRONGLY, Crew, Member, call_when_orphaned
 from penstock.worker.liveness import is_fresh
 
@@ -65,7 +67,7 @@ def work(settings: WorkerSettings, limits: Limits, broker: BrokerSettings, store
     if settings.concurrency == 1:
         return serve_steps(spec)
     set_up_logs("worker")
-    return Crew(_members(spec), settings.drain_secs).run()
+    return Crew(make_members(spec), settings.drain_secs).run()
 
 
 def check_alive(settings: WorkerSettings) -> int:
@@ -104,11 +106,12 @@ def read_steps(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _members(spec: ServiceSpec) -> list[Member]:
+def make_members(spec: ServiceSpec) -> list[Member]:
+    """Return as many processes as the settings' concurrency, each to be run by a `Crew`."""
     files: Sequence[Path | None] = liveness_files(spec.settings) or [None] * spec.settings.concurrency
     each = [spec.settings.model_copy(update={"liveness_file": file, "concurrency": 1}) for file in files]
     return [
-        Member(f"worker-{index}", serve_as_member, (replace(spec, settings=settings),))
+        Member(f"{'-'.join(sorted(spec.served))}-{index}", serve_as_member, (replace(spec, settings=settings),))
         for index, settings in enumerate(each)
     ]
 
@@ -126,25 +129,28 @@ def serve_as_member(spec: ServiceSpec) -> None:
 
 def serve_steps(spec: ServiceSpec) -> int:
     """Serve steps in this process until it is told to leave; returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
     from penstock.worker.loop import Worker  # isort: skip
     from penstock.worker.sources import Sources
     from penstock.worker.work import Bench
 
     set_up_logs("worker")
-    store = open_store(spec.store, None)
+    opened, buckets = open_store(spec.store, None), SourceBuckets.of(spec.store)
+    store = RoutedStore(opened, buckets)
     broker = RabbitBroker(spec.broker_url, spec.broker)
+    remote = not isinstance(opened, LocalStore)
     bench = Bench(
         name=f"{socket.gethostname()}:{os.getpid()}",
         store=store,
         broker=broker,
-        sources=Sources(store, spec.limits, spec.settings.input_root),
+        sources=Sources(store, spec.limits, spec.settings.input_root, buckets),
         limits=spec.limits,
         served=spec.served,
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
-        reader=None if isinstance(store, LocalStore) else ThreadPoolExecutor(_READERS, "reader"),
+        reader=ThreadPoolExecutor(_READERS, "reader") if remote else None,
     )
-    run_until_told(Worker(bench, spec.settings, overlap=True), spec.settings.drain_secs)
+    run_until_told(Worker(bench, spec.settings, overlap=remote), spec.settings.drain_secs)
     broker.close()
     return 0
 
