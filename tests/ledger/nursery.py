@@ -1,0 +1,20 @@
+"""What the process that all others are forked from has imported. The allocator is set before OpenCV is loaded."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))  # the tests' own steps are found here
+
+import penstock.worker.preload  # isort: skip
+
+import faulty
+import faulty_repository
+
+import penstock.cli
+import penstock.coordinator.main
+import penstock.coordinator.server
+import penstock.worker.loop
+import penstock.worker.main
+import penstock.worker.work
+
+__all__ = ["faulty", "faulty_repository", "penstock"]
