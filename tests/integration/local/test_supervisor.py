@@ -65,7 +65,7 @@ class House:
             self.broker.publish(step_queue("blur"), [chunk.model_dump_json().encode()])
 
     def finished(self, count: int) -> dict[int, str]:
-        """Wait for as many outcomes; return their states by image."""
+        """Wait for as many outcomes and until no worker holds anything; return their states by image."""
         states: dict[int, str] = {}
         deadline = time.monotonic() + SECS
         while len(states) < count:
@@ -73,6 +73,7 @@ class House:
             assert delivery is not None, f"only {len(states)} of {count} images ended in time"
             event: Event = read_event(delivery.body)
             states.update((outcome.id, outcome.state) for outcome in event.outcomes)
+        wait_until(lambda: not self.broker.depth(step_queue("blur")).in_flight)  # acknowledged, too
             self._events.ack(delivery)
         return states
 
@@ -106,7 +107,6 @@ def test_a_worker_that_is_killed_is_replaced_and_the_next_one_works(house: House
     house.finished(1)
     [before] = pids(supervisor)
     assert before is not None
-    wait_until(lambda: not house.broker.depth(step_queue("blur")).in_flight)  # or it would be delivered again
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: pids(supervisor) - {before})
     house.send(1)
