@@ -11,8 +11,10 @@ import pytest
 from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
 
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.jobs import ImageState, JobState
-from penstock.common.messages import Event, Failure, Outcome, Result, StepTime
+from penstock.common.messages import DEAD_LETTER_QUEUE, Event, Failure, Outcome, Result, StepTime
+from penstock.common.settings import BrokerSettings
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.repository import Applied, Image, Job, Repository, StepTotals
 
@@ -36,6 +38,22 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer:
 def rabbitmq(request: pytest.FixtureRequest) -> RabbitServer:
     """Both of the RabbitMQ servers, in turn. Whoever stops one starts it again."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def connect(rabbitmq: RabbitServer) -> Iterator[Callable[..., RabbitBroker]]:
+    """Makes brokers on `rabbitmq`; takes a URL and settings."""
+    brokers = []
+
+    def make(url: str = rabbitmq.url, **settings: float) -> RabbitBroker:
+        quick = {"broker_max_pause_secs": 0.3, "broker_timeout_secs": 20.0}
+        brokers.append(RabbitBroker(url, BrokerSettings(**{**quick, **settings})))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.close()
+    rabbitmq.delete_queues("penstock.step.test", "penstock.step.other", DEAD_LETTER_QUEUE)
 
 
 class Desk:

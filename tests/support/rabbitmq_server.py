@@ -235,12 +235,12 @@ class PackagedRabbit(RabbitServer):
 
 
 class Line:
-    """A line to the server that can be cut: a port that passes every byte on, until it doesn't."""
+    """A line to the server that can be cut: a port (`at`, or a free one) that passes all on, until it doesn't."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, at: int = 0) -> None:
         self._port = port
         self._ends: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port = int(self._listener.getsockname()[1])
         self._threads: list[threading.Thread] = []
         self._open = threading.Event()
