@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,16 +16,14 @@ from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, 
 from penstock.common.store.port import Store
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.engine_port import StepStatus
+from penstock.coordinator.hearsay import Hearsay, Told
 from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
-from penstock.coordinator.live import Live, Told
+from penstock.coordinator.live import Live
 from penstock.coordinator.repository import Applied, ConflictError, Job, Repository
 from penstock.coordinator.sweeper import NEVER_RETRIED, Sweeper
 from penstock.coordinator.tracker import Tracker
 
 log = logging.getLogger(__name__)
-
-_HOLD_SECS = 0.5
-_STALE_SECS = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Conductor:
         self._dispatch = dispatch
         self._housekeeping = housekeeping
         self._term: _Term | None = None
-        self._told = (0.0, Told())
+        self._hearsay = Hearsay(repository)
 
     def recover(self) -> None:
         """Put right what a process that died has left: only with empty queues, no worker and no other coordinator."""
@@ -120,14 +117,7 @@ class Conductor:
     def _view(self) -> Live | Told:
         """Return what is known of the images under way: by oneself, or as the leader told not long ago."""
         term = self._term
-        if term is not None:
-            return term.live
-        until, told = self._told
-        if time.monotonic() >= until:
-            status = self._repository.get_status()
-            told = Told(status[1]) if status and time.time() - status[0] < _STALE_SECS else Told()
-            self._told = (time.monotonic() + _HOLD_SECS, told)
-        return told
+        return self._hearsay.told() if term is None else term.live
 
     def cancel(self, job: str) -> Job:
         cancelled = self._repository.cancel_job(job)

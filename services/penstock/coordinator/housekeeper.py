@@ -8,7 +8,6 @@ twice and seen once.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -82,7 +81,6 @@ class Housekeeper:
         self._sweeper = Sweeper(repository, store, settings.abandoned_secs)
         self._repairs: dict[str, Counter[int]] = {}
         """How often each image of a job was sent again: the next time it is waited for twice as long."""
-        self._told = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
@@ -119,10 +117,7 @@ class Housekeeper:
 
     def tell(self) -> None:
         """Put the status for the coordinators that follow this one."""
-        status = self._live.tell()
-        if status != self._told or json.loads(status)["jobs"]:
-            self._repository.put_status(status)
-            self._told = status
+        self._repository.put_status(self._live.tell())
 
     def repair(self) -> int:
         """Send again what was lost; return how many images that were."""

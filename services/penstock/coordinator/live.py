@@ -259,36 +259,3 @@ class Live:
         jobs = {job: {"positions": self.positions(job), "rate": self.images_per_second(job)} for job, _ in self.known()}
         steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in list(self._work)}
         return json.dumps({"jobs": jobs, "steps": steps, "chunks": self.chunks_running()})
-
-
-class Told:
-    """What a leading coordinator told of its `Live`, for those that follow it."""
-
-    def __init__(self, text: str = "{}") -> None:
-        status = json.loads(text)
-        self._jobs = status.get("jobs", {})
-        self._steps = status.get("steps", {})
-        self._chunks = status.get("chunks", {})
-
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        """As `Live.positions`."""
-        return [(waiting, running) for waiting, running in self._jobs.get(job, {}).get("positions", [])]
-
-    def images_per_second(self, job: str) -> float | None:
-        """As `Live.images_per_second`."""
-        rate: float | None = self._jobs.get(job, {}).get("rate")
-        return rate
-
-    def seconds_per_image(self, step: str) -> float | None:
-        """As `Live.seconds_per_image`."""
-        secs: float | None = self._steps.get(step, (None, None))[0]
-        return secs
-
-    def busy(self, step: str) -> float | None:
-        """As `Live.busy`."""
-        busy: float | None = self._steps.get(step, (None, None))[1]
-        return busy
-
-    def chunks_running(self) -> dict[str, int]:
-        """As `Live.chunks_running`."""
-        return dict(self._chunks)

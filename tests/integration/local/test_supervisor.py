@@ -73,8 +73,8 @@ class House:
             assert delivery is not None, f"only {len(states)} of {count} images ended in time"
             event: Event = read_event(delivery.body)
             states.update((outcome.id, outcome.state) for outcome in event.outcomes)
-        wait_until(lambda: not self.broker.depth(step_queue("blur")).in_flight)  # acknowledged, too
             self._events.ack(delivery)
+        wait_until(lambda: not self.broker.depth(step_queue("blur")).in_flight)  # acknowledged, too
         return states
 
     def close(self) -> None:

@@ -78,16 +78,13 @@ class HandEngine:
 
     def steps(self) -> list[StepStatus]:
         return [
-            StepStatus("resize", 3, 1, 40, 0.01, 0.4, 0.5),
-            StepStatus("blur", 9, 2, 40, 0.05, 2.0, 1.0, bottleneck=True),
-            StepStatus("encode", 0, 0, 40),
+            StepStatus("resize", 2, 3, 1, 40, 0.01, 0.4, 0.5),
+            StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0, bottleneck=True),
+            StepStatus("encode", 2, 0, 0, 40),
         ]
 
     def seconds_per_image(self, step: str) -> float | None:
         return self.speeds.get(step)
-
-    def outcomes(self) -> Mapping[str, int]:
-        return self.ended
 
     def cancel(self, job: str) -> Job:
         return self.repository.cancel_job(job)

@@ -12,9 +12,9 @@ from penstock.common.jobs import JobState
 from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, StepTime, step_queue
 from penstock.common.store.keys import tombstone_key, work_key
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
+from penstock.coordinator.hearsay import Told
 from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
 from penstock.coordinator.ids import new_id
-from penstock.coordinator.live import Told
 from penstock.coordinator.sweeper import Sweeper
 
 SETTINGS = HousekeepingSettings(repair_secs=30.0, step_timeout_secs=60.0, max_chunk=8)
