@@ -29,6 +29,19 @@ JOB_BODY: dict[str, Any] = {
                             "labels": {"city": "delft"},
                         },
                     },
+                    "buckets": {
+                        "summary": "Objects, a folder of a bucket and a list, results to a bucket of your own",
+                        "value": {
+                            "operations": _OPERATIONS,
+                            "output": "jpg",
+                            "inputs": [
+                                "s3://photos/a.jpg",
+                                {"prefix": "gs://maps/delft/"},
+                                {"manifest": "s3://photos/list.txt"},
+                            ],
+                            "results": "s3://photos/out/",
+                        },
+                    },
                     "long form": {
                         "summary": "Single files, operations in their long form",
                         "value": {

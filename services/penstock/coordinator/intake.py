@@ -110,8 +110,16 @@ class Intake:
                 self._repository.create_job(draft.job)
         for draft in drafts:
             images = bounded(draft.images, self._services.limits.max_images)
-            if self._repository.add_images(draft.job.id, images) == 0:
+            if self._add_images(draft.job.id, images) == 0:
                 raise no_images()
+
+    def _add_images(self, job: str, images: Iterable[Image]) -> int:
+        try:
+            return self._repository.add_images(job, images)
+        except ConflictError as error:  # names that differ, but not enough for results to be named after them
+            raise RequestError(
+                422, "equal_names", "two inputs would have results of the same name; send them as two jobs", "/inputs"
+            ) from error
 
     def _discard(self, drafts: Sequence[Draft]) -> None:
         try:
@@ -194,9 +202,11 @@ def sent_images(order: Order, files: Sequence[SentFile], upload: str) -> list[Im
 def found_images(order: Order, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
     """Yield a job's images for inputs, those that are known to be of no use failed already."""
     step = order.plan.steps[0]
-    for index, file in enumerate(files):
-        fault = _found_fault(file, step, limits)
-        yield _image(index, file.name, file.stem, file.ref, file.size_bytes, fault)
+    for index, (name, stem, ref, size_bytes) in enumerate(files):
+        if size_bytes is None:
+            yield Image(index, name, stem, ref)
+        else:
+            yield _image(index, name, stem, ref, size_bytes, _found_fault(size_bytes, step, limits))
 
 
 def fingerprint(order: Order, files: Sequence[SentFile] = ()) -> str:
@@ -227,7 +237,7 @@ def bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
         yield image
 
 
-def _image(index: int, name: str, stem: str, ref: str, size_bytes: int | None, error: dict[str, Any] | None) -> Image:
+def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
     state = ImageState.PENDING if error is None else ImageState.FAILED
     return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
 
@@ -240,13 +250,11 @@ def _sent_fault(file: SentFile, step: str) -> dict[str, Any] | None:
     return None
 
 
-def _found_fault(file: FoundFile, step: str, limits: Limits) -> dict[str, Any] | None:
-    if file.size_bytes is None:
-        return None
-    if file.size_bytes == 0:
+def _found_fault(size_bytes: int, step: str, limits: Limits) -> dict[str, Any] | None:
+    if size_bytes == 0:
         return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
-    if file.size_bytes > limits.max_file_bytes:
-        message = f"the file has {file.size_bytes} bytes; accepted are {limits.max_file_bytes}"
+    if size_bytes > limits.max_file_bytes:
+        message = f"the file has {size_bytes} bytes; accepted are {limits.max_file_bytes}"
         return _fault(ImageCode.TOO_LARGE_FILE, message, step)
     return None
 

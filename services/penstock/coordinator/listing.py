@@ -69,7 +69,10 @@ class Listing:
             self._flush()
 
     def files(self) -> Iterator[FoundFile]:
-        """Yield all pictures in the order they came, none twice."""
+        """Yield all pictures in the order they came, none twice.
+
+        Different ones may still have one name, where it was made of what cannot be shown: the database refuses them.
+        """
         self._flush()
         stems = Stems(self._count)
         for line in self._rows():
@@ -77,13 +80,13 @@ class Listing:
         for line in self._rows():
             stems.compare(line[: line.index(b"\t")])
         start = len((self._folder or "").encode())
-        taken: set[bytes] = set()
+        taken: set[tuple[bytes, bytes]] = set()
         for line in self._rows():
             name, ref, size = line[:-1].split(b"\t")
             if stems.is_doubled(name):
-                if name in taken:
+                if (name, ref) in taken:
                     continue
-                taken.add(name)
+                taken.add((name, ref))
             alone = stems.is_alone(name)
             shown, stem = name[start:].decode(), (strip(name) if alone else name)[start:].decode()
             if len(stem) > _SURELY_SHORT:

@@ -178,6 +178,13 @@ def test_a_list_that_is_missing_empty_or_too_long_is_refused(
     assert small.http.get("/v1/jobs").json()["jobs"] == []
 
 
+def test_two_pictures_whose_results_would_meet_are_refused_rather_than_lost(coordinator: Any, bucket: Bucket) -> None:
+    bucket.put(f"{bucket.url}/in/x-0.jpg/1.jpg\n{bucket.url}/in/x-0.jpg~/1.jpg".encode(), "in/list.txt")
+    answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
+    assert refusal(answer) == (422, "equal_names", "/inputs")
+    assert coordinator.services.repository.count_open_jobs() == 0
+
+
 def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
     serve: Callable[..., Any], coordinator: Any, bucket: Bucket, jpeg: bytes
 ) -> None:

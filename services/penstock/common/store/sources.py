@@ -32,6 +32,9 @@ _SEPARATOR = r"(?:/|\\|%2f|%5c)"
 _AMBIGUOUS = re.compile(
     rf"[\x00-\x1f\x7f]|(?:^|{_SEPARATOR})(?:\.|%2e){{0,2}}(?:{_SEPARATOR}|$)", re.IGNORECASE | re.DOTALL
 )
+_PLAIN = re.compile(r"[a-z0-9]+://[^/]+(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
+"""What nearly all URLs are, told in half the time."""
+
 _PAGE = 1_000
 
 
@@ -230,14 +233,9 @@ def _folder_of(url: str) -> str:
 
 def _is_ambiguous(url: str) -> bool:
     """Say whether a URL's path could mean another one to somebody: see the module's first lines."""
-    path = url.split("/", 3)[3]
-    if "%" not in path and "\\" not in path and "//" not in url[6:] and "/." not in url and url.isascii():
-        return path in ("", ".", "..") or path[-1] == "/" or path[0] in "./" or not path.isprintable() or _is_long(url)
-    return _AMBIGUOUS.search(path) is not None or _is_long(url)
-
-
-def _is_long(url: str) -> bool:
-    return len(url) > MAX_URL_CHARACTERS
+    if len(url) > MAX_URL_CHARACTERS:
+        return True
+    return not _PLAIN.fullmatch(url) and _AMBIGUOUS.search(url.split("/", 3)[3]) is not None
 
 
 def _place(url: str) -> Place:
