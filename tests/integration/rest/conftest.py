@@ -6,7 +6,6 @@ import hashlib
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +39,6 @@ class HandEngine:
     woken: int = 0
     positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
-    ended: Counter[str] = field(default_factory=Counter)
 
     def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
         """End up to `count` images: those whose name is in `fail` with that code, the others with `parts` results."""
@@ -48,7 +46,6 @@ class HandEngine:
         found = self.repository.get_job(job)
         assert found is not None
         outcomes = [self._outcome(found, image, parts, (fail or {}).get(image.name)) for image in images]
-        self.ended.update(outcome.error.code if outcome.error else "done" for outcome in outcomes)
         self.repository.apply([Event(kind="finished", job=job, run=found.run, chunk="c", outcomes=outcomes)])
 
     def _outcome(self, job: Job, image: Image, parts: int, code: str | None) -> Outcome:
