@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
+from audit import TERMINAL_JOBS, Entry, Job, World
 from client import Client, OverdueError, form
-from ledger import TERMINAL_JOBS, Entry, Job, World
 from pika.exceptions import ChannelClosedByBroker
 from stage import Stage, all_queues, stored_keys, wait_for
 from workload import Task, Wanted, sha256
@@ -26,13 +26,17 @@ WORKING_QUEUES = [queue for queue in ALL_QUEUES if queue != DEAD_LETTER_QUEUE]
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
 
 
+Disturb = Callable[[Stage, Client], None]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What a run asks for, and `meanwhile`, which is called once everything was asked for."""
+    """What a run asks for; `before` is called when a coordinator is ready, `meanwhile` when all was asked for."""
 
     tasks: Sequence[Task]
     wanted: Mapping[str, Wanted]
-    meanwhile: Callable[[Stage, Client], None] = lambda stage, client: None
+    meanwhile: Disturb | None = None
+    before: Disturb | None = None
 
 
 class Run:
@@ -67,11 +71,14 @@ class Run:
 
     def _ask(self) -> None:
         self._client.until("readyz", lambda: self._client.once("GET", "/readyz"))
+        if self._plan.before is not None:
+            self._plan.before(self.stage, self._client)
         for task in self._plan.tasks:
             self._submit(task)
             if task.then == "cancel":
                 self._cancel(task)
-        self._plan.meanwhile(self.stage, self._client)
+        if self._plan.meanwhile is not None:
+            self._plan.meanwhile(self.stage, self._client)
 
     def _submit(self, task: Task) -> None:
         entry = self._entries[task.name]
@@ -87,10 +94,7 @@ class Run:
             answer = self._client.once("POST", "/v1/jobs", body, **headers)
             return answer if answer is None or answer.status != 409 else None
 
-        if not task.keyed:
-            answer = send()
-        else:
-            answer = self._client.until(f"POST {task.name}", send)
+        answer = self._client.until(f"POST {task.name}", send) if task.keyed else send()
         if answer is not None:
             assert answer.status in (200, 202), answer.body
             entry.acknowledged.add(answer.json["id"])

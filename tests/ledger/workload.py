@@ -105,10 +105,27 @@ def make_tasks(folder: Path) -> list[Task]:
     ]
 
 
-def make_poison(folder: Path) -> Task:
+def make_batches(folder: Path) -> list[Task]:
+    """Draw the pictures; return jobs that take a while, for something to happen meanwhile."""
+    main = [["resize", "40x30"], ["split", True], ["blur", "median"]]
+    slow = [["resize", "40x30"], ["pause", 0.1], ["split", True], ["blur", "gaussian"]]
+    mixed, below = draw(folder / "mixed", 20), draw(folder / "below", 40)
+    return [
+        Task("many", main, mixed),
+        Task("slow", slow, below, output="png", way="prefix"),
+        Task("alone", slow, mixed[:15], chunk_size=1),
+        Task("eight", main, below, way="prefix", chunk_size=8),
+    ]
+
+
+def make_poison(folder: Path) -> list[Task]:
     """Draw a job one of whose pictures kills the worker that touches it."""
     pictures = [*write_photos(folder / "poison", 3, *SIZE), draw_plain(folder / "poison", "crash.png", CRASHES)]
-    return Task("poison", [["resize", "64x48"], ["trip"]], pictures, output="png", chunk_size=8)
+    return [Task("poison", [["resize", "64x48"], ["trip"]], pictures, output="png", chunk_size=8)]
+
+
+MAKERS = {"points": make_tasks, "batch": make_batches, "poison": make_poison}
+"""What makes the jobs of each kind of run."""
 
 
 def want(task: Task, folder: Path) -> Wanted:

@@ -45,6 +45,10 @@ class S3Server:
         (self._buckets / name).mkdir()
         return f"s3://{name}"
 
+    def folder_of(self, bucket_url: str) -> Path:
+        """Return the folder in which a bucket's objects lie as files."""
+        return self._buckets / bucket_url.removeprefix("s3://")
+
     def fill_folder(self, url: str, count: int) -> None:
         """Put many empty objects below `url`, quicker than by asking for each."""
         folder = self._buckets / url.removeprefix("s3://")

@@ -1,0 +1,113 @@
+"""The servers that runs stand on: started once, when the first run wants them."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from containers import rabbitmq_container
+from http_line import HttpLine, http_line
+from postgres_server import PostgresServer, running_postgres
+from rabbitmq_server import RabbitServer, running_rabbitmq
+from s3_server import S3Server, running_s3
+from stage import Place
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Which kinds of servers a run stands on."""
+
+    rabbitmq: str = "3"
+    database: str = "sqlite"
+    store: str = "file"
+
+    def __str__(self) -> str:
+        return f"RabbitMQ {self.rabbitmq}, {self.database}, {self.store}"
+
+
+class MissingError(Exception):
+    """A server that a run wants is not here."""
+
+
+@dataclass
+class Servers:
+    """Whatever is asked for is started, and stopped with the `stack`."""
+
+    folder: Path
+    stack: ExitStack
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @cached_property
+    def rabbitmq_3(self) -> RabbitServer:
+        """Debian's RabbitMQ."""
+        return _present(self.stack.enter_context(running_rabbitmq()), "RabbitMQ's package")
+
+    @cached_property
+    def rabbitmq_4(self) -> RabbitServer:
+        """RabbitMQ 4 in a container."""
+        return _present(self.stack.enter_context(rabbitmq_container()), "Docker with an image of RabbitMQ 4")
+
+    @cached_property
+    def postgres(self) -> PostgresServer:
+        """PostgreSQL."""
+        return _present(self.stack.enter_context(running_postgres()), "PostgreSQL")
+
+    @cached_property
+    def s3(self) -> S3Server:
+        """An S3 server."""
+        return _present(self.stack.enter_context(running_s3()), "versitygw")
+
+    @cached_property
+    def line(self) -> HttpLine:
+        """The line by which the S3 server is reached."""
+        return self.stack.enter_context(http_line(self.s3.port))
+
+    def rabbitmq(self, kind: str) -> RabbitServer:
+        """Return the server of a kind, 3 or 4."""
+        return self.rabbitmq_3 if kind == "3" else self.rabbitmq_4
+
+    def make_place(self, ground: Ground, inputs: Path) -> Place:
+        """Return a place with a folder, a database and a store that nobody has used.
+
+        Raises:
+            MissingError: a server is not here.
+        """
+        folder = self.folder / f"run-{next(self.numbers)}"
+        folder.mkdir()
+        rabbitmq = self.rabbitmq(ground.rabbitmq)
+        database = self.postgres.create_database() if ground.database == "postgresql" else None
+        if ground.store == "file":
+            store = folder / "store"
+            return Place(folder, inputs, rabbitmq, store.as_uri(), store, database)
+        bucket = self.s3.create_bucket()
+        return Place(
+            folder,
+            inputs,
+            rabbitmq,
+            bucket,
+            self.s3.folder_of(bucket),
+            database,
+            self.s3.environment_at(self.line.server_port),
+        )
+
+
+def _present(server: T | None, what: str) -> T:
+    if server is None:
+        raise MissingError(f"{what} is not here")
+    return server
+
+
+@contextmanager
+def open_servers() -> Iterator[Servers]:
+    """Give servers for a while, and a folder that goes with them."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-ledger-")))
+        yield Servers(folder, stack)
