@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench docs lock clean
+.PHONY: help setup run test check devconsole bench ledger docs lock clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ devconsole: $(READY) ## Open a Python console with the project's objects at hand
 
 bench: $(READY) ## Measure against a plain OpenCV pool; ARGS="--rounds 5" passes options on
 	@$(BIN)/penstock bench $(ARGS)
+
+ledger: $(READY) ## Kill and disturb whole systems, audit what is left; ARGS="--point published" picks
+	@PYTHONPATH=tests/support $(BIN)/python tests/ledger/sweep.py $(ARGS)
 
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py

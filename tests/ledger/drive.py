@@ -190,7 +190,7 @@ class Run:
 
     def _sweep(self) -> list[str]:
         """Wait for the sweeps; where they leave something, for the thorough one that a new coordinator begins with."""
-        if not wait_for(lambda: not self._leftovers(), 3.0):
+        if not wait_for(lambda: not self._leftovers(), 2.0):
             for role in self.stage.coordinators:
                 self.stage.kill(role)
             self.stage.tend()

@@ -19,6 +19,7 @@ from s3_server import S3Server, running_s3
 from stage import Place
 
 T = TypeVar("T")
+BROKERS = {"3": running_rabbitmq, "4": rabbitmq_container}
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,9 @@ class Servers:
 
     folder: Path
     stack: ExitStack
+    brokers: dict[str, RabbitServer] = field(default_factory=dict)
+    """RabbitMQ by version, those that run."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
-
-    @cached_property
-    def rabbitmq_3(self) -> RabbitServer:
-        """Debian's RabbitMQ."""
-        return _present(self.stack.enter_context(running_rabbitmq()), "RabbitMQ's package")
-
-    @cached_property
-    def rabbitmq_4(self) -> RabbitServer:
-        """RabbitMQ 4 in a container."""
-        return _present(self.stack.enter_context(rabbitmq_container()), "Docker with an image of RabbitMQ 4")
 
     @cached_property
     def postgres(self) -> PostgresServer:
@@ -71,8 +64,11 @@ class Servers:
         return self.stack.enter_context(http_line(self.s3.port))
 
     def rabbitmq(self, kind: str) -> RabbitServer:
-        """Return the server of a kind, 3 or 4."""
-        return self.rabbitmq_3 if kind == "3" else self.rabbitmq_4
+        """Return the server of a version: 3 is Debian's package, 4 runs in a container."""
+        if kind not in self.brokers:
+            server = self.stack.enter_context(BROKERS[kind]())
+            self.brokers[kind] = _present(server, f"RabbitMQ {kind}")
+        return self.brokers[kind]
 
     def make_place(self, ground: Ground, inputs: Path) -> Place:
         """Return a place with a folder, a database and a store that nobody has used.

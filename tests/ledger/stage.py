@@ -32,7 +32,7 @@ QUICK = {
     "PENSTOCK_REPAIR_SECS": "1",
     "PENSTOCK_STEP_TIMEOUT_SECS": "4",
     "PENSTOCK_SWEEP_SECS": "1",
-    "PENSTOCK_ABANDONED_SECS": "5",
+    "PENSTOCK_ABANDONED_SECS": "2",
     "PENSTOCK_CANCEL_LOOKUP_SECS": "0.5",
     "PENSTOCK_BROKER_MAX_PAUSE_SECS": "0.5",
 }
@@ -209,8 +209,11 @@ def _play(arguments: list[str], environment: dict[str, str], log: Path) -> None:
 def stored_keys(folder: Path) -> list[str]:
     """Return the key of every object below a folder that is a store, or a bucket of the S3 server."""
     own = {".tmp", ".sgwtmp"}
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return [str(path) for path in files if own.isdisjoint(path.parts)]
+    keys = []
+    for place, folders, files in os.walk(folder):  # which passes over what goes away meanwhile
+        folders[:] = [name for name in folders if name not in own]
+        keys += [os.path.relpath(os.path.join(place, name), folder) for name in files]
+    return keys
 
 
 def wait_for(condition: Callable[[], object], secs: float) -> bool:

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = {"setup", "run", "test", "check", "devconsole", "bench", "docs", "lock", "clean", "help"}
+VERBS = {"setup", "run", "test", "check", "devconsole", "bench", "ledger", "docs", "lock", "clean", "help"}
 MAX_MODULE_LINES = 400
 
 
