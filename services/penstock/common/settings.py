@@ -67,7 +67,11 @@ class BrokerSettings(_Settings):
     """RabbitMQ between coordinator and workers."""
 
     broker_url: Annotated[
-        str | None, Field(description="`amqp://user:password@host:port/vhost`, `amqps://…` for TLS; unset: no RabbitMQ")
+        str | None,
+        Field(
+            description="`amqp://user:password@host:port/vhost`; `amqps://…` for TLS, with `?cacertfile=ca.pem` where"
+            " the system does not know the server's authority; `certfile`, `keyfile` are this side's. Unset: no RabbitMQ"
+        ),
     ] = None
     broker_timeout_secs: Annotated[
         float, Field(gt=0, le=3_600, description="Seconds a call waits for RabbitMQ before it fails, alarms included")
