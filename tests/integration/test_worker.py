@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.errors import UnavailableError
 from penstock.common.messages import (
     DEAD_LETTER_QUEUE,
     EVENTS_QUEUE,
@@ -44,6 +45,21 @@ CHAIN = [["resize", "90x70"], ["split", True], ["blur", "median"]]
 LIMITS = Limits()
 
 
+class Broker(MemoryBroker):
+    """A broker that can be away for whoever publishes. `refused` counts what was then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.refused = 0
+
+    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
+        if self.away and confirm:
+            self.refused += 1
+            raise UnavailableError("broker", "away")
+        super().publish(queue, bodies, confirm=confirm)
+
+
 class Rig:
     """A broker, a store, and as many workers as a test starts."""
 
@@ -51,10 +67,11 @@ class Rig:
         self.folder = folder
         self._reader = reader
         self.store = LocalStore(folder / "store")
-        self.broker = MemoryBroker()
+        self.broker = Broker()
         self.broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
         self._events = self.broker.consume([EVENTS_QUEUE], 100_000)
         self.seen: list[Event] = []
+        self.benches: list[Bench] = []
         self._workers: list[tuple[Worker, threading.Thread]] = []
 
     def start(self, *steps: str, max_pixels_in_flight: int = 10**8, **settings: Any) -> None:
@@ -69,6 +86,7 @@ class Rig:
             max_pixels_in_flight=max_pixels_in_flight,
             reader=self._reader,
         )
+        self.benches.append(bench)
         settings = {"cancel_lookup_secs": 0.05, **settings}
         worker = Worker(bench, WorkerSettings(**settings), overlap=self._reader is not None)
         thread = threading.Thread(target=worker.run, daemon=True)
@@ -383,6 +401,34 @@ def test_a_store_that_comes_back_costs_nothing(rig: Rig) -> None:
     mend()
     ended = rig.outcomes(2)
     assert [rig.files(ended[number]) for number in range(2)] == [by_hand(draw(0)), by_hand(draw(1))]
+
+
+def test_a_broker_that_takes_nothing_for_long_costs_no_image_an_attempt(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.worker.loop._PAUSE_SECS", (0.01, 0.02))
+    rig.send_as_from_the_dead(rig.chunk(CHAIN, rig.upload(draw(0))))
+    rig.broker.away = True
+    rig.start(max_attempts=3)
+    wait_until(lambda: rig.broker.refused >= 6)
+    assert rig.broker.depth(step_queue("resize")).in_flight + rig.broker.depth(step_queue("resize")).ready == 1
+    rig.broker.away = False
+    outcome = rig.outcomes(1)[0]
+    assert (outcome.state, outcome.attempts) == ("done", 2)
+    assert rig.files(outcome) == by_hand(draw(0))
+    wait_until(rig.idle)
+
+
+def test_pixels_are_counted_while_they_are_kept_and_never_after(rig: Rig) -> None:
+    for steps in (("resize", "split"), ("blur", "encode")):
+        rig.start(*steps, max_pixels_in_flight=90 * 70 * 2)
+    pictures = [draw(number) for number in range(6)]
+    images = rig.upload(*pictures)
+    rig.send(rig.chunk(CHAIN, images[:3]))
+    rig.send(rig.chunk(CHAIN, images[3:], chunk="3-def"))
+    ended = rig.outcomes(6)
+    assert [rig.files(ended[number]) for number in range(6)] == [by_hand(picture) for picture in pictures]
+    wait_until(lambda: [bench.held.pixels for bench in rig.benches] == [0, 0])
 
 
 def test_a_worker_told_to_stop_finishes_one_image_and_gives_back_the_others(rig: Rig) -> None:

@@ -31,8 +31,10 @@ from penstock.common.messages import (
 )
 from penstock.common.plan import make_plan
 from penstock.common.registry import custom_steps, operations
-from penstock.common.settings import BrokerSettings, Limits
+from penstock.common.settings import BrokerSettings, Limits, StoreSettings
 from penstock.common.store.local import LocalStore
+from penstock.common.store.opening import open_store
+from penstock.common.store.port import Store
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECS = 60.0
@@ -48,7 +50,8 @@ class Site:
         self.server = server
         self.folder = folder
         self.environment = environment
-        self.store = LocalStore(folder / "store")
+        self.store_url = f"file://{folder}/store"
+        self.store: Store = LocalStore(folder / "store")
         self.broker = RabbitBroker(server.url, BrokerSettings())
         self.queues = [EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())]
         self.broker.declare(self.queues)
@@ -60,7 +63,7 @@ class Site:
 
     def start(self, steps: str = "all", *options: str, url: str | None = None, **more: str) -> subprocess.Popen[bytes]:
         """Start a worker process."""
-        given = ["--steps", steps, "--broker", url or self.server.url, "--store", f"file://{self.folder}/store"]
+        given = ["--steps", steps, "--broker", url or self.server.url, "--store", self.store_url]
         with open(self.folder / "log", "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "penstock", "worker", *given, *options],
@@ -69,6 +72,10 @@ class Site:
             )
         self.processes.append(process)
         return process
+
+    def move_to_bucket(self, url: str) -> None:
+        """Keep pictures in a bucket from here on."""
+        self.store_url, self.store = url, open_store(StoreSettings(store_url=url), None)
 
     def close(self) -> None:
         """End what still runs."""
@@ -151,9 +158,20 @@ def finish(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIG
     return process.wait(SECS)
 
 
+@pytest.mark.parametrize("store", ["folder", "bucket"])
 def test_bytes_are_those_of_run_whether_steps_are_fused_or_not(
-    site: Site, penstock: Callable[..., subprocess.CompletedProcess[str]]
+    site: Site,
+    penstock: Callable[..., subprocess.CompletedProcess[str]],
+    store: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if store == "bucket":
+        s3 = request.getfixturevalue("s3")
+        site.environment.update(s3.environment)
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        site.move_to_bucket(s3.create_bucket())
     pictures = [draw(number) for number in range(5)]
     folder = site.folder / "pictures"
     folder.mkdir()
@@ -203,8 +221,9 @@ def test_a_chunk_given_back_by_many_drains_is_never_blamed(site: Site) -> None:
     assert {outcome.state for outcome in site.hear(2).values()} == {"done"}
 
 
-def test_a_second_signal_leaves_at_once_and_what_was_begun_is_done_by_another(site: Site) -> None:
-    worker = site.start()
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_signal_leaves_at_once_and_what_was_begun_is_done_by_another(site: Site, processes: str) -> None:
+    worker = site.start("all", "--concurrency", processes)
     site.send([["pause", 20.0]], site.upload(draw(0)))
     site.hear_start()
     worker.terminate()

@@ -24,8 +24,9 @@ class Behind:
         Raises:
             TimeoutError: not within `timeout_secs`.
         """
-        if self._last is not None:
-            self._last.result(timeout_secs)
+        last = self._last
+        if last is not None:
+            last.result(timeout_secs)
             self._last = None
 
     def close(self) -> None:
