@@ -70,7 +70,7 @@ class BrokerSettings(_Settings):
         str | None,
         Field(
             description="`amqp://user:password@host:port/vhost`; `amqps://…` for TLS, with `?cacertfile=ca.pem` where"
-            " the system does not know the server's authority; `certfile`, `keyfile` are this side's. Unset: no RabbitMQ"
+            " the system does not know its authority; `certfile`, `keyfile` are this side's. Unset: no RabbitMQ"
         ),
     ] = None
     broker_timeout_secs: Annotated[
