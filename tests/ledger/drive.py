@@ -21,6 +21,7 @@ from penstock.common.messages import DEAD_LETTER_QUEUE
 
 PATIENCE_SECS = 90.0
 SWEPT_SECS = 12.0
+MAX_ROUNDS = 3
 ALL_QUEUES = all_queues()
 WORKING_QUEUES = [queue for queue in ALL_QUEUES if queue != DEAD_LETTER_QUEUE]
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
@@ -54,14 +55,13 @@ class Run:
         try:
             self._ask()
             jobs = self._finish()
+            late = self._empty_workers()
+            leftovers = self._sweep()
+            totals, looked = self._totals(), [self._look(job["id"]) for job in jobs]
         except OverdueError as error:
-            return self._see([str(error)], [], {})
-        self._quiet()
-        late = self.stage.leave(self.stage.workers)
-        leftovers = self._sweep()
-        totals, jobs = self._totals(), [self._look(job["id"]) for job in jobs]
+            return self._see([str(error)], self._look_anyway(), self._totals_anyway())
         late += self.stage.leave(self.stage.coordinators)
-        return self._see([f"{name} did not leave" for name in late], jobs, totals, leftovers)
+        return self._see([f"{name} did not leave" for name in late], looked, totals, leftovers)
 
     def _see(
         self, stuck: list[str], jobs: list[Job], totals: Mapping[str, int], leftovers: Sequence[str] = ()
@@ -144,9 +144,10 @@ class Run:
                 self._before[image["error"]["code"]] += 1
 
         def retried() -> bool:
-            self._client.once("POST", f"/v1/jobs/{job}/retry")
             answer = self._client.once("GET", f"/v1/jobs/{job}")
-            return answer is not None and answer.json["run"] == 1
+            if answer is not None and answer.json["run"] == 0:
+                self._client.once("POST", f"/v1/jobs/{job}/retry")
+            return answer is not None and answer.json["run"] > 0
 
         self._client.until("a retry", retried)
         self._entries[task.name].retried = True
@@ -169,13 +170,31 @@ class Run:
         stored = {path.name: sha256(path) for path in folder.glob("*")}
         return Job(shown, self._images(job), [json.loads(line) for line in lines if line], stored)
 
+    def _look_anyway(self) -> list[Job]:
+        """Look at what there is, although not everything has come to an end."""
+        listed = self._client.once("GET", "/v1/jobs?limit=1000")
+        return [self._look(job["id"]) for job in listed.json["jobs"]] if listed else []
+
+    def _totals_anyway(self) -> dict[str, int]:
+        return self._totals() if self._client.once("GET", "/metrics") else {}
+
     def _totals(self) -> dict[str, int]:
         text = self._client.insist("GET", "/metrics").body.decode()
         return {outcome: int(count) for outcome, count in _OUTCOME.findall(text)}
 
-    def _quiet(self) -> None:
-        """Wait until no message waits for anybody; what some worker still holds it brings to its end as it leaves."""
-        self._client.until("empty queues", lambda: not any(self._count_messages(WORKING_QUEUES).values()))
+    def _empty_workers(self) -> list[str]:
+        """Wait until no message waits for anybody, and let the workers leave; return those that didn't.
+
+        A worker gives back what it has not started, so if there is something again, they have to come once more.
+        """
+        late = []
+        for _ in range(MAX_ROUNDS):
+            self._client.until("empty queues", lambda: not any(self._count_messages(WORKING_QUEUES).values()))
+            late += self.stage.leave(self.stage.workers)
+            if not any(self._count_messages(WORKING_QUEUES[1:]).values()):
+                break
+            self.stage.come_back(self.stage.workers)
+        return late
 
     def _count_messages(self, queues: Sequence[str]) -> dict[str, int]:
         """Count the messages that are ready: all, once every consumer is gone."""

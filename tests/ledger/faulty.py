@@ -26,7 +26,7 @@ from points import STORE_REMOVALS, point_of_put
 from penstock.common.broker.port import Consumer, Delivery
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.errors import UnavailableError
-from penstock.common.messages import EVENTS_QUEUE, Event
+from penstock.common.messages import EVENTS_QUEUE
 from penstock.common.settings import StoreSettings
 from penstock.common.store.opening import open_store
 from penstock.common.store.port import Buffer, Store, Upload
@@ -175,7 +175,7 @@ def make_broker(guard: Guard, sends_on: str) -> type[RabbitBroker]:
             what = "outcome " if queue == EVENTS_QUEUE else sends_on
             if not confirm:
                 super().publish(queue, bodies, confirm=False)
-                guard.reach("start told" if _tells_start(bodies) else None, sent_by_thread=True)
+                guard.reach("news told", sent_by_thread=True)
                 return
             published = f"{what}published"
             super().publish(queue, bodies, confirm=not guard.is_near(published))
@@ -186,10 +186,6 @@ def make_broker(guard: Guard, sends_on: str) -> type[RabbitBroker]:
             return FaultyConsumer(super().consume(queues, prefetch), guard)
 
     return FaultyBroker
-
-
-def _tells_start(bodies: Sequence[bytes]) -> bool:
-    return Event.model_validate_json(bodies[0]).kind == "started"
 
 
 def _make_store_opener(guard: Guard) -> Callable[..., Any]:

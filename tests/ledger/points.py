@@ -50,7 +50,7 @@ POINTS = (
     Point("lost images requeued", "coordinator", "Repository.requeue_in_flight", needs="purge"),
     Point("status put", "coordinator", "Repository.put_status", needs="postgresql"),
     Point("delivered", "worker", "Consumer.get of a chunk", tellable=False),
-    Point("start told", "worker", "Broker.publish of an event that is not waited for"),
+    Point("news told", "worker", "Broker.publish of an event that is not waited for"),
     Point("start counted", "worker", "Store.put of an image's starts", needs="death"),
     Point("blob written", "worker", "Store.put of a chunk's intermediates"),
     Point("next published", "worker", "Broker.publish to a step's queue: the broker has it, its confirm is not seen"),

@@ -163,6 +163,12 @@ class Stage:
                     self.kill(role)
         return late
 
+    def come_back(self, roles: Sequence[Role]) -> None:
+        """Start processes that have left."""
+        for role in roles:
+            role.kept = True
+            self.begin(role)
+
     def end(self) -> None:
         """End whatever runs, and remove the queues."""
         for role in self.roles:

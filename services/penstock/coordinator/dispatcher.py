@@ -34,18 +34,19 @@ class DispatchSettings:
 
     The window must fill every queue and hand from the first step to the last, or steps would wait for each other.
     A step's workers are counted at its queue, all workers by their events; `workers` is how many each step has at
-    least, and `processes` how many there are at least. With `poll_secs` it looks for jobs that others accepted, too.
+    least, and `processes` how many there are at least. It looks for work every `poll_secs` as well: what other
+    coordinators accepted, and what was written though the answer of the database was lost, nobody wakes it for.
     """
 
     workers: int = 1
     processes: int = 1
     window_chunks: int = 4
     max_chunk: int = 8
-    poll_secs: float | None = None
+    poll_secs: float = 2.0
 
 
 class Dispatcher:
-    """One thread. `wake` makes it look for work; it sleeps otherwise."""
+    """One thread. `wake` makes it look for work now."""
 
     def __init__(
         self, repository: Repository, store: Store, broker: Broker, live: Live, settings: DispatchSettings

@@ -66,7 +66,7 @@ def coordinate(
             DispatchSettings(
                 window_chunks=settings.window_chunks,
                 max_chunk=settings.max_chunk,
-                poll_secs=_POLL_SECS if several else None,
+                poll_secs=_POLL_SECS,
             ),
             HousekeepingSettings.of(settings, worker_settings, tells=several),
         )

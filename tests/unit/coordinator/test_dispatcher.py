@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.common.errors import UnavailableError
-from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, StepTime, read_event
+from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, StepTime, read_events
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.repository import Image
 
@@ -165,7 +165,7 @@ def test_a_step_that_is_installed_no_more_fails_its_images_and_stops_nobody(hous
     events = house.broker.consume([EVENTS_QUEUE], 100)
     outcomes = []
     while delivery := events.get(0.0):
-        outcomes += read_event(delivery.body).outcomes
+        outcomes += [outcome for event in read_events(delivery.body) for outcome in event.outcomes]
     assert sorted(outcome.id for outcome in outcomes) == [0, 1, 2]
     assert outcomes[0].error.message == "no step 'vanished' is installed here"
     assert outcomes[0].error.retry is True
@@ -210,6 +210,14 @@ def test_the_thread_outlives_whatever_the_database_raises(
     dispatcher.start()
     house.wait_until(lambda: house.live.under_way("a") == 3)
     assert len(house.sent()) == 3
+
+
+def test_what_nobody_wakes_it_for_is_found_as_well(house: Any, threads: list[Dispatcher]) -> None:
+    dispatcher = dispatcher_of(house, DispatchSettings(poll_secs=0.01))
+    threads.append(dispatcher)
+    dispatcher.start()
+    house.job("a", 1)
+    house.wait_until(lambda: house.live.under_way("a") == 1)
 
 
 def test_stop_ends_the_thread(house: Any) -> None:
