@@ -26,7 +26,7 @@ from penstock.common.messages import (
     ImageRef,
     Outcome,
     read_chunk,
-    read_event,
+    read_events,
     step_queue,
 )
 from penstock.common.plan import make_plan
@@ -133,13 +133,18 @@ class Rig:
         found: dict[int, Outcome] = {}
         deadline = time.monotonic() + SECS
         while len(found) < count:
-            delivery = self._events.get(max(0.0, deadline - time.monotonic()))
-            assert delivery is not None, f"{count - len(found)} images did not end"
-            event = read_event(delivery.body)
-            self._events.ack(delivery)
-            self.seen.append(event)
-            found.update({outcome.id: outcome for outcome in event.outcomes})
+            for event in self.hear(deadline):
+                found.update({outcome.id: outcome for outcome in event.outcomes})
         return found
+
+    def hear(self, deadline: float) -> list[Event]:
+        """Return the events of the next message, and remember them."""
+        delivery = self._events.get(max(0.0, deadline - time.monotonic()))
+        assert delivery is not None, f"after {self.seen} nothing more came"
+        self._events.ack(delivery)
+        events = read_events(delivery.body)
+        self.seen += events
+        return events
 
     def idle(self) -> bool:
         """Whether every step's queue is empty and every chunk acknowledged."""
@@ -197,6 +202,9 @@ def test_started_and_stepped_events_tell_where_a_chunk_is(rig: Rig) -> None:
     rig.start("encode")
     rig.send(rig.chunk([["resize", "8x8"]], rig.upload(draw(1), draw(2))))
     rig.outcomes(2)
+    deadline = time.monotonic() + SECS
+    while not any(event.kind == "stepped" for event in rig.seen):
+        rig.hear(deadline)
     told = {(event.kind, event.step) for event in rig.seen}
     assert told == {("started", 0), ("stepped", 1), ("started", 1), ("finished", 1)}
     assert all(event.images == [0, 1] for event in rig.seen if event.kind != "finished")
@@ -222,8 +230,8 @@ def test_a_chunk_over_which_a_worker_died_is_taken_apart_and_its_images_are_coun
     ended = rig.outcomes(3)
     assert [ended[number].attempts for number in range(3)] == [2, 2, 2]
     assert rig.files(ended[1]) == by_hand(draw(1))
-    started = [event.images for event in rig.seen if event.kind == "started"]
-    assert started == [[0], [1], [2]]
+    finished = [[outcome.id for outcome in event.outcomes] for event in rig.seen if event.kind == "finished"]
+    assert finished == [[0], [1], [2]]
 
 
 def test_an_image_started_often_enough_fails_without_another_start(rig: Rig) -> None:

@@ -26,7 +26,7 @@ from penstock.common.messages import (
     ImageRef,
     Outcome,
     read_chunk,
-    read_event,
+    read_events,
     step_queue,
 )
 from penstock.common.plan import make_plan
@@ -112,10 +112,10 @@ class Site:
         while True:
             delivery = self._events.get(end - time.monotonic())
             assert delivery is not None, f"it never came; the workers say:\n{(self.folder / 'log').read_text()}"
-            event = read_event(delivery.body)
             self._events.ack(delivery)
-            self.seen.append(event)
-            if enough(event):
+            events = read_events(delivery.body)
+            self.seen += events
+            if max(map(enough, events)):  # all of them are looked at
                 return
 
     def hear_start(self) -> None:

@@ -6,9 +6,10 @@ know, so that two versions can run side by side during an upgrade.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from penstock.common.errors import PenstockError
 
@@ -119,10 +120,11 @@ class Outcome(_Message):
 
 
 class Event(_Message):
-    """What a worker tells of a chunk.
+    """What a worker tells of a chunk. A message holds one event, or a list of them.
 
     `started`: its work at `step` has begun; `stepped`: it went on to `step`, whose queue it now waits in;
-    `finished`: `outcomes` are final. `images` are the ids that the first two speak of.
+    `finished`: `outcomes` are final. `images` are the ids that the first two speak of; they may come late, or not at
+    all where the chunk is further already.
     """
 
     v: Literal[1] = 1
@@ -145,22 +147,39 @@ def read_chunk(body: bytes) -> Chunk:
     return _read(Chunk, body)
 
 
-def read_event(body: bytes) -> Event:
-    """Parse an event message.
+def read_events(body: bytes) -> list[Event]:
+    """Parse a message of `penstock.events`: one event, or a JSON list of them in their order.
 
     Raises:
         MessageError: with the reason, for the dead-letter queue.
     """
-    return _read(Event, body)
+    return _read_list(body) if body.lstrip()[:1] == b"[" else [_read(Event, body)]
+
+
+def write_events(events: Sequence[Event]) -> bytes:
+    """Return events as one message."""
+    return b"[" + b",".join(event.model_dump_json().encode() for event in events) + b"]"
 
 
 M = TypeVar("M", bound=_Message)
+_EVENTS = TypeAdapter(list[Event])
 
 
 def _read(kind: type[M], body: bytes) -> M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise MessageError("unreadable_message", f"{where}: {first['msg']}") from error
+        raise _unreadable(error) from error
+
+
+def _read_list(body: bytes) -> list[Event]:
+    try:
+        return _EVENTS.validate_json(body)
+    except ValidationError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: ValidationError) -> MessageError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "message"
+    return MessageError("unreadable_message", f"{where}: {first['msg']}")

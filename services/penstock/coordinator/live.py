@@ -96,7 +96,7 @@ class Live:
         self._work: dict[str, Mean] = {}
         self._busy: dict[str, Rate] = {}
         self._workers: dict[str, float] = {}
-        """When each worker last began with a chunk."""
+        """When each worker was last heard of."""
         self._reached: dict[str, float] = {}
         """Since when the latest image that a step has begun with had waited for it."""
         self._ended: dict[str, int] = {}
@@ -133,8 +133,7 @@ class Live:
         """Follow events in their order."""
         with self._lock:
             for event in events:
-                if event.kind == "started":
-                    self._workers[event.worker] = time.monotonic()
+                self._workers[event.worker] = time.monotonic()
                 live = self._jobs.get(event.job)
                 if live is None or live.run != event.run:
                     continue
@@ -149,17 +148,22 @@ class Live:
         now = time.monotonic()
         for image in event.images:
             at = live.images.get(image)
-            if at is None or not (started or event.step > at.step):
-                continue
-            if started and not at.running:
-                step = live.steps[event.step]
-                self._reached[step] = max(at.since, self._reached.get(step, 0.0))
-            live.images[image] = Position(event.step, started, now, event.chunk)
+            if at is not None and (started or event.step > at.step):
+                self._reach(live, at)
+                live.images[image] = Position(event.step, started, now, event.chunk)
+
+    def _reach(self, live: _LiveJob, at: Position) -> None:
+        """Note that a step has come to an image that waited for it."""
+        if not at.running:
+            step = live.steps[at.step]
+            self._reached[step] = max(at.since, self._reached.get(step, 0.0))
 
     def _finish(self, live: _LiveJob, event: Event) -> None:
         for outcome in event.outcomes:
-            if live.images.pop(outcome.id, None) is None:
+            at = live.images.pop(outcome.id, None)
+            if at is None:
                 continue
+            self._reach(live, at)
             live.ended.add(1)
             for timing in outcome.timings:
                 if not 0 <= timing.step < len(live.steps):
@@ -213,7 +217,7 @@ class Live:
             return len(self._jobs[job].images) if job in self._jobs else 0
 
     def workers(self) -> int:
-        """Count the workers that have begun with a chunk within the last minute."""
+        """Count the workers that were heard of within the last minute."""
         with self._lock:
             oldest = time.monotonic() - _WORKER_SECS
             self._workers = {name: at for name, at in self._workers.items() if at >= oldest}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from penstock.common.broker.port import Broker, Delivery
 from penstock.common.errors import UnavailableError
-from penstock.common.messages import EVENTS_QUEUE, Event, MessageError, read_event
+from penstock.common.messages import EVENTS_QUEUE, Event, MessageError, read_events
 from penstock.coordinator.live import Live
 from penstock.coordinator.repository import Applied, Repository
 
@@ -77,12 +77,12 @@ class Tracker:
         return deliveries
 
     def _read(self, deliveries: list[Delivery]) -> list[Event]:
-        events = []
+        events: list[Event] = []
         for delivery in deliveries:
             try:
-                events.append(read_event(delivery.body))
+                events += read_events(delivery.body)
             except MessageError as error:
-                log.warning("unreadable event: %s", error.message)
+                log.warning("unreadable events: %s", error.message)
                 self._reject(delivery, error.message)
         return events
 
@@ -90,7 +90,7 @@ class Tracker:
         try:
             self._consumer.reject(delivery, reason)
         except UnavailableError as error:
-            log.warning("an unreadable event goes without a trace: %s", error.message)
+            log.warning("unreadable events go without a trace: %s", error.message)
 
     def _apply(self, events: list[Event]) -> bool:
         finished = [event for event in events if event.kind == "finished"]

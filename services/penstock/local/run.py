@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
 from penstock.common.errors import UnavailableError
-from penstock.common.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_event, step_queue
+from penstock.common.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
 from penstock.common.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
@@ -187,8 +187,7 @@ class _Session:
         return arrived
 
     def _note(self, body: bytes) -> None:
-        event = read_event(body)
-        for outcome in event.outcomes:
+        for outcome in (outcome for event in read_events(body) for outcome in event.outcomes):
             source = self._under_way.pop(outcome.id, None)
             if source is None:
                 continue

@@ -92,6 +92,7 @@ class Worker:
                 self._handle(consumer, order)
         intake.close()
         self._behind.close()
+        self._bench.teller.close()
         consumer.close()
         self._watchdog.close()
         if self._liveness is not None:
@@ -247,7 +248,7 @@ class Worker:
         failure = Failure(code=code, message=message, step=step, retry=True, step_index=chunk.step)
         outcomes = [Outcome(id=image.id, state="failed", error=failure, attempts=chunk.attempt) for image in images]
         event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
-        self._bench.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()])
+        self._bench.teller.tell_final(event, chunk.chunk)
 
     def _suspect(self, chunk: Chunk, plan: Plan) -> Work | None:
         """Return the work of an image that a worker may have died over; None if it has been started often enough."""

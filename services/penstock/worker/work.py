@@ -19,7 +19,6 @@ from typing import Any
 from penstock.common.broker.port import Broker
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.messages import (
-    EVENTS_QUEUE,
     Chunk,
     Event,
     Failure,
@@ -41,6 +40,7 @@ from penstock.worker.compute import perform
 from penstock.worker.held import Held
 from penstock.worker.reading import BlobLostError, Reading
 from penstock.worker.sources import Sources
+from penstock.worker.telling import Teller
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,10 @@ class Bench:
     max_pixels_in_flight: int
     reader: Executor | None = None
     held: Held = field(default_factory=Held)
+    teller: Teller = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "teller", Teller(self.broker))
 
 
 class Work:
@@ -162,7 +166,8 @@ class Work:
     def tell_outcomes(self) -> None:
         """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
         if self.outcomes:
-            self._tell(Event(kind="finished", outcomes=self.outcomes, **self._about()))
+            event = Event(kind="finished", outcomes=self.outcomes, **self._about())
+            self._bench.teller.tell_final(event, self.chunk.chunk)
             self.outcomes = []
 
     @property
@@ -199,7 +204,7 @@ class Work:
     def tell_started(self) -> None:
         """Let the coordinator know that the chunk has left its queue."""
         event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
-        self._tell(event, confirm=False)
+        self._bench.teller.tell_on_way(event, self.chunk.chunk)
 
     def drop_input(self) -> None:
         """Remove the chunk's own intermediates, once the next step has taken over."""
@@ -300,7 +305,8 @@ class Work:
         )
         self._bench.broker.publish(step_queue(step), [passed.model_dump_json().encode()])
         ids = [image.id for image in images]
-        self._tell(Event(kind="stepped", images=ids, **self._about(self._end, name)), confirm=False)
+        event = Event(kind="stepped", images=ids, **self._about(self._end, name))
+        self._bench.teller.tell_on_way(event, self.chunk.chunk)
         self.passed = []
         self._keep_count(0)
 
@@ -313,9 +319,6 @@ class Work:
             "step": chunk.step if step is None else step,
             "worker": self._bench.name,
         }
-
-    def _tell(self, event: Event, *, confirm: bool = True) -> None:
-        self._bench.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()], confirm=confirm)
 
 
 def singles(chunk: Chunk, images: Sequence[ImageRef], *, attempt: int) -> list[bytes]:

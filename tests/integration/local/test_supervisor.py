@@ -15,7 +15,7 @@ import pytest
 from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, ImageRef, read_event, step_queue
+from penstock.common.messages import EVENTS_QUEUE, Chunk, ImageRef, read_events, step_queue
 from penstock.common.plan import make_plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
@@ -71,8 +71,8 @@ class House:
         while len(states) < count:
             delivery = self._events.get(max(0.0, deadline - time.monotonic()))
             assert delivery is not None, f"only {len(states)} of {count} images ended in time"
-            event: Event = read_event(delivery.body)
-            states.update((outcome.id, outcome.state) for outcome in event.outcomes)
+            for event in read_events(delivery.body):
+                states.update((outcome.id, outcome.state) for outcome in event.outcomes)
             self._events.ack(delivery)
         wait_until(lambda: not self.broker.depth(step_queue("blur")).in_flight)  # acknowledged, too
         return states

@@ -17,8 +17,9 @@ from penstock.common.messages import (
     Result,
     StepTime,
     read_chunk,
-    read_event,
+    read_events,
     step_queue,
+    write_events,
 )
 
 IMAGE = ImageRef(
@@ -43,7 +44,9 @@ def without(message: Any, field: str) -> bytes:
 
 def test_what_is_written_reads_back() -> None:
     assert read_chunk(CHUNK.model_dump_json().encode()) == CHUNK
-    assert read_event(EVENT.model_dump_json().encode()) == EVENT
+    assert read_events(EVENT.model_dump_json().encode()) == [EVENT]
+    started = Event(kind="started", job="j", chunk="3-ab", images=[3, 4])
+    assert read_events(write_events([started, EVENT])) == [started, EVENT]
 
 
 def test_fields_of_a_newer_minor_version_are_passed_over() -> None:
@@ -84,7 +87,9 @@ def test_what_cannot_be_read_names_the_place(body: bytes, where: str) -> None:
 def test_an_event_of_an_unknown_kind_is_refused(kind: Any) -> None:
     body = json.dumps({"kind": kind, "job": "j", "chunk": "c"}).encode()
     with pytest.raises(MessageError, match=r"^kind: "):
-        read_event(body)
+        read_events(body)
+    with pytest.raises(MessageError, match=r"^1\.kind: "):
+        read_events(b"[" + EVENT.model_dump_json().encode() + b"," + body + b"]")
 
 
 def test_eight_images_with_names_of_everyday_length_stay_under_4_kb() -> None:
