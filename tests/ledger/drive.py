@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +18,12 @@ from pika.exceptions import ChannelClosedByBroker
 from stage import Stage, all_queues, stored_keys, wait_for
 from workload import Task, Wanted, sha256
 
-from penstock.common.messages import DEAD_LETTER_QUEUE
+from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 
 PATIENCE_SECS = 90.0
 SWEPT_SECS = 12.0
-MAX_ROUNDS = 3
 ALL_QUEUES = all_queues()
+STEP_QUEUES = [queue for queue in ALL_QUEUES if queue not in (DEAD_LETTER_QUEUE, EVENTS_QUEUE)]
 WORKING_QUEUES = [queue for queue in ALL_QUEUES if queue != DEAD_LETTER_QUEUE]
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
 
@@ -185,16 +186,22 @@ class Run:
     def _empty_workers(self) -> list[str]:
         """Wait until no message waits for anybody, and let the workers leave; return those that didn't.
 
-        A worker gives back what it has not started, so if there is something again, they have to come once more.
+        A worker gives back what it holds and has not started. Where there was any such, workers come once more.
         """
-        late = []
-        for _ in range(MAX_ROUNDS):
-            self._client.until("empty queues", lambda: not any(self._count_messages(WORKING_QUEUES).values()))
-            late += self.stage.leave(self.stage.workers)
-            if not any(self._count_messages(WORKING_QUEUES[1:]).values()):
-                break
+        self._client.until("empty queues", lambda: not any(self._count_messages(WORKING_QUEUES).values()))
+        late = self.stage.leave(self.stage.workers)
+        if any(self._count_messages(STEP_QUEUES).values()):
             self.stage.come_back(self.stage.workers)
+            with suppress(OverdueError):
+                self._client.until("workers with nothing in their hands", lambda: not self._count_held())
+            late += self.stage.leave(self.stage.workers)
         return late
+
+    def _count_held(self) -> int:
+        """Count the messages that wait or are in anybody's hands, but for dead letters; takes about a second."""
+        lines = self.stage.place.rabbitmq.control("list_queues", "name", "messages").splitlines()
+        counts = {name: count for name, _, count in (line.partition("\t") for line in lines)}
+        return sum(int(counts.get(queue, 0)) for queue in WORKING_QUEUES)
 
     def _count_messages(self, queues: Sequence[str]) -> dict[str, int]:
         """Count the messages that are ready: all, once every consumer is gone."""

@@ -22,20 +22,21 @@ class Line(Protocol):
     found: dict[str, int]
 
 
-def write_page(page: Path, rows: Sequence[Line], secs: float) -> None:
-    """Put the table between the page's marks."""
+def write_page(page: Path, rows: Sequence[Line], secs: float, arguments: Sequence[str]) -> None:
+    """Put the table of a run with these arguments between the page's marks."""
     before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{make_table(rows, secs)}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n{make_table(rows, secs, arguments)}\n{END}{after}")
 
 
-def make_table(rows: Sequence[Line], secs: float) -> str:
+def make_table(rows: Sequence[Line], secs: float, arguments: Sequence[str]) -> str:
     """Return the table in Markdown, its last line the sum of all."""
     cells = [[row.name, *_numbers(row)] for row in rows]
     sums = [sum(int(cell[column]) for cell in cells) for column in range(1, len(HEAD))]
     lines = [_line(HEAD), _line(["---"] * len(HEAD)), *(_line(cell) for cell in cells)]
     lines.append(_line(["**all**", *map(str, sums)]))
-    return f"{len(rows)} points and faults in {sums[0]} runs, {secs / 60:.0f} minutes:\n\n" + "\n".join(lines)
+    given = f' ARGS="{" ".join(arguments)}"' if arguments else ""
+    return f"`make ledger{given}`: {sums[0]} runs in {secs / 60:.0f} minutes.\n\n" + "\n".join(lines)
 
 
 def _numbers(row: Line) -> list[str]:
