@@ -61,7 +61,9 @@ class Servers:
     @cached_property
     def line(self) -> HttpLine:
         """The line by which the S3 server is reached."""
-        return self.stack.enter_context(http_line(self.s3.port))
+        line = self.stack.enter_context(http_line(self.s3.port))
+        line.handle_error = lambda *_: None  # type: ignore[method-assign]  # processes that are killed hang up
+        return line
 
     def rabbitmq(self, kind: str) -> RabbitServer:
         """Return the server of a version: 3 is Debian's package, 4 runs in a container."""

@@ -31,6 +31,7 @@ GROUNDS = (
 )
 """The first one has every point several times, the others once in each way."""
 TIMES = (1, 2, 7)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 COLUMNS = {
     "lost": "lost",
     "unexpected": "doubled",
