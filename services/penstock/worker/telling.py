@@ -33,9 +33,10 @@ class Teller:
     def tell_on_way(self, event: Event, chunk: str) -> None:
         """Tell, soon, that a chunk was begun with or handed on. `chunk` is its name as it came."""
         with self._changed:
+            if not self._news:
+                self._wake()
             self._news[event.job, event.run, chunk] = event
             if time.monotonic() - self._told_at < _LINGER_SECS:
-                self._wake()
                 return
             message = self._take()
         self._send(message)
@@ -86,8 +87,7 @@ class Teller:
             with self._changed:
                 self._changed.wait_for(lambda: self._news or self._closed)
                 left = self._told_at + _LINGER_SECS - time.monotonic()
-                if left > 0 and not self._closed:
-                    self._changed.wait(left)
+                self._changed.wait_for(lambda: self._closed, max(0.0, left))
                 message = self._take() if self._news else b""
             if message:
                 self._send(message)
