@@ -29,12 +29,8 @@ ALWAYS = (
     "transaction committed",
     "event acked",
 )
-STRIKES = [
-    Crash(point.name, count, kind)
-    for point in POINTS
-    if point.name in ALWAYS
-    for count, kind in [(2, "kill"), *([(1, "lost")] if point.tellable else [])]
-]
+TOLD = ("row written", "cursor moved", "published", "blob written", "transaction committed")
+STRIKES = [*(Crash(point, 2) for point in ALWAYS), *(Crash(point, 1, "lost") for point in TOLD)]
 DISTURBED = ("queues deleted", "a worker stands still", "a picture that kills its worker")
 
 

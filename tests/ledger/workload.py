@@ -99,7 +99,7 @@ def make_tasks(folder: Path) -> list[Task]:
         Task("ones", slow, fine[:4], output="png", chunk_size=1, then="cancel"),
         Task("found", main, below, way="prefix", chunk_size=8),
         Task("tripping", [["resize", "64x48"], ["trip"]], tripping, output="png", then="retry"),
-        Task("long", _long_plan(), fine[:2], chunk_size=1),
+        Task("long", _long_plan(), fine[:1], chunk_size=1),
         Task("unkeyed", [["blur", "gaussian"]], fine[:2], keyed=False),
         Task("gone", [["split", True]], fine[:3], then="delete"),
     ]
@@ -177,5 +177,5 @@ def _break_png(folder: Path) -> bytes:
 
 
 def _long_plan() -> list[Any]:
-    """Return a plan that is too long for a message."""
-    return [["resize", "40x30"], *([["pause", 1.234567890123456e-05]] * 30)]
+    """Return a plan that is too long for a message, and takes long enough to be shown as running."""
+    return [["pause", 0.5], *([["pause", 1.234567890123456e-05]] * 30)]
