@@ -124,8 +124,8 @@ class Conductor:
         # The tombstone only saves work, so it comes second: without the row, it would make the job wait for ever.
         with _later_if_away():
             self._store.put(tombstone_key(job), [b""])
-        self._forget(cancelled)
-        self._clean(cancelled)
+        _log_end(cancelled)
+        self._end(cancelled)
         self.wake()
         return cancelled
 
@@ -188,6 +188,8 @@ class Conductor:
             with _later_if_away():
                 for key in change.stale_results:
                     self._store.delete(key)
+            if change.finished:
+                _log_end(change.job)
             if change.finished or change.job.state == JobState.CANCELLED:
                 self._end(change.job)
             elif change.job.failed and change.job.on_failure == "cancel":
@@ -196,7 +198,6 @@ class Conductor:
         self.wake()
 
     def _end(self, job: Job) -> None:
-        log.info("job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total)
         self._forget(job)
         self._clean(job)
 
@@ -212,6 +213,10 @@ class Conductor:
                 self._store.delete_prefix(prefix)
             if job.state in NEVER_RETRIED:
                 self._store.delete_prefix(f"resume/{job.id}")
+
+
+def _log_end(job: Job) -> None:
+    log.info("job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total)
 
 
 @contextmanager
