@@ -62,9 +62,12 @@ class Job:
     """One for each operation of the plan."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Image:
-    """One image's row. `id` counts from 0 in the job's order; `stem` is unique in the job."""
+    """One image's row. `id` counts from 0 in the job's order; `stem` is unique in the job.
+
+    Not changed once made; not frozen, because a job has millions and that would take three times as long to make.
+    """
 
     id: int
     name: str
