@@ -13,6 +13,7 @@ log = logging.getLogger(__name__)
 
 _ASK_SECS = 1.0
 _RETRY_SECS = 1.0
+_LEAVE_SECS = 5.0
 
 
 class Leading:
@@ -31,10 +32,13 @@ class Leading:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the term, if there is one, and give the right up for the next coordinator."""
+        """End the term, if there is one, and give the right up for the next coordinator.
+
+        What hangs on a broker or a database that is away is not waited for any longer than a few seconds.
+        """
         self._stopping = True
         self._turned.set()
-        self._thread.join()
+        self._thread.join(_LEAVE_SECS)
         self._leadership.release()
 
     def _run(self) -> None:
