@@ -101,6 +101,8 @@ class Intake:
                 return self.accept([draft], created)[0], True
             except ConflictError:
                 _log.debug("job %s lost the race for its idempotency key", draft.job.id)
+            except KeyError as error:  # an equal request has taken this one for dead
+                raise _in_progress() from error
         raise _in_progress()
 
     def _create(self, drafts: Sequence[Draft]) -> None:
@@ -136,14 +138,25 @@ class Intake:
         return job
 
     def _earlier(self, idempotency: Idempotency) -> Job | None:
+        """Return the job that an equal request has made; None where there is none, or it never got as far.
+
+        A request that adds no image for so long has died with its coordinator, and this one takes its place. Should
+        it live after all, it finds its job gone: there is never more than one.
+        """
         deadline = time.monotonic() + _REPLAY_SECS
+        first: Job | None = None
         while (job := self._repository.find_by_key(idempotency.key)) is not None:
             if job.fingerprint != idempotency.fingerprint:
                 raise conflict("idempotency_key_taken", "this Idempotency-Key was sent with another request before")
             if job.state is not JobState.RECEIVING:
                 return job
+            first = first or job
             if time.monotonic() > deadline:
-                raise _in_progress()
+                if job != first:
+                    raise _in_progress()
+                _log.warning("job %s came no further, and an equal request takes its place", job.id)
+                self._repository.discard_receiving(job.id)
+                return None
             time.sleep(0.05)
         return None
 

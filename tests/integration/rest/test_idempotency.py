@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,53 @@ def test_a_database_that_goes_away_in_between_leaves_neither_job_nor_taken_key(
     assert "secret" not in answer.text
     assert coordinator.services.repository.count_open_jobs() == 0
     assert send(coordinator, jpeg).status_code == 202
+
+
+def take_no_further(coordinator: Any, monkeypatch: pytest.MonkeyPatch, method: str, jpeg: bytes) -> None:
+    """Let a request come as far as a method of the repository, and die there with its coordinator."""
+    repository = coordinator.services.repository
+
+    def die(*_: Any) -> None:
+        raise UnavailableError("database", "gone, and its row stays")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(repository, method, die)
+        patched.setattr(repository, "discard_receiving", lambda *_: [])
+        assert send(coordinator, jpeg).status_code == 503
+
+
+@pytest.mark.parametrize("method", ["add_images", "accept_job"])
+def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
+    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.intake._REPLAY_SECS", 0.2)
+    take_no_further(coordinator, monkeypatch, method, jpeg)
+    answers = [send(coordinator, jpeg) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 200]
+    assert coordinator.services.repository.count_open_jobs() == 1
+
+
+def test_a_request_that_was_taken_for_dead_makes_no_second_job(
+    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.intake._REPLAY_SECS", 0.2)
+    repository = coordinator.services.repository
+    accept, begun, go_on = repository.accept_job, threading.Event(), threading.Event()
+
+    def stall(job: str) -> Any:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(30)
+        return accept(job)
+
+    monkeypatch.setattr(repository, "accept_job", stall)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(send, coordinator, jpeg)
+        assert begun.wait(30)
+        quick = send(coordinator, jpeg)
+        go_on.set()
+        late = slow.result()
+    assert quick.status_code == 202
+    assert (late.status_code, late.json()["code"]) == (409, "request_in_progress")
+    assert [job["id"] for job in coordinator.http.get("/v1/jobs").json()["jobs"]] == [quick.json()["id"]]
+    assert send(coordinator, jpeg).json()["id"] == quick.json()["id"]
