@@ -124,7 +124,7 @@ class CoordinatorSettings(_Settings):
     input_root: Annotated[
         Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
     ] = None
-    window_chunks: Annotated[int, Field(ge=1, description="Chunks of one job under way per worker")] = 4
+    window_images: Annotated[int, Field(ge=1, description="Images of one job under way per worker, at most")] = 32
     max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
     repair_secs: Annotated[
         float, Field(gt=0, le=86_400, description="Seconds without a sign of life after which an image is sent again")

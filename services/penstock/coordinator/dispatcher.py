@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,15 +25,17 @@ log = logging.getLogger(__name__)
 
 _MAX_INLINE_PLAN_BYTES = 1_500
 _MAX_IMAGES_BYTES = 2_000
-_CHUNK_SECS = 0.25
+_CHUNK_SECS = 0.06
+"""Work of one chunk: what a message costs, a millisecond or so, is little beside it."""
+_WINDOW_SECS = 0.12
+"""Work that each worker has before it: enough for the time from an outcome to the next message, some 50 ms."""
 _RETRY_SECS = 1.0
 
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """Each worker of a job's steps may have `window_chunks` chunks of it under way, of at most `max_chunk` images.
+    """Each worker may have up to `window_images` images of a job under way, in chunks of at most `max_chunk`.
 
-    The window must fill every queue and hand from the first step to the last, or steps would wait for each other.
     A step's workers are counted at its queue, all workers by their events; `workers` is how many each step has at
     least, and `processes` how many there are at least. It looks for work every `poll_secs` as well: what other
     coordinators accepted, and what was written though the answer of the database was lost, nobody wakes it for.
@@ -40,7 +43,7 @@ class DispatchSettings:
 
     workers: int = 1
     processes: int = 1
-    window_chunks: int = 4
+    window_images: int = 32
     max_chunk: int = 8
     poll_secs: float = 2.0
 
@@ -118,7 +121,7 @@ class Dispatcher:
         steps = [step for operation in job.plan if (step := str(operation["op"])) in operations()]
         workers = max((self._fleet.workers(step) for step in steps), default=1)
         size = self._chunk_size(job, workers)
-        window = self._settings.window_chunks * max(self._settings.processes, workers, self._live.workers()) * size
+        window = self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
         room = window - self._live.under_way(job.id)
         if room < max(1, window // 2):
             return 0
@@ -143,13 +146,27 @@ class Dispatcher:
             self._broker.publish(queue, self._unsent[queue])
             del self._unsent[queue]
 
+    def _window(self, job: Job, size: int) -> int:
+        """Return the images of a job that may be under way for each worker: a chunk in hand and one more, at least.
+
+        Quick images need more, or workers would wait for the next ones to be sent. More than that makes every job that
+        comes later wait longer, since what is queued goes first.
+        """
+        secs = self._secs_per_image(job)
+        fit = 4 * size if not secs else math.ceil(_WINDOW_SECS / secs)
+        return max(2 * size, min(self._settings.window_images, fit))
+
+    def _secs_per_image(self, job: Job) -> float:
+        """Return the work of one image in all operations of a job, as far as it was measured."""
+        return sum(self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan)
+
     def _chunk_size(self, job: Job, workers: int) -> int:
         """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
         if job.chunk_size is not None:
             return job.chunk_size
         if self._live.under_way() + job.pending <= workers:
             return 1
-        secs = sum(self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan)
+        secs = self._secs_per_image(job)
         fit = self._settings.max_chunk if not secs else int(_CHUNK_SECS / secs)
         share = -(-(self._live.under_way(job.id) + job.pending) // (2 * workers))
         return max(1, min(self._settings.max_chunk, fit, share))

@@ -64,7 +64,7 @@ def coordinate(
             store,
             broker,
             DispatchSettings(
-                window_chunks=settings.window_chunks,
+                window_images=settings.window_images,
                 max_chunk=settings.max_chunk,
                 poll_secs=_POLL_SECS,
             ),

@@ -63,7 +63,7 @@ def serve(
         broker = MemoryBroker()
         workers = settings.workers or default_workers()
         specs = _specs(settings, workers, limits, worker_settings, store_settings)
-        dispatch = DispatchSettings(workers, len(specs), settings.window_chunks, settings.max_chunk)
+        dispatch = DispatchSettings(workers, len(specs), settings.window_images, settings.max_chunk)
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         housekeeping = HousekeepingSettings.of(settings, worker_settings)
         conductor = Conductor(repository, store, broker, dispatch, housekeeping)

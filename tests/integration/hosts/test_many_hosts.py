@@ -143,7 +143,7 @@ def test_the_broker_may_come_last_and_go_in_between(
 def test_cancel_holds_at_once_and_what_was_queued_is_passed_over(
     start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path
 ) -> None:
-    hosts = start_hosts(PENSTOCK_WINDOW_CHUNKS="1000")
+    hosts = start_hosts(PENSTOCK_WINDOW_IMAGES="1000")
     coordinator = hosts.coordinator()
     hosts.worker()
     name = submit(coordinator, photos, [["pause", 0.5]], chunk_size=1)

@@ -14,7 +14,7 @@ from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, StepTime, rea
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.repository import Image
 
-ONE = DispatchSettings(workers=1, processes=1, window_chunks=4, max_chunk=8)
+ONE = DispatchSettings(workers=1, processes=1, window_images=32, max_chunk=8)
 
 
 def dispatcher_of(house: Any, settings: DispatchSettings = ONE, **other: Any) -> Dispatcher:
@@ -50,7 +50,7 @@ def test_a_chunk_says_all_that_a_worker_needs(house: Any) -> None:
 
 def test_a_job_has_no_more_under_way_than_its_window(house: Any) -> None:
     house.job("a", 100, chunk_size=2)
-    dispatcher = dispatcher_of(house, DispatchSettings(workers=2, processes=2, window_chunks=3))
+    dispatcher = dispatcher_of(house, DispatchSettings(workers=2, processes=2, window_images=6))
     assert [dispatcher.fill(), dispatcher.fill()] == [12, 0]
     assert [len(chunk.images) for chunk in house.sent()] == [2] * 6
 
@@ -74,13 +74,29 @@ def test_few_images_go_one_by_one_and_many_share_messages(house: Any) -> None:
 
 
 def test_images_that_take_long_go_one_by_one_however_many(house: Any) -> None:
-    job = house.job("slow", 1_000)
-    house.live.dispatched(job, [(10_000, 0)])
-    timings = [StepTime(step=0, wait=0.0, work=2.0)]
-    outcome = Outcome(id=10_000, state="done", timings=timings)
-    house.live.observe([Event(kind="finished", job="slow", chunk="c", outcomes=[outcome])])
+    house.job("slow", 1_000)
+    measured(house, "slow", 2.0)
     dispatcher_of(house).fill()
     assert {len(chunk.images) for chunk in house.sent()} == {1}
+
+
+def measured(house: Any, name: str, secs: float) -> None:
+    """Let the first step of a job have taken `secs` for an image of it."""
+    house.live.dispatched(house.row(name), [(10_000, 0)])
+    outcome = Outcome(id=10_000, state="done", timings=[StepTime(step=0, wait=0.0, work=secs)])
+    house.live.observe([Event(kind="finished", job=name, chunk="c", outcomes=[outcome])])
+
+
+@pytest.mark.parametrize(
+    ("secs", "chunk_size", "images"),
+    [(0.004, 1, 30), (0.0001, 1, 32), (0.004, None, 30), (0.02, None, 6), (5.0, None, 2), (5.0, 8, 16)],
+)
+def test_a_worker_has_a_tenth_of_a_second_of_work_before_it_or_two_chunks(
+    house: Any, secs: float, chunk_size: int | None, images: int
+) -> None:
+    house.job("a", 1_000, chunk_size=chunk_size)
+    measured(house, "a", secs)
+    assert dispatcher_of(house).fill() == images
 
 
 def test_long_names_make_smaller_chunks_so_that_messages_stay_under_4_kb(house: Any) -> None:
