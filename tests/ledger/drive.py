@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 
 PATIENCE_SECS = 90.0
 SWEPT_SECS = 12.0
+GIVEN_BACK_SECS = 0.5
+"""RabbitMQ has what a consumer that left held back in its queue after this."""
 ALL_QUEUES = all_queues()
 STEP_QUEUES = [queue for queue in ALL_QUEUES if queue not in (DEAD_LETTER_QUEUE, EVENTS_QUEUE)]
 WORKING_QUEUES = [queue for queue in ALL_QUEUES if queue != DEAD_LETTER_QUEUE]
@@ -190,6 +193,7 @@ class Run:
         """
         self._client.until("empty queues", lambda: not any(self._count_messages(WORKING_QUEUES).values()))
         late = self.stage.leave(self.stage.workers)
+        time.sleep(GIVEN_BACK_SECS)
         if any(self._count_messages(STEP_QUEUES).values()):
             self.stage.come_back(self.stage.workers)
             with suppress(OverdueError):
