@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -148,6 +149,24 @@ def test_messages_come_in_the_order_they_were_published(broker: Broker) -> None:
     broker.publish(QUEUE, [b"3"])
     consumer = broker.consume([QUEUE], 10)
     assert [consumer.get(SECS).body for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+def test_what_is_published_to_several_queues_is_told_to_be_there_once_it_is(broker: Broker) -> None:
+    told = queue.SimpleQueue()
+    broker.publish_then([(QUEUE, b"1"), (OTHER, b"2"), (QUEUE, b"3")], told.put)
+    assert told.get(timeout=SECS) is None
+    assert [broker.consume([QUEUE], 10).get(SECS).body, broker.consume([OTHER], 10).get(SECS).body] == [b"1", b"2"]
+    with pytest.raises(queue.Empty):
+        told.get(timeout=0.01)
+
+
+def test_a_delivery_may_be_acknowledged_where_it_is_told_that_others_took_over(broker: Broker) -> None:
+    broker.publish(QUEUE, [b"1"])
+    consumer = broker.consume([QUEUE], 1)
+    delivery = consumer.get(SECS)
+    broker.publish_then([(OTHER, b"2")], lambda error: consumer.ack(delivery) if error is None else None)
+    wait_for_depth(broker, QUEUE, 0, 0)
+    wait_for_depth(broker, OTHER, 1, 0)
 
 
 def test_a_first_delivery_has_attempt_one_and_names_its_queue(broker: Broker) -> None:

@@ -328,4 +328,6 @@ def test_a_closed_broker_ends_its_threads_and_can_be_closed_again(rabbitmq: Rabb
     assert threading.active_count() == before
     with pytest.raises(UnavailableError, match="closed"):
         broker.publish(QUEUE, [b"x"])
+    with pytest.raises(UnavailableError, match="closed"):
+        broker.publish_then([(QUEUE, b"x")], pytest.fail)
     rabbitmq.delete_queues(QUEUE)

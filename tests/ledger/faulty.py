@@ -182,6 +182,39 @@ def make_broker(guard: Guard, sends_on: str) -> type[RabbitBroker]:
             guard.reach(published, sent_by_thread=True)
             guard.reach(f"{what}confirmed")
 
+        def publish_then(
+            self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+        ) -> None:
+            what = "outcome " if any(queue == EVENTS_QUEUE for queue, _ in messages) else sends_on
+
+            def heard(error: UnavailableError | None) -> None:
+                try:
+                    guard.reach(f"{what}published")
+                    guard.reach(f"{what}confirmed")
+                except UnavailableError as lost:
+                    error = lost
+                then(error)
+
+            dies = guard.is_near(f"{what}published")
+            super().publish_then(messages, heard)
+            if dies:
+                guard.reach(f"{what}published", sent_by_thread=True)
+
+        def publish_then(
+            self, messages: Sequence[tuple[str, bytes]], settled: Callable[[UnavailableError | None], None]
+        ) -> None:
+            def tell(error: UnavailableError | None) -> None:
+                try:
+                    for queue in dict.fromkeys(queue for queue, _ in messages if error is None):
+                        what = "outcome " if queue == EVENTS_QUEUE else sends_on
+                        guard.reach(f"{what}published")
+                        guard.reach(f"{what}confirmed")
+                except UnavailableError as lost:
+                    error = lost
+                settled(error)
+
+            super().publish_then(messages, tell)
+
         def consume(self, queues: Sequence[str], prefetch: int) -> Any:
             return FaultyConsumer(super().consume(queues, prefetch), guard)
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _MAX_INLINE_PLAN_BYTES = 1_500
 _MAX_IMAGES_BYTES = 2_000
 _CHUNK_SECS = 0.06
-"""Work of one chunk: what a message costs, a millisecond or so, is little beside it."""
+"""Work of one chunk in the step that takes longest: what a message costs, a millisecond, is little beside it."""
 _WINDOW_SECS = 0.12
 """Work that each worker has before it: enough for the time from an outcome to the next message, some 50 ms."""
 _RETRY_SECS = 1.0
@@ -152,13 +152,13 @@ class Dispatcher:
         Quick images need more, or workers would wait for the next ones to be sent. More than that makes every job that
         comes later wait longer, since what is queued goes first.
         """
-        secs = self._secs_per_image(job)
+        secs = sum(self._secs_per_image(job))
         fit = 4 * size if not secs else math.ceil(_WINDOW_SECS / secs)
         return max(2 * size, min(self._settings.window_images, fit))
 
-    def _secs_per_image(self, job: Job) -> float:
-        """Return the work of one image in all operations of a job, as far as it was measured."""
-        return sum(self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan)
+    def _secs_per_image(self, job: Job) -> list[float]:
+        """Return the work of one image in each operation of a job; 0 where none was measured yet."""
+        return [self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan]
 
     def _chunk_size(self, job: Job, workers: int) -> int:
         """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
@@ -166,7 +166,7 @@ class Dispatcher:
             return job.chunk_size
         if self._live.under_way() + job.pending <= workers:
             return 1
-        secs = self._secs_per_image(job)
+        secs = max(self._secs_per_image(job))
         fit = self._settings.max_chunk if not secs else int(_CHUNK_SECS / secs)
         share = -(-(self._live.under_way(job.id) + job.pending) // (2 * workers))
         return max(1, min(self._settings.max_chunk, fit, share))

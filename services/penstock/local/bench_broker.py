@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -120,11 +120,17 @@ def _cpu_secs_of_job(client: RestClient, pid: int, workload: Workload, pictures:
 
 def _cpu_secs(pid: int) -> float:
     """Return the CPU time of a process and all below it, those that have ended included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended meanwhile
+        return 0.0
     own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     return own + sum(_cpu_secs(child) for child in _children(pid))
 
 
 def _children(pid: int) -> list[int]:
-    tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # as do threads
+            children += map(int, thread.read_text().split())
+    return children

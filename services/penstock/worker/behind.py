@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -33,3 +34,27 @@ class Behind:
         """See the last one to its end, and leave."""
         self.wait(None)
         self._thread.shutdown()
+
+
+class UnderWay:
+    """Counts what has begun and not ended. May be used from any thread."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def begin(self) -> None:
+        """One more."""
+        with self._changed:
+            self._count += 1
+
+    def end(self) -> None:
+        """One less."""
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait(self, timeout_secs: float) -> bool:
+        """Wait until all have ended; return whether they have."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count == 0, timeout_secs)

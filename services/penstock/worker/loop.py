@@ -30,7 +30,7 @@ from penstock.common.settings import WorkerSettings
 from penstock.common.store.keys import tombstone_key
 from penstock.common.store.port import ObjectNotFoundError
 from penstock.worker.attempts import Starts, read_starts
-from penstock.worker.behind import Behind
+from penstock.worker.behind import Behind, UnderWay
 from penstock.worker.intake import AheadIntake, Intake, Order
 from penstock.worker.liveness import Liveness
 from penstock.worker.reading import BlobLostError
@@ -52,9 +52,12 @@ _SETTLE_SECS = 180.0
 
 @dataclass(frozen=True)
 class Ending:
-    """What remains to be done for a chunk before its delivery is acknowledged; `work` still keeps pixels until then."""
+    """What remains to be done for a chunk before its delivery is acknowledged; `work` still keeps pixels until then.
 
-    act: Callable[[], None]
+    What `act` returns, unless it is None, is yet to be published, each message to its queue.
+    """
+
+    act: Callable[[], list[tuple[str, bytes]] | None]
     work: Work | None = None
 
 
@@ -74,6 +77,7 @@ class Worker:
         self._cancelled = Tombstones(self._is_cancelled, settings.cancel_lookup_secs)
         self._overlap = overlap
         self._behind = Behind()
+        self._sending = UnderWay()
         self._liveness: Liveness | None = None
         self._consumer: Consumer | None = None
         self._intake: Intake | AheadIntake | None = None
@@ -92,6 +96,7 @@ class Worker:
                 self._handle(consumer, order)
         intake.close()
         self._behind.close()
+        self._sending.wait(self._settings.drain_secs)
         self._bench.teller.close()
         consumer.close()
         self._watchdog.close()
@@ -162,15 +167,56 @@ class Worker:
     def _settle(self, consumer: Consumer, delivery: Delivery, ending: Ending) -> None:
         """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
         try:
-            ending.act()
-            consumer.ack(delivery)
+            messages = ending.act()
+            if messages is None:
+                consumer.ack(delivery)
+            else:
+                self._send(consumer, delivery, ending, messages)
         except UnavailableError as error:
-            log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
-            self._pause()
-            consumer.nack(delivery)
+            self._give_back(consumer, delivery, ending, error)
         finally:
             if ending.work is not None:
                 ending.work.release()
+
+    def _send(self, consumer: Consumer, delivery: Delivery, ending: Ending, messages: list[tuple[str, bytes]]) -> None:
+        """Publish what a chunk became, and acknowledge it once the broker has that; nobody waits for it here."""
+
+        def settled(error: UnavailableError | None) -> None:
+            try:
+                if error is None:
+                    self._drop_input(ending.work)
+                    consumer.ack(delivery)
+                else:
+                    again = threading.Thread(
+                        target=self._give_back, args=(consumer, delivery, ending, error), daemon=True
+                    )
+                    again.start()
+            except Exception:
+                log.warning("a chunk from %s is not acknowledged and comes again", delivery.queue, exc_info=True)
+            finally:
+                self._sending.end()
+
+        self._sending.begin()
+        try:
+            self._bench.broker.publish_then(messages, settled)
+        except UnavailableError:
+            self._sending.end()
+            raise
+
+    def _give_back(self, consumer: Consumer, delivery: Delivery, ending: Ending, error: UnavailableError) -> None:
+        """Have a chunk delivered again because the broker was away, which is nobody's fault."""
+        log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
+        if ending.work is not None:
+            ending.work.forgive()
+        self._pause()
+        consumer.nack(delivery)
+
+    def _drop_input(self, work: Work | None) -> None:
+        if work is not None:
+            try:
+                work.drop_input()
+            except UnavailableError as error:
+                log.warning("an intermediate is left to the sweep: %s", error.message)
 
     def _work(self, order: Order) -> Ending:
         """Work on a chunk as far as it goes; return how it ends."""
@@ -227,18 +273,20 @@ class Worker:
         assert self._consumer is not None
         self._consumer.reject(delivery, reason)
 
-    def _hand_on(self, delivery: Delivery, work: Work) -> None:
-        """Tell and store what was done; where the store is away, save what can be."""
+    def _hand_on(self, delivery: Delivery, work: Work) -> list[tuple[str, bytes]] | None:
+        """Store what was done, and return what is to be published of it; where the store is away, save what can be."""
         try:
+            if not self._overlap:
+                return work.wrap_up()
             work.settle()
             work.drop_input()
         except UnavailableError as error:
             self._save(delivery, work, error)
+        return None
 
     def _save(self, delivery: Delivery, work: Work, error: UnavailableError) -> None:
         """Tell what is final, and have the rest tried later; without a broker nothing can be told, nor counts."""
         if error.what == "broker":
-            work.forgive()
             raise error
         work.tell_outcomes()
         self._try_later(delivery, work.chunk, work.unfinished, error)
@@ -286,6 +334,7 @@ class Worker:
             work.settle()
             self._consumer.ack(delivery)
             self._behind.wait(_LAST_SECS)
+            self._sending.wait(_LAST_SECS)
             self._bench.broker.close()
         except Exception:
             log.exception("the chunk could not be settled and is delivered again")

@@ -47,10 +47,13 @@ class Teller:
         Raises:
             UnavailableError: the broker is away; they may have arrived.
         """
+        self._broker.publish(EVENTS_QUEUE, [self.join(event, chunk)])
+
+    def join(self, event: Event, chunk: str) -> bytes:
+        """Return the message that tells outcomes, and takes along what waits."""
         with self._changed:
             self._news.pop((event.job, event.run, chunk), None)
-            message = self._take(event)
-        self._broker.publish(EVENTS_QUEUE, [message])
+            return self._take(event)
 
     def close(self) -> None:
         """Tell what waits, and end the thread."""

@@ -19,6 +19,7 @@ from typing import Any
 from penstock.common.broker.port import Broker
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.messages import (
+    EVENTS_QUEUE,
     Chunk,
     Event,
     Failure,
@@ -156,19 +157,39 @@ class Work:
         self.outcomes.append(failed)
 
     def settle(self) -> None:
-        """Tell outcomes, hand over what passed, and give back what is still to do, one message an image."""
+        """Tell outcomes, hand over what passed, and give back what is still to do, one message an image.
+
+        Raises:
+            UnavailableError: the store or the broker is away.
+        """
+        for queue, body in self.wrap_up():
+            self._bench.broker.publish(queue, [body])
+
+    def wrap_up(self) -> list[tuple[str, bytes]]:
+        """Store what passed; return all that remains to be published, with the queues, for `settle` to be done.
+
+        Raises:
+            UnavailableError: the store is away.
+        """
+        messages = []
         if self.passed:
-            self._hand_over()
-        self.tell_outcomes()
+            messages.append(self._store_passed())
+        if self.outcomes:
+            messages.append((EVENTS_QUEUE, self._bench.teller.join(self._ending(), self.chunk.chunk)))
+            self.outcomes = []
         if self.todo:
-            self.give_back(list(self.todo), self.chunk.attempt)
+            again = singles(self.chunk, list(self.todo), attempt=self.chunk.attempt)
+            messages += [(step_queue(self.plan.steps[self.chunk.step]), body) for body in again]
+        return messages
 
     def tell_outcomes(self) -> None:
         """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
         if self.outcomes:
-            event = Event(kind="finished", outcomes=self.outcomes, **self._about())
-            self._bench.teller.tell_final(event, self.chunk.chunk)
+            self._bench.teller.tell_final(self._ending(), self.chunk.chunk)
             self.outcomes = []
+
+    def _ending(self) -> Event:
+        return Event(kind="finished", outcomes=self.outcomes, **self._about())
 
     @property
     def unfinished(self) -> list[ImageRef]:
@@ -281,7 +302,12 @@ class Work:
         self._passed_pixels = passed_pixels
 
     def _hand_over(self) -> None:
-        """Store the pixels that passed under a key that follows from who they are, and send them to the next step."""
+        """Send what passed to the next step before the rest is done."""
+        queue, body = self._store_passed()
+        self._bench.broker.publish(queue, [body])
+
+    def _store_passed(self) -> tuple[str, bytes]:
+        """Store the pixels that passed under a key that follows from who they are; return the message and its queue."""
         images = [
             image.model_copy(update={"slot": slot, "parts": len(parts)})
             for slot, (image, parts) in enumerate(self.passed)
@@ -290,7 +316,6 @@ class Work:
         name = self.chunk.chunk if whole else _part_name(self.chunk.chunk, images)
         blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
         self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
-        step = self.plan.steps[self._end]
         passed = self.chunk.model_copy(
             update={
                 "chunk": name,
@@ -303,12 +328,11 @@ class Work:
                 "enqueued_at": time.time(),
             }
         )
-        self._bench.broker.publish(step_queue(step), [passed.model_dump_json().encode()])
-        ids = [image.id for image in images]
-        event = Event(kind="stepped", images=ids, **self._about(self._end, name))
+        event = Event(kind="stepped", images=[image.id for image in images], **self._about(self._end, name))
         self._bench.teller.tell_on_way(event, self.chunk.chunk)
         self.passed = []
         self._keep_count(0)
+        return step_queue(self.plan.steps[self._end]), passed.model_dump_json().encode()
 
     def _about(self, step: int | None = None, name: str | None = None) -> dict[str, Any]:
         chunk = self.chunk

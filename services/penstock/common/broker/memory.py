@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from penstock.common.broker.port import Delivery, QueueDepth
+from penstock.common.errors import UnavailableError
 from penstock.common.messages import DEAD_LETTER_QUEUE
 
 
@@ -44,6 +45,13 @@ class MemoryBroker:
         with self._lock:
             self._queues[queue].ready.extend(_Message(body) for body in bodies)
             self._feed(queue)
+
+    def publish_then(
+        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+    ) -> None:
+        for name, body in messages:
+            self.publish(name, [body])
+        then(None)
 
     def consume(self, queues: Sequence[str], prefetch: int) -> MemoryConsumer:
         return self.subscribe(queues, prefetch, MemoryConsumer)

@@ -116,6 +116,13 @@ class PipeBroker:
         # before it, and a broker that dies takes its queues along whether it had confirmed or not.
         self.tell("publish", 0, queue, list(bodies))
 
+    def publish_then(
+        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+    ) -> None:
+        for name, body in messages:
+            self.publish(name, [body])
+        then(None)
+
     def consume(self, queues: Sequence[str], prefetch: int) -> _RemoteConsumer:
         number = next(self._numbers)
         self._consumers[number] = consumer = _RemoteConsumer(self, number)

@@ -5,9 +5,11 @@ Every adapter passes the one contract suite in `tests/contract/`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from penstock.common.errors import UnavailableError
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,18 @@ class Broker(Protocol):
 
         Raises:
             UnavailableError: the broker is away; none, some or all of the messages may have arrived.
+        """
+
+    def publish_then(
+        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+    ) -> None:
+        """Add messages, each to its queue, and return at once; `then` is called once, when the broker holds them all.
+
+        It gets an error where that is not sure: none, some or all of the messages may have arrived. It runs in a
+        thread of the broker's, must not block, and must not raise. A broker that stays away may never call it.
+
+        Raises:
+            UnavailableError: they cannot be sent.
         """
 
     def consume(self, queues: Sequence[str], prefetch: int) -> Consumer:

@@ -14,7 +14,7 @@ Where it differs from the memory broker, because RabbitMQ does:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika.channel import Channel
@@ -27,6 +27,7 @@ from penstock.common.broker.rabbitmq.desk import Answer, Desk
 from penstock.common.broker.rabbitmq.link import Link
 from penstock.common.broker.rabbitmq.publisher import Publisher
 from penstock.common.broker.rabbitmq.url import read_url
+from penstock.common.errors import UnavailableError
 from penstock.common.messages import DEAD_LETTER_QUEUE
 from penstock.common.settings import BrokerSettings
 
@@ -58,6 +59,11 @@ class RabbitBroker:
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
         self._publisher.publish(queue, bodies, confirm=confirm)
+
+    def publish_then(
+        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+    ) -> None:
+        self._publisher.publish_then(messages, then)
 
     def consume(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
         consumer = RabbitConsumer(self._inward, queues, prefetch, self._bury, self._publisher.republish)

@@ -87,6 +87,23 @@ class Publisher(ChannelTenant):
         if confirm and not (done.wait(self._timeout_secs) and batch.confirmed):
             raise self._unavailable(f"of {len(bodies)} messages not all were confirmed")
 
+    def publish_then(
+        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
+    ) -> None:
+        """Send messages, each to its queue; `then` is told, in the link's thread, how it went. From any thread.
+
+        Raises:
+            UnavailableError: the link is closed, or too many messages wait already.
+        """
+        self._count(len(messages), must_fit=True)
+
+        def end(confirmed: bool) -> None:
+            then(None if confirmed else self._unavailable(f"of {len(messages)} messages not all were confirmed"))
+
+        batch = _Batch(len(messages), time.monotonic() + self._timeout_secs, end)
+        sent = [_Message(queue, body, batch) for queue, body in messages]
+        self._link.run_soon(lambda: self._take(sent))
+
     def republish(self, delivery: Delivery, end: Callable[[bool], None]) -> None:
         """Send a copy that goes on counting attempts where `delivery` is. `end` is told, in the link's thread,
         whether it was confirmed. From any thread.
