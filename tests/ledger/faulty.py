@@ -200,21 +200,6 @@ def make_broker(guard: Guard, sends_on: str) -> type[RabbitBroker]:
             if dies:
                 guard.reach(f"{what}published", sent_by_thread=True)
 
-        def publish_then(
-            self, messages: Sequence[tuple[str, bytes]], settled: Callable[[UnavailableError | None], None]
-        ) -> None:
-            def tell(error: UnavailableError | None) -> None:
-                try:
-                    for queue in dict.fromkeys(queue for queue, _ in messages if error is None):
-                        what = "outcome " if queue == EVENTS_QUEUE else sends_on
-                        guard.reach(f"{what}published")
-                        guard.reach(f"{what}confirmed")
-                except UnavailableError as lost:
-                    error = lost
-                settled(error)
-
-            super().publish_then(messages, tell)
-
         def consume(self, queues: Sequence[str], prefetch: int) -> Any:
             return FaultyConsumer(super().consume(queues, prefetch), guard)
 
