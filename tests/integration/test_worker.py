@@ -246,11 +246,27 @@ def test_an_image_started_often_enough_fails_without_another_start(rig: Rig) -> 
     assert not [event for event in rig.seen if event.kind == "started"]
 
 
-def test_a_suspects_starts_are_noted_with_the_operation_it_came_to(rig: Rig) -> None:
+def test_a_suspects_starts_are_noted_with_the_operation_it_came_to_and_forgiven_at_its_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, key = [], attempts_key(JOB, 0, 0)
+    put = rig.store.put
+    monkeypatch.setattr(rig.store, "put", lambda at, data: (noted.append(data) if at == key else None, put(at, data)))
     rig.send_as_from_the_dead(rig.chunk(CHAIN, rig.upload(draw(0))))
     rig.start()
     rig.outcomes(1)
-    assert json.loads(rig.store.get(attempts_key(JOB, 0, 0))) == {"count": 2, "step": 3}
+    wait_until(rig.idle)
+    starts = [(note["count"], note["step"]) for note in (json.loads(data[0]) for data in noted)]
+    assert starts == [(2, 0), (2, 1), (2, 2), (2, 3), (1, 0)]
+
+
+def test_an_image_that_comes_again_and_again_without_a_death_does_not_fail(rig: Rig) -> None:
+    chunk = rig.chunk(CHAIN, rig.upload(draw(0)))
+    for _ in range(5):
+        rig.send_as_from_the_dead(chunk)
+        rig.start(max_attempts=3)
+        assert rig.outcomes(1)[0].state == "done"
+        rig.stop()
 
 
 def test_chunks_of_a_cancelled_job_come_to_nothing_and_leave_nothing(rig: Rig) -> None:

@@ -184,7 +184,7 @@ class Worker:
         def settled(error: UnavailableError | None) -> None:
             try:
                 if error is None:
-                    self._drop_input(ending.work)
+                    self._clear_up(ending.work)
                     consumer.ack(delivery)
                 else:
                     again = threading.Thread(
@@ -211,10 +211,10 @@ class Worker:
         self._pause()
         consumer.nack(delivery)
 
-    def _drop_input(self, work: Work | None) -> None:
+    def _clear_up(self, work: Work | None) -> None:
         if work is not None:
             try:
-                work.drop_input()
+                work.clear_up()
             except UnavailableError as error:
                 log.warning("an intermediate is left to the sweep: %s", error.message)
 
@@ -279,7 +279,7 @@ class Worker:
             if not self._overlap:
                 return work.wrap_up()
             work.settle()
-            work.drop_input()
+            work.clear_up()
         except UnavailableError as error:
             self._save(delivery, work, error)
         return None

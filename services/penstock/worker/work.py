@@ -227,8 +227,12 @@ class Work:
         event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
         self._bench.teller.tell_on_way(event, self.chunk.chunk)
 
-    def drop_input(self) -> None:
-        """Remove the chunk's own intermediates, once the next step has taken over."""
+    def clear_up(self) -> None:
+        """Once the next step has taken over: forgive the start, and remove the chunk's own intermediates.
+
+        Should the connection be gone, the chunk comes again though nobody has died over it, as often as that happens.
+        """
+        self.forgive()
         if self.chunk.blob and not self.chunk.alone and not self.todo:
             self._bench.store.delete(self.chunk.blob)
 
