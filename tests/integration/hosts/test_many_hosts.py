@@ -13,7 +13,9 @@ from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.messages import EVENTS_QUEUE, step_queue
+from penstock.common.settings import BrokerSettings
 
 OPERATIONS: list[Any] = [["resize", "200x150"], ["split", True], ["blur", "median"]]
 SLOW: list[Any] = [["resize", "200x150"], ["pause", 0.05], ["split", True], ["blur", "median"]]
@@ -155,6 +157,31 @@ def test_cancel_holds_at_once_and_what_was_queued_is_passed_over(
     ended = job(coordinator, name)
     assert ended["state"] == "cancelled"
     assert ended["images"]["done"] + ended["images"]["cancelled"] == 40
+
+
+def test_a_job_cancelled_under_50_000_messages_is_passed_over_and_the_next_one_finishes(
+    start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path
+) -> None:
+    hosts = start_hosts()
+    coordinator = hosts.coordinator()
+    name = submit(coordinator, photos, [["resize", "20x20"]], chunk_size=1)
+    broker = RabbitBroker(rabbitmq.url, BrokerSettings())
+    broker.declare([step_queue("resize")])
+    consumer = broker.consume([step_queue("resize")], 1)
+    delivery = consumer.get(60)
+    assert delivery is not None
+    for _ in range(10):
+        broker.publish(step_queue("resize"), [delivery.body] * 5_000)
+    broker.close()
+    with coordinator.client as client:
+        client.send("POST", f"/v1/jobs/{name}/cancel")
+    assert job(coordinator, name)["state"] == "cancelled"
+    hosts.worker("all", "--concurrency", "2")
+    quick = submit(coordinator, photos, [["resize", "20x20"]])
+    assert finish(coordinator, quick)["state"] == "succeeded"
+    ended = job(coordinator, name)["images"]
+    assert (ended["done"], ended["cancelled"]) == (0, 40)
+    assert not list((hosts.folder / "store").glob(f"results/{name}/*"))
 
 
 def test_a_second_coordinator_on_the_same_data_is_refused(start_hosts: Callable[..., Hosts]) -> None:
