@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +26,10 @@ from workload import PLUGINS
 
 from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.operations import BUILT_IN
-from penstock.local.server_process import find_free_port
 
 OWN_STEPS = {"brighten", "trip", "pause", "twins", "scribble"}
 LEAVE_SECS = 20.0
+PORTS = (20_000, 32_000)
 QUICK = {
     "PENSTOCK_REPAIR_SECS": "1",
     "PENSTOCK_STEP_TIMEOUT_SECS": "4",
@@ -97,7 +99,7 @@ class Stage:
         self.workers = [Role(f"worker-{index}", ["worker", "--steps", steps]) for index, steps in enumerate(placement)]
 
     def _coordinator(self, index: int) -> Role:
-        port = find_free_port()
+        port = find_port()
         data = str(self.place.folder / "data")
         database = [] if self.place.database_url is None else ["--database", self.place.database_url]
         options = ["--port", str(port), "--data", data, *database]
@@ -210,6 +212,17 @@ def _play(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     os.environ.update(environment)
     sys.path.insert(0, str(PLUGINS))
     faulty.run(arguments)
+
+
+def find_port() -> int:
+    """Return a port that is free now, none of those that connections take for their own end.
+
+    A coordinator that is started again wants the port that it had, and meanwhile many a connection is made anew.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def stored_keys(folder: Path) -> list[str]:
