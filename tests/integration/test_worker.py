@@ -234,6 +234,16 @@ def test_a_chunk_over_which_a_worker_died_is_taken_apart_and_its_images_are_coun
     assert finished == [[0], [1], [2]]
 
 
+def test_an_image_under_suspicion_is_done_with_before_another_begins(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would be blamed for what the next one does to the worker."""
+    unwaited: list[Any] = []
+    monkeypatch.setattr(rig.broker, "publish_then", lambda messages, then: unwaited.append(messages))
+    rig.send_as_from_the_dead(rig.chunk(CHAIN, rig.upload(draw(0))))
+    rig.start()
+    assert rig.outcomes(1)[0].state == "done"
+    assert not unwaited
+
+
 def test_an_image_started_often_enough_fails_without_another_start(rig: Rig) -> None:
     chunk = rig.chunk(CHAIN, rig.upload(draw(0)))
     rig.store.put(attempts_key(JOB, 0, 0), [json.dumps({"count": 3, "step": 2}).encode()])

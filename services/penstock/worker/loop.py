@@ -31,11 +31,12 @@ from penstock.common.store.keys import tombstone_key
 from penstock.common.store.port import ObjectNotFoundError
 from penstock.worker.attempts import Starts, read_starts
 from penstock.worker.behind import Behind, UnderWay
+from penstock.worker.division import singles
 from penstock.worker.intake import AheadIntake, Intake, Order
 from penstock.worker.liveness import Liveness
 from penstock.worker.reading import BlobLostError
 from penstock.worker.watchdog import Watchdog
-from penstock.worker.work import Bench, Work, singles
+from penstock.worker.work import Bench, Work
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +158,12 @@ class Worker:
     def _handle(self, consumer: Consumer, order: Order) -> None:
         """Do a chunk's work, then what follows from it, with `overlap` beside the next chunk's work."""
         self._promise("the loop", _SETTLE_SECS)
-        settle = partial(self._settle, consumer, order.delivery, self._work(order))
+        ending = self._work(order)
         self._promise("the loop", _SETTLE_SECS)
-        if self._overlap:
-            self._behind.do(settle)
+        if self._overlap and not (ending.work and ending.work.is_suspect):
+            self._behind.do(partial(self._settle, consumer, order.delivery, ending))
         else:
-            settle()
+            self._settle(consumer, order.delivery, ending)
 
     def _settle(self, consumer: Consumer, delivery: Delivery, ending: Ending) -> None:
         """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
@@ -276,7 +277,7 @@ class Worker:
     def _hand_on(self, delivery: Delivery, work: Work) -> list[tuple[str, bytes]] | None:
         """Store what was done, and return what is to be published of it; where the store is away, save what can be."""
         try:
-            if not self._overlap:
+            if not self._overlap and not work.is_suspect:
                 return work.wrap_up()
             work.settle()
             work.clear_up()

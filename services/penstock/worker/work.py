@@ -38,6 +38,7 @@ from penstock.steps.encode import encode
 from penstock.worker.attempts import Starts, write_starts
 from penstock.worker.blobs import Picture, pack
 from penstock.worker.compute import perform
+from penstock.worker.division import part_name, singles
 from penstock.worker.held import Held
 from penstock.worker.reading import BlobLostError, Reading
 from penstock.worker.sources import Sources
@@ -90,6 +91,11 @@ class Work:
         self._passed_pixels = 0
         self._at = chunk.step
         self._input: list[Picture] = []
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker may have died over it: then it ends before anything else begins, or it would be blamed."""
+        return self._starts is not None
 
     def read_ahead(self) -> None:
         """Begin to read what the work begins with, where that takes a while."""
@@ -317,7 +323,7 @@ class Work:
             for slot, (image, parts) in enumerate(self.passed)
         ]
         whole = len(images) == len(self.chunk.images)
-        name = self.chunk.chunk if whole else _part_name(self.chunk.chunk, images)
+        name = self.chunk.chunk if whole else part_name(self.chunk.chunk, images)
         blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
         self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
         passed = self.chunk.model_copy(
@@ -347,40 +353,6 @@ class Work:
             "step": chunk.step if step is None else step,
             "worker": self._bench.name,
         }
-
-
-def singles(chunk: Chunk, images: Sequence[ImageRef], *, attempt: int) -> list[bytes]:
-    """Return one message for each of a chunk's images, all of them reading the chunk's blob."""
-    return [
-        chunk.model_copy(
-            update={
-                "chunk": f"{_base(chunk.chunk)}.{image.id}",
-                "images": [_as_it_came(image, chunk.step)],
-                "alone": True,
-                "attempt": attempt,
-                "enqueued_at": time.time(),
-            }
-        )
-        .model_dump_json()
-        .encode()
-        for image in images
-    ]
-
-
-def _as_it_came(image: ImageRef, step: int) -> ImageRef:
-    """Return an image without the times of steps that it will go through again."""
-    return image.model_copy(update={"timings": [timing for timing in image.timings if timing.step < step]})
-
-
-def _part_name(chunk: str, images: Sequence[ImageRef]) -> str:
-    """Return a name for some images of a chunk that follows from which ones they are."""
-    ids = ",".join(str(image.id) for image in images)
-    return f"{_base(chunk)}.{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"
-
-
-def _base(name: str) -> str:
-    """Return the name a chunk was dispatched under, without what later divisions added."""
-    return name.partition(".")[0]
 
 
 def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
