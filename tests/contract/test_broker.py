@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
+import waiting
 from rabbitmq_server import Line, RabbitServer
 
 from penstock.common.broker.memory import MemoryBroker
@@ -23,6 +25,7 @@ from penstock.common.settings import BrokerSettings
 QUEUE = "penstock.step.test"
 OTHER = "penstock.step.other"
 SECS = 10.0
+wait_until = partial(waiting.wait_until, secs=SECS)
 
 
 @dataclass
@@ -134,13 +137,6 @@ def wait_for_depth(broker: Broker, queue: str, ready: int, in_flight: int) -> No
     deadline = time.monotonic() + SECS
     while (depth := broker.depth(queue)) != QueueDepth(ready, in_flight, depth.consumers):
         assert time.monotonic() < deadline, f"{queue} stayed at {depth}, not {ready} ready and {in_flight} in flight"
-        time.sleep(0.005)
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECS
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.005)
 
 

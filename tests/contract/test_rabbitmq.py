@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+import waiting
 from rabbitmq_server import Line, RabbitServer, free_ports
 
 from penstock.common.broker.port import QueueDepth
@@ -18,6 +20,7 @@ from penstock.common.settings import BrokerSettings, SettingsError
 QUEUE = "penstock.step.test"
 OTHER = "penstock.step.other"
 SECS = 20.0
+wait_until = partial(waiting.wait_until, secs=SECS)
 Connect = Callable[..., RabbitBroker]
 
 
@@ -26,13 +29,6 @@ def broker(connect: Connect) -> RabbitBroker:
     made = connect()
     made.declare([QUEUE])
     return made
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECS
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 class Traffic:

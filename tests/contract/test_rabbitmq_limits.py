@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
+import waiting
 from rabbitmq_server import RabbitServer
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
@@ -14,6 +15,7 @@ from penstock.common.errors import UnavailableError
 
 QUEUE = "penstock.step.test"
 SECS = 20.0
+wait_until = partial(waiting.wait_until, secs=SECS)
 Connect = Callable[..., RabbitBroker]
 
 
@@ -22,13 +24,6 @@ def broker(connect: Connect) -> RabbitBroker:
     made = connect()
     made.declare([QUEUE])
     return made
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECS
-    while not holds():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
