@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from worker_rig import rig as rig  # a fixture, for all here
 
 from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, serve
