@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench ledger docs lock clean
+.PHONY: help setup run test check devconsole bench ledger docs lock images clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -41,10 +41,18 @@ ledger: $(READY) ## Kill and disturb whole systems, audit what is left; ARGS="--
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py
 
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
+COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --python-platform linux --constraints requirements.lock
+
 lock: $(READY) ## Pin the newest packages that pyproject.toml allows, with their hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group dev \
-		--generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --universal --python-version 3.11 --all-extras --group dev --output-file requirements.lock pyproject.toml
+	@$(COMPILE_IMAGE) --extra coordinator --output-file services/coordinator.lock pyproject.toml
+	@$(COMPILE_IMAGE) --extra steps --output-file services/steps.lock pyproject.toml
+	@echo setuptools | $(COMPILE_IMAGE) --output-file services/build.lock -
+
+images: ## Build every image and tell their sizes; REGISTRY=local BASE=python:3.13-slim-trixie TAG=0.1.0
+	@REGISTRY="$(REGISTRY)" BASE="$(BASE)" TAG="$(TAG)" scripts/build_images.sh
 
 clean: ## Remove .venv, caches and builds; results and penstock-data stay
 	@rm -rf $(VENV) build dist services/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

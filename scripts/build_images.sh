@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Build every image, or those that are named, and print what each takes.
+# Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] scripts/build_images.sh [coordinator | resize | …]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
+registry=${REGISTRY:-local}
+tag=${TAG:-$version}
+revision=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || echo unknown)
+targets=("$@")
+[[ $# -gt 0 ]] || targets=(coordinator step resize split blur encode)
+
+# The Dockerfile's own default is the public image; one made on this machine is taken instead of it.
+base=${BASE:-}
+if [[ -z $base ]] && docker image inspect local/python:3.13 >/dev/null 2>&1; then
+    base=local/python:3.13
+fi
+
+build() {
+    docker build --quiet --network=host --file services/Dockerfile --target "$1" --tag "$registry/penstock-$1:$tag" \
+        ${base:+--build-arg "BASE=$base"} --build-arg "VERSION=$version" --build-arg "REVISION=$revision" . >/dev/null
+}
+
+# Megabytes of the whole image, and how many of them each layer has that the base image lacks.
+measure() {
+    local image=$registry/penstock-$1:$tag
+    local bytes layers
+    bytes=$(docker image inspect --format '{{.Size}}' "$image")
+    layers=$(docker history --human=false --format '{{.Size}} {{.CreatedBy}}' "$image" |
+        awk '/\/opt\/penstock/ && $1 > 0 { printf "%s%.1f %s", (n++ ? " + " : ""), $1 / 1e6, /venv/ ? "packages" : "Penstock" }')
+    printf '%-40s %6.0f MB   %s\n' "$image" "$(awk "BEGIN { print $bytes / 1e6 }")" "$layers"
+}
+
+for target in "${targets[@]}"; do
+    build "$target"
+done
+printf '%-40s %9s   %s\n' image size 'of that, MB of its own'
+for target in "${targets[@]}"; do
+    measure "$target"
+done
