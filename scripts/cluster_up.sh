@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# From nothing but a cluster to the results of a first job in a folder: build the images, bring them to the cluster,
+# install the chart with everything bundled, send pictures, fetch what became of them.
+#
+#   REGISTRY    registry and path of the images (local); where it names a host, images are pushed to it
+#   LOAD        command that puts images of this machine's Docker into the cluster, their names as its arguments;
+#               found out for kind, minikube and a helper given as CLUSTER
+#   CLUSTER     program with the verbs `env`, which prints KUBECONFIG and PATH, and `load IMAGE…`
+#   NAMESPACE, RELEASE   penstock, both
+#   VALUES      values files, with spaces between (k8s/values-small.yaml)
+#   HELM_ARGS   more for helm, such as "--set placement=fused"
+#   PICTURES    how many to draw (24)
+#   OUT         folder for the results (cluster-results)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=.venv/bin/python
+registry=${REGISTRY:-local}
+namespace=${NAMESPACE:-penstock}
+release=${RELEASE:-penstock}
+out=${OUT:-cluster-results}
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
+targets=(coordinator step resize split blur encode)
+settings=(--set "image.registry=$registry" --set "image.tag=$version")
+for file in ${VALUES-k8s/values-small.yaml}; do
+    settings+=(--values "$file")
+done
+images=("${targets[@]/#/$registry/penstock-}")
+images=("${images[@]/%/:$version}")
+
+fail() {
+    echo "cluster-up: $*" >&2
+    exit 1
+}
+
+say() {
+    printf '\n== %s\n' "$*"
+}
+
+# A helper beside the checkout stands in where nothing else was named.
+find_cluster() {
+    local beside=../shared/cluster/cluster
+    if [[ -z ${CLUSTER:-} && -z ${LOAD:-} && -z ${KUBECONFIG:-} && -x $beside ]]; then
+        CLUSTER=$beside
+    fi
+    [[ -z ${CLUSTER:-} ]] || eval "$("$CLUSTER" env)"
+    for program in docker kubectl helm; do
+        command -v "$program" >/dev/null || fail "$program is not installed"
+    done
+    kubectl get --raw /readyz --request-timeout=10s >/dev/null 2>&1 ||
+        fail "no Kubernetes answers; KUBECONFIG is \"${KUBECONFIG:-}\""
+}
+
+# Servers of the chart's own that this machine has under a local name are taken from it instead of being pulled.
+use_local_servers() {
+    local name
+    for name in rabbitmq=local/rabbitmq:4.0 web=local/nginx:1.26; do
+        if docker image inspect "${name#*=}" >/dev/null 2>&1; then
+            settings+=(--set "${name%%=*}.image=${name#*=}")
+            images+=("${name#*=}")
+        fi
+    done
+}
+
+bring_images() {
+    local context
+    context=$(kubectl config current-context 2>/dev/null || true)
+    if [[ -n ${LOAD:-} ]]; then
+        $LOAD "${images[@]}"
+    elif [[ -n ${CLUSTER:-} ]]; then
+        "$CLUSTER" load "${images[@]}"
+    elif [[ ${registry%%/*} == *[.:]* ]]; then
+        printf '%s\n' "${images[@]}" | xargs -n 1 docker push --quiet
+    elif [[ $context == kind-* ]]; then
+        kind load docker-image --name "${context#kind-}" "${images[@]}"
+    elif [[ $context == minikube ]]; then
+        minikube image load "${images[@]}"
+    else
+        fail "context \"$context\" is neither kind's nor minikube's: name a registry with REGISTRY, or a command with LOAD"
+    fi
+}
+
+# Forward a free port of this machine to the front door; the port is in $port, the process ends with this script.
+forward() {
+    local log
+    log=$(mktemp)
+    kubectl --namespace "$namespace" port-forward "service/$release-web" :80 >"$log" 2>&1 &
+    trap "kill $! 2>/dev/null; rm -f $log" EXIT
+    for _ in $(seq 100); do
+        port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$log")
+        [[ -z $port ]] || return 0
+        sleep 0.1
+    done
+    fail "no way to service/$release-web: $(cat "$log")"
+}
+
+find_cluster
+say "Building images"
+REGISTRY=$registry TAG=$version scripts/build_images.sh "${targets[@]}"
+say "Bringing them to the cluster"
+[[ ${registry%%/*} == *[.:]* ]] || use_local_servers
+bring_images
+say "Installing release $release into namespace $namespace"
+# shellcheck disable=SC2086  # HELM_ARGS are several words
+helm upgrade --install "$release" charts/penstock --namespace "$namespace" --create-namespace \
+    "${settings[@]}" ${HELM_ARGS:-} --wait --timeout 5m >/dev/null
+kubectl --namespace "$namespace" get pods
+say "Sending a job"
+forward
+$python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --pictures "${PICTURES:-24}"
+say "It stays installed"
+cat <<END
+results     $(cd "$out" && pwd)
+front door  kubectl --namespace $namespace port-forward service/$release-web 8080:80
+scale       kubectl --namespace $namespace scale deployment/$release-blur --replicas=4
+remove      helm --namespace $namespace uninstall $release
+END

@@ -1,0 +1,152 @@
+"""What `k8s/` holds beside the rendered manifests: GKE's compute classes and scripts, and the pages that name them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+GKE = ROOT / "k8s" / "gke"
+CLASSES = sorted(GKE.glob("compute-class-*.yaml"))
+SCRIPTS = {"cluster.sh": ["standard"], "node-pools.sh": ["spot"], "bucket.sh": [], "cloud-sql.sh": []}
+PAGES = [ROOT / "docs" / "gke.md", ROOT / "docs" / "kubernetes.md", ROOT / "k8s" / "README.md"]
+SELECTOR = "cloud.google.com/compute-class"
+COUNT = {"type": "integer", "minimum": 1}
+GPU = {
+    "type": "object",
+    "properties": {"type": {"type": "string"}, "count": COUNT, "driverVersion": {"enum": ["default", "latest"]}},
+    "required": ["type", "count"],
+    "additionalProperties": False,
+}
+PRIORITY = {
+    "type": "object",
+    "properties": {
+        "machineFamily": {"type": "string"},
+        "machineType": {"type": "string"},
+        "spot": {"type": "boolean"},
+        "gpu": GPU,
+        "minCores": COUNT,
+        "minMemoryGb": COUNT,
+    },
+    "oneOf": [{"required": ["machineFamily"]}, {"required": ["machineType"]}],
+    "additionalProperties": False,
+}
+# https://cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass, as far as it is used here.
+COMPUTE_CLASS = {
+    "type": "object",
+    "properties": {
+        "apiVersion": {"const": "cloud.google.com/v1"},
+        "kind": {"const": "ComputeClass"},
+        "metadata": {"type": "object", "required": ["name"], "properties": {"name": {"pattern": "^[a-z][a-z0-9-]*$"}}},
+        "spec": {
+            "type": "object",
+            "properties": {
+                "priorities": {"type": "array", "items": PRIORITY, "minItems": 1},
+                "nodePoolAutoCreation": {"properties": {"enabled": {"type": "boolean"}}, "additionalProperties": False},
+                "activeMigration": {
+                    "properties": {"optimizeRulePriority": {"type": "boolean"}},
+                    "additionalProperties": False,
+                },
+                "autoscalingPolicy": {
+                    "properties": {"consolidationDelayMinutes": {"type": "integer", "minimum": 1, "maximum": 1440}},
+                    "additionalProperties": False,
+                },
+                "whenUnsatisfiable": {"enum": ["DoNotScaleUp", "ScaleUpAnyway"]},
+            },
+            "required": ["priorities"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
+}
+
+
+def load(path: Path) -> dict[str, Any]:
+    found = yaml.safe_load(path.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def find_values_of(key: str, tree: object) -> list[str]:
+    """Return what stands under a key, however deep."""
+    if isinstance(tree, dict):
+        return [str(tree[key])] * (key in tree) + [
+            each for value in tree.values() for each in find_values_of(key, value)
+        ]
+    if isinstance(tree, list):
+        return [each for value in tree for each in find_values_of(key, value)]
+    return []
+
+
+def run_script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of GKE's scripts where no gcloud is: whatever it would do, it does not."""
+    bare = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], **environment}
+    return subprocess.run([GKE / name, *arguments], env=bare, capture_output=True, text=True, check=False, timeout=20)
+
+
+@pytest.mark.parametrize("path", CLASSES, ids=lambda path: path.stem)
+def test_a_compute_class_has_the_fields_that_gke_knows(path: Path) -> None:
+    jsonschema.validate(load(path), COMPUTE_CLASS)
+
+
+@pytest.mark.parametrize("path", CLASSES, ids=lambda path: path.stem)
+def test_a_compute_class_takes_spot_first_and_has_something_else_where_there_is_none(path: Path) -> None:
+    spot = [priority["spot"] for priority in load(path)["spec"]["priorities"]]
+    assert spot == sorted(spot, reverse=True)
+    assert set(spot) == {True, False}
+
+
+def test_the_check_of_compute_classes_refuses_a_typo() -> None:
+    wrong = load(CLASSES[0])
+    wrong["spec"]["priorities"][0]["spott"] = True
+    with pytest.raises(jsonschema.ValidationError, match="spott"):
+        jsonschema.validate(wrong, COMPUTE_CLASS)
+
+
+def test_every_compute_class_that_example_values_select_is_there() -> None:
+    there = {load(path)["metadata"]["name"] for path in CLASSES}
+    selected = {name for path in GKE.glob("values-*.yaml") for name in find_values_of(SELECTOR, load(path))}
+    assert there == selected
+
+
+def test_a_step_that_selects_the_gpu_class_wants_a_gpu_and_leaves_its_kind_open() -> None:
+    steps = load(GKE / "values-gpu.yaml")["steps"]
+    chosen = [step for step in steps.values() if "penstock-gpu" in find_values_of(SELECTOR, step)]
+    assert chosen
+    assert all(step["gpu"]["count"] == 1 and "accelerator" not in step["gpu"] for step in chosen)
+
+
+def test_every_script_is_named_here() -> None:
+    assert {path.name for path in GKE.glob("*.sh")} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_says_which_variable_it_misses(name: str) -> None:
+    ran = run_script(name, *SCRIPTS[name])
+    assert ran.returncode != 0
+    assert f"{name}: set PROJECT" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["cluster.sh", "node-pools.sh"])
+def test_a_script_refuses_what_it_cannot_make_before_it_makes_anything(name: str) -> None:
+    ran = run_script(name, "something", PROJECT="p", REGION="r")
+    assert ran.returncode == 2
+    assert '"something"' in ran.stderr
+    assert "accepted" in ran.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_files_that_are_there(page: Path) -> None:
+    text = page.read_text()
+    links = [page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
+    named = [ROOT / name for name in re.findall(r"\b((?:k8s|charts|scripts)/[\w./-]*\w)", text)]
+    assert [path for path in (*links, *named) if not path.exists()] == []
+    assert links
