@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench ledger docs lock images clean
+.PHONY: help setup run test check devconsole bench ledger docs lock images cluster-up clean
 
 help: ## List the verbs
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make .venv with the locked packages; PYTHON=/path/to/python picks the interpreter
 
@@ -53,6 +53,9 @@ lock: $(READY) ## Pin the newest packages that pyproject.toml allows, with their
 
 images: ## Build every image and tell their sizes; REGISTRY=local BASE=python:3.13-slim-trixie TAG=0.1.0
 	@REGISTRY="$(REGISTRY)" BASE="$(BASE)" TAG="$(TAG)" scripts/build_images.sh
+
+cluster-up: $(READY) ## Install into the cluster at hand, run a job there, fetch its results; scripts/cluster_up.sh has its variables
+	@scripts/cluster_up.sh
 
 clean: ## Remove .venv, caches and builds; results and penstock-data stay
 	@rm -rf $(VENV) build dist services/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
