@@ -14,8 +14,10 @@ from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, work_prefixes
 from penstock.common.store.port import Store
+from penstock.coordinator.backlog import count_remaining, find_bottleneck, measure_backlog
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
-from penstock.coordinator.engine_port import StepStatus
+from penstock.coordinator.engine_port import Backlog, StepStatus
+from penstock.coordinator.fleet import Fleet
 from penstock.coordinator.hearsay import Hearsay, Told
 from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
 from penstock.coordinator.live import Live
@@ -54,6 +56,7 @@ class Conductor:
         self._housekeeping = housekeeping
         self._term: _Term | None = None
         self._hearsay = Hearsay(repository)
+        self._fleet = Fleet(broker, at_least=0)
 
     def recover(self) -> None:
         """Put right what a process that died has left: only with empty queues, no worker and no other coordinator."""
@@ -147,17 +150,14 @@ class Conductor:
 
     def steps(self) -> list[StepStatus]:
         view = self._view()
-        remaining = self._remaining(view)
+        remaining = count_remaining(self._repository.open_jobs(), view)
         chunks = view.chunks_running()
         statuses = [self._status(step, view, remaining.get(step, 0), chunks.get(step, 0)) for step in operations()]
-        slowest = max(statuses, key=lambda status: status.backlog_seconds or 0.0)
-        if slowest.backlog_seconds:
-            statuses[statuses.index(slowest)] = replace(slowest, bottleneck=True)
-        return statuses
+        slowest = find_bottleneck(statuses)
+        return [replace(status, bottleneck=status is slowest) for status in statuses]
 
     def _status(self, step: str, view: Live | Told, remaining: int, running: int) -> StepStatus:
         depth = self._broker.depth(step_queue(step))
-        workers = max(1, self._dispatch.workers, depth.consumers)
         secs = view.seconds_per_image(step)
         busy = view.busy(step)
         return StepStatus(
@@ -167,21 +167,12 @@ class Conductor:
             in_flight=max(depth.in_flight, running),
             remaining=remaining,
             seconds_per_image=secs,
-            backlog_seconds=None if secs is None else remaining * secs / workers,
-            utilisation=None if busy is None else min(1.0, busy / workers),
+            backlog_seconds=None if secs is None else remaining * secs,
+            utilisation=None if busy is None else min(1.0, busy / max(1, depth.consumers)),
         )
 
-    def _remaining(self, view: Live | Told) -> dict[str, int]:
-        """Count, for each step, the images of open jobs that have not passed it."""
-        remaining: dict[str, int] = {}
-        for job in self._repository.open_jobs():
-            left = job.pending + job.queued + job.running
-            positions = view.positions(job.id) or [(0, 0)] * len(job.plan)
-            for index, operation in enumerate(job.plan):
-                step = str(operation["op"])
-                passed = sum(waiting + running for waiting, running in positions[index + 1 :])
-                remaining[step] = remaining.get(step, 0) + max(0, left - passed)
-        return remaining
+    def backlog(self, steps: Sequence[str]) -> Backlog:
+        return measure_backlog(steps, self._repository.open_jobs(), self._view(), self._fleet.workers)
 
     def _on_applied(self, applied: list[Applied]) -> None:
         for change in applied:

@@ -24,10 +24,24 @@ class StepStatus:
     """Images that will still reach it, those not dispatched yet included."""
     seconds_per_image: float | None = None
     backlog_seconds: float | None = None
+    """The work that is for these images, as one worker would take for it."""
     utilisation: float | None = None
     """Share of its workers' time spent working, 0 to 1."""
     bottleneck: bool = False
     """Whether it is the step that holds the whole system back."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is left for some steps together, over all jobs; always numbers, for those that scale by them."""
+
+    steps: tuple[str, ...]
+    backlog_seconds: float
+    """Work that is left in them, as one worker would take for it; 0 only when no image has yet to pass them."""
+    remaining: int
+    """Images that have yet to pass at least one of them."""
+    workers: int
+    """Workers that serve them; where they differ from step to step, the most."""
 
 
 class Engine(Protocol):
@@ -44,6 +58,13 @@ class Engine(Protocol):
 
     def steps(self) -> list[StepStatus]:
         """Return every step that this system runs."""
+
+    def backlog(self, steps: Sequence[str]) -> Backlog:
+        """Return what is left to do for some steps together.
+
+        Raises:
+            UnavailableError: the database or the broker is away.
+        """
 
     def seconds_per_image(self, step: str) -> float | None:
         """Return the work that one image takes in a step; None before any was measured."""

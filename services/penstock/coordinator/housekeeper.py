@@ -61,6 +61,23 @@ class HousekeepingSettings:
         )
 
 
+@dataclass
+class _Queue:
+    """What was last seen of a step's queue. An image is not late while its message could not come to its turn.
+
+    A step may have had no worker for hours. When one comes, what it takes first has waited long, and is not lost.
+    """
+
+    empty: bool = True
+    filled_at: float = 0.0
+    """When messages were last seen in it."""
+    idle_at: float = 0.0
+    """When it was last seen without a consumer."""
+
+
+_UNKNOWN = _Queue()
+
+
 class Housekeeper:
     """One thread, while this coordinator leads. `wake` is called once there is something to dispatch again."""
 
@@ -81,6 +98,7 @@ class Housekeeper:
         self._sweeper = Sweeper(repository, store, settings.abandoned_secs)
         self._repairs: dict[str, Counter[int]] = {}
         """How often each image of a job was sent again: the next time it is waited for twice as long."""
+        self._queues = {step: _Queue() for step in operations()}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
@@ -121,6 +139,7 @@ class Housekeeper:
 
     def repair(self) -> int:
         """Send again what was lost; return how many images that were."""
+        self._look_at_queues()
         if self._broker.depth(EVENTS_QUEUE).ready:
             return 0  # signs of life wait to be read
         known = self._live.known()
@@ -129,10 +148,20 @@ class Housekeeper:
             if name not in jobs:
                 self._live.forget(name, run)
         self._repairs = {name: repairs for name, repairs in self._repairs.items() if name in jobs}
-        empty = {step: self._broker.depth(step_queue(step)).ready == 0 for step in operations()}
-        return sum(self._repair(job, empty) for job in jobs.values())
+        return sum(self._repair(job) for job in jobs.values())
 
-    def _repair(self, job: Job, empty: dict[str, bool]) -> int:
+    def _look_at_queues(self) -> None:
+        """Note which queues are empty, and until when they were not, or nobody took from them."""
+        now = time.monotonic()
+        for step, queue in self._queues.items():
+            depth = self._broker.depth(step_queue(step))
+            queue.empty = depth.ready == 0
+            if depth.ready:
+                queue.filled_at = now
+            if not depth.consumers:
+                queue.idle_at = now
+
+    def _repair(self, job: Job) -> int:
         under_way = job.queued + job.running
         if under_way > self._live.under_way(job.id):
             found = self._repository.in_flight(job.id, under_way)
@@ -142,10 +171,13 @@ class Housekeeper:
         now = time.monotonic()
 
         def is_lost(image: int, step: str, at: Position, reached: float) -> bool:
-            patience = running_secs if at.running else waiting_secs
-            passed_by = empty.get(step, True) or at.since + self._settings.repair_secs < reached
-            overdue = now - at.since > patience * 2 ** min(repairs[image], _MAX_DOUBLINGS)
-            return overdue and (at.running or passed_by)
+            patience: float = (running_secs if at.running else waiting_secs) * 2 ** min(repairs[image], _MAX_DOUBLINGS)
+            if at.running:
+                return now - at.since > patience
+            queue = self._queues.get(step, _UNKNOWN)
+            gone = queue.empty and now - max(at.since, queue.filled_at) > patience
+            passed_by = at.since + self._settings.repair_secs < reached
+            return gone or (passed_by and now - max(at.since, queue.idle_at) > patience)
 
         lost = self._live.select(job.id, is_lost)
         if not lost:

@@ -107,6 +107,6 @@ _STEP_GAUGES = {
     "in_flight": "Chunks that a step's workers hold",
     "remaining": "Images that will still reach a step",
     "seconds_per_image": "Work that one image takes in a step",
-    "backlog_seconds": "Work that is left for a step",
+    "backlog_seconds": "Work that is left for a step, as one worker would take for it",
     "utilisation": "Share of its workers' time that a step works, 0 to 1",
 }

@@ -25,7 +25,7 @@ from penstock.common.store.keys import result_key, result_name, results_prefix
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.app import create_app
 from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.engine_port import StepStatus
+from penstock.coordinator.engine_port import Backlog, StepStatus
 from penstock.coordinator.repository import Image, Job, Repository
 from penstock.coordinator.services import Services
 
@@ -79,6 +79,10 @@ class HandEngine:
             StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0, bottleneck=True),
             StepStatus("encode", 2, 0, 0, 40),
         ]
+
+    def backlog(self, steps: Sequence[str]) -> Backlog:
+        named = [status for status in self.steps() if status.name in steps]
+        return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
 
     def seconds_per_image(self, step: str) -> float | None:
         return self.speeds.get(step)

@@ -72,6 +72,20 @@ def test_steps_show_what_holds_the_system_back(coordinator: Any) -> None:
     assert shown["steps"][2]["seconds_per_image"] is None
 
 
+def test_the_backlog_of_steps_is_told_in_numbers(coordinator: Any) -> None:
+    told = coordinator.http.get("/v1/backlog", params={"steps": "blur, encode,blur"})
+    assert told.json() == {"steps": ["blur", "encode"], "backlog_seconds": 2.0, "remaining": 80, "workers": 2}
+    assert coordinator.http.get("/v1/backlog?steps=split").json()["backlog_seconds"] == 0
+
+
+@pytest.mark.parametrize("steps", ["sharpen", "", "blur,"])
+def test_a_step_that_is_not_there_has_no_backlog(coordinator: Any, steps: str) -> None:
+    answer = coordinator.http.get("/v1/backlog", params={"steps": steps})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"].endswith("there are resize, split, blur, encode")
+    assert coordinator.http.get("/v1/backlog").status_code == 422
+
+
 def test_health_and_readiness_name_what_they_looked_at(coordinator: Any) -> None:
     assert coordinator.http.get("/healthz").json()["status"] == "alive"
     ready = coordinator.http.get("/readyz")

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.common.errors import UnavailableError
 from penstock.common.jobs import JobState
-from penstock.common.messages import Event, Outcome, StepTime
+from penstock.common.messages import Event, Outcome, StepTime, step_queue
 from penstock.common.store.keys import tombstone_key, work_key
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.dispatcher import DispatchSettings
@@ -198,6 +198,8 @@ def test_steps_tell_their_backlog_and_which_of_them_holds_the_others_back(
     house: Any, conduct: Callable[..., Conductor]
 ) -> None:
     conductor = conduct()
+    for step in ("resize", "blur", "blur", "encode"):
+        house.broker.consume([step_queue(step)], 1)
     house.job("a", 100, chunk_size=1)
     conductor.wake()
     house.wait_until(lambda: house.row("a").queued == 8)
@@ -209,7 +211,7 @@ def test_steps_tell_their_backlog_and_which_of_them_holds_the_others_back(
     steps = {status.name: status for status in conductor.steps()}
     assert steps["resize"].remaining == 97
     assert steps["blur"].remaining == 99
-    assert steps["blur"].backlog_seconds == pytest.approx(99 * 0.4 / 2)
+    assert (steps["blur"].workers, steps["blur"].backlog_seconds) == (2, pytest.approx(99 * 0.4))
     assert [name for name, status in steps.items() if status.bottleneck] == ["blur"]
     assert (steps["split"].remaining, steps["split"].backlog_seconds) == (0, None)
     assert steps["resize"].ready >= 7

@@ -77,6 +77,39 @@ def test_images_whose_messages_wait_are_left_alone_however_long(house: Any, cloc
     assert keeper_of(house).repair() == 0
 
 
+def test_what_waited_long_for_a_first_worker_is_not_lost_once_it_has_it_in_hand(
+    house: Any, clock: Callable[[float], None]
+) -> None:
+    measured(house, 0.01)
+    house.job("a", 2, chunk_size=1)
+    dispatch(house)
+    keeper = keeper_of(house)
+    clock(1_000.0)
+    assert keeper.repair() == 0
+    house.sent()  # a worker took both, and has begun with none
+    clock(20.0)
+    assert keeper.repair() == 0
+    clock(20.0)
+    assert keeper.repair() == 2, "by now it would have"
+
+
+def test_who_was_passed_by_while_a_step_had_no_worker_is_given_time(house: Any, clock: Callable[[float], None]) -> None:
+    measured(house, 0.01)
+    keeper = keeper_of(house)
+    for name in ("first", "second"):
+        house.job(name, 1)
+        dispatch(house)
+        clock(50.0)
+    assert keeper.repair() == 0
+    consumers = [house.broker.consume([step_queue("resize")], 1) for _ in range(2)]
+    house.live.observe([started("second", 0)])
+    assert keeper.repair() == 0
+    clock(31.0)
+    assert keeper.repair() == 1
+    assert len(consumers) == 2
+    assert house.row("first").pending == 1
+
+
 def test_a_waiting_image_that_later_ones_have_passed_is_sent_again_although_its_queue_is_full(
     house: Any, clock: Callable[[float], None]
 ) -> None:
@@ -85,6 +118,7 @@ def test_a_waiting_image_that_later_ones_have_passed_is_sent_again_although_its_
     dispatch(house)
     house.broker.purge(step_queue("resize"))
     clock(50.0)
+    house.broker.consume([step_queue("resize")], 1)
     house.job("busy", 3, chunk_size=1)
     dispatch(house)
     keeper = keeper_of(house)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import cleandoc
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from penstock.common.plan import read_operation
 from penstock.common.registry import operations
 from penstock.coordinator.metrics import Metrics
 from penstock.coordinator.pages import front_page
+from penstock.coordinator.problems import not_found
 from penstock.coordinator.routes.common import ServicesDep, refusals
 from penstock.coordinator.services import Services
 
@@ -70,6 +71,15 @@ class Steps(BaseModel):
     bottleneck: str | None
 
 
+class BacklogView(BaseModel):
+    """What is left for some steps together. `backlog_seconds` is the work of one worker, guessed until measured."""
+
+    steps: list[str]
+    backlog_seconds: float
+    remaining: int
+    workers: int
+
+
 @router.get("/", include_in_schema=False)
 async def show_front_page() -> HTMLResponse:
     """Lead on to the API and to the files."""
@@ -87,6 +97,18 @@ def list_steps(services: ServicesDep) -> Steps:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
     steps = [StepView(**vars(step)) for step in services.engine.steps()]
     return Steps(steps=steps, bottleneck=next((step.name for step in steps if step.bottleneck), None))
+
+
+@router.get("/v1/backlog", summary="Look at what is left for some steps", responses=refusals(404))
+def show_backlog(
+    services: ServicesDep, steps: Annotated[str, Query(description="Names with commas between", examples=["blur"])]
+) -> BacklogView:
+    """Return what is left over the named steps, always in numbers: for autoscalers, such as KEDA's `metrics-api`.
+
+    `backlog_seconds` is above 0 as long as an image of an open job has yet to pass one of them, and 0 after. An image
+    counts with 1 s in a step that has not worked on any yet.
+    """
+    return BacklogView(**vars(services.engine.backlog(_read_steps(steps))))
 
 
 @router.get("/healthz", summary="Is it alive?")
@@ -118,6 +140,20 @@ def _checks(services: Services) -> dict[str, Callable[[], None]]:
         "database": services.repository.check,
         "broker": lambda: services.broker.declare([EVENTS_QUEUE]),
     }
+
+
+def _read_steps(text: str) -> list[str]:
+    """Return the steps that `blur,encode` names, each once.
+
+    Raises:
+        RequestError: 404, there is no such step.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    known = operations()
+    for name in names:
+        if name not in known:
+            raise not_found(f"step {name[:40]!a}; there are {', '.join(known)}")
+    return names
 
 
 def _try(name: str, check: Callable[[], None]) -> str:

@@ -1,0 +1,81 @@
+"""What is left for steps: counted once an image, in work once a visit, and named where it holds all back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from penstock.common.jobs import JobState
+from penstock.coordinator.backlog import UNMEASURED_SECS, count_remaining, find_bottleneck, measure_backlog
+from penstock.coordinator.engine_port import Backlog, StepStatus
+from penstock.coordinator.hearsay import Told
+from penstock.coordinator.repository import Job
+
+PLAN = ("resize", "blur", "split", "blur", "encode")
+
+
+class View(Told):
+    """Positions and speeds as a test likes them."""
+
+    def __init__(self, positions: list[tuple[int, int]], **secs: float) -> None:
+        super().__init__()
+        self._jobs = {"a": {"positions": positions}}
+        self._steps = {step: (each, None) for step, each in secs.items()}
+
+
+def job(plan: tuple[str, ...] = PLAN, **counts: int) -> Job:
+    return Job("a", JobState.RUNNING, [{"op": step} for step in plan], {}, 0.0, **counts)
+
+
+def backlog(steps: str, found: Job, view: Any, workers: int = 0) -> Backlog:
+    return measure_backlog(steps.split(","), [found], view, lambda _: workers)
+
+
+def test_an_image_is_left_for_a_step_until_it_has_passed_it() -> None:
+    view = View([(2, 1), (0, 0), (0, 4), (0, 0), (1, 0)], resize=0.5, blur=2.0)
+    found = job(pending=10, queued=3, running=5)
+    assert count_remaining([found], view) == {"resize": 13, "blur": 13 + 17, "split": 17, "encode": 18}
+    assert backlog("resize", found, view, 3) == Backlog(("resize",), 6.5, 13, 3)
+    assert backlog("blur", found, view) == Backlog(("blur",), (13 + 17) * 2.0, 17, 0)
+    assert backlog("resize,blur", found, view).remaining == 17, "who has yet to pass either counts once"
+
+
+def test_the_last_image_keeps_a_step_awake_until_it_is_past_it_and_no_longer() -> None:
+    for index in range(4):
+        view = View([(0, int(at == index)) for at in range(5)])
+        assert backlog("blur", job(running=1), view).backlog_seconds > 0
+    assert backlog("blur", job(running=1), View([(0, 0)] * 4 + [(1, 0)])) == Backlog(("blur",), 0.0, 0, 0)
+    assert backlog("blur", job(done=1), View([])).backlog_seconds == 0
+
+
+def test_work_that_was_never_measured_is_guessed_and_never_nothing() -> None:
+    assert backlog("blur", job(("blur", "encode"), pending=3), View([])).backlog_seconds == 3 * UNMEASURED_SECS
+    assert backlog("blur", job(("blur", "encode"), pending=3), View([], blur=0.0)).backlog_seconds > 0
+
+
+def test_a_step_that_no_open_job_names_has_nothing_left() -> None:
+    assert backlog("split", job(("blur", "encode"), pending=3), View([])) == Backlog(("split",), 0.0, 0, 0)
+
+
+def status(name: str, workers: int, ready: int, remaining: int, secs: float | None) -> StepStatus:
+    return StepStatus(name, workers, ready, 0, remaining, secs, None if secs is None else remaining * secs)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "slowest"),
+    [
+        ([status("resize", 1, 9, 10, 0.1), status("blur", 8, 0, 10, 0.4)], "resize"),
+        ([status("resize", 1, 9, 10, 0.1), status("blur", 0, 2, 10, None)], "blur"),
+        ([status("resize", 0, 1, 10, 9.0), status("blur", 0, 2, 10, None)], "blur"),
+        ([status("resize", 0, 0, 0, 9.0), status("blur", 2, 0, 1, 0.1)], "blur"),
+        ([status("resize", 0, 0, 0, 9.0), status("blur", 2, 0, 0, 0.1)], None),
+        ([status("resize", 2, 0, 5, None), status("blur", 2, 0, 5, None)], None),
+    ],
+    ids=["the slowest", "no worker", "most wait", "nothing left", "all done", "unmeasured"],
+)
+def test_what_holds_all_back_is_the_slowest_step_or_one_without_a_worker(
+    statuses: list[StepStatus], slowest: str | None
+) -> None:
+    found = find_bottleneck(statuses)
+    assert (found and found.name) == slowest
