@@ -1,0 +1,110 @@
+"""One installation as its customers and its operator see it: by REST, by the front door's files, by its queues."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from client import Client
+from kube import CommandError, Namespace, Release
+
+from penstock.common.settings import StoreSettings
+from penstock.common.store.opening import open_store
+from penstock.common.store.port import Store
+from penstock.local.rest_client import RestClient
+
+PATIENCE_SECS = 180.0
+_OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
+
+
+@dataclass
+class Installation:
+    """A release, and what is asked of it. `store_url` is where its store is, if that isn't the bundled one."""
+
+    release: Release
+    store_url: str | None = None
+
+    @property
+    def namespace(self) -> Namespace:
+        """Where it is installed."""
+        return self.release.namespace
+
+    @cached_property
+    def url(self) -> str:
+        """The front door."""
+        return f"http://{self.namespace.address(f'{self.release.name}-web')}"
+
+    @cached_property
+    def customer(self) -> Client:
+        """Somebody who insists."""
+        return Client([self.url], lambda: None, PATIENCE_SECS)
+
+    @cached_property
+    def store(self) -> Store:
+        """What it keeps, seen from outside."""
+        if self.store_url is not None:
+            return open_store(StoreSettings(store_url=self.store_url), None)
+        service = f"{self.release.name}-store"
+        token = self.namespace.secret(service)["token"]
+        return open_store(StoreSettings(store_url=f"http://{self.namespace.address(service)}", store_token=token), None)
+
+    def rest(self) -> RestClient:
+        """Return a connection of its own to the front door."""
+        return RestClient(self.url)
+
+    def ask(self, path: str) -> Any:
+        """Return what a path answers, however long that takes."""
+        return self.customer.insist("GET", path).json
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return every job."""
+        jobs: list[dict[str, Any]] = self.ask("/v1/jobs?limit=1000")["jobs"]
+        return jobs
+
+    def step(self, name: str) -> dict[str, Any]:
+        """Return one step of `/v1/steps`."""
+        (step,) = [step for step in self.ask("/v1/steps")["steps"] if step["name"] == name]
+        return step
+
+    def totals(self) -> dict[str, int]:
+        """Return how many images ever ended in each way."""
+        text = self.customer.insist("GET", "/metrics").body.decode()
+        return {outcome: int(count) for outcome, count in _OUTCOME.findall(text)}
+
+    def messages(self) -> dict[str, int]:
+        """Return how many messages are in each queue, those in somebody's hands among them."""
+        pod = f"{self.release.name}-rabbitmq-0"
+        command = ["rabbitmqctl", "--quiet", "--formatter", "json", "list_queues", "name", "messages"]
+        listed = json.loads(self.namespace.kubectl("exec", pod, "--", *command))
+        return {queue["name"]: int(queue["messages"]) for queue in listed}
+
+    def leftovers(self, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the objects that no job needs, once all have ended."""
+        states = {str(job["id"]): str(job["state"]) for job in jobs}
+        keys = [key for kind in ("work", "resume", "cancelled", "plans", "results") for key in self.store.list(kind)]
+        found = [key for key in keys if not _is_needed(key, states)]
+        uploads = list(self.store.children("uploads"))
+        return found + ([f"{len(uploads)} uploads for {len(jobs)} jobs"] if len(uploads) > len(jobs) else [])
+
+    def logs(self) -> str:
+        """Return the ends of the pods' logs, which may explain a finding."""
+        try:
+            return self.namespace.kubectl(
+                "logs", "--selector=app.kubernetes.io/name=penstock", "--all-containers", "--prefix", "--tail=40"
+            )
+        except CommandError as error:
+            return str(error)
+
+
+def _is_needed(key: str, states: Mapping[str, str]) -> bool:
+    kind, _, rest = key.partition("/")
+    state = states.get(rest.partition("/")[0].removesuffix(".json"))
+    if kind == "resume":
+        return state in ("partial", "failed")
+    if kind == "cancelled":
+        return state == "cancelled"
+    return kind in ("results", "plans") and state is not None

@@ -1,0 +1,54 @@
+"""A fresh installation: how soon it answers, what it gives back, and what it takes at rest."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from installation import Installation
+from kube import call, seconds_since
+from ledger import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures
+from measures import Report
+from workload import Task
+
+MAX_REST_MB = {"coordinator": 150, "resize": 250, "split": 250, "blur": 250, "encode": 250}
+
+
+def test_a_fresh_installation_gives_a_first_result(main: Installation, pictures: Pictures, report: Report) -> None:
+    pictures.want(pictures.batch()[0])  # which takes a while, and is not the installation's
+    began = time.monotonic()
+    main.release.install()
+    report.note("helm install until ready, s", seconds_since(began))
+    Ledger(main, pictures).check([Task("first", [["resize", "512x512"]], pictures.copies("first", 1))])
+    report.note("helm install to first result, s", seconds_since(began))
+
+
+def test_photographs_become_the_bytes_that_one_host_makes_of_them(ledger: Ledger, pictures: Pictures) -> None:
+    world = ledger.check(pictures.batch())
+    assert sum(len(job.manifest) for job in world.jobs) == 4 * (BATCH_PHOTOS + LONELY_PHOTOS)
+
+
+def test_the_charts_own_test_puts_a_picture_through(main: Installation) -> None:
+    assert "succeeded" in main.release.test().lower()
+
+
+def test_pods_are_small_at_rest_and_soon_ready(main: Installation, report: Report) -> None:
+    ready = {pod.name: pod.secs_to_ready for pod in main.namespace.pods() if pod.ready}
+    resident = read_resident_mb(main.namespace.name)
+    for component, most in MAX_REST_MB.items():
+        (pod,) = main.namespace.ready_pods(component)
+        report.note(f"{component}: container's start to ready, s", ready[pod.name] or 0.0)
+        report.note(f"{component}: resident at rest, MB", resident[pod.name])
+        assert resident[pod.name] <= most
+
+
+def read_resident_mb(namespace: str) -> dict[str, float]:
+    """Return what each pod's processes hold in memory, by the node's own account."""
+    (node,) = json.loads(call("kubectl", "get", "nodes", "--selector=kubernetes.io/os=linux", "-o", "json"))["items"]
+    path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
+    summary = json.loads(call("kubectl", "get", "--raw", path))
+    return {
+        pod["podRef"]["name"]: sum(each["memory"]["rssBytes"] for each in pod["containers"]) / 1e6
+        for pod in summary["pods"]
+        if pod["podRef"]["namespace"] == namespace
+    }

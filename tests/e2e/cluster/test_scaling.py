@@ -1,0 +1,118 @@
+"""Scaling one step: by hand, by CPU, by its backlog; and who leaves first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from installation import Installation
+from kube import call, seconds_since, wait_for
+from ledger import SLOW, Ledger, Pictures
+from measures import Report
+from workload import Task
+
+STEP = "blur"
+BUSY = [["resize", "1600x1200"], *([["blur", "bilateral"]] * 24)]
+"""One image keeps one blur pod busy for about ten seconds."""
+SCALED_SECS = 150.0
+LOAD_PHOTOS = 260
+
+
+@pytest.fixture(autouse=True)
+def one_replica_by_hand(main: Installation) -> Iterator[None]:
+    """Each test finds one pod of the step, which nobody scales, and leaves it so."""
+    yield
+    if main.release.values["steps"][STEP]["autoscaling"]["mode"] != "none":
+        main.release.upgrade({"steps": {STEP: {"autoscaling": {"mode": "none"}}}})
+    main.release.scale(STEP, 1)
+    main.release.wait_for(STEP, 1)
+
+
+def desired(main: Installation) -> int:
+    return int(main.namespace.get(f"deployment/{main.release.name}-{STEP}")["spec"]["replicas"])
+
+
+def test_a_step_scaled_by_hand_stays_so_through_an_upgrade(main: Installation) -> None:
+    main.release.scale(STEP, 2)
+    main.release.upgrade({"steps": {STEP: {"podAnnotations": {"example.com/changed": "yes"}}}})
+    assert desired(main) == 2
+    main.release.wait_for(STEP, 2)
+    annotations = main.namespace.pods(STEP)[0].shown["metadata"]["annotations"]
+    assert annotations["example.com/changed"] == "yes", "the upgrade did change something"
+
+
+def test_added_pods_take_work_at_once(main: Installation, ledger: Ledger, pictures: Pictures, report: Report) -> None:
+    def scale_out() -> None:
+        began = time.monotonic()
+        main.release.scale(STEP, 4)
+        wait_for("work in four pods", lambda: len(pods_at_work(main)) == 4, pause_secs=0.2)
+        report.note("blur scaled 1 to 4 until all four work, s", seconds_since(began))
+
+    report.survive("blur scaled out from 1 to 4", ledger.check(pictures.batch(120), scale_out))
+
+
+def pods_at_work(main: Installation) -> list[str]:
+    """Return the pods that are ready and say by their deletion cost that they are busy."""
+    return [pod.name for pod in main.namespace.ready_pods(STEP) if pod.deletion_cost > 0]
+
+
+def test_scaling_in_takes_the_idle_pod_and_leaves_the_busy_one(
+    main: Installation, ledger: Ledger, pictures: Pictures
+) -> None:
+    main.release.scale(STEP, 2)
+    main.release.wait_for(STEP, 2)
+    wait_for("two idle pods", lambda: not pods_at_work(main))
+    ledger.send(Task("busy", BUSY, pictures.copies("busy", 1)))
+    (busy,) = wait_for("a busy pod", lambda: pods_at_work(main), pause_secs=0.2)
+    main.release.scale(STEP, 1)
+    main.release.wait_for(STEP, 1)
+    assert [pod.name for pod in main.namespace.pods(STEP)] == [busy]
+    ledger.finish()
+
+
+def test_the_autoscaler_raises_a_step_under_load_and_lowers_it_after(
+    main: Installation, ledger: Ledger, pictures: Pictures, report: Report
+) -> None:
+    by_cpu = {"mode": "hpa", "minReplicas": 1, "maxReplicas": 3, "scaleDownStabilizationSeconds": 10}
+    main.release.upgrade({"steps": {STEP: {"autoscaling": by_cpu}}})
+    began = time.monotonic()
+    ledger.send(Task("load", SLOW, pictures.copies("load", LOAD_PHOTOS)))
+    wait_for("more pods by CPU", lambda: len(main.namespace.ready_pods(STEP)) > 1, SCALED_SECS)
+    report.note("HPA: load until a second blur pod is ready, s", seconds_since(began))
+    ledger.finish()
+    began = time.monotonic()
+    wait_for("one pod again", lambda: desired(main) == 1, SCALED_SECS)
+    report.note("HPA: end of load until one blur pod again, s", seconds_since(began))
+
+
+def test_keda_takes_a_step_from_none_to_some_and_back(
+    main: Installation, ledger: Ledger, pictures: Pictures, report: Report, keda: None
+) -> None:
+    by_backlog = {
+        "mode": "keda",
+        "minReplicas": 0,
+        "maxReplicas": 3,
+        "backlogSecondsPerReplica": 2,
+        "pollingIntervalSeconds": 2,
+        "cooldownSeconds": 5,
+        "scaleDownStabilizationSeconds": 5,
+    }
+    main.release.upgrade({"steps": {STEP: {"autoscaling": by_backlog}}})
+    wait_for("no pod", lambda: not main.namespace.pods(STEP), SCALED_SECS)
+    began = time.monotonic()
+    ledger.send(Task("wave", SLOW, pictures.copies("wave", 100)))
+    wait_for("a first pod", lambda: main.namespace.ready_pods(STEP), SCALED_SECS)
+    report.note("KEDA: job sent until a first blur pod is ready, s", seconds_since(began))
+    wait_for("several pods", lambda: len(main.namespace.ready_pods(STEP)) > 1, SCALED_SECS)
+    ledger.finish()
+    began = time.monotonic()
+    wait_for("no pod again", lambda: not main.namespace.pods(STEP), SCALED_SECS)
+    report.note("KEDA: end of the job until no blur pod, s", seconds_since(began))
+
+
+@pytest.fixture
+def keda(without_service) -> None:
+    """KEDA."""
+    if "keda.sh" not in call("kubectl", "api-versions").replace("/", "\n").split():
+        without_service("the cluster has no KEDA")
