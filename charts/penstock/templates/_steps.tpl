@@ -1,0 +1,94 @@
+{{/* An entry of `steps` over `stepDefaults`, as JSON: list of the root and the entry. */}}
+{{- define "penstock.overDefaults" -}}
+{{- mergeOverwrite (deepCopy (first .).Values.stepDefaults) (deepCopy (last .)) | toJson -}}
+{{- end }}
+
+{{/*
+The Deployments that serve steps, as JSON: name → {serves: [steps], image, values}. Fused, one serves all steps that
+need neither an image, a program nor a GPU of their own.
+*/}}
+{{- define "penstock.workers" -}}
+{{- $root := . -}}
+{{- $workers := dict -}}
+{{- $together := list -}}
+{{- $steps := dict -}}
+{{- range $name, $entry := .Values.steps -}}
+  {{- $step := include "penstock.overDefaults" (list $root ($entry | default dict)) | fromJson -}}
+  {{- if $step.enabled -}}{{- $_ := set $steps $name $step -}}{{- end -}}
+{{- end -}}
+{{- range $name := include "penstock.stepOrder" $steps | fromJsonArray -}}
+  {{- $step := get $steps $name -}}
+  {{- $serves := $step.serves | default $name -}}
+  {{- $alone := or $step.image $step.program (gt (int $step.gpu.count) 0) (ne $serves $name) -}}
+  {{- if and (eq $root.Values.placement "fused") (not $alone) -}}
+    {{- $together = append $together $serves -}}
+  {{- else -}}
+    {{- $image := include "penstock.image" (list $root $name $step.image) -}}
+    {{- $_ := set $workers $name (dict "serves" (list $serves) "image" $image "values" $step) -}}
+  {{- end -}}
+{{- end -}}
+{{- if $together -}}
+  {{- $fused := include "penstock.overDefaults" (list $root $root.Values.fused) | fromJson -}}
+  {{- $image := include "penstock.image" (list $root "step" $fused.image) -}}
+  {{- $_ := set $workers "fused" (dict "serves" $together "image" $image "values" $fused) -}}
+{{- end -}}
+{{- toJson $workers -}}
+{{- end }}
+
+{{/* The names of steps as JSON: Penstock's own in the order that pictures mostly take, then the others. */}}
+{{- define "penstock.stepOrder" -}}
+{{- $own := list "resize" "split" "blur" "encode" -}}
+{{- $names := list -}}
+{{- range $own -}}{{- if hasKey $ . -}}{{- $names = append $names . -}}{{- end -}}{{- end -}}
+{{- range keys . | sortAlpha -}}{{- if not (has . $own) -}}{{- $names = append $names . -}}{{- end -}}{{- end -}}
+{{- toJson $names -}}
+{{- end }}
+
+{{/* What steps of the user's own accept, as PENSTOCK_DECLARED_STEPS wants it; empty where there are none. */}}
+{{- define "penstock.declaredSteps" -}}
+{{- $declared := dict -}}
+{{- range $name, $worker := include "penstock.workers" . | fromJson -}}
+  {{- $step := $worker.values -}}
+  {{- if or $step.params $step.program -}}
+    {{- $_ := set $declared (first $worker.serves) (dict "params" ($step.params | default dict)) -}}
+  {{- end -}}
+{{- end -}}
+{{- if $declared -}}{{- toJson $declared -}}{{- end -}}
+{{- end }}
+
+{{/*
+How many replicas to ask for where nobody but the operator scales: what `kubectl scale` has set since the chart last
+asked for another number. List of the root, the Deployment's name and the number in values.
+*/}}
+{{- define "penstock.replicas" -}}
+{{- $asked := last . | int -}}
+{{- $live := lookup "apps/v1" "Deployment" (first .).Release.Namespace (index . 1) -}}
+{{- $askedBefore := dig "metadata" "annotations" "penstock.dev/replicas" "" $live -}}
+{{- if eq $askedBefore (toString $asked) -}}{{ $live.spec.replicas }}{{- else -}}{{ $asked }}{{- end -}}
+{{- end }}
+
+{{/* How fast a step grows and shrinks: up at once, down slowly. */}}
+{{- define "penstock.scalingBehavior" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  selectPolicy: Max
+  policies:
+    - {type: Percent, value: 100, periodSeconds: 15}
+    - {type: Pods, value: 4, periodSeconds: 15}
+scaleDown:
+  stabilizationWindowSeconds: {{ .scaleDownStabilizationSeconds }}
+  selectPolicy: Max
+  policies:
+    - {type: Percent, value: 50, periodSeconds: 60}
+    - {type: Pods, value: 2, periodSeconds: 60}
+{{- end }}
+
+{{/* A step's resources, its GPUs with them. */}}
+{{- define "penstock.stepResources" -}}
+{{- $resources := deepCopy .resources -}}
+{{- if gt (int .gpu.count) 0 -}}
+  {{- $limits := merge (dict "nvidia.com/gpu" (int .gpu.count)) ($resources.limits | default dict) -}}
+  {{- $_ := set $resources "limits" $limits -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end }}
