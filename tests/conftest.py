@@ -12,6 +12,7 @@ import pytest
 import rabbitmq_server
 from containers import postgres_container, rabbitmq_container
 from gcs_server import GcsServer, running_gcs
+from nginx_server import NginxServer, running_nginx
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
@@ -112,4 +113,13 @@ def gcs(without_service: Callable[[str], NoReturn]) -> Iterator[GcsServer]:
     with running_gcs() as server:
         if server is None:
             without_service("fake-gcs-server is neither installed nor can Go build it")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def web(without_service: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxServer]:
+    """An nginx that keeps a store; its front door leads nowhere. A test takes `environment` into its own."""
+    with running_nginx(tmp_path_factory.mktemp("web")) as server:
+        if server is None:
+            without_service("nginx is not installed, and there is no Docker or no image of it (see CONTRIBUTING.md)")
         yield server

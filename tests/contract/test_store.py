@@ -21,7 +21,14 @@ LOCAL: dict[str, Callable[[Path], Store]] = {
     "local_with_results_elsewhere": lambda folder: LocalStore(folder / "store", folder / "out"),
     "memory": lambda folder: open_store(StoreSettings(store_url="memory://"), None),
 }
-BUCKETS = {"s3": "", "s3 below": "/a folder/b", "gcs": "", "gcs below": "/a folder/b"}
+BUCKETS = {
+    "s3": "",
+    "s3 below": "/a folder/b",
+    "gcs": "",
+    "gcs below": "/a folder/b",
+    "web": "",
+    "web below": "/a-folder/b",
+}
 """The prefix in a new bucket of the server that is named first."""
 
 

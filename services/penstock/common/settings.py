@@ -6,10 +6,11 @@ Constructors receive these objects; nothing else reads the environment.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from penstock.common.errors import PenstockError
 
@@ -37,6 +38,13 @@ class Limits(_Settings):
     max_open_jobs: Annotated[int, Field(ge=1, description="Jobs accepted and not yet ended")] = 1_000
 
 
+class DeclaredStep(BaseModel):
+    """A step that no installed package brings. `params` is the JSON Schema of its parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    params: dict[str, Any] = {}
+
+
 class WorkerSettings(_Settings):
     """One worker process."""
 
@@ -52,7 +60,7 @@ class WorkerSettings(_Settings):
         float, Field(gt=0, le=86_400, description="Seconds a worker may take to leave after SIGTERM")
     ] = 14.0
     liveness_file: Annotated[
-        Path | None, Field(description="File that `penstock worker` touches while it gets on; unset: none")
+        Path | None, Field(description="File that `penstock worker` writes while it consumes and gets on; unset: none")
     ] = None
     steps: Annotated[str, Field(description="Steps that `penstock worker` serves, with commas between; or `all`")] = (
         "all"
@@ -61,6 +69,40 @@ class WorkerSettings(_Settings):
     input_root: Annotated[
         Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
     ] = None
+    declared_steps: Annotated[
+        dict[str, DeclaredStep],
+        Field(
+            description="Steps that no installed package brings, for coordinators and workers alike, as JSON:"
+            ' `{"sharpen": {"params": {…JSON Schema…}}}`'
+        ),
+    ] = {}
+    program: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Command line of the program that performs the declared steps of this worker, as a JSON list."
+            " Unset: this worker performs none of them"
+        ),
+    ] = ()
+
+    @property
+    def step_schemas(self) -> dict[str, dict[str, Any]]:
+        """The JSON Schema of each declared step's parameters, by its name."""
+        return {name: step.params for name, step in self.declared_steps.items()}
+
+
+class ContainerSettings(_Settings):
+    """`penstock run --runner docker`: a container for each step, on this host."""
+
+    images: Annotated[
+        str, Field(min_length=1, description="Where steps' images come from: `<images>/penstock-<step>:<version>`")
+    ] = "ghcr.io/penstock"
+    container_memory: Annotated[
+        str, Field(pattern="^[0-9]+[bkmg]?$", description="Memory a container may take, as Docker writes it")
+    ] = "2g"
+    container_pids: Annotated[int, Field(ge=1, description="Processes and threads a container may have")] = 256
+    container_start_secs: Annotated[
+        float, Field(gt=0, le=3_600, description="Seconds a container may take until it answers")
+    ] = 60.0
 
 
 class BrokerSettings(_Settings):
@@ -94,7 +136,14 @@ class StoreSettings(_Settings):
         str | None,
         Field(
             description="`file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory://`; credentials as the"
-            " cloud's own tools take them. Unset: a folder `store` in the data folder"
+            " cloud's own tools take them. `http://host:port/prefix` is nginx's WebDAV. Unset: a folder `store` in the"
+            " data folder"
+        ),
+    ] = None
+    store_token: Annotated[
+        str | None,
+        Field(
+            repr=False, description="What opens an `http://` store, sent as `Authorization: Bearer …`; unset: nothing"
         ),
     ] = None
     sources: Annotated[
@@ -124,6 +173,14 @@ class CoordinatorSettings(_Settings):
     input_root: Annotated[
         Path | None, Field(description="Folder below which jobs may name files and folders as inputs; unset: none")
     ] = None
+    accel_prefix: Annotated[
+        str | None,
+        Field(
+            pattern=r"^/([A-Za-z0-9._~-]+/)*$",
+            description="Where the nginx in front has the store's files, such as `/internal-store/`: it then sends"
+            " them itself (X-Accel-Redirect). Unset: the coordinator does",
+        ),
+    ] = None
     window_images: Annotated[int, Field(ge=1, description="Images of one job under way per worker, at most")] = 32
     max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
     repair_secs: Annotated[
@@ -148,6 +205,35 @@ class ServeSettings(CoordinatorSettings):
     ] = "fused"
 
 
+class KubernetesSettings(_Settings):
+    """What a pod of Penstock's is told of the cluster it runs in."""
+
+    pod_name: Annotated[str | None, Field(description="The pod's own name, by the downward API")] = None
+    pod_namespace: Annotated[
+        str | None, Field(description="The pod's own namespace, by the downward API; unset: its service account's")
+    ] = None
+    deletion_cost: Annotated[
+        bool,
+        Field(
+            description="Whether a worker notes on its own pod how busy it is, as"
+            " `controller.kubernetes.io/pod-deletion-cost`; it may `patch` pods then, and has a liveness file"
+        ),
+    ] = False
+    kubernetes_selector: Annotated[
+        str | None,
+        Field(
+            description="Label selector of the steps' Deployments, whose replicas a coordinator reports; it may `list`"
+            " them then. Unset: no Kubernetes"
+        ),
+    ] = None
+    kubernetes_url: Annotated[str, Field(pattern="^https://", description="Kubernetes' API")] = (
+        "https://kubernetes.default.svc"
+    )
+    kubernetes_account: Annotated[
+        Path, Field(description="Folder of the service account's `token`, `ca.crt` and `namespace`")
+    ] = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
 SettingsT = TypeVar("SettingsT", bound=_Settings)
 
 
@@ -169,3 +255,5 @@ def load(kind: type[SettingsT], **given: object) -> SettingsT:
             for item in error.errors()
         ]
         raise SettingsError("invalid_settings", "\n".join(lines)) from error
+    except UnreadableError as error:
+        raise SettingsError("invalid_settings", f"{error}; accepted is JSON: {error.__cause__}") from error

@@ -20,7 +20,10 @@ Read = Callable[[int, int], Iterator[bytes]]
 
 @dataclass(frozen=True)
 class Content:
-    """A file to deliver. `etag` is without quotes; `inline` whether a browser may show it."""
+    """A file to deliver. `etag` is without quotes; `inline` whether a browser may show it.
+
+    `key` is where it lies in the store; None: elsewhere.
+    """
 
     name: str
     size_bytes: int
@@ -28,20 +31,28 @@ class Content:
     etag: str
     inline: bool
     read: Read
+    key: str | None = None
 
 
-def deliver(request: Request, content: Content) -> Response:
-    """Return the answer that sends a file."""
+def deliver(request: Request, content: Content, accel_prefix: str | None = None) -> Response:
+    """Return the answer that sends a file.
+
+    Where the request came by an nginx that has the store's files below `accel_prefix`, nginx sends the bytes, the part
+    asked for included.
+    """
     headers = _headers(content)
     if _has_already(request, content):
         return Response(status_code=304, headers=headers)
     span = _span(request, content)
+    if span is not None and span[0] >= span[1]:
+        headers["Content-Range"] = f"bytes */{content.size_bytes}"
+        return Response(status_code=416, headers=headers)
+    if accel_prefix and content.key is not None and request.headers.get("x-penstock-front") == "accel":
+        headers["X-Accel-Redirect"] = accel_prefix + quote(content.key)
+        return Response(status_code=200, headers=headers, media_type=content.media_type)
     if span is None:
         return _send(content, 0, content.size_bytes, 200, headers)
     start, end = span
-    if start >= end:
-        headers["Content-Range"] = f"bytes */{content.size_bytes}"
-        return Response(status_code=416, headers=headers)
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size_bytes}"
     return _send(content, start, end, 206, headers)
 

@@ -82,6 +82,7 @@ def coordinate(
                 limits=limits,
                 input_root=settings.input_root,
                 sources=sources,
+                accel_prefix=settings.accel_prefix,
             ),
             listener,
         )

@@ -25,3 +25,5 @@ class Services:
     input_root: Path | None
     sources: SourceBuckets = field(default_factory=SourceBuckets)
     """The buckets that jobs may name; none unless given."""
+    accel_prefix: str | None = None
+    """Where the nginx in front has the store's files, for X-Accel-Redirect; None: this process sends them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -23,7 +24,8 @@ _PIECE_BYTES = 1024 * 1024
 
 def result_content(store: Store, result: Result) -> Content:
     """Return a result for delivery."""
-    return Content(result.name, result.size, result.media_type, result.sha256, True, _reader(store, result.key))
+    key = None if is_url(result.key) else result.key
+    return Content(result.name, result.size, result.media_type, result.sha256, True, _reader(store, result.key), key)
 
 
 def sent_content(services: Services, image: Image) -> Content:
@@ -39,7 +41,8 @@ def sent_content(services: Services, image: Image) -> Content:
     size = services.store.size(image.ref)
     if size is None:
         raise not_found(f"file {image.name!r} any more")
-    return _content(image.name, size, image.ref.replace("/", "-"), _reader(services.store, image.ref))
+    content = _content(image.name, size, image.ref.replace("/", "-"), _reader(services.store, image.ref))
+    return replace(content, key=image.ref)
 
 
 def _local_content(root: Path | None, image: Image) -> Content:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 import obstore
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _PIECE = 1024 * 1024
-_PART = 8 * 1024 * 1024
+PART = 8 * 1024 * 1024
+"""Objects up to this travel in one request."""
+
 _PARTS_AT_ONCE = 4
 _PAGE = 1_000
 
@@ -42,47 +44,49 @@ class BucketStore:
         self._bucket = bucket
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        _check(key)
+        check_bucket_key(key)
         views = [memoryview(piece).cast("B") for piece in pieces]
-        one_request = sum(map(len, views)) <= _PART
-        with _translated():
+        one_request = sum(map(len, views)) <= PART
+        with translated():
             obstore.put(
                 self._bucket,
                 key,
                 views,
                 use_multipart=not one_request,
-                chunk_size=_PART,
+                chunk_size=PART,
                 max_concurrency=_PARTS_AT_ONCE,
             )
 
-    def upload(self, key: str) -> BucketUpload:
-        _check(key)
-        return BucketUpload(self._bucket, key)
+    def upload(self, key: str) -> SpooledUpload:
+        check_bucket_key(key)
+        return SpooledUpload(
+            lambda file, _: obstore.put(self._bucket, key, file, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE)
+        )
 
     def get(self, key: str) -> bytes:
-        _check(key)
-        with _translated(key):
+        check_bucket_key(key)
+        with translated(key):
             found = obstore.get(self._bucket, key)
             meta = found.meta
-            if meta["size"] <= _PART:
+            if meta["size"] <= PART:
                 return found.bytes().to_bytes()
         return b"".join(self._windows(key, meta["e_tag"], 0, meta["size"]))
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port. Reads ahead by up to 8 MiB, so that a slow reader never keeps the bucket waiting."""
-        _check(key)
-        with _translated(key):
+        check_bucket_key(key)
+        with translated(key):
             found = obstore.get(self._bucket, key, options={"head": start > 0})
             meta = found.meta
             stop = meta["size"] if end is None else min(end, meta["size"])
-            if start == 0 and meta["size"] <= _PART:
+            if start == 0 and meta["size"] <= PART:
                 return _cut(memoryview(found.bytes())[:stop])
         return self._windows(key, meta["e_tag"], start, stop)
 
     def size(self, key: str) -> int | None:
-        _check(key)
+        check_bucket_key(key)
         try:
-            with _translated(key):
+            with translated(key):
                 return obstore.head(self._bucket, key)["size"]
         except ObjectNotFoundError:
             return None
@@ -92,15 +96,15 @@ class BucketStore:
             yield from page
 
     def children(self, prefix: str) -> Iterator[str]:
-        _check(prefix)
-        with _translated():
+        check_bucket_key(prefix)
+        with translated():
             folders = obstore.list_with_delimiter(self._bucket, prefix)["common_prefixes"]
         yield from (folder.rpartition("/")[2] for folder in folders)
 
     def delete(self, key: str) -> None:
-        _check(key)
+        check_bucket_key(key)
         try:
-            with _translated(key):
+            with translated(key):
                 obstore.delete(self._bucket, key)
         except ObjectNotFoundError:
             return
@@ -111,24 +115,24 @@ class BucketStore:
 
     def check(self) -> None:
         key = f"{TEMPORARY}/{uuid4().hex}"  # of its own: Google refuses a second write to one key within a second
-        with _translated():
+        with translated():
             obstore.put(self._bucket, key, b"ok")
             obstore.delete(self._bucket, key)
 
     def _windows(self, key: str, e_tag: str | None, start: int, stop: int) -> Iterator[bytes]:
-        for first in range(start, stop, _PART):
-            window = (first, min(first + _PART, stop))
-            with _translated(key):
+        for first in range(start, stop, PART):
+            window = (first, min(first + PART, stop))
+            with translated(key):
                 found = obstore.get(self._bucket, key, options={"range": window, "if_match": e_tag})
                 data = found.bytes()
             yield from _cut(memoryview(data))
 
     def _pages(self, prefix: str) -> Iterator[Sequence[str]]:
-        _check(prefix)
-        with _translated():
+        check_bucket_key(prefix)
+        with translated():
             pages = obstore.list(self._bucket, prefix, chunk_size=_PAGE)
         while True:
-            with _translated():
+            with translated():
                 page = next(pages, None)
             if page is None:
                 return
@@ -137,38 +141,41 @@ class BucketStore:
     def _delete_page(self, keys: Sequence[str]) -> None:
         """Delete many in one go, or, where somebody else deletes the same and that is an error, one by one."""
         try:
-            with _translated(keys[0]):
+            with translated(keys[0]):
                 obstore.delete(self._bucket, keys)
         except ObjectNotFoundError:
             for key in keys:
                 self.delete(key)
 
 
-class BucketUpload:
-    """A file beside the process until `commit` sends it; small ones stay in memory. A bucket sees no half of it."""
+class SpooledUpload:
+    """A file beside the process until `commit` sends it; small ones stay in memory. A bucket sees no half of it.
 
-    def __init__(self, bucket: ObjectStore, key: str) -> None:
-        self._bucket = bucket
-        self._key = key
+    `send` takes the file, at its start, and its size in bytes.
+    """
+
+    def __init__(self, send: Callable[[IO[bytes], int], object]) -> None:
+        self._send = send
         self._size = 0
-        with _translated():
-            self._file = tempfile.SpooledTemporaryFile(max_size=_PART)  # noqa: SIM115 (closed by commit or abort)
+        with translated():
+            self._file = tempfile.SpooledTemporaryFile(max_size=PART)  # noqa: SIM115 (closed by commit or abort)
 
     def write(self, data: Buffer) -> None:
-        with _translated():
+        with translated():
             self._size += self._file.write(data)
 
     def commit(self) -> int:
-        with _translated(), self._file:
+        with translated(), self._file:
             self._file.seek(0)
-            obstore.put(self._bucket, self._key, self._file, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+            self._send(self._file, self._size)
         return self._size
 
     def abort(self) -> None:
         self._file.close()
 
 
-def _check(key: str) -> None:
+def check_bucket_key(key: str) -> None:
+    """Refuse what is no key in a bucket, with a ValueError."""
     check_key(key)
     if _CONTROL.search(key):
         raise ValueError(f"{key!r} is not a key; a bucket accepts no control characters")
@@ -179,7 +186,7 @@ def _cut(data: memoryview) -> Iterator[bytes]:
 
 
 @contextmanager
-def _translated(key: str | None = None) -> Iterator[None]:
+def translated(key: str | None = None) -> Iterator[None]:
     """Give errors the port's names. Without a key nothing that could be missing is asked for but the bucket itself."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Open what a URL names: a folder of this host, or a bucket.
+"""Open what a URL names: a folder of this host, a bucket, or a web server.
 
 Buckets are spoken to by obstore, which is imported only when one is opened. It keeps threads of its own, so processes
 that use a bucket are spawned or open it after the fork. It reads credentials, region and endpoint itself, from the
@@ -21,10 +21,19 @@ from penstock.common.store.port import Store
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
 
-SCHEMES = "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, memory://"
+SCHEMES = (
+    "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, http://host:port/prefix, memory://"
+)
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<place>[^/]*)/?(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_WEB = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    r"(?P<folder>(/[A-Za-z0-9._~-]+)*)/?",
+    re.IGNORECASE,
+)
+_DOTS = re.compile(r"/\.{1,2}(/|$)")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _FIRST_PAUSE_SECS = 0.1
 _CONNECT_SECS = 5.0
 
@@ -46,6 +55,8 @@ def open_store(settings: StoreSettings, data: Path | None) -> Store:
         return LocalStore(data / "store")
     if url.lower().startswith("file:"):
         return LocalStore(_folder(url))
+    if re.match("https?:", url, re.IGNORECASE):
+        return _open_web(url, settings)
     bucket = open_bucket(url, settings)
     from penstock.common.store.bucket import BucketStore
 
@@ -91,6 +102,41 @@ def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:
         raise _refuse(url, f"the environment does not do: {_first_line(error)}") from error
 
 
+def _open_web(url: str, settings: StoreSettings) -> Store:
+    """Open a web server's folder. Only settings name one: the URLs that jobs may name are those of buckets."""
+    parts = _WEB.fullmatch(url)
+    if parts is None or _DOTS.search(parts["folder"]):
+        raise _refuse(url, "it names no store; accepted is http://host:port/prefix with letters, digits, '.-_~'")
+    token = settings.store_token
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise SettingsError("invalid_settings", "PENSTOCK_STORE_TOKEN: accepted are letters, digits and -._~+/=")
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import HTTPStore
+
+        from penstock.common.store.web import WebStore
+        from penstock.common.store.webline import WebLine
+    except ImportError as error:
+        raise _refuse(url, "the library for it is missing; pip install obstore brings it") from error
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    folder = parts["folder"].rstrip("/")
+    line = WebLine(
+        secure=parts["scheme"].lower() == "https",
+        host=parts["host"].strip("[]"),
+        port=int(parts["port"]) if parts["port"] else None,
+        folder=folder,
+        attempt_secs=settings.store_timeout_secs * _ATTEMPT,
+        retry_secs=settings.store_timeout_secs * _RETRY,
+        headers=headers,
+    )
+    options: Any = {**_client(settings), "allow_http": not line.secure, "default_headers": headers}
+    try:
+        bucket = HTTPStore(url.rstrip("/"), client_options=options, retry_config=_retries(settings))
+    except (BaseError, ValueError) as error:
+        raise _refuse(url, "it names no store; accepted is http://host:port/prefix") from error
+    return WebStore(bucket, line)
+
+
 def _split_bucket(url: str) -> tuple[str, str, str]:
     parts = _URL.fullmatch(url)
     scheme = parts["scheme"].lower() if parts else ""
@@ -105,13 +151,15 @@ def _split_bucket(url: str) -> tuple[str, str, str]:
     return scheme, bucket, prefix
 
 
+_ATTEMPT = 0.3
+_RETRY = 0.6
 # An attempt may take 0.3 of `store_timeout_secs`, and none is decided on after 0.6 of it: with a pause of 0.1 at most
 # before it, the last one ends in time, and even a request that nobody answers is sent a second time.
 
 
 def _client(settings: StoreSettings) -> dict[str, str]:
     """In this form, options leave those of the environment as they are; as `client_options` they switch them off."""
-    attempt_secs = settings.store_timeout_secs * 0.3
+    attempt_secs = settings.store_timeout_secs * _ATTEMPT
     return {"timeout": _duration(attempt_secs), "connect_timeout": _duration(min(_CONNECT_SECS, attempt_secs))}
 
 
@@ -119,7 +167,7 @@ def _retries(settings: StoreSettings) -> RetryConfig:
     longest_pause_secs = settings.store_timeout_secs * 0.1
     return {
         "max_retries": 1_000,
-        "retry_timeout": timedelta(seconds=settings.store_timeout_secs * 0.6),
+        "retry_timeout": timedelta(seconds=settings.store_timeout_secs * _RETRY),
         "backoff": {
             "init_backoff": timedelta(seconds=min(_FIRST_PAUSE_SECS, longest_pause_secs)),
             "max_backoff": timedelta(seconds=longest_pause_secs),

@@ -114,7 +114,7 @@ def get_sent(job: str, name: str, request: Request, services: ServicesDep) -> Re
     image = services.repository.image_by_name(job, name)
     if image is None:
         raise not_found(f"sent file {name[:80]!a}")
-    return deliver(request, sent_content(services, image))
+    return deliver(request, sent_content(services, image), services.accel_prefix)
 
 
 @router.head("/{job}/processed/{name:path}", include_in_schema=False)
@@ -127,7 +127,7 @@ def get_processed(job: str, name: str, request: Request, services: ServicesDep) 
     result = next((result for result in image.results if result.name == name), None) if image else None
     if result is None:
         raise not_found(f"result {name[:80]!a}")
-    return deliver(request, result_content(services.store, result))
+    return deliver(request, result_content(services.store, result), services.accel_prefix)
 
 
 def _wants_json(request: Request) -> bool:

@@ -1,0 +1,138 @@
+"""An nginx of the tests' own, under the configuration that installations have: the one here, or one in a container."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import httpx
+from containers import Image
+from go_server import START_SECS, free_port, running
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "charts" / "penstock" / "files" / "nginx.conf"
+NGINX = Image("PENSTOCK_TEST_NGINX_IMAGE", "nginx:1", "local/nginx:1.26")
+NOBODY = "127.0.0.1:1"
+"""A coordinator that is away."""
+
+
+@dataclass
+class NginxServer:
+    """Front door and store on loopback. The folders of stores are in `volume`, which tests may read and change."""
+
+    folder: Path
+    volume: Path
+    coordinator: str = NOBODY
+    front: str = ""
+    """What the file for the front door's own limits says."""
+    limits: str = ""
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def __post_init__(self) -> None:
+        self.front_port, self.port = free_port(), free_port()
+        self._unique = itertools.count()
+
+    @property
+    def front_url(self) -> str:
+        return f"http://127.0.0.1:{self.front_port}"
+
+    @property
+    def url(self) -> str:
+        """The store's whole volume."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of the store has in its environment."""
+        return {"PENSTOCK_STORE_TOKEN": self.token}
+
+    def create_bucket(self) -> str:
+        """Return the URL of a folder that is empty."""
+        return f"{self.url}/bucket-{next(self._unique)}"
+
+    def write_configuration(self) -> Path:
+        """Write what an installation has in /etc/nginx, with ports and folders of the tests' own."""
+        text = CONFIGURATION.read_text()
+        for there, here in (
+            ("listen 8080", f"listen 127.0.0.1:{self.front_port}"),
+            ("listen 8081", f"listen 127.0.0.1:{self.port}"),
+            ("/data/store", str(self.volume)),
+            ("/tmp/nginx", f"{self.folder}/nginx"),
+        ):
+            assert there in text, f"{CONFIGURATION.name} has no {there}"
+            text = text.replace(there, here)
+        own = self.folder / "penstock"
+        (own / "secret").mkdir(parents=True, exist_ok=True)
+        (own / "secret" / "token.conf").write_text(f'"Bearer {self.token}" 1;\n')
+        (own / "coordinator.conf").write_text(f'map "" $coordinator {{ default {self.coordinator}; }}\n')
+        (own / "front.conf").write_text(self.front)
+        (own / "limits.conf").write_text(self.limits)
+        written = self.folder / "nginx.conf"
+        written.write_text(text)
+        return written
+
+
+@contextmanager
+def running_nginx(volume: Path, **options: str) -> Iterator[NginxServer | None]:
+    """Run a server for a while; gives None where there is neither nginx nor a container for it."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    image = None if program else NGINX.find()
+    if program is None and image is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-nginx-") as made:
+        server = NginxServer(Path(made), volume, **options)
+        command = ["nginx", "-c", str(server.write_configuration()), "-g", _globals()]
+        if program is not None:
+            with running([program, *command[1:]], server.port, server.folder):
+                yield server
+        else:
+            assert image is not None
+            with _contained(image, command, server):
+                yield server
+
+
+def _globals() -> str:
+    return "daemon off; user root;" if os.getuid() == 0 else "daemon off;"
+
+
+@contextmanager
+def _contained(image: str, command: list[str], server: NginxServer) -> Iterator[None]:
+    client = docker.from_env()
+    folders = {str(path): {"bind": str(path), "mode": "rw"} for path in (server.folder, server.volume)}
+    container = client.containers.run(
+        image,
+        command,
+        entrypoint="",
+        detach=True,
+        network_mode="host",
+        user=f"{os.getuid()}:{os.getgid()}",
+        read_only=True,
+        volumes=folders,
+    )
+    try:
+        end = time.monotonic() + START_SECS
+        while not _answers(server):
+            container.reload()
+            if container.status == "exited" or time.monotonic() > end:
+                raise RuntimeError(f"nginx did not start: {container.logs().decode()}")
+            time.sleep(0.05)
+        yield
+    finally:
+        container.remove(force=True, v=True)
+        client.close()
+
+
+def _answers(server: NginxServer) -> bool:
+    try:
+        return httpx.get(f"{server.front_url}/healthz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
