@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "penstock"
 SCRIPT = ROOT.parent / "shared" / "cluster" / "cluster"
 COMMAND_SECS = 120.0
-INSTALL_SECS = 240
+INSTALL_SECS = 150
 PAUSE_SECS = 0.5
 
 

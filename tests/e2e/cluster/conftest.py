@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from batches import Ledger, Pictures, make_pictures
 from images import bring_images
 from installation import Installation
 from kube import ROOT, Namespace, Release, find_cluster
-from ledger import Ledger, Pictures, make_pictures
 from measures import Report
 
 HERE = Path(__file__).parent

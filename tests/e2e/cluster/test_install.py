@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 
+from batches import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures
 from installation import Installation
 from kube import call, seconds_since
-from ledger import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures
 from measures import Report
 from workload import Task
 

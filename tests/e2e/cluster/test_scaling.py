@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from batches import SLOW, Ledger, Pictures
 from installation import Installation
 from kube import call, seconds_since, wait_for
-from ledger import SLOW, Ledger, Pictures
 from measures import Report
 from workload import Task
 

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 
 import pytest
+from batches import Ledger, Pictures
 from installation import Installation
 from kube import kill_container
-from ledger import Ledger, Pictures
 from measures import Report
 
 Disturb = Callable[[Installation, tuple[str, str]], None]

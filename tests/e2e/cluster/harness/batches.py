@@ -1,4 +1,4 @@
-"""Batches through an installation, and the ledger of what became of them: the same audit as of whole systems at home."""
+"""Batches through an installation, and the ledger of what became of them, audited as whole systems are at home."""
 
 from __future__ import annotations
 
