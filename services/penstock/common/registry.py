@@ -1,4 +1,4 @@
-"""Steps of one's own: the decorator that makes them, and how installed ones are found.
+"""Steps of one's own: the decorator that makes them, how installed ones are found, and those that are declared.
 
     from penstock.common.operations import Parameters
     from penstock.common.registry import step
@@ -16,12 +16,13 @@ with `[project.entry-points."penstock.steps"] brighten = "my_package:brighten"` 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from penstock.common.declared import declare_parameters
 from penstock.common.errors import PenstockError
 from penstock.common.operations import BUILT_IN, Parameters
 
@@ -52,10 +53,7 @@ def step(name: str, *, params: type[Parameters]) -> Callable[[StepFunction], Cus
 
     `image` is an `H×W×3 uint8` array in BGR order and must not be changed in place.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
-        raise ValueError(f"{name!r} is not a step name; accepted are up to 40 of a-z, 0-9 and -, a letter first")
-    if name in BUILT_IN:
-        raise ValueError(f"{name!r} is an operation of Penstock's own; give the step another name")
+    _check_name(name)
     return lambda function: CustomStep(name, params, function)
 
 
@@ -88,6 +86,42 @@ def _load(entry: EntryPoint) -> CustomStep:
     return loaded
 
 
+_declared: dict[str, type[Parameters]] = {}
+"""Set once by each process's composition root."""
+
+
+def declare_steps(schemas: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let jobs name these steps, each with the JSON Schema of its parameters; those declared before are forgotten.
+
+    Raises:
+        StepError: one has no step's name, or no schema that can be used.
+    """
+    made: dict[str, type[Parameters]] = {}
+    for name, schema in schemas.items():
+        try:
+            _check_name(name)
+            made[name] = declare_parameters(schema)
+        except ValueError as error:
+            raise StepError("broken_step", f"declared step {name}: {error}") from error
+    _declared.clear()
+    _declared.update(made)
+
+
+def declared_steps() -> frozenset[str]:
+    """Return the names of the steps that no installed package brings: programs perform them."""
+    return frozenset(_declared).difference(custom_steps())
+
+
 def operations() -> dict[str, type[Parameters]]:
-    """Return every operation's parameter model by name: Penstock's own, then those of installed packages."""
-    return BUILT_IN | {name: custom.params for name, custom in custom_steps().items()}
+    """Return every operation's parameter model by name: Penstock's own, installed packages', then declared ones.
+
+    What a package brings goes before what is declared under the same name.
+    """
+    return {**BUILT_IN, **_declared, **{name: custom.params for name, custom in custom_steps().items()}}
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        raise ValueError(f"{name!r} is not a step name; accepted are up to 40 of a-z, 0-9 and -, a letter first")
+    if name in BUILT_IN:
+        raise ValueError(f"{name!r} is an operation of Penstock's own; give the step another name")

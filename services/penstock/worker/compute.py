@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from penstock.common.errors import ImageCode, ImageError
+from penstock.common.operations import Encode
 from penstock.common.plan import Planned
 from penstock.common.settings import Limits
+from penstock.steps.decode import decode
+from penstock.steps.encode import encode
 from penstock.steps.table import step_functions
 from penstock.worker.blobs import Picture
+from penstock.worker.performing import File, check_parts
+
+
+class InProcess:
+    """Performs operations in this process; an image's parts are arrays. A `Performer`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def patience_secs(self, step: str) -> float | None:  # noqa: ARG002 (native code is ended by nobody)
+        return None
+
+    def decode(self, data: bytes) -> list[Picture]:
+        return [decode(data, self._limits)]
+
+    def perform(self, planned: Planned, parts: list[Picture]) -> list[Picture]:
+        return perform(planned, parts, self._limits)
+
+    def encode(self, parts: Sequence[Picture], params: Encode) -> list[File]:
+        return [File(encode(part, params), part.shape[1], part.shape[0]) for part in parts]
+
+    def pictures(self, parts: Sequence[Picture]) -> list[Picture]:
+        return list(parts)
+
+    def finish(self) -> None:
+        """Nothing is left of an image."""
 
 
 def perform(planned: Planned, parts: list[Picture], limits: Limits) -> list[Picture]:
@@ -46,14 +76,4 @@ def _check(step: str, parts: list[Any], limits: Limits) -> None:
         if not (isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.ndim == 3 and part.shape[2] == 3):
             shown = f"{part.dtype} {part.shape}" if isinstance(part, np.ndarray) else type(part).__name__
             raise ImageError(ImageCode.INTERNAL, f"{step} returned {shown}; accepted is H×W×3 uint8")
-        if not part.size:
-            raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} left a picture without pixels")
-    if not 1 <= len(parts) <= limits.max_parts:
-        raise ImageError(
-            ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made {len(parts)} parts; accepted are 1 to {limits.max_parts}"
-        )
-    pixels = sum(part.shape[0] * part.shape[1] for part in parts)
-    if pixels > limits.max_pixels:
-        raise ImageError(
-            ImageCode.TOO_MANY_PIXELS, f"{step} made {pixels} pixels; accepted are up to {limits.max_pixels}"
-        )
+    check_parts(step, [part.shape for part in parts], limits)

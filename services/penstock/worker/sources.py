@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -60,19 +63,9 @@ class Sources:
     def _read_file(self, path: bytes) -> bytes:
         if self._root is None:
             raise ImageError(ImageCode.SOURCE_FORBIDDEN, "no folder is opened for inputs")
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-                if not _below(_real_path(file.fileno(), path), self._root):
-                    raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
-                self._check_size(status.st_size)
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file is gone") from error
-        except OSError as error:
-            raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error
+        with opened(path, self._root) as (file, size_bytes):
+            self._check_size(size_bytes)
+            return file.read()
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._limits.max_file_bytes:
@@ -82,7 +75,28 @@ class Sources:
             )
 
 
-def _real_path(descriptor: int, path: bytes) -> bytes:
+@contextmanager
+def opened(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO, int]]:
+    """Open a regular file, which must really lie below `root` unless that is None; gives it and its size in bytes.
+
+    Raises:
+        ImageError: source_not_found or source_forbidden, also for what fails while it is read.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            if root is not None and not is_below(real_path(file.fileno(), path), root):
+                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
+            yield file, status.st_size
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file is gone") from error
+    except OSError as error:
+        raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error
+
+
+def real_path(descriptor: int, path: bytes) -> bytes:
     """Return where an open file really lies; asked of the open file, so that a link changed meanwhile cannot lie."""
     try:
         return os.readlink(b"/proc/self/fd/%d" % descriptor)
@@ -90,5 +104,6 @@ def _real_path(descriptor: int, path: bytes) -> bytes:
         return os.path.realpath(path)
 
 
-def _below(path: bytes, root: bytes) -> bool:
+def is_below(path: bytes, root: bytes) -> bool:
+    """Whether a path without links lies below another."""
     return path.startswith(root if root.endswith(b"/") else root + b"/")
