@@ -10,7 +10,7 @@
 #   VALUES      values files, with spaces between (k8s/values-small.yaml)
 #   HELM_ARGS   more for helm, such as "--set placement=fused"
 #   PICTURES    how many to draw (24)
-#   OUT         folder for the results (cluster-results)
+#   OUT         folder for the results (results/cluster)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ python=.venv/bin/python
 registry=${REGISTRY:-local}
 namespace=${NAMESPACE:-penstock}
 release=${RELEASE:-penstock}
-out=${OUT:-cluster-results}
+out=${OUT:-results/cluster}
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
 targets=(coordinator step resize split blur encode)
 settings=(--set "image.registry=$registry" --set "image.tag=$version")
@@ -80,6 +80,15 @@ bring_images() {
     fi
 }
 
+install() {
+    # shellcheck disable=SC2086  # HELM_ARGS are several words
+    helm upgrade --install "$release" charts/penstock --namespace "$namespace" --create-namespace \
+        "${settings[@]}" ${HELM_ARGS:-} --wait --timeout 5m >/dev/null && return
+    kubectl --namespace "$namespace" get pods >&2
+    kubectl --namespace "$namespace" events --types=Warning | tail -20 >&2
+    fail "release $release did not become ready; docs/kubernetes.md tells what to look at"
+}
+
 # Forward a free port of this machine to the front door; the port is in $port, the process ends with this script.
 forward() {
     local log
@@ -101,9 +110,7 @@ say "Bringing them to the cluster"
 [[ ${registry%%/*} == *[.:]* ]] || use_local_servers
 bring_images
 say "Installing release $release into namespace $namespace"
-# shellcheck disable=SC2086  # HELM_ARGS are several words
-helm upgrade --install "$release" charts/penstock --namespace "$namespace" --create-namespace \
-    "${settings[@]}" ${HELM_ARGS:-} --wait --timeout 5m >/dev/null
+install
 kubectl --namespace "$namespace" get pods
 say "Sending a job"
 forward
