@@ -211,17 +211,17 @@ class Release:
         """Install it, and wait until it is ready."""
         self._apply("install", values or {})
 
-    def upgrade(self, values: Mapping[str, Any] | None = None, *options: str) -> None:
+    def upgrade(self, values: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
         """Change some values, keep the others, and wait until it is ready."""
-        self._apply("upgrade", values or {}, *options)
+        self._apply("upgrade", values or {}, wait=wait)
 
     def test(self) -> str:
         """Run the chart's own test; return what it says."""
         return self._helm("test", self.name, "--logs", f"--timeout={INSTALL_SECS}s")
 
-    def uninstall(self) -> None:
-        """Remove it."""
-        self._helm("uninstall", self.name, "--wait", f"--timeout={INSTALL_SECS}s")
+    def uninstall(self) -> str:
+        """Remove it; return what is said about that."""
+        return self._helm("uninstall", self.name, "--wait", f"--timeout={INSTALL_SECS}s")
 
     def scale(self, component: str, replicas: int) -> None:
         """Scale a component by hand."""
@@ -237,12 +237,11 @@ class Release:
             for name in self.namespace.names(kind):
                 self.namespace.kubectl("rollout", "status", name, f"--timeout={INSTALL_SECS}s", secs=INSTALL_SECS + 10)
 
-    def _apply(self, verb: str, values: Mapping[str, Any], *options: str) -> None:
+    def _apply(self, verb: str, values: Mapping[str, Any], *, wait: bool = True) -> None:
         merge(self.values, values)
-        files = [f"--values={path}" for path in self.files]
-        wait = ["--wait", f"--timeout={INSTALL_SECS}s"]
-        given = json.dumps(self.values)
-        self._helm(verb, self.name, self.chart, *files, "--values=-", *wait, *self.options, *options, stdin=given)
+        options = [*(f"--values={path}" for path in self.files), "--values=-", *self.options]
+        options += ["--wait", f"--timeout={INSTALL_SECS}s"] if wait else []
+        self._helm(verb, self.name, self.chart, *options, stdin=json.dumps(self.values))
 
     def _helm(self, *arguments: str, stdin: str | None = None) -> str:
         return call("helm", "--namespace", self.namespace.name, *arguments, stdin=stdin, secs=INSTALL_SECS + 30)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 from batches import Ledger, Pictures, make_pictures
-from images import bring_images
+from images import bring_images, bring_servers, build_images
 from installation import Installation
 from kube import ROOT, Namespace, Release, find_cluster
 from measures import Report
@@ -61,16 +61,26 @@ def kubernetes(without_service: Callable[[str], NoReturn]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tags(kubernetes: None) -> tuple[str, str]:
-    """Two tags under which every image is in the cluster, the second for upgrades."""
-    return bring_images()
+def tag(kubernetes: None) -> str:
+    """The tag under which every image is in the cluster."""
+    built = build_images()
+    bring_servers()
+    bring_images(built)
+    return built
 
 
 @pytest.fixture(scope="session")
-def values(tags: tuple[str, str]) -> Mapping[str, Any]:
+def other_tag(tag: str) -> str:
+    """Another one, for the same images."""
+    bring_images(f"{tag}-other")
+    return f"{tag}-other"
+
+
+@pytest.fixture(scope="session")
+def values(tag: str) -> Mapping[str, Any]:
     """What every installation has: images as built just now, sweeps and repairs that a test need not wait long for."""
     return {
-        "image": {"registry": "local", "tag": tags[0]},
+        "image": {"registry": "local", "tag": tag},
         "settings": {
             "PENSTOCK_REPAIR_SECS": "10",
             "PENSTOCK_STEP_TIMEOUT_SECS": "20",

@@ -1,4 +1,4 @@
-"""The images that are tested: built, and brought to the cluster unless exactly they are there already."""
+"""The images that are tested: built, and brought to the cluster unless exactly they are there."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ TARGETS = ["coordinator", "step", "resize", "split", "blur", "encode"]
 SERVERS = ["local/rabbitmq:4.0", "local/nginx:1.26", "local/postgres:17", "local/s3:1"]
 
 
-def bring_images() -> tuple[str, str]:
-    """Build every image, have the cluster hold each under two tags and the servers as well; return the tags.
-
-    A tag is made of what the images are, so images that the cluster has under it need not be brought again.
-    """
+def build_images() -> str:
+    """Build every image; return a tag that is made of what they are, so that nothing else can have it."""
     call("env", "REGISTRY=local", "bash", str(ROOT / "scripts" / "build_images.sh"), secs=BUILD_SECS)
-    built = [
-        call("docker", "image", "inspect", "--format", "{{.Id}}", _image(target, __version__)) for target in TARGETS
-    ]
-    first = f"e2e-{hashlib.sha256(''.join(built).encode()).hexdigest()[:12]}"
-    tags = first, f"{first}-next"
+    images = [_image(target, __version__) for target in TARGETS]
+    ids = [call("docker", "image", "inspect", "--format", "{{.Id}}", image) for image in images]
+    return f"e2e-{hashlib.sha256(''.join(ids).encode()).hexdigest()[:12]}"
+
+
+def bring_images(tag: str) -> None:
+    """Have the cluster hold the built images under a tag; only those that it lacks are brought."""
     held = held_images()
-    cluster("load", *(image for image in SERVERS if image not in held))
-    for tag in tags:
-        for target in TARGETS:
-            if _image(target, tag) not in held:
-                bring(_image(target, __version__), _image(target, tag))
-    return tags
+    for target in TARGETS:
+        if _image(target, tag) not in held:
+            bring(_image(target, __version__), _image(target, tag))
+
+
+def bring_servers() -> None:
+    """Have the cluster hold the images of servers."""
+    cluster("load", *(image for image in SERVERS if image not in held_images()))
 
 
 def bring(source: str, image: str) -> None:
@@ -48,12 +49,9 @@ def held_images() -> set[str]:
         name.removeprefix("docker.io/")
         for node in nodes
         for image in node["status"].get("images", [])
-        for name in image["names"]
+        for name in image.get("names") or ()
     }
 
 
 def _image(target: str, tag: str) -> str:
     return f"local/penstock-{target}:{tag}"
-
-
-__all__ = ["bring", "bring_images", "held_images"]

@@ -1,0 +1,84 @@
+"""An installation from a registry that leans on servers of others: PostgreSQL, S3, and two coordinators over them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from batches import Ledger, Pictures
+from installation import Installation
+from kube import CHART, Namespace, Release, call, cluster
+from measures import Report
+
+from penstock import __version__
+
+MANIFESTS = Path(__file__).parent / "manifests"
+REGISTRY = "oci://localhost:5000/charts"
+SERVERS: Mapping[str, Any] = {
+    "coordinator": {"replicas": 2},
+    "database": {"type": "postgresql", "existingSecret": {"name": "database"}},
+    "store": {"type": "url", "url": "s3://penstock", "existingSecret": "bucket"},
+}
+
+
+@pytest.fixture(scope="module")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The chart, as it lies in a registry."""
+    folder = tmp_path_factory.mktemp("chart")
+    cluster("registry")
+    call("helm", "package", str(CHART), "--destination", str(folder))
+    call("helm", "push", str(folder / f"penstock-{__version__}.tgz"), REGISTRY, "--plain-http")
+    return f"{REGISTRY}/penstock"
+
+
+@pytest.fixture(scope="module")
+def namespace(make_namespace: Callable[[str], Namespace]) -> Namespace:
+    """A namespace with the servers in it."""
+    made = make_namespace("e2e-external")
+    for server in ("postgres", "s3"):
+        made.apply((MANIFESTS / f"{server}.yaml").read_text())
+    for server in ("postgres", "s3"):
+        made.kubectl("rollout", "status", f"deployment/{server}", "--timeout=60s")
+    return made
+
+
+@pytest.fixture(scope="module")
+def external(chart: str, namespace: Namespace, values: Mapping[str, Any]) -> Installation:
+    """The installation."""
+    options = ["--plain-http", f"--version={__version__}"]
+    release = Release(namespace, chart, options=options, values=copy.deepcopy(dict(values)))
+    release.install(SERVERS)
+    return Installation(release, "s3://penstock")
+
+
+@pytest.fixture(autouse=True)
+def credentials(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the bucket from here."""
+    for name, value in namespace.secret("bucket").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{namespace.address('s3')}")
+
+
+def find_leader(namespace: Namespace) -> str:
+    """Return the pod of the coordinator that leads."""
+    url = f"postgresql+psycopg://postgres:tests@{namespace.address('postgres')}/postgres"
+    with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
+        holder = connection.execute(sqlalchemy.text("SELECT holder FROM leadership")).scalar_one()
+    return str(holder).rpartition(":")[0]
+
+
+def test_nothing_is_lost_doubled_or_wrong_when_the_leading_of_two_coordinators_goes(
+    external: Installation, pictures: Pictures, report: Report
+) -> None:
+    assert len(external.namespace.ready_pods("coordinator")) == 2
+
+    def end_leader() -> None:
+        leader = find_leader(external.namespace)
+        external.namespace.kubectl("delete", "pod", leader, "--force", "--grace-period=0")
+
+    world = Ledger(external, pictures).check(pictures.batch(), end_leader)
+    report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", world)

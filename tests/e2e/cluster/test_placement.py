@@ -1,0 +1,96 @@
+"""Where steps run: on nodes with a GPU, as a step of somebody else's, all in one Deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batches import Ledger, Pictures
+from images import bring
+from installation import Installation
+from kube import call, cluster, wait_for
+from workload import Task
+
+GPU_STEP = "blur-gpu"
+GPU_NODE = "gpu-1"
+SIMULATED = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
+"""What nodes that are only simulated are tainted with."""
+
+NEGATE = """\
+import json, pathlib, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["op"] == "describe":
+        answer = {"v": 1, "ok": True, "step": "negate", "version": "1", "params": {"type": "object"}}
+    else:
+        answer = {"v": 1, "ok": True, "out": []}
+        for index, name in enumerate(request["in"]):
+            data = pathlib.Path(name).read_bytes()
+            start = 8 + int.from_bytes(data[:8], "little")
+            made = pathlib.Path(request["out"]) / f"{index}.safetensors"
+            made.write_bytes(data[:start] + bytes(255 - byte for byte in data[start:]))
+            answer["out"].append(str(made))
+    print(json.dumps(answer), flush=True)
+"""
+PROGRAM = ["python3", "/opt/negate.py"]
+
+
+@pytest.fixture
+def gpu_node(main: Installation) -> Iterator[None]:
+    """No node has a GPU at first, and in the end."""
+    call("kubectl", "delete", "node", GPU_NODE, "--ignore-not-found")
+    yield
+    main.release.upgrade({"steps": {GPU_STEP: {"enabled": False}}})
+    call("kubectl", "delete", "node", GPU_NODE, "--ignore-not-found")
+
+
+@pytest.mark.usefixtures("gpu_node")
+def test_a_step_that_wants_a_gpu_waits_for_a_node_that_has_one(main: Installation, tag: str) -> None:
+    wanted = {
+        "enabled": True,
+        "image": f"local/penstock-blur:{tag}",
+        "tolerations": [SIMULATED],
+        "autoscaling": {"mode": "none"},
+    }
+    main.release.upgrade({"steps": {GPU_STEP: wanted}}, wait=False)
+    (pod,) = wait_for("a pod", lambda: main.namespace.pods(GPU_STEP))
+    wait_for("a reason", lambda: "Insufficient nvidia.com/gpu" in reason_for_waiting(main))
+    assert pod.node is None
+    cluster("nodes", "1", "gpu")
+    wait_for("a place", lambda: main.namespace.pods(GPU_STEP)[0].node == GPU_NODE)
+
+
+def reason_for_waiting(main: Installation) -> str:
+    (pod,) = main.namespace.pods(GPU_STEP)
+    return " ".join(str(condition.get("message")) for condition in pod.shown["status"]["conditions"])
+
+
+def test_a_step_of_ones_own_is_one_more_entry_in_the_values(
+    main: Installation, tag: str, ledger: Ledger, pictures: Pictures, tmp_path: Path
+) -> None:
+    image = f"local/penstock-negate:{tag}"
+    build_own_step(tmp_path, f"local/penstock-step:{tag}", image)
+    bring(image, image)
+    entry = {"image": image, "program": PROGRAM, "params": {"type": "object", "additionalProperties": False}}
+    main.release.upgrade({"steps": {"negate": entry}})
+    names = [operation["name"] for operation in main.ask("/v1/operations")["operations"]]
+    assert "negate" in names
+    plan = [["resize", "320x240"], ["negate", True], ["blur", "median"], ["negate", True]]
+    ledger.check([Task("negated", plan, pictures.copies("negated", 6), output="png")])
+
+
+def build_own_step(folder: Path, base: str, image: str) -> None:
+    (folder / "negate.py").write_text(NEGATE)
+    (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY negate.py /opt/negate.py\n")
+    call("docker", "build", "--network=host", "--tag", image, str(folder), secs=300)
+
+
+def test_all_steps_in_one_deployment_give_the_same_bytes(
+    main: Installation, ledger: Ledger, pictures: Pictures
+) -> None:
+    main.release.upgrade({"placement": "fused"})
+    components = {pod.shown["metadata"]["labels"]["app.kubernetes.io/component"] for pod in main.namespace.pods()}
+    assert "fused" in components
+    wait_for("no pods of single steps", lambda: not main.namespace.pods("blur"))
+    ledger.check(pictures.batch())
