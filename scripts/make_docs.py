@@ -22,6 +22,7 @@ from penstock.common import messages, operations
 from penstock.common.settings import (
     BrokerSettings,
     CoordinatorSettings,
+    KubernetesSettings,
     Limits,
     ServeSettings,
     StoreSettings,
@@ -37,6 +38,7 @@ KINDS = {
     "boolean": "`true`, `false`",
     "string": "text",
     "array": "a JSON list",
+    "object": "a JSON object",
 }
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Limits": Limits,
@@ -45,6 +47,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Coordinator": CoordinatorSettings,
     "Serve": ServeSettings,
     "Workers": WorkerSettings,
+    "Kubernetes": KubernetesSettings,
 }
 
 

@@ -1,5 +1,22 @@
-"""`python -m penstock`."""
+"""`penstock` and `python -m penstock`."""
 
-from penstock.cli import main
+from __future__ import annotations
 
-main()
+import os
+import sys
+
+from penstock.worker.freshness import answer_probe
+
+
+def main() -> None:
+    """Answer a probe at once, and everything else by the command line, which takes longer to load."""
+    status = answer_probe(sys.argv[1:], os.environ)
+    if status is not None:
+        sys.exit(status)
+    from penstock.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

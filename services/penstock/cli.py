@@ -106,13 +106,33 @@ def serve(broker: str | None, **given: Any) -> None:
 @click.option("--alive", is_flag=True, help="Serve nothing: tell by exit status 0 or 1 whether a worker here gets on.")
 def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: Any) -> None:
     """Serve steps to a coordinator, over RabbitMQ and a store that both can reach."""
-    from penstock.common.settings import BrokerSettings, Limits, StoreSettings, WorkerSettings, load
+    from penstock.common.settings import (
+        BrokerSettings,
+        KubernetesSettings,
+        Limits,
+        StoreSettings,
+        WorkerSettings,
+        load,
+    )
     from penstock.worker.main import check_alive, work
 
     if alive:
         sys.exit(check_alive(load(WorkerSettings, **given)))
     broker, store = load(BrokerSettings, broker_url=broker_url), load(StoreSettings, store_url=store_url)
-    sys.exit(work(load(WorkerSettings, **given), load(Limits), broker, store))
+    sys.exit(work(load(WorkerSettings, **given), load(Limits), broker, store, load(KubernetesSettings)))
+
+
+@cli.command()
+@click.option("--steps", metavar="NAMES", help="Steps to perform, with commas between.  [default: all]")
+@click.option(
+    "--root", type=click.Path(file_okay=False, path_type=Path), help="Folder that no file may lie outside of."
+)
+def stdio(steps: str | None, root: Path | None) -> None:
+    """Perform steps for whoever writes requests to stdin, one JSON object a line."""
+    from penstock.common.settings import Limits, WorkerSettings, load
+    from penstock.worker.stdio import speak
+
+    sys.exit(speak(load(WorkerSettings, steps=steps), load(Limits), root))
 
 
 @cli.command()
@@ -128,6 +148,7 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
     from penstock.common.settings import (
         BrokerSettings,
         CoordinatorSettings,
+        KubernetesSettings,
         Limits,
         StoreSettings,
         WorkerSettings,
@@ -137,7 +158,8 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 
     settings = load(CoordinatorSettings, database_url=database, **given)
     broker_settings, store_settings = load(BrokerSettings, broker_url=broker), load(StoreSettings, store_url=store)
-    sys.exit(coordinate(settings, broker_settings, store_settings, load(Limits), load(WorkerSettings)))
+    more = load(Limits), load(WorkerSettings), load(KubernetesSettings)
+    sys.exit(coordinate(settings, broker_settings, store_settings, *more))
 
 
 @cli.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -296,12 +295,17 @@ def test_a_worker_that_was_frozen_does_no_harm_to_what_another_has_done(site: Si
     wait_until(lambda: site.broker.depth(step_queue("pause")).ready == 0)
 
 
-def test_the_file_of_a_worker_is_fresh_while_it_waits_and_old_once_it_hangs(
+def test_the_file_of_a_worker_is_there_while_it_consumes_and_goes_with_it(
     site: Site, penstock: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     file = site.folder / "alive"
     more = {"PENSTOCK_LIVENESS_FILE": str(file), "PENSTOCK_CONCURRENCY": "2"}
-    assert penstock("worker", "--alive", **more).returncode == 1
+    (site.folder / "alive-0").touch()  # as a container finds it that is started again
+    (site.folder / "alive-1").touch()
+    worker = site.start(url="amqp://127.0.0.1:1", **more)
+    wait_until(lambda: "is away" in (site.folder / "log").read_text())
+    assert penstock("worker", "--alive", **more).returncode == 1, "it does not consume yet"
+    assert finish(worker) == 0
     worker = site.start(**more)
     wait_until(lambda: len(list(site.folder.glob("alive-*"))) == 2)
     assert penstock("worker", "--alive", **more).returncode == 0
@@ -309,14 +313,17 @@ def test_the_file_of_a_worker_is_fresh_while_it_waits_and_old_once_it_hangs(
     worker.kill()
     worker.wait(SECS)
     wait_until(lambda: site.server.count_consumers(step_queue("blur")) == 0)  # its processes leave as well
-    os.utime(site.folder / "alive-1", (0, 0))
+    wait_until(lambda: not list(site.folder.glob("alive-*")))
     assert penstock("worker", "--alive", **more).returncode == 1
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--steps", "resise"], "no step 'resise'; accepted are all, or some of resize,split,blur,encode"),
+        (
+            ["--steps", "resise"],
+            "no step 'resise': it is not known; accepted are all, or some of resize,split,blur,encode",
+        ),
         (["--store", "s3://b"], "no broker; --broker or PENSTOCK_BROKER_URL names it"),
         (["--broker", "amqp://h"], "no store; --store or PENSTOCK_STORE_URL names it"),
         (["--broker", "http://h", "--store", "file:///tmp"], "its scheme is 'http'"),

@@ -5,6 +5,7 @@ A composition root.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
@@ -12,6 +13,7 @@ from penstock.common.logs import set_up_logs
 from penstock.common.settings import (
     BrokerSettings,
     CoordinatorSettings,
+    KubernetesSettings,
     Limits,
     SettingsError,
     StoreSettings,
@@ -26,8 +28,10 @@ from penstock.coordinator.database.advisory import PostgresLeadership
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.kubernetes import Deployments
 from penstock.coordinator.leadership import AlwaysLeader, Leadership
 from penstock.coordinator.leading import Leading
+from penstock.coordinator.replicas import Replicas, ReplicaWatch
 from penstock.coordinator.server import answer
 from penstock.coordinator.services import Services
 
@@ -40,6 +44,7 @@ def coordinate(
     store_settings: StoreSettings,
     limits: Limits,
     worker_settings: WorkerSettings,
+    kubernetes: KubernetesSettings,
 ) -> int:
     """Coordinate until SIGINT or SIGTERM; returns the exit status.
 
@@ -83,10 +88,21 @@ def coordinate(
                 input_root=settings.input_root,
                 sources=sources,
                 accel_prefix=settings.accel_prefix,
+                find_replicas=_watch_replicas(kubernetes, stack),
             ),
             listener,
         )
     return 0
+
+
+def _watch_replicas(settings: KubernetesSettings, stack: ExitStack) -> Callable[[str], Replicas | None]:
+    """Begin to look at the steps' Deployments, where there is a Kubernetes; return what tells a step's replicas."""
+    if settings.kubernetes_selector is None:
+        return lambda _: None
+    watch = ReplicaWatch(Deployments(settings, settings.kubernetes_selector).look)
+    watch.start()
+    stack.callback(watch.stop)
+    return watch.find
 
 
 def _database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:

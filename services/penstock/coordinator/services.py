@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from penstock.common.settings import Limits
 from penstock.common.store.port import Store
 from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.engine_port import Engine
+from penstock.coordinator.replicas import Replicas
 from penstock.coordinator.repository import Repository
+
+
+def _nobody_knows(_: str) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -25,5 +31,7 @@ class Services:
     input_root: Path | None
     sources: SourceBuckets = field(default_factory=SourceBuckets)
     """The buckets that jobs may name; none unless given."""
+    find_replicas: Callable[[str], Replicas | None] = _nobody_knows
+    """Tells how many replicas a step has; None where nobody knows."""
     accel_prefix: str | None = None
     """Where the nginx in front has the store's files, for X-Accel-Redirect; None: this process sends them."""

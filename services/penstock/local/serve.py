@@ -10,6 +10,7 @@ from penstock.common.logs import set_up_logs
 from penstock.common.registry import operations
 from penstock.common.settings import (
     BrokerSettings,
+    KubernetesSettings,
     Limits,
     ServeSettings,
     SettingsError,
@@ -116,7 +117,14 @@ def _serve_over_broker(
     crew = Crew([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
     crew.start()
     try:
-        return coordinate(settings, broker_settings, store_settings, limits, worker_settings)
+        return coordinate(
+            settings,
+            broker_settings,
+            store_settings,
+            limits,
+            worker_settings,
+            KubernetesSettings(kubernetes_selector=None),
+        )
     finally:
         crew.stop()
 

@@ -1,4 +1,4 @@
-"""Proves that a worker gets on: a file is touched for as long as every promise that the worker has made is kept.
+"""Proves that a worker gets on: a file is written for as long as every promise that the worker has made is kept.
 
 Its threads promise to be back within some seconds (`promise`), and a step has its time limit. Every few seconds the
 broker is asked as well. So the file goes stale when
@@ -8,8 +8,9 @@ broker is asked as well. So the file goes stale when
   another address or another password);
 - messages are ready for a worker at whose hand no step runs and which gets none of them, for about a minute.
 
-It stays fresh while a worker idles and while a step takes as long as it may. `penstock worker --alive` tells by the
-file's age, so a probe needs no port, no shell and no other program.
+It stays fresh while a worker idles and while a step takes as long as it may. It is there from the moment at which the
+worker consumes until it is told to leave, and says `busy` while a step runs, else `idle`. `penstock worker --alive`
+tells by the file's age (`freshness.py`), so a probe needs no port, no shell and no other program.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from penstock.common.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
-FRESH_SECS = 60.0
-"""A file that is older is stale: longer than the broker's client takes to say that the broker is away."""
+BUSY, IDLE = "busy", "idle"
+"""What stands in the file."""
 AWAY_SECS = 300.0
 MAX_STALLS = 4
-_TOUCH_SECS = 1.0
+_WRITE_SECS = 1.0
 _ASK_SECS = 15.0
+_LEAVE_SECS = 5.0
 
 
 class Liveness:
-    """Touches `file` from a thread of its own.
+    """Writes `file` from a thread of its own, at once and then every second.
 
     Args:
-        file: what to touch.
+        file: what to write.
         step_deadline: tells until when (`time.monotonic`) the step at hand may take; None where none runs.
         count_ready: asks the broker how many messages wait for this worker; raises UnavailableError where it is away.
     """
@@ -52,7 +54,8 @@ class Liveness:
         self._stalls = 0
         self._reached_at = time.monotonic()
         self._trouble: str | None = None
-        threading.Thread(target=self._run, name="liveness", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
+        self._thread.start()
 
     def promise(self, who: str, secs: float) -> None:
         """Note that a thread will be back within some seconds, or within a step's limit while one runs."""
@@ -62,9 +65,14 @@ class Liveness:
         """Count a message that has come."""
         self._taken += 1
 
-    def close(self) -> None:
-        """Leave; the file grows old from here on."""
+    def leave(self) -> None:
+        """Take the file away; returns at once. May be called from a signal handler."""
         self._stopped.set()
+
+    def close(self) -> None:
+        """Leave, and wait until the file is gone, though not for a broker that does not answer."""
+        self.leave()
+        self._thread.join(_LEAVE_SECS)
 
     def find_trouble(self) -> str | None:
         """Return what keeps this worker from getting on; None where nothing does."""
@@ -90,31 +98,33 @@ class Liveness:
 
     def _run(self) -> None:
         next_question = time.monotonic() + _ASK_SECS
-        while not self._stopped.wait(_TOUCH_SECS):
+        self._write_or_tell(self.find_trouble())
+        while not self._stopped.wait(_WRITE_SECS):
             if time.monotonic() > next_question:
                 self.ask_broker()
                 next_question = time.monotonic() + _ASK_SECS
-            self._touch_or_tell(self.find_trouble())
+            self._write_or_tell(self.find_trouble())
+        remove(self._file)
 
-    def _touch_or_tell(self, trouble: str | None) -> None:
+    def _write_or_tell(self, trouble: str | None) -> None:
         if trouble is None:
-            touch(self._file)
+            write(self._file, BUSY if self._step_deadline() is not None else IDLE)
         elif trouble != self._trouble:
             log.error("this worker does not get on: %s", trouble)
         self._trouble = trouble
 
 
-def touch(file: Path) -> None:
-    """Make a file's time now's; a full or missing disk lets it grow old."""
+def write(file: Path, state: str) -> None:
+    """Say how a worker does; a full or missing disk lets the file grow old."""
     try:
-        file.touch()
+        file.write_text(state)
     except OSError as error:
-        log.warning("the liveness file cannot be touched: %s", error.strerror)
+        log.warning("the liveness file cannot be written: %s", error.strerror)
 
 
-def is_fresh(file: Path) -> bool:
-    """Whether a worker has touched the file lately."""
+def remove(file: Path) -> None:
+    """Take a file away, where it is there."""
     try:
-        return time.time() - file.stat().st_mtime < FRESH_SECS
-    except OSError:
-        return False
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("the liveness file cannot be removed: %s", error.strerror)

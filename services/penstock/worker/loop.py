@@ -87,9 +87,9 @@ class Worker:
     def run(self) -> None:
         """Take chunks until told to stop."""
         self._declare()
+        consumer = self._consumer = self._bench.broker.consume(self._queues, _PREFETCH)
         if self._settings.liveness_file is not None:
             self._liveness = Liveness(self._settings.liveness_file, lambda: self._watchdog.deadline, self._count_ready)
-        consumer = self._consumer = self._bench.broker.consume(self._queues, _PREFETCH)
         intake = self._intake = (AheadIntake if self._overlap else Intake)(consumer, self._open, self._promise)
         while not self._stopping.is_set():
             order = intake.get(_IDLE_SECS)
@@ -112,6 +112,8 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to leave; returns at once."""
         self._stopping.set()
+        if self._liveness is not None:
+            self._liveness.leave()
         if self._intake is not None:
             self._intake.wake()
 

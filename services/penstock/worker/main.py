@@ -21,14 +21,24 @@ from typing import TYPE_CHECKING
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.registry import operations
-from penstock.common.settings import BrokerSettings, Limits, SettingsError, StoreSettings, WorkerSettings
+from penstock.common.registry import declare_steps
+from penstock.common.settings import (
+    BrokerSettings,
+    KubernetesSettings,
+    Limits,
+    SettingsError,
+    StoreSettings,
+    WorkerSettings,
+)
 from penstock.common.store.local import LocalStore
 from penstock.common.store.opening import open_store
 from penstock.common.store.routed import RoutedStore
 from penstock.common.store.sources import SourceBuckets
 from penstock.worker.crew import USED_WRONGLY, Crew, Member, call_when_orphaned
-from penstock.worker.liveness import is_fresh
+from penstock.worker.deletion_cost import DeletionCost, OwnPod
+from penstock.worker.freshness import is_fresh, name_files
+from penstock.worker.liveness import remove
+from penstock.worker.serving import read_steps
 
 if TYPE_CHECKING:
     from penstock.worker.loop import Worker
@@ -52,29 +62,47 @@ class ServiceSpec:
     store: StoreSettings
 
 
-def work(settings: WorkerSettings, limits: Limits, broker: BrokerSettings, store: StoreSettings) -> int:
+def work(
+    settings: WorkerSettings,
+    limits: Limits,
+    broker: BrokerSettings,
+    store: StoreSettings,
+    kubernetes: KubernetesSettings,
+) -> int:
     """Serve steps until SIGTERM or SIGINT; a second one leaves at once. Returns the exit status.
 
     Raises:
         SettingsError: no such step, no broker, no store, or one that cannot be used.
     """
-    served = read_steps(settings.steps)
+    declare_steps(settings.step_schemas)
+    served = read_steps(settings.steps, program=bool(settings.program))
     if broker.broker_url is None:
         raise _refuse("no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost")
     if store.store_url is None:
         raise _refuse("no store; --store or PENSTOCK_STORE_URL names it: s3://bucket, or file:///folder on one host")
     spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
+    set_up_logs("worker")
+    for file in liveness_files(settings):
+        remove(file)  # a container that is started again finds the last one's
+    _tell_kubernetes(settings, kubernetes)
     if settings.concurrency == 1:
         return serve_steps(spec)
-    set_up_logs("worker")
     return Crew(make_members(spec), settings.drain_secs).run()
+
+
+def _tell_kubernetes(settings: WorkerSettings, kubernetes: KubernetesSettings) -> None:
+    """Begin to note how busy this worker is on its pod, where that is wanted."""
+    if kubernetes.deletion_cost:
+        if settings.liveness_file is None:
+            raise _refuse("no liveness file; PENSTOCK_LIVENESS_FILE names it, which PENSTOCK_DELETION_COST needs")
+        DeletionCost(liveness_files(settings), OwnPod(kubernetes).write_cost).start()
 
 
 def check_alive(settings: WorkerSettings) -> int:
     """Return 0 where every process of the worker gets on, 1 otherwise.
 
     Raises:
-        SettingsError: it touches no file by which that could be told.
+        SettingsError: it writes no file by which that could be told.
     """
     files = liveness_files(settings)
     if not files:
@@ -83,27 +111,10 @@ def check_alive(settings: WorkerSettings) -> int:
 
 
 def liveness_files(settings: WorkerSettings) -> list[Path]:
-    """Return the file that each process touches: the one that is set, or that name with a number."""
+    """Return the file that each process writes."""
     if settings.liveness_file is None:
         return []
-    if settings.concurrency == 1:
-        return [settings.liveness_file]
-    return [Path(f"{settings.liveness_file}-{index}") for index in range(settings.concurrency)]
-
-
-def read_steps(text: str) -> frozenset[str]:
-    """Return the steps that `resize,blur` or `all` names.
-
-    Raises:
-        SettingsError: there is no such step.
-    """
-    known = operations()
-    names = {name.strip() for name in text.split(",")}
-    if names == {"all"}:
-        return frozenset(known)
-    if unknown := sorted(names.difference(known)):
-        raise _refuse(f"no step {unknown[0]!r}; accepted are all, or some of {','.join(known)}")
-    return frozenset(names)
+    return [Path(file) for file in name_files(str(settings.liveness_file), settings.concurrency)]
 
 
 def make_members(spec: ServiceSpec) -> list[Member]:

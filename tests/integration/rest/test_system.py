@@ -14,6 +14,7 @@ from penstock.common.broker.memory import MemoryBroker
 from penstock.common.errors import UnavailableError
 from penstock.common.operations import Parameters
 from penstock.common.registry import CustomStep, custom_steps
+from penstock.coordinator.replicas import Replicas
 
 
 class BrokenBroker(MemoryBroker):
@@ -70,6 +71,13 @@ def test_steps_show_what_holds_the_system_back(coordinator: Any) -> None:
     assert shown["bottleneck"] == "blur"
     assert shown["steps"][1]["backlog_seconds"] == 2.0
     assert shown["steps"][2]["seconds_per_image"] is None
+
+
+def test_steps_tell_their_replicas_where_somebody_knows(serve: Callable[..., Any]) -> None:
+    known = {"blur": Replicas(desired=8, ready=3)}
+    shown = serve(find_replicas=known.get).http.get("/v1/steps").json()["steps"]
+    assert shown[1]["replicas"] == {"desired": 8, "ready": 3}
+    assert shown[0]["replicas"] == {"desired": None, "ready": 2}, "its workers, where nobody knows"
 
 
 def test_the_backlog_of_steps_is_told_in_numbers(coordinator: Any) -> None:

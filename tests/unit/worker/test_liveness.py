@@ -12,7 +12,8 @@ from waiting import wait_until
 
 from penstock.common.errors import UnavailableError
 from penstock.worker import liveness
-from penstock.worker.liveness import Liveness, is_fresh
+from penstock.worker.freshness import FRESH_SECS, is_fresh
+from penstock.worker.liveness import Liveness
 
 
 class Worker:
@@ -38,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worker(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    monkeypatch.setattr(liveness, "_TOUCH_SECS", 0.01)
+    monkeypatch.setattr(liveness, "_WRITE_SECS", 0.01)
     worker = Worker(file)
     yield worker
     worker.liveness.close()
@@ -53,7 +54,7 @@ def clock(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
     return worker
 
 
-def test_the_file_is_touched_while_promises_are_kept_and_then_no_more(worker: Worker, file: Path) -> None:
+def test_the_file_is_written_while_promises_are_kept_and_then_no_more(worker: Worker, file: Path) -> None:
     worker.liveness.promise("the loop", 60)
     wait_until(lambda: is_fresh(file))
     worker.liveness.promise("the loop", -1)
@@ -66,11 +67,20 @@ def test_the_file_is_touched_while_promises_are_kept_and_then_no_more(worker: Wo
     wait_until(lambda: is_fresh(file))
 
 
+def test_the_file_tells_who_is_busy_and_goes_with_its_worker(worker: Worker, file: Path) -> None:
+    wait_until(lambda: is_fresh(file) and file.read_text() == "idle")
+    worker.deadline = time.monotonic() + 60
+    wait_until(lambda: file.read_text() == "busy")
+    worker.liveness.close()
+    assert not file.exists()
+    worker.liveness.close()
+
+
 def test_a_file_that_is_missing_or_old_is_not_fresh(file: Path) -> None:
     assert not is_fresh(file)
     file.touch()
     assert is_fresh(file)
-    old = time.time() - liveness.FRESH_SECS - 1
+    old = time.time() - FRESH_SECS - 1
     os.utime(file, (old, old))
     assert not is_fresh(file)
 

@@ -18,6 +18,7 @@ from penstock.common.messages import EVENTS_QUEUE
 from penstock.common.operations import Parameters
 from penstock.common.plan import read_operation
 from penstock.common.registry import operations
+from penstock.coordinator.engine_port import StepStatus
 from penstock.coordinator.metrics import Metrics
 from penstock.coordinator.pages import front_page
 from penstock.coordinator.problems import not_found
@@ -50,10 +51,18 @@ class Operations(BaseModel):
     operations: list[OperationView]
 
 
+class ReplicasView(BaseModel):
+    """Replicas of a step's Deployment, as Kubernetes tells. Elsewhere `ready` is its workers, and `desired` null."""
+
+    desired: int | None
+    ready: int
+
+
 class StepView(BaseModel):
     """A step over all jobs. What was not measured yet is null."""
 
     name: str
+    replicas: ReplicasView
     workers: int
     ready: int
     in_flight: int
@@ -95,7 +104,7 @@ def list_operations() -> Operations:
 @router.get("/v1/steps", summary="Look at the steps", responses=refusals())
 def list_steps(services: ServicesDep) -> Steps:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
-    steps = [StepView(**vars(step)) for step in services.engine.steps()]
+    steps = [StepView(**vars(step), replicas=_view_replicas(step, services)) for step in services.engine.steps()]
     return Steps(steps=steps, bottleneck=next((step.name for step in steps if step.bottleneck), None))
 
 
@@ -163,6 +172,11 @@ def _try(name: str, check: Callable[[], None]) -> str:
         _log.warning("%s is away: %s", name, error.message)
         return "away"
     return "ok"
+
+
+def _view_replicas(step: StepStatus, services: Services) -> ReplicasView:
+    found = services.find_replicas(step.name)
+    return ReplicasView(desired=None, ready=step.workers) if found is None else ReplicasView(**vars(found))
 
 
 def _view_operation(name: str, model: type[Parameters]) -> OperationView:

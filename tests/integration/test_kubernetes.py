@@ -1,0 +1,135 @@
+"""What coordinator and worker say to a real Kubernetes, as service accounts with no more rights than they need."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from kube import Namespace, Pod, call, find_cluster
+
+from penstock.common.errors import UnavailableError
+from penstock.common.settings import KubernetesSettings
+from penstock.coordinator.kubernetes import STEPS_ANNOTATION, Deployments
+from penstock.coordinator.replicas import Replicas
+from penstock.worker.deletion_cost import OwnPod
+
+NAMESPACE = "penstock-inside"
+SECURE = {
+    "securityContext": {"runAsNonRoot": True, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "c",
+            "image": "none",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+NOWHERE = {**SECURE, "nodeSelector": {"nowhere": "true"}}
+"""What a pod is that no node takes."""
+
+
+def pod(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": NOWHERE}
+
+
+def deployment(name: str, kind: str, steps: str, replicas: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": {"kind": kind}, "annotations": {STEPS_ANNOTATION: steps}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": NOWHERE},
+        },
+    }
+
+
+OBJECTS = [
+    pod("one"),
+    deployment("blur", "step", "blur", 0),
+    deployment("fused", "step", "blur,encode", 2),
+    deployment("web", "other", "resize", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def namespace(without_service: Callable[[str], NoReturn]) -> Iterator[Namespace]:
+    """A namespace with a pod that is placed nowhere, two Deployments, and accounts that may patch and list."""
+    before = dict(os.environ)
+    missing = find_cluster()
+    if missing is not None:
+        without_service(missing)
+    made = Namespace(NAMESPACE)
+    made.create()
+    made.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
+    for account, verb, resource in ("steps", "patch", "pods"), ("coordinator", "list", "deployments.apps"):
+        made.kubectl("create", "serviceaccount", account)
+        made.kubectl("create", "role", account, f"--verb={verb}", f"--resource={resource}")
+        made.kubectl("create", "rolebinding", account, f"--role={account}", f"--serviceaccount={NAMESPACE}:{account}")
+    yield made
+    made.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def settings_of(namespace: Namespace, tmp_path: Path) -> Callable[[str], KubernetesSettings]:
+    """Return what a pod of an account is told: the folder with its token among it."""
+    config = json.loads(call("kubectl", "config", "view", "--minify", "--flatten", "--raw", "--output=json"))
+    cluster = config["clusters"][0]["cluster"]
+
+    def make(account: str) -> KubernetesSettings:
+        folder = tmp_path / account
+        folder.mkdir()
+        (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+        (folder / "token").write_text(namespace.kubectl("create", "token", account))
+        (folder / "namespace").write_text(NAMESPACE)
+        return KubernetesSettings(
+            pod_name="one", pod_namespace=NAMESPACE, kubernetes_url=cluster["server"], kubernetes_account=folder
+        )
+
+    return make
+
+
+def test_a_worker_writes_the_cost_of_its_own_pods_end(
+    namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
+) -> None:
+    own = OwnPod(settings_of("steps"))
+    for cost in (37, 0):
+        own.write_cost(cost)
+        assert Pod(namespace.get("pod", "one")).deletion_cost == cost
+
+
+def test_a_worker_without_the_right_is_told_so_and_learns_of_a_new_token(
+    namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
+) -> None:
+    settings = settings_of("coordinator")
+    own = OwnPod(settings)
+    with pytest.raises(UnavailableError, match='403 pods "one" is forbidden'):
+        own.write_cost(1)
+    (settings.kubernetes_account / "token").write_text("worn out")
+    with pytest.raises(UnavailableError, match="401 Unauthorized"):
+        own.write_cost(1)
+    (settings.kubernetes_account / "token").write_text(namespace.kubectl("create", "token", "steps"))
+    own.write_cost(5)
+    assert Pod(namespace.get("pod", "one")).deletion_cost == 5
+
+
+def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
+    namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
+) -> None:
+    deployments = Deployments(settings_of("coordinator").model_copy(update={"pod_namespace": None}), "kind=step")
+    assert deployments.look() == {"blur": Replicas(2, 0), "encode": Replicas(2, 0)}
+    namespace.kubectl("scale", "deployment/blur", "--replicas=3")
+    assert deployments.look() == {"blur": Replicas(5, 0), "encode": Replicas(2, 0)}
+
+
+def test_a_coordinator_without_the_right_is_told_so(settings_of: Callable[[str], KubernetesSettings]) -> None:
+    with pytest.raises(UnavailableError, match="403 Forbidden, listing Deployments"):
+        Deployments(settings_of("steps"), "kind=step").look()
