@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench ledger docs lock images cluster-up clean
+.PHONY: help setup run test check devconsole bench ledger e2e docs lock images cluster-up clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -37,6 +37,9 @@ bench: $(READY) ## Measure against a plain OpenCV pool; ARGS="--rounds 5" passes
 
 ledger: $(READY) ## Kill and disturb whole systems, audit what is left; ARGS="--point published" picks
 	@PYTHONPATH=tests/support $(BIN)/python tests/ledger/sweep.py $(ARGS)
+
+e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md); ARGS="-k name" picks some
+	@$(BIN)/pytest tests/e2e/cluster $(ARGS)
 
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py
