@@ -1,0 +1,96 @@
+"""Send one drawn picture through every step of an installation, and check what comes back. Needs Python alone."""
+
+import hashlib
+import json
+import struct
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+
+SERVER = sys.argv[1]
+STEPS = set(sys.argv[2].split(","))
+DEADLINE = time.monotonic() + 100
+PLAN = [["resize", "64x48"], ["split", True], ["blur", "gaussian"]]
+ENDED = {"succeeded", "partial", "failed", "cancelled"}
+
+
+def main() -> None:
+    operations = [operation for operation in PLAN if operation[0] in STEPS]
+    size = (64, 48) if "resize" in STEPS else (160, 120)
+    parts, size = (4, (size[0] // 2, size[1] // 2)) if "split" in STEPS else (1, size)
+    job = send(draw(160, 120), {"operations": operations, "output": "png", "name": "helm test"})
+    state = wait(job)
+    if state != "succeeded":
+        sys.exit(f"the job ended as {state}: {ask(f'/v1/jobs/{job}/images').decode()}")
+    results = json.loads(ask(f"/v1/jobs/{job}/results"))["results"]
+    if len(results) != parts:
+        sys.exit(f"{len(results)} results, where {parts} were to come")
+    for result in results:
+        check(result, size)
+    urllib.request.urlopen(urllib.request.Request(f"{SERVER}/v1/jobs/{job}", method="DELETE"), timeout=20)
+    print(f"one picture became {parts}, with the right sizes and checksums")
+
+
+def draw(width: int, height: int) -> bytes:
+    """Return a PNG of two gradients."""
+    rows = b"".join(
+        b"\0" + bytes(channel for x in range(width) for channel in (x % 256, y % 256, 128)) for y in range(height)
+    )
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def send(picture: bytes, job: dict) -> str:
+    """Send a job, again while the installation is still starting, and return its id."""
+    fields = [
+        ('name="job"', "application/json", json.dumps(job).encode()),
+        ('name="files"; filename="drawn.png"', "image/png", picture),
+    ]
+    body = b"".join(
+        f"--penstock\r\nContent-Disposition: form-data; {name}\r\nContent-Type: {kind}\r\n\r\n".encode() + data + b"\r\n"
+        for name, kind, data in fields
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=penstock"}
+    return json.loads(ask("/v1/jobs", body + b"--penstock--\r\n", headers))["id"]
+
+
+def wait(job: str) -> str:
+    """Return the state that a job ended in, or what it is in when time is up."""
+    state = ""
+    while state not in ENDED and time.monotonic() < DEADLINE:
+        state = json.loads(ask(f"/v1/jobs/{job}"))["state"]
+        time.sleep(0.2)
+    return state
+
+
+def check(result: dict, size: tuple[int, int]) -> None:
+    """End with what is wrong with a result, if anything is."""
+    data = ask(result["url"])
+    if hashlib.sha256(data).hexdigest() != result["sha256"]:
+        sys.exit(f"{result['url']}: the bytes are not those of its sha256, {result['sha256']}")
+    if struct.unpack(">II", data[16:24]) != size:
+        sys.exit(f"{result['url']}: {struct.unpack('>II', data[16:24])} pixels, where {size} were to come")
+
+
+def ask(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+    """Return what the server answers; ask again where it is not ready yet."""
+    while True:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(SERVER + path, body, headers or {}), timeout=20) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            if error.code not in (429, 503) or time.monotonic() > DEADLINE:
+                sys.exit(f"{path}: {error.code} {error.read().decode()}")
+        except OSError as error:
+            if time.monotonic() > DEADLINE:
+                sys.exit(f"{path}: {error}")
+        time.sleep(1)
+
+
+main()

@@ -1,0 +1,43 @@
+{{/* What was not set safely, as JSON. */}}
+{{- define "penstock.warnings" -}}
+{{- $values := .Values -}}
+{{- $found := list -}}
+{{- if or $values.ingress.enabled $values.gateway.enabled (ne $values.web.service.type "ClusterIP") -}}
+  {{- $found = append $found "Penstock has no accounts, and is reached from outside: put something before it that has." -}}
+{{- end -}}
+{{- if and $values.ingress.enabled (not $values.ingress.tlsSecret) -}}
+  {{- $found = append $found "ingress.tlsSecret is empty: pictures come and go unencrypted." -}}
+{{- end -}}
+{{- if not $values.networkPolicy.enabled -}}
+  {{- $found = append $found "networkPolicy.enabled is false: any pod of the cluster reaches RabbitMQ and the store." -}}
+{{- end -}}
+{{- if and $values.deletionCost.enabled (not $values.deletionCost.admissionPolicy) -}}
+  {{- $found = append $found "deletionCost.admissionPolicy is false: steps may patch any pod of this namespace." -}}
+{{- end -}}
+{{- if and (eq $values.database.type "sqlite") (not $values.coordinator.persistence.keep) (not $values.coordinator.persistence.existingClaim) -}}
+  {{- $found = append $found "coordinator.persistence.keep is false: uninstalling deletes all jobs." -}}
+{{- end -}}
+{{- if and $values.rabbitmq.bundled (not $values.rabbitmq.persistence.enabled) -}}
+  {{- $found = append $found "rabbitmq.persistence.enabled is false: when its pod goes, what was queued is sent again, up to PENSTOCK_REPAIR_SECS later." -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end }}
+
+{{/* The claims that outlive the release, as JSON. */}}
+{{- define "penstock.leftBehind" -}}
+{{- $name := include "penstock.fullname" . -}}
+{{- $found := list -}}
+{{- $database := .Values.coordinator.persistence -}}
+{{- if and (eq .Values.database.type "sqlite") $database.keep (not $database.existingClaim) -}}
+  {{- $found = append $found (printf "persistentvolumeclaim/%s-coordinator (jobs)" $name) -}}
+{{- end -}}
+{{- $pictures := .Values.web.persistence -}}
+{{- if and (eq .Values.store.type "web") $pictures.keep (not $pictures.existingClaim) -}}
+  {{- $found = append $found (printf "persistentvolumeclaim/%s-web (pictures)" $name) -}}
+{{- end -}}
+{{- $queues := .Values.rabbitmq.persistence -}}
+{{- if and .Values.rabbitmq.bundled $queues.enabled $queues.keep -}}
+  {{- $found = append $found (printf "persistentvolumeclaim/data-%s-rabbitmq-0 (queues)" $name) -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end }}
