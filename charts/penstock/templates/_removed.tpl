@@ -3,8 +3,8 @@ Keys that values had once. Each fails with the way on; `*` stands for any one ke
 `"deprecated": true`, so that it is this text that is read.
 */}}
 {{- define "penstock.removedKeys" -}}
-steps.*.hpa: set steps.*.autoscaling instead, with mode hpa
-stepDefaults.hpa: set stepDefaults.autoscaling instead, with mode hpa
+steps.*.hpa: the key autoscaling beside it has this, with mode hpa
+stepDefaults.hpa: the key autoscaling beside it has this, with mode hpa
 {{- end }}
 
 {{- define "penstock.refuseRemovedKeys" -}}
