@@ -48,6 +48,7 @@ def deliver(request: Request, content: Content, accel_prefix: str | None = None)
         headers["Content-Range"] = f"bytes */{content.size_bytes}"
         return Response(status_code=416, headers=headers)
     if accel_prefix and content.key is not None and request.headers.get("x-penstock-front") == "accel":
+        del headers["Accept-Ranges"]  # nginx says so itself
         headers["X-Accel-Redirect"] = accel_prefix + quote(content.key)
         return Response(status_code=200, headers=headers, media_type=content.media_type)
     if span is None:

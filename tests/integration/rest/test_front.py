@@ -1,0 +1,191 @@
+"""The REST API by way of nginx, as it is configured in installations: what it sends itself, and what it stops."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+from nginx_server import NginxServer, running_nginx
+from waiting import wait_until
+
+COMPOSE = Path(__file__).resolve().parents[3] / "compose" / "nginx"
+SENT_BY = {"X-Penstock-Front": "accel"}
+
+
+@pytest.fixture(scope="module")
+def nginx(
+    switch: Any, tmp_path_factory: pytest.TempPathFactory, without_service: Callable[[str], NoReturn]
+) -> Iterator[NginxServer]:
+    """A front door to the coordinators of this module's tests, with the limits that one Docker host has."""
+    volume = tmp_path_factory.getbasetemp()
+    limits, front = ((COMPOSE / name).read_text() for name in ("limits.conf", "front.conf"))
+    front += "client_max_body_size 3m;"
+    with running_nginx(volume, coordinator=f"127.0.0.1:{switch.port}", limits=limits, front=front) as server:
+        if server is None:
+            without_service("nginx is not installed, and there is no Docker or no image of it (see CONTRIBUTING.md)")
+        yield server
+
+
+@pytest.fixture
+def direct(serve: Callable[..., Any], nginx: NginxServer, tmp_path: Path) -> Any:
+    """A coordinator whose store is on the volume of `nginx`."""
+    return serve(accel_prefix=f"/internal-store/{tmp_path.relative_to(nginx.volume)}/store/")
+
+
+@pytest.fixture
+def front(direct: Any, nginx: NginxServer) -> Iterator[Any]:
+    """The same coordinator, by the front door."""
+    with httpx.Client(base_url=nginx.front_url, timeout=20) as http:
+        yield replace(direct, http=http, port=nginx.front_port)
+
+
+@pytest.fixture
+def ended(front: Any, jpeg: bytes) -> dict[str, Any]:
+    """A job with a file that was sent, and one result of it under an odd name."""
+    job: dict[str, Any] = front.submit(["50% é+#?.jpg"], jpeg)
+    front.engine.finish(job["id"])
+    return job
+
+
+def urls_of(front: Any, job: str) -> list[str]:
+    """The addresses of all files of a job."""
+    folders = [f"/static/{job}/{name}/" for name in ("sent", "processed")]
+    listed = [front.http.get(folder, headers={"Accept": "application/json"}).json()["files"] for folder in folders]
+    return [file["url"] for files in listed for file in files]
+
+
+def test_nginx_sends_a_file_once_the_coordinator_has_said_which(direct: Any, ended: dict[str, Any]) -> None:
+    for url in urls_of(direct, ended["id"]):
+        answer = direct.http.get(url, headers=SENT_BY)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["x-accel-redirect"].startswith("/internal-store/")
+        assert direct.http.get(url).content, "whoever asks the coordinator itself gets the bytes from it"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"Range": "bytes=2-9"},
+        {"Range": "bytes=-5"},
+        {"Range": "bytes=3-"},
+        {"Range": "bytes=0-1,4-5"},
+        {"Range": "bytes=1000000-"},
+        {"Range": "bytes=2-9", "If-Range": '"other"'},
+        {"Range": "bytes=2-9", "If-Range": "{etag}"},
+        {"If-None-Match": "{etag}"},
+        {"If-None-Match": '"other"'},
+        {"If-Modified-Since": "Sun, 22 Nov 2099 00:00:00 GMT"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_file_is_the_same_whoever_sends_it(
+    direct: Any, front: Any, ended: dict[str, Any], method: str, asked: dict[str, str]
+) -> None:
+    for url in urls_of(front, ended["id"]):
+        etag = direct.http.head(url).headers["etag"]
+        headers = {name: value.format(etag=etag) for name, value in asked.items()}
+        answers = [each.http.request(method, url, headers=headers) for each in (direct, front)]
+        passing = {"server", "date", "connection"}
+        said = [{key: value for key, value in answer.headers.items() if key not in passing} for answer in answers]
+        if answers[0].status_code == 206:  # which says of itself that parts are to be had
+            del said[0]["accept-ranges"]
+        assert said[0] == said[1]
+        assert answers[0].status_code == answers[1].status_code
+        assert answers[0].content == answers[1].content
+
+
+def test_what_the_coordinator_does_not_show_is_not_shown(front: Any, ended: dict[str, Any]) -> None:
+    job = ended["id"]
+    front.store.put(f"results/{job}/unfinished-0.jpg", [b"half a job"])
+    upload = next(front.store.list("uploads"))
+    below = front.services.accel_prefix
+    for path in (
+        f"/static/{job}/processed/unfinished-0.jpg",
+        f"{below}{upload}",
+        f"{below}results/{job}/unfinished-0.jpg",
+        f"/{upload}",
+        f"/static/{job}/processed/..%2f..%2f..%2f{upload}",
+        f"/static/..{below}{upload}",
+    ):
+        answer = front.http.get(path, headers={"X-Accel-Redirect": f"{below}{upload}"})
+        assert answer.status_code in (400, 404), path
+        assert b"half a job" not in answer.content
+
+
+def test_a_file_that_is_gone_is_told_as_the_coordinator_tells_it(front: Any, ended: dict[str, Any]) -> None:
+    sent, result = urls_of(front, ended["id"])
+    front.store.delete_prefix(f"results/{ended['id']}")
+    answer = front.http.get(result)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+    front.http.delete(f"/v1/jobs/{ended['id']}").raise_for_status()
+    assert [front.http.get(url).status_code for url in (sent, result)] == [404, 404]
+
+
+def test_an_upload_reaches_the_coordinator_while_it_is_sent(front: Any, jpeg: bytes) -> None:
+    part = b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+        connection.sendall(f"{head}Content-Length: 2000000\r\n\r\n".encode() + part + jpeg + bytes(1_000_000))
+        wait_until(front.stored, secs=10)
+    wait_until(lambda: not front.stored())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_refused_as_the_coordinator_would(front: Any, chunked: bool) -> None:
+    body = bytes(4_000_000)
+    content = iter([body]) if chunked else body
+    answer = front.http.post("/v1/jobs", content=content, headers={"Content-Type": "multipart/form-data; boundary=B"})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.json()["code"] == "too_large_request"
+
+
+def test_events_come_by_as_they_happen(front: Any, jpeg: bytes) -> None:
+    job = front.submit(["a.jpg", "b.jpg"], jpeg)
+    with front.http.stream("GET", job["links"]["events"]) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event:")) == "event: progress"
+        front.engine.finish(job["id"])
+        assert "event: end" in lines
+
+
+def test_every_answer_has_the_headers_that_guard_browsers_once(front: Any, ended: dict[str, Any]) -> None:
+    for path in ("/", "/healthz", "/v1/jobs", "/v1/jobs/none", "/nothing", *urls_of(front, ended["id"])):
+        headers = front.http.get(path).headers
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+        assert headers.get_list("x-frame-options") == ["DENY"]
+        assert headers.get_list("referrer-policy") == ["no-referrer"]
+
+
+def test_a_page_of_another_site_is_still_refused(front: Any) -> None:
+    assert front.http.post("/v1/jobs", headers={"Origin": "http://evil.example"}).status_code == 403
+    own = front.http.post("/v1/jobs", headers={"Origin": str(front.http.base_url).rstrip("/")})
+    assert own.status_code == 415
+
+
+def test_without_a_coordinator_the_door_says_so(web: NginxServer) -> None:
+    assert httpx.get(f"{web.front_url}/healthz").json() == {"status": "ok"}
+    answer = httpx.get(f"{web.front_url}/v1/jobs")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert json.loads(answer.content)["code"] == "unavailable"
+
+
+def test_who_asks_too_often_is_told_to_wait(tmp_path: Path, nginx: NginxServer) -> None:
+    limits = "limit_req_zone $binary_remote_addr zone=requests:1m rate=1r/m;"
+    with running_nginx(
+        tmp_path, coordinator=nginx.coordinator, limits=limits, front="limit_req zone=requests;"
+    ) as slow:
+        assert slow is not None
+        answers = [httpx.get(f"{slow.front_url}/v1/operations") for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 429]
+        assert answers[1].headers["retry-after"] == "1"
+        assert answers[1].json()["code"] == "too_many_requests"
+        assert httpx.get(f"{slow.front_url}/healthz").status_code == 200
