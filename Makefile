@@ -28,6 +28,8 @@ check: $(READY) ## Check format, lint, types, import contracts, version and gene
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_version.py
 	@$(BIN)/python scripts/make_docs.py --check
+	@$(BIN)/python scripts/make_chart_docs.py --check
+	@scripts/check_chart.sh
 
 devconsole: $(READY) ## Open a Python console with the project's objects at hand
 	@$(BIN)/python -i scripts/devconsole.py
@@ -43,6 +45,7 @@ e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md)
 
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python scripts/make_chart_docs.py
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --python-platform linux --constraints requirements.lock

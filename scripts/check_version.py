@@ -1,10 +1,12 @@
-"""Make sure that everything that names Penstock's version names the same one: the package and the changelog."""
+"""Make sure that everything that names Penstock's version names the same one: package, changelog and chart."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import Path
+
+import yaml
 
 from penstock import __version__
 
@@ -24,6 +26,11 @@ def main() -> int:
     if newest != __version__:
         print(f"the package is {__version__}, but the newest release in CHANGELOG.md is {newest}", file=sys.stderr)
         return 1
+    chart = yaml.safe_load((ROOT / "charts" / "penstock" / "Chart.yaml").read_text())
+    for key in ("version", "appVersion"):
+        if chart[key] != __version__:
+            print(f"the package is {__version__}, but {key} in Chart.yaml is {chart[key]}", file=sys.stderr)
+            return 1
     print(f"version {__version__} everywhere")
     return 0
 

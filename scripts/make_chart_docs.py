@@ -1,0 +1,144 @@
+"""Write the chart's README from its schema and its values: every key, what it accepts, its default, what it does.
+
+`make_chart_docs.py` writes; `make_chart_docs.py --check` writes nothing and ends with 1 where the page is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).resolve().parents[1] / "charts" / "penstock"
+PAGE = CHART / "README.md"
+INTRODUCTION = """# Penstock's Helm chart
+
+<!-- made by scripts/make_chart_docs.py from values.schema.json and values.yaml -->
+
+```sh
+helm install penstock charts/penstock --namespace penstock --create-namespace --wait
+helm test penstock --namespace penstock
+```
+
+What it installs and how to work with it: [docs/kubernetes.md](../../docs/kubernetes.md). Helm refuses a key that is not
+on this page. Kubernetes 1.30 or newer, Helm 3.14 or newer.
+
+A step of your own is one more entry of `steps`:
+
+```yaml
+steps:
+  sharpen:
+    image: registry.example/penstock-sharpen:1.0
+    program: [/usr/local/bin/sharpen]
+    params: {type: object, properties: {amount: {type: number, minimum: 0}}, required: [amount]}
+    autoscaling: {mode: keda, minReplicas: 0, maxReplicas: 20}
+```
+"""
+KINDS = {"object": "a map", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number"}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or say that it is out of date."""
+    text = make_page(json.loads((CHART / "values.schema.json").read_text()), yaml.safe_load(read_values()))
+    if PAGE.exists() and PAGE.read_text() == text:
+        return 0
+    if "--check" in arguments:
+        print("charts/penstock/README.md is out of date; scripts/make_chart_docs.py writes it anew", file=sys.stderr)
+        return 1
+    PAGE.write_text(text)
+    return 0
+
+
+def read_values() -> str:
+    """Return the text of the chart's default values."""
+    return (CHART / "values.yaml").read_text()
+
+
+def make_page(schema: dict[str, Any], values: dict[str, Any]) -> str:
+    """Return the whole page."""
+    tops = {name: resolve(schema, key) for name, key in schema["properties"].items()}
+    scalars = [
+        row for name, key in tops.items() if not key.get("properties") for row in make_rows(schema, name, key, values)
+    ]
+    sections = [
+        f"\n## {name}\n\n{key['description']}.\n\n{make_table(list(make_section(schema, name, key, values)))}\n"
+        for name, key in tops.items()
+        if key.get("properties")
+    ]
+    return f"{INTRODUCTION}\n## All of it\n\n{make_table(scalars)}\n{''.join(sections)}"
+
+
+def make_section(schema: dict[str, Any], name: str, key: dict[str, Any], values: dict[str, Any]) -> Iterator[list[str]]:
+    for child, entry in key["properties"].items():
+        yield from make_rows(schema, f"{name}.{child}", resolve(schema, entry), values)
+
+
+def make_rows(schema: dict[str, Any], path: str, key: dict[str, Any], values: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield a row for a key, or one for each key below it; none for what was removed."""
+    if key.get("deprecated"):
+        return
+    if key.get("properties"):
+        yield from make_section(schema, path, key, values)
+        return
+    yield [f"`{path}`", describe(key), show_default(path, values), key["description"]]
+
+
+def resolve(schema: dict[str, Any], key: dict[str, Any]) -> dict[str, Any]:
+    """Return a key of the schema with what it refers to; its own words go before those of what it refers to."""
+    while reference := key.get("$ref") or next((each["$ref"] for each in key.get("allOf", [])), None):
+        found: Any = schema
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+        own = {name: value for name, value in key.items() if name not in ("$ref", "allOf")}
+        key = {**found, **own}
+    return key
+
+
+def describe(key: dict[str, Any]) -> str:
+    """Say in a few words what a key accepts."""
+    if "enum" in key:
+        return ", ".join(f"`{value}`" for value in key["enum"] if value)
+    if "anyOf" in key:
+        return (
+            "a quantity"
+            if key["anyOf"][0].get("pattern")
+            else " or ".join(KINDS[each["type"]] for each in key["anyOf"])
+        )
+    if key["type"] == "boolean":
+        return "`true`, `false`"
+    return KINDS[key["type"]] + describe_bounds(key)
+
+
+def describe_bounds(key: dict[str, Any]) -> str:
+    low, high = key.get("minimum"), key.get("maximum")
+    if high is not None:
+        return f", {low or 0} to {high}"
+    if key.get("exclusiveMinimum") is not None:
+        return f", more than {key['exclusiveMinimum']}"
+    return f", {low} or more" if low else ""
+
+
+def show_default(path: str, values: dict[str, Any]) -> str:
+    """Return the default of a key as YAML would have it; nothing where there is none, or an empty one."""
+    found: Any = values
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if found is None or found in ("", [], {}):
+        return ""
+    if path == "steps":
+        return ", ".join(f"`{name}`" for name in found)
+    return f"`{json.dumps(found).strip(chr(34)) if isinstance(found, str) else json.dumps(found)}`"
+
+
+def make_table(rows: list[list[str]]) -> str:
+    """Return a Markdown table of keys."""
+    lines = [["key", "accepted", "default", "meaning"], ["---"] * 4, *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
