@@ -15,7 +15,8 @@ from penstock.common.errors import PenstockError
 if TYPE_CHECKING:
     from penstock.common.operations import Encode
     from penstock.common.plan import Plan
-    from penstock.common.settings import Limits
+    from penstock.common.settings import Limits, WorkerSettings
+    from penstock.local.docker_run import DockerRunner
 
 USED_WRONGLY = 2
 REFUSED = 3
@@ -36,7 +37,15 @@ def cli() -> None:
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]")
 @click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, 0 fastest to 3 smallest.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results.")
-@click.option("--parallel", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]")
+@click.option(
+    "--runner",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Worker processes, or a container for each step.",
+)
+@click.option("--image", "images", multiple=True, metavar="STEP=IMAGE", help="A step's image; repeat for more.")
+@click.option("--parallel", type=click.IntRange(min=1), help="Workers, or chains of containers.  [default: one a core]")
 @click.option("--force", is_flag=True, help="Replace results of other operations in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON, and no progress.")
 def run(
@@ -47,6 +56,8 @@ def run(
     quality: int | None,
     effort: int | None,
     out: Path,
+    runner: str,
+    images: tuple[str, ...],
     parallel: int | None,
     force: bool,
     as_json: bool,
@@ -54,8 +65,12 @@ def run(
     """Process files, folders and globs on this host; run again, it does only what is missing."""
     from penstock.worker.forker import start_forker
 
-    start_forker()  # the workers' libraries load while this process loads its own
+    if runner == "process":
+        if images:
+            raise click.UsageError("--image names a container's image; it goes with --runner docker")
+        start_forker()  # the workers' libraries load while this process loads its own
     from penstock.common.logs import set_up_logs
+    from penstock.common.registry import declare_steps
     from penstock.common.settings import Limits, WorkerSettings, load
     from penstock.local.inputs import Inputs
     from penstock.local.progress import make_progress
@@ -63,9 +78,14 @@ def run(
     from penstock.local.run import run as run_inputs
 
     set_up_logs("penstock")
-    limits = load(Limits)
+    limits, settings = load(Limits), load(WorkerSettings)
+    declare_steps(settings.step_schemas)
+    docker = _prepare_docker(images, limits, settings, out) if runner == "docker" else None
     plan = _read_plan(ops, job_file, {"format": output, "quality": quality, "effort": effort}, limits)
-    options = RunOptions(plan, out, parallel or default_workers(), force, limits, load(WorkerSettings))
+    workers = parallel or default_workers()
+    options = RunOptions(plan, out, workers, force, limits, settings)
+    if docker is not None:
+        options = docker.complete(options, parallel)
     summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
     if as_json:
         click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
@@ -176,6 +196,13 @@ def bench(**options: Any) -> None:
     from penstock.local.bench import run_bench
 
     sys.exit(run_bench(**options))
+
+
+def _prepare_docker(images: tuple[str, ...], limits: Limits, settings: WorkerSettings, out: Path) -> DockerRunner:
+    from penstock.common.settings import ContainerSettings, load
+    from penstock.local.docker_run import DockerRunner, read_images
+
+    return DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
 
 
 def _read_plan(ops: tuple[str, ...], job_file: str | None, encode: dict[str, Any], limits: Limits) -> Plan:

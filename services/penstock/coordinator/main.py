@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
+from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
     CoordinatorSettings,
@@ -56,6 +57,7 @@ def coordinate(
     if broker_settings.broker_url is None:
         raise SettingsError("invalid_settings", "no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL")
     set_up_logs("coordinator")
+    declare_steps(worker_settings.step_schemas)
     with ExitStack() as stack:
         listener = stack.enter_context(listening(settings.host, settings.port))
         repository, leadership = _database(settings, stack)

@@ -7,15 +7,16 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
-from penstock.common.errors import UnavailableError
+from penstock.common.errors import PlanError, UnavailableError
 from penstock.common.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
 from penstock.common.plan import Plan
 from penstock.common.registry import operations
@@ -25,6 +26,7 @@ from penstock.local.manifest import Manifest
 from penstock.local.progress import Progress, Summary
 from penstock.local.supervisor import Supervisor
 from penstock.worker.process import WorkerSpec
+from penstock.worker.serving import performable_steps
 
 WORK_FOLDER = ".penstock"
 _JOB = "run"
@@ -34,9 +36,26 @@ _CHUNK_SECS = 0.1
 _POLL_SECS = 0.25
 
 
+class Workers(Protocol):
+    """Whoever takes chunks from the broker and works on them."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self, timeout_secs: float) -> None:
+        """Let the images at hand be finished; what takes longer is ended."""
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether they fail to start again and again."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """What `penstock run` was asked for."""
+    """What `penstock run` was asked for.
+
+    `make_workers` makes them from the broker and the folder for what is on its way; None: worker processes.
+    """
 
     plan: Plan
     out: Path
@@ -44,6 +63,7 @@ class RunOptions:
     force: bool
     limits: Limits
     settings: WorkerSettings
+    make_workers: Callable[[MemoryBroker, Path], Workers] | None = None
 
 
 def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
@@ -52,10 +72,13 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
     Ctrl-C ends it early: images at hand are finished, and what is finished stays.
 
     Raises:
+        PlanError: nobody here performs one of the steps.
         RequestError: the results folder belongs to other operations, to another run, or cannot be used.
         UnavailableError: results cannot be written any more, or workers cannot start.
     """
     began = time.monotonic()
+    if options.make_workers is None:
+        _check_performable(options)
     with ExitStack() as stack:
         manifest = Manifest(options.out, options.plan, force=options.force)
         stack.callback(manifest.close)
@@ -92,32 +115,38 @@ class _Session:
         self._broker = MemoryBroker()
         self._broker.declare([EVENTS_QUEUE, *(step_queue(step) for step in operations())])
         self._events: MemoryConsumer = self._broker.consume([EVENTS_QUEUE], 10_000)
-        self._supervisor = Supervisor(self._broker, [self._spec(index) for index in range(options.workers)])
+        self._workers = self._make_workers()
 
     def work(self) -> None:
         """Send everything, and follow it to its end."""
-        self._supervisor.start()
+        self._workers.start()
         threading.Thread(target=self._count, name="counter", daemon=True).start()
         sources = self._missing()
         while True:
             self._send(sources)
             if not self._under_way:
                 return
-            if self._supervisor.hopeless:
+            if self._workers.hopeless:
                 raise UnavailableError("workers", "the workers cannot start; the reason stands above")
             self._follow(_POLL_SECS)
 
     def end(self) -> None:
         """Stop the workers and note what they still finished."""
-        self._supervisor.stop(self._options.settings.drain_secs)
+        self._workers.stop(self._options.settings.drain_secs)
         while self._under_way and self._follow(0.0):
             pass
+
+    def _make_workers(self) -> Workers:
+        options = self._options
+        if options.make_workers is not None:
+            return options.make_workers(self._broker, options.out / WORK_FOLDER)
+        return Supervisor(self._broker, [self._spec(index) for index in range(options.workers)])
 
     def _spec(self, index: int) -> WorkerSpec:
         options = self._options
         return WorkerSpec(
             name=f"worker-{index}",
-            steps=tuple(operations()),
+            steps=performable_steps(program=bool(options.settings.program)),
             store=options.out / WORK_FOLDER,
             results=options.out,
             input_root=Path("/"),
@@ -203,6 +232,17 @@ class _Session:
         if failure.resume_blob:  # the failed step's input, kept for a retry, which there is none of here
             with suppress(OSError):
                 (self._options.out / WORK_FOLDER / failure.resume_blob).unlink()
+
+
+def _check_performable(options: RunOptions) -> None:
+    here = performable_steps(program=bool(options.settings.program))
+    for index, step in enumerate(options.plan.steps):
+        if step not in here:
+            raise PlanError(
+                "unknown_operation",
+                f"{step} is declared, and PENSTOCK_PROGRAM names no program that performs it",
+                f"/operations/{index}",
+            )
 
 
 def default_workers() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.registry import operations
+from penstock.common.registry import declare_steps, declared_steps
 from penstock.common.settings import (
     BrokerSettings,
     KubernetesSettings,
@@ -31,6 +31,7 @@ from penstock.local.run import default_workers
 from penstock.local.supervisor import Supervisor
 from penstock.worker.forker import start_forker
 from penstock.worker.process import WorkerSpec
+from penstock.worker.serving import performable_steps
 
 
 def serve(
@@ -44,8 +45,9 @@ def serve(
 
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: a store or database is named without a broker.
+        SettingsError: a store or database is named without a broker, or a step is declared that nobody performs.
     """
+    declare_steps(worker_settings.step_schemas)
     if broker_settings.broker_url is not None:
         return _serve_over_broker(settings, limits, worker_settings, broker_settings, store_settings)
     for name, value in (("store_url", store_settings.store_url), ("database_url", settings.database_url)):
@@ -54,6 +56,11 @@ def serve(
                 "invalid_settings",
                 f"PENSTOCK_{name.upper()}={value}: without a broker (--broker amqp://…) it has no use",
             )
+    if declared_steps() and not worker_settings.program:
+        named = ", ".join(sorted(declared_steps()))
+        raise SettingsError(
+            "invalid_settings", f"PENSTOCK_DECLARED_STEPS: {named}: without PENSTOCK_PROGRAM nobody here performs it"
+        )
     start_forker()
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
@@ -112,7 +119,7 @@ def _serve_over_broker(
     assert broker_settings.broker_url is not None
     specs = [
         ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
-        for group in _groups(settings)
+        for group in _groups(settings, worker_settings)
     ]
     crew = Crew([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
     crew.start()
@@ -129,9 +136,9 @@ def _serve_over_broker(
         crew.stop()
 
 
-def _groups(settings: ServeSettings) -> list[tuple[str, ...]]:
+def _groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:
     """Return the steps that each kind of worker serves."""
-    steps = tuple(operations())
+    steps = performable_steps(program=bool(worker_settings.program))
     return [steps] if settings.placement == "fused" else [(step,) for step in steps]
 
 
@@ -149,6 +156,6 @@ def _specs(
             settings=worker_settings,
             buckets=buckets,
         )
-        for group in _groups(settings)
+        for group in _groups(settings, worker_settings)
         for index in range(workers)
     ]

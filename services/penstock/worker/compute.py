@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,17 @@ class InProcess:
     def perform(self, planned: Planned, parts: list[Picture]) -> list[Picture]:
         return perform(planned, parts, self._limits)
 
-    def encode(self, parts: Sequence[Picture], params: Encode) -> list[File]:
-        return [File(encode(part, params), part.shape[1], part.shape[0]) for part in parts]
+    def encode(self, parts: Sequence[Picture], params: Encode) -> Iterator[File]:
+        return (File(encode(part, params), part.shape[1], part.shape[0]) for part in parts)
 
     def pictures(self, parts: Sequence[Picture]) -> list[Picture]:
         return list(parts)
 
     def finish(self) -> None:
         """Nothing is left of an image."""
+
+    def close(self) -> None:
+        """Nothing was begun."""
 
 
 def perform(planned: Planned, parts: list[Picture], limits: Limits) -> list[Picture]:

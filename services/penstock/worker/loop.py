@@ -100,6 +100,7 @@ class Worker:
         self._sending.wait(self._settings.drain_secs)
         self._bench.teller.close()
         consumer.close()
+        self._bench.hands.close()
         self._watchdog.close()
         if self._liveness is not None:
             self._liveness.close()

@@ -142,11 +142,14 @@ def serve_steps(spec: ServiceSpec) -> int:
     """Serve steps in this process until it is told to leave; returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
-    from penstock.worker.loop import Worker  # isort: skip
+    from penstock.worker.by_program import make_performer  # isort: skip
+    from penstock.worker.loop import Worker
     from penstock.worker.sources import Sources
     from penstock.worker.work import Bench
 
     set_up_logs("worker")
+    declare_steps(spec.settings.step_schemas)
+    performer = make_performer(spec.settings, spec.limits)
     opened, buckets = open_store(spec.store, None), SourceBuckets.of(spec.store)
     store = RoutedStore(opened, buckets)
     broker = RabbitBroker(spec.broker_url, spec.broker)
@@ -160,6 +163,7 @@ def serve_steps(spec: ServiceSpec) -> int:
         served=spec.served,
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
         reader=ThreadPoolExecutor(_READERS, "reader") if remote else None,
+        performer=performer,
     )
     run_until_told(Worker(bench, spec.settings, overlap=remote), spec.settings.drain_secs)
     broker.close()

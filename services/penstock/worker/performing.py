@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ class Performer(Protocol):
     def perform(self, planned: Planned, parts: list[Part]) -> list[Part]:
         """Run an operation on every part; the parts it makes follow in order."""
 
-    def encode(self, parts: Sequence[Part], params: Encode) -> list[File]:
+    def encode(self, parts: Sequence[Part], params: Encode) -> Iterable[File]:
         """Make every part a file."""
 
     def pictures(self, parts: Sequence[Part]) -> list[Picture]:
@@ -48,6 +48,9 @@ class Performer(Protocol):
 
     def finish(self) -> None:
         """Forget the image at hand."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
 
 
 def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> None:

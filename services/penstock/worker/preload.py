@@ -13,7 +13,7 @@ from penstock.steps.allocator import keep_freed_memory, limit_threads
 keep_freed_memory()  # before OpenCV and NumPy are loaded
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads that nobody here uses
 
-import penstock.worker.compute  # noqa: E402
+import penstock.worker.by_program  # noqa: E402
 import penstock.worker.loop  # noqa: E402, F401
 
 limit_threads()

@@ -18,6 +18,7 @@ from typing import Any
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
+from penstock.common.lines import DECODE
 from penstock.common.messages import (
     EVENTS_QUEUE,
     Chunk,
@@ -33,13 +34,11 @@ from penstock.common.plan import Plan
 from penstock.common.settings import Limits
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
 from penstock.common.store.port import Store
-from penstock.steps.decode import decode
-from penstock.steps.encode import encode
 from penstock.worker.attempts import Starts, write_starts
 from penstock.worker.blobs import Picture, pack
-from penstock.worker.compute import perform
 from penstock.worker.division import part_name, singles
 from penstock.worker.held import Held
+from penstock.worker.performing import Part, Performer
 from penstock.worker.reading import BlobLostError, Reading
 from penstock.worker.sources import Sources
 from penstock.worker.telling import Teller
@@ -53,7 +52,8 @@ class Bench:
     """What a worker works with.
 
     `served` are the steps it performs. `reader` reads ahead, None where the store answers at once. `held` counts the
-    pixels in memory, of which there should be no more than `max_pixels_in_flight`.
+    pixels in memory, of which there should be no more than `max_pixels_in_flight`. `performer` is who performs the
+    operations; None: this process.
     """
 
     name: str
@@ -64,10 +64,13 @@ class Bench:
     served: frozenset[str]
     max_pixels_in_flight: int
     reader: Executor | None = None
+    performer: Performer | None = None
     held: Held = field(default_factory=Held)
+    hands: Performer = field(init=False)
     teller: Teller = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hands", self.performer or _in_process(self.limits))
         object.__setattr__(self, "teller", Teller(self.broker))
 
 
@@ -90,7 +93,7 @@ class Work:
         self._reading = Reading(chunk, bench.store, bench.sources, bench.held, bench.max_pixels_in_flight, bench.reader)
         self._passed_pixels = 0
         self._at = chunk.step
-        self._input: list[Picture] = []
+        self._input: list[Part] = []
 
     @property
     def is_suspect(self) -> bool:
@@ -124,6 +127,7 @@ class Work:
                 result = self.fail(image, _as_image_error(error))
             with watchdog.guard:
                 watchdog.end()
+                self._bench.hands.finish()
                 self.todo.popleft()
                 if isinstance(result, Outcome):
                     self.outcomes.append(result)
@@ -140,10 +144,15 @@ class Work:
             step_index=self._at,
         )
         if self._at and self._input and failure.retry:
-            failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
-            failure.resume_parts = len(self._input)
-            self._bench.store.put(failure.resume_blob, pack({0: self._input}))
+            self._keep_input(image, failure)
         return Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
+
+    def _keep_input(self, image: ImageRef, failure: Failure) -> None:
+        pictures = self._bench.hands.pictures(self._input)
+        if pictures:
+            failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
+            failure.resume_parts = len(pictures)
+            self._bench.store.put(failure.resume_blob, pack({0: pictures}))
 
     def fail_current(self, code: ImageCode, message: str) -> None:
         """End the image at hand with a failure."""
@@ -248,18 +257,19 @@ class Work:
         waited = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
         timings = list(image.timings)
         self._input = []
-        parts: list[Picture] = []
+        parts: list[Part] = []
         for index in range(self.chunk.step, self._end):
             self._enter(image, index)
-            watchdog.begin()
+            self._watch(watchdog, DECODE if index == self.chunk.step else self.plan.steps[index])
             start = time.perf_counter()
             if index == self.chunk.step:
                 parts = self._reading.read_parts(image) if self.chunk.blob else self._decode(image)
+                self._watch(watchdog, self.plan.steps[index])
             self._input = parts
             if index == len(self.plan.operations) - 1:
                 results = self._encode(image, parts)
             else:
-                parts = perform(self.plan.operations[index], parts, self._bench.limits)
+                parts = self._bench.hands.perform(self.plan.operations[index], parts)
             timings.append(StepTime(step=index, wait=waited, work=time.perf_counter() - start))
             waited = 0.0
         image.timings = timings
@@ -276,26 +286,33 @@ class Work:
     def _attempts(self) -> int:
         return self._starts.count if self._starts else self.chunk.attempt
 
-    def _decode(self, image: ImageRef) -> list[Picture]:
-        return [decode(self._reading.read_source(image), self._bench.limits)]
+    def _watch(self, watchdog: Watchdog, step: str) -> None:
+        """Start the clock, which rings for none but what nobody else ends."""
+        patience_secs = self._bench.hands.patience_secs(step)
+        if patience_secs is None:
+            watchdog.begin()
+        else:
+            watchdog.trust(patience_secs)
 
-    def _encode(self, image: ImageRef, parts: Sequence[Picture]) -> list[Result]:
+    def _decode(self, image: ImageRef) -> list[Part]:
+        return self._bench.hands.decode(self._reading.read_source(image))
+
+    def _encode(self, image: ImageRef, parts: Sequence[Part]) -> list[Result]:
         params = self.plan.encode
         results = []
-        for index, part in enumerate(parts):
-            data = encode(part, params)
+        for index, file in enumerate(self._bench.hands.encode(parts, params)):
             name = result_name(image.stem, index, params.format)
             key = result_key(self.chunk.results, name)
-            self._bench.store.put(key, [data])
+            self._bench.store.put(key, [file.data])
             results.append(
                 Result(
                     key=key,
                     name=name,
-                    size=len(data),
+                    size=len(file.data),
                     media_type=params.media_type,
-                    width=part.shape[1],
-                    height=part.shape[0],
-                    sha256=hashlib.sha256(data).hexdigest(),
+                    width=file.width,
+                    height=file.height,
+                    sha256=hashlib.sha256(file.data).hexdigest(),
                 )
             )
         return results
@@ -353,6 +370,13 @@ class Work:
             "step": chunk.step if step is None else step,
             "worker": self._bench.name,
         }
+
+
+def _in_process(limits: Limits) -> Performer:
+    # Imported here and not above, so that who has others perform need not load what works on pictures.
+    from penstock.worker.compute import InProcess
+
+    return InProcess(limits)
 
 
 def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
