@@ -12,6 +12,7 @@ from typing import Any
 
 from penstock.common.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
+from penstock.common.trust import trust
 from penstock.coordinator.replicas import Replicas
 
 STEPS_ANNOTATION = "penstock.dev/steps"
@@ -68,9 +69,11 @@ class Deployments:
         from kubernetes import client
 
         configuration = client.Configuration(host=self._settings.kubernetes_url)
-        configuration.ssl_ca_cert = str(self._settings.kubernetes_account / "ca.crt")
         configuration.retries = False  # the next look is one
-        return client.CustomObjectsApi(client.ApiClient(configuration))
+        api = client.ApiClient(configuration)
+        context = trust(self._settings.kubernetes_account / "ca.crt")
+        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+        return client.CustomObjectsApi(api)
 
     def _namespace(self) -> str:
         return self._settings.pod_namespace or (self._settings.kubernetes_account / "namespace").read_text().strip()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import ssl
 import threading
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from penstock.common.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings, SettingsError
+from penstock.common.trust import trust
 from penstock.worker.liveness import BUSY
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class OwnPod:
     def _patch(self, body: str) -> tuple[int, bytes]:
         """Send a merge patch. Token and authority are read each time: both are replaced while a pod lives."""
         token = (self._account / "token").read_text().strip()
-        context = ssl.create_default_context(cafile=str(self._account / "ca.crt"))
+        context = trust(self._account / "ca.crt")
         connection = HTTPSConnection(
             self._url.hostname or "", self._url.port or 443, timeout=_TIMEOUT_SECS, context=context
         )

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 from batches import SLOW, Ledger, Pictures
 from installation import Installation
-from kube import call, seconds_since, wait_for
+from kube import CommandError, call, seconds_since, wait_for
 from measures import Report
 from workload import Task
 
 STEP = "blur"
-BUSY = [["resize", "1600x1200"], *([["blur", "bilateral"]] * 24)]
-"""One image keeps one blur pod busy for about ten seconds."""
+BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 28)]
+"""One image keeps one blur pod busy for 20 seconds or so: pods say how busy they are every ten or fifteen."""
 SCALED_SECS = 150.0
 LOAD_PHOTOS = 260
 
@@ -53,8 +53,15 @@ def test_added_pods_take_work_at_once(main: Installation, ledger: Ledger, pictur
 
 
 def pods_at_work(main: Installation) -> list[str]:
-    """Return the pods that are ready and say by their deletion cost that they are busy."""
-    return [pod.name for pod in main.namespace.ready_pods(STEP) if pod.deletion_cost > 0]
+    """Return the step's pods that work on something just now, as each says in a file of its own."""
+    return [pod.name for pod in main.namespace.ready_pods(STEP) if read_state(main, pod.name) == "busy"]
+
+
+def read_state(main: Installation, pod: str) -> str:
+    try:
+        return main.namespace.kubectl("exec", pod, "--", "cat", "/tmp/penstock-alive")
+    except CommandError:
+        return ""  # it has just gone
 
 
 def test_scaling_in_takes_the_idle_pod_and_leaves_the_busy_one(
@@ -62,13 +69,19 @@ def test_scaling_in_takes_the_idle_pod_and_leaves_the_busy_one(
 ) -> None:
     main.release.scale(STEP, 2)
     main.release.wait_for(STEP, 2)
-    wait_for("two idle pods", lambda: not pods_at_work(main))
-    ledger.send(Task("busy", BUSY, pictures.copies("busy", 1)))
-    (busy,) = wait_for("a busy pod", lambda: pods_at_work(main), pause_secs=0.2)
+    busy_task = Task("busy", BUSY, pictures.copies("busy", 1))
+    pictures.want(busy_task)
+    ledger.send(busy_task)
+    (busy,) = wait_for("a busy pod that says so", lambda: costly_pods(main), pause_secs=0.2)
     main.release.scale(STEP, 1)
     main.release.wait_for(STEP, 1)
     assert [pod.name for pod in main.namespace.pods(STEP)] == [busy]
     ledger.finish()
+
+
+def costly_pods(main: Installation) -> list[str]:
+    """Return the step's pods whose end would cost something."""
+    return [pod.name for pod in main.namespace.ready_pods(STEP) if pod.deletion_cost > 0]
 
 
 def test_the_autoscaler_raises_a_step_under_load_and_lowers_it_after(

@@ -59,26 +59,26 @@ class Pictures:
 
     def want(self, task: Task) -> Wanted:
         """Return what has to become of a task's images: what becomes of the photographs that they are copies of."""
-        wanted = self._want_originals(json.dumps([task.operations, task.output]), task)
-        results, codes = {}, {}
-        for file in task.files:
-            original = file.resolve()
-            if original.name in wanted.codes:
-                codes[file.name] = wanted.codes[original.name]
-            else:
-                of_original = wanted.results[original.name]
-                results[file.name] = {
-                    file.stem + name.removeprefix(original.stem): digest for name, digest in of_original.items()
-                }
-        return Wanted(results, codes)
-
-    def _want_originals(self, key: str, task: Task) -> Wanted:
+        originals = sorted({file.resolve() for file in task.files})
+        key = json.dumps([task.operations, task.output, [str(path) for path in originals]])
         if key not in self._wanted:
             folder = self.folder / f"wanted-{len(self._wanted)}"
             folder.mkdir()
-            originals = replace(task, name="originals", files=[*self.photos, *self.bad])
-            self._wanted[key] = want(originals, folder)
-        return self._wanted[key]
+            self._wanted[key] = want(replace(task, name="originals", files=originals), folder)
+        return _of_copies(self._wanted[key], task.files)
+
+
+def _of_copies(wanted: Wanted, files: Sequence[Path]) -> Wanted:
+    """Return what is wanted of files, by what is wanted of those that they are copies of."""
+    codes = {file.name: wanted.codes[file.resolve().name] for file in files if file.resolve().name in wanted.codes}
+    results = {file.name: _rename(wanted, file) for file in files if file.name not in codes}
+    return Wanted(results, codes)
+
+
+def _rename(wanted: Wanted, file: Path) -> dict[str, str]:
+    original = file.resolve()
+    of_original = wanted.results[original.name]
+    return {file.stem + Path(name).name.removeprefix(original.stem): digest for name, digest in of_original.items()}
 
 
 def make_pictures(folder: Path, photographs: Path) -> Pictures:
