@@ -190,12 +190,19 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 @click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="Only this one; repeat for more.")
 @click.option("--latency/--no-latency", default=True, show_default=True, help="Time single pictures as well.")
 @click.option("--broker", metavar="URL", help="Take part over this RabbitMQ as well, which nobody else uses.")
+@click.option("--server", metavar="URL", help="Measure this running installation instead, by its REST API.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
-def bench(**options: Any) -> None:
-    """Measure Penstock against a plain OpenCV pool on the same cores."""
-    from penstock.local.bench import run_bench
+def bench(server: str | None, **options: Any) -> None:
+    """Measure Penstock against a plain OpenCV pool on the same cores, or an installation that runs."""
+    if server is None:
+        from penstock.local.bench import run_bench
 
-    sys.exit(run_bench(**options))
+        sys.exit(run_bench(**options))
+    from penstock.local.bench_server import read_server, run_server_bench
+
+    if any([options.pop("broker"), options.pop("contestants")]):
+        raise click.UsageError("--server measures one installation; --broker and --contestant go without it")
+    sys.exit(run_server_bench(read_server(server), **options))
 
 
 def _prepare_docker(images: tuple[str, ...], limits: Limits, settings: WorkerSettings, out: Path) -> DockerRunner:
@@ -269,7 +276,7 @@ def main() -> None:
     except PlanError as error:
         _leave(f"{error.pointer}: {error.message}", USED_WRONGLY)
     except PenstockError as error:
-        refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable")
+        refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable", "refused")
         _leave(error.message, REFUSED if refused else USED_WRONGLY)
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import click
 
-from penstock.common.errors import PenstockError
 from penstock.local.bench_broker import HOP_PICTURES, HOP_SIDE, broker_contestants, measure_hops
 from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant, Start, enter_server
 from penstock.local.bench_report import Figures, show_json, show_tables
 from penstock.local.bench_verify import Verifier
-from penstock.local.bench_workloads import WORKLOADS, Pictures, Workload
+from penstock.local.bench_workloads import WORKLOADS, Pictures, Workload, choose, choose_workloads
 from penstock.local.rest_client import RestClient
 
 BASELINE = "pool"
@@ -59,10 +58,9 @@ def run_bench(
     Raises:
         PenstockError: a name that is not known, no photograph in `photos`, or a server that doesn't start.
     """
-    by_name = {workload.name: workload for workload in WORKLOADS}
-    chosen = [by_name[name] for name in _choose("workload", list(by_name), workloads)]
+    chosen = choose_workloads(workloads)
     starts = CONTESTANTS | (broker_contestants(broker) if broker else {})
-    names = _choose("contestant", list(starts), contestants)
+    names = choose("contestant", list(starts), contestants, always=[BASELINE])
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         arena = _make_arena(Path(folder))
         race = Race(arena, Pictures(arena.pictures, photos), images, rounds)
@@ -76,13 +74,6 @@ def run_bench(
     show = show_json if as_json else show_tables
     click.echo(show(figures, latencies, hops))
     return 0
-
-
-def _choose(what: str, known: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    for name in wanted:
-        if name not in known:
-            raise PenstockError(f"unknown_{what}", f"no {what} {name!r}; accepted are {', '.join(known)}")
-    return [name for name in known if not wanted or name in wanted or name == BASELINE]
 
 
 def _make_arena(folder: Path) -> Arena:

@@ -41,6 +41,16 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
+def percentiles_ms(latencies: Sequence[float]) -> dict[str, float]:
+    """Return `p50_ms`, `p90_ms` and `p99_ms` of seconds; nothing of none."""
+    return {f"p{percent}_ms": round(percentile(latencies, percent) * 1e3, 2) for percent in PERCENTILES if latencies}
+
+
+def show_percentiles(latencies: Sequence[float]) -> str:
+    """Return the percentiles of seconds as a sentence names them."""
+    return ", ".join(f"p{percent} {percentile(latencies, percent) * 1e3:.1f} ms" for percent in PERCENTILES)
+
+
 def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
     """Return the tables of a terminal.
 
@@ -49,11 +59,10 @@ def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Ma
     where = ", ".join(f"{name} {value}" for name, value in _environment().items())
     lines = [where, ""]
     if figures:
-        lines += _align([["workload", "images", *figures[0].seconds], *map(_row, figures)])
+        lines += align([["workload", "images", *figures[0].seconds], *map(_row, figures)])
         lines += ["", f"Images a second, start to end; in brackets times the {figures[0].baseline}; medians of rounds."]
     if latencies:
-        shown = ", ".join(f"p{percent} {percentile(latencies, percent) * 1e3:.1f} ms" for percent in PERCENTILES)
-        lines += ["", f"One picture through an idle server, request to results: {shown}."]
+        lines += ["", f"One picture through an idle server, request to results: {show_percentiles(latencies)}."]
     if hops:
         shown = ", ".join(f"{secs * 1e3:.3f} ms at chunk {size}" for size, secs in hops.items())
         lines += ["", f"A hop between two steps over the broker, CPU of all of Penstock an image: {shown}."]
@@ -62,11 +71,10 @@ def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Ma
 
 def show_json(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
     """Return everything measured as one JSON object."""
-    latency = {f"p{percent}_ms": round(percentile(latencies, percent) * 1e3, 2) for percent in PERCENTILES if latencies}
     document = {
         "environment": _environment(),
         "workloads": [_document(each) for each in figures],
-        "latency": latency,
+        "latency": percentiles_ms(latencies),
         "hop_cpu_ms": {size: round(secs * 1e3, 4) for size, secs in hops.items()},
     }
     return json.dumps(document, indent=2)
@@ -80,7 +88,8 @@ def _row(figures: Figures) -> list[str]:
     return [figures.workload.title, str(figures.images), *cells]
 
 
-def _align(rows: list[list[str]]) -> list[str]:
+def align(rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table, its first row the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

@@ -52,6 +52,28 @@ WORKLOADS = (
 )
 
 
+def choose_workloads(wanted: Sequence[str]) -> list[Workload]:
+    """Return the workloads of these names, or all where none is named.
+
+    Raises:
+        PenstockError: there is no such workload.
+    """
+    by_name = {workload.name: workload for workload in WORKLOADS}
+    return [by_name[name] for name in choose("workload", list(by_name), wanted)]
+
+
+def choose(what: str, known: Sequence[str], wanted: Sequence[str], always: Sequence[str] = ()) -> list[str]:
+    """Return what was wanted of what is known, all of it where nothing was, and `always` besides.
+
+    Raises:
+        PenstockError: something wanted is not known.
+    """
+    for name in wanted:
+        if name not in known:
+            raise PenstockError(f"unknown_{what}", f"no {what} {name!r}; accepted are {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted or name in always]
+
+
 class Pictures:
     """Folders of square JPEGs below `root`: drawn ones, or the photographs of a folder scaled to size."""
 

@@ -1,0 +1,89 @@
+"""`penstock bench --server`: what it says of a running server is measured on right pictures, and it leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock.common.errors import PenstockError
+from penstock.local import bench_server
+from penstock.local.bench_server import ServerFigures, read_server, run_server_bench, show_table
+from penstock.local.bench_verify import Verifier
+from penstock.local.bench_workloads import WORKLOADS
+
+QUICK = {"images": 3, "rounds": 2, "workloads": ["resize-split-gaussian-jpg"]}
+
+
+@pytest.fixture
+def server(start_server: Callable[..., Any]) -> Any:
+    """A server that waits for work."""
+    return start_server("--workers", "1")
+
+
+def jobs(server: Any) -> list[Any]:
+    return server.call("GET", "/v1/jobs")["jobs"]
+
+
+def test_a_running_server_is_measured_and_left_as_it_was(
+    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_server, "LATENCY_REQUESTS", 2)
+    assert run_server_bench(server.client.url, **QUICK, as_json=True) == 0
+    measured = json.loads(capsys.readouterr().out)
+    [workload] = measured["workloads"]
+    assert (workload["name"], workload["images"]) == ("resize-split-gaussian-jpg", 3)
+    assert len(workload["seconds"]) == len(workload["upload_seconds"]) == 2
+    assert all(
+        0 < up < all_of_it for up, all_of_it in zip(workload["upload_seconds"], workload["seconds"], strict=True)
+    )
+    assert measured["latency"].keys() == {"p50_ms", "p90_ms", "p99_ms"}
+    assert jobs(server) == []
+
+
+def test_other_pictures_than_opencvs_end_the_measurement(
+    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Verifier, "_are_same", lambda *_: False)
+    assert run_server_bench(server.client.url, **QUICK, latency=False) == 1
+    assert "the server made another picture-0000" in capsys.readouterr().err
+    assert jobs(server) == []
+
+
+def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
+    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_server, "_STANDSTILL_SECS", -1.0)
+    assert run_server_bench(server.client.url, **QUICK, latency=False) == 1
+    assert "GET /v1/steps shows what holds it back" in capsys.readouterr().err
+    assert jobs(server) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["http://127.0.0.1:1"], 3, "penstock: no answer from http://127.0.0.1:1"),
+        (["localhost:8080"], 2, "penstock: --server localhost:8080: not a server; accepted is http://host:port"),
+        (["http://127.0.0.1:1", "--broker", "amqp://h"], 2, "--broker and --contestant go without it"),
+        (["http://127.0.0.1:1", "--workload", "x"], 2, "penstock: no workload 'x'; accepted are resize-split"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_line(penstock: Any, options: list[str], status: int, said: str) -> None:
+    ran = penstock("bench", "--server", *options)
+    assert ran.returncode == status
+    assert said in ran.stderr
+
+
+def test_a_server_is_named_by_its_url() -> None:
+    assert read_server("https://penstock.example/") == "https://penstock.example"
+    with pytest.raises(PenstockError, match="not a server"):
+        read_server("http://")
+
+
+def test_the_table_gives_the_median_round() -> None:
+    figures = ServerFigures(WORKLOADS[0], 100, [1.0, 1.0, 1.0], [2.0, 4.0, 100.0])
+    table = show_table("http://host", [figures], [0.02])
+    assert "| 100    | 25.0     | 25%            |" in table
+    assert "p50 20.0 ms" in table
