@@ -28,6 +28,7 @@ check: $(READY) ## Check format, lint, types, import contracts, version and gene
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_version.py
 	@$(BIN)/python scripts/make_docs.py --check
+	@$(BIN)/python scripts/render_manifests.py --check
 	@$(BIN)/python scripts/make_chart_docs.py --check
 	@scripts/check_chart.sh
 
