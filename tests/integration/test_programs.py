@@ -1,0 +1,159 @@
+"""Programs in other languages as steps of `penstock run` and of workers, by `PENSTOCK_PROGRAM`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from example_steps import POSTERIZE, compile_invert, perl_command, posterize
+from run_folders import Run, codes, draw, names
+
+ODD = """
+import json, os, sys, time
+
+said = open(sys.argv[1], "a")
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["op"] == "describe":
+        print(json.dumps({"v": 1, "step": "odd", "params": {"properties": {"how": {"type": "string"}}}}), flush=True)
+        continue
+    data = open(request["in"][0], "rb").read()
+    kind = {1: "crash", 2: "hang", 3: "garbage", 4: "outside", 5: "link", 6: "cut", 7: "refuse", 8: "none", 9: "many"}
+    kind = kind.get(data[-1])
+    said.write(f"{os.getpid()} {kind}\\n")
+    said.flush()
+    result = request["out"] + "/a"
+    if kind == "crash":
+        os.kill(os.getpid(), 9)
+    if kind == "hang":
+        time.sleep(600)
+    if kind == "garbage":
+        print("what?", flush=True)
+        continue
+    if kind == "refuse":
+        error = {"code": "parameter_not_applicable", "message": "not this one"}
+        print(json.dumps({"v": 1, "ok": False, "error": error}), flush=True)
+        continue
+    if kind == "link":
+        os.symlink("/etc/hostname", result)
+    elif kind == "outside":
+        result = "/etc/hostname"
+    else:
+        open(result, "wb").write(data[:-1] if kind == "cut" else data)
+    out = {"none": [], "many": [result] * 5000}.get(kind, [result])
+    print(json.dumps({"v": 1, "ok": True, "out": out}), flush=True)
+"""
+
+
+def declare(**schemas: Any) -> str:
+    return json.dumps({name: {"params": schema} for name, schema in schemas.items()})
+
+
+def paint(path: Path, last: int) -> None:
+    """Write a grey picture whose last byte says what the odd program is to do."""
+    picture = np.full((8, 10, 3), 100, np.uint8)
+    picture[-1, -1, 2] = last
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), picture)
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> dict[str, str]:
+    """Settings of a program that does what its picture says, and notes it in `said`."""
+    program = tmp_path / "odd.py"
+    program.write_text(ODD)
+    command = [sys.executable, str(program), str(tmp_path / "said")]
+    return {"PENSTOCK_PROGRAM": json.dumps(command), "PENSTOCK_DECLARED_STEPS": declare(odd={})}
+
+
+def test_a_program_in_perl_performs_a_declared_step_among_penstocks_own(penstock: Run, tmp_path: Path) -> None:
+    command = perl_command()
+    if command is None:
+        pytest.skip("no Perl")
+    source = draw(tmp_path / "in" / "x.png", width=64, height=48)
+    settings = {"PENSTOCK_PROGRAM": json.dumps(command), "PENSTOCK_DECLARED_STEPS": declare(posterize=POSTERIZE)}
+    ops = ["--op", "resize=32x24", "--op", "split", "--op", "posterize=3", "--output", "png"]
+    done = penstock("run", source, *ops, "--parallel", 1, "--out", tmp_path / "o", **settings)
+    assert done.returncode == 0, done.stderr
+    small = cv2.resize(cv2.imread(str(source)), (32, 24), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-3.png")), posterize(small[12:, 16:], 3))
+
+
+def test_a_program_in_c_is_first_and_penstock_decodes_for_it(penstock: Run, tmp_path: Path) -> None:
+    program = compile_invert(tmp_path)
+    if program is None:
+        pytest.skip("no C compiler")
+    source = draw(tmp_path / "in" / "x.jpg")
+    settings = {"PENSTOCK_PROGRAM": json.dumps([str(program)]), "PENSTOCK_DECLARED_STEPS": declare(invert={})}
+    options = ["--op", "invert", "--output", "png", "--out", tmp_path / "o", "--parallel", 1]
+    done = penstock("run", source, *options, **settings)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), 255 - cv2.imread(str(source)))
+
+
+def test_only_the_image_at_hand_pays_for_what_a_program_does(
+    penstock: Run, tmp_path: Path, odd: dict[str, str]
+) -> None:
+    for number in range(6):
+        paint(tmp_path / "in" / f"good-{number}.png", 100)
+    kinds = ["", "crash", "hang", "garbage", "outside", "link", "cut", "refuse", "none", "many"]
+    for number, kind in enumerate(kinds):
+        if kind:
+            paint(tmp_path / "in" / f"good-2-{kind}.png", number)
+    done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **odd)
+    assert done.returncode == 1
+    assert names(tmp_path / "o") == {f"good-{number}-0.jpg" for number in range(6)}
+    assert {
+        name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "o").items()
+    } == {
+        "crash": "step_crashed",
+        "hang": "step_timeout",
+        "garbage": "step_crashed",
+        "outside": "internal",
+        "link": "internal",
+        "cut": "internal",
+        "refuse": "parameter_not_applicable",
+        "none": "parameter_not_applicable",
+        "many": "parameter_not_applicable",
+    }
+    said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
+    assert [kind for _, kind in said].count("crash") == 2, "as often as an image may be tried"
+    assert [kind for _, kind in said].count("hang") == 1
+    assert len({pid for pid, _ in said}) == 6, "one program, and another after each of five ends"
+
+
+def test_a_program_leaves_with_its_worker(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
+    paint(tmp_path / "in" / "good.png", 100)
+    penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 2, "--out", tmp_path / "o", **odd)
+    pid = (tmp_path / "said").read_text().split()[0]
+    time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ('["/nowhere/at/all"]', "/nowhere/at/all cannot be run: No such file"),
+        ('["sh", "-c", "echo I am broken >&2; exit 3"]', "ended with status 3; it said: I am broken"),
+        ('["sh", "-c", "echo hello; cat"]', "does not say what it is"),
+        ("[]", "odd is declared, and PENSTOCK_PROGRAM names no program that performs it"),
+    ],
+)
+def test_a_program_that_cannot_start_is_named(penstock: Run, tmp_path: Path, program: str, said: str) -> None:
+    paint(tmp_path / "in" / "good.png", 100)
+    settings = {"PENSTOCK_PROGRAM": program, "PENSTOCK_DECLARED_STEPS": declare(odd={})}
+    done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **settings)
+    assert done.returncode in (2, 3)
+    assert said in done.stderr
+
+
+def test_serve_refuses_a_declared_step_that_nobody_performs(penstock: Run, tmp_path: Path) -> None:
+    done = penstock("serve", "--data", tmp_path / "data", PENSTOCK_DECLARED_STEPS=declare(odd={}))
+    assert done.returncode == 2
+    assert "PENSTOCK_DECLARED_STEPS: odd: without PENSTOCK_PROGRAM nobody here performs it" in done.stderr
