@@ -134,7 +134,7 @@ def test_an_upload_reaches_the_coordinator_while_it_is_sent(front: Any, jpeg: by
     part = b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
         head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
-        connection.sendall(f"{head}Content-Length: 2000000\r\n\r\n".encode() + part + jpeg + bytes(1_000_000))
+        connection.sendall(f"{head}Content-Length: 2900000\r\n\r\n".encode() + part + jpeg + bytes(2_500_000))
         wait_until(front.stored, secs=10)
     wait_until(lambda: not front.stored())
 

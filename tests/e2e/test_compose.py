@@ -1,0 +1,253 @@
+"""compose.yaml on a real Docker: brought up, scaled, disturbed, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+from containers import POSTGRES, RABBITMQ
+from go_server import free_port
+from nginx_server import NGINX
+from waiting import wait_until
+
+from penstock import __version__
+from penstock.common.errors import UnavailableError
+from penstock.local.rest_client import RefusedError, RestClient
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ["resize", "split", "blur", "encode"]
+SERVICES = ["web", "coordinator", *STEPS, "rabbitmq", "postgres"]
+PLAN: dict[str, Any] = {
+    "operations": [["resize", "300x200"], ["split", True], ["blur", "bilateral"]],
+    "output": "png",
+}
+SECRETS = ["PENSTOCK_STORE_TOKEN", "PENSTOCK_BROKER_PASSWORD", "PENSTOCK_DATABASE_PASSWORD"]
+CALL_SECS = 180.0
+
+
+def call(*command: str, secs: float = CALL_SECS, **environment: str) -> str:
+    """Run a command in the checkout; return what it said."""
+    ran = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=secs, check=False
+    )
+    assert ran.returncode == 0, f"{' '.join(command)}: {ran.stdout}{ran.stderr}"
+    return ran.stdout
+
+
+class Project:
+    """One installation of compose.yaml under a name of its own."""
+
+    def __init__(self, folder: Path, images: dict[str, str]) -> None:
+        self.name = f"penstock-test-{secrets.token_hex(4)}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {name: secrets.token_hex(12) for name in SECRETS} | images
+        self.environment |= {"COMPOSE_PROJECT_NAME": self.name, "PENSTOCK_PORT": str(self.port)}
+        self._override = folder / "override.yaml"
+        self._override.write_text(json.dumps({"services": _changes(images["POSTGRES_IMAGE"])}))
+
+    def compose(self, *arguments: str) -> str:
+        files = ["--file", str(ROOT / "compose.yaml"), "--file", str(self._override)]
+        return call("docker", "compose", *files, *arguments, **self.environment)
+
+    def up(self, *arguments: str) -> None:
+        """Bring it up, or change how many there are of a service, and wait until jobs are accepted."""
+        self.compose("up", "--detach", "--no-build", "--quiet-pull", *arguments)
+        with RestClient(self.url) as client:
+            wait_until(client.is_ready)
+
+    def down(self) -> None:
+        self.compose("down", "--volumes", "--timeout", "3")
+
+    def containers(self, service: str = "") -> list[dict[str, Any]]:
+        """Docker's own view of the containers that run."""
+        ids = self.compose("ps", "--quiet", *([service] if service else [])).split()
+        found: list[dict[str, Any]] = json.loads(call("docker", "inspect", *ids))
+        return found
+
+    def run_in(self, service: str, code: str) -> str:
+        """Run Python in a step's or the coordinator's container."""
+        return self.compose("exec", "--no-TTY", service, "python3", "-c", code)
+
+
+def _changes(postgres: str) -> dict[str, Any]:
+    """What tests change: repairs at once, and where an image that is made of Debian's package keeps its database."""
+    changed: dict[str, Any] = {"coordinator": {"environment": {"PENSTOCK_REPAIR_SECS": "3"}}}
+    if postgres.startswith("local/"):
+        mount = {"type": "volume", "source": "database", "target": "/data"}
+        changed["postgres"] = {"environment": {"PGDATA": "/data/db"}, "volumes": [mount]}
+    return changed
+
+
+@pytest.fixture(scope="module")
+def images(without_service: Callable[[str], NoReturn]) -> Iterator[dict[str, str]]:
+    """Penstock's images, built of this checkout, and the servers'; as compose.yaml's variables."""
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
+    ):
+        without_service("there is no Docker with its plug-in compose")
+    servers = {"NGINX_IMAGE": NGINX.find(), "RABBITMQ_IMAGE": RABBITMQ.find(), "POSTGRES_IMAGE": POSTGRES.find()}
+    found = {name: image for name, image in servers.items() if image is not None}
+    if len(found) < len(servers):
+        without_service("an image of nginx, RabbitMQ or PostgreSQL is missing (see CONTRIBUTING.md)")
+    tag = f"test-{secrets.token_hex(4)}"
+    targets = ["coordinator", *STEPS]
+    try:
+        call("bash", "scripts/build_images.sh", *targets, secs=900, REGISTRY="local", TAG=tag)
+        yield found | {"PENSTOCK_REGISTRY": "local", "PENSTOCK_VERSION": tag}
+    finally:
+        subprocess.run(
+            ["docker", "rmi", *(f"local/penstock-{target}:{tag}" for target in targets)], capture_output=True
+        )
+
+
+@pytest.fixture(scope="module")
+def project(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = Project(tmp_path_factory.mktemp("compose"), images)
+    try:
+        made.up("--scale", "blur=2")
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="module")
+def expected(drawn: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of the drawn pictures."""
+    return run_in_one_process(drawn, tmp_path_factory.mktemp("run"))
+
+
+def run_in_one_process(photos: Sequence[Path], folder: Path) -> dict[str, bytes]:
+    """Return the results of `penstock run` by name."""
+    job, out = folder / "job.json", folder / "out"
+    job.write_text(json.dumps(PLAN))
+    call(sys.executable, "-m", "penstock", "run", *map(str, photos), "--job", str(job), "--out", str(out))
+    return {path.name: path.read_bytes() for path in out.glob("*.png")}
+
+
+def patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until there is an answer: whoever restarts a service sees others answer 503, or nobody."""
+    answers: list[Any] = []
+
+    def try_once() -> bool:
+        try:
+            answers.append(ask())
+        except (RefusedError, UnavailableError):
+            return False
+        return True
+
+    wait_until(try_once)
+    return answers[0]
+
+
+def fetch_results(client: RestClient, job: str) -> dict[str, bytes]:
+    """Wait until a job has succeeded; return its results by name."""
+    wait_until(lambda: patiently(lambda: client.job(job))["state"] == "succeeded")
+    return {result["name"]: client.fetch(result["url"]) for result in patiently(lambda: list(client.results(job)))}
+
+
+def test_a_batch_gives_the_bytes_that_one_process_gives(
+    project: Project, drawn: Sequence[Path], expected: dict[str, bytes]
+) -> None:
+    assert len(project.containers("blur")) == 2
+    with RestClient(project.url) as client:
+        job = client.post_job(PLAN, drawn)["id"]
+        assert fetch_results(client, job) == expected
+        name = next(iter(expected))
+        answer = httpx.get(f"{project.url}/static/{job}/processed/{name}")
+    assert (answer.content, answer.headers["server"]) == (expected[name], "nginx")
+    lines = [line.partition("{")[2] for line in project.compose("logs", "--no-log-prefix", "web").splitlines()]
+    logged = [json.loads("{" + line) for line in lines if line]
+    assert any((line["method"], line["status"]) == ("POST", 202) for line in logged)
+    assert not any("readyz" in line["path"] or "results/" in line["path"] for line in logged)
+
+
+def test_pictures_of_the_world_come_out_as_from_one_process(
+    project: Project, photographs: Path, tmp_path: Path
+) -> None:
+    photos = sorted((photographs / "street").iterdir())[:4]
+    with RestClient(project.url) as client:
+        results = fetch_results(client, client.post_job(PLAN, photos)["id"])
+    assert results == run_in_one_process(photos, tmp_path)
+
+
+def test_every_container_can_do_little_and_one_port_of_loopback_is_open(project: Project) -> None:
+    found = project.containers()
+    assert {container["Config"]["Labels"]["com.docker.compose.service"] for container in found} == set(SERVICES)
+    for container in found:
+        host = container["HostConfig"]
+        assert host["ReadonlyRootfs"], container["Name"]
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert container["Config"]["User"] not in ("", "0", "root")
+    opened = [port for container in found for port in (container["HostConfig"]["PortBindings"] or {}).items()]
+    assert opened == [("8080/tcp", [{"HostIp": "127.0.0.1", "HostPort": str(project.port)}])]
+
+
+def test_the_store_opens_to_nobody_without_its_token(project: Project) -> None:
+    [web] = project.containers("web")
+    address = next(iter(web["NetworkSettings"]["Networks"].values()))["IPAddress"]
+    for headers, status in ({}, 401), ({"Authorization": "Bearer wrong"}, 401):
+        assert httpx.get(f"http://{address}:8081/results/", headers=headers).status_code == status
+    token = {"Authorization": f"Bearer {project.environment['PENSTOCK_STORE_TOKEN']}"}
+    assert httpx.get(f"http://{address}:8081/results/", headers=token).status_code == 200
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_reaches_broker_and_store_and_nothing_else(project: Project, step: str) -> None:
+    routes = project.run_in(step, "print(open('/proc/net/route').read())").splitlines()[1:]
+    assert "00000000" not in [route.split()[1] for route in routes if route], "a way out"
+    code = "import socket; socket.create_connection(({!r}, {}), 5).close(); print('reached')"
+    for host, port in (("web", 8081), ("rabbitmq", 5672)):
+        assert "reached" in project.run_in(step, code.format(host, port))
+    for host, port in (("postgres", 5432), ("coordinator", 8080)):
+        with pytest.raises(AssertionError, match="gaierror"):
+            project.run_in(step, code.format(host, port))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_restarts_in_the_middle_of_a_batch_loses_nothing(
+    project: Project, drawn: Sequence[Path], expected: dict[str, bytes], service: str
+) -> None:
+    with RestClient(project.url) as client:
+        job = patiently(lambda: client.post_job(PLAN, drawn))["id"]
+        project.compose("restart", "--timeout", "5", service)
+        assert fetch_results(client, job) == expected
+        assert patiently(lambda: client.job(job))["images"]["failed"] == 0
+
+
+def test_nothing_is_left_once_it_is_taken_down(images: dict[str, str], project: Project) -> None:
+    project.down()
+    label = f"label=com.docker.compose.project={project.name}"
+    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        assert call("docker", *kind, "--quiet", "--filter", label).split() == []
+
+
+def test_without_passwords_nothing_starts_and_it_says_how_to_make_them(images: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"make it by: sh compose/secrets\.sh"):
+        call("docker", "compose", "--env-file", os.devnull, "config", "--quiet")
+    shutil.copytree(ROOT / "compose", tmp_path / "compose")
+    for _ in range(2):
+        subprocess.run(["sh", tmp_path / "compose" / "secrets.sh"], check=True, capture_output=True)
+    written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
+    assert list(written) == SECRETS
+    assert len(set(written.values())) == len(SECRETS)
+    assert all(re.fullmatch("[0-9a-f]{48}", value) for value in written.values())
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+    call("docker", "compose", "--env-file", str(tmp_path / ".env"), "config", "--quiet")
+
+
+def test_the_images_version_is_the_packages() -> None:
+    named = re.findall(r"PENSTOCK_VERSION:-([^}]*)\}", (ROOT / "compose.yaml").read_text())
+    assert set(named) == {__version__}
