@@ -88,6 +88,7 @@ def values(tag: str) -> Mapping[str, Any]:
             "PENSTOCK_ABANDONED_SECS": "15",
         },
         "stepDefaults": {"autoscaling": {"mode": "none"}},
+        "rabbitmq": {"terminationGracePeriodSeconds": 5},  # Debian's script does not hear SIGTERM
     }
 
 
