@@ -51,6 +51,13 @@ class ManifestRef(BaseModel):
     manifest: Annotated[str, Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])]
 
 
+class UploadRef(BaseModel):
+    """All files of an upload that was sent file by file (`POST /v1/uploads`)."""
+
+    model_config = ConfigDict(extra="forbid")
+    upload: Annotated[str, Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])]
+
+
 class JobDocument(BaseModel):
     """What a customer asks for. Only `operations` and the pictures (`inputs`, or files beside it) are needed."""
 
@@ -82,11 +89,11 @@ class JobDocument(BaseModel):
     quality: Annotated[int | None, Field(ge=1, le=100, description="JPEG quality; 95 if not given")] = None
     effort: Annotated[int | None, Field(ge=0, le=3, description="PNG effort, 0 fastest to 3 smallest")] = None
     inputs: Annotated[
-        list[str | Prefix | ManifestRef],
+        list[str | Prefix | ManifestRef | UploadRef],
         Field(
             max_length=10_000,
             description="Files, folders as `{prefix}`, and lists of files as `{manifest}`: URLs of buckets that the"
-            " server may read, or paths below the configured root",
+            " server may read, or paths below the configured root. Or `{upload}` alone: files sent one by one before",
         ),
     ] = []
     results: Annotated[

@@ -145,8 +145,10 @@ class Conductor:
         self._store.delete(plan_key(job))
         if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; a sweep removes the tombstone
             self._store.delete(tombstone_key(job))
-        if deleted.upload and not self._repository.uploads_in_use([deleted.upload]):
-            self._store.delete_prefix(f"uploads/{deleted.upload}")
+        if deleted.upload:
+            self._repository.discard_uploads(deleted.upload)
+            if not self._repository.uploads_in_use([deleted.upload]):
+                self._store.delete_prefix(f"uploads/{deleted.upload}")
 
     def steps(self) -> list[StepStatus]:
         view = self._view()

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from penstock.common.errors import RequestError
-from penstock.common.jobs import JobDocument, ManifestRef, Prefix
+from penstock.common.jobs import JobDocument, ManifestRef, Prefix, UploadRef
 from penstock.common.operations import Encode
 from penstock.common.plan import Plan, make_plan
 from penstock.common.settings import Limits
@@ -138,7 +138,5 @@ def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
     yield "/results", job.results or ""
 
 
-def _place_of(given: str | Prefix | ManifestRef) -> str:
-    if isinstance(given, str):
-        return given
-    return given.prefix if isinstance(given, Prefix) else given.manifest
+def _place_of(given: str | Prefix | ManifestRef | UploadRef) -> str:
+    return given if isinstance(given, str) else next(iter(given.model_dump().values()))

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from penstock.common.errors import RequestError
-from penstock.common.jobs import ManifestRef, Prefix
+from penstock.common.jobs import ManifestRef, Prefix, UploadRef
 from penstock.common.settings import Limits
 from penstock.common.store.sources import Place, SourceBuckets, SourceForbiddenError, SourceNotFoundError
 from penstock.coordinator.inputs import (
@@ -22,14 +22,13 @@ from penstock.coordinator.inputs import (
     Located,
     file_url,
     find_files,
-    folder_name,
     locate,
     opened_root,
     resolve,
 )
 from penstock.coordinator.listing import Listing, shown_folder
 from penstock.coordinator.manifests import Manifest, read_path
-from penstock.coordinator.names import shown_key_part, shown_name
+from penstock.coordinator.names import folder_name, shown_key_part, shown_name
 
 _LOOK_UPS_AT_ONCE = 32
 _LOCAL = "files/"
@@ -39,7 +38,7 @@ _IMAGE_SUFFIX = re.compile(r"\.(?:jpe?g|png)\Z", re.IGNORECASE)
 
 
 def find_inputs(
-    inputs: Sequence[str | Prefix | ManifestRef], root: Path | None, buckets: SourceBuckets, limits: Limits
+    inputs: Sequence[str | Prefix | ManifestRef | UploadRef], root: Path | None, buckets: SourceBuckets, limits: Limits
 ) -> Iterator[FoundFile]:
     """Check what a job names; return an iterator that then looks and lists.
 
@@ -52,6 +51,7 @@ def find_inputs(
     """
     search = _Search(root, buckets, limits)
     for index, given in enumerate(inputs):
+        assert not isinstance(given, UploadRef), "an upload stands alone, and is found elsewhere"
         with _refused(f"/inputs/{index}"):
             search.take(index, given)
     search.locate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from penstock.common.errors import RequestError
 from penstock.common.jobs import Prefix
 from penstock.common.names import distinct, unique_stems
-from penstock.coordinator.names import shown_name
+from penstock.coordinator.names import folder_name, shown_name
 
 
 class FoundFile(NamedTuple):
@@ -144,10 +143,3 @@ def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.Di
 
 def _shown(path: Path, base: Path) -> str:
     return "/".join(map(shown_name, path.relative_to(base).parts))
-
-
-def folder_name(name: str) -> str:
-    """Return a folder's name as its files carry it; one that a result could be called as well is changed."""
-    if not name:
-        return ""
-    return f"{name}~/" if re.search(r"-[0-9]+\.[a-z]+$", name) else f"{name}/"

@@ -10,6 +10,11 @@ def job_url(job: str) -> str:
     return f"/v1/jobs/{job}"
 
 
+def upload_url(upload: str) -> str:
+    """Return the URL of an upload."""
+    return f"/v1/uploads/{upload}"
+
+
 def static_url(job: str) -> str:
     """Return the URL of a job's folder for browsers."""
     return f"/static/{job}/"

@@ -14,8 +14,8 @@ from types import TracebackType
 
 from penstock.common.errors import RequestError, UnavailableError
 from penstock.common.names import shorten
-from penstock.coordinator.inputs import FoundFile, folder_name
-from penstock.coordinator.names import shown_key_part
+from penstock.coordinator.inputs import FoundFile
+from penstock.coordinator.names import folder_name, shown_key_part
 from penstock.coordinator.stems import Stems, strip
 
 _HELD_BYTES = 1024 * 1024

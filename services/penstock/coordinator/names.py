@@ -9,6 +9,9 @@ import unicodedata
 from penstock.common.errors import RequestError
 from penstock.common.names import without_suffix
 
+MAX_PATH_BYTES = 1_024
+"""Bytes of a file's name with its folders."""
+
 _REPLACED = frozenset({"Cf", "Zl", "Zp"})
 """Invisible characters that turn the reading direction or join and break lines; they could disguise a name."""
 _REFUSED = frozenset({"Cc", "Cs"})
@@ -33,6 +36,34 @@ def clean_name(raw: str, max_bytes: int = 255) -> str:
             422, "name_too_long", f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are {max_bytes}", "/files"
         )
     return _without(name, _REPLACED)
+
+
+def clean_path(raw: str, max_bytes: int = 255) -> str:
+    """Return the name to keep a file under that is sent with its folders: each part as `clean_name` has it.
+
+    A folder that a result could be called as well is changed (`a-0.jpg/` becomes `a-0.jpg~/`).
+
+    Raises:
+        RequestError: 422 for empty, `.` and `..` parts, hidden folders, backslashes, control characters, and what is
+            too long.
+    """
+    if len(raw.encode()) > MAX_PATH_BYTES:
+        raise RequestError(
+            422, "name_too_long", f"file name {raw[:40]!r}… is over {MAX_PATH_BYTES} bytes long", "/files"
+        )
+    if "\\" in raw or any(part in ("", ".", "..") for part in raw.split("/")):
+        raise invalid_name(raw, "accepted are parts with / between, none empty, '.' or '..', and no backslash")
+    *folders, name = (clean_name(part, max_bytes) for part in raw.split("/"))
+    if any(folder.startswith(".") for folder in folders):
+        raise invalid_name(raw, "it lies in a hidden folder")
+    return "".join(map(folder_name, folders)) + name
+
+
+def folder_name(name: str) -> str:
+    """Return a folder's name as its files carry it; one that a result could be called as well is changed."""
+    if not name:
+        return ""
+    return f"{name}~/" if re.search(r"-[0-9]+\.[a-z]+$", name) else f"{name}/"
 
 
 def shown_name(raw: str) -> str:

@@ -51,9 +51,21 @@ def read_position(cursor: str | None, start: tuple[int, ...]) -> tuple[int, ...]
     return tuple(map(int, parts))
 
 
-def _read(cursor: str) -> str:
+def read_text(cursor: str) -> str:
+    """Return the text of a cursor: a name.
+
+    Raises:
+        RequestError: 400 for what is no cursor of ours.
+    """
+    text = _read(cursor, "utf-8")
+    if "\0" in text:
+        raise _invalid(cursor)
+    return text
+
+
+def _read(cursor: str, encoding: str = "ascii") -> str:
     try:
-        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode("ascii")
+        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode(encoding)
     except ValueError as error:
         raise _invalid(cursor) from error
 

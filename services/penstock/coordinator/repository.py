@@ -88,6 +88,30 @@ class Image:
 
 
 @dataclass(frozen=True)
+class UploadFile:
+    """One file of an upload. `key` is where its bytes are in the store, `kind` its type by them (None: no picture)."""
+
+    name: str
+    key: str
+    size_bytes: int
+    kind: str | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Files that are sent one by one, for jobs to read. Times are seconds since the epoch."""
+
+    id: str
+    changed_at: float
+    """When it was begun, or its last file came."""
+    files: int = 0
+    pictures: int = 0
+    """Files that are JPEG or PNG by their first bytes."""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Applied:
     """What a batch of events changed in one job."""
 
@@ -235,8 +259,34 @@ class Repository(Protocol):
             KeyError: no such job.
         """
 
+    def create_upload(self, upload: Upload) -> None:
+        """Begin an upload."""
+
+    def get_upload(self, upload: str) -> Upload | None:
+        """Return an upload that was begun and not discarded."""
+
+    def add_upload_file(self, upload: str, file: UploadFile, at: float) -> UploadFile:
+        """Note a file that is in the store; return the one that has its name now: this one, or one that came before.
+
+        Raises:
+            ConflictError: a job reads the upload already, and there is no file of that name.
+            KeyError: no such upload.
+        """
+
+    def get_upload_file(self, upload: str, name: str) -> UploadFile | None:
+        """Return the file of an upload that has a name."""
+
+    def list_upload_files(self, upload: str, *, after: str = "", limit: int) -> list[UploadFile]:
+        """Return the files of an upload in the order of their names, those that come after one."""
+
+    def discard_uploads(self, upload: str | None = None, *, before: float | None = None) -> list[str]:
+        """Drop one upload, or all that were last changed before a time, except where a job of any state reads it.
+
+        Returns the ids of those dropped. A job that is created afterwards finds no file in them.
+        """
+
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
-        """Return those of the uploads that some job still reads."""
+        """Return those of the uploads that some job still reads, or that were begun and not discarded."""
 
     def totals(self) -> dict[str, int]:
         """Return how many images ever ended: `done`, `cancelled`, and each error code of those that failed.

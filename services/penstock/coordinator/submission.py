@@ -14,6 +14,7 @@ from penstock.common.jobs import ImageState
 from penstock.coordinator.documents import Order, read_actions, read_json, read_order
 from penstock.coordinator.forms import Form
 from penstock.coordinator.gathering import find_inputs
+from penstock.coordinator.gathering_uploads import find_upload, uploaded_files
 from penstock.coordinator.intake import (
     Idempotency,
     Intake,
@@ -74,9 +75,13 @@ class Submission:
             raise no_images()
         services = self.services
         order.check_results(services.sources)
-        files = find_inputs(order.document.inputs, services.input_root, services.sources, services.limits)
+        upload = find_upload(services.repository, order.document.inputs)
+        if upload is not None:
+            files = uploaded_files(services.repository, upload, services.limits)
+        else:
+            files = find_inputs(order.document.inputs, services.input_root, services.sources, services.limits)
         images = found_images(order, files, services.limits)
-        return self._answer(order, images, None, lambda: None, fingerprint)
+        return self._answer(order, images, upload, lambda: None, fingerprint)
 
     def take_form(self, form: Form, reception: Reception[Response]) -> Response:
         """Answer a form with the document in its field `job`, and files."""

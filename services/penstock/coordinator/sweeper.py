@@ -67,7 +67,9 @@ class Sweeper:
                 self._store.delete(key)
 
     def _sweep_uploads(self) -> None:
-        self._repository.discard_receiving(before=time.time() - self._abandoned_secs)
+        before = time.time() - self._abandoned_secs
+        self._repository.discard_receiving(before=before)
+        self._repository.discard_uploads(before=before)
         uploads = [upload for upload in self._store.children("uploads") if self._is_abandoned(upload)]
         for upload in set(uploads) - self._repository.uploads_in_use(uploads):
             self._store.delete_prefix(f"uploads/{upload}")

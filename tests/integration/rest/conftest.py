@@ -96,6 +96,8 @@ class HandEngine:
     def delete(self, job: str) -> None:
         deleted = self.repository.delete_job(job)
         self.store.delete_prefix(results_prefix(job))
+        if deleted.upload:
+            self.repository.discard_uploads(deleted.upload)
         if deleted.upload and not self.repository.uploads_in_use([deleted.upload]):
             self.store.delete_prefix(f"uploads/{deleted.upload}")
 

@@ -22,6 +22,11 @@ def upload_key(upload: str, index: int) -> str:
     return f"uploads/{upload}/{index}"
 
 
+def upload_file_key(upload: str, file: str) -> str:
+    """Return the key of one file of an upload that is sent file by file."""
+    return f"uploads/{upload}/{file}"
+
+
 def results_prefix(job: str, folder_url: str | None = None) -> str:
     """Return the prefix below which a job's results lie: in the store, or below a customer's folder.
 

@@ -17,6 +17,7 @@ from penstock.coordinator.database.ledger import Ledger, Tally, write_tallies
 from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
+from penstock.coordinator.database.uploads import lock_upload
 from penstock.coordinator.repository import ConflictError, Image, Job
 
 IMAGES_PER_BATCH = 5_000
@@ -60,6 +61,8 @@ def create_job(connection: Connection, job: Job) -> None:
         "steps_of_done": nothing,
         "steps_of_failed": nothing,
     }
+    if job.upload is not None:
+        lock_upload(connection, job.upload)
     try:
         connection.execute(_INSERT_JOB, row)
     except IntegrityError as error:

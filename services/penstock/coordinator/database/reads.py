@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, BindParameter, Connection, Select, bindparam, func, select
 
 from penstock.common.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.rows import Lens, job_of
-from penstock.coordinator.database.schema import images, job_labels, jobs
+from penstock.coordinator.database.schema import images, job_labels, jobs, uploads
 from penstock.coordinator.repository import Image, Job
 
 IDS_PER_STATEMENT = 1_000
@@ -46,7 +46,12 @@ _FAILURES = (
     .order_by(images.c.failure_number)
     .limit(bindparam("limit"))
 )
-_UPLOADS = select(jobs.c.upload).where(jobs.c.upload.in_(bindparam("uploads", expanding=True))).distinct()
+_NAMED: BindParameter[str] = bindparam("uploads", expanding=True)
+_UPLOADS = (
+    select(jobs.c.upload)
+    .where(jobs.c.upload.in_(_NAMED))
+    .union(select(uploads.c.id).where(uploads.c.id.in_(_NAMED), ~uploads.c.dropped))
+)
 
 Item = TypeVar("Item")
 
@@ -185,7 +190,7 @@ def list_failures(connection: Connection, job: str, after: int, limit: int) -> l
     return _page(connection, lens, _FAILURES, max(after, lens.retry_floor), limit)
 
 
-def uploads_in_use(connection: Connection, uploads: Sequence[str]) -> set[str]:
+def uploads_in_use(connection: Connection, named: Sequence[str]) -> set[str]:
     """See Repository.uploads_in_use."""
-    pages = (connection.execute(_UPLOADS, {"uploads": list(page)}) for page in slices(uploads))
+    pages = (connection.execute(_UPLOADS, {"uploads": list(page)}) for page in slices(named))
     return {upload for page in pages for upload in page.scalars()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -140,4 +141,31 @@ leader_status = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("put_at", Double),
     Column("status", Text, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    # As with jobs, files refer to their upload by a number that is never given again.
+    Column("number", Integer, primary_key=True),
+    Column("id", _KEY, nullable=False, unique=True),
+    Column("changed_at", Double, nullable=False),
+    Column("files", Integer, nullable=False),
+    # How many of the files are pictures by their first bytes.
+    Column("pictures", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    # Nobody sees it any more, and its files are being removed in pages.
+    Column("dropped", Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+upload_files = Table(
+    "upload_files",
+    metadata,
+    Column("upload", Integer, primary_key=True, autoincrement=False),
+    Column("name", _TEXT_KEY, primary_key=True),
+    Column("key", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("kind", String),
+    Column("sha256", String, nullable=False),
 )

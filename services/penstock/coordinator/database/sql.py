@@ -10,10 +10,10 @@ from sqlalchemy import URL, Connection, text
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event
-from penstock.coordinator.database import admission, endings, progress, reads, terms, totals
+from penstock.coordinator.database import admission, endings, progress, reads, terms, totals, uploads
 from penstock.coordinator.database.engine import Database
 from penstock.coordinator.database.migrate import prepare_schema
-from penstock.coordinator.repository import Applied, Image, Job, Repository
+from penstock.coordinator.repository import Applied, Image, Job, Repository, Upload, UploadFile
 
 _PAUSE_SECS = 0.001
 """Between pages: a lock that is asked for again at once would hardly ever go to another thread."""
@@ -54,6 +54,7 @@ class SqlRepository(Repository):
         self._database.write(prepare_schema)
         self._write_pages(endings.retry_page, self._database.read(endings.unfinished_retries))
         self._write_pages(endings.delete_page, self._database.read(endings.unfinished_deletions))
+        self._write_pages(uploads.delete_page, self._database.read(uploads.unfinished_deletions))
 
     def lead(self, term: int | None) -> None:
         self._term = term
@@ -153,8 +154,30 @@ class SqlRepository(Repository):
         self._write_pages(endings.delete_page, [number])
         return deleted
 
-    def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
-        return self._database.read(reads.uploads_in_use, uploads)
+    def create_upload(self, upload: Upload) -> None:
+        self._database.write(uploads.create_upload, upload)
+
+    def get_upload(self, upload: str) -> Upload | None:
+        return self._database.read(uploads.get_upload, upload)
+
+    def add_upload_file(self, upload: str, file: UploadFile, at: float) -> UploadFile:
+        return self._database.write(uploads.add_file, upload, file, at)
+
+    def get_upload_file(self, upload: str, name: str) -> UploadFile | None:
+        return self._database.read(uploads.get_file, upload, name)
+
+    def list_upload_files(self, upload: str, *, after: str = "", limit: int) -> list[UploadFile]:
+        return self._database.read(uploads.list_files, upload, after, limit)
+
+    def discard_uploads(self, upload: str | None = None, *, before: float | None = None) -> list[str]:
+        discarded: list[str] = []
+        while numbers := self._database.write(uploads.discard, upload, before):
+            self._write_pages(uploads.delete_page, numbers.values())
+            discarded += numbers
+        return discarded
+
+    def uploads_in_use(self, names: Sequence[str]) -> set[str]:
+        return self._database.read(reads.uploads_in_use, names)
 
     def totals(self) -> dict[str, int]:
         return self._database.read(totals.read_totals)

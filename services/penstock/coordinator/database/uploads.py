@@ -1,0 +1,147 @@
+"""Uploads that are sent file by file: begun, filled by many at once, read by jobs, discarded.
+
+A file and its upload's counts move in one transaction, which has the upload's row locked. So has one that creates a job
+of an upload, and one that discards it: neither happens behind the other's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, insert, select, update
+
+from penstock.coordinator.database.schema import jobs, upload_files, uploads
+from penstock.coordinator.repository import ConflictError, Upload, UploadFile
+
+FILES_PER_PAGE = 5_000
+
+_INSERT = insert(uploads)
+_INSERT_FILE = insert(upload_files)
+_BY_ID = select(uploads).where(uploads.c.id == bindparam("upload"), ~uploads.c.dropped)
+_LOCK = _BY_ID.with_for_update()
+_NUMBER = select(uploads.c.number).where(uploads.c.id == bindparam("upload"), ~uploads.c.dropped).scalar_subquery()
+_FILES = select(upload_files).where(upload_files.c.upload == _NUMBER)
+_FILE = _FILES.where(upload_files.c.name == bindparam("name"))
+_PAGE = _FILES.where(upload_files.c.name > bindparam("after")).order_by(upload_files.c.name).limit(bindparam("limit"))
+_IS_READ = exists().where(jobs.c.upload == uploads.c.id)
+_READ = select(jobs.c.id).where(jobs.c.upload == bindparam("upload")).limit(1)
+_CHANGE = update(uploads).where(uploads.c.number == bindparam("upload_number"))
+_TO_DISCARD = select(uploads.c.id, uploads.c.number).where(~uploads.c.dropped).order_by(uploads.c.id).with_for_update()
+_READ_AMONG = select(uploads.c.id).where(uploads.c.id.in_(bindparam("uploads", expanding=True)), _IS_READ)
+_UNFINISHED_DELETIONS = select(uploads.c.number).where(uploads.c.dropped)
+_OF_NUMBER = upload_files.c.upload == bindparam("number")
+_END_OF_PAGE = select(upload_files.c.name).where(_OF_NUMBER).order_by(upload_files.c.name).limit(1)
+_DELETE_PAGE = delete(upload_files).where(_OF_NUMBER, upload_files.c.name < bindparam("end"))
+_DELETE_FILES = delete(upload_files).where(_OF_NUMBER)
+_DELETE = delete(uploads).where(uploads.c.number == bindparam("number"))
+_AT_ONCE = 500
+
+
+def lock_upload(connection: Connection, upload: str) -> RowMapping | None:
+    """Keep an upload as it is until the transaction ends; return its row, None where there is none."""
+    return connection.execute(_LOCK, {"upload": upload}).mappings().one_or_none()
+
+
+def create_upload(connection: Connection, upload: Upload) -> None:
+    """See Repository.create_upload."""
+    connection.execute(
+        _INSERT,
+        {
+            "id": upload.id,
+            "changed_at": upload.changed_at,
+            "files": 0,
+            "pictures": 0,
+            "size": 0,
+            "dropped": False,
+        },
+    )
+
+
+def get_upload(connection: Connection, upload: str) -> Upload | None:
+    """See Repository.get_upload."""
+    row = connection.execute(_BY_ID, {"upload": upload}).mappings().one_or_none()
+    return None if row is None else _upload_of(row)
+
+
+def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -> UploadFile:
+    """See Repository.add_upload_file."""
+    row = lock_upload(connection, upload)
+    if row is None:
+        raise KeyError(upload)
+    standing = get_file(connection, upload, file.name)
+    if standing is not None:
+        return standing
+    if connection.execute(_READ, {"upload": upload}).first() is not None:
+        raise ConflictError(f"a job reads upload {upload}; it takes no more files")
+    connection.execute(_INSERT_FILE, _file_row(row["number"], file))
+    counts = {
+        "files": row["files"] + 1,
+        "pictures": row["pictures"] + (file.kind is not None),
+        "size": row["size"] + file.size_bytes,
+    }
+    connection.execute(_CHANGE, {"upload_number": row["number"], "changed_at": at, **counts})
+    return file
+
+
+def get_file(connection: Connection, upload: str, name: str) -> UploadFile | None:
+    """See Repository.get_upload_file."""
+    row = connection.execute(_FILE, {"upload": upload, "name": name}).mappings().one_or_none()
+    return None if row is None else _file_of(row)
+
+
+def list_files(connection: Connection, upload: str, after: str, limit: int) -> list[UploadFile]:
+    """See Repository.list_upload_files."""
+    given = {"upload": upload, "after": after, "limit": limit}
+    return [_file_of(row) for row in connection.execute(_PAGE, given).mappings()]
+
+
+def discard(connection: Connection, upload: str | None, before: float | None) -> dict[str, int]:
+    """Take uploads out of sight, 500 at most; return their ids and numbers. Their files are to be removed next."""
+    query = _TO_DISCARD.limit(_AT_ONCE)
+    if upload is not None:
+        query = query.where(uploads.c.id == upload)
+    if before is not None:
+        query = query.where(uploads.c.changed_at < before, ~_IS_READ)
+    found: dict[str, int] = {row["id"]: row["number"] for row in connection.execute(query).mappings()}
+    # Asked again now that their rows are locked: a job may have come while this waited for one of them.
+    for read in connection.execute(_READ_AMONG, {"uploads": list(found)}).scalars():
+        del found[read]
+    if found:
+        connection.execute(_CHANGE, [{"upload_number": number, "dropped": True} for number in found.values()])
+    return found
+
+
+def unfinished_deletions(connection: Connection) -> Iterable[int]:
+    """Return the numbers of uploads that are gone while some of their files are not."""
+    return connection.execute(_UNFINISHED_DELETIONS).scalars().all()
+
+
+def delete_page(connection: Connection, number: int) -> bool:
+    """Remove one page of a dropped upload's files; return whether more are left."""
+    end = connection.execute(_END_OF_PAGE.offset(FILES_PER_PAGE), {"number": number}).scalar_one_or_none()
+    if end is not None:
+        connection.execute(_DELETE_PAGE, {"number": number, "end": end})
+        return True
+    connection.execute(_DELETE_FILES, {"number": number})
+    connection.execute(_DELETE, {"number": number})
+    return False
+
+
+def _upload_of(row: RowMapping) -> Upload:
+    return Upload(row["id"], row["changed_at"], row["files"], row["pictures"], row["size"])
+
+
+def _file_row(number: int, file: UploadFile) -> dict[str, Any]:
+    return {
+        "upload": number,
+        "name": file.name,
+        "key": file.key,
+        "size": file.size_bytes,
+        "kind": file.kind,
+        "sha256": file.sha256,
+    }
+
+
+def _file_of(row: RowMapping) -> UploadFile:
+    return UploadFile(row["name"], row["key"], row["size"], row["kind"], row["sha256"])
