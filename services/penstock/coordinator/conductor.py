@@ -17,7 +17,7 @@ from penstock.common.store.port import Store
 from penstock.coordinator.backlog import count_remaining, find_bottleneck, measure_backlog
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.engine_port import Backlog, StepStatus
-from penstock.coordinator.fleet import Fleet
+from penstock.coordinator.fleet import Census
 from penstock.coordinator.hearsay import Hearsay, Told
 from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
 from penstock.coordinator.live import Live
@@ -56,7 +56,7 @@ class Conductor:
         self._housekeeping = housekeeping
         self._term: _Term | None = None
         self._hearsay = Hearsay(repository)
-        self._fleet = Fleet(broker, at_least=0)
+        self._census = Census(broker)
 
     def recover(self) -> None:
         """Put right what a process that died has left: only with empty queues, no worker and no other coordinator."""
@@ -174,7 +174,7 @@ class Conductor:
         )
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
-        return measure_backlog(steps, self._repository.open_jobs(), self._view(), self._fleet.workers)
+        return measure_backlog(steps, self._repository.open_jobs(), self._view(), self._census.workers)
 
     def _on_applied(self, applied: list[Applied]) -> None:
         for change in applied:

@@ -60,10 +60,10 @@ class Engine(Protocol):
         """Return every step that this system runs."""
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
-        """Return what is left to do for some steps together.
+        """Return what is left to do for some steps together; their workers as seen last, where the broker is away.
 
         Raises:
-            UnavailableError: the database or the broker is away.
+            UnavailableError: the database is away.
         """
 
     def seconds_per_image(self, step: str) -> float | None:

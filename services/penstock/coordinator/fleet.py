@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 
 from penstock.common.broker.port import Broker, QueueDepth
+from penstock.common.errors import UnavailableError
 from penstock.common.messages import step_queue
 
 _HOLD_SECS = 2.0
@@ -33,3 +36,22 @@ class Fleet:
             depth = self._broker.depth(step_queue(step))
             self._seen[step] = (now + _HOLD_SECS, depth)
         return depth
+
+
+class Census:
+    """Workers by step for those who cannot wait: as seen last, where the broker does not answer. From any thread."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._fleet = Fleet(broker, at_least=0)
+        self._asking = threading.Lock()
+        self._seen: dict[str, int] = {}
+
+    def workers(self, step: str) -> int:
+        """Return how many serve a step; one thread at most waits for a broker that is away."""
+        if self._asking.acquire(blocking=False):
+            try:
+                with suppress(UnavailableError):
+                    self._seen[step] = self._fleet.workers(step)
+            finally:
+                self._asking.release()
+        return self._seen.get(step, 0)

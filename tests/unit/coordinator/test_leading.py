@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.port import QueueDepth
 from penstock.common.errors import UnavailableError
 from penstock.common.messages import step_queue
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.dispatcher import DispatchSettings
-from penstock.coordinator.fleet import Fleet
+from penstock.coordinator.fleet import Census, Fleet
 from penstock.coordinator.housekeeper import HousekeepingSettings
 from penstock.coordinator.leadership import Leadership
 from penstock.coordinator.leading import Leading
@@ -145,3 +146,32 @@ def test_workers_are_counted_at_their_queue_and_not_asked_for_each_time(house: A
     assert Fleet(house.broker).workers("resize") == 1
     assert Fleet(house.broker, at_least=2).workers("resize") == 2
     assert house.broker.depth(queue) == QueueDepth(0, 0, 0)
+
+
+class AwayBroker(MemoryBroker):
+    """A broker that answers no question before a test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def depth(self, queue: str) -> QueueDepth:
+        self.asked.set()
+        assert self.answers.wait(20)
+        raise UnavailableError("broker", "away")
+
+
+def test_who_cannot_wait_for_a_broker_gets_what_was_seen_last(house: Any) -> None:
+    census = Census(house.broker)
+    consumer = house.broker.consume([step_queue("blur")], 1)
+    assert (census.workers("blur"), census.workers("resize")) == (1, 0)
+    consumer.close()
+    away = AwayBroker()
+    census = Census(away)
+    waits = threading.Thread(target=census.workers, args=["blur"])
+    waits.start()
+    assert away.asked.wait(20)
+    assert census.workers("blur") == 0, "another one waits already"
+    away.answers.set()
+    waits.join(20)
+    assert census.workers("blur") == 0, "no answer is no error"
