@@ -1,6 +1,6 @@
 """One file of an upload that is sent file by file: streamed into the store, then noted, once however often it comes.
 
-Every attempt writes an object of its own, and what counts is the one that the database names. Attempts at the same time,
+Every attempt writes an object of its own, and what counts is the one that the database names. Attempts at one time,
 cut connections and a coordinator that dies in the middle leave objects that nobody reads; they go with the upload.
 """
 
