@@ -11,64 +11,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from example_steps import POSTERIZE, compile_invert, perl_command, posterize
+from example_steps import KINDS, ODD, POSTERIZE, compile_invert, paint, perl_command, posterize
 from run_folders import Run, codes, draw, names
-
-ODD = """
-import json, os, sys, time
-
-said = open(sys.argv[1], "a")
-for line in sys.stdin:
-    request = json.loads(line)
-    if request["op"] == "describe":
-        print(json.dumps({"v": 1, "step": "odd", "params": {"properties": {"how": {"type": "string"}}}}), flush=True)
-        continue
-    data = open(request["in"][0], "rb").read()
-    kind = {1: "crash", 2: "hang", 3: "garbage", 4: "outside", 5: "link", 6: "cut", 7: "refuse", 8: "none", 9: "many"}
-    kind = kind.get(data[-1])
-    said.write(f"{os.getpid()} {kind}\\n")
-    said.flush()
-    result = request["out"] + "/a"
-    if kind == "crash":
-        os.kill(os.getpid(), 9)
-    if kind == "hang":
-        time.sleep(600)
-    if kind == "garbage":
-        print("what?", flush=True)
-        continue
-    if kind == "refuse":
-        error = {"code": "parameter_not_applicable", "message": "not this one"}
-        print(json.dumps({"v": 1, "ok": False, "error": error}), flush=True)
-        continue
-    if kind == "link":
-        os.symlink("/etc/hostname", result)
-    elif kind == "outside":
-        result = "/etc/hostname"
-    else:
-        open(result, "wb").write(data[:-1] if kind == "cut" else data)
-    out = {"none": [], "many": [result] * 5000}.get(kind, [result])
-    print(json.dumps({"v": 1, "ok": True, "out": out}), flush=True)
-"""
 
 
 def declare(**schemas: Any) -> str:
     return json.dumps({name: {"params": schema} for name, schema in schemas.items()})
 
 
-def paint(path: Path, last: int) -> None:
-    """Write a grey picture whose last byte says what the odd program is to do."""
-    picture = np.full((8, 10, 3), 100, np.uint8)
-    picture[-1, -1, 2] = last
-    path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), picture)
-
-
 @pytest.fixture
 def odd(tmp_path: Path) -> dict[str, str]:
     """Settings of a program that does what its picture says, and notes it in `said`."""
-    program = tmp_path / "odd.py"
-    program.write_text(ODD)
-    command = [sys.executable, str(program), str(tmp_path / "said")]
+    command = [sys.executable, str(ODD), str(tmp_path / "said")]
     return {"PENSTOCK_PROGRAM": json.dumps(command), "PENSTOCK_DECLARED_STEPS": declare(odd={})}
 
 
@@ -101,27 +55,14 @@ def test_only_the_image_at_hand_pays_for_what_a_program_does(
     penstock: Run, tmp_path: Path, odd: dict[str, str]
 ) -> None:
     for number in range(6):
-        paint(tmp_path / "in" / f"good-{number}.png", 100)
-    kinds = ["", "crash", "hang", "garbage", "outside", "link", "cut", "refuse", "none", "many"]
-    for number, kind in enumerate(kinds):
-        if kind:
-            paint(tmp_path / "in" / f"good-2-{kind}.png", number)
+        paint(tmp_path / "in" / f"good-{number}.png")
+    for kind in KINDS:
+        paint(tmp_path / "in" / f"good-2-{kind}.png", kind)
     done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **odd)
     assert done.returncode == 1
     assert names(tmp_path / "o") == {f"good-{number}-0.jpg" for number in range(6)}
-    assert {
-        name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "o").items()
-    } == {
-        "crash": "step_crashed",
-        "hang": "step_timeout",
-        "garbage": "step_crashed",
-        "outside": "internal",
-        "link": "internal",
-        "cut": "internal",
-        "refuse": "parameter_not_applicable",
-        "none": "parameter_not_applicable",
-        "many": "parameter_not_applicable",
-    }
+    failed = {name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "o").items()}
+    assert failed == KINDS
     said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
     assert [kind for _, kind in said].count("crash") == 2, "as often as an image may be tried"
     assert [kind for _, kind in said].count("hang") == 1
@@ -129,7 +70,7 @@ def test_only_the_image_at_hand_pays_for_what_a_program_does(
 
 
 def test_a_program_leaves_with_its_worker(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
-    paint(tmp_path / "in" / "good.png", 100)
+    paint(tmp_path / "in" / "good.png")
     penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 2, "--out", tmp_path / "o", **odd)
     pid = (tmp_path / "said").read_text().split()[0]
     time.sleep(0.1)
@@ -146,7 +87,7 @@ def test_a_program_leaves_with_its_worker(penstock: Run, tmp_path: Path, odd: di
     ],
 )
 def test_a_program_that_cannot_start_is_named(penstock: Run, tmp_path: Path, program: str, said: str) -> None:
-    paint(tmp_path / "in" / "good.png", 100)
+    paint(tmp_path / "in" / "good.png")
     settings = {"PENSTOCK_PROGRAM": program, "PENSTOCK_DECLARED_STEPS": declare(odd={})}
     done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **settings)
     assert done.returncode in (2, 3)

@@ -1,0 +1,251 @@
+"""`penstock run --runner docker`: the same as ever, with a container for each step, whatever becomes of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import cv2
+import numpy as np
+import pytest
+from example_steps import EXAMPLES, KINDS, ODD, compile_invert, paint, posterize
+from run_folders import Run, codes, digests, leftovers, names, written
+from waiting import wait_until
+
+from penstock import __version__
+from penstock.local.draw import write_photos
+
+IMAGES = os.environ.get("PENSTOCK_TEST_IMAGES", "local")
+CHAIN = ["--op", "resize=120x90", "--op", "split", "--op", "blur=median", "--output", "png"]
+
+
+def docker(*arguments: object) -> str:
+    done = subprocess.run(["docker", *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def has_image(name: str) -> bool:
+    try:
+        return subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _images(without_service: Callable[[str], NoReturn]) -> None:
+    if not has_image(f"{IMAGES}/penstock-encode:{__version__}"):
+        without_service("there is no Docker, or not the steps' images (make images)")
+
+
+@pytest.fixture(scope="module")
+def odd_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of a step that does what its picture says."""
+    folder = tmp_path_factory.mktemp("odd")
+    shutil.copy(ODD, folder / "odd.py")
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGES}/penstock-step:{__version__}\nCOPY odd.py /odd.py\n"
+        'ENTRYPOINT ["python3", "/odd.py", "/tmp/said"]\n'
+    )
+    yield from build("penstock-test-odd", folder)
+
+
+@pytest.fixture(scope="module")
+def posterize_image() -> Iterator[str]:
+    """The docs' example in Perl."""
+    step = f"STEP={IMAGES}/penstock-step:{__version__}"
+    yield from build("penstock-test-posterize", EXAMPLES / "posterize", "--build-arg", step)
+
+
+@pytest.fixture(scope="module")
+def invert_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The docs' example in C, compiled here: the compiler's own image need not be here."""
+    folder = tmp_path_factory.mktemp("invert")
+    if compile_invert(folder, "-static") is None:
+        pytest.skip("no C compiler")
+    lines = (EXAMPLES / "invert" / "Dockerfile").read_text().partition("FROM scratch")[2]
+    (folder / "Dockerfile").write_text("FROM scratch" + lines.replace("--from=build /invert", "invert"))
+    yield from build("penstock-test-invert", folder)
+
+
+def build(name: str, folder: Path, *options: str) -> Iterator[str]:
+    docker("build", "--quiet", "--network=host", "--tag", name, *options, folder)
+    yield name
+    docker("image", "rm", "--force", name)
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """As for all whole processes, with time enough for what no test makes slow."""
+    return environment | {"PENSTOCK_IMAGES": IMAGES, "PENSTOCK_STEP_TIMEOUT_SECS": "60"}
+
+
+@pytest.fixture
+def run(penstock: Run, tmp_path: Path) -> Iterator[Run]:
+    """Run over containers, into `tmp_path/out`; none may be left."""
+
+    def run_over_containers(*arguments: object, **more: str) -> Any:
+        return penstock("run", "--runner", "docker", "--out", tmp_path / "out", *arguments, **more)
+
+    yield run_over_containers
+    assert containers(tmp_path / "out") == []
+
+
+def containers(out: Path) -> list[str]:
+    label = f"label=penstock.folder={socket.gethostname()}:{out}"
+    return docker("ps", "--all", "--quiet", "--filter", label).split()
+
+
+def entries(folder: Path) -> list[str]:
+    """The manifest's lines, in an order that does not depend on which image was first."""
+    return sorted((folder / "manifest.ndjson").read_text().splitlines())
+
+
+@pytest.mark.parametrize("chain", [CHAIN, [], ["--op", "blur=bilateral", "--op", "resize=50x50"]])
+def test_results_manifest_and_exit_code_are_those_of_processes(
+    run: Run, penstock: Run, tmp_path: Path, drawn: list[Path], chain: list[str]
+) -> None:
+    for path in drawn[:4]:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "cut.jpg").write_bytes(drawn[0].read_bytes()[:-500])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "bomb.png").write_bytes(cv2.imencode(".png", np.zeros((400, 400, 3), np.uint8))[1].tobytes())
+    inputs = [*sorted(tmp_path.glob("*.jpg")), *sorted(tmp_path.glob("*.png"))]
+    by_docker = run(*inputs, *chain, "--parallel", 2, PENSTOCK_MAX_PIXELS="100000")
+    by_process = penstock("run", *inputs, *chain, "--out", tmp_path / "other", PENSTOCK_MAX_PIXELS="100000")
+    assert (by_docker.returncode, by_process.returncode) == (1, 1), by_docker.stderr
+    assert len(names(tmp_path / "out")) >= 4
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+    assert entries(tmp_path / "out") == entries(tmp_path / "other")
+    assert codes(tmp_path / "out").keys() == {"cut.jpg", "empty.png", "bomb.png"}
+    assert leftovers(tmp_path / "out") == set()
+
+
+def test_photographs_come_out_as_from_processes(run: Run, penstock: Run, tmp_path: Path, photographs: Path) -> None:
+    inputs = [*sorted((photographs / "street").glob("*.jpg"))[:5], *sorted((photographs / "kodak").glob("*.png"))[:2]]
+    inputs += sorted((photographs / "orientation").glob("*.jpg"))[4:7]
+    done = run(*inputs, "--op", "resize=512x512", "--op", "blur=gaussian")
+    assert done.returncode == 0, done.stderr
+    penstock("run", *inputs, "--op", "resize=512x512", "--op", "blur=gaussian", "--out", tmp_path / "other")
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+
+
+def test_steps_in_other_languages_fit_the_same_slot(
+    run: Run, tmp_path: Path, drawn: list[Path], invert_image: str, posterize_image: str
+) -> None:
+    """The first one takes no JPEG: another container decodes for it."""
+    images = ["--image", f"invert={invert_image}", "--image", f"posterize={posterize_image}"]
+    chain = ["--op", "invert", "--op", "resize=40x30", "--op", "posterize=3", "--output", "png"]
+    done = run(drawn[0], *images, *chain, "--parallel", 1)
+    assert done.returncode == 0, done.stderr
+    small = cv2.resize(255 - cv2.imread(str(drawn[0])), (40, 30), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "photo-0000-0.png")), posterize(small, 3))
+    refused = run(drawn[0], *images, "--op", "posterize=1", "--force")
+    assert refused.returncode == 2
+    assert "posterize: levels: 1 is less than the minimum of 2" in refused.stderr
+
+
+def test_only_the_image_at_hand_pays_for_what_a_container_does(run: Run, tmp_path: Path, odd_image: str) -> None:
+    for number in range(4):
+        paint(tmp_path / "in" / f"good-{number}.png")
+    for kind in KINDS:
+        paint(tmp_path / "in" / f"good-2-{kind}.png", kind)
+    options = ["--op", "odd", "--image", f"odd={odd_image}", "--parallel", 1]
+    done = run(tmp_path / "in", *options, PENSTOCK_STEP_TIMEOUT_SECS="5")
+    assert done.returncode == 1, done.stderr
+    assert names(tmp_path / "out") == {f"good-{number}-0.jpg" for number in range(4)}
+    failed = {name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "out").items()}
+    assert failed == KINDS
+
+
+def test_containers_that_are_killed_cost_no_image_and_may_do_nothing_but_their_step(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    inputs = write_photos(tmp_path / "in", 60, 640, 480)
+    process = start("run", "--runner", "docker", *inputs, *CHAIN, "--parallel", 2, "--out", tmp_path / "out")
+    wait_until(lambda: len(names(tmp_path / "out")) > 8, 60)
+    found = containers(tmp_path / "out")
+    looked_at = json.loads(docker("inspect", *found))
+    docker("kill", *found)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "60 done, 0 failed" in output
+    assert len(names(tmp_path / "out")) == 240
+    assert len(looked_at) == 8
+    for container in looked_at:
+        host = container["HostConfig"]
+        assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"]) == ("none", True, ["ALL"])
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert host["Memory"] == 2 << 30
+        assert host["PidsLimit"] == 256
+        assert container["Config"]["User"] == f"{os.getuid()}:{os.getgid()}"
+        assert [mount["Destination"] for mount in container["Mounts"]] == ["/data"]
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_goes_on_later(
+    start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path
+) -> None:
+    inputs = write_photos(tmp_path / "in", 60, 640, 480)
+    process = start("run", "--runner", "docker", *inputs, *CHAIN, "--parallel", 2, "--out", tmp_path / "out")
+    wait_until(lambda: len(names(tmp_path / "out")) > 8, 60)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: " in output
+    assert containers(tmp_path / "out") == []
+    before = written(tmp_path / "out")
+    assert 8 < len(before) < 240
+    done = run(*inputs, *CHAIN)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(before) // 4} done before" in done.stdout
+    assert {name: time for name, time in written(tmp_path / "out").items() if name in before} == before
+
+
+def test_what_a_killed_run_leaves_hanging_is_removed_by_the_next(
+    start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path, odd_image: str
+) -> None:
+    paint(tmp_path / "in" / "hang.png", "hang")
+    options = ["--op", "odd", "--image", f"odd={odd_image}", "--parallel", 1]
+    process = start("run", "--runner", "docker", tmp_path / "in", *options, "--out", tmp_path / "out")
+    wait_until(lambda: any("hang" in said_in(container) for container in containers(tmp_path / "out")), 60)
+    process.kill()
+    process.wait(30)
+    paint(tmp_path / "in" / "hang.png")
+    wait_until(lambda: len(containers(tmp_path / "out")) == 1, 30)
+    assert run(tmp_path / "in", *options).returncode == 0
+
+
+def said_in(container: str) -> str:
+    """What an odd step has noted."""
+    told = subprocess.run(["docker", "exec", container, "cat", "/tmp/said"], capture_output=True, check=False)
+    return told.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "status", "said"),
+    [
+        ([], {"PATH": "/nowhere"}, 3, "no docker on this host"),
+        ([], {"DOCKER_HOST": "unix:///nowhere/docker.sock"}, 3, "the Docker daemon does not answer"),
+        (["--image", "split=localhost:1/none:1"], {}, 3, "image localhost:1/none:1 is not here and cannot be pulled"),
+        (["--image", "split={odd}"], {}, 3, "performs odd, and not split, as --image says"),
+        (["--image", "split"], {}, 2, "--image split: accepted is STEP=IMAGE"),
+        (["--op", "sharpen"], {}, 2, "no operation 'sharpen'"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    run: Run, tmp_path: Path, drawn: list[Path], odd_image: str, options: list[str], more: dict[str, str], status: int,
+    said: str,
+) -> None:  # fmt: skip
+    given = [option.replace("{odd}", odd_image) for option in options]
+    done = run(drawn[0], "--op", "split", *given, **more)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("penstock: ")]) == 1
