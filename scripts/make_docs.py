@@ -18,9 +18,10 @@ from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
 from penstock.cli import cli
-from penstock.common import messages, operations
+from penstock.common import lines, messages, operations
 from penstock.common.settings import (
     BrokerSettings,
+    ContainerSettings,
     CoordinatorSettings,
     KubernetesSettings,
     Limits,
@@ -47,6 +48,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Coordinator": CoordinatorSettings,
     "Serve": ServeSettings,
     "Workers": WorkerSettings,
+    "Containers": ContainerSettings,
     "Kubernetes": KubernetesSettings,
 }
 
@@ -69,6 +71,9 @@ def make_pages() -> Iterator[tuple[Path, str]]:
     """Yield every page and what should stand in it."""
     yield DOCS / "messages" / "chunk.schema.json", show_schema(messages.Chunk)
     yield DOCS / "messages" / "event.schema.json", show_schema(messages.Event)
+    yield DOCS / "messages" / "request.schema.json", show_schema(lines.Request)
+    yield DOCS / "messages" / "answer.schema.json", show_schema(lines.Answer)
+    yield DOCS / "messages" / "description.schema.json", show_schema(lines.Description)
     for name in ("steps.md", "settings.md", "cli.md", "decisions/README.md"):
         page = DOCS / name
         yield page, BLOCK.sub(lambda match: match[1] + MAKERS[match[2]]() + match[3], page.read_text())
