@@ -62,7 +62,9 @@ def kubernetes(without_service: Callable[[str], NoReturn]) -> None:
 
 @pytest.fixture(scope="session")
 def tag(kubernetes: None) -> str:
-    """The tag under which every image is in the cluster."""
+    """The tag under which every image is in the cluster: PENSTOCK_E2E_TAG, or one for what is built now."""
+    if "PENSTOCK_E2E_TAG" in os.environ:
+        return os.environ["PENSTOCK_E2E_TAG"]
     built = build_images()
     bring_servers()
     bring_images(built)
@@ -87,7 +89,7 @@ def values(tag: str) -> Mapping[str, Any]:
             "PENSTOCK_SWEEP_SECS": "2",
             "PENSTOCK_ABANDONED_SECS": "15",
         },
-        "stepDefaults": {"autoscaling": {"mode": "none"}},
+        "stepDefaults": {"autoscaling": {"mode": "none"}, "resources": {"requests": {"cpu": "25m", "memory": "64Mi"}}},
         "rabbitmq": {"terminationGracePeriodSeconds": 5},  # Debian's script does not hear SIGTERM
     }
 
