@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,6 +266,7 @@ def _read_job(job_file: str, encode: dict[str, Any]) -> list[Any]:
 
 def main() -> None:
     """Run the command line; one line for each thing that is wrong, and the exit codes of the contract."""
+    _hear_sigterm_from_the_start()
     from penstock.common.errors import PlanError
 
     try:
@@ -278,6 +281,12 @@ def main() -> None:
     except PenstockError as error:
         refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable", "refused")
         _leave(error.message, REFUSED if refused else USED_WRONGLY)
+
+
+def _hear_sigterm_from_the_start() -> None:
+    """Let a container end while it starts: signals that a first process does not handle never reach it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _leave(message: str, status: int) -> None:
