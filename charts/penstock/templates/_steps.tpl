@@ -57,14 +57,15 @@ need neither an image, a program nor a GPU of their own.
 {{- end }}
 
 {{/*
-How many replicas to ask for where nobody but the operator scales: what `kubectl scale` has set since the chart last
-asked for another number. List of the root, the Deployment's name and the number in values.
+How many replicas to ask for where nobody but the operator scales: those that are there, whether kubectl scale or an
+autoscaler left them, until values ask for another number. List of the root, the Deployment's name and that number.
 */}}
 {{- define "penstock.replicas" -}}
-{{- $asked := last . | int -}}
+{{- $asked := last . | int | toString -}}
 {{- $live := lookup "apps/v1" "Deployment" (first .).Release.Namespace (index . 1) -}}
+{{- $replicas := dig "spec" "replicas" 0 $live | int -}}
 {{- $askedBefore := dig "metadata" "annotations" "penstock.dev/replicas" "" $live -}}
-{{- if eq $askedBefore (toString $asked) -}}{{ $live.spec.replicas }}{{- else -}}{{ $asked }}{{- end -}}
+{{- if or (eq $askedBefore $asked) (and (not $askedBefore) $replicas) -}}{{ $replicas }}{{- else -}}{{ $asked }}{{- end -}}
 {{- end }}
 
 {{/* How fast a step grows and shrinks: up at once, down slowly. */}}

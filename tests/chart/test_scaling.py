@@ -1,0 +1,73 @@
+"""Who sets a step's replicas: exactly one of values and kubectl, HPA, KEDA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rendering import Chart
+
+STEPS = ("resize", "split", "blur", "encode")
+MASTERS = {"hpa": "HorizontalPodAutoscaler", "keda": "ScaledObject"}
+
+
+def scaled(mode: str, **more: Any) -> dict[str, Any]:
+    return {"stepDefaults": {"autoscaling": {"mode": mode, **more}}}
+
+
+@pytest.mark.parametrize("placement", ["perStep", "fused"])
+@pytest.mark.parametrize("mode", ["none", "hpa", "keda"])
+def test_every_step_has_exactly_one_master(chart: Chart, mode: str, placement: str) -> None:
+    rendered = chart.render({**scaled(mode), "placement": placement})
+    workers = {name: each for name, each in rendered.all("Deployment").items() if is_worker(each)}
+    assert workers
+    for name, deployment in workers.items():
+        masters = [kind for kind in MASTERS.values() if name in rendered.all(kind)]
+        masters += ["values"] if "replicas" in deployment["spec"] else []
+        assert masters == [MASTERS.get(mode, "values")], name
+
+
+def is_worker(deployment: dict[str, Any]) -> bool:
+    return "penstock.dev/step" in deployment["metadata"]["labels"]
+
+
+def test_by_hand_values_give_the_first_replicas_and_remember_the_number(chart: Chart) -> None:
+    rendered = chart.render({**scaled("none"), "steps": {"blur": {"replicas": 0}, "split": {"replicas": 7}}})
+    for step, replicas in {"blur": 0, "split": 7, "resize": 1}.items():
+        deployment = rendered.find("Deployment", f"penstock-{step}")
+        assert deployment["spec"]["replicas"] == replicas
+        assert deployment["metadata"]["annotations"]["penstock.dev/replicas"] == str(replicas)
+
+
+def test_by_cpu_a_step_grows_at_once_and_shrinks_slowly(chart: Chart) -> None:
+    values = scaled("hpa", scaleDownStabilizationSeconds=120, maxReplicas=33)
+    spec = chart.render(values).find("HorizontalPodAutoscaler", "penstock-blur")["spec"]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "penstock-blur"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 33)
+    assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 120
+    assert (
+        chart.render().find("HorizontalPodAutoscaler", "penstock-blur")["spec"]["behavior"]["scaleDown"][
+            "stabilizationWindowSeconds"
+        ]
+        == 300
+    )
+
+
+def test_keda_asks_the_coordinator_for_what_the_deployment_serves(chart: Chart) -> None:
+    rendered = chart.render({**scaled("keda", minReplicas=0, backlogSecondsPerReplica=2.5), "placement": "fused"})
+    spec = rendered.find("ScaledObject", "penstock-fused")["spec"]
+    [trigger] = spec["triggers"]
+    assert spec["minReplicaCount"] == 0
+    assert trigger["type"] == "metrics-api"
+    assert trigger["metadata"]["url"] == (
+        "http://penstock-coordinator.pictures:8080/v1/backlog?steps=resize,split,blur,encode"
+    )
+    assert trigger["metadata"]["valueLocation"] == "backlog_seconds"
+    assert trigger["metadata"]["targetValue"] == "2.5"
+
+
+def test_one_step_may_be_scaled_by_another_master_than_the_rest(chart: Chart) -> None:
+    rendered = chart.render({"steps": {"blur": {"autoscaling": {"mode": "keda"}}}})
+    assert set(rendered.all("ScaledObject")) == {"penstock-blur"}
+    assert set(rendered.all("HorizontalPodAutoscaler")) == {"penstock-resize", "penstock-split", "penstock-encode"}

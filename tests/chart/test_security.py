@@ -1,0 +1,118 @@
+"""What pods may do, and who reaches whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rendering import CHART, VALUES, Chart, Rendered
+
+EVERY = [CHART / "values.yaml", CHART / "ci" / "local-values.yaml", *VALUES]
+every_installation = pytest.mark.parametrize("values", EVERY, ids=lambda path: path.stem)
+
+
+@every_installation
+def test_every_pod_passes_pod_security_restricted(chart: Chart, values: Path) -> None:
+    pods = list(chart.render(values).pods())
+    assert len(pods) >= 3
+    for name, spec in pods:
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["runAsUser"] > 0, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert not any("hostPath" in volume for volume in spec.get("volumes", ())), name
+        assert "initContainers" not in spec, name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+
+
+@every_installation
+def test_no_image_is_latest_and_every_container_has_a_memory_limit(chart: Chart, values: Path) -> None:
+    for name, spec in chart.render(values).pods():
+        for container in spec["containers"]:
+            tag = container["image"].rpartition("/")[2].partition(":")[2]
+            assert tag not in ("", "latest"), name
+            assert container["resources"]["limits"]["memory"], name
+
+
+@every_installation
+def test_services_set_no_variables_that_would_be_taken_for_settings(chart: Chart, values: Path) -> None:
+    assert all(spec["enableServiceLinks"] is False for _, spec in chart.render(values).pods())
+
+
+def tokens(rendered: Rendered) -> set[str]:
+    return {name for name, spec in rendered.pods() if spec["automountServiceAccountToken"]}
+
+
+def test_the_api_servers_token_is_where_it_is_used_and_nowhere_else(chart: Chart) -> None:
+    steps = {f"penstock-{step}" for step in ("resize", "split", "blur", "encode")}
+    assert tokens(chart.render()) == {"penstock-coordinator", *steps}
+    assert tokens(chart.render({"deletionCost": {"enabled": False}})) == {"penstock-coordinator"}
+    assert tokens(chart.render({"coordinator": {"reportReplicas": False}})) == steps
+
+
+def test_the_coordinator_may_read_deployments_and_steps_may_patch_pods_and_no_more(chart: Chart) -> None:
+    roles = {name: role["rules"] for name, role in chart.render().all("Role").items()}
+    assert roles == {
+        "penstock-coordinator": [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}],
+        "penstock-steps": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}],
+    }
+
+
+def test_without_the_deletion_cost_steps_have_no_rights_and_nothing_is_cluster_wide(chart: Chart) -> None:
+    rendered = chart.render({"deletionCost": {"enabled": False}})
+    assert set(rendered.all("Role")) == set(rendered.all("RoleBinding")) == {"penstock-coordinator"}
+    assert not rendered.all("ValidatingAdmissionPolicy")
+    assert "PENSTOCK_DELETION_COST" not in rendered.environment("penstock-blur")
+    assert chart.render().environment("penstock-blur")["PENSTOCK_DELETION_COST"] == "true"
+
+
+def test_what_is_cluster_wide_has_the_namespace_in_its_name_and_holds_for_the_steps_account(chart: Chart) -> None:
+    [(name, policy)] = chart.render().all("ValidatingAdmissionPolicy").items()
+    assert name == "pictures-penstock-deletion-cost"
+    [condition] = policy["spec"]["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:pictures:penstock-steps'"
+    assert chart.render().find("ValidatingAdmissionPolicyBinding", name)["spec"]["policyName"] == name
+
+
+def test_every_pod_is_under_a_policy_that_denies_by_default(chart: Chart) -> None:
+    rendered = chart.render()
+    default = rendered.find("NetworkPolicy", "penstock-default-deny")["spec"]
+    assert default["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in default
+    for deployment in rendered.all("Deployment").values():
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert default["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def ports(rules: list[dict[str, Any]]) -> list[list[int]]:
+    return [[port["port"] for port in rule["ports"]] for rule in rules]
+
+
+def test_steps_reach_broker_store_and_api_server_alone(chart: Chart) -> None:
+    egress = chart.render().find("NetworkPolicy", "penstock-steps")["spec"]["egress"]
+    assert ports(egress) == [[5672], [8081], [443, 6443]]
+    assert [rule.get("to", [{}])[0].get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
+            for rule in egress] == ["rabbitmq", "web", None]  # fmt: skip
+    without = chart.render({"deletionCost": {"enabled": False}}).find("NetworkPolicy", "penstock-steps")
+    assert ports(without["spec"]["egress"]) == [[5672], [8081]]
+
+
+def test_the_stores_port_is_for_the_release_alone_and_the_front_door_for_all(chart: Chart) -> None:
+    front, store = chart.render().find("NetworkPolicy", "penstock-web")["spec"]["ingress"]
+    assert ports([front, store]) == [[8080], [8081]]
+    assert "from" not in front
+    assert all(peer["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "penstock" for peer in store["from"])
+
+
+def test_keda_may_ask_the_coordinator(chart: Chart) -> None:
+    policy = chart.render({"networkPolicy": {"kedaNamespace": "scalers"}}).find("NetworkPolicy", "penstock-coordinator")
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scalers"}}} in policy["spec"][
+        "ingress"
+    ][0]["from"]

@@ -1,0 +1,169 @@
+"""Coordinator, RabbitMQ, database and store: bundled, or of one's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rendering import CHART, VALUES, Chart
+
+EXTERNAL = next(path for path in VALUES if path.stem == "external")
+BUCKET = {"store": {"type": "url", "url": "s3://pictures/penstock"}}
+OWN_BROKER = {"rabbitmq": {"bundled": False, "existingSecret": {"name": "ours", "key": "amqp"}}}
+
+
+def test_bundled_everything_finds_each_other(chart: Chart) -> None:
+    rendered = chart.render()
+    for deployment in ("penstock-coordinator", "penstock-blur"):
+        environment = rendered.environment(deployment)
+        assert environment["PENSTOCK_STORE_URL"] == "http://penstock-store:8081"
+        assert environment["PENSTOCK_BROKER_URL"]["secretKeyRef"] == {"name": "penstock-rabbitmq", "key": "url"}
+        assert environment["PENSTOCK_STORE_TOKEN"]["secretKeyRef"] == {"name": "penstock-store", "key": "token"}
+    assert rendered.environment("penstock-coordinator")["PENSTOCK_KUBERNETES_SELECTOR"] == (
+        "app.kubernetes.io/name=penstock,app.kubernetes.io/instance=penstock,penstock.dev/step"
+    )
+
+
+def test_another_release_has_its_name_before_everything(chart: Chart) -> None:
+    rendered = chart.render(release="delft")
+    assert {"delft-penstock-coordinator", "delft-penstock-blur"} <= set(rendered.all("Deployment"))
+    assert rendered.environment("delft-penstock-blur")["PENSTOCK_STORE_URL"] == "http://delft-penstock-store:8081"
+
+
+def test_rabbitmqs_user_url_and_definitions_agree(chart: Chart) -> None:
+    secret = chart.render().find("Secret", "penstock-rabbitmq")["stringData"]
+    definitions = json.loads(secret["definitions.json"])
+    [user] = definitions["users"]
+    assert user["password"] == secret["password"]
+    assert len(secret["password"]) == 32
+    assert secret["url"] == f"amqp://penstock:{secret['password']}@penstock-rabbitmq:5672/penstock"
+    assert [each["name"] for each in definitions["vhosts"]] == ["penstock"]
+    assert {each["name"]: each["definition"] for each in definitions["policies"]} == {
+        "returns": {"delivery-limit": 100},
+        "dead": {"max-length": 100_000, "overflow": "drop-head"},
+    }
+
+
+def test_rabbitmq_knows_its_memory_and_loads_what_is_asked_for(chart: Chart) -> None:
+    values = {"rabbitmq": {"resources": {"limits": {"memory": "1536Mi"}}, "plugins": ["rabbitmq_management"]}}
+    data = chart.render(values).find("ConfigMap", "penstock-rabbitmq")["data"]
+    assert "total_memory_available_override_value = 1536MiB\n" in data["rabbitmq.conf"]
+    assert data["enabled_plugins"] == "[rabbitmq_management].\n"
+    monitored = chart.render({"podMonitor": {"enabled": True}})
+    assert monitored.find("ConfigMap", "penstock-rabbitmq")["data"]["enabled_plugins"] == "[rabbitmq_prometheus].\n"
+    assert set(monitored.all("PodMonitor")) == {"penstock-coordinator", "penstock-rabbitmq"}
+
+
+def test_a_broker_of_ones_own_replaces_the_bundled_one(chart: Chart) -> None:
+    rendered = chart.render(OWN_BROKER)
+    assert not rendered.all("StatefulSet")
+    assert "penstock-rabbitmq" not in rendered.all("Secret")
+    assert rendered.environment("penstock-blur")["PENSTOCK_BROKER_URL"]["secretKeyRef"] == {
+        "name": "ours",
+        "key": "amqp",
+    }
+
+
+def test_nginx_has_the_one_configuration_there_is_and_the_token(chart: Chart) -> None:
+    rendered = chart.render()
+    data = rendered.find("ConfigMap", "penstock-web")["data"]
+    assert data["nginx.conf"] == (CHART / "files" / "nginx.conf").read_text()
+    assert "server penstock-coordinator:8080;" in data["coordinator.conf"]
+    secret = rendered.find("Secret", "penstock-store")["stringData"]
+    assert secret["token.conf"] == f'"Bearer {secret["token"]}" 1;\n'
+
+
+def test_a_bucket_needs_no_nginx_and_the_coordinator_is_the_front_door(chart: Chart) -> None:
+    rendered = chart.render(BUCKET)
+    assert "penstock-web" not in rendered.all("Deployment")
+    assert set(rendered.all("PersistentVolumeClaim")) == {"penstock-coordinator"}
+    assert rendered.find("Service", "penstock-web")["spec"]["selector"]["app.kubernetes.io/component"] == "coordinator"
+    assert "PENSTOCK_STORE_TOKEN" not in rendered.environment("penstock-blur")
+    assert rendered.environment("penstock-blur")["PENSTOCK_STORE_URL"] == "s3://pictures/penstock"
+
+
+def test_sqlite_has_one_coordinator_that_leaves_before_the_next_and_postgresql_several(chart: Chart) -> None:
+    one = chart.render().find("Deployment", "penstock-coordinator")["spec"]
+    assert (one["replicas"], one["strategy"]["type"]) == (1, "Recreate")
+    rendered = chart.render(EXTERNAL)
+    many = rendered.find("Deployment", "penstock-coordinator")["spec"]
+    assert (many["replicas"], many["strategy"]["type"]) == (2, "RollingUpdate")
+    assert (
+        rendered.environment("penstock-coordinator")["PENSTOCK_DATABASE_URL"]["secretKeyRef"]["name"] == "our-database"
+    )
+    assert "penstock-coordinator" in rendered.all("PodDisruptionBudget")
+    assert not rendered.all("PersistentVolumeClaim")
+
+
+def test_claims_stay_unless_values_say_otherwise_and_the_brokers_goes(chart: Chart) -> None:
+    rendered = chart.render({"web": {"persistence": {"keep": False}}})
+    policies = {
+        name: claim["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+        for name, claim in rendered.all("PersistentVolumeClaim").items()
+    }
+    assert policies == {"penstock-coordinator": "keep", "penstock-web": None}
+    broker = rendered.find("StatefulSet", "penstock-rabbitmq")["spec"]
+    assert broker["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+
+
+def checksums(chart: Chart, values: dict[str, object]) -> dict[str, str]:
+    rendered = chart.render(values)
+    templates = {**rendered.all("Deployment"), **rendered.all("StatefulSet")}
+    return {name: str(each["spec"]["template"]["metadata"]["annotations"]) for name, each in templates.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "rolled"),
+    [
+        ({"settings": {"PENSTOCK_MAX_SIDE": "99"}}, {"coordinator", "resize", "split", "blur", "encode"}),
+        ({"rabbitmq": {"diskFreeLimit": "9GB"}}, {"rabbitmq"}),
+        ({"web": {"limits": {"body": "9g"}}}, {"web"}),
+        ({"web": {"service": {"port": 81}}}, set()),
+    ],
+)
+def test_pods_roll_when_their_configuration_changes_and_only_then(
+    chart: Chart, values: dict[str, object], rolled: set[str]
+) -> None:
+    before, after = checksums(chart, {}), checksums(chart, values)
+    assert {name.removeprefix("penstock-") for name in before if before[name] != after[name]} == rolled
+
+
+def test_the_front_door_by_ingress_and_by_gateway(chart: Chart) -> None:
+    ingress = {"enabled": True, "host": "p.example", "tlsSecret": "tls"}
+    rule = chart.render({"ingress": ingress}).find("Ingress", "penstock-web")["spec"]["rules"][0]
+    assert rule["host"] == "p.example"
+    assert rule["http"]["paths"][0]["backend"]["service"]["name"] == "penstock-web"
+    gateway = chart.render({"gateway": {"enabled": True, "className": "gke-l7-rilb"}})
+    assert gateway.find("HTTPRoute", "penstock-web")["spec"]["parentRefs"] == [{"name": "penstock-web"}]
+    assert gateway.find("Gateway", "penstock-web")["spec"]["gatewayClassName"] == "gke-l7-rilb"
+    given = chart.render({"gateway": {"enabled": True, "parentRefs": [{"name": "shared", "namespace": "infra"}]}})
+    assert not given.all("Gateway")
+
+
+def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Chart) -> None:
+    notes = chart.notes({"steps": {"blur": {"autoscaling": {"mode": "none"}}}})
+    for line in (
+        "localhost:8080/v1/jobs",
+        "curl localhost:8080/v1/steps",
+        "-o custom-columns=STEP:",
+        "kubectl --namespace pictures scale deployment/penstock-blur --replicas=20",
+        "blur: by hand; an upgrade keeps what you set",
+        "encode: 1 to 10 by CPU (hpa)",
+        "persistentvolumeclaim/penstock-coordinator (jobs), persistentvolumeclaim/penstock-web (pictures)",
+    ):
+        assert line in notes
+    assert "Not safe yet" not in notes
+
+
+def test_notes_name_what_is_not_safe(chart: Chart) -> None:
+    notes = chart.notes({"networkPolicy": {"enabled": False}, "ingress": {"enabled": True}})
+    for said in ("networkPolicy.enabled is false", "ingress.tlsSecret is empty", "Penstock has no accounts"):
+        assert said in notes
+
+
+def test_helm_test_sends_a_picture_through_every_step_that_is_there(chart: Chart) -> None:
+    [(_, spec)] = [(name, spec) for name, spec in chart.render().pods() if name == "penstock-test"]
+    program, server, steps = spec["containers"][0]["args"]
+    assert program == (CHART / "files" / "send_picture.py").read_text()
+    assert server == "http://penstock-web:80"
+    assert set(steps.split(",")) == {"resize", "split", "blur", "encode"}

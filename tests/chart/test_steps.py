@@ -1,0 +1,111 @@
+"""Steps: one template over a map, in a Deployment each or in one for all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rendering import Chart
+
+SHARPEN: dict[str, Any] = {
+    "image": "registry.example/sharpen:1.0",
+    "program": ["/usr/local/bin/sharpen", "--quiet"],
+    "params": {"type": "object", "properties": {"amount": {"type": "number"}}},
+}
+
+
+def pod(chart: Chart, values: dict[str, Any], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.render(values).find("Deployment", name)["spec"]["template"]["spec"]
+    return spec
+
+
+def test_each_step_is_a_deployment_of_its_own_image(chart: Chart) -> None:
+    rendered = chart.render({"image": {"registry": "r.example/p", "tag": "9"}})
+    for step in ("resize", "split", "blur", "encode"):
+        deployment = rendered.find("Deployment", f"penstock-{step}")
+        assert deployment["metadata"]["labels"]["penstock.dev/step"] == step
+        assert deployment["metadata"]["annotations"]["penstock.dev/steps"] == step
+        assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"r.example/p/penstock-{step}:9"
+        assert rendered.environment(f"penstock-{step}")["PENSTOCK_STEPS"] == step
+    assert "penstock-blur-gpu" not in rendered.all("Deployment")
+
+
+def test_fused_one_deployment_serves_all_steps_in_their_order(chart: Chart) -> None:
+    rendered = chart.render({"placement": "fused"})
+    assert set(rendered.all("Deployment")) == {"penstock-coordinator", "penstock-web", "penstock-fused"}
+    fused = rendered.find("Deployment", "penstock-fused")
+    assert fused["metadata"]["annotations"]["penstock.dev/steps"] == "resize,split,blur,encode"
+    assert rendered.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,split,blur,encode"
+    assert "/penstock-step:" in fused["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def test_fused_a_step_with_an_image_or_a_gpu_of_its_own_stands_alone(chart: Chart) -> None:
+    rendered = chart.render({"placement": "fused", "steps": {"sharpen": SHARPEN, "split": {"gpu": {"count": 1}}}})
+    assert rendered.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,blur,encode"
+    assert rendered.environment("penstock-sharpen")["PENSTOCK_STEPS"] == "sharpen"
+    assert rendered.environment("penstock-split")["PENSTOCK_STEPS"] == "split"
+
+
+def test_a_step_of_ones_own_is_declared_to_the_coordinator_and_to_all_steps(chart: Chart) -> None:
+    rendered = chart.render({"steps": {"sharpen": SHARPEN}})
+    for deployment in ("penstock-coordinator", "penstock-sharpen", "penstock-blur"):
+        declared = json.loads(rendered.environment(deployment)["PENSTOCK_DECLARED_STEPS"])
+        assert declared == {"sharpen": {"params": SHARPEN["params"]}}
+    assert json.loads(rendered.environment("penstock-sharpen")["PENSTOCK_PROGRAM"]) == SHARPEN["program"]
+    assert "PENSTOCK_PROGRAM" not in rendered.environment("penstock-blur")
+    assert "PENSTOCK_DECLARED_STEPS" not in chart.render().environment("penstock-coordinator")
+
+
+def test_a_gpu_gives_limits_selector_and_tolerations_beside_what_the_step_has(chart: Chart) -> None:
+    step = {
+        "enabled": True,
+        "nodeSelector": {"cloud.google.com/gke-spot": "true"},
+        "tolerations": [{"key": "cloud.google.com/gke-spot", "operator": "Exists"}],
+        "gpu": {"count": 2, "accelerator": "nvidia-tesla-t4"},
+    }
+    rendered = chart.render({"steps": {"blur-gpu": step}})
+    spec = rendered.find("Deployment", "penstock-blur-gpu")["spec"]["template"]["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"memory": "2Gi", "nvidia.com/gpu": 2}
+    assert spec["nodeSelector"] == {
+        "cloud.google.com/gke-spot": "true",
+        "cloud.google.com/gke-accelerator": "nvidia-tesla-t4",
+    }
+    assert [each["key"] for each in spec["tolerations"]] == ["cloud.google.com/gke-spot", "nvidia.com/gpu"]
+    assert rendered.environment("penstock-blur-gpu")["PENSTOCK_STEPS"] == "blur"
+    assert "nvidia.com/gpu" not in str(rendered.find("Deployment", "penstock-blur"))
+
+
+def test_an_entry_goes_before_the_defaults_and_leaves_the_others_alone(chart: Chart) -> None:
+    values = {
+        "stepDefaults": {"concurrency": 2, "env": {"A": "all"}},
+        "steps": {"blur": {"concurrency": 4, "env": {"B": "blur"}, "topologySpread": []}},
+    }
+    rendered = chart.render(values)
+    blur, split = rendered.environment("penstock-blur"), rendered.environment("penstock-split")
+    assert (blur["PENSTOCK_CONCURRENCY"], split["PENSTOCK_CONCURRENCY"]) == ("4", "2")
+    assert (blur["A"], blur["B"]) == ("all", "blur")
+    assert "B" not in split
+    assert "topologySpreadConstraints" not in pod(chart, values, "penstock-blur")
+    assert len(pod(chart, values, "penstock-split")["topologySpreadConstraints"]) == 2
+
+
+def test_extras_reach_the_pod(chart: Chart) -> None:
+    secret = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    step = {
+        "extraEnv": [secret],
+        "extraVolumes": [{"name": "models", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "models", "mountPath": "/models"}],
+        "priorityClassName": "low",
+    }
+    spec = pod(chart, {"steps": {"blur": step}}, "penstock-blur")
+    assert secret in spec["containers"][0]["env"]
+    assert {"name": "models", "mountPath": "/models"} in spec["containers"][0]["volumeMounts"]
+    assert {"name": "models", "emptyDir": {}} in spec["volumes"]
+    assert spec["priorityClassName"] == "low"
+
+
+def test_a_step_is_probed_by_its_own_program_and_has_time_to_drain(chart: Chart) -> None:
+    spec = pod(chart, {}, "penstock-blur")
+    for probe in ("startupProbe", "livenessProbe"):
+        assert spec["containers"][0][probe]["exec"]["command"] == ["penstock", "worker", "--alive"]
+    assert spec["terminationGracePeriodSeconds"] > 14

@@ -1,0 +1,119 @@
+"""Values that are not right are refused, with what is wrong and what is accepted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rendering import CHART, VALUES, Chart, RefusedError
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+ROOT = CHART.parents[1]
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo at the top": ({"cordinator": {}}, "cordinator"),
+    "a typo in a step": ({"steps": {"blur": {"replcas": 2}}}, "replcas"),
+    "a typo in the depth": ({"rabbitmq": {"persistence": {"siez": "1Gi"}}}, "siez"),
+    "a mode that is none": ({"steps": {"blur": {"autoscaling": {"mode": "cpu"}}}}, "/steps/blur/autoscaling/mode"),
+    "a number as a setting": ({"settings": {"PENSTOCK_MAX_PIXELS": 1}}, "PENSTOCK_MAX_PIXELS"),
+    "a setting of something else": ({"settings": {"MAX_PIXELS": "1"}}, "MAX_PIXELS"),
+    "the tag latest": ({"image": {"tag": "latest"}}, "/image/tag"),
+    "an image that is latest": ({"web": {"image": "nginx:latest"}}, "/web/image"),
+    "a step with a component's name": ({"steps": {"web": {"image": "a/b:1"}}}, "web"),
+    "a step's name that is no name": ({"steps": {"Blur": {"image": "a/b:1"}}}, "Blur"),
+    "a step of one's own without an image": ({"steps": {"sharpen": {}}}, "steps.sharpen.image is empty"),
+    "two coordinators on SQLite": ({"coordinator": {"replicas": 2}}, "more than 1 needs database.type postgresql"),
+    "PostgreSQL without its URL": ({"database": {"type": "postgresql"}}, "database.existingSecret.name is empty"),
+    "no broker": ({"rabbitmq": {"bundled": False}}, "rabbitmq.existingSecret.name is empty"),
+    "a bucket without its URL": ({"store": {"type": "url"}}, "store.url is empty"),
+    "a folder as a store": ({"store": {"type": "url", "url": "file:///data"}}, "/store/url"),
+    "less than one by CPU": (
+        {"fused": {"autoscaling": {"minReplicas": 0}}, "placement": "fused"},
+        "mode keda goes to 0",
+    ),
+    "more at least than at most": (
+        {"steps": {"blur": {"autoscaling": {"minReplicas": 11}}}},
+        "at most maxReplicas, 10",
+    ),
+    "CPU unknown": ({"steps": {"blur": {"resources": {"requests": {"cpu": ""}}}}}, "cpu"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_refused_by_name(chart: Chart, wrong: str) -> None:
+    values, said = WRONG[wrong]
+    with pytest.raises(RefusedError, match=said.replace("(", r"\(")):
+        chart.render(values)
+
+
+@pytest.mark.parametrize("path", ["steps.blur.hpa", "steps.sharpen.hpa", "stepDefaults.hpa"])
+def test_a_removed_key_fails_with_the_way_on(chart: Chart, path: str) -> None:
+    values: dict[str, Any] = {"enabled": True}
+    for part in reversed(path.split(".")):
+        values = {part: values}
+    with pytest.raises(RefusedError, match=f"{path} was removed: .*autoscaling"):
+        chart.render(values)
+
+
+def test_removed_keys_are_those_that_the_schema_lets_through_as_deprecated() -> None:
+    text = (CHART / "templates" / "_removed.tpl").read_text()
+    removed = text.partition('"penstock.removedKeys" -}}')[2].partition("{{- end }}")[0]
+    ends = {path.rpartition(".")[2] for path in yaml.safe_load(removed)}
+    assert ends == {path.rpartition(".")[2] for path, key in walk(SCHEMA) if key.get("deprecated")}
+
+
+def test_every_key_of_the_schema_is_described_and_every_map_closed() -> None:
+    for path, key in walk(SCHEMA):
+        assert key.get("description") or "$ref" in key, f"{path} has no description"
+        if key.get("properties"):
+            assert key["additionalProperties"] is False, f"{path} takes any key"
+
+
+def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, key in {**schema.get("properties", {}), **schema.get("definitions", {})}.items():
+        yield f"{path}.{name}", key
+        yield from walk(key, f"{path}.{name}")
+        if isinstance(key.get("items"), dict):
+            yield from walk(key["items"], f"{path}.{name}[]")
+
+
+def test_every_key_that_has_a_default_is_in_values_and_in_the_schema(chart: Chart) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values) == set(SCHEMA["properties"]) - {"global"}
+    defaults = set(values["stepDefaults"])
+    assert defaults == {
+        name for name, key in SCHEMA["definitions"]["step"]["properties"].items() if "deprecated" not in key
+    }
+
+
+@pytest.mark.parametrize("values", [*VALUES, CHART / "ci" / "local-values.yaml"], ids=lambda path: path.stem)
+def test_each_example_of_values_renders(chart: Chart, values: Path) -> None:
+    assert "penstock-coordinator" in chart.render(values).all("Deployment")
+
+
+def test_the_check_finds_a_key_that_kubernetes_does_not_know(chart: Chart) -> None:
+    spec = {**chart.render().find("Service", "penstock-web")}
+    spec["spec"] = {**spec["spec"], "prots": []}
+    command = ["kubeconform", "-schema-location", str(ROOT / "tests" / "chart" / "kubernetes.schema.json")]
+    done = subprocess.run(command, input=yaml.safe_dump(spec), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "prots" in done.stdout
+
+
+def test_the_readme_is_made_of_every_key() -> None:
+    source = importlib.util.spec_from_file_location("make_chart_docs", ROOT / "scripts" / "make_chart_docs.py")
+    assert source is not None
+    assert source.loader is not None
+    script = importlib.util.module_from_spec(source)
+    source.loader.exec_module(script)
+    assert script.main(["--check"]) == 0
+    page = (CHART / "README.md").read_text()
+    for key in ("stepDefaults.gpu.accelerator", "rabbitmq.persistence.keep", "store.existingSecret", "steps"):
+        assert f"| `{key}` |" in page
+    assert "stepDefaults.hpa" not in page
