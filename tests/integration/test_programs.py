@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from example_steps import KINDS, ODD, POSTERIZE, compile_invert, paint, perl_command, posterize
 from run_folders import Run, codes, draw, names
+
+from penstock.local.rest_client import RefusedError
 
 
 def declare(**schemas: Any) -> str:
@@ -98,3 +101,30 @@ def test_serve_refuses_a_declared_step_that_nobody_performs(penstock: Run, tmp_p
     done = penstock("serve", "--data", tmp_path / "data", PENSTOCK_DECLARED_STEPS=declare(odd={}))
     assert done.returncode == 2
     assert "PENSTOCK_DECLARED_STEPS: odd: without PENSTOCK_PROGRAM nobody here performs it" in done.stderr
+
+
+@pytest.mark.parametrize("broker", ["memory", "rabbitmq"])
+def test_jobs_name_a_declared_step_as_any_other(
+    start_server: Callable[..., Any], tmp_path: Path, broker: str, request: pytest.FixtureRequest
+) -> None:
+    command = perl_command()
+    if command is None:
+        pytest.skip("no Perl")
+    options = ["--workers", "1", "--placement", "per_step"]
+    if broker == "rabbitmq":
+        options = ["--workers", "1", "--broker", request.getfixturevalue("rabbitmq").url]
+    settings = {"PENSTOCK_PROGRAM": json.dumps(command), "PENSTOCK_DECLARED_STEPS": declare(posterize=POSTERIZE)}
+    server = start_server(*options, **settings)
+    listed = {each["name"]: each for each in server.call("GET", "/v1/operations")["operations"]}
+    assert listed["posterize"]["parameters"] == POSTERIZE
+    assert listed["posterize"]["example"]["long"] == {"op": "posterize", "levels": 4}
+    source = draw(tmp_path / "in" / "x.png", width=64, height=48)
+    chain = [["posterize", 3], ["resize", "32x24"]]
+    job = server.client.post_job({"operations": chain, "output": "png", "inputs": [str(source)]})["id"]
+    assert server.client.wait(job, poll_secs=0.05)["state"] == "succeeded"
+    (result,) = server.client.results(job)
+    made = cv2.imdecode(np.frombuffer(server.client.fetch(result["url"]), np.uint8), cv2.IMREAD_COLOR)
+    expected = cv2.resize(posterize(cv2.imread(str(source)), 3), (32, 24), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(made, expected)
+    with pytest.raises(RefusedError, match="levels: 1 is less than the minimum of 2"):
+        server.client.post_job({"operations": [["posterize", 1]], "inputs": [str(source)]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from penstock.common.errors import UnavailableError
@@ -16,41 +16,42 @@ from penstock.worker.blobs import Picture
 from penstock.worker.compute import InProcess
 from penstock.worker.performing import Performer, check_parts
 from penstock.worker.program import Launch, Program, ProgramStartError, ask_until_it_answers
-from penstock.worker.serving import read_steps
 from penstock.worker.shared import SharedFolder
 
 START_SECS = 60.0
 
 
-def make_performer(settings: WorkerSettings, limits: Limits) -> Performer:
-    """Return who performs a worker's operations, its program started.
+def make_performer(settings: WorkerSettings, limits: Limits, served: Collection[str]) -> Performer:
+    """Return who performs the operations that a worker serves; a program is started where one is among them.
 
     Raises:
         SettingsError: the program cannot be started, or does not perform a step that is declared.
     """
-    return ByProgram(settings, limits) if settings.program else InProcess(limits)
+    programs = declared_steps().intersection(served)
+    return ByProgram(settings, limits, programs) if settings.program and programs else InProcess(limits)
 
 
 class ByProgram(InProcess):
-    """Gives the declared steps' pictures to a program, in a folder that only the two of them know."""
+    """Gives some steps' pictures to a program, in a folder that only the two of them know."""
 
-    def __init__(self, settings: WorkerSettings, limits: Limits) -> None:
+    def __init__(self, settings: WorkerSettings, limits: Limits, steps: frozenset[str]) -> None:
         super().__init__(limits)
         self._settings = settings
+        self._steps = steps
         self._shared_limits = limits
         self._program = Program("the step's program", lambda: Launch(settings.program), START_SECS)
-        _check(self._program, settings)
+        _check(self._program, settings.program[0], steps)
         here = Path(tempfile.mkdtemp(prefix="penstock-"))
         self._folder = SharedFolder(here, str(here), limits)
         self._remove: Callable[[], None] = lambda: shutil.rmtree(here, ignore_errors=True)
 
     def patience_secs(self, step: str) -> float | None:
-        if step not in declared_steps():
+        if step not in self._steps:
             return None
         return self._settings.max_attempts * (self._settings.step_timeout_secs + START_SECS)
 
     def perform(self, planned: Planned, parts: list[Picture]) -> list[Picture]:
-        if planned.step not in declared_steps():
+        if planned.step not in self._steps:
             return super().perform(planned, parts)
         try:
             return self._perform(planned, parts)
@@ -83,14 +84,13 @@ class ByProgram(InProcess):
         return made
 
 
-def _check(program: Program, settings: WorkerSettings) -> None:
-    command = settings.program[0]
+def _check(program: Program, command: str, steps: frozenset[str]) -> None:
     try:
         description = program.start()
     except ProgramStartError as error:
         said = f"; it said: {error.said}" if error.said else ""
         raise SettingsError("invalid_settings", f"PENSTOCK_PROGRAM={command}: {error}{said}") from error
-    for step in declared_steps() & read_steps(settings.steps, program=True):
+    for step in steps:
         if description.schema_of(step) is None:
             program.close()
             raise SettingsError(

@@ -149,7 +149,7 @@ def serve_steps(spec: ServiceSpec) -> int:
 
     set_up_logs("worker")
     declare_steps(spec.settings.step_schemas)
-    performer = make_performer(spec.settings, spec.limits)
+    performer = make_performer(spec.settings, spec.limits, spec.served)
     opened, buckets = open_store(spec.store, None), SourceBuckets.of(spec.store)
     store = RoutedStore(opened, buckets)
     broker = RabbitBroker(spec.broker_url, spec.broker)

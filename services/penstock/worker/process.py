@@ -69,6 +69,6 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
         limits=spec.limits,
         served=frozenset(spec.steps),
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
-        performer=make_performer(spec.settings, spec.limits),
+        performer=make_performer(spec.settings, spec.limits, spec.steps),
     )
     return Worker(bench, spec.settings)
