@@ -205,6 +205,21 @@ class ServeSettings(CoordinatorSettings):
     ] = "fused"
 
 
+class ClientSettings(_Settings):
+    """Commands for jobs, and the client library."""
+
+    server: Annotated[str, Field(description="The server's URL, `http://` or `https://`")] = "http://127.0.0.1:8080"
+    api_key: Annotated[
+        str | None, Field(repr=False, description="Sent to the server as `Authorization: Bearer …`; unset: nothing")
+    ] = None
+    tls_ca: Annotated[
+        Path | None, Field(description="File of certificates to trust a server by; unset: those that this host trusts")
+    ] = None
+    state: Annotated[
+        Path, Field(description="Folder where `penstock submit` notes uploads that it has begun and not finished")
+    ] = Path("~/.local/state/penstock")
+
+
 class KubernetesSettings(_Settings):
     """What a pod of Penstock's is told of the cluster it runs in."""
 

@@ -1,0 +1,50 @@
+"""Penstock's client library: `Client`, `AsyncClient`, what they answer with and what they raise.
+
+Loaded when first asked for: the command line imports this package to tell what commands there are.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.client.asynchronous import AsyncClient as AsyncClient
+    from penstock.client.errors import DamagedError as DamagedError
+    from penstock.client.errors import LocalFileError as LocalFileError
+    from penstock.client.errors import PenstockClientError as PenstockClientError
+    from penstock.client.errors import RefusedError as RefusedError
+    from penstock.client.errors import UnavailableError as UnavailableError
+    from penstock.client.errors import UnexpectedAnswerError as UnexpectedAnswerError
+    from penstock.client.models import Event as Event
+    from penstock.client.models import Image as Image
+    from penstock.client.models import Job as Job
+    from penstock.client.models import Operation as Operation
+    from penstock.client.models import Result as Result
+    from penstock.client.models import Step as Step
+    from penstock.client.models import Upload as Upload
+    from penstock.client.synchronous import Client as Client
+
+_ERRORS = (
+    "DamagedError",
+    "LocalFileError",
+    "PenstockClientError",
+    "RefusedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+)
+_MODELS = ("Event", "Image", "Job", "Operation", "Result", "Step", "Upload")
+_PLACES = {
+    "Client": "synchronous",
+    "AsyncClient": "asynchronous",
+    **dict.fromkeys(_ERRORS, "errors"),
+    **dict.fromkeys(_MODELS, "models"),
+}
+
+__all__ = ["AsyncClient", "Client", *_ERRORS, *_MODELS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -1,0 +1,92 @@
+"""Which server a client speaks to, and with which key: as told, or as the environment has it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from penstock import __version__
+from penstock.client.errors import LocalFileError, PenstockClientError
+from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
+from penstock.common.settings import ClientSettings, load
+
+CONNECTIONS = 4
+"""Files that are sent or fetched at the same time."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a server.
+
+    Args:
+        server: its URL.
+        api_key: sent as `Authorization: Bearer …`.
+        verify: True for the certificates that this host trusts, a file of others, or False for any (never for a key).
+        timeout_secs: for a connection, and for each piece of an answer.
+        patience_secs: how long a call is tried again while the server is away or full.
+    """
+
+    server: str
+    api_key: str | None
+    verify: bool | Path
+    timeout_secs: float
+    patience_secs: float
+
+    @classmethod
+    def of(
+        cls,
+        server: str | None = None,
+        api_key: str | None = None,
+        verify: bool | str | Path | None = None,
+        timeout_secs: float = TIMEOUT_SECS,
+        patience_secs: float | None = None,
+    ) -> Access:
+        """Return what was given, and `PENSTOCK_SERVER` and its likes for what was not.
+
+        Raises:
+            PenstockClientError: no URL of a server.
+        """
+        settings = load(ClientSettings)
+        url = (server or settings.server).rstrip("/")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise PenstockClientError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
+        return cls(
+            server=url,
+            api_key=api_key or settings.api_key,
+            verify=_verification(verify if verify is not None else settings.tls_ca),
+            timeout_secs=timeout_secs,
+            patience_secs=PATIENCE_SECS if patience_secs is None else patience_secs,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Return what httpx's clients are made with."""
+        headers = {"User-Agent": f"penstock/{__version__}", "Accept": "application/json"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        return {
+            "base_url": self.server,
+            "headers": headers,
+            "verify": self._trust(),
+            "timeout": self.timeout_secs,
+            "limits": httpx.Limits(max_connections=CONNECTIONS * 4, max_keepalive_connections=CONNECTIONS * 2),
+        }
+
+    def _trust(self) -> bool | ssl.SSLContext:
+        if self.server.startswith("http:"):
+            return False  # loading every certificate of the host takes longer than most calls
+        if not isinstance(self.verify, Path):
+            return self.verify
+        try:
+            return ssl.create_default_context(cafile=self.verify)
+        except OSError as error:  # SSLError is one
+            raise LocalFileError(f"{self.verify} holds no certificates: {error.strerror or error}") from error
+
+
+def _verification(given: bool | str | Path | None) -> bool | Path:
+    return Path(given) if isinstance(given, str | Path) else given is None or given

@@ -1,0 +1,121 @@
+"""Pictures to send are found and read; results are saved whole, checked, and below their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from penstock.client.errors import DamagedError, LocalFileError
+from penstock.client.local_files import Saving, find_photos, is_saved, target_path
+
+JPEG = b"\xff\xd8\xff\xe0 and so on"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("photos/a.jpg", "photos/north/b.PNG", "photos/north/picture", "photos/.hidden/c.jpg", "photos/.d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(JPEG)
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "link.jpg").symlink_to(tmp_path / "photos" / "a.jpg")
+    return tmp_path
+
+
+def names(*paths: object) -> list[str]:
+    return [photo.name for photo in find_photos([str(path) for path in paths])]
+
+
+def test_folders_give_their_pictures_by_name_or_first_bytes(folder):
+    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/picture"]
+
+
+def test_files_and_folders_are_taken_once_and_named_below_what_holds_them_all(folder):
+    inside = folder / "photos" / "north"
+    assert names(inside, folder / "photos" / "notes.txt", inside / "b.PNG") == [
+        "north/b.PNG",
+        "north/picture",
+        "notes.txt",
+    ]
+    assert names(folder / "photos" / "a.jpg") == ["a.jpg"]
+
+
+def test_globs_are_understood_and_what_leads_nowhere_is_refused(folder):
+    assert names(folder / "photos" / "**" / "*.PNG") == ["b.PNG"]
+    for path in ("nothing.jpg", "*.nothing"):
+        with pytest.raises(LocalFileError, match="no such file or folder"):
+            names(folder / path)
+
+
+@pytest.mark.parametrize("raw", [b"caf\xe9.jpg", b"a\\b.jpg", b"a\x01b.jpg"])
+def test_names_that_servers_refuse_are_changed_and_told_apart(tmp_path, raw):
+    path = os.fsencode(tmp_path) + b"/" + raw
+    Path(os.fsdecode(path)).write_bytes(JPEG)
+    [photo] = find_photos([tmp_path])
+    assert photo.name.isprintable()
+    assert "\\" not in photo.name
+    assert hashlib.sha256(raw).hexdigest()[:8] in photo.name
+    assert b"".join(photo.pieces()) == JPEG
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_half(folder):
+    path = folder / "photos" / "a.jpg"
+    [photo] = find_photos([path])
+    assert photo.digest() == hashlib.sha256(JPEG).digest()
+    for data in (JPEG + b"more", JPEG[:-1]):
+        path.write_bytes(data)
+        with pytest.raises(LocalFileError, match="changed while it was sent"):
+            photo.digest()
+    path.unlink()
+    with pytest.raises(LocalFileError, match="No such file"):
+        photo.digest()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/", "x\0y", "a\n"])
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+    with pytest.raises(LocalFileError, match="could lead out"):
+        target_path(tmp_path, name)
+
+
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "north").symlink_to(tmp_path)
+    with pytest.raises(LocalFileError, match="a link leads out"):
+        target_path(tmp_path / "out", "north/x.jpg")
+    assert target_path(tmp_path / "out", "south/x.jpg") == tmp_path / "out" / "south" / "x.jpg"
+
+
+def test_a_file_takes_its_place_once_it_is_whole_and_right(tmp_path):
+    digest = hashlib.sha256(b"onetwo").hexdigest()
+    target = tmp_path / "north" / "x.jpg"
+    saving = Saving(target, digest)
+    saving.write(b"one")
+    assert not target.exists()
+    saving.write(b"two")
+    saving.finish()
+    saving.abort()
+    assert target.read_bytes() == b"onetwo"
+    assert is_saved(target, 6, digest)
+    assert not is_saved(target, 6, "ab" * 32)
+    assert not is_saved(target, 5, digest)
+    assert not is_saved(tmp_path / "none", 6, digest)
+
+
+def test_a_damaged_file_leaves_nothing_and_what_was_there_stays(tmp_path):
+    target = tmp_path / "x.jpg"
+    target.write_bytes(b"before")
+    saving = Saving(target, hashlib.sha256(b"right").hexdigest())
+    saving.write(b"wrong")
+    with pytest.raises(DamagedError):
+        saving.finish()
+    saving.abort()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+    assert target.read_bytes() == b"before"
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocalFileError, match="cannot be written"):
+        Saving(tmp_path / "file" / "x.jpg", "")
