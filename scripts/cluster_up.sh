@@ -37,10 +37,10 @@ say() {
     printf '\n== %s\n' "$*"
 }
 
-# A helper beside the checkout stands in where nothing else was named.
+# A helper beside the checkout stands in where no other cluster was named.
 find_cluster() {
     local beside=../shared/cluster/cluster
-    if [[ -z ${CLUSTER:-} && -z ${LOAD:-} && -z ${KUBECONFIG:-} && -x $beside ]]; then
+    if [[ -z ${CLUSTER:-}${LOAD:-} && -x $beside && $("$beside" env) == *"${KUBECONFIG:-}"* ]]; then
         CLUSTER=$beside
     fi
     [[ -z ${CLUSTER:-} ]] || eval "$("$CLUSTER" env)"
