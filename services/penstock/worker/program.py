@@ -29,6 +29,7 @@ from penstock.common.lines import (
 log = logging.getLogger(__name__)
 
 _LEAVE_SECS = 5.0
+_LAST_SECS = 1.0
 _KEPT_LINES = 5
 _SHOWN_BYTES = 400
 
@@ -221,7 +222,7 @@ class _Running:
 
     def _tell_end(self) -> str:
         try:
-            return f"it ended with status {self._process.wait(_LEAVE_SECS)}"
+            return f"it ended with status {self._process.wait(_LAST_SECS)}"
         except subprocess.TimeoutExpired:
             return "it closed its side"
 

@@ -58,3 +58,15 @@ def test_what_ends_while_the_guard_is_held_is_spared(watch: Callable[..., tuple[
         time.sleep(0.1)
         watchdog.end()
     assert not rung.wait(0.1)
+
+
+def test_it_is_silent_for_what_somebody_else_ends_and_tells_until_when(
+    watch: Callable[..., tuple[Watchdog, threading.Event]],
+) -> None:
+    watchdog, rung = watch(0.02)
+    watchdog.begin()
+    watchdog.trust(0.03)
+    assert watchdog.deadline is not None
+    assert not rung.wait(0.2)
+    watchdog.begin()
+    assert rung.wait(10)
