@@ -1,0 +1,87 @@
+"""Penstock's images, built of this checkout, and containers of them that may do as little as in a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ["resize", "split", "blur", "encode"]
+TARGETS = ["coordinator", "step", *STEPS]
+BUILD_SECS, COMMAND_SECS = 900, 120
+CONFINED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images, under a tag of their own; `table` is what building them printed."""
+
+    tag: str
+    table: str
+
+    def name(self, target: str) -> str:
+        """Return an image's name."""
+        return f"local/penstock-{target}:{self.tag}"
+
+    def inspect(self, target: str) -> Any:
+        """Return what Docker knows of an image."""
+        (found,) = json.loads(docker("image", "inspect", self.name(target)).stdout)
+        return found
+
+    def run(self, target: str, *arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end, confined."""
+        return docker("run", "--rm", *CONFINED, *options, self.name(target), *arguments, check=False)
+
+    def python(self, target: str, code: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code in a container, confined."""
+        return self.run(target, "-c", code, options=["--entrypoint", "python3"])
+
+    @contextmanager
+    def started(self, target: str, *arguments: str, options: Sequence[str] = ()) -> Iterator[str]:
+        """Start a container, confined, and remove it afterwards; gives its id."""
+        began = docker("run", "--detach", *CONFINED, *options, self.name(target), *arguments)
+        container = began.stdout.strip()
+        try:
+            yield container
+        finally:
+            docker("rm", "--force", container)
+
+
+def docker(*arguments: str, check: bool = True, secs: float = COMMAND_SECS) -> subprocess.CompletedProcess[str]:
+    """Run Docker's command line to its end."""
+    ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=secs, check=False)
+    assert not check or ran.returncode == 0, ran.stderr
+    return ran
+
+
+@pytest.fixture(scope="session")
+def images(without_service: Callable[[str], NoReturn]) -> Iterator[Images]:
+    """Every image, gone again in the end."""
+    if shutil.which("docker") is None or docker("info", check=False).returncode:
+        without_service("no Docker answers")
+    tag = f"test-{secrets.token_hex(4)}"
+    environment = {**os.environ, "REGISTRY": "local", "TAG": tag}
+    built = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "build_images.sh")],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECS,
+        check=False,
+        env=environment,
+    )
+    made = Images(tag, built.stdout)
+    try:
+        assert built.returncode == 0, built.stderr
+        yield made
+    finally:
+        docker("rmi", *map(made.name, TARGETS), check=False)

@@ -1,0 +1,128 @@
+"""What an image holds, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ["resize", "split", "blur", "encode"]
+TARGETS = ["coordinator", "step", *STEPS]
+LOCKS = {"coordinator": "coordinator.lock", "step": "steps.lock"}
+FOREIGN = {
+    "coordinator": ["cv2", "numpy", "simplejpeg", "isal"],
+    "step": ["fastapi", "uvicorn", "sqlalchemy", "kubernetes", "psycopg"],
+}
+MAX_PACKAGES_MB = {"coordinator": 190.0, "step": 260.0}
+WRITABLE = ["--read-only=false", "--entrypoint", "python3"]
+PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+
+
+def read_lock(path: Path) -> dict[str, str]:
+    """Return the versions that a lock names, by package."""
+    return dict(PINNED.findall(path.read_text()))
+
+
+@pytest.mark.parametrize("lock", ["coordinator.lock", "steps.lock", "build.lock"])
+def test_an_images_lock_agrees_with_the_one_that_tests_run_on(lock: str) -> None:
+    pinned = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
+    of_image = PINNED.findall((ROOT / "services" / lock).read_text())
+    assert of_image
+    assert set(of_image) <= pinned
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_runs_as_nobody_of_note_and_can_write_nothing_but_tmp(images: Any, target: str) -> None:
+    code = """
+import os, pathlib
+print(os.getuid(), os.getgid())
+pathlib.Path("/tmp/mine").write_text("")
+for folder in ("/", "/opt/penstock/lib/penstock", "/opt/penstock/venv"):
+    print(os.access(folder, os.W_OK))
+"""
+    said = images.python(target, code)
+    assert said.stdout.split() == ["10001", "10001", "False", "False", "False"], said.stderr
+
+
+def test_penstocks_own_files_are_not_its_users_even_where_the_root_is_writable(images: Any) -> None:
+    said = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli.py', 'a')", options=WRITABLE)
+    assert "PermissionError" in said.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_tells_its_version_by_command_and_by_label(images: Any, target: str) -> None:
+    labels: Mapping[str, str] = images.inspect(target)["Config"]["Labels"]
+    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert told["version"] == __version__
+    assert told["title"] == f"penstock-{target}"
+    assert told["licenses"] == "Apache-2.0"
+    assert told["source"].startswith("https://")
+    assert told["description"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", told["revision"])
+    assert images.run(target, "--version").stdout == f"penstock, version {__version__}\n"
+
+
+@pytest.mark.parametrize("target", LOCKS)
+def test_an_image_holds_its_own_locked_packages_and_penstock(images: Any, target: str) -> None:
+    code = """
+import json, re
+from importlib.metadata import distributions
+print(json.dumps({re.sub("[-_.]+", "-", each.name).lower(): each.version for each in distributions()}))
+"""
+    held = json.loads(images.python(target, code).stdout)
+    assert held == read_lock(ROOT / "services" / LOCKS[target]) | {"penstock": __version__}
+
+
+@pytest.mark.parametrize(("target", "module"), [(side, module) for side, them in FOREIGN.items() for module in them])
+def test_an_image_lacks_what_only_the_other_side_needs(images: Any, target: str, module: str) -> None:
+    said = images.python(target, f"import {module}")
+    assert f"No module named '{module}'" in said.stderr
+
+
+@pytest.mark.parametrize("target", LOCKS)
+def test_an_image_can_neither_install_nor_compile(images: Any, target: str) -> None:
+    code = """
+import importlib.util, pathlib, shutil
+print([name for name in ("pip", "setuptools", "wheel") if importlib.util.find_spec(name)])
+print([name for name in ("gcc", "cc", "clang", "make", "uv") if shutil.which(name)])
+print([str(path) for path in pathlib.Path("/opt/penstock").rglob("*") if path.name in ("tests", "pip", ".cache")])
+print([str(path) for path in pathlib.Path("/root", ".cache").rglob("*")])
+"""
+    said = images.python(target, code)
+    assert said.stdout.split() == ["[]"] * 4, said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("target", LOCKS)
+def test_every_module_is_compiled_since_nothing_can_be_written_later(images: Any, target: str) -> None:
+    code = """
+import importlib.util, pathlib
+import penstock.cli
+for folder in ("/opt/penstock/lib/penstock", pathlib.Path(importlib.util.find_spec("pydantic").origin).parent):
+    files = list(pathlib.Path(folder).rglob("*.py"))
+    bare = [str(path) for path in files if not pathlib.Path(importlib.util.cache_from_source(path)).exists()]
+    print(len(files) > 10, bare)
+"""
+    assert images.python(target, code).stdout.split() == ["True", "[]"] * 2
+
+
+def test_the_images_of_steps_are_one_but_for_the_step_that_they_serve(images: Any) -> None:
+    layers = {json.dumps(images.inspect(target)["RootFS"]["Layers"]) for target in ["step", *STEPS]}
+    assert len(layers) == 1
+    for target in STEPS:
+        environment = images.inspect(target)["Config"]["Env"]
+        assert f"PENSTOCK_STEPS={target}" in environment
+        assert "PENSTOCK_LIVENESS_FILE=/tmp/penstock-alive" in environment
+
+
+def test_images_stay_small_and_building_tells_how_small(images: Any) -> None:
+    told = dict(re.findall(r"penstock-(\w+):\S+ .* ([0-9.]+) packages$", images.table, re.MULTILINE))
+    assert list(told) == TARGETS
+    for target, most in MAX_PACKAGES_MB.items():
+        assert 0 < float(told[target]) < most
