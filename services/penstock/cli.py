@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock import __version__
+from penstock.client.commands import COMMANDS
 from penstock.common.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -207,6 +208,10 @@ def bench(server: str | None, **options: Any) -> None:
     sys.exit(run_server_bench(read_server(server), **options))
 
 
+for command in COMMANDS:
+    cli.add_command(command)
+
+
 def _prepare_docker(images: tuple[str, ...], limits: Limits, settings: WorkerSettings, out: Path) -> DockerRunner:
     from penstock.common.settings import ContainerSettings, load
     from penstock.local.docker_run import DockerRunner, read_images
@@ -217,8 +222,9 @@ def _prepare_docker(images: tuple[str, ...], limits: Limits, settings: WorkerSet
 def _read_plan(ops: tuple[str, ...], job_file: str | None, encode: dict[str, Any], limits: Limits) -> Plan:
     """Return the plan of `--op` and `--output`, or of a job document."""
     from penstock.common.plan import make_plan
+    from penstock.common.written import read_op
 
-    raw: list[Any] = [_read_op(op) for op in ops]
+    raw: list[Any] = [read_op(op) for op in ops]
     if job_file is not None:
         if raw:
             raise click.UsageError("--op and --job both name operations; give one of them")
@@ -231,18 +237,6 @@ def _make_encode(given: dict[str, Any]) -> Encode | None:
 
     fields = {name: value for name, value in given.items() if value is not None}
     return Encode.model_validate(fields) if fields else None
-
-
-def _read_op(text: str) -> list[Any]:
-    """Read `resize=512x512`, `split`, or `brighten={"amount": 3}`."""
-    name, given, value = text.partition("=")
-    if not given:
-        return [name]
-    try:
-        read = json.loads(value)
-    except ValueError:
-        read = value
-    return [name, read]
 
 
 def _read_job(job_file: str, encode: dict[str, Any]) -> list[Any]:
@@ -280,7 +274,7 @@ def main() -> None:
         _leave(f"{error.pointer}: {error.message}", USED_WRONGLY)
     except PenstockError as error:
         refused = error.code in ("port_in_use", "data_in_use", "data_unusable", "unavailable", "refused")
-        _leave(error.message, REFUSED if refused else USED_WRONGLY)
+        _leave(error.message, getattr(error, "exit_code", REFUSED if refused else USED_WRONGLY))
 
 
 def _hear_sigterm_from_the_start() -> None:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from penstock import __version__
-from penstock.client.errors import LocalFileError, PenstockClientError
+from penstock.client.errors import LocalFileError
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
-from penstock.common.settings import ClientSettings, load
+from penstock.common.settings import ClientSettings, SettingsError, load
 
 CONNECTIONS = 4
 """Files that are sent or fetched at the same time."""
@@ -49,13 +49,13 @@ class Access:
         """Return what was given, and `PENSTOCK_SERVER` and its likes for what was not.
 
         Raises:
-            PenstockClientError: no URL of a server.
+            SettingsError: no URL of a server.
         """
         settings = load(ClientSettings)
         url = (server or settings.server).rstrip("/")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise PenstockClientError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
+            raise SettingsError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
         return cls(
             server=url,
             api_key=api_key or settings.api_key,

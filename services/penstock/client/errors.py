@@ -15,7 +15,9 @@ from penstock.common.errors import PenstockError
 
 
 class PenstockClientError(PenstockError):
-    """Anything that goes wrong between a client and its server."""
+    """Anything that goes wrong between a client and its server. `exit_code` is the command line's."""
+
+    exit_code = 3
 
 
 class RefusedError(PenstockClientError):
@@ -53,6 +55,8 @@ class UnexpectedAnswerError(PenstockClientError):
 
 class LocalFileError(PenstockClientError):
     """A file of this host is not there, has changed while it was sent, or may not be written."""
+
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
         super().__init__("local_file", message)

@@ -1,0 +1,121 @@
+"""Jobs and steps as text for people: tables, and the few lines that tell how a job went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from penstock.client.models import Image, Job, Operation, Step
+
+SHOWN_FAILURES = 20
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return columns as wide as they need; numbers to the right, texts without what a terminal would act upon."""
+    cells = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [all(_is_number(cell) for cell in column[1:]) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def printable(value: object) -> str:
+    """Return a value as text in which nothing moves the cursor or changes a colour."""
+    text = "–" if value is None else str(value)
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def show_jobs(jobs: Sequence[Job]) -> str:
+    """Return jobs as a table."""
+    rows = [
+        (job.id, job.state, job.images.done, job.images.failed, job.images.total, _moment(job.created_at), job.name)
+        for job in jobs
+    ]
+    return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "CREATED", "NAME"), rows)
+
+
+def show_job(job: Job) -> str:
+    """Return a job with its steps."""
+    counts = ", ".join(f"{count} {state}" for state, count in job.images if count and state != "total")
+    lines = [f"job {job.id} {printable(job.name)}".rstrip(), f"{job.state}: {counts or 'no images'}"]
+    if job.images_per_second:
+        to_go = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s to go"
+        lines.append(f"{job.images_per_second:.1f} images/s{to_go}")
+    rows = [
+        (step.step, step.waiting, step.running, step.done, step.failed, f"{step.work_seconds:.1f}", held)
+        for step in job.steps
+        for held in ["holds it back" if step.step == job.bottleneck else ""]
+    ]
+    return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
+
+
+def show_end(job: Job) -> str:
+    """Return how a job went, in one line."""
+    images = job.images
+    parts = [f"{images.done} done", f"{images.failed} failed"]
+    if images.cancelled:
+        parts.append(f"{images.cancelled} cancelled")
+    took = ""
+    if job.started_at and job.finished_at:
+        took = f" in {(job.finished_at - job.started_at).total_seconds():.1f} s"
+    return f"job {job.id} {job.state}: {', '.join(parts)}{took}"
+
+
+def show_failures(failures: Sequence[Image], total: int) -> list[str]:
+    """Return a line for each of the first failed images."""
+    lines = [
+        printable(f"  {image.name}: {image.error.code}: {image.error.message}") for image in failures if image.error
+    ]
+    return lines if total <= len(failures) else [*lines, f"  … and {total - len(failures)} more"]
+
+
+def show_steps(steps: Sequence[Step]) -> str:
+    """Return steps as a table, the one that holds the system back marked."""
+    rows = [
+        (
+            step.name,
+            step.workers,
+            step.ready,
+            step.in_flight,
+            step.remaining,
+            _number(step.seconds_per_image, ".3f"),
+            _number(step.backlog_seconds, ".1f"),
+            _number(step.utilisation, ".0%"),
+            "holds all back" if step.bottleneck else "",
+        )
+        for step in steps
+    ]
+    return table(
+        ("STEP", "WORKERS", "READY", "IN HAND", "REMAINING", "S/IMAGE", "BACKLOG S", "BUSY", ""),
+        rows,
+    )
+
+
+def show_operations(operations: Sequence[Operation]) -> str:
+    """Return operations with an example of each, as `--op` takes it."""
+    rows = [(operation.name, _example(operation), operation.description.split("\n")[0]) for operation in operations]
+    return table(("OPERATION", "EXAMPLE", ""), rows)
+
+
+def _example(operation: Operation) -> str:
+    short = (operation.example or {}).get("short") or [operation.name]
+    return f"--op {operation.name}" + (f"={short[1]}" if len(short) > 1 and short[1] is not True else "")
+
+
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else format(value, form)
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _is_number(text: str) -> bool:
+    return text == "–" or text.removesuffix("%").replace(".", "", 1).isdigit()
