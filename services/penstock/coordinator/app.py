@@ -12,7 +12,7 @@ from penstock.coordinator.headers import SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
-from penstock.coordinator.routes import events, jobs, process, results, static, system, uploads
+from penstock.coordinator.routes import events, jobs, page, process, results, static, system, uploads
 from penstock.coordinator.services import Services
 
 _DESCRIPTION = """Ordered image operations over whole batches of photographs.
@@ -29,13 +29,14 @@ def create_app(services: Services) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # a page of its own, which asks nobody outside for anything
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.services = services
     app.state.intake = Intake(services)
     app.state.metrics = Metrics(services)
-    for routes in (process, jobs, uploads, events, results, static, system):
+    for routes in (process, jobs, uploads, events, results, static, system, page):
         app.include_router(routes.router)
     problems.add_handlers(app)
     app.add_middleware(SameOrigin)

@@ -15,10 +15,6 @@ _ALWAYS = {
     "Referrer-Policy": "no-referrer",
 }
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
-_SCRIPTED = "/docs"
-"""Its page brings a script of its own, so no policy stands over it."""
-
-
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -60,8 +56,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
-                if not scope["path"].startswith(_SCRIPTED):
-                    headers.setdefault("Content-Security-Policy", _POLICY)
+                headers.setdefault("Content-Security-Policy", _POLICY)
             await send(message)
 
         await self._app(scope, receive, secure)

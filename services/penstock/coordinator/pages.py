@@ -1,4 +1,4 @@
-"""The few pages for browsers: plain HTML without scripts, every name escaped."""
+"""Listings for browsers: plain HTML without scripts, every name escaped."""
 
 from __future__ import annotations
 
@@ -36,19 +36,6 @@ def listing(title: str, entries: Iterable[Entry], *, up: str | None, following: 
     rows = "".join(_row(entry) for entry in [*lines, *entries])
     more = f'<p><a rel="next" href="{escape(following)}">more</a></p>' if following else ""
     return _page(title, f"<h1>{escape(title)}</h1><table>{rows}</table>{more}")
-
-
-def front_page(version: str) -> HTMLResponse:
-    """Return the page at `/`."""
-    return _page(
-        "Penstock",
-        f"<h1>Penstock {escape(version)}</h1>"
-        "<p>Ordered image operations over whole batches of photographs.</p>"
-        '<ul><li><a href="/static/">Jobs, what was sent and what became of it</a></li>'
-        '<li><a href="/docs">The REST API</a></li>'
-        '<li><a href="/v1/operations">Operations</a></li>'
-        '<li><a href="/v1/steps">Steps at work</a></li></ul>',
-    )
 
 
 def _row(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""The system itself: operations, steps, health, metrics, and the front page."""
+"""The system itself: operations, steps, health and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from inspect import cleandoc
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
@@ -20,7 +20,6 @@ from penstock.common.plan import read_operation
 from penstock.common.registry import operations
 from penstock.coordinator.engine_port import StepStatus
 from penstock.coordinator.metrics import Metrics
-from penstock.coordinator.pages import front_page
 from penstock.coordinator.problems import not_found
 from penstock.coordinator.routes.common import ServicesDep, refusals
 from penstock.coordinator.services import Services
@@ -87,12 +86,6 @@ class BacklogView(BaseModel):
     backlog_seconds: float
     remaining: int
     workers: int
-
-
-@router.get("/", include_in_schema=False)
-async def show_front_page() -> HTMLResponse:
-    """Lead on to the API and to the files."""
-    return front_page(__version__)
 
 
 @router.get("/v1/operations", summary="List operations")

@@ -1,0 +1,1 @@
+"""The web page: plain ES modules, sent as they lie in `assets`."""

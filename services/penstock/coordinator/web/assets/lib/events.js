@@ -1,0 +1,58 @@
+// Server-sent events by fetch. EventSource cannot say on its first connection which failures are known already, and a
+// job with a hundred thousand of them would send them all to a page that lists failures in pages.
+import { ask } from "./api.js";
+
+const AFTER_ALL_FAILURES = "999999999999999";
+const LONGEST_PAUSE_MS = 10_000;
+
+// Calls onEvent(name, data) for each event until `end` has come or the signal aborts; connects again by itself.
+export async function follow(path, onEvent, onBreak, signal) {
+  let pauseMs = 500;
+  while (!signal.aborted) {
+    try {
+      const headers = { Accept: "text/event-stream", "Last-Event-ID": AFTER_ALL_FAILURES };
+      const answer = await ask("GET", path, { headers, signal });
+      for await (const [name, data] of read(answer.body)) {
+        pauseMs = 500;
+        onEvent(name, data);
+        if (name === "end") return;
+      }
+    } catch (error) {
+      if (signal.aborted || error.status === 404) return;
+    }
+    onBreak();
+    await pause(pauseMs, signal);
+    pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+  }
+}
+
+async function* read(body) {
+  const decoder = new TextDecoder();
+  let text = "";
+  for (const reader = body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += decoder.decode(value, { stream: true }).replaceAll("\r", "");
+    const blocks = text.split("\n\n");
+    text = blocks.pop();
+    yield* blocks.map(parse).filter(Boolean);
+  }
+}
+
+// One event; comments, which keep the connection alive, are none.
+export function parse(block) {
+  let name = "message";
+  const data = [];
+  for (const line of block.split("\n")) {
+    if (line.startsWith("event:")) name = line.slice(6).trim();
+    if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
+  }
+  return data.length ? [name, JSON.parse(data.join("\n"))] : null;
+}
+
+export function pause(ms, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}

@@ -1,0 +1,57 @@
+// From an operation's JSON Schema to the fields of a form, so that anybody's step has one.
+
+export function fieldsOf(schema) {
+  return Object.entries(schema.properties || {}).map(([name, property]) => {
+    const { optional, ...rule } = resolve(property, schema.$defs || {});
+    return {
+      name,
+      label: property.title || rule.title || name,
+      help: property.description || rule.description || "",
+      required: (schema.required || []).includes(name),
+      optional: optional || !(schema.required || []).includes(name),
+      fallback: property.default,
+      kind: kindOf(rule),
+      choices: rule.enum || (rule.const === undefined ? [] : [rule.const]),
+      min: rule.minimum ?? rule.exclusiveMinimum,
+      max: rule.maximum ?? rule.exclusiveMaximum,
+    };
+  });
+}
+
+function resolve(property, defs) {
+  if (property.$ref) return { ...defs[property.$ref.replace("#/$defs/", "")], ...property };
+  const options = property.anyOf || property.oneOf;
+  if (!options) return property;
+  const real = options.filter((option) => option.type !== "null");
+  const optional = real.length < options.length;
+  return real.length === 1 ? { ...resolve(real[0], defs), optional } : { optional };
+}
+
+function kindOf(rule) {
+  if (rule.enum || rule.const !== undefined) return "choice";
+  if (rule.type === "integer" || rule.type === "number") return rule.type;
+  return { boolean: "boolean", string: "text" }[rule.type] || "json";
+}
+
+// What a form begins with: the operation's own example, else the fields' defaults.
+export function startValues(operation) {
+  const { op: _, ...example } = operation.example?.long || {};
+  return Object.fromEntries(
+    fieldsOf(operation.parameters)
+      .map((field) => [field.name, example[field.name] ?? field.fallback ?? field.choices[0]])
+      .filter(([, value]) => value !== undefined && value !== null),
+  );
+}
+
+// What was typed into a field, as JSON; undefined for nothing, so that the server's default holds.
+export function readField(field, text) {
+  if (text === "") return undefined;
+  if (field.kind === "integer" || field.kind === "number") return Number.isNaN(Number(text)) ? text : Number(text);
+  if (field.kind === "choice") return field.choices.find((choice) => String(choice) === text);
+  if (field.kind !== "json") return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,70 @@
+// Sends files one by one to an upload, some at a time, each again where the line breaks; goes on where it was stopped.
+import { Refusal, call, pathOf } from "./api.js";
+import { pause } from "./events.js";
+
+const AT_ONCE = 4;
+const ATTEMPTS = 6;
+
+export class Uploading {
+  constructor(files) {
+    this.files = files;
+    this.total = files.reduce((sum, { file }) => sum + file.size, 0);
+    this.sentBytes = 0;
+    this.sentFiles = 0;
+    this.refused = [];
+    this.waiting = files.map((_, index) => index).reverse();
+  }
+
+  // Resolves to the upload's id once every file was taken or refused. After a failure it may be called again.
+  async run(onProgress, signal) {
+    this.url ??= (await again(() => call("POST", "/v1/uploads", { signal }), signal)).url;
+    const stop = new AbortController();
+    signal.addEventListener("abort", () => stop.abort(), { once: true });
+    const lines = Array.from({ length: AT_ONCE }, () => this.#sendFiles(onProgress, stop.signal));
+    try {
+      await Promise.all(lines);
+    } catch (error) {
+      stop.abort();
+      await Promise.allSettled(lines);
+      throw error;
+    }
+    return this.url.split("/").pop();
+  }
+
+  async #sendFiles(onProgress, signal) {
+    while (this.waiting.length) {
+      signal.throwIfAborted();
+      const index = this.waiting.pop();
+      try {
+        await this.#send(this.files[index], signal);
+      } catch (error) {
+        this.waiting.push(index);
+        throw error;
+      }
+      onProgress();
+    }
+  }
+
+  async #send(item, signal) {
+    const path = `${this.url}/files/${pathOf(item.name)}`;
+    try {
+      await again(() => call("PUT", path, { body: item.file, signal }), signal);
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.mayPass || error.status === 404) throw error;
+      this.refused.push({ name: item.name, reason: error.message });
+    }
+    this.sentFiles += 1;
+    this.sentBytes += item.file.size;
+  }
+}
+
+async function again(send, signal) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      if (!error.mayPass || attempt === ATTEMPTS) throw error;
+      await pause(Math.max(error.retryAfterSecs * 1000, 2 ** attempt * 250), signal);
+    }
+  }
+}

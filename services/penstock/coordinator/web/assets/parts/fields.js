@@ -1,0 +1,42 @@
+// A form made from an operation's JSON Schema.
+import { html } from "../lib/html.js";
+import { fieldsOf, readField } from "../lib/schema.js";
+
+export function Fields({ schema, values, onChange, prefix, without = [] }) {
+  const fields = fieldsOf(schema).filter((field) => !without.includes(field.name));
+  return html`<div class="fields">
+    ${fields.map((field) => html`
+      <${Field} key=${field.name} field=${field} id=${`${prefix}-${field.name}`} value=${values[field.name]}
+                onChange=${(value) => onChange({ ...values, [field.name]: value })} />`)}
+  </div>`;
+}
+
+function Field({ field, id, value, onChange }) {
+  const described = field.help ? `${id}-help` : null;
+  return html`<div class=${`field ${field.kind}`}>
+    <label for=${id}>${field.label}${field.required ? "" : html` <span class="faint">(optional)</span>`}</label>
+    ${control(field, { id, "aria-describedby": described, required: field.required }, value, onChange)}
+    ${field.help && html`<p class="help" id=${described}>${field.help}</p>`}
+  </div>`;
+}
+
+function control(field, attributes, value, onChange) {
+  const typed = (event) => onChange(readField(field, event.currentTarget.value));
+  if (field.kind === "boolean") {
+    return html`<input ...${attributes} required=${false} type="checkbox" checked=${Boolean(value)}
+                       onChange=${(event) => onChange(event.currentTarget.checked)} />`;
+  }
+  if (field.kind === "choice") {
+    return html`<select ...${attributes} onChange=${typed}>
+      ${field.optional && field.fallback === undefined && html`<option value="" selected=${value === undefined}></option>`}
+      ${field.choices.map((choice) => html`
+        <option key=${choice} value=${String(choice)} selected=${choice === value}>${String(choice)}</option>`)}
+    </select>`;
+  }
+  const shown = typeof value === "object" ? JSON.stringify(value) : value ?? "";
+  if (field.kind === "integer" || field.kind === "number") {
+    return html`<input ...${attributes} type="number" inputmode="decimal" step=${field.kind === "integer" ? 1 : "any"}
+                       min=${field.min} max=${field.max} value=${shown} onInput=${typed} />`;
+  }
+  return html`<input ...${attributes} type="text" value=${shown} onInput=${typed} />`;
+}

@@ -1,0 +1,56 @@
+// A job's images in pages, each as its results lie; one opens to be compared with what was sent.
+import { html, useState } from "../lib/html.js";
+import { plural } from "../lib/format.js";
+import { splitsOf } from "../lib/mosaic.js";
+import { Pager, usePage } from "./paged.js";
+import { Result } from "./result.js";
+import { Badge, Trouble } from "./small.js";
+import { Viewer } from "./viewer.js";
+
+const A_PAGE = 48;
+const STATES = ["done", "failed", "running", "queued", "pending", "cancelled"];
+const MOVING = ["running", "queued", "pending"];
+
+export function Gallery({ path, job, open }) {
+  const [state, setState] = useState("");
+  const lively = (page) => open && (!page || Boolean(state) || page.images.some((image) => MOVING.includes(image.state)));
+  const paged = usePage(path, `limit=${A_PAGE}${state && `&state=${state}`}`, lively);
+  const [shown, show] = useState(null);
+  const images = paged.page?.images || [];
+  const splits = splitsOf(job.operations);
+  const finished = images.filter((image) => image.results.length);
+  const at = finished.findIndex((image) => image.id === shown);
+  return html`
+    <section class="card" aria-labelledby="images-title">
+      <div class="row"><h2 id="images-title">Images</h2>
+        <label for="images-state">Show</label>
+        <select id="images-state" onChange=${(event) => setState(event.currentTarget.value)}>
+          <option value="">all</option>
+          ${STATES.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}
+        </select></div>
+      <${Trouble} error=${paged.error} />
+      ${paged.page && !images.length && html`<p class="empty">None.</p>`}
+      <ul class="gallery">
+        ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} show=${show} />`)}
+      </ul>
+      <${Pager} ...${paged} label="Pages of images" />
+      ${at >= 0 && html`<${Viewer} image=${finished[at]} splits=${splits} close=${() => show(null)}
+        previous=${finished[at - 1] && (() => show(finished[at - 1].id))}
+        next=${finished[at + 1] && (() => show(finished[at + 1].id))} />`}
+    </section>`;
+}
+
+function Tile({ image, splits, show }) {
+  if (!image.results.length) {
+    return html`<li class="tile"><div class="blank"><${Badge} state=${image.state} /></div>
+      <span class="name">${image.name}</span></li>`;
+  }
+  const parts = image.results.length;
+  return html`<li class="tile">
+    <button type="button" class="picture" aria-label=${`Compare ${image.name}`} onClick=${() => show(image.id)}>
+      <${Result} results=${image.results} splits=${splits} name="" />
+    </button>
+    <span class="name">${image.name}</span>
+    ${parts > 1 && html`<span class="faint">${plural(parts, "part")}</span>`}
+  </li>`;
+}

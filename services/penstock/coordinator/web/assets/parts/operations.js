@@ -1,0 +1,101 @@
+// The list of operations of a job: added by buttons, moved by dragging or by buttons and keys, removed. encode is last.
+import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
+import { startValues } from "../lib/schema.js";
+import { Fields } from "./fields.js";
+
+let made = 0;
+
+export const make = (operation) => ({ key: (made += 1), op: operation.name, values: startValues(operation) });
+
+export function Operations({ known, chosen, onChange }) {
+  const [said, say] = useState("");
+  const [dragged, drag] = useState(null);
+  const wanted = useRef(null);
+  useLayoutEffect(() => {
+    // A card that moves loses the focus of what is in it.
+    if (wanted.current) document.getElementById(wanted.current)?.focus();
+    wanted.current = null;
+  });
+
+  const move = (from, to, focus) => {
+    if (to < 0 || to >= chosen.length || from === to) return;
+    const moved = chosen.toSpliced(from, 1).toSpliced(to, 0, chosen[from]);
+    wanted.current = focus && `${focus}-${chosen[from].key}`;
+    say(`${chosen[from].op} is now ${to + 1} of ${chosen.length}`);
+    onChange(moved);
+  };
+  const remove = (index) => {
+    const next = chosen[index + 1] || chosen[index - 1];
+    wanted.current = next ? `remove-${next.key}` : "add-first";
+    say(`${chosen[index].op} removed`);
+    onChange(chosen.toSpliced(index, 1));
+  };
+  const add = (operation) => {
+    say(`${operation.name} added, ${chosen.length + 1} of ${chosen.length + 1}`);
+    onChange([...chosen, make(operation)]);
+  };
+  const set = (index, values) => onChange(chosen.with(index, { ...chosen[index], values }));
+
+  const addable = [...known.values()].filter(({ name }) => name !== "encode");
+  return html`
+    <ol class="operations" aria-label="Operations, in this order">
+      ${chosen.map((item, index) => html`
+        <${Card} key=${item.key} item=${item} index=${index} total=${chosen.length} operation=${known.get(item.op)}
+                 dragged=${dragged === item.key} move=${move} remove=${remove}
+                 onValues=${(values) => set(index, values)} onDrag=${drag}
+                 onOver=${() => dragged && move(chosen.findIndex(({ key }) => key === dragged), index)} />`)}
+    </ol>
+    ${!chosen.length && html`<p class="empty">No operation yet: pictures are only written anew.</p>`}
+    <div class="row add" role="group" aria-label="Add an operation">
+      ${addable.map((operation, index) => html`
+        <button type="button" class="quiet" key=${operation.name} id=${index ? null : "add-first"}
+                title=${operation.description} onClick=${() => add(operation)}>+ ${operation.name}</button>`)}
+    </div>
+    <p role="status" class="hidden">${said}</p>`;
+}
+
+function Card({ item, index, total, operation, dragged, move, remove, onValues, onDrag, onOver }) {
+  const card = useRef();
+  const start = (event) => {
+    event.dataTransfer.setData("text/plain", item.op);
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setDragImage(card.current, 20, 20);
+    onDrag(item.key);
+  };
+  const keys = (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!event.altKey || !step) return;
+    event.preventDefault();
+    move(index, index + step, event.target.id.split("-")[0] || "up");
+  };
+  const over = (event) => {
+    event.preventDefault();
+    onOver();
+  };
+  return html`
+    <li class=${`operation ${dragged ? "dragged" : ""}`} ref=${card} onKeyDown=${keys} onDragOver=${over}
+        onDrop=${(event) => event.preventDefault()}>
+      <div class="operation-head">
+        <span class="handle" draggable="true" aria-hidden="true" onDragStart=${start} onDragEnd=${() => onDrag(null)}
+              title="Drag to move">⠿</span>
+        <h3>${item.op}</h3>
+        <div class="row">
+          <${Move} name="up" sign="↑" item=${item} off=${index === 0} go=${() => move(index, index - 1, "up")} />
+          <${Move} name="down" sign="↓" item=${item} off=${index === total - 1}
+                   go=${() => move(index, index + 1, "down")} />
+          <button type="button" class="icon" id=${`remove-${item.key}`} aria-label=${`Remove ${item.op}`}
+                  title="Remove" onClick=${() => remove(index)}>×</button>
+        </div>
+      </div>
+      <p class="help">${plain(operation?.description)}</p>
+      ${operation && html`<${Fields} schema=${operation.parameters} values=${item.values} onChange=${onValues}
+                                     prefix=${`op${item.key}`} />`}
+    </li>`;
+}
+
+const Move = ({ name, sign, item, off, go }) => html`
+  <button type="button" class="icon" id=${`${name}-${item.key}`} aria-disabled=${off} onClick=${go}
+          aria-label=${`Move ${item.op} ${name}`} title=${`Move ${name} (Alt+Arrow)`}>${sign}</button>`;
+
+// Descriptions are written for Python's documentation as well.
+const plain = (text = "") => text.replaceAll("`", "").replace(/\s+/g, " ");

@@ -1,0 +1,72 @@
+// Where a job's pictures come from: files dropped or picked here, or places that the server can read.
+import { html, useRef, useState } from "../lib/html.js";
+import { droppedFiles, join, pickedFiles } from "../lib/files.js";
+import { bytes, plural } from "../lib/format.js";
+import { WindowList } from "./window-list.js";
+
+const ROW_PX = 36;
+
+export function Files({ files, onChange }) {
+  const [over, setOver] = useState(false);
+  const [picker, folderPicker] = [useRef(), useRef()];
+  const add = (added) => onChange(join(files, added));
+  const drop = async (event) => {
+    event.preventDefault();
+    setOver(false);
+    add(await droppedFiles(event.dataTransfer));
+  };
+  const hover = (event) => {
+    event.preventDefault();
+    setOver(true);
+  };
+  const picked = (event) => {
+    add(pickedFiles(event.currentTarget.files));
+    event.currentTarget.value = "";
+  };
+  return html`
+    <div class=${`drop ${over ? "over" : ""}`} onDragOver=${hover} onDragLeave=${() => setOver(false)} onDrop=${drop}>
+      <p class="lead">Drop photographs or a folder here</p>
+      <div class="row">
+        <button type="button" class="quiet" onClick=${() => picker.current.click()}>Choose files</button>
+        <button type="button" class="quiet" onClick=${() => folderPicker.current.click()}>Choose a folder</button>
+      </div>
+      <input ref=${picker} class="hidden" type="file" multiple accept="image/jpeg,image/png" tabindex="-1"
+             aria-label="Photographs" onChange=${picked} />
+      <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
+             onChange=${picked} />
+    </div>
+    <p role="status">${files.length ? total(files) : ""}</p>
+    ${files.length > 0 && html`
+      <${WindowList} items=${files} rowPx=${ROW_PX} most=${6} label="Chosen files" row=${(item) => html`
+        <span class="name">${item.name}</span><span class="faint">${bytes(item.file.size)}</span>
+        <button type="button" class="icon" aria-label=${`Leave out ${item.name}`} title="Leave out"
+                onClick=${() => onChange(files.filter((each) => each !== item))}>×</button>`} />
+      <button type="button" class="quiet" onClick=${() => onChange([])}>Leave all out</button>`}`;
+}
+
+const total = (files) =>
+  `${plural(files.length, "file")}, ${bytes(files.reduce((sum, { file }) => sum + file.size, 0))}`;
+
+const KINDS = { prefix: "Folder", file: "File", manifest: "List of files" };
+
+export const inputOf = ({ kind, place }) => (kind === "file" ? place : { [kind]: place });
+
+export function Places({ places, onChange }) {
+  const set = (index, change) => onChange(places.with(index, { ...places[index], ...change }));
+  return html`
+    <p class="help" id="places-help">A path below the server's input folder, or a bucket's URL: s3://, gs:// or az://.</p>
+    ${places.map((place, index) => html`
+      <div class="place" key=${index}>
+        <select aria-label=${`Kind of place ${index + 1}`} onChange=${(event) => set(index, { kind: event.currentTarget.value })}>
+          ${Object.entries(KINDS).map(([kind, text]) => html`
+            <option key=${kind} value=${kind} selected=${kind === place.kind}>${text}</option>`)}
+        </select>
+        <input type="text" aria-label=${`Place ${index + 1}`} aria-describedby="places-help" value=${place.place}
+               placeholder=${place.kind === "prefix" ? "gs://maps/delft/" : "delft/north/1.jpg"} spellcheck=${false}
+               onInput=${(event) => set(index, { place: event.currentTarget.value })} />
+        <button type="button" class="icon" aria-label=${`Remove place ${index + 1}`}
+                onClick=${() => onChange(places.toSpliced(index, 1))}>×</button>
+      </div>`)}
+    <button type="button" class="quiet" onClick=${() => onChange([...places, { kind: "prefix", place: "" }])}>
+      + another place</button>`;
+}

@@ -1,0 +1,69 @@
+// Small parts that several views share.
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+
+const STATES = { accepted: "waiting", pending: "waiting", queued: "waiting", succeeded: "done" };
+
+export const Badge = ({ state }) => html`<span class="badge ${STATES[state] || state}">${state}</span>`;
+
+// The line that says what went wrong; screen readers say it at once.
+export const Trouble = ({ error }) =>
+  html`<div role="alert">${error && html`<p class="trouble">${error.message || String(error)}</p>`}</div>`;
+
+export function Copy({ text, label = "Copy" }) {
+  const [said, say] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => say(""), 2500);
+    return () => clearTimeout(timer);
+  }, [said]);
+  const copy = async () => say((await copied(text)) ? "Copied" : "Select the text and copy it");
+  return html`<button type="button" class="quiet" onClick=${copy}>${label}</button>
+    <span role="status" class="said">${said}</span>`;
+}
+
+// Browsers have a clipboard for pages on secure origins alone.
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}
+
+export const Command = ({ text, label }) => html`
+  <div class="command">
+    <pre tabindex="0" role="region" aria-label=${label}>${text}</pre>
+    <div class="row"><${Copy} text=${text} label=${`Copy ${label}`} /></div>
+  </div>`;
+
+// Runs `look` now and then every `everyMs` while the page is to be seen, with its answer as state.
+export function usePolled(look, everyMs, key) {
+  const [seen, setSeen] = useState({ data: null, error: null });
+  useEffect(() => {
+    const stop = new AbortController();
+    let timer;
+    const run = async () => {
+      if (!document.hidden) {
+        try {
+          const data = await look(stop.signal);
+          if (!stop.signal.aborted) setSeen({ data, error: null });
+        } catch (error) {
+          if (!stop.signal.aborted) setSeen((before) => ({ data: before.data, error }));
+        }
+      }
+      if (!stop.signal.aborted) timer = setTimeout(run, everyMs);
+    };
+    run();
+    return () => (stop.abort(), clearTimeout(timer));
+  }, [key]);
+  return seen;
+}
+
+// A view's heading; it takes the focus when the view comes, so that keyboards and screen readers begin there.
+export function Heading({ children }) {
+  const heading = useRef();
+  useEffect(() => heading.current.focus({ preventScroll: true }), []);
+  return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
+}

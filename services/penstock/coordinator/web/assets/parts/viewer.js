@@ -1,0 +1,61 @@
+// An image as it was sent and as it became: one over the other with a line to move, or side by side.
+import { bytes, operationText, span } from "../lib/format.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { layOut } from "../lib/mosaic.js";
+import { Result, shape } from "./result.js";
+
+export function Viewer({ image, splits, close, previous, next }) {
+  const dialog = useRef();
+  const [beside, setBeside] = useState(false);
+  useEffect(() => {
+    const opener = document.activeElement;
+    dialog.current.showModal();
+    return () => opener?.focus();
+  }, []);
+  return html`
+    <dialog ref=${dialog} class="viewer" aria-labelledby="viewer-title" onClose=${close}>
+      <div class="row viewer-head">
+        <h2 id="viewer-title" class="name">${image.name}</h2>
+        <button type="button" class="quiet" aria-pressed=${beside} onClick=${() => setBeside(!beside)}>Side by side</button>
+        <button type="button" class="quiet" aria-disabled=${!previous} onClick=${() => previous?.()}>Previous</button>
+        <button type="button" class="quiet" aria-disabled=${!next} onClick=${() => next?.()}>Next</button>
+        <button type="button" class="icon" aria-label="Close" onClick=${() => dialog.current.close()}>×</button>
+      </div>
+      ${beside ? html`<${Beside} image=${image} splits=${splits} />` : html`<${Slider} key=${image.id} image=${image} splits=${splits} />`}
+      <${Facts} image=${image} />
+    </dialog>`;
+}
+
+// What was sent is drawn in the shape of the results, so that the same things lie at the same place.
+function Slider({ image, splits }) {
+  const [at, setAt] = useState(50);
+  const whole = layOut(image.results, splits);
+  const first = image.results[0];
+  const style = { "--at": `${at}%`, aspectRatio: whole ? shape(whole) : `${first.width} / ${first.height}` };
+  return html`
+    <div class="slider" style=${style}>
+      <div class="after"><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /></div>
+      <img class="before" src=${image.sent} alt=${`${image.name} before`} />
+      <span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
+      <input type="range" min="0" max="100" value=${at} aria-label="How much of the picture is shown as it was before"
+             aria-valuetext=${`${at} % before`} onInput=${(event) => setAt(Number(event.currentTarget.value))} />
+      <span class="line" aria-hidden="true"></span>
+    </div>`;
+}
+
+const Beside = ({ image, splits }) => html`
+  <div class="beside">
+    <figure><img src=${image.sent} alt=${`${image.name} before`} /><figcaption>before</figcaption></figure>
+    <figure><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /><figcaption>after</figcaption></figure>
+  </div>`;
+
+const Facts = ({ image }) => html`
+  <details class="viewer-facts"><summary>Files and times</summary>
+    <ul>
+      <li><a href=${image.sent}>${image.name}</a>, as it was sent, ${bytes(image.size)}</li>
+      ${image.results.map((result) => html`
+        <li key=${result.name}><a href=${result.url}>${result.name}</a>, ${result.width}×${result.height}, ${bytes(result.size)}</li>`)}
+      ${image.steps.map((step, index) => html`
+        <li key=${index}>${operationText({ op: step.step })}: ${span(step.work_seconds)} work after ${span(step.wait_seconds)}</li>`)}
+    </ul>
+  </details>`;

@@ -1,0 +1,26 @@
+// A list of any length of which only the rows in sight are in the page. All rows are of one height.
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+
+const BEYOND = 6;
+
+export function WindowList({ items, rowPx, most = 10, label, row, onNearEnd }) {
+  const [top, setTop] = useState(0);
+  const [heightPx, setHeightPx] = useState(most * rowPx);
+  const box = useRef();
+  const first = Math.max(0, Math.floor(top / rowPx) - BEYOND);
+  const last = Math.min(items.length, Math.ceil((top + heightPx) / rowPx) + BEYOND);
+  useEffect(() => setHeightPx(box.current.clientHeight), [items.length]);
+  useEffect(() => {
+    if (last >= items.length) onNearEnd?.();
+  }, [last, items.length]);
+  const shown = items.slice(first, last).map((item, index) => html`
+    <div role="listitem" class="window-row" key=${first + index} aria-setsize=${items.length}
+         aria-posinset=${first + index + 1} style=${{ top: `${(first + index) * rowPx}px`, height: `${rowPx}px` }}>
+      ${row(item, first + index)}
+    </div>`);
+  return html`
+    <div class="window" ref=${box} tabindex="0" role="region" aria-label=${label}
+         style=${{ maxHeight: `${most * rowPx}px` }} onScroll=${(event) => setTop(event.currentTarget.scrollTop)}>
+      <div role="list" class="window-all" style=${{ height: `${items.length * rowPx}px` }}>${shown}</div>
+    </div>`;
+}

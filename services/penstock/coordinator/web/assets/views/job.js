@@ -1,0 +1,92 @@
+// One job: how far it is, what failed, its images, and what can be done with it.
+import { call, get } from "../lib/api.js";
+import { follow } from "../lib/events.js";
+import { count, moment, plural, rate, span } from "../lib/format.js";
+import { html, useEffect, useState } from "../lib/html.js";
+import { Failures } from "../parts/failures.js";
+import { Gallery } from "../parts/gallery.js";
+import { Badge, Heading, Trouble } from "../parts/small.js";
+import { Steps } from "../parts/steps.js";
+
+const ENDED = ["succeeded", "partial", "failed", "cancelled"];
+
+export function JobView({ id }) {
+  const [job, setJob] = useState(null);
+  const [error, setError] = useState(null);
+  const [broken, setBroken] = useState(false);
+  const path = `/v1/jobs/${encodeURIComponent(id)}`;
+  const load = () => get(path).then(setJob, setError);
+  useEffect(() => {
+    load();
+  }, [id]);
+
+  const open = job && !ENDED.includes(job.state);
+  useEffect(() => {
+    if (!open) return undefined;
+    const stop = new AbortController();
+    const take = (name, progress) => {
+      setBroken(false);
+      if (name === "end") load();
+      else if (name === "progress") setJob((before) => ({ ...before, ...progress }));
+    };
+    follow(`${path}/events`, take, () => setBroken(true), stop.signal);
+    return () => stop.abort();
+  }, [open, path]);
+
+  const act = async (what, json) => {
+    setError(null);
+    try {
+      setJob(await call("POST", `${path}/${what}`, { json }));
+    } catch (failure) {
+      setError(failure);
+    }
+  };
+
+  if (!job) return html`<${Heading}>Job<//><${Trouble} error=${error} />`;
+  return html`
+    <${Heading}>${job.name || job.id}<//>
+    <p class="facts"><${Badge} state=${job.state} /><span>${job.id}</span><span>${moment(job.created_at)}</span>
+      ${job.run > 1 && html`<span>run ${job.run}</span>`}</p>
+    <p class="hidden" role="status">${`The job is ${job.state}`}</p>
+    <${Actions} job=${job} open=${open} act=${act} />
+    <${Trouble} error=${error} />
+    ${open && broken && html`<p class="trouble" role="status">The line to the server broke; trying again.</p>`}
+    <${Totals} job=${job} open=${open} />
+    <${Steps} steps=${job.steps} operations=${job.operations} bottleneck=${job.bottleneck} total=${job.images.total} />
+    ${job.images.failed > 0 && html`
+      <${Failures} key=${`failures ${job.run}`} path=${path} total=${job.images.failed} open=${open}
+                   retry=${(images) => act("retry", { images })} />`}
+    <${Gallery} key=${`images ${job.run}`} path=${path} job=${job} open=${open} />`;
+}
+
+function Actions({ job, open, act }) {
+  const { done, failed } = job.images;
+  const retryable = failed > 0 && !open && job.state !== "cancelled";
+  return html`<div class="row actions">
+    ${open && html`<button type="button" onClick=${() => act("cancel")}>Cancel</button>`}
+    ${retryable && html`<button type="button" onClick=${() => act("retry")}>Retry failed (${count(failed)})</button>`}
+    ${done > 0 && html`<a class="button" href=${job.links.archive} download>Download results (.zip)</a>`}
+    <a href=${job.links.static}>Files</a>
+  </div>`;
+}
+
+function Totals({ job, open }) {
+  const { total, done, failed, cancelled } = job.images;
+  const ended = done + failed + cancelled;
+  const took = job.started_at && job.finished_at && (new Date(job.finished_at) - new Date(job.started_at)) / 1000;
+  const facts = [
+    ["Images", count(total)],
+    ["Done", count(done)],
+    ["Failed", count(failed)],
+    cancelled && ["Cancelled", count(cancelled)],
+    ["Speed", rate(job.images_per_second)],
+    open ? ["Time left", job.eta_seconds === null ? "not known yet" : span(job.eta_seconds)] : took && ["Took", span(took)],
+  ];
+  return html`
+    <section class="card" aria-label="Progress">
+      <progress class="whole" max=${Math.max(total, 1)} value=${ended}
+                aria-label=${`${count(ended)} of ${plural(total, "image")} ended`}></progress>
+      <dl class="figures">${facts.filter(Boolean).map(([name, value]) => html`
+        <div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    </section>`;
+}

@@ -1,0 +1,170 @@
+// A new job: pictures, operations, and what is sent for them.
+import { call, get, randomKey } from "../lib/api.js";
+import { bytes, count, plural, span } from "../lib/format.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
+import { startValues } from "../lib/schema.js";
+import { curlFor } from "../lib/shell.js";
+import { Uploading } from "../lib/uploading.js";
+import { Fields } from "../parts/fields.js";
+import { Operations, make } from "../parts/operations.js";
+import { Files, Places, inputOf } from "../parts/pictures.js";
+import { Command, Heading, Trouble } from "../parts/small.js";
+
+const SHOWN_EVERY_MS = 200;
+
+export function NewJobView() {
+  const [known, setKnown] = useState(null);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    get("/v1/operations").then(({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each]))), setError);
+  }, []);
+  return html`<${Heading}>New job<//><${Trouble} error=${error} />${known && html`<${Form} known=${known} />`}`;
+}
+
+function Form({ known }) {
+  const [from, setFrom] = useState("files");
+  const [files, setFiles] = useState([]);
+  const [places, setPlaces] = useState([{ kind: "prefix", place: "" }]);
+  const [chosen, setChosen] = useState(() => (known.has("resize") ? [make(known.get("resize"))] : []));
+  const [encode, setEncode] = useState(() => startValues(known.get("encode")));
+  const [name, setName] = useState("");
+  const inputs = places.filter(({ place }) => place.trim()).map(inputOf);
+  const document = describe(name, chosen, encode, from === "places" ? inputs : null);
+  const ready = from === "files" ? files.length > 0 : inputs.length > 0;
+  return html`
+    <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
+      <section class="card" aria-labelledby="pictures-title">
+        <h2 id="pictures-title">Pictures</h2>
+        <div class="choice" role="radiogroup" aria-labelledby="pictures-title">
+          <${Way} value="files" now=${from} set=${setFrom}>From this computer<//>
+          <${Way} value="places" now=${from} set=${setFrom}>From a folder or bucket<//>
+        </div>
+        ${from === "files" && html`<${Files} files=${files} onChange=${setFiles} />`}
+        ${from === "places" && html`<${Places} places=${places} onChange=${setPlaces} />`}
+        <div class="field">
+          <label for="job-name">Name of the job <span class="faint">(optional)</span></label>
+          <input id="job-name" type="text" maxlength="200" value=${name}
+                 onInput=${(event) => setName(event.currentTarget.value)} />
+        </div>
+      </section>
+      <section class="card" aria-labelledby="operations-title">
+        <h2 id="operations-title">Operations</h2>
+        <${Operations} known=${known} chosen=${chosen} onChange=${setChosen} />
+        <div class="operation last">
+          <h3>encode <span class="faint">always the last</span></h3>
+          <${Fields} schema=${known.get("encode").parameters} values=${encode} onChange=${setEncode} prefix="encode"
+                     without=${encode.format === "png" ? ["quality"] : ["effort"]} />
+        </div>
+      </section>
+      <${Sending} document=${document} files=${from === "files" ? files : null} ready=${ready} />
+      <${Sent} document=${document} files=${files} />
+    </form>`;
+}
+
+const Way = ({ value, now, set, children }) => html`
+  <label><input type="radio" name="from" value=${value} checked=${now === value} onChange=${() => set(value)} />
+    <span>${children}</span></label>`;
+
+// The job document; what is as the server has it by default is left out.
+function describe(name, chosen, { format, quality, effort }, inputs) {
+  return {
+    ...(name.trim() && { name: name.trim() }),
+    operations: chosen.map(({ op, values }) => ({ op, ...values })),
+    output: format,
+    ...(format === "png" ? { effort } : { quality }),
+    ...(inputs && { inputs }),
+  };
+}
+
+function Sending({ document, files, ready }) {
+  const [progress, setProgress] = useState(null);
+  const [error, setError] = useState(null);
+  const [estimate, setEstimate] = useState(null);
+  const held = useRef({});
+  const stop = useRef(null);
+  useEffect(() => () => stop.current?.abort(), []);
+  const told = JSON.stringify(document);
+  useEffect(() => setEstimate(null), [told]);
+
+  const submit = async () => {
+    setError(null);
+    setProgress({ text: "Sending" });
+    stop.current = new AbortController();
+    try {
+      const inputs = files ? [{ upload: await upload() }] : document.inputs;
+      if (held.current.told !== told) Object.assign(held.current, { told, key: randomKey() });
+      const job = await call("POST", "/v1/jobs", {
+        json: { ...document, inputs },
+        headers: { "Idempotency-Key": held.current.key },
+      });
+      location.hash = `#/jobs/${job.id}`;
+    } catch (failure) {
+      if (failure.name !== "AbortError") setError(failure);
+      if (failure.status === 404) held.current = {};  // the upload is gone: all is sent anew
+      setProgress(null);
+    }
+  };
+  const upload = async () => {
+    if (held.current.files !== files) held.current = { files, uploading: new Uploading(files) };
+    const { uploading } = held.current;
+    let shownAt = 0;
+    const show = () => {
+      if (performance.now() - shownAt < SHOWN_EVERY_MS) return;
+      shownAt = performance.now();
+      setProgress(progressOf(uploading));
+    };
+    const id = await uploading.run(show, stop.current.signal);
+    setProgress(progressOf(uploading));
+    if (uploading.refused.length && !uploading.accepted) {
+      uploading.accepted = true;
+      const { name, reason } = uploading.refused[0];
+      throw new Error(`${plural(uploading.refused.length, "file was", "files were")} refused, the first was ${name}: `
+        + `${reason}. Submit again to go on without.`);
+    }
+    return id;
+  };
+  const check = () => {
+    setError(null);
+    call("POST", "/v1/jobs?dry_run=true", { json: document }).then(setEstimate, setError);
+  };
+
+  return html`
+    <section class="card" aria-label="Submit">
+      <div class="row">
+        <button type="submit" class="main" aria-disabled=${!ready || Boolean(progress)}
+                onClick=${(event) => ready && !progress && event.currentTarget.form.reportValidity() && submit()}>Submit job</button>
+        ${!files && html`<button type="button" class="quiet" aria-disabled=${!ready}
+                                 onClick=${() => ready && check()}>Check first</button>`}
+        ${progress && html`<button type="button" class="quiet" onClick=${() => stop.current.abort()}>Stop sending</button>`}
+        ${!ready && html`<span class="faint">Choose pictures first.</span>`}
+      </div>
+      ${progress && html`<${Progress} ...${progress} />`}
+      ${estimate && html`<${Estimate} estimate=${estimate} />`}
+      <${Trouble} error=${error} />
+    </section>`;
+}
+
+const progressOf = ({ sentBytes, total, sentFiles, files }) => ({
+  text: `${count(sentFiles)} of ${plural(files.length, "file")}, ${bytes(sentBytes)} of ${bytes(total)}`,
+  share: total ? sentBytes / total : 1,
+});
+
+const Progress = ({ text, share }) => html`
+  <div class="sending"><progress aria-label="Files sent" max="1" value=${share}></progress><p role="status">${text}</p></div>`;
+
+function Estimate({ estimate: { images, failing, results, steps } }) {
+  const secs = steps.every(({ seconds }) => seconds !== null) && steps.reduce((sum, { seconds }) => sum + seconds, 0);
+  return html`<p role="status">
+    ${plural(images, "picture")}, ${plural(results, "result")}${failing ? `; ${count(failing)} cannot be read` : ""}.
+    ${secs ? ` One worker would take ${span(secs)}.` : ""}</p>`;
+}
+
+function Sent({ document, files }) {
+  const curl = useMemo(() => curlFor(document, files, location.origin), [document, files]);
+  return html`
+    <details class="card">
+      <summary>The same as JSON and for a shell</summary>
+      <${Command} text=${JSON.stringify(document, null, 2)} label="JSON" />
+      <${Command} text=${curl} label="curl command" />
+    </details>`;
+}
