@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from client import Client
-from kube import CommandError, Namespace, Release
+from kube import CommandError, Namespace, Release, wait_for
 
 from penstock.common.settings import StoreSettings
 from penstock.common.store.opening import open_store
@@ -77,10 +77,16 @@ class Installation:
 
     def messages(self) -> dict[str, int]:
         """Return how many messages are in each queue, those in somebody's hands among them."""
-        pod = f"{self.release.name}-rabbitmq-0"
+        queues: dict[str, int] = wait_for("what RabbitMQ has", self._list_queues)
+        return queues
+
+    def _list_queues(self) -> dict[str, int] | None:
         command = ["rabbitmqctl", "--quiet", "--formatter", "json", "list_queues", "name", "messages"]
-        listed = json.loads(self.namespace.kubectl("exec", pod, "--", *command))
-        return {queue["name"]: int(queue["messages"]) for queue in listed}
+        try:
+            listed = self.namespace.kubectl("exec", f"{self.release.name}-rabbitmq-0", "--", *command)
+        except CommandError:
+            return None  # it is on its way down, or up
+        return {queue["name"]: int(queue["messages"]) for queue in json.loads(listed)}
 
     def leftovers(self, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return the objects that no job needs, once all have ended."""
