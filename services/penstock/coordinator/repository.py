@@ -56,6 +56,8 @@ class Job:
     done: int = 0
     failed: int = 0
     cancelled: int = 0
+    owner: str = ""
+    """The name of the API key that sent it; empty where none was asked for."""
     failures_seen: int = 0
     """Failures so far, those since retried included: numbers the entries of the job's event stream."""
     steps: list[StepTotals] = field(default_factory=list)
@@ -109,6 +111,17 @@ class Upload:
     pictures: int = 0
     """Files that are JPEG or PNG by their first bytes."""
     size_bytes: int = 0
+    owner: str = ""
+    """The name of the API key that began it; empty where none was asked for."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an owner has: jobs that have not ended, their images that have not, and images that came today (UTC)."""
+
+    open_jobs: int
+    open_images: int
+    images_today: int
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,7 @@ class Repository(Protocol):
         *,
         state: JobState | None = None,
         label: tuple[str, str] | None = None,
+        owner: str | None = None,
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
@@ -287,6 +301,21 @@ class Repository(Protocol):
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
         """Return those of the uploads that some job still reads, or that were begun and not discarded."""
+
+    def usage(self, owner: str, at: float) -> Usage:
+        """Return what an owner has at a time (seconds since the epoch), jobs that are receiving included.
+
+        Images count for the day from their job's acceptance on, also when the job has been deleted since.
+        """
+
+    def begin_session(self, session: str, key_hash: str, at: float, expires_at: float) -> None:
+        """Keep that a browser is logged in with a key, and forget those whose time is over."""
+
+    def find_session(self, session: str, at: float) -> str | None:
+        """Return the hash of the key that a browser is logged in with; None where it isn't, or no longer."""
+
+    def end_session(self, session: str) -> None:
+        """Forget that a browser is logged in."""
 
     def totals(self) -> dict[str, int]:
         """Return how many images ever ended: `done`, `cancelled`, and each error code of those that failed.

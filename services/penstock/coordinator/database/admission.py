@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from penstock.coordinator.database.locking import open_ledger, save
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
+from penstock.coordinator.database.usage import add_to_usage
 from penstock.coordinator.repository import ConflictError, Image, Job
 
 IMAGES_PER_BATCH = 5_000
@@ -57,6 +59,7 @@ def create_job(connection: Connection, job: Job) -> None:
         "upload": job.upload,
         "idempotency_key": job.idempotency_key,
         "fingerprint": job.fingerprint,
+        "owner": job.owner,
         **dict.fromkeys(("run", "total", "failures_seen", "retry_floor", *(state.value for state in ImageState)), 0),
         "steps_of_done": nothing,
         "steps_of_failed": nothing,
@@ -109,6 +112,8 @@ def accept_job(connection: Connection, job: str) -> Job:
     ledger = _receiving(connection, job)
     ledger.accept()
     accepted = save(connection, ledger)
+    if accepted.owner:
+        add_to_usage(connection, accepted.owner, accepted.total, time.time())
     add_to_totals(connection, ledger.ended)
     return accepted
 

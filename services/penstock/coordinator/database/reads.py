@@ -74,7 +74,12 @@ def find_by_key(connection: Connection, key: str) -> Job | None:
 
 
 def list_jobs(
-    connection: Connection, state: JobState | None, label: tuple[str, str] | None, limit: int, before: str | None
+    connection: Connection,
+    state: JobState | None,
+    label: tuple[str, str] | None,
+    owner: str | None,
+    limit: int,
+    before: str | None,
 ) -> list[Job]:
     """See Repository.list_jobs."""
     query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
@@ -86,6 +91,8 @@ def list_jobs(
         query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
         query = query.where(jobs.c.state == state.value)
+    if owner is not None:
+        query = query.where(jobs.c.owner == owner)
     if before is not None:
         query = query.where(ids < before)
     return _jobs(connection, query.order_by(ids.desc()))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 MAX_ID = 2**31 - 1
@@ -64,7 +65,10 @@ jobs = Table(
     Column("retry_floor", Integer, nullable=False),
     # How many images came failed, by code: they count in `totals` once the job is accepted.
     Column("arrived_failed", Text, nullable=False, server_default="{}"),
+    # The name of the API key that sent it; empty where no key was asked for.
+    Column("owner", _KEY, nullable=False, server_default=text("''")),
     Index("jobs_by_state", "state", "id"),
+    Index("jobs_by_owner", "owner", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -156,6 +160,7 @@ uploads = Table(
     Column("size", BigInteger, nullable=False),
     # Nobody sees it any more, and its files are being removed in pages.
     Column("dropped", Boolean, nullable=False),
+    Column("owner", _KEY, nullable=False, server_default=text("''")),
     sqlite_autoincrement=True,
 )
 
@@ -168,4 +173,22 @@ upload_files = Table(
     Column("size", BigInteger, nullable=False),
     Column("kind", String),
     Column("sha256", String, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    # How many images of an owner's were accepted on the last day that any were (days since the epoch, UTC).
+    Column("owner", _KEY, primary_key=True),
+    Column("day", Integer, nullable=False),
+    Column("images", BigInteger, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    # Browsers that are logged in. `id` is the digest of what the cookie holds, `key_hash` the hash of the API key.
+    Column("id", _KEY, primary_key=True),
+    Column("key_hash", String, nullable=False),
+    Column("expires_at", Double, nullable=False),
 )

@@ -10,10 +10,10 @@ from sqlalchemy import URL, Connection, text
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event
-from penstock.coordinator.database import admission, endings, progress, reads, terms, totals, uploads
+from penstock.coordinator.database import admission, endings, progress, reads, sessions, terms, totals, uploads, usage
 from penstock.coordinator.database.engine import Database
 from penstock.coordinator.database.migrate import prepare_schema
-from penstock.coordinator.repository import Applied, Image, Job, Repository, Upload, UploadFile
+from penstock.coordinator.repository import Applied, Image, Job, Repository, Upload, UploadFile, Usage
 
 _PAUSE_SECS = 0.001
 """Between pages: a lock that is asked for again at once would hardly ever go to another thread."""
@@ -93,10 +93,11 @@ class SqlRepository(Repository):
         *,
         state: JobState | None = None,
         label: tuple[str, str] | None = None,
+        owner: str | None = None,
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        return self._database.read(reads.list_jobs, state, label, limit, before)
+        return self._database.read(reads.list_jobs, state, label, owner, limit, before)
 
     def count_open_jobs(self) -> int:
         return self._database.read(reads.count_open_jobs)
@@ -178,6 +179,18 @@ class SqlRepository(Repository):
 
     def uploads_in_use(self, names: Sequence[str]) -> set[str]:
         return self._database.read(reads.uploads_in_use, names)
+
+    def usage(self, owner: str, at: float) -> Usage:
+        return self._database.read(usage.read_usage, owner, at)
+
+    def begin_session(self, session: str, key_hash: str, at: float, expires_at: float) -> None:
+        self._database.write(sessions.begin, session, key_hash, at, expires_at)
+
+    def find_session(self, session: str, at: float) -> str | None:
+        return self._database.read(sessions.find, session, at)
+
+    def end_session(self, session: str) -> None:
+        self._database.write(sessions.end, session)
 
     def totals(self) -> dict[str, int]:
         return self._database.read(totals.read_totals)

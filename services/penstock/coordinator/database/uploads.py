@@ -54,6 +54,7 @@ def create_upload(connection: Connection, upload: Upload) -> None:
             "pictures": 0,
             "size": 0,
             "dropped": False,
+            "owner": upload.owner,
         },
     )
 
@@ -129,7 +130,7 @@ def delete_page(connection: Connection, number: int) -> bool:
 
 
 def _upload_of(row: RowMapping) -> Upload:
-    return Upload(row["id"], row["changed_at"], row["files"], row["pictures"], row["size"])
+    return Upload(row["id"], row["changed_at"], row["files"], row["pictures"], row["size"], row["owner"])
 
 
 def _file_row(number: int, file: UploadFile) -> dict[str, Any]:
