@@ -116,3 +116,10 @@ def test_keda_may_ask_the_coordinator(chart: Chart) -> None:
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "scalers"}}} in policy["spec"][
         "ingress"
     ][0]["from"]
+
+
+def test_only_development_lets_pods_write_to_their_root_and_start_anew_by_themselves(chart: Chart) -> None:
+    containers = [spec["containers"][0] for _, spec in chart.render({"development": True}).pods()]
+    assert not any(container["securityContext"]["readOnlyRootFilesystem"] for container in containers)
+    commands = {tuple(container["command"][2:]) for container in containers if "command" in container}
+    assert commands >= {("penstock.local.reloading", "coordinator"), ("penstock.local.reloading", "worker")}

@@ -55,10 +55,10 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* What every container may: nothing. */}}
+{{/* What every container may: nothing, except where files are put into it while it runs. */}}
 {{- define "penstock.containerSecurity" -}}
 allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
+readOnlyRootFilesystem: {{ not .Values.development }}
 capabilities: {drop: [ALL]}
 {{- end }}
 
