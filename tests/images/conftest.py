@@ -85,3 +85,9 @@ def images(without_service: Callable[[str], NoReturn]) -> Iterator[Images]:
         yield made
     finally:
         docker("rmi", *map(made.name, TARGETS), check=False)
+
+
+@pytest.fixture(scope="session", name="docker")
+def docker_command(images: Images) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Docker's command line."""
+    return docker
