@@ -43,13 +43,21 @@ def test_a_step_scaled_by_hand_stays_so_through_an_upgrade(main: Installation) -
 
 
 def test_added_pods_take_work_at_once(main: Installation, ledger: Ledger, pictures: Pictures, report: Report) -> None:
-    worked: set[str] = set()
+    began, worked_at = time.monotonic(), dict[str, float]()
+
+    def have_worked() -> bool:
+        for pod in pods_at_work(main):
+            worked_at.setdefault(pod, seconds_since(began))
+        return len(worked_at) == 4
 
     def scale_out() -> None:
+        nonlocal began
         began = time.monotonic()
         main.release.scale(STEP, 4)
-        wait_for("work in four pods", lambda: len(worked) == 4 or worked.update(pods_at_work(main)), pause_secs=0.1)
-        report.note("kubectl scale from 1 to 4 until each pod has work, s", seconds_since(began))
+        main.release.wait_for(STEP, 4)
+        report.note("kubectl scale from 1 to 4 blur pods until all are ready, s", seconds_since(began))
+        wait_for("work in four pods", have_worked, pause_secs=0.1)
+        report.note("kubectl scale from 1 to 4 blur pods until each has worked, s", max(worked_at.values()))
 
     report.survive("blur scaled out from 1 to 4", ledger.check(pictures.batch(200), scale_out))
     ready = [pod.secs_to_ready or 0.0 for pod in main.namespace.ready_pods(STEP)]

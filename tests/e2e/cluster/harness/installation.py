@@ -18,6 +18,7 @@ from penstock.common.store.port import Store
 from penstock.local.rest_client import RestClient
 
 PATIENCE_SECS = 180.0
+VHOST = "penstock"
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
 
 
@@ -81,7 +82,8 @@ class Installation:
         return queues
 
     def _list_queues(self) -> dict[str, int] | None:
-        command = ["rabbitmqctl", "--quiet", "--formatter", "json", "list_queues", "name", "messages"]
+        options = ["--quiet", "--formatter", "json", "--vhost", VHOST]
+        command = ["rabbitmqctl", *options, "list_queues", "name", "messages"]
         try:
             listed = self.namespace.kubectl("exec", f"{self.release.name}-rabbitmq-0", "--", *command)
         except CommandError:
