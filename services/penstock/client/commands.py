@@ -63,7 +63,7 @@ def submit(
     from penstock.common.settings import ClientSettings, load
 
     order = read_order(paths, ops, job_file, labels, fields)
-    with _connected(server) as client, _reporter(as_json) as report:
+    with _connected(server) as client, _going_on_later(), _reporter(as_json) as report:
         memory = Memory(load(ClientSettings).state, client.server, order.photos)
         job = send(client, order, memory, report)
         if not (wait or out):
@@ -183,6 +183,15 @@ def _connected(server: str | None) -> Iterator[Client]:
         raise LocalFileError(f"{error.name} is not installed; pip install 'penstock[client]' brings it") from error
     with Client(server) as client:
         yield client
+
+
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on where this one was", err=True)
+        raise
 
 
 @contextmanager

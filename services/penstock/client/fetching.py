@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.client.local_files import remove_unfinished
 from penstock.client.models import Result
 from penstock.client.reporting import Reporter
 from penstock.client.synchronous import Client
@@ -38,5 +39,9 @@ def fetch(client: Client, job: str, folder: Path, report: Reporter) -> Fetched:
             fetched.bytes += result.size if came else 0
         report.fetched()
 
-    at_once(save, client.results(job))
+    try:
+        at_once(save, client.results(job))
+    except KeyboardInterrupt:  # nobody waits for the threads
+        remove_unfinished(folder)
+        raise
     return fetched

@@ -172,6 +172,12 @@ def is_saved(target: Path, size_bytes: int, sha256: str) -> bool:
         return False
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what this process was writing below a folder when it was interrupted."""
+    for path in folder.rglob(f".{os.getpid():x}-*.part"):
+        path.unlink(missing_ok=True)
+
+
 class Saving:
     """A file being written beside its place, which it takes once all bytes are there and have the right checksum."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from penstock.client.access import CONNECTIONS
@@ -13,20 +12,32 @@ T = TypeVar("T")
 
 
 def at_once(work: Callable[[T], object], items: Iterable[T], threads: int = CONNECTIONS) -> None:
-    """Do some work for every item. The first error, or Ctrl-C, ends it once the items at hand are done."""
+    """Do some work for every item, and raise the first error once the items at hand are done.
+
+    Ctrl-C ends it without waiting for anybody: the threads are daemons, and one may be reading from a server that says
+    nothing any more.
+    """
     source = _Shared(iter(items))
-    with ThreadPoolExecutor(threads, "transfer") as pool:
+    failures: list[Exception] = []
+
+    def work_off() -> None:
         try:
-            running = [pool.submit(_work_off, source, work) for _ in range(threads)]
-            for done in wait(running, return_when=FIRST_EXCEPTION).done:
-                done.result()
-        finally:
+            for item in source:
+                work(item)
+        except Exception as error:
+            failures.append(error)
             source.close()
 
-
-def _work_off(source: _Shared[T], work: Callable[[T], object]) -> None:
-    for item in source:
-        work(item)
+    running = [threading.Thread(target=work_off, name="transfer", daemon=True) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    try:
+        for thread in running:
+            thread.join()
+    finally:
+        source.close()
+    if failures:
+        raise failures[0]
 
 
 class _Shared(Iterator[T]):

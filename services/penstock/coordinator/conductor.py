@@ -65,7 +65,7 @@ class Conductor:
             log.info("%d images were under way and start again", again)
         for prefix in ("work", "cancelled"):  # nothing is queued that could need them
             self._store.delete_prefix(prefix)
-        Sweeper(self._repository, self._store, abandoned_secs=0.0).sweep()
+        Sweeper(self._repository, self._store, 0.0, self._housekeeping.abandoned_secs).sweep()
 
     def begin(self, term: int | None = None) -> None:
         """Start to lead: dispatch, track, repair and sweep. `term` is that of `leadership.Leadership`.

@@ -15,12 +15,18 @@ _THOROUGH_SECS = 3_600.0
 
 
 class Sweeper:
-    """Looks through the store. What has no job yet may become one until it is `abandoned_secs` old."""
+    """Looks through the store. What has no job yet may become one until it is `abandoned_secs` old.
 
-    def __init__(self, repository: Repository, store: Store, abandoned_secs: float) -> None:
+    Uploads that are sent file by file outlive their coordinator: they have `idle_secs` since their last file came.
+    """
+
+    def __init__(
+        self, repository: Repository, store: Store, abandoned_secs: float, idle_secs: float | None = None
+    ) -> None:
         self._repository = repository
         self._store = store
         self._abandoned_secs = abandoned_secs
+        self._idle_secs = abandoned_secs if idle_secs is None else idle_secs
         self._thorough_at = 0.0
 
     def sweep(self) -> None:
@@ -67,9 +73,8 @@ class Sweeper:
                 self._store.delete(key)
 
     def _sweep_uploads(self) -> None:
-        before = time.time() - self._abandoned_secs
-        self._repository.discard_receiving(before=before)
-        self._repository.discard_uploads(before=before)
+        self._repository.discard_receiving(before=time.time() - self._abandoned_secs)
+        self._repository.discard_uploads(before=time.time() - self._idle_secs)
         uploads = [upload for upload in self._store.children("uploads") if self._is_abandoned(upload)]
         for upload in set(uploads) - self._repository.uploads_in_use(uploads):
             self._store.delete_prefix(f"uploads/{upload}")

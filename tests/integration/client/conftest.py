@@ -1,0 +1,71 @@
+"""One `penstock serve` for all tests of the client, and a line to it that can be cut."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from http_line import HttpLine, http_line
+
+from penstock.client import Client
+from penstock.local.server_process import find_free_port, serve
+
+
+@pytest.fixture(scope="session")
+def port_of() -> Callable[[str], int]:
+    """Return a URL's port."""
+
+    def read(url: str) -> int:
+        port = urlsplit(url).port
+        assert port is not None
+        return port
+
+    return read
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    return find_free_port()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[str]:
+    """The URL of a server with two workers."""
+    folder = tmp_path_factory.mktemp("server")
+    given = ["--data", str(folder / "data"), "--workers", "2"]
+    with serve(given, port=find_free_port(), environment=environment, log=folder / "log") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[Client]:
+    """A client of that server."""
+    with Client(server, patience_secs=20) as client:
+        yield client
+
+
+@pytest.fixture
+def line(server: str, port_of: Callable[[str], int]) -> Iterator[HttpLine]:
+    """A line to that server, which a test may cut."""
+    with http_line(port_of(server)) as line:
+        yield line
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, drawn: list[Path]) -> Path:
+    """A folder with six pictures, two of them in a folder of their own."""
+    folder = tmp_path / "pictures"
+    (folder / "north").mkdir(parents=True)
+    for index, path in enumerate(drawn):
+        shutil.copy(path, folder / ("north" if index < 2 else "") / path.name)
+    return folder
+
+
+@pytest.fixture
+def uploads_of(line: HttpLine) -> Callable[[], list[str]]:
+    """Return the requests that sent a file over the line."""
+    return lambda: [request for request in line.requests if request.startswith("PUT ")]

@@ -1,0 +1,174 @@
+"""The commands for jobs against a real server: what they say to people and to scripts, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.client import Client
+
+
+@pytest.fixture
+def command(penstock: Callable[..., Any], server: str, tmp_path: Path) -> Callable[..., Any]:
+    """Run a command for jobs; return its exit code, and its output, as JSON where that was asked for."""
+
+    def run(*arguments: object, to: str = server) -> tuple[int, Any]:
+        done = penstock(*arguments, PENSTOCK_SERVER=to, PENSTOCK_STATE=str(tmp_path / "state"))
+        if "--json" in arguments and done.returncode < 2:
+            return done.returncode, json.loads(done.stdout)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_pictures_go_the_whole_way_by_one_command(command, pictures, tmp_path):
+    code, job = command(
+        "submit", pictures, "--op", "resize=64x48", "--op", "split", "--output", "png", "--name", "delft",
+        "--label", "city=delft", "--priority", 3, "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert (code, job["state"], job["images"]["done"], job["failures"]) == (0, "succeeded", 6, [])
+    assert (job["name"], job["labels"], job["priority"]) == ("delft", {"city": "delft"}, 3)
+    assert (job["saved"]["results"], job["saved"]["present"]) == (24, 0)
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 24
+    assert not list((tmp_path / "state").rglob("*.json"))
+
+
+def test_results_are_fetched_once_and_what_is_damaged_again(command, client, pictures, tmp_path):
+    _, job = command("submit", pictures, "--op", "blur=median", "--wait", "--json")
+    out = tmp_path / "out"
+    assert command("results", job["id"], "--out", out, "--json")[1]["saved"]["present"] == 0
+    (out / "photo-0003-0.jpg").write_bytes(b"damaged")
+    (out / "photo-0004-0.jpg").unlink()
+    code, again = command("results", job["id"], "--out", out, "--json")
+    assert (code, again["saved"]["results"], again["saved"]["present"]) == (0, 6, 4)
+    assert again["saved"]["bytes"] == sum(
+        result.size for result in client.results(job["id"]) if result.name[:10] in ("photo-0003", "photo-0004")
+    )
+
+
+def test_a_job_with_failures_ends_with_one_and_can_be_tried_again(command, pictures):
+    (pictures / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    code, text = command("submit", pictures, "--op", "blur=median", "--wait")
+    assert code == 1
+    assert "partial: 6 done, 1 failed" in text
+    assert "  bad.jpg: " in text
+    job = text.split()[1]
+    code, retried = command("retry", job, "--json")
+    assert (code, retried["retried"]) == (0, 1)
+    code, text = command("status", job, "--watch")
+    assert (code, "6 done, 1 failed" in text) == (1, True)
+    code, text = command("status", job)
+    assert (code, "STEP" in text) == (0, True)
+
+
+def test_jobs_are_listed_by_label_and_cancelled(command, pictures):
+    slow = ["--op", "resize=800x800", *["--op", "blur=bilateral"] * 30]
+    _, job = command("submit", pictures, *slow, "--label", "kind=slow", "--json")
+    assert [found["id"] for found in command("jobs", "--label", "kind=slow", "--json")[1]["jobs"]] == [job["id"]]
+    code, text = command("cancel", job["id"])
+    assert (code, text.strip()) == (0, f"job {job['id']} cancelled")
+    code, text = command("jobs", "--state", "cancelled")
+    assert (code, job["id"] in text) == (0, True)
+    assert command("status", job["id"], "--watch")[0] == 1
+
+
+def test_a_script_is_told_of_every_change_in_a_line(penstock, server, pictures):
+    with Client(server) as client:
+        job = client.submit({"operations": [["blur", "median"]]}, [pictures])
+    done = penstock("status", job.id, "--watch", "--json", "--server", server)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, lines[-1]["state"]) == (0, "succeeded")
+    assert all(before != after for before, after in pairwise(lines))
+
+
+def test_steps_and_operations_are_shown(command):
+    assert {step["name"] for step in command("steps", "--json")[1]["steps"]} >= {"resize", "blur"}
+    assert "WORKERS" in command("steps")[1]
+    assert {one["name"] for one in command("operations", "--json")[1]["operations"]} >= {"resize", "blur"}
+    assert "--op resize=" in command("operations")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "{pictures}"], "no operations are given"),
+        (["submit", "--op", "split"], "no pictures are given"),
+        (["submit", "{pictures}/none.jpg", "--op", "split"], "no such file or folder"),
+        (["submit", "{pictures}", "s3://bucket/a.jpg", "--op", "split"], "cannot come together"),
+        (["submit", "{pictures}", "--op", "split", "--label", "city"], "is not KEY=VALUE"),
+        (["submit", "{pictures}", "--op", "split", "--job", "{job}"], "both name operations"),
+        (["submit", "{pictures}", "--job", "{job}"], "names inputs already"),
+        (["submit", "--job", "{broken}"], "this is not JSON"),
+        (["results", "x"], "Missing option '--out'"),
+        (["jobs", "--server", "ftp://x"], "is no server"),
+    ],
+)
+def test_what_is_used_wrongly_ends_with_two_and_a_reason(command, pictures, tmp_path, arguments, said):
+    (tmp_path / "job.json").write_text('{"operations": [["split", true]], "inputs": ["a.jpg"]}')
+    (tmp_path / "broken.json").write_text("{")
+    places = {"pictures": pictures, "job": tmp_path / "job.json", "broken": tmp_path / "broken.json"}
+    code, text = command(*(argument.format(**places) for argument in arguments))
+    assert (code, said in text) == (2, True), text
+    assert "Traceback" not in text
+
+
+def test_what_is_refused_or_not_reachable_ends_with_three(command, pictures, server):
+    code, text = command("submit", pictures, "--op", "sharpen=1")
+    assert (code, text.count("\n")) == (3, 1)
+    assert "/operations/0: no operation 'sharpen'" in text
+    assert command("status", "0" * 26)[0] == 3
+    assert command("submit", "s3://nobodys/a.jpg", "--op", "split")[0] == 3
+
+
+def test_a_document_is_refused_before_its_pictures_are_sent(line, command, pictures, uploads_of):
+    assert command("submit", pictures, "--op", "sharpen=1", to=f"http://127.0.0.1:{line.server_port}")[0] == 3
+    assert uploads_of() == []
+
+
+class HostileServer(BaseHTTPRequestHandler):
+    """Says of a job that it has a result with a name of its choosing."""
+
+    name = ""
+
+    def do_GET(self) -> None:
+        result = {
+            "image": 0,
+            "name": self.name,
+            "size": 3,
+            "media_type": "image/jpeg",
+            "width": 1,
+            "height": 1,
+            "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "url": "/abc",
+        }
+        page = {"results": [result], "next": None, "id": "j", "state": "succeeded", "unknown": {"field": 1}}
+        body = b"abc" if self.path == "/abc" else json.dumps(page).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", "link/x", "ok.jpg"])
+def test_no_name_that_a_server_gives_leads_out_of_the_folder(command, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(HostileServer, "name", name)
+    out = tmp_path / "here" / "out"
+    out.mkdir(parents=True)
+    (out / "link").symlink_to(tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), HostileServer) as hostile:
+        threading.Thread(target=hostile.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        code, text = command("results", "j", "--out", out, to=f"http://127.0.0.1:{hostile.server_port}")
+        hostile.shutdown()
+    found = [os.path.relpath(path, tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert (code, found) == ((0, ["here/out/ok.jpg"]) if name == "ok.jpg" else (2, [])), text
