@@ -2,6 +2,9 @@
 {{- define "penstock.warnings" -}}
 {{- $values := .Values -}}
 {{- $found := list -}}
+{{- if $values.development -}}
+  {{- $found = append $found "development is true: pods can be written to, and run what is put into them." -}}
+{{- end -}}
 {{- if or $values.ingress.enabled $values.gateway.enabled (ne $values.web.service.type "ClusterIP") -}}
   {{- $found = append $found "Penstock has no accounts, and is reached from outside: put something before it that has." -}}
 {{- end -}}
