@@ -60,8 +60,9 @@ def load_without(absent: tuple[str, ...], modules: list[str]) -> None:
         (("coordinator", "common"), PIXELS),
         (("steps", "worker", "common"), SERVICE),
         (("common",), PIXELS + SERVICE + ("rich",)),
+        (("client", "common"), PIXELS + SERVICE + ("rich",)),
     ],
-    ids=["coordinator", "step", "shared"],
+    ids=["coordinator", "step", "shared", "client"],
 )
 def test_each_side_loads_without_the_others_packages(packages: tuple[str, ...], absent: tuple[str, ...]) -> None:
     modules = modules_of(*packages)
@@ -70,7 +71,7 @@ def test_each_side_loads_without_the_others_packages(packages: tuple[str, ...], 
 
 
 def test_the_command_line_loads_without_either(tmp_path: Path) -> None:
-    load_without(PIXELS + SERVICE + ("rich", "pydantic", "pydantic_settings"), ["penstock.cli"])
+    load_without(PIXELS + SERVICE + ("rich", "pydantic", "pydantic_settings", "httpx"), ["penstock.cli"])
 
 
 def test_importing_starts_no_threads_and_opens_nothing() -> None:

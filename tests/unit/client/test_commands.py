@@ -1,0 +1,85 @@
+"""The command line's part: documents made of options, and what is remembered between two commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from penstock.client.access import Access
+from penstock.client.errors import LocalFileError
+from penstock.client.local_files import find_photos
+from penstock.client.memory import Memory, job_key
+from penstock.client.submitting import read_order
+from penstock.common.settings import SettingsError
+
+
+def test_options_go_before_the_document():
+    fields = {"output": "png", "name": None, "priority": 0}
+    order = read_order(["s3://b/x.jpg", "gs://b/delft/"], ["resize=8x8", "split"], None, ["a=b", "c=d=e"], fields)
+    assert order.photos == []
+    assert order.document == {
+        "operations": [["resize", "8x8"], ["split"]],
+        "output": "png",
+        "priority": 0,
+        "labels": {"a": "b", "c": "d=e"},
+        "inputs": ["s3://b/x.jpg", {"prefix": "gs://b/delft/"}],
+    }
+
+
+def test_a_document_may_bring_everything(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text('{"operations": [["split", true]], "inputs": ["a"], "labels": {"x": "1"}, "output": "jpg"}')
+    order = read_order([], [], str(path), ["y=2"], {"output": "png"})
+    assert order.document["labels"] == {"x": "1", "y": "2"}
+    assert (order.document["output"], order.document["inputs"]) == ("png", ["a"])
+    path.write_text("[]")
+    with pytest.raises(click.UsageError, match="not a job document"):
+        read_order([], [], str(path), [], {})
+
+
+def test_the_same_files_of_the_same_server_are_remembered_until_they_change(tmp_path):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"one")
+
+    def memory(server: str = "http://a") -> Memory:
+        return Memory(tmp_path / "state", server, find_photos([picture]))
+
+    assert memory().recall() is None
+    memory().note("upload-1")
+    assert memory().recall() == "upload-1"
+    assert memory("http://b").recall() is None
+    picture.write_bytes(b"other")
+    assert memory().recall() is None
+    memory().note("upload-2")
+    memory().forget()
+    memory().forget()
+    assert memory().recall() is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"upload": 3}'])
+def test_what_is_remembered_badly_is_forgotten(tmp_path, text):
+    memory = Memory(tmp_path, "http://a", [])
+    memory.note("u")
+    [path] = (tmp_path / "uploads").iterdir()
+    path.write_text(text)
+    assert memory.recall() is None
+
+
+def test_a_jobs_key_is_its_upload_and_document():
+    assert job_key("u", {"a": 1, "b": 2}) == job_key("u", {"b": 2, "a": 1})
+    assert len({job_key("u", {"a": 1}), job_key("v", {"a": 1}), job_key("u", {"a": 2})}) == 3
+
+
+def test_a_server_is_a_url_and_its_certificates_a_file(tmp_path: Path):
+    for url in ("ftp://x", "localhost:8080", "http://"):
+        with pytest.raises(SettingsError, match="is no server"):
+            Access.of(url)
+    assert Access.of("http://host:1/below/").server == "http://host:1/below"
+    with pytest.raises(LocalFileError, match="holds no certificates"):
+        Access.of("https://host", verify=tmp_path / "none.pem").options()
+    (tmp_path / "text.pem").write_text("no certificate")
+    with pytest.raises(LocalFileError, match="holds no certificates"):
+        Access.of("https://host", verify=tmp_path / "text.pem").options()
+    assert Access.of("https://host", verify=False).options()["verify"] is False
