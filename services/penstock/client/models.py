@@ -126,10 +126,18 @@ class Operation(_Answer):
     example: dict[str, Any] | None = None
 
 
+class Replicas(_Answer):
+    """How many processes of a step there should be (None: nobody says) and are."""
+
+    desired: int | None = None
+    ready: int = 0
+
+
 class Step(_Answer):
     """A step over all jobs. What was not measured yet is None; `bottleneck`: it holds the system back."""
 
     name: str
+    replicas: Replicas = Replicas()
     workers: int = 0
     ready: int = 0
     in_flight: int = 0

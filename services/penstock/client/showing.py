@@ -81,7 +81,7 @@ def show_steps(steps: Sequence[Step]) -> str:
     rows = [
         (
             step.name,
-            step.workers,
+            step.workers if step.replicas.desired is None else f"{step.workers} of {step.replicas.desired}",
             step.ready,
             step.in_flight,
             step.remaining,

@@ -55,10 +55,15 @@ def test_the_end_of_a_job_is_one_line_and_its_first_failures_are_named():
 
 
 def test_steps_that_were_not_measured_yet_have_gaps():
-    text = show_steps([Step(name="blur", workers=2, utilisation=0.5, bottleneck=True), Step(name="encode")])
+    text = show_steps(
+        [
+            Step(name="blur", workers=2, utilisation=0.5, bottleneck=True),
+            Step(name="encode", workers=1, replicas={"desired": 3, "ready": 2}),
+        ]
+    )
     blur, encode = text.split("\n")[1:]
     assert blur.split() == ["blur", "2", "0", "0", "0", "–", "–", "50%", "holds", "all", "back"]
-    assert encode.split() == ["encode", "0", "0", "0", "0", "–", "–", "–"]
+    assert encode.split() == ["encode", "1", "of", "3", "0", "0", "0", "–", "–", "–"]
 
 
 def test_operations_are_shown_as_the_command_line_takes_them():
