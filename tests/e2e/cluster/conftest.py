@@ -13,13 +13,13 @@ from typing import Any, NoReturn
 
 import pytest
 from batches import Ledger, Pictures, make_pictures
-from images import bring_images, bring_servers, build_images
 from installation import Installation
 from kube import ROOT, Namespace, Release, find_cluster
+from loading import bring_images, bring_servers, build_images
 from measures import Report
 
 HERE = Path(__file__).parent
-ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external"]
+ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external", "skaffold"]
 """Modules in this order: what stands is used, disturbed, changed, and removed in the end."""
 _REPORT = Report()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from batches import Ledger, Pictures
-from images import bring
 from installation import Installation
 from kube import call, cluster, wait_for
+from loading import bring
 from workload import Task
 
 GPU_STEP = "blur-gpu"
