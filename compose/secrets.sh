@@ -11,4 +11,11 @@ random() {
 for name in PENSTOCK_STORE_TOKEN PENSTOCK_BROKER_PASSWORD PENSTOCK_DATABASE_PASSWORD; do
     grep -qs "^$name=" .env || printf '%s=%s\n' "$name" "$(random)" >>.env
 done
-echo "the passwords are in $(pwd)/.env"
+# The server gets the hash alone; the key is for those who send jobs.
+if ! grep -qs '^PENSTOCK_API_KEYS=' .env; then
+    key="pk_$(random)$(random)"
+    hash=$(printf %s "$key" | sha256sum | cut -d ' ' -f 1)
+    printf "PENSTOCK_API_KEY=%s\nPENSTOCK_API_KEYS='%s'\n" "$key" \
+        "[{\"name\": \"admin\", \"hash\": \"sha256:$hash\", \"admin\": true}]" >>.env
+fi
+echo "the passwords and the API key are in $(pwd)/.env"

@@ -103,6 +103,13 @@ forward() {
     fail "no way to service/$release-web: $(cat "$log")"
 }
 
+# The key that the chart made, where it made one.
+read_api_key() {
+    PENSTOCK_API_KEY=$(kubectl --namespace "$namespace" get secret "$release-api-key" --ignore-not-found \
+        --output 'jsonpath={.data.key}' | base64 -d)
+    export PENSTOCK_API_KEY
+}
+
 find_cluster
 say "Building images"
 REGISTRY=$registry TAG=$version scripts/build_images.sh "${targets[@]}"
@@ -114,10 +121,12 @@ install
 kubectl --namespace "$namespace" get pods
 say "Sending a job"
 forward
+read_api_key
 $python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --pictures "${PICTURES:-24}"
 say "It stays installed"
 cat <<END
 results     $(cd "$out" && pwd)
+API key     kubectl --namespace $namespace get secret $release-api-key --output 'jsonpath={.data.key}' | base64 -d
 front door  kubectl --namespace $namespace port-forward service/$release-web 8080:80
 scale       kubectl --namespace $namespace scale deployment/$release-blur --replicas=4
 remove      helm --namespace $namespace uninstall $release

@@ -3,7 +3,7 @@
     .venv/bin/python scripts/send_job.py --url http://localhost:8080 --out results [PHOTO…]
 
 Without photographs it draws some. The operations are resize, split and blur, written as JPEG, unless `--job` names a
-file with another job document.
+file with another job document. PENSTOCK_API_KEY is sent along where it is set.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.common.errors import PenstockError
+from penstock.common.settings import ClientSettings, load
 from penstock.local.draw import write_photos
 from penstock.local.rest_client import RestClient
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     document = json.loads(given.job.read_text()) if given.job else DOCUMENT
     try:
-        with tempfile.TemporaryDirectory(prefix="penstock-") as folder, RestClient(given.url) as client:
+        api_key = load(ClientSettings).api_key
+        with tempfile.TemporaryDirectory(prefix="penstock-") as folder, RestClient(given.url, api_key) as client:
             photos = given.photos or write_photos(Path(folder), given.pictures, WIDTH, HEIGHT)
             began = time.monotonic()
             job = client.wait(client.post_job(document, photos)["id"], poll_secs=POLL_SECS, on_progress=Progress())

@@ -186,6 +186,23 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--weight", type=int, help="Multiplies the weight of its jobs.  [default: 1]")
+@click.option("--max-priority", type=int, help="The highest priority its jobs may ask for.  [default: 0]")
+@click.option("--max-open-jobs", type=int, help="Jobs it may have that have not ended.")
+@click.option("--max-open-images", type=int, help="Images it may have that have not ended.")
+@click.option("--images-per-day", type=int, help="Images it may send from midnight to midnight, UTC.")
+@click.option("--admin", is_flag=True, help="Let it see and change everybody's jobs.")
+def key(name: str, **given: Any) -> None:
+    """Make an API key: prints it, this once, and then its entry for the server's PENSTOCK_API_KEYS."""
+    from penstock.coordinator.keys import make_key
+
+    token, entry = make_key(name, **{field: value for field, value in given.items() if value is not None})
+    click.echo(token)
+    click.echo(json.dumps(entry.model_dump(exclude_defaults=True)))
+
+
+@cli.command()
 @click.option("--images", type=click.IntRange(min=1), help="Pictures per workload.  [default: the workload's own]")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Turns for each.")
 @click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Photographs to use.")

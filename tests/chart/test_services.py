@@ -144,7 +144,8 @@ def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Ch
     notes = chart.notes({"steps": {"blur": {"autoscaling": {"mode": "none"}}}})
     for line in (
         "localhost:8080/v1/jobs",
-        "curl localhost:8080/v1/steps",
+        "get secret penstock-api-key -o jsonpath='{.data.key}' | base64 -d",
+        'curl -H "Authorization: Bearer $PENSTOCK_API_KEY" localhost:8080/v1/steps',
         "-o custom-columns=STEP:",
         "kubectl --namespace pictures scale deployment/penstock-blur --replicas=20",
         "blur: by hand; an upgrade keeps what you set",
@@ -156,8 +157,10 @@ def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Ch
 
 
 def test_notes_name_what_is_not_safe(chart: Chart) -> None:
-    notes = chart.notes({"networkPolicy": {"enabled": False}, "ingress": {"enabled": True}})
-    for said in ("networkPolicy.enabled is false", "ingress.tlsSecret is empty", "Penstock has no accounts"):
+    notes = chart.notes(
+        {"networkPolicy": {"enabled": False}, "ingress": {"enabled": True}, "apiKeys": {"enabled": False}}
+    )
+    for said in ("networkPolicy.enabled is false", "ingress.tlsSecret is empty", "apiKeys.enabled is false"):
         assert said in notes
 
 

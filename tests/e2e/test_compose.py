@@ -22,6 +22,7 @@ from waiting import wait_until
 
 from penstock import __version__
 from penstock.common.errors import UnavailableError
+from penstock.coordinator.keys import hash_token
 from penstock.local.rest_client import RefusedError, RestClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,7 @@ class Project:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {name: secrets.token_hex(12) for name in SECRETS} | images
+        self.environment |= {"PENSTOCK_API_KEYS": "", "PENSTOCK_OPEN": "true"}
         self.environment |= {"COMPOSE_PROJECT_NAME": self.name, "PENSTOCK_PORT": str(self.port)}
         self._override = folder / "override.yaml"
         self._override.write_text(json.dumps({"services": _changes(images["POSTGRES_IMAGE"])}))
@@ -258,11 +260,18 @@ def test_without_passwords_nothing_starts_and_it_says_how_to_make_them(images: d
     for _ in range(2):
         subprocess.run(["sh", tmp_path / "compose" / "secrets.sh"], check=True, capture_output=True)
     written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
-    assert list(written) == SECRETS
+    assert list(written) == [*SECRETS, "PENSTOCK_API_KEY", "PENSTOCK_API_KEYS"]
+    keys = json.loads(written.pop("PENSTOCK_API_KEYS").strip("'"))
+    key = written.pop("PENSTOCK_API_KEY")
+    assert re.fullmatch("pk_[0-9a-f]{96}", key)
+    assert keys == [{"name": "admin", "hash": hash_token(key), "admin": True}]
     assert len(set(written.values())) == len(SECRETS)
     assert all(re.fullmatch("[0-9a-f]{48}", value) for value in written.values())
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
-    call("docker", "compose", "--env-file", str(tmp_path / ".env"), "config", "--quiet")
+    config = call("docker", "compose", "--env-file", str(tmp_path / ".env"), "config", "--format", "json")
+    environment = json.loads(config)["services"]["coordinator"]["environment"]
+    assert json.loads(environment["PENSTOCK_API_KEYS"]) == keys
+    assert key not in config
 
 
 def test_the_images_version_is_the_packages() -> None:

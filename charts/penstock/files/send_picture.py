@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 import sys
 import time
@@ -11,6 +12,8 @@ import zlib
 
 SERVER = sys.argv[1]
 STEPS = set(sys.argv[2].split(","))
+KEY = {"Authorization": f"Bearer {os.environ['PENSTOCK_API_KEY']}"} if "PENSTOCK_API_KEY" in os.environ else {}
+NO_HEADERS = {}
 DEADLINE = time.monotonic() + 100
 PLAN = [["resize", "64x48"], ["split", True], ["blur", "gaussian"]]
 ENDED = {"succeeded", "partial", "failed", "cancelled"}
@@ -29,7 +32,7 @@ def main() -> None:
         sys.exit(f"{len(results)} results, where {parts} were to come")
     for result in results:
         check(result, size)
-    urllib.request.urlopen(urllib.request.Request(f"{SERVER}/v1/jobs/{job}", method="DELETE"), timeout=20)
+    ask(f"/v1/jobs/{job}", method="DELETE")
     print(f"one picture became {parts}, with the right sizes and checksums")
 
 
@@ -78,11 +81,12 @@ def check(result: dict, size: tuple[int, int]) -> None:
         sys.exit(f"{result['url']}: {struct.unpack('>II', data[16:24])} pixels, where {size} were to come")
 
 
-def ask(path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+def ask(path: str, body: bytes | None = None, headers: dict[str, str] = NO_HEADERS, method: str | None = None) -> bytes:
     """Return what the server answers; ask again where it is not ready yet."""
     while True:
         try:
-            with urllib.request.urlopen(urllib.request.Request(SERVER + path, body, headers or {}), timeout=20) as answer:
+            request = urllib.request.Request(SERVER + path, body, {**headers, **KEY}, method=method)
+            with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             if error.code not in (429, 503) or time.monotonic() > DEADLINE:

@@ -5,8 +5,8 @@
 {{- if $values.development -}}
   {{- $found = append $found "development is true: pods can be written to, and run what is put into them." -}}
 {{- end -}}
-{{- if or $values.ingress.enabled $values.gateway.enabled (ne $values.web.service.type "ClusterIP") -}}
-  {{- $found = append $found "Penstock has no accounts, and is reached from outside: put something before it that has." -}}
+{{- if and (not $values.apiKeys.enabled) (or $values.ingress.enabled $values.gateway.enabled (ne $values.web.service.type "ClusterIP")) -}}
+  {{- $found = append $found "apiKeys.enabled is false, and Penstock is reached from outside: whoever comes may do everything." -}}
 {{- end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.tlsSecret) -}}
   {{- $found = append $found "ingress.tlsSecret is empty: pictures come and go unencrypted." -}}

@@ -33,3 +33,8 @@ http://{{ include "penstock.fullname" . }}-store:8081
 {{ .Values.store.url }}
 {{- end -}}
 {{- end }}
+
+{{/* The Secret of the API keys. */}}
+{{- define "penstock.keysSecret" -}}
+{{ .Values.apiKeys.existingSecret | default (printf "%s-api-key" (include "penstock.fullname" .)) }}
+{{- end }}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
@@ -181,6 +181,21 @@ class CoordinatorSettings(_Settings):
             " them itself (X-Accel-Redirect). Unset: the coordinator does",
         ),
     ] = None
+    api_keys: Annotated[
+        str | None,
+        Field(
+            repr=False,
+            description="JSON list of the API keys that open the server, by their hashes; `penstock key NAME` makes"
+            " them. Needed on any address but loopback, unless `PENSTOCK_OPEN`",
+        ),
+    ] = None
+    api_keys_file: Annotated[
+        Path | None, Field(description="File of such a list, as of a mounted Secret; its keys count beside the others")
+    ] = None
+    open: Annotated[bool, Field(description="Serve whoever comes, without API keys, on any address")] = False
+    session_secs: Annotated[
+        float, Field(ge=60, le=31_536_000, description="Seconds for which a browser that logged in stays so")
+    ] = 43_200.0
     window_images: Annotated[int, Field(ge=1, description="Images of one job under way per worker, at most")] = 32
     max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
     repair_secs: Annotated[
@@ -247,6 +262,36 @@ class KubernetesSettings(_Settings):
     kubernetes_account: Annotated[
         Path, Field(description="Folder of the service account's `token`, `ca.crt` and `namespace`")
     ] = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class LogSettings(_Settings):
+    """What every process writes to stderr."""
+
+    log_format: Annotated[
+        Literal["auto", "text", "json"],
+        Field(description="`text` for people, `json` for machines, a line each; `auto`: text on a terminal, else JSON"),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="The least that is logged: `debug` is every message, `info` what begins and ends"),
+    ] = "info"
+
+
+class TracingSettings(_Settings):
+    """OpenTelemetry traces. More `OTEL_…` variables, such as headers and certificates, are read by its exporter."""
+
+    model_config = SettingsConfigDict(populate_by_name=True)
+
+    trace_ratio: Annotated[
+        float, Field(ge=0, le=1, description="Share of the chunks that are traced, where traces are exported")
+    ] = 0.01
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            description="Where traces go by OTLP over HTTP, such as `http://collector:4318`; unset: there are none",
+        ),
+    ] = None
 
 
 SettingsT = TypeVar("SettingsT", bound=_Settings)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from penstock import __version__
 from penstock.coordinator import openapi, problems
+from penstock.coordinator.access import admit
 from penstock.coordinator.headers import SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
-from penstock.coordinator.routes import events, jobs, page, process, results, static, system, uploads
+from penstock.coordinator.routes import events, jobs, page, process, results, session, static, system, uploads
 from penstock.coordinator.services import Services
 
 _DESCRIPTION = """Ordered image operations over whole batches of photographs.
@@ -25,6 +26,7 @@ def create_app(services: Services) -> FastAPI:
     """Return the REST API over its services."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a bad form is answered, and no trouble of ours
     app = FastAPI(
+        dependencies=[Depends(admit)],
         title="Penstock",
         version=__version__,
         description=_DESCRIPTION,
@@ -36,7 +38,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.intake = Intake(services)
     app.state.metrics = Metrics(services)
-    for routes in (process, jobs, uploads, events, results, static, system, page):
+    for routes in (process, jobs, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)
     app.add_middleware(SameOrigin)

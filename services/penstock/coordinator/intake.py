@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, RequestError, UnavailableError
@@ -22,6 +22,7 @@ from penstock.coordinator.form_parts import SentFile
 from penstock.coordinator.ids import new_id
 from penstock.coordinator.inputs import FoundFile
 from penstock.coordinator.problems import conflict
+from penstock.coordinator.quotas import ANYBODY, Caller
 from penstock.coordinator.repository import ConflictError, Image, Job
 from penstock.coordinator.services import Services
 
@@ -51,20 +52,28 @@ class Idempotency:
 
 
 class Intake:
-    """Makes jobs. One of them per coordinator: it holds the bound on open jobs."""
+    """Makes jobs. One of them per coordinator, and `of` it one for each request: they hold the bound on open jobs."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(
+        self, services: Services, caller: Caller = ANYBODY, admission: AbstractContextManager[Any] | None = None
+    ) -> None:
         self._services = services
         self._repository = services.repository
-        self._admission = threading.Lock()
+        self._caller = caller
+        self._admission = admission or threading.Lock()
+
+    def of(self, caller: Caller) -> Intake:
+        """Return the intake of a caller's jobs."""
+        return Intake(self._services, caller, self._admission)
 
     def admit(self, count: int = 1) -> None:
-        """Make sure that `count` more jobs fit.
+        """Make sure that `count` more jobs fit, all over and of this caller.
 
         Raises:
             RequestError: 429.
         """
         most = self._services.limits.max_open_jobs
+        self._caller.check_quota(self._repository, count)
         if self._repository.count_open_jobs() + count > most:
             raise RequestError(429, "too_many_jobs", f"{most} jobs are open, as many as are accepted; try again later")
 
@@ -72,9 +81,11 @@ class Intake:
         """Create jobs, all of them or none, and let them start; calls `created` in between.
 
         Raises:
-            RequestError: 422 for a job with no images or too many, 429 where too many jobs are open.
+            RequestError: 422 for a job with no images or too many, 429 where too many jobs are open, or more than the
+                caller may have; 403 for what it may not ask for.
             ConflictError: a job's idempotency key is taken.
         """
+        drafts = [replace(draft, job=self._caller.own(draft.job)) for draft in drafts]
         try:
             self._create(drafts)
             created()
@@ -111,9 +122,10 @@ class Intake:
             for draft in drafts:
                 self._repository.create_job(draft.job)
         for draft in drafts:
-            images = bounded(draft.images, self._services.limits.max_images)
+            images = bounded(draft.images, self._caller.most_images(self._services.limits))
             if self._add_images(draft.job.id, images) == 0:
                 raise no_images()
+        self._caller.check_quota(self._repository)
 
     def _add_images(self, job: str, images: Iterable[Image]) -> int:
         try:
@@ -144,8 +156,9 @@ class Intake:
         it live after all, it finds its job gone: there is never more than one.
         """
         deadline = time.monotonic() + _REPLAY_SECS
+        key = self._caller.scope(idempotency.key)
         first: Job | None = None
-        while (job := self._repository.find_by_key(idempotency.key)) is not None:
+        while (job := self._repository.find_by_key(key)) is not None:
             if job.fingerprint != idempotency.fingerprint:
                 raise conflict("idempotency_key_taken", "this Idempotency-Key was sent with another request before")
             if job.state is not JobState.RECEIVING:

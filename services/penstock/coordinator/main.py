@@ -29,6 +29,7 @@ from penstock.coordinator.database.advisory import PostgresLeadership
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.keys import read_keys
 from penstock.coordinator.kubernetes import Deployments
 from penstock.coordinator.leadership import AlwaysLeader, Leadership
 from penstock.coordinator.leading import Leading
@@ -51,7 +52,7 @@ def coordinate(
 
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: no broker is named.
+        SettingsError: no broker is named, or no API key for an address that others reach.
         UnavailableError: the database or the store is away.
     """
     if broker_settings.broker_url is None:
@@ -60,6 +61,7 @@ def coordinate(
     declare_steps(worker_settings.step_schemas)
     with ExitStack() as stack:
         listener = stack.enter_context(listening(settings.host, settings.port))
+        keys = read_keys(settings, listener.getsockname()[0])
         repository, leadership = _database(settings, stack)
         sources = SourceBuckets.of(store_settings)
         store = RoutedStore(open_store(store_settings, settings.data), sources)
@@ -91,6 +93,8 @@ def coordinate(
                 sources=sources,
                 accel_prefix=settings.accel_prefix,
                 find_replicas=_watch_replicas(kubernetes, stack),
+                keys=keys,
+                session_secs=settings.session_secs,
             ),
             listener,
         )

@@ -90,8 +90,14 @@ def add_handlers(app: FastAPI) -> None:
 
 def _request_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestError)
-    headers = {"Retry-After": str(BUSY_RETRY_SECS)} if error.status in (429, 503) else {}
-    return problem(error.status, error.code, error.message, error.pointer, headers)
+    return problem(error.status, error.code, error.message, error.pointer, _headers_of(error))
+
+
+def _headers_of(error: RequestError) -> dict[str, str]:
+    if error.status == 401:
+        return {"WWW-Authenticate": 'Bearer realm="penstock"'}
+    wait_secs = getattr(error, "retry_after_secs", BUSY_RETRY_SECS)
+    return {"Retry-After": str(wait_secs)} if error.status in (429, 503) else {}
 
 
 def _unavailable(_: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,7 @@ from penstock.common.settings import Limits
 from penstock.common.store.port import Store
 from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.engine_port import Engine
+from penstock.coordinator.keys import Keys
 from penstock.coordinator.replicas import Replicas
 from penstock.coordinator.repository import Repository
 
@@ -35,3 +36,7 @@ class Services:
     """Tells how many replicas a step has; None where nobody knows."""
     accel_prefix: str | None = None
     """Where the nginx in front has the store's files, for X-Accel-Redirect; None: this process sends them."""
+    keys: Keys | None = None
+    """The keys that open the REST API; None: it is open to everybody."""
+    session_secs: float = 43_200.0
+    """How long a browser stays logged in."""

@@ -22,6 +22,7 @@ import click
 
 from penstock.common.errors import PenstockError, UnavailableError
 from penstock.common.jobs import TERMINAL_JOB_STATES
+from penstock.common.settings import ClientSettings, load
 from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError
 from penstock.local.bench_report import align, percentiles_ms, show_percentiles
 from penstock.local.bench_verify import Verifier
@@ -75,7 +76,8 @@ def run_server_bench(
         PenstockError: a workload that is not known, or no photograph in `photos`.
     """
     chosen = choose_workloads(workloads)
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, RestClient(url) as client:
+    api_key = load(ClientSettings).api_key
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, RestClient(url, api_key) as client:
         client.send("GET", "/readyz")
         bench = ServerBench(client, Path(folder), photos)
         try:

@@ -25,11 +25,12 @@ class RefusedError(PenstockError):
 
 
 class RestClient:
-    """One kept connection to a server at `url`; for one thread."""
+    """One kept connection to a server at `url`, with an API key where it asks for one; for one thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_key: str | None = None) -> None:
         parts = urlsplit(url)
         self.url = url
+        self._own_headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=TIMEOUT_SECS)
         self._used_at = 0.0
@@ -131,7 +132,7 @@ class RestClient:
     def _exchange_once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        self._connection.request(method, path, body, dict(headers))
+        self._connection.request(method, path, body, {**self._own_headers, **headers})
         response = self._connection.getresponse()
         self._used_at = time.monotonic()
         return response.status, response.read()

@@ -25,6 +25,7 @@ from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
+from penstock.coordinator.keys import read_keys
 from penstock.coordinator.server import answer
 from penstock.coordinator.services import Services
 from penstock.local.run import default_workers
@@ -45,7 +46,8 @@ def serve(
 
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: a store or database is named without a broker, or a step is declared that nobody performs.
+        SettingsError: a store or database is named without a broker, a step is declared that nobody performs, or there
+            is no API key for an address that others reach.
     """
     declare_steps(worker_settings.step_schemas)
     if broker_settings.broker_url is not None:
@@ -64,6 +66,7 @@ def serve(
     start_forker()
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
+        keys = read_keys(settings, listener.getsockname()[0])
         folder = LocalStore(settings.data / "store")
         folder.sweep()
         sources = SourceBuckets.of(store_settings)
@@ -88,6 +91,8 @@ def serve(
                 limits=limits,
                 input_root=settings.input_root,
                 sources=sources,
+                keys=keys,
+                session_secs=settings.session_secs,
             )
             answer(services, listener)
         finally:

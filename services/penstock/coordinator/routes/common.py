@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from python_multipart.multipart import parse_options_header
 
 from penstock.common.errors import RequestError
+from penstock.coordinator.access import CallerDep, view_services
 from penstock.coordinator.ids import is_id
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.problems import MEDIA_TYPE, not_found
@@ -17,16 +18,16 @@ from penstock.coordinator.services import Services
 # Coroutines, so that they cost no hop to a thread.
 
 
-async def _services(request: Request) -> Services:
+async def _services(request: Request, caller: CallerDep) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
-    return services
+    return view_services(services, caller)
 
 
-async def _intake(request: Request) -> Intake:
+async def _intake(request: Request, caller: CallerDep) -> Intake:
     intake = request.app.state.intake
     assert isinstance(intake, Intake)
-    return intake
+    return intake.of(caller)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
@@ -59,11 +60,12 @@ def unsupported_body(given: str, accepted: str) -> RequestError:
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI entries of the problems that a route may answer."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in (*statuses, 503)}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in (*statuses, 401, 503)}
 
 
 _MEANINGS = {
     400: "Malformed",
+    401: "No API key, or none of this server's",
     403: "A source that this server may not read",
     404: "Not there",
     408: "The client fell silent",
