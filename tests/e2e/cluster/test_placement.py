@@ -12,6 +12,8 @@ from kube import call, cluster, wait_for
 from loading import bring
 from workload import Task
 
+from penstock import __version__
+
 GPU_STEP = "blur-gpu"
 GPU_NODE = "gpu-1"
 SIMULATED = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
@@ -70,7 +72,7 @@ def test_a_step_of_ones_own_is_one_more_entry_in_the_values(
     main: Installation, tag: str, ledger: Ledger, pictures: Pictures, tmp_path: Path
 ) -> None:
     image = f"local/penstock-negate:{tag}"
-    build_own_step(tmp_path, f"local/penstock-step:{tag}", image)
+    build_own_step(tmp_path, f"local/penstock-step:{__version__}", image)
     bring(image, image)
     entry = {"image": image, "program": PROGRAM, "params": {"type": "object", "additionalProperties": False}}
     main.release.upgrade({"steps": {"negate": entry}})
