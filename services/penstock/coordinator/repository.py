@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event, Result, StepTime
+from penstock.coordinator.deliveries import Delivery, Notice
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Job:
     """Failures so far, those since retried included: numbers the entries of the job's event stream."""
     steps: list[StepTotals] = field(default_factory=list)
     """One for each operation of the plan."""
+    webhook_url: str | None = field(default=None, repr=False)
+    """Where its end is told."""
+    webhook_secret: str | None = field(default=None, repr=False)
+    """What signs it; None: the server's secret."""
 
 
 @dataclass(slots=True)
@@ -316,6 +321,22 @@ class Repository(Protocol):
 
     def end_session(self, session: str) -> None:
         """Forget that a browser is logged in."""
+
+    def take_notices(self, at: float, limit: int, until: float) -> list[Notice]:
+        """Return notices that are due at a time, earliest first, and make them due again at `until`.
+
+        A job that has a `webhook_url` leaves a notice in the transaction that ends it, due at once. It goes with its
+        job.
+
+        Raises:
+            UnavailableError: a later term has begun (see `lead`).
+        """
+
+    def note_delivery(self, notice: Notice, delivery: Delivery, again_at: float | None) -> None:
+        """Add to a notice's deliveries. It has arrived, or is due `again_at`, or is given up where that is None."""
+
+    def list_notices(self, job: str) -> list[Notice]:
+        """Return a job's notices, the newest first; those of very many runs ago are gone."""
 
     def totals(self) -> dict[str, int]:
         """Return how many images ever ended: `done`, `cancelled`, and each error code of those that failed.

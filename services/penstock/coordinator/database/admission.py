@@ -16,6 +16,7 @@ from penstock.coordinator.database.bulk import insert_rows
 from penstock.coordinator.database.engine import first_line
 from penstock.coordinator.database.ledger import Ledger, Tally, write_tallies
 from penstock.coordinator.database.locking import open_ledger, save
+from penstock.coordinator.database.notices import forget_notices
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
@@ -60,6 +61,8 @@ def create_job(connection: Connection, job: Job) -> None:
         "idempotency_key": job.idempotency_key,
         "fingerprint": job.fingerprint,
         "owner": job.owner,
+        "webhook_url": job.webhook_url,
+        "webhook_secret": job.webhook_secret,
         **dict.fromkeys(("run", "total", "failures_seen", "retry_floor", *(state.value for state in ImageState)), 0),
         "steps_of_done": nothing,
         "steps_of_failed": nothing,
@@ -141,4 +144,5 @@ def discard_receiving(connection: Connection, job: str | None, before: float | N
 def drop_job(connection: Connection, number: int) -> None:
     """Remove a job's row and note that its images are to go."""
     connection.execute(_INSERT_DELETION, {"number": number})
+    forget_notices(connection, number)
     connection.execute(_DELETE_JOB, {"job_number": number})

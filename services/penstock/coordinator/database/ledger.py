@@ -77,6 +77,8 @@ class Ledger:
     """Images that came failed, by code, until the job is accepted."""
     ended: Counter[str] = field(default_factory=Counter)
     """Images that end in this transaction: `done`, `cancelled`, and each code of those that fail."""
+    has_ended: bool = False
+    """Whether the job ends in this transaction."""
 
     @classmethod
     def of(cls, row: RowMapping) -> Ledger:
@@ -142,6 +144,7 @@ class Ledger:
         """Make the job terminal."""
         self.state = state
         self.finished_at = time.time()
+        self.has_ended = True
 
     def accept(self) -> None:
         """Make a receiving job accepted; those of its images that came failed have ended."""

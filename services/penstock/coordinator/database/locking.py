@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, bindparam, select, update
 
 from penstock.coordinator.database.ledger import Ledger
+from penstock.coordinator.database.notices import add_notice
 from penstock.coordinator.database.rows import job_of
 from penstock.coordinator.database.schema import jobs
 from penstock.coordinator.repository import Job
@@ -28,7 +29,10 @@ def open_ledgers(connection: Connection, ids: Iterable[str]) -> dict[str, Ledger
 
 
 def save(connection: Connection, ledger: Ledger) -> Job:
-    """Write a job's books back; return the job as it is now."""
+    """Write a job's books back, and where it has ended, that this is to be told; return the job as it is now."""
     columns = ledger.columns()
     connection.execute(_UPDATE, {"job_number": ledger.number, **columns})
-    return job_of({**ledger.row, **columns})
+    job = job_of({**ledger.row, **columns})
+    if ledger.has_ended:
+        add_notice(connection, job, ledger.number)
+    return job

@@ -67,6 +67,9 @@ jobs = Table(
     Column("arrived_failed", Text, nullable=False, server_default="{}"),
     # The name of the API key that sent it; empty where no key was asked for.
     Column("owner", _KEY, nullable=False, server_default=text("''")),
+    # Where the job's end is told, and the secret that signs it, if the job brought one.
+    Column("webhook_url", Text),
+    Column("webhook_secret", Text),
     Index("jobs_by_state", "state", "id"),
     Index("jobs_by_owner", "owner", "id"),
     sqlite_autoincrement=True,
@@ -192,3 +195,19 @@ sessions = Table(
     Column("key_hash", String, nullable=False),
     Column("expires_at", Double, nullable=False),
 )
+
+notices = Table(
+    "notices",
+    metadata,
+    # Ends of jobs that are to be told, or were: one for each run of a job that names a receiver.
+    Column("job", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    # What there is to tell, as it was at the end; a retried job changes again.
+    Column("told", Text, nullable=False),
+    Column("state", _KEY, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("deliveries", Text, nullable=False),
+)
+
+_is_waiting = text("state = 'waiting'")
+Index("notices_due", notices.c.due_at, sqlite_where=_is_waiting, postgresql_where=_is_waiting)

@@ -10,9 +10,21 @@ from sqlalchemy import URL, Connection, text
 
 from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import Event
-from penstock.coordinator.database import admission, endings, progress, reads, sessions, terms, totals, uploads, usage
+from penstock.coordinator.database import (
+    admission,
+    endings,
+    notices,
+    progress,
+    reads,
+    sessions,
+    terms,
+    totals,
+    uploads,
+    usage,
+)
 from penstock.coordinator.database.engine import Database
 from penstock.coordinator.database.migrate import prepare_schema
+from penstock.coordinator.deliveries import Delivery, Notice
 from penstock.coordinator.repository import Applied, Image, Job, Repository, Upload, UploadFile, Usage
 
 _PAUSE_SECS = 0.001
@@ -191,6 +203,17 @@ class SqlRepository(Repository):
 
     def end_session(self, session: str) -> None:
         self._database.write(sessions.end, session)
+
+    def take_notices(self, at: float, limit: int, until: float) -> list[Notice]:
+        if not self._database.read(notices.any_due, at):
+            return []
+        return self._database.write(terms.within, self._term, notices.take_notices, at, limit, until)
+
+    def note_delivery(self, notice: Notice, delivery: Delivery, again_at: float | None) -> None:
+        self._database.write(notices.note_delivery, notice, delivery, again_at)
+
+    def list_notices(self, job: str) -> list[Notice]:
+        return self._database.read(notices.list_notices, job)
 
     def totals(self) -> dict[str, int]:
         return self._database.read(totals.read_totals)

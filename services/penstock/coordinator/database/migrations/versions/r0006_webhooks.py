@@ -1,0 +1,28 @@
+"""Where to tell of a job's end, and what is still to be told."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Add the receivers, none for what there is, and make the table."""
+    op.add_column("jobs", sa.Column("webhook_url", sa.Text))
+    op.add_column("jobs", sa.Column("webhook_secret", sa.Text))
+    op.create_table(
+        "notices",
+        sa.Column("job", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("told", sa.Text, nullable=False),
+        sa.Column("state", KEY, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("deliveries", sa.Text, nullable=False),
+    )
+    is_waiting = sa.text("state = 'waiting'")
+    op.create_index("notices_due", "notices", ["due_at"], sqlite_where=is_waiting, postgresql_where=is_waiting)
