@@ -9,7 +9,8 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 export function span(secs) {
   if (secs === null || secs === undefined) return "–";
-  if (secs < 10) return `${secs.toFixed(secs < 1 ? 2 : 1)} s`;
+  if (secs < 1) return `${Math.round(secs * 1000)} ms`;
+  if (secs < 10) return `${secs.toFixed(1)} s`;
   const first = UNITS.findIndex(([size]) => secs >= size);
   const [size, unit] = UNITS[first];
   const whole = Math.floor(secs / size);
@@ -37,6 +38,7 @@ export const moment = (text) =>
 // One word for what a plan's operation does: `blur gaussian`, `resize 512×512`.
 export function operationText({ op, ...fields }) {
   if (op === "resize" && fields.width) return `resize ${fields.width}×${fields.height}`;
+  if (op === "encode" && fields.format) return `encode ${fields.format}${fields.format === "jpg" ? ` ${fields.quality}` : ""}`;
   const values = Object.values(fields).filter((value) => value !== true && value !== null);
   return [op, ...values.map((value) => (typeof value === "object" ? JSON.stringify(value) : value))].join(" ");
 }

@@ -14,7 +14,7 @@ export function Fields({ schema, values, onChange, prefix, without = [] }) {
 function Field({ field, id, value, onChange }) {
   const described = field.help ? `${id}-help` : null;
   return html`<div class=${`field ${field.kind}`}>
-    <label for=${id}>${field.label}${field.required ? "" : html` <span class="faint">(optional)</span>`}</label>
+    <label for=${id}>${field.label}${!field.optional || field.fallback !== undefined ? "" : html` <span class="faint">(optional)</span>`}</label>
     ${control(field, { id, "aria-describedby": described, required: field.required }, value, onChange)}
     ${field.help && html`<p class="help" id=${described}>${field.help}</p>`}
   </div>`;

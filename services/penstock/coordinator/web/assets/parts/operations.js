@@ -26,7 +26,7 @@ export function Operations({ known, chosen, onChange }) {
   };
   const remove = (index) => {
     const next = chosen[index + 1] || chosen[index - 1];
-    wanted.current = next ? `remove-${next.key}` : "add-first";
+    wanted.current = next ? `remove-${next.key}` : "add-0";
     say(`${chosen[index].op} removed`);
     onChange(chosen.toSpliced(index, 1));
   };
@@ -48,7 +48,7 @@ export function Operations({ known, chosen, onChange }) {
     ${!chosen.length && html`<p class="empty">No operation yet: pictures are only written anew.</p>`}
     <div class="row add" role="group" aria-label="Add an operation">
       ${addable.map((operation, index) => html`
-        <button type="button" class="quiet" key=${operation.name} id=${index ? null : "add-first"}
+        <button type="button" class="quiet" key=${operation.name} id=${`add-${index}`}
                 title=${operation.description} onClick=${() => add(operation)}>+ ${operation.name}</button>`)}
     </div>
     <p role="status" class="hidden">${said}</p>`;

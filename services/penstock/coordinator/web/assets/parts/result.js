@@ -12,7 +12,7 @@ export function Result({ results, splits, name }) {
     return html`<${Picture} result=${results[0]} name=${name} />`;
   }
   const style = whole
-    ? { gridTemplateColumns: tracks(whole.columns), gridTemplateRows: tracks(whole.rows), aspectRatio: shape(whole) }
+    ? { gridTemplateColumns: tracks(whole.columns), gridTemplateRows: tracks(whole.rows), aspectRatio: ratio(whole) }
     : { gridTemplateColumns: `repeat(${Math.ceil(Math.sqrt(cells.length))}, 1fr)` };
   return html`<span class="mosaic" style=${style}>
     ${cells.map((result, index) => html`
@@ -27,4 +27,4 @@ const tracks = (sizes) => sizes.map((size) => `${size}fr`).join(" ");
 
 const sum = (sizes) => sizes.reduce((total, size) => total + size, 0);
 
-export const shape = ({ columns, rows }) => `${sum(columns)} / ${sum(rows)}`;
+export const ratio = ({ columns, rows }) => sum(columns) / sum(rows);

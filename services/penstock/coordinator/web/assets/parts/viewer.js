@@ -2,7 +2,7 @@
 import { bytes, operationText, span } from "../lib/format.js";
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
-import { Result, shape } from "./result.js";
+import { Result, ratio } from "./result.js";
 
 export function Viewer({ image, splits, close, previous, next }) {
   const dialog = useRef();
@@ -31,7 +31,7 @@ function Slider({ image, splits }) {
   const [at, setAt] = useState(50);
   const whole = layOut(image.results, splits);
   const first = image.results[0];
-  const style = { "--at": `${at}%`, aspectRatio: whole ? shape(whole) : `${first.width} / ${first.height}` };
+  const style = { "--at": `${at}%`, "--ratio": whole ? ratio(whole) : first.width / first.height };
   return html`
     <div class="slider" style=${style}>
       <div class="after"><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /></div>

@@ -45,8 +45,8 @@ export function JobView({ id }) {
   if (!job) return html`<${Heading}>Job<//><${Trouble} error=${error} />`;
   return html`
     <${Heading}>${job.name || job.id}<//>
-    <p class="facts"><${Badge} state=${job.state} /><span>${job.id}</span><span>${moment(job.created_at)}</span>
-      ${job.run > 1 && html`<span>run ${job.run}</span>`}</p>
+    <p class="facts"><${Badge} state=${job.state} />${job.name && html`<span>${job.id}</span>`}<span>${moment(job.created_at)}</span>
+      ${job.run > 0 && html`<span>${job.run === 1 ? "retried once" : `retried ${job.run} times`}</span>`}</p>
     <p class="hidden" role="status">${`The job is ${job.state}`}</p>
     <${Actions} job=${job} open=${open} act=${act} />
     <${Trouble} error=${error} />

@@ -64,7 +64,7 @@ const Step = ({ step }) => html`
       <div><dt>Busy</dt><dd>${percent(step.utilisation)}</dd></div>
       <div><dt>${step.replicas.desired === null ? "Workers" : "Replicas"}</dt>
         <dd>${step.replicas.ready}${step.replicas.desired === null ? "" : ` of ${step.replicas.desired}`}</dd></div>
-      <div><dt>Backlog</dt><dd>${span(step.backlog_seconds)}</dd></div>
+      <div><dt>Backlog</dt><dd>${step.backlog_seconds === 0 ? "none" : span(step.backlog_seconds)}</dd></div>
       <div><dt>Images to go</dt><dd>${count(step.remaining)}</dd></div>
       <div><dt>In queue</dt><dd>${count(step.ready)}</dd></div>
       <div><dt>In work</dt><dd>${count(step.in_flight)}</dd></div>

@@ -1,0 +1,160 @@
+"""For everyone: no rule of axe is broken, nothing needs a mouse, a wide screen or light, and nobody else is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+VIOLATIONS = """async () => (await axe.run(document, {
+  runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+})).violations.flatMap(rule => rule.nodes.map(node => `${rule.id}: ${node.target} ${node.failureSummary}`))"""
+PHONE = {"width": 320, "height": 640}
+
+
+@pytest.fixture(scope="module")
+def job(server: Any, drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that has ended, with quadrants, and an image that failed under a long name."""
+    bad = tmp_path_factory.mktemp("bad") / f"{'a-very-long-name-without-any-blank' * 5}.jpg"
+    bad.write_bytes(drawn[0].read_bytes()[:2000])
+    submitted: str = server.submit([*drawn, bad], [["resize", "200x150"], ["split", True]], name="north " * 20)
+    server.wait(submitted)
+    return submitted
+
+
+def show_form(page: Page, job: str) -> None:
+    page.goto("/")
+    for operation in ("split", "blur", "brighten"):
+        page.get_by_role("button", name=f"+ {operation}").click()
+    page.get_by_text("The same as JSON").click()
+    page.set_input_files(
+        "input[type=file]:not([webkitdirectory])", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x"}
+    )
+    expect(page.get_by_role("region", name="Chosen files")).to_be_visible()
+
+
+def show_places(page: Page, job: str) -> None:
+    page.goto("/")
+    page.get_by_label("From a folder or bucket").check()
+    page.get_by_role("button", name="+ another place").click()
+
+
+def show_jobs(page: Page, job: str) -> None:
+    page.goto("/#/jobs")
+    expect(page.locator(".job-row").first).to_be_visible()
+
+
+def show_job(page: Page, job: str) -> None:
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".tile")).to_have_count(7)
+    expect(page.locator(".failures li")).to_have_count(1)
+
+
+def show_slider(page: Page, job: str) -> None:
+    show_job(page, job)
+    page.get_by_role("button", name="Compare photo-0001.jpg").click()
+    page.get_by_text("Files and times").click()
+
+
+def show_system(page: Page, job: str) -> None:
+    page.goto("/#/system")
+    expect(page.get_by_role("heading", name="encode")).to_be_visible()
+
+
+VIEWS = [show_form, show_places, show_jobs, show_job, show_slider, show_system]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_view_breaks_a_rule_of_axe(open_page: Callable[..., Any], job: str, scheme: str) -> None:
+    with open_page(color_scheme=scheme, reduced_motion="reduce") as (page, _):
+        for show in VIEWS:
+            show(page, job)
+            page.evaluate(AXE)
+            assert page.evaluate(VIOLATIONS) == [], show.__name__
+
+
+def test_no_view_is_wider_than_a_phone(open_page: Callable[..., Any], job: str) -> None:
+    with open_page(viewport=PHONE) as (page, _):
+        for show in VIEWS:
+            show(page, job)
+            width = "Math.max(document.documentElement.scrollWidth, document.querySelector('dialog')?.scrollWidth || 0)"
+            assert page.evaluate(width) <= PHONE["width"], show.__name__
+
+
+def test_dark_and_light_follow_the_system(open_page: Callable[..., Any]) -> None:
+    grounds = []
+    for scheme in ("light", "dark"):
+        with open_page(color_scheme=scheme) as (page, _):
+            page.goto("/")
+            grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(set(grounds)) == 2
+
+
+def focus_by_tab(page: Page, name: str) -> None:
+    """Press Tab until the named control has the focus, and see that it shows."""
+    target = page.get_by_role("button", name=name).or_(page.get_by_role("link", name=name)).first
+    for _ in range(60):
+        if target.evaluate("element => element === document.activeElement"):
+            assert target.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{name} is not reached by Tab")
+
+
+def test_the_whole_way_needs_nothing_but_keys(page: Page, server: Any, drawn: list[Path]) -> None:
+    page.on("filechooser", lambda chooser: chooser.set_files(drawn[:2]))
+    page.goto("/")
+    heads = page.locator(".operations h3")
+    expect(heads).to_have_text(["resize"])
+    focus_by_tab(page, "+ blur")
+    page.keyboard.press("Enter")
+    expect(heads).to_have_text(["resize", "blur"])
+    page.get_by_role("button", name="Move blur up").focus()
+    page.keyboard.press("Alt+ArrowUp")
+    expect(heads).to_have_text(["blur", "resize"])
+    assert page.evaluate("document.activeElement.ariaLabel") == "Move blur up"
+    expect(page.get_by_role("status").filter(has_text="blur is now 1 of 2")).to_have_count(1)
+    focus_by_tab(page, "Remove blur")
+    page.keyboard.press("Enter")
+    expect(heads).to_have_text(["resize"])
+    page.keyboard.press("Shift+Tab")  # not lost with what was removed
+    page.get_by_role("button", name="Choose files").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 files,")).to_be_visible()
+    focus_by_tab(page, "Submit job")
+    page.keyboard.press("Enter")
+    expect(page.locator(".facts .badge")).to_have_text("succeeded")
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+    focus_by_tab(page, "Compare photo-0001.jpg")
+    page.keyboard.press("Enter")
+    slider = page.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(slider).to_have_value("51")
+    focus_by_tab(page, "Close")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.evaluate("document.activeElement.ariaLabel") == "Compare photo-0001.jpg"
+
+
+def test_views_have_titles_and_the_way_back_leads_back(page: Page) -> None:
+    page.goto("/")
+    expect(page).to_have_title("New job · Penstock")
+    page.get_by_role("link", name="System").click()
+    expect(page).to_have_title("System · Penstock")
+    expect(page.get_by_role("link", name="System")).to_have_attribute("aria-current", "page")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New job")
+
+
+def test_the_description_of_the_api_asks_nobody_else(page: Page) -> None:
+    page.goto("/docs")
+    expect(page.locator(".opblock").first).to_be_visible()
+    page.locator("#operations-system-list_steps_v1_steps_get").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text("bottleneck")

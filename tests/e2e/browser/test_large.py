@@ -1,0 +1,57 @@
+"""A job of 200,000 images: what is in the page stays within bounds, and it goes on answering."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+IMAGES = 200_000
+MOST_NODES = 2_500
+
+
+def count_nodes(page: Page) -> int:
+    return int(page.evaluate("document.querySelectorAll('*').length"))
+
+
+def test_a_job_of_200_000_images_is_shown_in_pages(page: Page, server: Any) -> None:
+    (server.inputs / "many.txt").write_text("".join(f"city/{number:06}.jpg\n" for number in range(IMAGES)))
+    document = {"operations": [["blur", "median"]], "inputs": [{"manifest": "many.txt"}], "name": "many"}
+    body = json.dumps(document).encode()
+    job = json.loads(server.client.send("POST", "/v1/jobs", body, {"Content-Type": "application/json"}))["id"]
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".tile")).to_have_count(48)
+    pages = page.get_by_role("navigation", name="Pages of images")
+    for number in range(2, 5):
+        pages.get_by_role("button", name="Next").click()
+        expect(pages.get_by_text(f"Page {number}", exact=True)).to_be_visible()
+        expect(page.locator(".tile .name").first).to_have_text(f"{48 * (number - 1):06}.jpg")
+    pages.get_by_role("button", name="First").click()
+    expect(page.locator(".tile .name").first).to_have_text("000000.jpg")
+    expect(page.locator(".failures li")).to_have_count(20)
+    assert count_nodes(page) < MOST_NODES
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".facts .badge")).to_have_text("cancelled")
+
+
+def test_20_000_files_that_are_chosen_are_listed_in_a_window(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator(".drop")).to_be_visible()
+    page.evaluate(
+        """count => {
+          const transfer = new DataTransfer();
+          for (let number = 0; number < count; number += 1) transfer.items.add(new File([], `${number}.jpg`));
+          const picker = document.querySelector("input[type=file]:not([webkitdirectory])");
+          picker.files = transfer.files;
+          picker.dispatchEvent(new Event("change", {bubbles: true}));
+        }""",
+        IMAGES // 10,
+    )
+    expect(page.get_by_text("20,000 files,")).to_be_visible()
+    chosen = page.get_by_role("region", name="Chosen files")
+    chosen.evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    last = chosen.get_by_role("listitem").last
+    expect(last).to_contain_text("19999.jpg")
+    expect(last).to_have_attribute("aria-setsize", "20000")
+    assert count_nodes(page) < MOST_NODES

@@ -1,0 +1,151 @@
+"""What moves by itself: a job's progress, its end, cancelling, trying again; the list of jobs; the system's steps."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+RAISES = (0, 255, 0)
+
+
+@pytest.fixture(scope="module")
+def slow(server: Any) -> list[Any]:
+    """Operations that take a quarter of a second an image."""
+    return [{"op": "pause", "secs": 0.25}]
+
+
+@pytest.fixture
+def tripping(tmp_path: Path, drawn: list[Path]) -> list[Path]:
+    """Two pictures, of which `trip` does not get over the second."""
+    path = tmp_path / "trips.png"
+    cv2.imwrite(str(path), np.full((24, 32, 3), RAISES, np.uint8))
+    return [drawn[0], path]
+
+
+def figure(page: Page, name: str) -> Any:
+    """The number that stands under a name."""
+    return page.locator(".figures div").filter(has=page.get_by_text(name, exact=True)).locator("dd")
+
+
+def test_a_job_moves_without_being_asked_and_can_be_cancelled(
+    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+) -> None:
+    job = server.submit(drawn * 20, slow, name="slow")
+    page.goto(f"/#/jobs/{job}")
+    page.evaluate("() => { window.stayed = true; }")
+    expect(page.locator(".badge.running").first).to_be_visible()
+    seen = {figure(page, "Done").text_content()}
+    expect(figure(page, "Done")).not_to_have_text(next(iter(seen)))
+    expect(page.locator(".steps li").first).to_contain_text("running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".facts .badge")).to_have_text("cancelled")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert server.wait(job)["state"] == "cancelled"
+    assert page.evaluate("() => window.stayed")
+
+
+def test_progress_comes_again_after_the_line_broke(
+    watched: Any, server: Any, drawn: list[Path], slow: list[Any]
+) -> None:
+    page, watch = watched
+    watch.expected.append("Failed to load resource")
+    broken: list[str] = []
+
+    def break_first(route: Any) -> None:
+        if broken:
+            route.continue_()
+        else:
+            broken.append(route.request.url)
+            route.abort("connectionreset")
+
+    page.route("**/events", break_first)
+    job = server.submit(drawn, slow)
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".facts .badge")).to_have_text("succeeded")
+    assert len(broken) == 1
+    expect(page.get_by_text("The line to the server broke")).to_have_count(0)
+
+
+def test_failures_stand_first_with_what_to_do_and_are_tried_again(
+    page: Page, server: Any, tripping: list[Path]
+) -> None:
+    job = server.submit(tripping, [{"op": "trip"}])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    failures = page.get_by_role("region", name="1 image failed")
+    expect(failures).to_contain_text("trips.png")
+    expect(failures).to_contain_text("Retry")
+    assert failures.bounding_box()["y"] < page.get_by_role("region", name="Images").bounding_box()["y"]
+    page.get_by_role("button", name="Retry failed (1)").click()
+    expect(page.get_by_text("retried once")).to_be_visible()
+    server.wait(job)
+    page.get_by_role("button", name="Retry trips.png").click()
+    expect(page.get_by_text("retried 2 times")).to_be_visible()
+    assert server.wait(job)["images"] | {"done": 1, "failed": 1} == server.wait(job)["images"]
+
+
+def test_bad_files_are_told_apart_and_what_cannot_help_is_not_offered(
+    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+) -> None:
+    cut, empty = tmp_path / "cut.jpg", tmp_path / "empty.jpg"
+    cut.write_bytes(drawn[0].read_bytes()[:2000])
+    empty.write_bytes(b"")
+    job = server.submit([drawn[0], cut, empty], [["blur", "median"]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    items = page.locator(".failures li")
+    expect(items.filter(has_text="cut.jpg")).to_contain_text("Send it again in a new job")
+    expect(items.filter(has_text="empty.jpg")).to_contain_text("The file has no bytes")
+    expect(items.get_by_role("button")).to_have_count(0)
+    page.get_by_label("Show").select_option("failed")
+    expect(page.locator(".tile")).to_have_count(2)
+
+
+def test_results_are_downloaded_in_one_file(page: Page, server: Any, drawn: list[Path]) -> None:
+    job = server.submit(drawn[:2], [["split", True]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download results").click()
+    archive = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
+    assert len(archive.namelist()) == 8
+
+
+def test_the_list_of_jobs_moves_and_is_narrowed_by_state(
+    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+) -> None:
+    job = server.submit(drawn[:4], slow, name="moving")
+    page.goto("/#/jobs")
+    row = page.locator(".job-row", has_text="moving")
+    expect(row.locator(".badge")).to_have_text("succeeded")
+    server.wait(job)
+    page.get_by_label("State").select_option("running")
+    expect(row).to_have_count(0)
+
+
+def test_the_system_tells_which_step_holds_it_back_and_what_to_do(
+    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+) -> None:
+    job = server.submit(drawn * 30, slow)
+    page.goto("/#/system")
+    expect(page.get_by_role("heading", name="pause holds the system back")).to_be_visible()
+    expect(page.locator(".step.held")).to_contain_text("pause")
+    page.get_by_label("Be done in").select_option("1 minute")
+    command = page.get_by_role("region", name="command")
+    expect(command).to_have_text("kubectl scale deployment/penstock-pause --replicas=2")
+    server.client.send("POST", f"/v1/jobs/{job}/cancel")
+    expect(page.get_by_text("Nothing waits")).to_be_visible()
+
+
+def test_a_job_that_is_not_there_is_told(watched: Any) -> None:
+    page, watch = watched
+    watch.expected.append("404")
+    page.goto("/#/jobs/nothing")
+    expect(page.get_by_role("alert")).to_contain_text("nothing")

@@ -1,0 +1,69 @@
+"""The page's modules that need no page: run in the browser, as it gets them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+
+@pytest.fixture
+def run(page: Page) -> Any:
+    """Call a function of a module with JSON arguments."""
+    page.goto("/")
+    script = "([module, name, args]) => import(`/web/lib/${module}.js`).then(found => found[name](...args))"
+    return lambda module, name, *args: page.evaluate(script, [module, name, args])
+
+
+def test_the_parts_of_two_splits_have_their_places(run: Any) -> None:
+    assert [run("mosaic", "cellOf", index, 2) for index in (0, 1, 2, 3, 4, 15)] == [
+        [0, 0], [1, 0], [0, 1], [1, 1], [2, 0], [3, 3],
+    ]  # fmt: skip
+    assert run("mosaic", "splitsOf", [{"op": "split", "enabled": False}, {"op": "split", "enabled": True}]) == 1
+    assert run("mosaic", "layOut", [{"width": 1, "height": 1}], 1) is None
+
+
+def test_spans_and_sizes_are_as_people_read_them(run: Any) -> None:
+    spans = {0.004: "4 ms", 3.25: "3.3 s", 59.9: "59 s", 61: "1 min 1 s", 7_320: "2 h 2 min", 90_000: "1 d 1 h"}
+    assert {secs: run("format", "span", secs) for secs in spans} == spans
+    assert run("format", "span", None) == "–"
+    sizes = {0: "0 B", 999: "999 B", 1_500: "1.5 kB", 25_000_000: "25 MB"}
+    assert {size: run("format", "bytes", size) for size in sizes} == sizes
+
+
+def test_every_kind_of_parameter_has_a_field(run: Any) -> None:
+    schema = {
+        "properties": {
+            "level": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "default": None},
+            "mode": {"$ref": "#/$defs/Mode"},
+            "points": {"type": "array", "title": "Points"},
+            "name": {"type": "string"},
+            "exact": {"type": "boolean", "default": False},
+        },
+        "required": ["mode"],
+        "$defs": {"Mode": {"enum": ["a", "b"], "title": "Mode"}},
+    }
+    fields = run("schema", "fieldsOf", schema)
+    assert [field["kind"] for field in fields] == ["integer", "choice", "json", "text", "boolean"]
+    assert [field["optional"] for field in fields] == [True, False, True, True, True]
+    assert (fields[0]["min"], fields[1]["choices"], fields[1]["label"]) == (1, ["a", "b"], "Mode")
+    assert run("schema", "startValues", {"parameters": schema, "example": None}) == {"mode": "a", "exact": False}
+    assert run("schema", "readField", fields[2], "[1, 2]") == [1, 2]
+    assert run("schema", "readField", fields[0], "") is None
+
+
+def test_equal_names_are_told_apart_and_hidden_files_of_folders_are_left_out(run: Any) -> None:
+    paths = ["a.jpg", "a.jpg", "x/.a.jpg", "x/notes.txt", "x/.git/b.png", "x/b.PNG", "odd"]
+    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths])
+    assert [each["name"] for each in joined] == ["a.jpg", "a~2.jpg", "a~3.jpg", "x/b.PNG", "odd"]
+
+
+def test_an_event_is_read_and_a_comment_is_none(run: Any) -> None:
+    assert run("events", "parse", 'event: progress\ndata: {"a":\ndata: 1}\nid: 3') == ["progress", {"a": 1}]
+    assert run("events", "parse", ": ping") is None
+
+
+def test_names_are_quoted_for_a_shell(run: Any) -> None:
+    command = run("shell", "curlFor", {"operations": []}, [{"name": "it's;rm.jpg"}], "http://x")
+    assert "-F files=@'it'\\''s;rm.jpg'" in command

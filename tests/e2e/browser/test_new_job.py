@@ -1,0 +1,202 @@
+"""From pictures and operations to a job: dropped, picked, named, sent again where the line breaks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+PICKER = "input[type=file]:not([webkitdirectory])"
+FOLDER_PICKER = "input[webkitdirectory]"
+DROP = """async files => {
+  const transfer = new DataTransfer();
+  for (const [name, data] of files) {
+    const bytes = Uint8Array.from(atob(data), char => char.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, {type: "image/jpeg"}));
+  }
+  return transfer;
+}"""
+
+
+def drop(page: Page, files: dict[str, Path]) -> None:
+    """Drop files as a file manager would."""
+    given = [[name, base64.b64encode(path.read_bytes()).decode()] for name, path in files.items()]
+    page.dispatch_event(".drop", "drop", {"dataTransfer": page.evaluate_handle(DROP, given)})
+
+
+def add(page: Page, operation: str) -> None:
+    page.get_by_role("button", name=f"+ {operation}").click()
+
+
+def submit(page: Page) -> str:
+    """Submit the form and return the id of the job whose page comes."""
+    page.get_by_role("button", name="Submit job").click()
+    page.wait_for_url("**/#/jobs/*")
+    return page.url.rpartition("/")[2]
+
+
+def shown_document(page: Page) -> dict[str, Any]:
+    return json.loads(page.get_by_role("region", name="JSON").text_content() or "")
+
+
+def test_dropped_photographs_become_results_that_are_compared_by_a_slider(
+    page: Page, server: Any, drawn: list[Path]
+) -> None:
+    page.goto("/")
+    drop(page, {path.name: path for path in drawn})
+    expect(page.get_by_text("6 files,")).to_be_visible()
+    add(page, "split")
+    add(page, "blur")
+    job = submit(page)
+    expect(page.locator(".badge.done").first).to_have_text("succeeded")
+    expect(page.locator(".tile .mosaic img")).to_have_count(24)
+    assert [each["op"] for each in server.client.job(job)["operations"]] == ["resize", "split", "blur", "encode"]
+
+    page.get_by_role("button", name="Compare photo-0000.jpg").click()
+    slider = page.get_by_role("slider")
+    expect(slider).to_have_value("50")
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 5, box["y"] + 40, steps=4)
+    page.mouse.up()
+    assert 15 <= int(slider.input_value()) <= 25
+    for image in page.get_by_role("dialog").locator("img").all():
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth") > 0
+
+
+def test_quadrants_lie_as_they_were_cut(page: Page, server: Any, drawn: list[Path]) -> None:
+    job = server.submit(drawn[:1], [["split", True], ["split", True]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    page.get_by_role("button", name="Compare").click()
+    parts = page.get_by_role("dialog").locator(".after img")
+    expect(parts).to_have_count(16)
+    places = [(part.bounding_box(), part.get_attribute("src")) for part in parts.all()]
+    in_order = [src for box, src in sorted(places, key=lambda place: (place[0]["y"], place[0]["x"]))]
+    rows = [in_order[at : at + 4] for at in (0, 4, 8, 12)]
+    numbers = [[int(str(src).rpartition("-")[2].removesuffix(".jpg")) for src in row] for row in rows]
+    assert numbers == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.get_by_role("figure")).to_have_count(2)
+
+
+def test_a_folder_is_sent_with_its_folders_and_nothing_but_pictures(
+    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "delft"
+    (folder / "north").mkdir(parents=True)
+    for name in ("a.jpg", "north/b.jpg"):
+        shutil.copy(drawn[0], folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    page.goto("/")
+    page.set_input_files(FOLDER_PICKER, folder)
+    expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(2)
+    job = server.wait(submit(page))
+    images = json.loads(server.client.send("GET", job["links"]["images"]))["images"]
+    assert [image["name"] for image in images] == ["delft/a.jpg", "delft/north/b.jpg"]
+
+
+def test_a_hostile_name_is_text_wherever_it_is_shown(page: Page, server: Any, drawn: list[Path]) -> None:
+    name = "<img src=x onerror=document.title='owned'>.jpg"
+    page.goto("/")
+    drop(page, {name: drawn[0]})
+    expect(page.get_by_role("region", name="Chosen files").get_by_text(name)).to_be_visible()
+    page.get_by_label("Name of the job").fill("<script>document.title='owned'</script>")
+    submit(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text("<script>document.title='owned'</script>")
+    expect(page.locator(".tile .name")).to_have_text(name)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text(name)
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.locator(".job-row").first).to_contain_text("<script>")
+    assert "owned" not in page.title()
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_step_of_ones_own_has_a_form(page: Page) -> None:
+    page.goto("/")
+    add(page, "brighten")
+    amount = page.get_by_label("Amount")
+    expect(amount).to_have_value("10")
+    amount.fill("25")
+    page.get_by_text("The same as JSON").click()
+    assert shown_document(page)["operations"][-1] == {"op": "brighten", "amount": 25}
+
+
+def test_operations_are_dragged_and_removed(page: Page) -> None:
+    page.goto("/")
+    add(page, "blur")
+    add(page, "split")
+    heads = page.locator(".operations h3")
+    expect(heads).to_have_text(["resize", "blur", "split"])
+    page.locator(".handle").nth(2).drag_to(page.locator(".operations li").nth(0))
+    expect(heads).to_have_text(["split", "resize", "blur"])
+    page.get_by_role("button", name="Remove resize").click()
+    expect(heads).to_have_text(["split", "blur"])
+
+
+def test_what_is_shown_for_a_shell_submits_the_same_job(page: Page, server: Any, drawn: list[Path]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    for path in drawn[:2]:
+        shutil.copy(path, server.inputs / path.name)
+    page.goto("/")
+    page.get_by_label("From a folder or bucket").check()
+    page.get_by_label("Place 1", exact=True).fill(".")
+    page.get_by_label("Kind of place 1").select_option("File")
+    page.get_by_label("Place 1", exact=True).fill(drawn[0].name)
+    page.get_by_label("Name of the job").fill("it's a $(name)")
+    page.get_by_role("button", name="Check first").click()
+    expect(page.get_by_text("1 picture, 1 result")).to_be_visible()
+    page.get_by_text("The same as JSON").click()
+    document = shown_document(page)
+    command = page.get_by_role("region", name="curl command").text_content() or ""
+    answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20)
+    job = json.loads(answer.stdout)
+    assert (job["name"], document["inputs"]) == ("it's a $(name)", [drawn[0].name])
+    again = server.client.job(submit(page))
+    assert (again["name"], again["operations"]) == (job["name"], job["operations"])
+
+
+def test_sending_goes_on_where_the_line_breaks(watched: Any, server: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("Failed to load resource")
+    broken: list[str] = []
+
+    def break_some(route: Route) -> None:
+        if len(broken) < 3:
+            broken.append(route.request.url)
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/v1/uploads/*/files/**", break_some)
+    page.goto("/")
+    page.set_input_files(PICKER, drawn)
+    job = server.wait(submit(page))
+    assert len(broken) == 3
+    assert (job["state"], job["images"]["done"]) == ("succeeded", 6)
+
+
+def test_a_refusal_is_told_and_can_be_mended(watched: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("422")
+    page.goto("/")
+    page.get_by_label("From a folder or bucket").check()
+    page.get_by_label("Place 1", exact=True).fill("nowhere")
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_role("alert").filter(has_text="nowhere")).to_be_visible()
+    page.get_by_label("From this computer").check()
+    page.set_input_files(PICKER, drawn[:1])
+    submit(page)
+    expect(page.locator(".tile")).to_have_count(1)
