@@ -25,8 +25,10 @@ from penstock.common.settings import (
     CoordinatorSettings,
     KubernetesSettings,
     Limits,
+    LogSettings,
     ServeSettings,
     StoreSettings,
+    TracingSettings,
     WorkerSettings,
 )
 
@@ -50,6 +52,8 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Workers": WorkerSettings,
     "Containers": ContainerSettings,
     "Kubernetes": KubernetesSettings,
+    "Logs": LogSettings,
+    "Traces": TracingSettings,
 }
 
 
@@ -121,7 +125,8 @@ def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
         if name in shown:
             continue
         default = "unset" if field.get("default") in (None, []) else f"`{field['default']}`"
-        yield [f"`{prefix}{name.upper()}`", describe_type(field), default, field.get("description", "")]
+        variable = name if name.isupper() else f"{prefix}{name.upper()}"  # in capitals where it is not ours to name
+        yield [f"`{variable}`", describe_type(field), default, field.get("description", "")]
 
 
 def describe_type(field: dict[str, Any]) -> str:

@@ -158,7 +158,52 @@ class StoreSettings(_Settings):
     ] = 30.0
 
 
-class CoordinatorSettings(_Settings):
+class WebhookSettings(_Settings):
+    """Telling others that a job has ended."""
+
+    webhook_secret: Annotated[
+        str | None,
+        Field(
+            repr=False,
+            description="Signs webhooks of jobs that bring no secret. Unset: a job with a webhook has to bring one",
+        ),
+    ] = None
+    webhook_allow: Annotated[
+        tuple[str, ...],
+        Field(
+            description="JSON list of receivers that are neither public nor HTTPS, as hosts or ranges of addresses:"
+            ' `["hooks.lan:8443", "10.1.0.0/16", "http://hooks.lan"]`; `http://` allows to do without TLS'
+        ),
+    ] = ()
+    webhook_ca: Annotated[
+        Path | None, Field(description="File of certificates to trust receivers by, beside those that the host trusts")
+    ] = None
+    webhook_attempts: Annotated[int, Field(ge=1, le=50, description="Times a webhook is sent before it is given up")] = (
+        15
+    )
+    webhook_first_pause_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Seconds between the first two attempts; each pause doubles the last")
+    ] = 5.0
+    webhook_longest_pause_secs: Annotated[
+        float, Field(gt=0, le=86_400, description="Longest pause in seconds between two attempts")
+    ] = 3_600.0
+    webhook_connect_secs: Annotated[
+        float, Field(gt=0, le=300, description="Seconds an attempt to connect to a receiver may take")
+    ] = 5.0
+    webhook_timeout_secs: Annotated[
+        float, Field(gt=0, le=300, description="Seconds a receiver may take to answer, connecting included")
+    ] = 15.0
+    webhook_concurrency: Annotated[int, Field(ge=1, le=64, description="Webhooks sent at the same time")] = 8
+    public_url: Annotated[
+        str | None,
+        Field(
+            pattern="^https?://",
+            description="The server's URL as others reach it, to begin jobs' URLs with in webhooks; unset: they are paths",
+        ),
+    ] = None
+
+
+class CoordinatorSettings(WebhookSettings):
     """`penstock coordinator`, and the coordinator in `penstock serve`."""
 
     host: Annotated[str, Field(description="Address to listen on; loopback unless told otherwise")] = "127.0.0.1"
@@ -196,6 +241,10 @@ class CoordinatorSettings(_Settings):
     session_secs: Annotated[
         float, Field(ge=60, le=31_536_000, description="Seconds for which a browser that logged in stays so")
     ] = 43_200.0
+    advice_secs: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="Seconds within which advice on replicas wants the work at hand done"),
+    ] = 300.0
     window_images: Annotated[int, Field(ge=1, description="Images of one job under way per worker, at most")] = 32
     max_chunk: Annotated[int, Field(ge=1, le=64, description="Images per chunk where chunk_size is auto")] = 8
     repair_secs: Annotated[
