@@ -29,9 +29,9 @@ from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
 from penstock.coordinator.services import Services
+from penstock.worker.bench import Bench
 from penstock.worker.loop import Worker
 from penstock.worker.sources import Sources
-from penstock.worker.work import Bench
 
 LIMITS = Limits(max_file_bytes=200_000)
 ENDED = ("succeeded", "partial", "failed", "cancelled")

@@ -29,9 +29,9 @@ from penstock.common.plan import make_plan
 from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
+from penstock.worker.bench import Bench
 from penstock.worker.loop import Worker
 from penstock.worker.sources import Sources
-from penstock.worker.work import Bench
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECS = 20.0

@@ -119,12 +119,32 @@ class Outcome(_Message):
     attempts: int = 1
 
 
+class Calls(_Message):
+    """Calls of one kind that a worker made of its store or broker, such as `store.get`, since it told of them last.
+
+    `buckets` counts those that took up to each of `metrics.CALL_BOUNDS_SECS`, and at its end those that took longer.
+    """
+
+    what: str
+    buckets: list[int]
+    seconds: float
+    failed: int = 0
+
+
+class Measures(_Message):
+    """What a worker has counted since it told of it last; `chunks` it took and `redelivered` ones of them, by step."""
+
+    calls: list[Calls] = []
+    chunks: dict[str, int] = {}
+    redelivered: dict[str, int] = {}
+
+
 class Event(_Message):
     """What a worker tells of a chunk. A message holds one event, or a list of them.
 
     `started`: its work at `step` has begun; `stepped`: it went on to `step`, whose queue it now waits in;
     `finished`: `outcomes` are final. `images` are the ids that the first two speak of; they may come late, or not at
-    all where the chunk is further already.
+    all where the chunk is further already. `measures` come with some event every second or so.
     """
 
     v: Literal[1] = 1
@@ -136,6 +156,7 @@ class Event(_Message):
     images: list[int] = []
     outcomes: list[Outcome] = []
     worker: str = ""
+    measures: Measures | None = None
 
 
 def read_chunk(body: bytes) -> Chunk:

@@ -22,10 +22,10 @@ from penstock.common.store.local import LocalStore
 from penstock.local.docker_chain import HOPELESS_STARTS, Chain
 from penstock.local.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
+from penstock.worker.bench import Bench
 from penstock.worker.loop import Worker
 from penstock.worker.program import Program, ProgramStartError
 from penstock.worker.sources import Sources
-from penstock.worker.work import Bench
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,14 @@ import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from penstock.common.broker.port import Consumer, Delivery
 from penstock.common.errors import ImageCode, PlanError, UnavailableError
+from penstock.common.logs import about
 from penstock.common.messages import (
     EVENTS_QUEUE,
     Chunk,
@@ -29,14 +30,17 @@ from penstock.common.plan import Plan, plan_of
 from penstock.common.settings import WorkerSettings
 from penstock.common.store.keys import tombstone_key
 from penstock.common.store.port import ObjectNotFoundError
+from penstock.common.tracing import UNTRACED
 from penstock.worker.attempts import Starts, read_starts
 from penstock.worker.behind import Behind, UnderWay
+from penstock.worker.bench import Bench
 from penstock.worker.division import singles
 from penstock.worker.intake import AheadIntake, Intake, Order
 from penstock.worker.liveness import Liveness
 from penstock.worker.reading import BlobLostError
+from penstock.worker.tombstones import Tombstones
 from penstock.worker.watchdog import Watchdog
-from penstock.worker.work import Bench, Work
+from penstock.worker.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,10 @@ class Ending:
 
     act: Callable[[], list[tuple[str, bytes]] | None]
     work: Work | None = None
+
+    def context(self) -> AbstractContextManager[None]:
+        """Have logs say whose ending it is."""
+        return about(**self.work.names) if self.work else nullcontext()
 
 
 class Worker:
@@ -93,17 +101,21 @@ class Worker:
         intake = self._intake = (AheadIntake if self._overlap else Intake)(consumer, self._open, self._promise)
         while not self._stopping.is_set():
             order = intake.get(_IDLE_SECS)
-            if order is not None:
+            if order is None:
+                self._bench.teller.tell_measures(self._bench.name)
+            else:
                 self._handle(consumer, order)
         intake.close()
         self._behind.close()
         self._sending.wait(self._settings.drain_secs)
+        self._bench.teller.tell_measures(self._bench.name)
         self._bench.teller.close()
         consumer.close()
         self._bench.hands.close()
         self._watchdog.close()
         if self._liveness is not None:
             self._liveness.close()
+        self._bench.tracing.close()
 
     @property
     def consumes(self) -> bool:
@@ -161,6 +173,7 @@ class Worker:
     def _handle(self, consumer: Consumer, order: Order) -> None:
         """Do a chunk's work, then what follows from it, with `overlap` beside the next chunk's work."""
         self._promise("the loop", _SETTLE_SECS)
+        self._bench.tally.count_chunk(_step_of(order.delivery), redelivered=order.delivery.attempt > 1)
         ending = self._work(order)
         self._promise("the loop", _SETTLE_SECS)
         if self._overlap and not (ending.work and ending.work.is_suspect):
@@ -170,20 +183,23 @@ class Worker:
 
     def _settle(self, consumer: Consumer, delivery: Delivery, ending: Ending) -> None:
         """Bring a delivery to its end; where that cannot be told, the broker delivers it again."""
-        try:
-            messages = ending.act()
-            if messages is None:
-                consumer.ack(delivery)
-            else:
-                self._send(consumer, delivery, ending, messages)
-        except UnavailableError as error:
-            self._give_back(consumer, delivery, ending, error)
-        finally:
-            if ending.work is not None:
-                ending.work.release()
+        with ending.context():
+            try:
+                messages = ending.act()
+                if messages is None:
+                    consumer.ack(delivery)
+                else:
+                    self._send(consumer, delivery, ending, messages)
+            except UnavailableError as error:
+                self._give_back(consumer, delivery, ending, error)
+            finally:
+                if ending.work is not None:
+                    ending.work.release()
 
     def _send(self, consumer: Consumer, delivery: Delivery, ending: Ending, messages: list[tuple[str, bytes]]) -> None:
         """Publish what a chunk became, and acknowledge it once the broker has that; nobody waits for it here."""
+
+        publishing = ending.work.trace.begin("publish") if ending.work else UNTRACED
 
         def settled(error: UnavailableError | None) -> None:
             try:
@@ -191,13 +207,16 @@ class Worker:
                     self._clear_up(ending.work)
                     consumer.ack(delivery)
                 else:
+                    publishing.fail(error)
                     again = threading.Thread(
                         target=self._give_back, args=(consumer, delivery, ending, error), daemon=True
                     )
                     again.start()
             except Exception:
-                log.warning("a chunk from %s is not acknowledged and comes again", delivery.queue, exc_info=True)
+                with ending.context():
+                    log.warning("a chunk from %s is not acknowledged and comes again", delivery.queue, exc_info=True)
             finally:
+                publishing.end()
                 self._sending.end()
 
         self._sending.begin()
@@ -209,7 +228,8 @@ class Worker:
 
     def _give_back(self, consumer: Consumer, delivery: Delivery, ending: Ending, error: UnavailableError) -> None:
         """Have a chunk delivered again because the broker was away, which is nobody's fault."""
-        log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
+        with ending.context():
+            log.warning("a chunk from %s is given back: %s", delivery.queue, error.message)
         if ending.work is not None:
             ending.work.forgive()
         self._pause()
@@ -236,7 +256,9 @@ class Worker:
         except UnavailableError as error:
             chunk = read_chunk(delivery.body)
             return Ending(partial(self._try_later, delivery, chunk, chunk.images, error))
-        return self._work_on(work, delivery)
+        with about(**work.names):
+            log.debug("%d images, delivered %d times", len(work.chunk.images), delivery.attempt)
+            return self._work_on(work, delivery)
 
     def _work_on(self, work: Work, delivery: Delivery) -> Ending:
         chunk = work.chunk
@@ -250,7 +272,7 @@ class Worker:
                 if suspect is None:
                     return Ending(_nothing)
                 work = suspect
-            work.tell_started()
+            work.begin()
             self._current = (work, delivery)
             work.run(self._watchdog, partial(self._should_end, chunk.job))
             self._current = None
@@ -323,8 +345,7 @@ class Worker:
             self._bench.broker.publish(delivery.queue, again)
             return
         message = f"tried {chunk.attempt} times: {error.message}"
-        step = delivery.queue.removeprefix(step_queue(""))
-        self._fail_all(chunk, images, ImageCode.ATTEMPTS_EXHAUSTED, message, step)
+        self._fail_all(chunk, images, ImageCode.ATTEMPTS_EXHAUSTED, message, _step_of(delivery))
 
     def _time_out(self) -> None:
         """End the image at hand, save the others, and end the process: what hangs cannot be stopped otherwise."""
@@ -332,7 +353,8 @@ class Worker:
             return
         work, delivery = self._current
         limit = self._settings.step_timeout_secs
-        log.error("a step took longer than %g s; this process ends", limit)
+        with about(**work.names):
+            log.error("a step took longer than %g s; this process ends", limit)
         try:
             work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
             work.settle()
@@ -340,6 +362,8 @@ class Worker:
             self._behind.wait(_LAST_SECS)
             self._sending.wait(_LAST_SECS)
             self._bench.broker.close()
+            work.trace.end()
+            self._bench.tracing.close()
         except Exception:
             log.exception("the chunk could not be settled and is delivered again")
         finally:
@@ -357,26 +381,8 @@ class Worker:
         return self._bench.store.size(tombstone_key(job)) is not None
 
 
-class Tombstones:
-    """Which jobs are cancelled, looked up at most once in `hold_secs` for each job."""
-
-    _MAX_JOBS = 1_000
-
-    def __init__(self, look_up: Callable[[str], bool], hold_secs: float) -> None:
-        self._look_up = look_up
-        self._hold_secs = hold_secs
-        self._seen: dict[str, tuple[bool, float]] = {}
-
-    def has(self, job: str) -> bool:
-        """Return whether a job was cancelled. Once cancelled it stays so."""
-        cancelled, until = self._seen.get(job, (False, 0.0))
-        now = time.monotonic()
-        if not cancelled and now >= until:
-            if len(self._seen) >= self._MAX_JOBS:
-                self._seen.clear()
-            cancelled = self._look_up(job)
-            self._seen[job] = (cancelled, now + self._hold_secs)
-        return cancelled
+def _step_of(delivery: Delivery) -> str:
+    return delivery.queue.removeprefix(step_queue(""))
 
 
 def _nothing() -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
+from penstock.common.metrics import Tally, measure
 from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -34,6 +35,7 @@ from penstock.common.store.local import LocalStore
 from penstock.common.store.opening import open_store
 from penstock.common.store.routed import RoutedStore
 from penstock.common.store.sources import SourceBuckets
+from penstock.common.tracing import open_tracing
 from penstock.worker.crew import USED_WRONGLY, Crew, Member, call_when_orphaned
 from penstock.worker.deletion_cost import DeletionCost, OwnPod
 from penstock.worker.freshness import is_fresh, name_files
@@ -143,16 +145,17 @@ def serve_steps(spec: ServiceSpec) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
     from penstock.worker.by_program import make_performer  # isort: skip
+    from penstock.worker.bench import Bench
     from penstock.worker.loop import Worker
     from penstock.worker.sources import Sources
-    from penstock.worker.work import Bench
 
     set_up_logs("worker")
     declare_steps(spec.settings.step_schemas)
     performer = make_performer(spec.settings, spec.limits, spec.served)
     opened, buckets = open_store(spec.store, None), SourceBuckets.of(spec.store)
-    store = RoutedStore(opened, buckets)
-    broker = RabbitBroker(spec.broker_url, spec.broker)
+    tally = Tally()
+    store = measure(RoutedStore(opened, buckets), "store", tally)
+    broker = measure(RabbitBroker(spec.broker_url, spec.broker), "broker", tally)
     remote = not isinstance(opened, LocalStore)
     bench = Bench(
         name=f"{socket.gethostname()}:{os.getpid()}",
@@ -164,6 +167,8 @@ def serve_steps(spec: ServiceSpec) -> int:
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
         reader=ThreadPoolExecutor(_READERS, "reader") if remote else None,
         performer=performer,
+        tracing=open_tracing("worker"),
+        tally=tally,
     )
     run_until_told(Worker(bench, spec.settings, overlap=remote), spec.settings.drain_secs)
     broker.close()

@@ -48,27 +48,32 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
     from penstock.common.broker.pipe import PipeBroker  # isort: skip
     from penstock.common.logs import set_up_logs
+    from penstock.common.metrics import Tally, measure
     from penstock.common.registry import declare_steps
     from penstock.common.store.local import LocalStore
     from penstock.common.store.routed import RoutedStore
     from penstock.common.store.sources import SourceBuckets
+    from penstock.common.tracing import open_tracing
+    from penstock.worker.bench import Bench
     from penstock.worker.by_program import make_performer
     from penstock.worker.loop import Worker
     from penstock.worker.sources import Sources
-    from penstock.worker.work import Bench
 
     set_up_logs(spec.name)
     declare_steps(spec.settings.step_schemas)
     buckets = SourceBuckets.of(spec.buckets) if spec.buckets else SourceBuckets()
-    store = RoutedStore(LocalStore(spec.store, spec.results), buckets)
+    tally = Tally()
+    store = measure(RoutedStore(LocalStore(spec.store, spec.results), buckets), "store", tally)
     bench = Bench(
         name=spec.name,
         store=store,
-        broker=PipeBroker(connection, on_lost=lambda: os._exit(0)),
+        broker=measure(PipeBroker(connection, on_lost=lambda: os._exit(0)), "broker", tally),
         sources=Sources(store, spec.limits, spec.input_root, buckets),
         limits=spec.limits,
         served=frozenset(spec.steps),
         max_pixels_in_flight=spec.settings.max_pixels_in_flight,
         performer=make_performer(spec.settings, spec.limits, spec.steps),
+        tracing=open_tracing("worker"),
+        tally=tally,
     )
     return Worker(bench, spec.settings)

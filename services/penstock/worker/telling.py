@@ -9,10 +9,12 @@ import time
 from penstock.common.broker.port import Broker
 from penstock.common.errors import UnavailableError
 from penstock.common.messages import EVENTS_QUEUE, Event, write_events
+from penstock.common.metrics import Tally
 
 log = logging.getLogger(__name__)
 
 _LINGER_SECS = 0.1
+_MEASURES_SECS = 1.0
 
 
 class Teller:
@@ -20,10 +22,13 @@ class Teller:
 
     A message costs more than what a quick step does, so news of a chunk's way wait for up to a tenth of a second for
     company, and only the latest of each chunk goes out; they are for those who watch. Outcomes never wait.
+    What `tally` has counted goes along about once a second.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, tally: Tally) -> None:
         self._broker = broker
+        self._tally = tally
+        self._measured_at = 0.0
         self._changed = threading.Condition()
         self._news: dict[tuple[str, int, str], Event] = {}
         self._told_at = 0.0
@@ -55,6 +60,12 @@ class Teller:
             self._news.pop((event.job, event.run, chunk), None)
             return self._take(event)
 
+    def tell_measures(self, worker: str) -> None:
+        """Tell what was counted and went along with nothing: in an event that is about no image."""
+        event = self._measured(Event(kind="started", job="", chunk="", worker=worker))
+        if event.measures is not None:
+            self._send(write_events([event]))
+
     def close(self) -> None:
         """Tell what waits, and end the thread."""
         with self._changed:
@@ -74,10 +85,18 @@ class Teller:
 
     def _take(self, *more: Event) -> bytes:
         """Return what waits, and `more`, as a message. Called with the lock held."""
-        message = write_events([*self._news.values(), *more])
+        events = [*self._news.values(), *more]
+        now = time.monotonic()
+        if self._closed or now - self._measured_at >= _MEASURES_SECS:
+            events[-1] = self._measured(events[-1])
+            self._measured_at = now
         self._news.clear()
-        self._told_at = time.monotonic()
-        return message
+        self._told_at = now
+        return write_events(events)
+
+    def _measured(self, event: Event) -> Event:
+        measures = self._tally.take()
+        return event.model_copy(update={"measures": measures}) if measures.calls or measures.chunks else event
 
     def _send(self, message: bytes) -> None:
         try:

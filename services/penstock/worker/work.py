@@ -11,12 +11,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.common.broker.port import Broker
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.lines import DECODE
 from penstock.common.messages import (
@@ -31,47 +28,17 @@ from penstock.common.messages import (
     step_queue,
 )
 from penstock.common.plan import Plan
-from penstock.common.settings import Limits
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
-from penstock.common.store.port import Store
+from penstock.common.tracing import UNTRACED, Trace
 from penstock.worker.attempts import Starts, write_starts
+from penstock.worker.bench import Bench
 from penstock.worker.blobs import Picture, pack
 from penstock.worker.division import part_name, singles
-from penstock.worker.held import Held
-from penstock.worker.performing import Part, Performer
+from penstock.worker.performing import Part
 from penstock.worker.reading import BlobLostError, Reading
-from penstock.worker.sources import Sources
-from penstock.worker.telling import Teller
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What a worker works with.
-
-    `served` are the steps it performs. `reader` reads ahead, None where the store answers at once. `held` counts the
-    pixels in memory, of which there should be no more than `max_pixels_in_flight`. `performer` is who performs the
-    operations; None: this process.
-    """
-
-    name: str
-    store: Store
-    broker: Broker
-    sources: Sources
-    limits: Limits
-    served: frozenset[str]
-    max_pixels_in_flight: int
-    reader: Executor | None = None
-    performer: Performer | None = None
-    held: Held = field(default_factory=Held)
-    hands: Performer = field(init=False)
-    teller: Teller = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hands", self.performer or _in_process(self.limits))
-        object.__setattr__(self, "teller", Teller(self.broker))
 
 
 class Work:
@@ -94,6 +61,12 @@ class Work:
         self._passed_pixels = 0
         self._at = chunk.step
         self._input: list[Part] = []
+        self.trace: Trace = UNTRACED
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What logs call it."""
+        return {"job": self.chunk.job, "step": self.plan.steps[self._at], "chunk": self.chunk.chunk}
 
     @property
     def is_suspect(self) -> bool:
@@ -105,9 +78,10 @@ class Work:
         self._reading.begin()
 
     def release(self) -> None:
-        """Count the pixels that it kept as held no more."""
+        """Count the pixels that it kept as held no more; the work has ended."""
         self._reading.release()
         self._keep_count(0)
+        self.trace.end()
 
     def run(self, watchdog: Watchdog, ended: Callable[[], bool]) -> None:
         """Work until nothing is left to do or `ended` says so between two images.
@@ -120,10 +94,12 @@ class Work:
             image = self.todo[0]
             try:
                 result = self._process(image, watchdog)
-            except (BlobLostError, UnavailableError):
+            except (BlobLostError, UnavailableError) as error:
+                self.trace.fail(error)
                 raise
             except Exception as error:
                 watchdog.end()
+                self.trace.fail(error)
                 result = self.fail(image, _as_image_error(error))
             with watchdog.guard:
                 watchdog.end()
@@ -156,6 +132,7 @@ class Work:
 
     def fail_current(self, code: ImageCode, message: str) -> None:
         """End the image at hand with a failure."""
+        self.trace.fail(ImageError(code, message))
         self.outcomes.append(self.fail(self.todo.popleft(), ImageError(code, message)))
 
     def fail_without_start(self, code: ImageCode, message: str, at: int) -> None:
@@ -178,7 +155,8 @@ class Work:
             UnavailableError: the store or the broker is away.
         """
         for queue, body in self.wrap_up():
-            self._bench.broker.publish(queue, [body])
+            with self.trace.span("publish"):
+                self._bench.broker.publish(queue, [body])
 
     def wrap_up(self) -> list[tuple[str, bytes]]:
         """Store what passed; return all that remains to be published, with the queues, for `settle` to be done.
@@ -237,8 +215,15 @@ class Work:
             with suppress(UnavailableError):
                 write_starts(self._bench.store, self.chunk.job, self.chunk.run, image.id, starts)
 
-    def tell_started(self) -> None:
-        """Let the coordinator know that the chunk has left its queue."""
+    def begin(self) -> None:
+        """Go on with the chunk's trace, and let the coordinator know that the chunk has left its queue."""
+        chunk = self.chunk
+        step = self.plan.steps[chunk.step]
+        self.trace = self._bench.tracing.follow(
+            chunk.traceparent, f"work {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
+        )
+        if chunk.enqueued_at:
+            self.trace.waited(f"wait {step}", chunk.enqueued_at)
         event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
         self._bench.teller.tell_on_way(event, self.chunk.chunk)
 
@@ -263,13 +248,15 @@ class Work:
             self._watch(watchdog, DECODE if index == self.chunk.step else self.plan.steps[index])
             start = time.perf_counter()
             if index == self.chunk.step:
-                parts = self._reading.read_parts(image) if self.chunk.blob else self._decode(image)
+                with self.trace.span("read", image=image.id):
+                    parts = self._reading.read_parts(image) if self.chunk.blob else self._decode(image)
                 self._watch(watchdog, self.plan.steps[index])
             self._input = parts
-            if index == len(self.plan.operations) - 1:
-                results = self._encode(image, parts)
-            else:
-                parts = self._bench.hands.perform(self.plan.operations[index], parts)
+            with self.trace.span(self.plan.steps[index], image=image.id):
+                if index == len(self.plan.operations) - 1:
+                    results = self._encode(image, parts)
+                else:
+                    parts = self._bench.hands.perform(self.plan.operations[index], parts)
             timings.append(StepTime(step=index, wait=waited, work=time.perf_counter() - start))
             waited = 0.0
         image.timings = timings
@@ -303,7 +290,8 @@ class Work:
         for index, file in enumerate(self._bench.hands.encode(parts, params)):
             name = result_name(image.stem, index, params.format)
             key = result_key(self.chunk.results, name)
-            self._bench.store.put(key, [file.data])
+            with self.trace.span("write", bytes=len(file.data)):
+                self._bench.store.put(key, [file.data])
             results.append(
                 Result(
                     key=key,
@@ -331,7 +319,8 @@ class Work:
     def _hand_over(self) -> None:
         """Send what passed to the next step before the rest is done."""
         queue, body = self._store_passed()
-        self._bench.broker.publish(queue, [body])
+        with self.trace.span("publish"):
+            self._bench.broker.publish(queue, [body])
 
     def _store_passed(self) -> tuple[str, bytes]:
         """Store the pixels that passed under a key that follows from who they are; return the message and its queue."""
@@ -342,7 +331,8 @@ class Work:
         whole = len(images) == len(self.chunk.images)
         name = self.chunk.chunk if whole else part_name(self.chunk.chunk, images)
         blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
-        self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
+        with self.trace.span("write", pixels=self._passed_pixels):
+            self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
         passed = self.chunk.model_copy(
             update={
                 "chunk": name,
@@ -353,6 +343,7 @@ class Work:
                 "alone": False,
                 "attempt": 1,
                 "enqueued_at": time.time(),
+                "traceparent": self.trace.traceparent or self.chunk.traceparent,
             }
         )
         event = Event(kind="stepped", images=[image.id for image in images], **self._about(self._end, name))
@@ -370,13 +361,6 @@ class Work:
             "step": chunk.step if step is None else step,
             "worker": self._bench.name,
         }
-
-
-def _in_process(limits: Limits) -> Performer:
-    # Imported here and not above, so that who has others perform need not load what works on pictures.
-    from penstock.worker.compute import InProcess
-
-    return InProcess(limits)
 
 
 def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:

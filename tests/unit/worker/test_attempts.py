@@ -8,7 +8,7 @@ import pytest
 
 from penstock.common.store.local import LocalStore
 from penstock.worker.attempts import Starts, read_starts, write_starts
-from penstock.worker.loop import Tombstones
+from penstock.worker.tombstones import Tombstones
 
 
 def test_the_start_that_put_an_image_under_suspicion_counts(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_starts_are_counted_for_each_run_of_each_image(tmp_path: Path) -> None:
 
 def test_a_cancel_is_looked_up_once_in_a_while_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     now, asked, cancelled = [0.0], [], set()
-    monkeypatch.setattr("penstock.worker.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("penstock.worker.tombstones.time.monotonic", lambda: now[0])
     tombstones = Tombstones(lambda job: asked.append(job) or job in cancelled, hold_secs=2.0)
     assert [tombstones.has("a"), tombstones.has("a"), tombstones.has("b")] == [False] * 3
     assert asked == ["a", "b"]

@@ -10,6 +10,7 @@ from waiting import wait_until
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.errors import UnavailableError
 from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, read_events
+from penstock.common.metrics import Tally
 from penstock.worker.telling import Teller
 
 
@@ -22,7 +23,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def teller(broker: MemoryBroker) -> Iterator[Teller]:
-    made = Teller(broker)
+    made = Teller(broker, Tally())
     yield made
     made.close()
 
@@ -79,7 +80,7 @@ def test_outcomes_do_not_wait_and_take_along_what_does(broker: MemoryBroker, tel
 
 
 def test_what_waits_is_told_before_leaving(broker: MemoryBroker) -> None:
-    teller = Teller(broker)
+    teller = Teller(broker, Tally())
     teller.tell_on_way(started("first"), "first")
     teller.tell_on_way(started("a"), "a")
     teller.close()
@@ -91,7 +92,7 @@ def test_a_broker_that_is_away_hinders_only_outcomes(broker: MemoryBroker) -> No
         def publish(self, queue: str, bodies: list[bytes], *, confirm: bool = True) -> None:
             raise UnavailableError("broker", "away")
 
-    teller = Teller(Away())
+    teller = Teller(Away(), Tally())
     teller.tell_on_way(started("a"), "a")
     teller.tell_on_way(started("b"), "b")
     with pytest.raises(UnavailableError):
