@@ -14,6 +14,7 @@ from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, work_prefixes
 from penstock.common.store.port import Store
+from penstock.common.tracing import NO_TRACING, Tracing
 from penstock.coordinator.backlog import count_remaining, find_bottleneck, measure_backlog
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.engine_port import Backlog, StepStatus
@@ -21,9 +22,11 @@ from penstock.coordinator.fleet import Census
 from penstock.coordinator.hearsay import Hearsay, Told
 from penstock.coordinator.housekeeper import Housekeeper, HousekeepingSettings
 from penstock.coordinator.live import Live
+from penstock.coordinator.meters import Meters
 from penstock.coordinator.repository import Applied, ConflictError, Job, Repository
 from penstock.coordinator.sweeper import NEVER_RETRIED, Sweeper
 from penstock.coordinator.tracker import Tracker
+from penstock.coordinator.webhooks import Courier
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +51,19 @@ class Conductor:
         broker: Broker,
         dispatch: DispatchSettings,
         housekeeping: HousekeepingSettings,
+        *,
+        meters: Meters | None = None,
+        tracing: Tracing = NO_TRACING,
+        courier: Courier | None = None,
     ) -> None:
         self._repository = repository
         self._store = store
         self._broker = broker
         self._dispatch = dispatch
         self._housekeeping = housekeeping
+        self._meters = meters or Meters()
+        self._tracing = tracing
+        self._courier = courier
         self._term: _Term | None = None
         self._hearsay = Hearsay(repository)
         self._census = Census(broker)
@@ -76,7 +86,7 @@ class Conductor:
         self._broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
         self._repository.lead(term)
         live = self._adopt()
-        dispatcher = Dispatcher(self._repository, self._store, self._broker, live, self._dispatch)
+        dispatcher = Dispatcher(self._repository, self._store, self._broker, live, self._dispatch, self._tracing)
         self._term = _Term(
             live,
             Tracker(self._repository, self._broker, live, self._on_applied),
@@ -86,10 +96,14 @@ class Conductor:
         self._term.tracker.start()
         self._term.dispatcher.start()
         self._term.housekeeper.start()
+        if self._courier is not None:
+            self._courier.start()
+        self._meters.leads = True
+        log.info("leads, and sends what there is to be done")
 
     def _adopt(self) -> Live:
         """Follow what an earlier leader has sent; events tell where it is, and the housekeeper finds what was lost."""
-        live = Live()
+        live = Live(self._meters)
         for job in self._repository.open_jobs():
             images = self._repository.in_flight(job.id, job.queued + job.running)
             live.adopt(job, ((image.id, image.resume_step) for image in images))
@@ -98,7 +112,10 @@ class Conductor:
     def end(self) -> None:
         """Stop leading: nothing more is sent, and what has arrived is applied."""
         term, self._term = self._term, None
+        self._meters.leads = False
         if term is not None:
+            if self._courier is not None:
+                self._courier.stop()
             term.housekeeper.stop()
             term.dispatcher.stop()
             term.tracker.stop()
@@ -171,6 +188,7 @@ class Conductor:
             seconds_per_image=secs,
             backlog_seconds=None if secs is None else remaining * secs,
             utilisation=None if busy is None else min(1.0, busy / max(1, depth.consumers)),
+            shared_with=tuple(sorted({other for pair in view.joined() if step in pair for other in pair} - {step})),
         )
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
@@ -209,7 +227,9 @@ class Conductor:
 
 
 def _log_end(job: Job) -> None:
-    log.info("job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total)
+    log.info(
+        "job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total, extra={"job": job.id}
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageR
 from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.store.port import Store
+from penstock.common.tracing import NO_TRACING, Trace, Tracing
 from penstock.coordinator.fleet import Fleet
 from penstock.coordinator.live import Live
 from penstock.coordinator.repository import Image, Job, Repository
@@ -52,14 +53,22 @@ class Dispatcher:
     """One thread. `wake` makes it look for work now."""
 
     def __init__(
-        self, repository: Repository, store: Store, broker: Broker, live: Live, settings: DispatchSettings
+        self,
+        repository: Repository,
+        store: Store,
+        broker: Broker,
+        live: Live,
+        settings: DispatchSettings,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._repository = repository
         self._store = store
         self._broker = broker
         self._live = live
         self._settings = settings
+        self._tracing = tracing
         self._fleet = Fleet(broker, settings.workers)
+        self._windows: dict[str, int] = {}
         self._served: dict[str, float] = {}
         """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
         self._unsent: dict[str, list[bytes]] = {}
@@ -106,6 +115,7 @@ class Dispatcher:
         """Send one round of chunks; return how many images that were (0: every window is full, or nothing pends)."""
         self._flush()
         jobs = self._repository.dispatchable()
+        self._windows = {job.id: self._windows.get(job.id, 0) for job in jobs}
         top = [job for job in jobs if job.priority == jobs[0].priority]
         floor = min((self._served[job.id] for job in top if job.id in self._served), default=0.0)
         self._served = {job.id: max(floor, self._served.get(job.id, floor)) for job in jobs}
@@ -114,6 +124,7 @@ class Dispatcher:
             count = self._send(job)
             self._served[job.id] += count / job.weight
             sent += count
+        self._live.meters.window_images = sum(self._windows.values())
         return sent
 
     def _send(self, job: Job) -> int:
@@ -122,6 +133,7 @@ class Dispatcher:
         workers = max((self._fleet.workers(step) for step in steps), default=1)
         size = self._chunk_size(job, workers)
         window = self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
+        self._windows[job.id] = window
         room = window - self._live.under_way(job.id)
         if room < max(1, window // 2):
             return 0
@@ -130,14 +142,29 @@ class Dispatcher:
         if not images:
             return 0
         self._live.dispatched(job, ((image.id, image.resume_step) for image in images))
-        for chunk in self._chunks(job, images, size, plan):
-            step = str(job.plan[chunk.step]["op"])
-            if step in operations():
-                self._unsent.setdefault(step_queue(step), []).append(chunk.model_dump_json().encode())
-            else:
-                self._unsent.setdefault(EVENTS_QUEUE, []).append(_refusal(chunk, step))
-        self._flush()
+        traces = [
+            self._prepare(chunk, str(job.plan[chunk.step]["op"])) for chunk in self._chunks(job, images, size, plan)
+        ]
+        try:
+            self._flush()
+        finally:
+            for trace in traces:
+                trace.end()
         return len(images)
+
+    def _prepare(self, chunk: Chunk, step: str) -> Trace:
+        """Put a chunk among those to be published; return its dispatch's trace."""
+        trace = self._tracing.start(
+            f"dispatch {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
+        )
+        if step in operations():
+            log.debug("%d images", len(chunk.images), extra={"job": chunk.job, "step": step, "chunk": chunk.chunk})
+            chunk.traceparent = trace.traceparent
+            self._live.meters.count_dispatched(step, len(chunk.images))
+            self._unsent.setdefault(step_queue(step), []).append(chunk.model_dump_json().encode())
+        else:
+            self._unsent.setdefault(EVENTS_QUEUE, []).append(_refusal(chunk, step))
+        return trace
 
     def _flush(self) -> None:
         """Publish what was taken from the database; it stays at hand while the broker is away."""

@@ -186,7 +186,10 @@ class Housekeeper:
         sent = self._repository.requeue_in_flight(job.id, lost)
         repairs.update(lost)
         if sent:
-            log.warning("%d images of job %s gave no sign of life and are sent again", sent, job.id)
+            self._live.meters.count_repaired(sent)
+            log.warning(
+                "%d images of job %s gave no sign of life and are sent again", sent, job.id, extra={"job": job.id}
+            )
             self._wake()
         return sent
 

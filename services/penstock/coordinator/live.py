@@ -8,9 +8,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from penstock.common.messages import Event
+from penstock.coordinator.meters import Meters
 from penstock.coordinator.repository import Job
 
 _RECENT_SECS = 10.0
@@ -88,13 +90,19 @@ class _LiveJob:
 
 
 class Live:
-    """Positions of the images under way and measured speeds. May be used from any thread."""
+    """Positions of the images under way and measured speeds. May be used from any thread.
 
-    def __init__(self) -> None:
+    `meters` count what it sees; unlike all else here, they outlive it.
+    """
+
+    def __init__(self, meters: Meters | None = None) -> None:
+        self.meters = meters or Meters()
         self._lock = threading.Lock()
         self._jobs: dict[str, _LiveJob] = {}
         self._work: dict[str, Mean] = {}
         self._busy: dict[str, Rate] = {}
+        self._joined: dict[tuple[str, str], Mean] = {}
+        """By step and the one after it: the share of images that did not wait in between."""
         self._workers: dict[str, float] = {}
         """When each worker was last heard of."""
         self._reached: dict[str, float] = {}
@@ -165,12 +173,17 @@ class Live:
                 continue
             self._reach(live, at)
             live.ended.add(1)
+            self.meters.count_image(live.steps, outcome)
             for timing in outcome.timings:
                 if not 0 <= timing.step < len(live.steps):
                     continue
                 step = live.steps[timing.step]
                 self._work.setdefault(step, Mean()).add(timing.work)
                 self._busy.setdefault(step, Rate()).add(timing.work)
+            for before, after in pairwise(outcome.timings):
+                if 0 <= before.step < after.step < len(live.steps):
+                    pair = live.steps[before.step], live.steps[after.step]
+                    self._joined.setdefault(pair, Mean()).add(after.wait == 0)
 
     def drop(self, job: str, images: Iterable[int]) -> None:
         """Forget images that are to be sent again."""
@@ -247,6 +260,11 @@ class Live:
         with self._lock:
             return self._busy[step].per_second() if step in self._busy else None
 
+    def joined(self) -> set[tuple[str, str]]:
+        """Return the pairs of steps that the same workers serve: most images go from one to the other at once."""
+        with self._lock:
+            return {pair for pair, share in self._joined.items() if (share.value or 0.0) > 0.5}
+
     def chunks_running(self) -> dict[str, int]:
         """Count the chunks that are worked on, by step."""
         with self._lock:
@@ -262,4 +280,5 @@ class Live:
         """Return what `Told` reads: all that others may ask, as JSON."""
         jobs = {job: {"positions": self.positions(job), "rate": self.images_per_second(job)} for job, _ in self.known()}
         steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in list(self._work)}
-        return json.dumps({"jobs": jobs, "steps": steps, "chunks": self.chunks_running()})
+        more = {"chunks": self.chunks_running(), "joined": sorted(self.joined())}
+        return json.dumps({"jobs": jobs, "steps": steps, **more})

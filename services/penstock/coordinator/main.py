@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
+from penstock.common.metrics import measure
 from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -23,6 +24,7 @@ from penstock.common.settings import (
 from penstock.common.store.opening import open_store
 from penstock.common.store.routed import RoutedStore
 from penstock.common.store.sources import SourceBuckets
+from penstock.common.tracing import open_tracing
 from penstock.coordinator.claims import listening, locked
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.advisory import PostgresLeadership
@@ -33,9 +35,11 @@ from penstock.coordinator.keys import read_keys
 from penstock.coordinator.kubernetes import Deployments
 from penstock.coordinator.leadership import AlwaysLeader, Leadership
 from penstock.coordinator.leading import Leading
+from penstock.coordinator.meters import Meters
 from penstock.coordinator.replicas import Replicas, ReplicaWatch
 from penstock.coordinator.server import answer
 from penstock.coordinator.services import Services
+from penstock.coordinator.webhooks import Courier, WebhookRules
 
 _POLL_SECS = 0.5
 
@@ -52,7 +56,7 @@ def coordinate(
 
     Raises:
         RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: no broker is named, or no API key for an address that others reach.
+        SettingsError: no broker is named, no API key for an address that others reach, or a webhook setting is wrong.
         UnavailableError: the database or the store is away.
     """
     if broker_settings.broker_url is None:
@@ -62,10 +66,13 @@ def coordinate(
     with ExitStack() as stack:
         listener = stack.enter_context(listening(settings.host, settings.port))
         keys = read_keys(settings, listener.getsockname()[0])
+        webhooks = WebhookRules.of(settings)
         repository, leadership = _database(settings, stack)
         sources = SourceBuckets.of(store_settings)
-        store = RoutedStore(open_store(store_settings, settings.data), sources)
-        broker = RabbitBroker(broker_settings.broker_url, broker_settings)
+        meters, tracing = Meters(), open_tracing("coordinator")
+        stack.callback(tracing.close)
+        store = measure(RoutedStore(open_store(store_settings, settings.data), sources), "store", meters.tally)
+        broker = measure(RabbitBroker(broker_settings.broker_url, broker_settings), "broker", meters.tally)
         stack.callback(broker.close)
         several = settings.database_url is not None
         conductor = Conductor(
@@ -78,6 +85,9 @@ def coordinate(
                 poll_secs=_POLL_SECS,
             ),
             HousekeepingSettings.of(settings, worker_settings, tells=several),
+            meters=meters,
+            tracing=tracing,
+            courier=Courier.of(repository, settings),
         )
         leading = Leading(conductor, leadership)
         leading.start()
@@ -93,8 +103,12 @@ def coordinate(
                 sources=sources,
                 accel_prefix=settings.accel_prefix,
                 find_replicas=_watch_replicas(kubernetes, stack),
+                advice_secs=settings.advice_secs,
+                meters=meters,
+                data=None if several else settings.data,
                 keys=keys,
                 session_secs=settings.session_secs,
+                webhooks=webhooks,
             ),
             listener,
         )

@@ -10,6 +10,8 @@ import sys
 
 import uvicorn
 
+from penstock.common.logs import writes_json
+from penstock.common.settings import LogSettings, load
 from penstock.coordinator.app import create_app
 from penstock.coordinator.services import Services
 
@@ -28,7 +30,7 @@ def answer(services: Services, listener: socket.socket) -> None:
     gc.freeze()  # what is there to stay is not looked through again while requests wait
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    sys.stderr.write(f"Penstock serves on http://{shown}:{port} (Ctrl-C ends it)\n")
+    _announce(f"Penstock serves on http://{shown}:{port} (Ctrl-C ends it)")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -43,3 +45,11 @@ def answer(services: Services, listener: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         log.info("interrupted; leaving")
+
+
+def _announce(line: str) -> None:
+    """Tell where it serves: a person, whatever is logged; a machine, in its log."""
+    if writes_json(load(LogSettings)):
+        log.info("%s", line)
+    else:
+        sys.stderr.write(f"{line}\n")

@@ -12,8 +12,10 @@ from penstock.common.store.port import Store
 from penstock.common.store.sources import SourceBuckets
 from penstock.coordinator.engine_port import Engine
 from penstock.coordinator.keys import Keys
+from penstock.coordinator.meters import Meters
 from penstock.coordinator.replicas import Replicas
 from penstock.coordinator.repository import Repository
+from penstock.coordinator.webhooks import WebhookRules
 
 
 def _nobody_knows(_: str) -> None:
@@ -34,9 +36,19 @@ class Services:
     """The buckets that jobs may name; none unless given."""
     find_replicas: Callable[[str], Replicas | None] = _nobody_knows
     """Tells how many replicas a step has; None where nobody knows."""
+    advice_secs: float = 300.0
+    """Within how long the work at hand is to be done, for advice on replicas."""
+    can_grow: bool = True
+    """Whether workers can be added while it runs."""
     accel_prefix: str | None = None
     """Where the nginx in front has the store's files, for X-Accel-Redirect; None: this process sends them."""
+    meters: Meters = field(default_factory=Meters)
+    """What the engine counts, for Prometheus."""
+    data: Path | None = None
+    """The folder whose disk must not run full; None: there is none."""
     keys: Keys | None = None
     """The keys that open the REST API; None: it is open to everybody."""
     session_secs: float = 43_200.0
     """How long a browser stays logged in."""
+    webhooks: WebhookRules = field(default_factory=WebhookRules)
+    """Where jobs may have their end told; public HTTPS with secrets of their own, unless given."""

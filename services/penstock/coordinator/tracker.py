@@ -54,12 +54,19 @@ class Tracker:
                 return
             events = self._read(deliveries)
             self._live.observe(events)
+            self._count(events)
             while events and not self._apply(events):
                 if self._stopping.wait(_RETRY_SECS):
                     return
             self._mark_running(events)
             for delivery in deliveries:
                 self._consumer.ack(delivery)
+
+    def _count(self, events: list[Event]) -> None:
+        for event in events:
+            log.debug("%s, told by %s", event.kind, event.worker, extra={"job": event.job, "chunk": event.chunk})
+            if event.measures is not None:
+                self._live.meters.add(event.measures)
 
     def _collect(self) -> list[Delivery]:
         """Return what has arrived. While more is under way, wait a moment for company: a transaction costs the same."""
@@ -107,7 +114,11 @@ class Tracker:
         """Take events that failed together one by one, so that only what cannot be applied at all is dropped."""
         if len(events) > 1:
             return all(self._apply([event]) for event in events)
-        log.exception("an event of job %s cannot be applied and is dropped; its images are sent again", events[0].job)
+        log.exception(
+            "an event of job %s cannot be applied and is dropped; its images are sent again",
+            events[0].job,
+            extra={"job": events[0].job},
+        )
         return True
 
     def _mark_running(self, events: list[Event]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
+from penstock.common.metrics import measure
 from penstock.common.registry import declare_steps, declared_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -20,14 +21,17 @@ from penstock.common.settings import (
 from penstock.common.store.local import LocalStore
 from penstock.common.store.routed import RoutedStore
 from penstock.common.store.sources import SourceBuckets
+from penstock.common.tracing import open_tracing
 from penstock.coordinator.claims import listening, locked
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.database.sql import SqlRepository
 from penstock.coordinator.dispatcher import DispatchSettings
 from penstock.coordinator.housekeeper import HousekeepingSettings
 from penstock.coordinator.keys import read_keys
+from penstock.coordinator.meters import Meters
 from penstock.coordinator.server import answer
 from penstock.coordinator.services import Services
+from penstock.coordinator.webhooks import Courier, WebhookRules
 from penstock.local.run import default_workers
 from penstock.local.supervisor import Supervisor
 from penstock.worker.forker import start_forker
@@ -67,19 +71,25 @@ def serve(
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
         keys = read_keys(settings, listener.getsockname()[0])
+        webhooks = WebhookRules.of(settings)
         folder = LocalStore(settings.data / "store")
         folder.sweep()
         sources = SourceBuckets.of(store_settings)
-        store = RoutedStore(folder, sources)
-        broker = MemoryBroker()
+        meters, tracing = Meters(), open_tracing("coordinator")
+        store = measure(RoutedStore(folder, sources), "store", meters.tally)
+        queues = MemoryBroker()
+        broker = measure(queues, "broker", meters.tally)
         workers = settings.workers or default_workers()
         specs = _specs(settings, workers, limits, worker_settings, store_settings)
         dispatch = DispatchSettings(workers, len(specs), settings.window_images, settings.max_chunk)
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         housekeeping = HousekeepingSettings.of(settings, worker_settings)
-        conductor = Conductor(repository, store, broker, dispatch, housekeeping)
+        courier = Courier.of(repository, settings)
+        conductor = Conductor(
+            repository, store, broker, dispatch, housekeeping, meters=meters, tracing=tracing, courier=courier
+        )
         conductor.recover()
-        supervisor = Supervisor(broker, specs)
+        supervisor = Supervisor(queues, specs)
         supervisor.start()
         conductor.begin()
         try:
@@ -90,14 +100,20 @@ def serve(
                 engine=conductor,
                 limits=limits,
                 input_root=settings.input_root,
+                advice_secs=settings.advice_secs,
+                can_grow=False,
                 sources=sources,
+                meters=meters,
+                data=settings.data,
                 keys=keys,
                 session_secs=settings.session_secs,
+                webhooks=webhooks,
             )
             answer(services, listener)
         finally:
             supervisor.stop(worker_settings.drain_secs)
             conductor.end()
+            tracing.close()
             broker.close()
             repository.close()
     return 0

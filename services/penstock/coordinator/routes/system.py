@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import cleandoc
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from penstock.common.messages import EVENTS_QUEUE
 from penstock.common.operations import Parameters
 from penstock.common.plan import read_operation
 from penstock.common.registry import operations
+from penstock.coordinator.advice import Advice, advise
 from penstock.coordinator.engine_port import StepStatus
 from penstock.coordinator.metrics import Metrics
 from penstock.coordinator.problems import not_found
@@ -70,13 +72,16 @@ class StepView(BaseModel):
     backlog_seconds: float | None
     utilisation: float | None
     bottleneck: bool
+    shared_with: list[str]
+    """Steps that the same workers serve, as far as images told."""
 
 
 class Steps(BaseModel):
-    """Every step; `bottleneck` names the one that holds the system back."""
+    """Every step; `bottleneck` names the one that holds the system back, `advice` says what would change it."""
 
     steps: list[StepView]
     bottleneck: str | None
+    advice: Advice | None
 
 
 class BacklogView(BaseModel):
@@ -97,8 +102,11 @@ def list_operations() -> Operations:
 @router.get("/v1/steps", summary="Look at the steps", responses=refusals())
 def list_steps(services: ServicesDep) -> Steps:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
-    steps = [StepView(**vars(step), replicas=_view_replicas(step, services)) for step in services.engine.steps()]
-    return Steps(steps=steps, bottleneck=next((step.name for step in steps if step.bottleneck), None))
+    found = services.engine.steps()
+    advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
+    slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
+    steps = [_view_step(replace(step, bottleneck=step.name == slowest), services) for step in found]
+    return Steps(steps=steps, bottleneck=slowest, advice=advice)
 
 
 @router.get("/v1/backlog", summary="Look at what is left for some steps", responses=refusals(404))
@@ -162,14 +170,15 @@ def _try(name: str, check: Callable[[], None]) -> str:
     try:
         check()
     except UnavailableError as error:
-        _log.warning("%s is away: %s", name, error.message)
+        _log.debug("%s is away: %s", name, error.message)  # whoever needs it says so; a probe asks again and again
         return "away"
     return "ok"
 
 
-def _view_replicas(step: StepStatus, services: Services) -> ReplicasView:
+def _view_step(step: StepStatus, services: Services) -> StepView:
     found = services.find_replicas(step.name)
-    return ReplicasView(desired=None, ready=step.workers) if found is None else ReplicasView(**vars(found))
+    replicas = (None, step.workers) if found is None else (found.desired, found.ready)
+    return StepView(**vars(step), replicas=ReplicasView(desired=replicas[0], ready=replicas[1]))
 
 
 def _view_operation(name: str, model: type[Parameters]) -> OperationView:

@@ -1,0 +1,186 @@
+"""What is counted elsewhere, as Prometheus wants it: base units, `_total` for what only grows, no label per job."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from penstock import __version__
+from penstock.common.errors import UnavailableError
+from penstock.common.jobs import JobState
+from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
+from penstock.common.metrics import CALL_BOUNDS_SECS, Histogram
+from penstock.common.registry import operations
+from penstock.coordinator.meters import Meters
+from penstock.coordinator.services import Services
+
+_STEP_GAUGES = {
+    "ready": "Chunks that wait in a step's queue",
+    "in_flight": "Chunks that a step's workers hold",
+    "workers": "Workers that take from a step's queue",
+    "remaining": "Images that will still reach a step",
+    "seconds_per_image": "Work that one image takes in a step",
+    "backlog_seconds": "Work that is left for a step, as one worker would take for it",
+    "utilisation": "Share of its workers' time that a step works, 0 to 1",
+}
+_QUEUES = {"events": EVENTS_QUEUE, "dead": DEAD_LETTER_QUEUE}
+
+
+class System(Collector):
+    """What database, broker and disk tell when they are asked. What is away is left out, and said to be away."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("penstock_dependency_up", "Whether database and broker answer", labels=["dependency"])
+        for name, collect in (("database", self._database), ("broker", self._broker)):
+            found, answers = _try(collect)
+            yield from found
+            up.add_metric([name], answers)
+        yield up
+        yield _info("penstock_build", "Which Penstock this is", version=__version__, python=platform.python_version())
+        if self._services.data is not None:
+            yield from _disk(self._services.data)
+
+    def _database(self) -> Iterator[Metric]:
+        counted = self._services.repository.count_jobs()
+        jobs = GaugeMetricFamily("penstock_jobs", "Jobs by state", labels=["state"])
+        for state in JobState:
+            jobs.add_metric([state.value], counted.get(state, 0))
+        yield jobs
+        images = CounterMetricFamily("penstock_images", "Images that ever ended", labels=["outcome"])
+        for outcome, count in self._services.repository.totals().items():
+            images.add_metric([outcome], count)
+        yield images
+
+    def _broker(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily(
+            "penstock_queue_ready", "Messages that wait beside the steps' queues", labels=["queue"]
+        )
+        self._services.broker.declare(list(_QUEUES.values()))
+        for name, queue in _QUEUES.items():
+            ready.add_metric([name], self._services.broker.depth(queue).ready)
+        yield ready
+        steps = self._services.engine.steps()
+        for field, text in _STEP_GAUGES.items():
+            values = {step.name: getattr(step, field) for step in steps}
+            known = {name: value for name, value in values.items() if value is not None}
+            yield _by_label(GaugeMetricFamily(f"penstock_step_{field}", text, labels=["step"]), known)
+
+
+class Counted(Collector):
+    """What a coordinator's meters have counted while it led."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        meters = self._meters
+        yield GaugeMetricFamily("penstock_leads", "Whether this coordinator leads", value=meters.leads)
+        yield GaugeMetricFamily(
+            "penstock_window_images", "Images that may be under way at once", value=meters.window_images
+        )
+        with meters.lock:
+            found = [*self._images(), *self._chunks(), *self._calls()]
+        yield from found
+
+    def _images(self) -> Iterator[Metric]:
+        meters = self._meters
+        for name, text, counted in (
+            ("wait", "Seconds an image waited for a step", meters.waits),
+            ("work", "Seconds a step worked on an image", meters.works),
+        ):
+            family = HistogramMetricFamily(f"penstock_step_{name}_seconds", text, labels=["step"])
+            for step, histogram in counted.items():
+                _add_histogram(family, [step], histogram)
+            yield family
+        attempts = HistogramMetricFamily("penstock_image_attempts", "How often an image was started until it ended")
+        _add_histogram(attempts, [], meters.attempts)
+        yield attempts
+        yield CounterMetricFamily(
+            "penstock_repaired_images", "Images that were lost under way and sent again", value=meters.repaired_images
+        )
+
+    def _chunks(self) -> Iterator[Metric]:
+        meters = self._meters
+        for name, text, counted in (
+            ("dispatched_chunks", "Chunks the coordinator sent to a step", meters.dispatched_chunks),
+            ("dispatched_images", "Images in the chunks the coordinator sent to a step", meters.dispatched_images),
+            ("step_chunks", "Chunks that a step's workers took", meters.taken_chunks),
+            ("step_redelivered_chunks", "Chunks that were delivered again", meters.redelivered_chunks),
+        ):
+            each = {step: counted[step] for step in operations()}  # from 0, or the first one would be no increase
+            yield _by_label(CounterMetricFamily(f"penstock_{name}", text, labels=["step"]), each)
+
+    def _calls(self) -> Iterator[Metric]:
+        families = {port: _call_families(port) for port in ("store", "broker")}
+        for side, what, histogram, failed in self._each_call():
+            port, call = what.split(".")
+            seconds, failures = families[port]
+            _add_histogram(seconds, [side, call], histogram)
+            failures.add_metric([side, call], failed)
+        for pair in families.values():
+            yield from pair
+
+    def _each_call(self) -> Iterator[tuple[str, str, Histogram, int]]:
+        for calls in self._meters.tally.read().calls:
+            own = Histogram(CALL_BOUNDS_SECS)
+            own.add(calls.buckets, calls.seconds)
+            yield "coordinator", calls.what, own, calls.failed
+        for what, histogram in self._meters.calls.items():
+            yield "worker", what, histogram, self._meters.failed_calls[what]
+
+
+def _call_families(port: str) -> tuple[HistogramMetricFamily, CounterMetricFamily]:
+    labels = ["side", "call"]
+    return (
+        HistogramMetricFamily(
+            f"penstock_{port}_call_seconds", f"Seconds that a call of the {port} took", labels=labels
+        ),
+        CounterMetricFamily(f"penstock_{port}_call_failures", f"Calls that found the {port} away", labels=labels),
+    )
+
+
+def _by_label(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]
+) -> GaugeMetricFamily | CounterMetricFamily:
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
+
+
+def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    family.add_metric(labels, list(zip(bounds, accumulate(histogram.buckets), strict=True)), histogram.sum)
+
+
+def _info(name: str, text: str, **labels: str) -> Metric:
+    family = GaugeMetricFamily(f"{name}_info", text, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family
+
+
+def _disk(folder: Path) -> Iterator[Metric]:
+    usage = shutil.disk_usage(folder)
+    yield GaugeMetricFamily("penstock_data_free_bytes", "Bytes free where the data folder lies", value=usage.free)
+    yield GaugeMetricFamily("penstock_data_size_bytes", "Bytes there are where the data folder lies", value=usage.total)
+
+
+def _try(collect: Callable[[], Iterable[Metric]]) -> tuple[list[Metric], bool]:
+    try:
+        return list(collect()), True
+    except UnavailableError:
+        return [], False
