@@ -125,9 +125,10 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
     namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
 ) -> None:
     deployments = Deployments(settings_of("coordinator").model_copy(update={"pod_namespace": None}), "kind=step")
-    assert deployments.look() == {"blur": Replicas(2, 0), "encode": Replicas(2, 0)}
+    both = ("blur", "fused")
+    assert deployments.look() == {"blur": Replicas(2, 0, both), "encode": Replicas(2, 0, both[1:])}
     namespace.kubectl("scale", "deployment/blur", "--replicas=3")
-    assert deployments.look() == {"blur": Replicas(5, 0), "encode": Replicas(2, 0)}
+    assert deployments.look() == {"blur": Replicas(5, 0, both), "encode": Replicas(2, 0, both[1:])}
 
 
 def test_a_coordinator_without_the_right_is_told_so(settings_of: Callable[[str], KubernetesSettings]) -> None:

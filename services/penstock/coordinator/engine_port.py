@@ -29,6 +29,8 @@ class StepStatus:
     """Share of its workers' time spent working, 0 to 1."""
     bottleneck: bool = False
     """Whether it is the step that holds the whole system back."""
+    shared_with: tuple[str, ...] = ()
+    """Steps that the same workers serve, as images tell that came from one to the other without waiting."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Told:
         self._jobs = status.get("jobs", {})
         self._steps = status.get("steps", {})
         self._chunks = status.get("chunks", {})
+        self._joined = status.get("joined", [])
 
     def positions(self, job: str) -> list[tuple[int, int]]:
         """As `Live.positions`."""
@@ -42,6 +43,10 @@ class Told:
     def chunks_running(self) -> dict[str, int]:
         """As `Live.chunks_running`."""
         return dict(self._chunks)
+
+    def joined(self) -> set[tuple[str, str]]:
+        """As `Live.joined`."""
+        return {(before, after) for before, after in self._joined}
 
 
 class Hearsay:

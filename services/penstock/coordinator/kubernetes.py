@@ -83,10 +83,12 @@ def count_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replic
     """Return the replicas by step; one that several Deployments serve has those of all of them."""
     found: dict[str, Replicas] = {}
     for deployment in deployments:
-        annotations = deployment["metadata"].get("annotations") or {}
+        metadata = deployment["metadata"]
+        annotations = metadata.get("annotations") or {}
         desired = deployment["spec"].get("replicas", 1)
         ready = deployment.get("status", {}).get("readyReplicas", 0)
         for step in filter(None, map(str.strip, annotations.get(STEPS_ANNOTATION, "").split(","))):
             so_far = found.get(step, Replicas(0, 0))
-            found[step] = Replicas(so_far.desired + desired, so_far.ready + ready)
+            names = (*so_far.deployments, metadata["name"])
+            found[step] = Replicas(so_far.desired + desired, so_far.ready + ready, names)
     return found

@@ -23,6 +23,8 @@ class Replicas:
 
     desired: int
     ready: int
+    deployments: tuple[str, ...] = ()
+    """The Deployments whose replicas these are, by name."""
 
 
 Look = Callable[[], Mapping[str, Replicas]]

@@ -73,6 +73,14 @@ def test_steps_show_what_holds_the_system_back(coordinator: Any) -> None:
     assert shown["steps"][2]["seconds_per_image"] is None
 
 
+def test_advice_says_what_would_change_it(serve: Callable[..., Any]) -> None:
+    known = {"blur": Replicas(desired=1, ready=1, deployments=("penstock-blur",))}
+    shown = serve(find_replicas=known.get, advice_secs=0.5).http.get("/v1/steps").json()
+    assert shown["advice"]["command"] == "kubectl scale deployment/penstock-blur --replicas=2"
+    assert (shown["advice"]["step"], shown["advice"]["finishes_in_seconds"]) == ("blur", 0.5)
+    assert shown["advice"]["sentence"].startswith("blur: 100 % busy, 2.0 s of work waiting; 1 more replica finishes it")
+
+
 def test_steps_tell_their_replicas_where_somebody_knows(serve: Callable[..., Any]) -> None:
     known = {"blur": Replicas(desired=8, ready=3)}
     shown = serve(find_replicas=known.get).http.get("/v1/steps").json()["steps"]

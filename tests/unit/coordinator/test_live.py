@@ -8,6 +8,7 @@ import pytest
 
 from penstock.common.jobs import JobState
 from penstock.common.messages import Event, Failure, Outcome, StepTime
+from penstock.coordinator.hearsay import Told
 from penstock.coordinator.live import Live, Mean, Rate
 from penstock.coordinator.repository import Job
 
@@ -139,3 +140,14 @@ def test_a_rate_that_nobody_asks_for_keeps_ten_seconds_and_no_more(monkeypatch: 
         now[0] += 0.2
         rate.add(1.0)
     assert len(rate._entries) <= 51
+
+
+def test_steps_whose_images_do_not_wait_in_between_share_their_workers(live: Live) -> None:
+    def timings(*waits: float) -> list[StepTime]:
+        return [StepTime(step=index, wait=wait, work=0.1) for index, wait in enumerate(waits)]
+
+    live.observe([finished(Outcome(id=0, state="done", timings=timings(0.2, 0.0, 0.3)))])
+    assert live.joined() == {("resize", "blur")}
+    assert Told(live.tell()).joined() == live.joined()
+    live.observe([finished(*(Outcome(id=image, state="done", timings=timings(0.2, 0.1)) for image in (1, 2)))])
+    assert live.joined() == set(), "most of them waited"

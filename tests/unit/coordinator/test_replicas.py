@@ -19,7 +19,9 @@ from penstock.coordinator.replicas import Replicas, ReplicaWatch
 
 
 def deployment(steps: str | None, desired: int | None, ready: int | None) -> dict[str, Any]:
-    metadata = {} if steps is None else {"annotations": {STEPS_ANNOTATION: steps}}
+    metadata: dict[str, Any] = {"name": f"workers-of-{steps}"}
+    if steps is not None:
+        metadata["annotations"] = {STEPS_ANNOTATION: steps}
     spec = {} if desired is None else {"replicas": desired}
     return {"metadata": metadata, "spec": spec, "status": {} if ready is None else {"readyReplicas": ready}}
 
@@ -34,7 +36,12 @@ def test_replicas_are_counted_for_every_step_that_a_deployment_serves() -> None:
             deployment("", 9, 9),
         ]
     )
-    assert found == {"resize": Replicas(2, 1), "split": Replicas(3, 4), "blur": Replicas(0, 0)}
+    both = ("workers-of-resize, split", "workers-of-split")
+    assert found == {
+        "resize": Replicas(2, 1, both[:1]),
+        "split": Replicas(3, 4, both),
+        "blur": Replicas(0, 0, ("workers-of-blur",)),
+    }
 
 
 class Cluster:
