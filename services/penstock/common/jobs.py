@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class JobState(StrEnum):
@@ -56,6 +56,29 @@ class UploadRef(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     upload: Annotated[str, Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])]
+
+
+class Webhook(BaseModel):
+    """Where to tell that the job has ended, however it did: by a POST that is signed."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            examples=["https://hooks.example.com/penstock"],
+            description="`https` at a public address, unless the server's operator allows others",
+        ),
+    ]
+    secret: Annotated[
+        SecretStr | None,
+        Field(
+            min_length=16,
+            max_length=256,
+            description="Signs it, instead of the server's secret; never shown again",
+        ),
+    ] = None
 
 
 class JobDocument(BaseModel):
@@ -116,3 +139,4 @@ class JobDocument(BaseModel):
     chunk_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=64)], Field(description="Images a message")
     ] = "auto"
+    webhook: Annotated[Webhook | None, Field(description="Who is told when the job has ended")] = None

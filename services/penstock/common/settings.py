@@ -178,9 +178,9 @@ class WebhookSettings(_Settings):
     webhook_ca: Annotated[
         Path | None, Field(description="File of certificates to trust receivers by, beside those that the host trusts")
     ] = None
-    webhook_attempts: Annotated[int, Field(ge=1, le=50, description="Times a webhook is sent before it is given up")] = (
-        15
-    )
+    webhook_attempts: Annotated[
+        int, Field(ge=1, le=50, description="Times a webhook is sent before it is given up")
+    ] = 15
     webhook_first_pause_secs: Annotated[
         float, Field(gt=0, le=86_400, description="Seconds between the first two attempts; each pause doubles the last")
     ] = 5.0
@@ -198,7 +198,7 @@ class WebhookSettings(_Settings):
         str | None,
         Field(
             pattern="^https?://",
-            description="The server's URL as others reach it, to begin jobs' URLs with in webhooks; unset: they are paths",
+            description="The server's URL as others reach it, put before jobs' paths in webhooks; unset: paths alone",
         ),
     ] = None
 

@@ -13,7 +13,18 @@ from penstock.coordinator.headers import SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
-from penstock.coordinator.routes import events, jobs, page, process, results, session, static, system, uploads
+from penstock.coordinator.routes import (
+    deliveries,
+    events,
+    jobs,
+    page,
+    process,
+    results,
+    session,
+    static,
+    system,
+    uploads,
+)
 from penstock.coordinator.services import Services
 
 _DESCRIPTION = """Ordered image operations over whole batches of photographs.
@@ -38,7 +49,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.intake = Intake(services)
     app.state.metrics = Metrics(services)
-    for routes in (process, jobs, uploads, events, results, static, system, session, page):
+    for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)
     app.add_middleware(SameOrigin)

@@ -17,9 +17,7 @@ from penstock.common.plan import Plan, make_plan
 from penstock.common.settings import Limits
 from penstock.common.store.sources import SourceBuckets, SourceForbiddenError
 from penstock.coordinator.problems import refuse_document
-
-_LATER = ("webhook",)
-"""Fields of the job document that this version does not act on."""
+from penstock.coordinator.webhooks import WebhookRules
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,25 @@ class Order:
 
     def canonical(self) -> dict[str, Any]:
         """Return it in one form, however it was written: for comparing requests."""
-        rest = self.document.model_dump(mode="json", exclude={"operations", "output", "quality", "effort"})
-        return {"operations": self.plan.document(), **rest}
+        apart = {"operations", "output", "quality", "effort", "webhook"}
+        rest = self.document.model_dump(mode="json", exclude=apart)
+        return {"operations": self.plan.document(), **rest, **self._told_to()}
+
+    def _told_to(self) -> dict[str, Any]:
+        """Return the webhook for comparing; requests of before there were webhooks compare as they did."""
+        webhook = self.document.webhook
+        if webhook is None:
+            return {}
+        return {"webhook": [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]}
+
+    def check_webhook(self, rules: WebhookRules, pointer: str = "/webhook") -> None:
+        """Make sure that the job's end can be told as it asks.
+
+        Raises:
+            RequestError: 422.
+        """
+        if self.document.webhook is not None:
+            rules.check(self.document.webhook, pointer)
 
     def check_results(self, buckets: SourceBuckets, pointer: str = "/results") -> None:
         """Make sure that results may be written where they are asked for.
@@ -49,7 +64,7 @@ class Order:
     def remembered(self) -> dict[str, Any]:
         """Return what a job's row keeps of the document; the plan and the inputs stand elsewhere."""
         return self.document.model_dump(
-            mode="json", exclude={"operations", "inputs"}, exclude_defaults=True, exclude_none=True
+            mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
         )
 
 
@@ -71,7 +86,6 @@ def read_order(document: Any, limits: Limits) -> Order:
     Raises:
         RequestError: 422 with a pointer to what cannot be.
     """
-    _refuse_what_comes_later(document)
     try:
         job = JobDocument.model_validate(document)
     except ValidationError as error:
@@ -118,14 +132,6 @@ def _output(job: JobDocument) -> Encode | None:
     given = {"format": job.output, "quality": job.quality, "effort": job.effort}
     chosen = {name: value for name, value in given.items() if value is not None}
     return Encode.model_validate(chosen) if chosen else None
-
-
-def _refuse_what_comes_later(document: Any) -> None:
-    if not isinstance(document, dict):
-        return
-    for field in _LATER:
-        if field in document:
-            raise RequestError(422, "not_available", f"{field} is not available yet; leave it out", f"/{field}")
 
 
 def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:

@@ -179,6 +179,7 @@ def draft_job(
 ) -> Draft:
     """Return the job that an order becomes."""
     document = order.document
+    webhook = document.webhook
     job = Job(
         id=new_id(),
         state=JobState.RECEIVING,
@@ -194,6 +195,8 @@ def draft_job(
         upload=upload,
         idempotency_key=idempotency.key if idempotency else None,
         fingerprint=idempotency.fingerprint if idempotency else None,
+        webhook_url=webhook.url if webhook else None,
+        webhook_secret=webhook.secret.get_secret_value() if webhook and webhook.secret else None,
     )
     return Draft(job, images)
 

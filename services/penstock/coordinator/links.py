@@ -10,6 +10,11 @@ def job_url(job: str) -> str:
     return f"/v1/jobs/{job}"
 
 
+def deliveries_url(job: str) -> str:
+    """Return the URL of what a job's webhook was told, and when."""
+    return f"{job_url(job)}/deliveries"
+
+
 def upload_url(upload: str) -> str:
     """Return the URL of an upload."""
     return f"/v1/uploads/{upload}"

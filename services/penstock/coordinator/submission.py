@@ -75,6 +75,7 @@ class Submission:
             raise no_images()
         services = self.services
         order.check_results(services.sources)
+        order.check_webhook(services.webhooks)
         upload = find_upload(services.repository, order.document.inputs)
         if upload is not None:
             files = uploaded_files(services.repository, upload, services.limits)
@@ -103,6 +104,7 @@ class Submission:
                 422, "inputs_and_files", "inputs and files cannot come together; send two jobs", "/inputs"
             )
         order.check_results(self.services.sources)
+        order.check_webhook(self.services.webhooks)
         return order
 
     def _answer(
@@ -158,6 +160,7 @@ class Processing:
         orders = read_actions(form.texts, self.services.limits)
         for index, order in enumerate(orders):
             order.check_results(self.services.sources, f"/actions/{index}/results")
+            order.check_webhook(self.services.webhooks, f"/actions/{index}/webhook")
         check_files(form.files)
         drafts = [
             draft_job(order, sent_images(order, form.files, reception.upload), reception.upload) for order in orders

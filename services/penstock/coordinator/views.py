@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from penstock.common.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.common.messages import Result
-from penstock.coordinator.links import job_url, result_url, sent_url, static_url
+from penstock.coordinator.links import deliveries_url, job_url, result_url, sent_url, static_url
 from penstock.coordinator.progress import Progress, StepProgress
 from penstock.coordinator.repository import Image, Job
 
@@ -51,6 +52,13 @@ class JobSummary(BaseModel):
     images: Counts
 
 
+class WebhookView(BaseModel):
+    """Who is told when a job has ended: scheme and host of its URL. `deliveries` says what has become of it."""
+
+    receiver: str
+    deliveries: str
+
+
 class JobView(JobSummary):
     """A job, with its progress. `run` counts its retries; `bottleneck` is the step that holds it back."""
 
@@ -64,6 +72,7 @@ class JobView(JobSummary):
     images_per_second: float | None
     eta_seconds: float | None
     bottleneck: str | None
+    webhook: WebhookView | None
     links: Links
 
 
@@ -156,6 +165,7 @@ def view_job(job: Job, progress: Progress) -> JobView:
         images_per_second=progress.images_per_second,
         eta_seconds=progress.eta_seconds,
         bottleneck=progress.bottleneck,
+        webhook=_webhook(job),
         links=_links(job.id),
     )
 
@@ -220,6 +230,13 @@ def _summary(job: Job) -> dict[str, Any]:
         "finished_at": _moment(job.finished_at),
         "images": counts(job),
     }
+
+
+def _webhook(job: Job) -> WebhookView | None:
+    if job.webhook_url is None:
+        return None
+    parts = urlsplit(job.webhook_url)
+    return WebhookView(receiver=f"{parts.scheme}://{parts.netloc}", deliveries=deliveries_url(job.id))
 
 
 def _links(job: str) -> Links:

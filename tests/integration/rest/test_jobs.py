@@ -34,7 +34,7 @@ def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: An
         ('{"operations": [], "quality": 101}', "invalid_document", "/quality"),
         ('{"operations": [], "labels": {"a/b": 5}}', "invalid_document", "/labels/a~1b"),
         ('{"operations": [], "colour": "red"}', "unknown_field", "/colour"),
-        ('{"operations": [], "webhook": {"url": "http://x"}}', "not_available", "/webhook"),
+        ('{"operations": [], "webhook": {"address": "x"}}', "invalid_document", "/webhook/url"),
         ('{"operations": [], "inputs": [{"suffix": "x"}]}', "invalid_document", "/inputs/0/prefix"),
         ('{"operations": [], "inputs": [7]}', "invalid_document", "/inputs/0"),
         ('{"operations": [], "name": "a\\u0000b"}', "invalid_document", "/name"),
