@@ -74,7 +74,7 @@ def new_token() -> str:
 
 
 def hash_token(token: str) -> str:
-    """Return what is kept of a key, or of a session's cookie."""
+    """Return what is kept of a key, or of a browser's cookie."""
     return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 

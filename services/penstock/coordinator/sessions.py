@@ -6,12 +6,13 @@ shared. It ends as well when its key is taken away.
 
 from __future__ import annotations
 
+import secrets
 import time
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from penstock.coordinator.keys import ApiKey, Keys, hash_token, new_token
+from penstock.coordinator.keys import ApiKey, Keys, hash_token
 from penstock.coordinator.repository import Repository
 
 COOKIE = "penstock_session"
@@ -19,7 +20,7 @@ COOKIE = "penstock_session"
 
 def begin_session(repository: Repository, key: ApiKey, lasts_secs: float) -> str:
     """Log a browser in with a key; return what its cookie holds."""
-    token, now = new_token(), time.time()
+    token, now = secrets.token_urlsafe(32), time.time()
     repository.begin_session(hash_token(token), key.hash, now, now + lasts_secs)
     return token
 

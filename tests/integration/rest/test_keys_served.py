@@ -1,0 +1,67 @@
+"""Real processes with API keys: which starts are refused, and a key's way from its making to results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from penstock.client import Client, RefusedError
+
+NAMED = "give PENSTOCK_API_KEYS (`penstock key NAME` makes one), or PENSTOCK_OPEN=true"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "host"),
+    [(["serve"], "::"), (["coordinator", "--broker", "amqp://127.0.0.1:1"], "0.0.0.0")],
+    ids=["serve", "coordinator"],
+)
+def test_where_others_reach_it_nothing_starts_without_keys_or_an_explicit_open(
+    penstock: Callable[..., Any], tmp_path: Path, arguments: list[str], host: str
+) -> None:
+    ended = penstock(*arguments, "--host", host, "--port", "0", "--data", tmp_path / "data")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"penstock: others reach {host}: {NAMED} to serve whoever comes\n"
+
+
+def test_an_explicit_open_serves_whoever_comes(start_server: Callable[..., Any]) -> None:
+    server = start_server("--host", "0.0.0.0", "--workers", "1", PENSTOCK_OPEN="true")
+    assert server.call("GET", "/session") == {"open": True, "name": None, "admin": True}
+
+
+def test_a_key_that_cannot_be_made_says_why(penstock: Callable[..., Any]) -> None:
+    ended = penstock("key", "delft", "--max-open-jobs", "0")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("penstock: key: max_open_jobs: Input should be greater than or equal to 1")
+
+
+def test_a_key_is_made_opens_the_server_and_brings_results_by_library_and_command(
+    penstock: Callable[..., Any], start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = penstock("key", "delft", "--weight", "2")
+    token, entry = made.stdout.splitlines()
+    assert json.loads(entry).items() >= {"name": "delft", "weight": 2}.items()
+    server = start_server("--host", "0.0.0.0", "--workers", "1", PENSTOCK_API_KEYS=f"[{entry}]")
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.full((24, 32, 3), 90, np.uint8))
+    with Client(server.client.url, api_key=token) as client:
+        job = client.submit({"operations": [["split", True]], "output": "png"}, [picture])
+        assert client.wait(job.id).state == "succeeded"
+        results = list(client.results(job.id))
+        assert [client.download(result, tmp_path / "out") for result in results] == [True] * 4
+        assert [event.kind for event in client.events(job.id)][-1] == "end"
+    by_command = {"PENSTOCK_SERVER": server.client.url, "PENSTOCK_API_KEY": token}
+    listed = penstock("jobs", "--json", **by_command)
+    assert job.id in listed.stdout
+    refused = penstock("jobs", **{**by_command, "PENSTOCK_API_KEY": "pk_wrong"})
+    assert refused.returncode == 3
+    assert "the API key is none of this server's" in refused.stderr
+    with Client(server.client.url) as nobody, pytest.raises(RefusedError, match="asks for an API key"):
+        nobody.job(job.id)
+    log = (tmp_path / "log").read_text()
+    assert token not in log
