@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.client.models import Operation as Operation
     from penstock.client.models import Result as Result
     from penstock.client.models import Step as Step
+    from penstock.client.models import System as System
     from penstock.client.models import Upload as Upload
     from penstock.client.synchronous import Client as Client
 
@@ -33,7 +34,7 @@ _ERRORS = (
     "UnavailableError",
     "UnexpectedAnswerError",
 )
-_MODELS = ("Event", "Image", "Job", "Operation", "Result", "Step", "Upload")
+_MODELS = ("Event", "Image", "Job", "Operation", "Result", "Step", "System", "Upload")
 _PLACES = {
     "Client": "synchronous",
     "AsyncClient": "asynchronous",

@@ -19,7 +19,7 @@ from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
 from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
-from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, Upload, UploadedFile
+from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, System, Upload, UploadedFile
 from penstock.client.polling import poll_pauses
 
 T = TypeVar("T")
@@ -154,7 +154,11 @@ class AsyncClient:
 
     async def steps(self) -> list[Step]:
         """Return every step, and how busy it is."""
-        return await self.send(calls.list_steps())
+        return (await self.system()).steps
+
+    async def system(self) -> System:
+        """Return every step, and what would bring their work to its end sooner."""
+        return await self.send(calls.look_at_system())
 
     async def is_ready(self) -> bool:
         """Tell whether the server can accept jobs."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from penstock.client.exchange import Call, Sink
 from penstock.client.local_files import Photo, Saving
-from penstock.client.models import Image, Job, Operation, Result, Retried, Step, Upload, UploadedFile
+from penstock.client.models import Image, Job, Operation, Result, Retried, System, Upload, UploadedFile
 
 MAX_LIMIT = 1_000
 
@@ -89,9 +89,9 @@ def list_operations() -> Call[list[Operation]]:
     return Call("GET", "/v1/operations", _list_reader("operations", Operation))
 
 
-def list_steps() -> Call[list[Step]]:
-    """Get every step."""
-    return Call("GET", "/v1/steps", _list_reader("steps", Step))
+def look_at_system() -> Call[System]:
+    """Get every step, and advice."""
+    return Call("GET", "/v1/steps", _reader(System))
 
 
 def is_ready() -> Call[bool]:

@@ -156,8 +156,8 @@ def steps(server: str | None, as_json: bool) -> None:
     from penstock.client.showing import show_steps
 
     with _connected(server) as client:
-        found = client.steps()
-    _say(as_json, {"steps": [_document(step) for step in found]}, show_steps(found))
+        found = client.system()
+    _say(as_json, found, show_steps(found.steps, found.advice))
 
 
 @click.command()

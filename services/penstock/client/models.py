@@ -148,6 +148,28 @@ class Step(_Answer):
     bottleneck: bool = False
 
 
+class Advice(_Answer):
+    """What holds the system back, and how many replicas more would change it; `sentence` says all of it."""
+
+    sentence: str
+    step: str
+    steps: list[str] = []
+    busy: float | None = None
+    backlog_seconds: float | None = None
+    replicas_now: int = 0
+    replicas_more: int = 0
+    finishes_in_seconds: float | None = None
+    next_step: str | None = None
+    command: str | None = None
+
+
+class System(_Answer):
+    """All steps at one moment, and what would bring their work to its end sooner; None where there is none."""
+
+    steps: list[Step]
+    advice: Advice | None = None
+
+
 class UploadedFile(_Answer):
     """A file that has arrived; `media_type` is None for what is no picture by its first bytes."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from penstock.client.models import Image, Job, Operation, Step
+from penstock.client.models import Advice, Image, Job, Operation, Step
 
 SHOWN_FAILURES = 20
 
@@ -76,8 +76,8 @@ def show_failures(failures: Sequence[Image], total: int) -> list[str]:
     return lines if total <= len(failures) else [*lines, f"  … and {total - len(failures)} more"]
 
 
-def show_steps(steps: Sequence[Step]) -> str:
-    """Return steps as a table, the one that holds the system back marked."""
+def show_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
+    """Return steps as a table, the one that holds the system back marked, and what would change it."""
     rows = [
         (
             step.name,
@@ -92,10 +92,12 @@ def show_steps(steps: Sequence[Step]) -> str:
         )
         for step in steps
     ]
-    return table(
+    shown = table(
         ("STEP", "WORKERS", "READY", "IN HAND", "REMAINING", "S/IMAGE", "BACKLOG S", "BUSY", ""),
         rows,
     )
+    told = [] if advice is None else [text for text in (advice.sentence, advice.command) if text]
+    return "\n".join([shown, *([""] * bool(told)), *map(printable, told)])
 
 
 def show_operations(operations: Sequence[Operation]) -> str:

@@ -19,7 +19,7 @@ from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
 from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
-from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, Upload, UploadedFile
+from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, System, Upload, UploadedFile
 from penstock.client.polling import poll_pauses
 from penstock.client.transfers import at_once
 
@@ -158,7 +158,11 @@ class Client:
 
     def steps(self) -> list[Step]:
         """Return every step, and how busy it is."""
-        return self.send(calls.list_steps())
+        return self.system().steps
+
+    def system(self) -> System:
+        """Return every step, and what would bring their work to its end sooner."""
+        return self.send(calls.look_at_system())
 
     def is_ready(self) -> bool:
         """Tell whether the server can accept jobs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.client.models import Counts, Image, ImageError, Job, Operation, Step, StepProgress
+from penstock.client.models import Advice, Counts, Image, ImageError, Job, Operation, Step, StepProgress
 from penstock.client.showing import (
     printable,
     show_end,
@@ -52,6 +52,12 @@ def test_the_end_of_a_job_is_one_line_and_its_first_failures_are_named():
     failed = Image(id=1, name="b\n.jpg", state="failed", error=ImageError(code="corrupt_image", message="damaged"))
     assert show_failures([failed], 1) == ["  b\ufffd.jpg: corrupt_image: damaged"]
     assert show_failures([failed], 5)[-1] == "  … and 4 more"
+
+
+def test_advice_stands_below_the_steps_with_its_command():
+    advice = Advice(sentence="blur: no worker", step="blur", command="kubectl scale deployment/penstock-blur")
+    shown = show_steps([Step(name="blur")], advice)
+    assert shown.split("\n")[-3:] == ["", "blur: no worker", "kubectl scale deployment/penstock-blur"]
 
 
 def test_steps_that_were_not_measured_yet_have_gaps():
