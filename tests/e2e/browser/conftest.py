@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     inputs = folder / "inputs"
     inputs.mkdir()
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
-    environment = {"PYTHONPATH": path, "PENSTOCK_MAX_ATTEMPTS": "2", "PENSTOCK_WORKERS": "2"}
+    environment = {"PYTHONPATH": path, "PENSTOCK_MAX_ATTEMPTS": "2", "PENSTOCK_WORKERS": "2", "PENSTOCK_API_KEYS": ""}
     options = ["--data", str(folder / "data"), "--input-root", str(inputs)]
     running = serve(options, port=find_free_port(), environment=environment, log=folder / "log")
     with running as (url, _), RestClient(url) as client:
@@ -99,9 +99,9 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Any]]:
 
     @contextmanager
     def opened(**options: Any) -> Iterator[tuple[Page, Watch]]:
-        context = browser.new_context(base_url=server.url, **{"viewport": VIEWPORT, **options})
+        context = browser.new_context(**{"base_url": server.url, "viewport": VIEWPORT, **options})
         context.set_default_timeout(TIMEOUT_MS)
-        page, watch = context.new_page(), Watch(server.url)
+        page, watch = context.new_page(), Watch(options.get("base_url", server.url))
         page.on("console", watch.note)
         page.on("pageerror", lambda error: watch.messages.append(str(error)))
         page.on("request", lambda request: request.url.startswith(watch.home) or watch.outside.append(request.url))

@@ -1,39 +1,62 @@
 // The page: a bar with the views, and the view that the address names after its #.
+import { LOCKED, ask, get } from "./lib/api.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
+import { Trouble } from "./parts/small.js";
 import { JobView } from "./views/job.js";
 import { JobsView } from "./views/jobs.js";
+import { LogInView } from "./views/log-in.js";
 import { NewJobView } from "./views/new-job.js";
 import { SystemView } from "./views/system.js";
 
 const VIEWS = [
-  ["", "New job", () => html`<${NewJobView} />`],
+  ["", "New job", (_, who) => html`<${NewJobView} who=${who} />`],
   ["jobs", "Jobs", (id) => (id ? html`<${JobView} key=${id} id=${id} />` : html`<${JobsView} />`)],
   ["system", "System", () => html`<${SystemView} />`],
 ];
 
 function App() {
   const [address, setAddress] = useState(location.hash);
+  const [who, setWho] = useState(null);
+  const [locked, setLocked] = useState(false);
+  const [error, setError] = useState(null);
   useEffect(() => {
-    const moved = () => setAddress(location.hash);
-    addEventListener("hashchange", moved);
-    return () => removeEventListener("hashchange", moved);
+    addEventListener("hashchange", () => setAddress(location.hash));
+    addEventListener(LOCKED, () => setLocked(true));
+    get("/session").then(setWho, (failure) => failure.status !== 401 && setError(failure));
   }, []);
   const [name, id] = address.replace(/^#\/?/, "").split("/");
-  const [, title, show] = VIEWS.find(([path]) => path === name) || VIEWS[0];
+  const [path, title, show] = VIEWS.find(([each]) => each === name) || VIEWS[0];
   useEffect(() => {
-    document.title = `${id || title} · Penstock`;
-  }, [title, id]);
+    document.title = `${locked ? "Log in" : id || title} · Penstock`;
+  }, [title, id, locked]);
+
+  const enter = (caller) => {
+    setWho(caller);
+    setLocked(false);
+  };
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
-    <header class="bar">
-      <a class="brand" href="#/"><img src="/web/icon.svg" alt="" width="24" height="24" />Penstock</a>
-      <nav aria-label="Views">
-        ${VIEWS.map(([path, label]) => html`
-          <a key=${path} href=${`#/${path}`} aria-current=${label === title ? "page" : null}>${label}</a>`)}
-        <a href="/docs">API</a>
-      </nav>
-    </header>
-    <main id="main" tabindex="-1">${show(id)}</main>`;
+    <${Bar} now=${path} who=${locked ? null : who} />
+    <main id="main" tabindex="-1">
+      ${locked ? html`<${LogInView} onDone=${enter} />` : html`${error && html`<${Trouble} error=${error} />`}${who && show(id, who)}`}
+    </main>`;
+}
+
+const Bar = ({ now, who }) => html`
+  <header class="bar">
+    <a class="brand" href="#/"><img src="/web/icon.svg" alt="" width="24" height="24" />Penstock</a>
+    <nav aria-label="Views">
+      ${VIEWS.map(([path, label]) => html`
+        <a key=${path} href=${`#/${path}`} aria-current=${path === now ? "page" : null}>${label}</a>`)}
+      <a href="/docs">API</a>
+    </nav>
+    ${who?.name && html`<span class="who"><span class="name">${who.name}</span>
+      <button type="button" class="quiet" onClick=${logOut}>Log out</button></span>`}
+  </header>`;
+
+async function logOut() {
+  await ask("DELETE", "/session").catch(() => {});
+  location.reload();
 }
 
 function skip(event) {

@@ -1,5 +1,8 @@
 // The REST API, as the page uses it.
 
+// What the window hears of when the server wants a key that the browser has not, or no more.
+export const LOCKED = "penstock-locked";
+
 // A refusal as the server words it (RFC 9457), or no answer at all (status 0).
 export class Refusal extends Error {
   constructor(status, problem, retryAfterSecs) {
@@ -34,6 +37,7 @@ export async function ask(method, path, options) {
     if (error.name === "AbortError") throw error;
     throw new Refusal(0, { detail: "the server does not answer" });
   }
+  if (answer.status === 401) dispatchEvent(new Event(LOCKED));
   if (!answer.ok) throw await refusal(answer);
   return answer;
 }

@@ -9,6 +9,7 @@ export const plural = (number, one, many = `${one}s`) => `${count(number)} ${num
 
 export function span(secs) {
   if (secs === null || secs === undefined) return "–";
+  if (secs > 0 && secs < 0.0005) return "< 1 ms";
   if (secs < 1) return `${Math.round(secs * 1000)} ms`;
   if (secs < 10) return `${secs.toFixed(1)} s`;
   const first = UNITS.findIndex(([size]) => secs >= size);

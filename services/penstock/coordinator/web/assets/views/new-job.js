@@ -12,16 +12,16 @@ import { Command, Heading, Trouble } from "../parts/small.js";
 
 const SHOWN_EVERY_MS = 200;
 
-export function NewJobView() {
+export function NewJobView({ who }) {
   const [known, setKnown] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
     get("/v1/operations").then(({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each]))), setError);
   }, []);
-  return html`<${Heading}>New job<//><${Trouble} error=${error} />${known && html`<${Form} known=${known} />`}`;
+  return html`<${Heading}>New job<//><${Trouble} error=${error} />${known && html`<${Form} known=${known} who=${who} />`}`;
 }
 
-function Form({ known }) {
+function Form({ known, who }) {
   const [from, setFrom] = useState("files");
   const [files, setFiles] = useState([]);
   const [places, setPlaces] = useState([{ kind: "prefix", place: "" }]);
@@ -57,7 +57,7 @@ function Form({ known }) {
         </div>
       </section>
       <${Sending} document=${document} files=${from === "files" ? files : null} ready=${ready} />
-      <${Sent} document=${document} files=${files} />
+      <${Sent} document=${document} files=${files} withKey=${!who.open} />
     </form>`;
 }
 
@@ -159,8 +159,8 @@ function Estimate({ estimate: { images, failing, results, steps } }) {
     ${secs ? ` One worker would take ${span(secs)}.` : ""}</p>`;
 }
 
-function Sent({ document, files }) {
-  const curl = useMemo(() => curlFor(document, files, location.origin), [document, files]);
+function Sent({ document, files, withKey }) {
+  const curl = useMemo(() => curlFor(document, files, location.origin, withKey), [document, files]);
   return html`
     <details class="card">
       <summary>The same as JSON and for a shell</summary>
