@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from batches import Ledger, Pictures
 from installation import Installation
 from kube import CHART, Namespace, Release, call, cluster
@@ -65,10 +64,9 @@ def credentials(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def find_leader(namespace: Namespace) -> str:
     """Return the pod of the coordinator that leads."""
-    url = f"postgresql+psycopg://postgres:tests@{namespace.address('postgres')}/postgres"
-    with sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool).connect() as connection:
-        holder = connection.execute(sqlalchemy.text("SELECT holder FROM leadership")).scalar_one()
-    return str(holder).rpartition(":")[0]
+    ask = ["psql", "--username=postgres", "--tuples-only", "--no-align", "--command=SELECT holder FROM leadership"]
+    holder = namespace.kubectl("exec", "deployment/postgres", "--", "env", "PGPASSWORD=tests", *ask)
+    return holder.strip().rpartition(":")[0]
 
 
 def test_nothing_is_lost_doubled_or_wrong_when_the_leading_of_two_coordinators_goes(

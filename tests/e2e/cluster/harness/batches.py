@@ -99,9 +99,9 @@ class Ledger:
         self._before = {job["id"] for job in self.installation.jobs()}
         self._totals = Counter(self.installation.totals())
 
-    def send(self, task: Task) -> str:
-        """Send a job until it is acknowledged; return its id."""
-        entry = self._entries.setdefault(task.name, Entry(self.pictures.want(task)))
+    def send(self, task: Task, wanted: Wanted | None = None) -> str:
+        """Send a job until it is acknowledged; return its id. `wanted`, if not what `penstock run` makes of it."""
+        entry = self._entries.setdefault(task.name, Entry(wanted or self.pictures.want(task)))
         body, content_type = form(task.document, task.files)
         headers = {"Content_Type": content_type, "Idempotency_Key": f"{task.name}-{time.time_ns()}"}
 
