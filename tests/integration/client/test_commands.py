@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,18 +14,26 @@ from typing import Any
 
 import pytest
 
+from penstock.cli import main
 from penstock.client import Client
 
 
 @pytest.fixture
-def command(penstock: Callable[..., Any], server: str, tmp_path: Path) -> Callable[..., Any]:
-    """Run a command for jobs; return its exit code, and its output, as JSON where that was asked for."""
+def command(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """Run a command for jobs in this process; return its exit code, and what it wrote: as JSON if it was asked to."""
 
     def run(*arguments: object, to: str = server) -> tuple[int, Any]:
-        done = penstock(*arguments, PENSTOCK_SERVER=to, PENSTOCK_STATE=str(tmp_path / "state"))
-        if "--json" in arguments and done.returncode < 2:
-            return done.returncode, json.loads(done.stdout)
-        return done.returncode, done.stdout + done.stderr
+        monkeypatch.setenv("PENSTOCK_SERVER", to)
+        monkeypatch.setenv("PENSTOCK_STATE", str(tmp_path / "state"))
+        monkeypatch.setattr(sys, "argv", ["penstock", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        code, wrote = left.value.code or 0, capsys.readouterr()
+        if "--json" in arguments and code not in (2, 3):
+            return code, json.loads(wrote.out)
+        return code, wrote.out + wrote.err
 
     return run
 
