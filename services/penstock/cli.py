@@ -14,6 +14,7 @@ import click
 from penstock import __version__
 from penstock.client.commands import COMMANDS
 from penstock.common.errors import PenstockError
+from penstock.local.plan_command import plan as plan_command
 
 if TYPE_CHECKING:
     from penstock.common.operations import Encode
@@ -225,7 +226,7 @@ def bench(server: str | None, **options: Any) -> None:
     sys.exit(run_server_bench(read_server(server), **options))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, plan_command):
     cli.add_command(command)
 
 

@@ -1,0 +1,97 @@
+"""The command `penstock plan`. Only click is loaded here; the rest is when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from penstock.common.planning import Placement
+    from penstock.local.plan import Goal
+
+
+@click.command()
+@click.option("--images", type=click.IntRange(min=1), help="How many images there will be.")
+@click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order.")
+@click.option("--output", "format", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]")
+@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]")
+@click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, 0 fastest to 3 smallest.")
+@click.option("--deadline", metavar="TIME", help="When it is to be done, such as 2h, 90m or 1h30m.")
+@click.option("--replicas", type=click.IntRange(min=1), help="How long do so many replicas take?")
+@click.option("--cores", type=click.IntRange(min=1), help="How long does one host take?  [default: this one]")
+@click.option("--placement", type=click.Choice(["fused", "per_step"]), help="[default: per_step; with --cores fused]")
+@click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Photographs to measure.")
+@click.option("--size", metavar="WxH", default="1024x768", show_default=True, help="Without them, size of drawn ones.")
+@click.option("--secs", type=click.FloatRange(0.1, 600), default=3.0, show_default=True, help="How long to measure.")
+@click.option("--server", metavar="URL", help="Take what images cost from this running system instead.")
+@click.option("--cpu-price", type=click.FloatRange(min=0), help="Of a core for an hour.")
+@click.option("--gpu-price", type=click.FloatRange(min=0), default=0.0, help="Of a GPU for an hour.")
+@click.option("--gpu", "gpu_steps", multiple=True, metavar="STEP", help="A step with a GPU for each replica.")
+@click.option("--currency", default="", help="Of the prices.")
+@click.option("--check", is_flag=True, help="Predict and do three plans on this host, and compare.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="With --check: how often.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
+def plan(check: bool, rounds: int, as_json: bool, **given: Any) -> None:
+    """Say what a job will take: replicas for a deadline, or time for replicas; CPU, and what it costs."""
+    if check:
+        from penstock.local.plan_check import run_check
+
+        sys.exit(run_check(given["photos"], rounds, given["secs"], as_json=as_json))
+    if given["images"] is None:
+        raise click.UsageError("--images N: how many there will be")
+    click.echo(_answer(as_json=as_json, **given))
+
+
+def _answer(*, as_json: bool, ops: tuple[str, ...], server: str | None, photos: Path | None, **given: Any) -> str:
+    from penstock.common.settings import Limits, load
+    from penstock.local.plan import Prices, answer, ask_server, measure_here, read_plan
+    from penstock.local.plan_report import say_source, show, show_json
+
+    if server is not None and photos is not None:
+        raise click.UsageError("--server and --photos both say what images cost; give one of them")
+    goal = _read_goal(given["deadline"], given["replicas"], given["cores"])
+    placement: Placement = given["placement"] or ("fused" if goal.kind == "cores" else "per_step")
+    limits, size = load(Limits), _read_size(given["size"])
+    asked = read_plan(ops, {name: given[name] for name in ("format", "quality", "effort")}, limits)
+    _check_gpus(given["gpu_steps"], asked.steps)
+    measured = None if server else measure_here(asked, photos, size, given["secs"], limits)
+    visits = measured.visits if measured else ask_server(server or "", asked, size)
+    source = say_source(measured) if measured else f"Seconds as {server} measured them, over all its jobs."
+    rows = answer(visits, given["images"], goal, placement)
+    prices = Prices(given["cpu_price"], given["gpu_price"], given["gpu_steps"], given["currency"])
+    return show_json(visits, measured, rows, prices) if as_json else show(visits, source, rows, prices)
+
+
+def _read_goal(deadline: str | None, replicas: int | None, cores: int | None) -> Goal:
+    from penstock.local.plan import Goal, read_secs
+    from penstock.local.run import default_workers
+
+    if sum(given is not None for given in (deadline, replicas, cores)) > 1:
+        raise click.UsageError("--deadline, --replicas and --cores each ask something else; give one of them")
+    if deadline is not None:
+        try:
+            return Goal("deadline", read_secs(deadline))
+        except ValueError as error:
+            raise click.UsageError(f"--deadline: {error}") from error
+    return Goal("replicas", replicas) if replicas else Goal("cores", cores or default_workers())
+
+
+def _read_size(text: str) -> tuple[int, int]:
+    from penstock.common.operations import Resize
+
+    try:
+        size = Resize.from_short(text)
+    except ValueError as error:
+        raise click.UsageError(f"--size {text}: accepted is WIDTHxHEIGHT, such as 1024x768") from error
+    return size.width, size.height
+
+
+def _check_gpus(gpu_steps: tuple[str, ...], steps: tuple[str, ...]) -> None:
+    for step in gpu_steps:
+        if step not in steps:
+            raise click.UsageError(
+                f"--gpu {step}: not a step of this plan, which has {', '.join(dict.fromkeys(steps))}"
+            )
