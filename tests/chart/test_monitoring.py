@@ -1,0 +1,31 @@
+"""The dashboard and the alerts: as they lie in the chart, where they are wanted."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+from rendering import CHART, Chart
+
+
+def test_neither_is_there_unless_asked_for(chart: Chart) -> None:
+    rendered = chart.render()
+    assert rendered.all("PrometheusRule") == rendered.all("PodMonitor") == {}
+    assert "penstock-dashboard" not in rendered.all("ConfigMap")
+
+
+def test_the_dashboard_comes_as_grafanas_sidecar_looks_for_it(chart: Chart) -> None:
+    values = {"dashboard": {"enabled": True, "annotations": {"grafana_folder": "Pictures"}}}
+    found = chart.render(values).find("ConfigMap", "penstock-dashboard")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "Pictures"}
+    written = json.loads((CHART / "dashboards" / "penstock.json").read_text())
+    assert json.loads(found["data"]["penstock.json"]) == written
+
+
+def test_the_alerts_come_with_prometheus_own_placeholders(chart: Chart) -> None:
+    found = chart.render({"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}})
+    rule = found.find("PrometheusRule", "penstock-alerts")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"] == yaml.safe_load((CHART / "alerts" / "penstock.yaml").read_text())
+    assert "{{ $labels.step }}" in json.dumps(rule["spec"])
