@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench ledger e2e docs lock images cluster-up clean
+.PHONY: help setup run test check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md)
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py
 	@$(BIN)/python scripts/make_chart_docs.py
+
+screenshots: $(READY) ## Make the pictures in docs/images with Chromium; ARGS=FOLDER takes photographs from there
+	@$(BIN)/python scripts/make_screenshots.py $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --python-platform linux --constraints requirements.lock

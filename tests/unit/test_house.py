@@ -28,6 +28,7 @@ VERBS = {
     "ledger",
     "e2e",
     "docs",
+    "screenshots",
     "lock",
     "images",
     "cluster-up",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser
 
 
-@pytest.fixture
-def run(page: Page) -> Any:
+@pytest.fixture(scope="module")
+def run(browser: Browser, server: Any) -> Iterator[Any]:
     """Call a function of a module with JSON arguments."""
-    page.goto("/")
     script = "([module, name, args]) => import(`/web/lib/${module}.js`).then(found => found[name](...args))"
-    return lambda module, name, *args: page.evaluate(script, [module, name, args])
+    with browser.new_page(base_url=server.url) as page:
+        page.goto("/")
+        yield lambda module, name, *args: page.evaluate(script, [module, name, args])
 
 
 def test_the_parts_of_two_splits_have_their_places(run: Any) -> None:

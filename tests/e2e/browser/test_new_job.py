@@ -200,3 +200,38 @@ def test_a_refusal_is_told_and_can_be_mended(watched: Any, drawn: list[Path]) ->
     page.set_input_files(PICKER, drawn[:1])
     submit(page)
     expect(page.locator(".tile")).to_have_count(1)
+
+
+def test_a_file_that_is_refused_is_told_before_the_job_is_sent(watched: Any, server: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("422")
+    page.goto("/")
+    drop(page, {"good.jpg": drawn[0], "a\\b.jpg": drawn[1]})
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_role("alert").filter(has_text="1 file was refused")).to_contain_text("a\\b.jpg")
+    job = server.wait(submit(page))
+    assert job["images"]["total"] == 1
+
+
+def test_sending_is_stopped_and_goes_on_where_it_was(watched: Any, server: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("Failed to load resource")
+    sent: list[str] = []
+    held = True
+
+    def hold_the_last(route: Route) -> None:
+        if held and "photo-0005" in route.request.url:
+            return  # left without an answer
+        sent.append(route.request.url.rpartition("/")[2])
+        route.continue_()
+
+    page.route("**/v1/uploads/*/files/**", hold_the_last)
+    page.goto("/")
+    page.set_input_files(PICKER, drawn)
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_text("5 of 6 files")).to_be_visible()
+    page.get_by_role("button", name="Stop sending").click()
+    expect(page.get_by_role("button", name="Stop sending")).to_have_count(0)
+    held = False
+    job = server.wait(submit(page))
+    assert (job["images"]["done"], sorted(sent)) == (6, [path.name for path in drawn])

@@ -16,11 +16,11 @@ export class Uploading {
   }
 
   // Resolves to the upload's id once every file was taken or refused. After a failure it may be called again.
-  async run(onProgress, signal) {
+  async run(signal) {
     this.url ??= (await again(() => call("POST", "/v1/uploads", { signal }), signal)).url;
     const stop = new AbortController();
     signal.addEventListener("abort", () => stop.abort(), { once: true });
-    const lines = Array.from({ length: AT_ONCE }, () => this.#sendFiles(onProgress, stop.signal));
+    const lines = Array.from({ length: AT_ONCE }, () => this.#sendFiles(stop.signal));
     try {
       await Promise.all(lines);
     } catch (error) {
@@ -31,7 +31,7 @@ export class Uploading {
     return this.url.split("/").pop();
   }
 
-  async #sendFiles(onProgress, signal) {
+  async #sendFiles(signal) {
     while (this.waiting.length) {
       signal.throwIfAborted();
       const index = this.waiting.pop();
@@ -41,7 +41,6 @@ export class Uploading {
         this.waiting.push(index);
         throw error;
       }
-      onProgress();
     }
   }
 

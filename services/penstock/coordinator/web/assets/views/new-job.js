@@ -107,13 +107,8 @@ function Sending({ document, files, ready }) {
   const upload = async () => {
     if (held.current.files !== files) held.current = { files, uploading: new Uploading(files) };
     const { uploading } = held.current;
-    let shownAt = 0;
-    const show = () => {
-      if (performance.now() - shownAt < SHOWN_EVERY_MS) return;
-      shownAt = performance.now();
-      setProgress(progressOf(uploading));
-    };
-    const id = await uploading.run(show, stop.current.signal);
+    const shown = setInterval(() => setProgress(progressOf(uploading)), SHOWN_EVERY_MS);
+    const id = await uploading.run(stop.current.signal).finally(() => clearInterval(shown));
     setProgress(progressOf(uploading));
     if (uploading.refused.length && !uploading.accepted) {
       uploading.accepted = true;
