@@ -41,7 +41,11 @@ def traced(drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
     """What a collector has of a job of seven images, each in a chunk of its own, all of them traced."""
     folder = tmp_path_factory.mktemp("traced")
     with running_receiver() as receiver:
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "PENSTOCK_TRACE_RATIO": "1"}
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "PENSTOCK_TRACE_RATIO": "1",
+            "PENSTOCK_LOG_LEVEL": "debug",
+        }
         options = ["--data", str(folder / "data"), "--placement", "per_step", "--workers", "1"]
         with serve(options, port=find_free_port(), environment=environment, log=folder / "log") as (url, _):
             job = run_job(url, drawn)
@@ -49,6 +53,7 @@ def traced(drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
         wait_until(
             lambda: all(names(trace)[-1] in ("write", "publish", "read") for trace in receiver.traces().values())
         )
+        job["log"] = (folder / "log").read_text()
         yield receiver, job
 
 
@@ -98,6 +103,24 @@ def test_an_image_that_fails_leaves_its_error_where_it_happened(traced: tuple[Re
     assert [span.name for span in sorted(failed, key=lambda span: span.began_ns)] == ["work resize", "read"]
     assert len({span.trace for span in failed}) == 1
     assert traced[1]["images"]["failed"] == 1
+
+
+def test_every_message_is_logged_with_its_job_step_and_chunk_and_probes_are_not(
+    traced: tuple[Receiver, dict[str, Any]],
+) -> None:
+    records = [json.loads(line) for line in traced[1]["log"].splitlines()]
+    taken = [record for record in records if record["logger"] == "penstock.worker.loop"]
+    assert {record["job"] for record in taken} == {traced[1]["id"]}
+    assert {record["step"] for record in taken} == {"resize", "blur", "encode"}
+    assert {record["chunk"] for record in taken} == {
+        span.attributes["penstock.chunk"] for span in of(traced, "work resize")
+    }
+    assert [record for record in records if "readyz" in json.dumps(record) or "GET /" in json.dumps(record)] == []
+    assert any(record["message"].startswith("Penstock serves on http://") for record in records)
+
+
+def of(traced: tuple[Receiver, dict[str, Any]], name: str) -> list[Received]:
+    return [span for span in traced[0].spans if span.name == name]
 
 
 def test_nothing_is_traced_that_the_sampling_leaves_out(drawn: list[Path], tmp_path: Path) -> None:

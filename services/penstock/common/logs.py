@@ -21,6 +21,8 @@ from penstock.common.settings import LogSettings, load
 FIELDS = ("job", "step", "chunk")
 _ABOUT: ContextVar[dict[str, str]] = ContextVar("about")
 _NOTHING: dict[str, str] = {}
+_CHATTY = ("asyncio", "kubernetes", "pika", "urllib3")
+"""Libraries whose debugging is about themselves."""
 
 
 @contextmanager
@@ -44,8 +46,8 @@ def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
     handler.setFormatter(JsonLines(component) if writes_json(settings) else TextLines(component))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    for chatty in ("urllib3", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.INFO, logging.getLogger().level))
+    for other in _CHATTY:
+        logging.getLogger(other).setLevel(max(logging.INFO, logging.getLogger().level))
     sys.excepthook = _log_end
     threading.excepthook = _log_thread_end
 
