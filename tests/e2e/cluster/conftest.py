@@ -19,7 +19,7 @@ from loading import bring_images, bring_servers, build_images
 from measures import Report
 
 HERE = Path(__file__).parent
-ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external", "skaffold"]
+ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external", "keys", "skaffold"]
 """Modules in this order: what stands is used, disturbed, changed, and removed in the end."""
 _REPORT = Report()
 
