@@ -110,22 +110,22 @@ def _laps(laps: int) -> Workload:
 
 def _cpu_secs_of_job(client: RestClient, pid: int, workload: Workload, pictures: Path, chunk_size: int | str) -> float:
     contestant = Server(client, {"chunk_size": chunk_size})
-    before = _cpu_secs(pid)
+    before = cpu_secs(pid)
     done = contestant.process(workload, pictures, pictures)
-    spent = _cpu_secs(pid) - before
+    spent = cpu_secs(pid) - before
     for _ in done.results:
         pass
     return spent
 
 
-def _cpu_secs(pid: int) -> float:
+def cpu_secs(pid: int) -> float:
     """Return the CPU time of a process and all below it, those that have ended included."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:  # it has ended meanwhile
         return 0.0
     own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(_cpu_secs(child) for child in _children(pid))
+    return own + sum(cpu_secs(child) for child in _children(pid))
 
 
 def _children(pid: int) -> list[int]:

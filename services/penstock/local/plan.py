@@ -27,6 +27,7 @@ from penstock.common.written import read_op
 from penstock.local.bench_workloads import PHOTO_SUFFIXES
 from penstock.local.plan_measure import Measured, measure
 from penstock.local.run import default_workers
+from penstock.worker.serving import performable_steps
 
 SAMPLE_PHOTOS = 48
 DRAWN_PICTURES = 12
@@ -114,8 +115,11 @@ def measure_here(plan: Plan, photos: Path | None, size: tuple[int, int], secs: f
     """Measure on every core of this host: on photographs of a folder, or on drawn pictures of a size.
 
     Raises:
-        PenstockError: no photograph there, or none that the plan applies to.
+        PenstockError: no photograph there, none that the plan applies to, or a step that nobody here performs.
     """
+    absent = sorted(set(plan.steps) - set(performable_steps(program=False)))
+    if absent:
+        raise PenstockError("not_measured", f"{', '.join(absent)}: nobody here performs it; plan with --server URL")
     processes = default_workers()
     if photos is not None:
         return measure(plan, pick_photos(photos), processes, secs, limits)

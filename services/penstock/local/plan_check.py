@@ -19,8 +19,9 @@ from statistics import median
 
 import click
 
-from penstock.common.planning import Overheads, Visit, cost_image, use_cores
+from penstock.common.planning import Estimate, Overheads, Visit, cost_image, use_cores
 from penstock.common.settings import Limits, load
+from penstock.local.bench_broker import cpu_secs
 from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant
 from penstock.local.bench_report import align
 from penstock.local.bench_workloads import Workload
@@ -52,6 +53,8 @@ class Comparison:
     predicted: list[float] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    cpu_ratios: list[float] = field(default_factory=list)
+    """CPU seconds, measured over foretold: what is left to compare on a machine that others use."""
 
     @property
     def ratio(self) -> float:
@@ -93,12 +96,13 @@ def run_check(photos: Path | None, rounds: int, secs: float, *, as_json: bool = 
 class Check:
     """All plans in all ways, in one folder."""
 
-    def __init__(self, folder: Path, photos: Path | None, secs: float) -> None:
+    def __init__(self, folder: Path, photos: Path | None, secs: float, length_secs: float = LENGTH_SECS) -> None:
         self._arena = Arena(folder / "pictures", folder / "work")
         self._arena.pictures.mkdir()
         self._arena.work.mkdir()
         self._photos = _copy_photos(folder / "photos", photos)
         self._secs = secs
+        self._length_secs = length_secs
         self._limits = load(Limits)
         self._cores = default_workers()
 
@@ -123,8 +127,12 @@ class Check:
             known = compared.get((workload.name, way))
             images = known.images if known else self._count(measured.visits)
             each = compared.setdefault((workload.name, way), Comparison(workload.name, way, images))
-            each.predicted.append(self._predict(measured.visits, images, way) / measured.share)
-            each.measured.append(self._do(contestant, workload, images))
+            estimate = self._predict(measured.visits, images, way)
+            each.predicted.append(estimate.secs / measured.share)
+            secs, spent = self._do(contestant, workload, images)
+            each.measured.append(secs)
+            if way != "run":  # whose workers are gone, and their seconds with them
+                each.cpu_ratios.append(spent / estimate.cpu_secs)
             each.shares.append(measured.share)
 
     def _measure(self, workload: Workload) -> Measured:
@@ -134,20 +142,23 @@ class Check:
 
     def _count(self, visits: Sequence[Visit]) -> int:
         secs = cost_image(visits, "fused", broker=False).secs / self._cores
-        return len(self._photos) * math.ceil(LENGTH_SECS / secs / len(self._photos))
+        return len(self._photos) * math.ceil(self._length_secs / secs / len(self._photos))
 
-    def _predict(self, visits: Sequence[Visit], images: int, way: str) -> float:
+    def _predict(self, visits: Sequence[Visit], images: int, way: str) -> Estimate:
         cost = cost_image(visits, "fused", broker=False, overheads=OVERHEADS[way])
-        return use_cores(cost, images, self._cores, START_SECS[way]).secs
+        return use_cores(cost, images, self._cores, START_SECS[way])
 
-    def _do(self, contestant: Contestant, workload: Workload, images: int) -> float:
+    def _do(self, contestant: Contestant, workload: Workload, images: int) -> tuple[float, float]:
+        """Return the seconds that it took, and the CPU seconds of what still runs."""
         pictures = self._link(images)
         with tempfile.TemporaryDirectory(dir=self._arena.work) as out:
+            before = cpu_secs(os.getpid())
             done = contestant.process(workload, pictures, Path(out))
+            spent = cpu_secs(os.getpid()) - before
             results = sum(1 for _ in done.results)
         if results < images:
             raise BenchError("contestant_failed", f"{results} results of {images} images by {workload.name}")
-        return done.seconds
+        return done.seconds, spent
 
     def _link(self, images: int) -> Path:
         """Return a folder of so many pictures, each photograph as often as any other."""
@@ -174,7 +185,7 @@ def _copy_photos(folder: Path, photos: Path | None) -> list[Path]:
 
 
 def _show(compared: Sequence[Comparison]) -> str:
-    rows = [["plan", "way", "images", "foretold", "measured", "ratio", "cores to be had"]]
+    rows = [["plan", "way", "images", "foretold", "measured", "ratio", "of CPU", "cores to be had"]]
     rows += [
         [
             each.plan,
@@ -183,6 +194,7 @@ def _show(compared: Sequence[Comparison]) -> str:
             f"{median(each.predicted):.2f} s",
             f"{median(each.measured):.2f} s",
             f"{each.ratio:.2f}{'' if each.is_close else ' (!)'}",
+            f"{median(each.cpu_ratios):.2f}" if each.cpu_ratios else "–",
             f"{median(each.shares):.0%}",
         ]
         for each in compared

@@ -46,7 +46,8 @@ def plan(check: bool, rounds: int, as_json: bool, **given: Any) -> None:
 
 
 def _answer(*, as_json: bool, ops: tuple[str, ...], server: str | None, photos: Path | None, **given: Any) -> str:
-    from penstock.common.settings import Limits, load
+    from penstock.common.registry import declare_steps
+    from penstock.common.settings import Limits, WorkerSettings, load
     from penstock.local.plan import Prices, answer, ask_server, measure_here, read_plan
     from penstock.local.plan_report import say_source, show, show_json
 
@@ -54,6 +55,7 @@ def _answer(*, as_json: bool, ops: tuple[str, ...], server: str | None, photos: 
         raise click.UsageError("--server and --photos both say what images cost; give one of them")
     goal = _read_goal(given["deadline"], given["replicas"], given["cores"])
     placement: Placement = given["placement"] or ("fused" if goal.kind == "cores" else "per_step")
+    declare_steps(load(WorkerSettings).step_schemas)
     limits, size = load(Limits), _read_size(given["size"])
     asked = read_plan(ops, {name: given[name] for name in ("format", "quality", "effort")}, limits)
     _check_gpus(given["gpu_steps"], asked.steps)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 
 from penstock.common.errors import ImageError, PenstockError
 from penstock.common.plan import Plan, plan_of
@@ -74,8 +75,8 @@ def measure(plan: Plan, photos: Sequence[Path], processes: int, secs: float, lim
     with ProcessPoolExecutor(processes, CONTEXT, _begin, (barrier,)) as pool:
         try:
             tallies = list(pool.map(_work_through, [order] * processes, range(processes)))
-        except BrokenProcessPool as error:
-            raise PenstockError("not_measured", f"a measuring process ended: {error}") from error
+        except (BrokenProcessPool, BrokenBarrierError) as error:
+            raise PenstockError("not_measured", "a measuring process ended, or did not begin in time") from error
     return _join(plan, tallies)
 
 

@@ -1,0 +1,95 @@
+"""`penstock plan` as a command: it measures here or asks a running system, and its check does what it foretells."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.common.errors import PenstockError
+from penstock.common.plan import make_plan
+from penstock.common.settings import Limits
+from penstock.local.plan import ask_server
+from penstock.local.plan_check import PLANS, START_SECS, Check
+from penstock.local.plan_measure import measure
+from penstock.local.rest_client import RestClient
+from penstock.local.server_process import find_free_port, serve
+
+TIMEOUT_SECS = 120
+OPS = ("--op", "resize=64x48", "--op", "blur=median")
+Plan = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "penstock", "plan", "--secs", "0.1", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECS, check=False)
+
+    return run
+
+
+def test_it_measures_photographs_and_tells_the_replicas(plan: Plan, drawn: list[Path]) -> None:
+    done = plan("--images", "50000", "--deadline", "2h", *OPS, "--photos", str(drawn[0].parent), "--cpu-price", "0.03")
+    assert done.returncode == 0, done.stderr
+    first, *_ = lines = done.stdout.split("\n")
+    assert first.startswith("50,000 images take ")
+    assert "1 × resize, 1 × blur, 1 × encode" in first
+    assert [line.split()[1] for line in lines[4:7]] == ["resize", "blur", "encode"]
+    assert "different ones" in done.stdout
+
+
+def test_scripts_get_json_of_drawn_pictures_too(plan: Plan) -> None:
+    done = plan("--images", "10", *OPS, "--size", "200x100", "--output", "png", "--json")
+    document = json.loads(done.stdout)
+    assert [step["pixels"] for step in document["steps"]] == [64 * 48] * 3
+    assert all(step["cpu_ms"] > 0 for step in document["steps"])
+    assert document["ways"][0]["placement"] == "fused"
+    assert 0 < document["measured"]["share"] <= 1
+
+
+def test_a_deadline_that_cannot_be_met_is_told_in_a_line(plan: Plan) -> None:
+    done = plan("--images", "9000000", "--deadline", "1s", "--size", "64x64")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("penstock: a deadline of 1.0 s cannot be met: 9,000,000 images take ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_photographs_that_cannot_be_read_are_passed_over_and_nothing_but_such_is_refused(
+    tmp_path: Path, drawn: list[Path]
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff no picture")
+    asked = make_plan([["blur", "median"]], None, Limits())
+    found = measure(asked, [bad, *drawn[:2]], 1, 0.2, Limits())
+    assert found.photos == 2
+    assert [visit.pixels for visit in found.visits] == [320 * 240] * 2
+    with pytest.raises(PenstockError, match="no photograph that these operations apply to"):
+        measure(asked, [bad], 1, 0.1, Limits())
+
+
+def test_a_running_system_tells_what_images_cost(tmp_path: Path, drawn: list[Path]) -> None:
+    asked = make_plan([["resize", "64x48"], ["blur", "median"]], None, Limits())
+    log = tmp_path / "log"
+    with (
+        serve(["--data", str(tmp_path / "data"), "--workers", "1"], port=find_free_port(), log=log) as (url, _),
+        RestClient(url) as client,
+    ):
+        with pytest.raises(PenstockError, match="has not measured blur, encode, resize yet"):
+            ask_server(url, asked, (320, 240))
+        job = client.post_job({"operations": [["resize", "64x48"], ["blur", "median"]]}, drawn)["id"]
+        assert client.wait(job, poll_secs=0.05)["state"] == "succeeded"
+        visits = ask_server(url, asked, (320, 240))
+    assert [(visit.step, visit.pixels) for visit in visits] == [("resize", 3072), ("blur", 3072), ("encode", 3072)]
+    assert all(visit.secs > 0 for visit in visits)
+
+
+def test_its_check_does_what_it_foretells(tmp_path: Path, drawn: list[Path]) -> None:
+    found = Check(tmp_path, drawn[0].parent, 0.05, length_secs=0.000_01).run(1)
+    assert {(each.plan, each.way) for each in found} == {(plan[0], way) for plan in PLANS for way in START_SECS}
+    assert all(each.images == len(drawn) for each in found)
+    assert all(each.predicted[0] > 0 and each.measured[0] > 0 for each in found)
