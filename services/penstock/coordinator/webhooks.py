@@ -71,7 +71,7 @@ class Courier:
         self._post = post
         self._under_way: set[threading.Thread] = set()
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     @classmethod
@@ -93,21 +93,21 @@ class Courier:
 
     def start(self) -> None:
         """Start to look; what an earlier leader had in hand is due again once its time is over."""
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._stopping = threading.Event()  # a new one: a thread that has not left yet is not to go on
+        self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="courier", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Take up nothing more. A POST that takes longer than a moment is not waited for; it may come once more."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         ends_at = time.monotonic() + _LEAVE_SECS
         for thread in (self._thread, *tuple(self._under_way)):
             if thread is not None:
                 thread.join(max(0.0, ends_at - time.monotonic()))
 
-    def _run(self) -> None:
-        while not self._stopping:
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 self._look()
             except UnavailableError as error:
@@ -146,6 +146,9 @@ class Courier:
             status = self._send(notice, int(at))
         except SendError as error:
             trouble = str(error)[:_MAX_ERROR_CHARS]
+        except Exception:  # it counts as an attempt, or it would be tried for ever
+            log.exception("webhook %s", notice.id)
+            trouble = "an unexpected error"
         if status is not None and not 200 <= status < 300:
             trouble = f"answered {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
         return Delivery(at, round(time.monotonic() - began, 3), status, trouble)

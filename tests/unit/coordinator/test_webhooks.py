@@ -223,6 +223,19 @@ def test_a_secret_that_the_server_no_longer_has_is_told_as_the_reason(house: Any
     assert receiver.received == []
 
 
+def test_an_error_that_nobody_expected_counts_as_an_attempt_so_that_it_ends(house: Any) -> None:
+    def stumble(_url: str, _headers: Any, _body: bytes) -> int:
+        raise RuntimeError("nobody expected it")
+
+    with running_receiver() as receiver:
+        end(house, "job-1", receiver)
+    courier = Courier(house.repository, settings(webhook_attempts=2), stumble)
+    courier.start()
+    wait_until(lambda: notice_of(house).state is NoticeState.GIVEN_UP)
+    courier.stop()
+    assert [each.error for each in notice_of(house).deliveries] == ["an unexpected error"] * 2
+
+
 def test_the_coordinator_that_leads_delivers_and_one_that_does_not_rests(house: Any) -> None:
     courier = Courier.of(house.repository, settings())
     conductor = Conductor(
