@@ -39,11 +39,12 @@ class Links(BaseModel):
 
 
 class JobSummary(BaseModel):
-    """A job in a list."""
+    """A job in a list. `owner` is the name of the API key that sent it; null where none was asked for."""
 
     id: str
     url: str
     state: JobState
+    owner: str | None
     name: str
     labels: dict[str, str]
     created_at: datetime
@@ -223,6 +224,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "id": job.id,
         "url": job_url(job.id),
         "state": job.state,
+        "owner": job.owner or None,
         "name": job.name,
         "labels": job.labels,
         "created_at": _moment(job.created_at),

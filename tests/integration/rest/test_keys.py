@@ -151,6 +151,8 @@ def test_lists_hold_ones_own(coordinator, login, jpeg):
         answer = login(name, Accept="application/json").get(path)
         return [job["id"] for job in answer.json()["jobs"]]
 
+    owners = [job["owner"] for job in login("admin").get("/v1/jobs").json()["jobs"]]
+    assert owners == ["gouda", "delft"]
     for path in ("/v1/jobs", "/v1/jobs?label=a=b", "/v1/jobs?state=accepted", "/static/"):
         assert listed("delft", path) == [delft]
         assert listed("gouda", path) == [gouda]
