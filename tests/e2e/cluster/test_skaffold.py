@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,9 +65,9 @@ class Skaffold:
         """What `start` was told."""
         return self.folder.parent / "log"
 
-    @cached_property
+    @property
     def installation(self) -> Installation:
-        """What it installs."""
+        """What it has installed; every install has another address."""
         return Installation(Release(self.namespace))
 
     def _command(self, verb: str, *options: str) -> list[str]:
@@ -141,10 +140,11 @@ def test_dev_puts_a_changed_file_into_running_pods_whose_processes_start_anew(
     process = skaffold.start("dev", f"--default-repo={REGISTRY}", "--port-forward=off")
     try:
         wait_for("skaffold watches", lambda: "Watching for changes" in read_log(skaffold, process), DEV_SECS)
+        installation = skaffold.installation
         before = {pod.name for pod in skaffold.namespace.pods()}
         change_version(skaffold.folder / "services" / "penstock" / "__init__.py")
-        wait_for("the coordinator with the change", lambda: version_served(skaffold.installation) == CHANGED)
-        check_one_picture(skaffold.installation, drawn[0])
+        wait_for("the coordinator with the change", lambda: version_served(installation) == CHANGED)
+        check_one_picture(installation, drawn[0])
         blur = skaffold.namespace.kubectl("exec", "deployment/penstock-blur", "--", "penstock", "--version")
         assert blur.split()[-1] == CHANGED
         after = {pod.name: pod.restarts for pod in skaffold.namespace.pods()}
@@ -170,4 +170,4 @@ def change_version(file: Path) -> None:
 
 def version_served(installation: Installation) -> str:
     """Return the version that the running coordinator says it has."""
-    return str(installation.ask("/healthz")["version"])
+    return str(installation.ask("/openapi.json")["info"]["version"])
