@@ -57,8 +57,8 @@ COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --python-platform linux --cons
 lock: $(READY) ## Pin the newest packages that pyproject.toml allows, with their hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
 	@$(COMPILE) --universal --python-version 3.11 --all-extras --group dev --output-file requirements.lock pyproject.toml
-	@$(COMPILE_IMAGE) --extra coordinator --output-file services/coordinator.lock pyproject.toml
-	@$(COMPILE_IMAGE) --extra steps --output-file services/steps.lock pyproject.toml
+	@$(COMPILE_IMAGE) --extra coordinator --extra tracing --output-file services/coordinator.lock pyproject.toml
+	@$(COMPILE_IMAGE) --extra steps --extra tracing --output-file services/steps.lock pyproject.toml
 	@echo setuptools | $(COMPILE_IMAGE) --output-file services/build.lock -
 
 images: ## Build every image and tell their sizes; REGISTRY=local BASE=python:3.13-slim-trixie TAG=0.1.0
