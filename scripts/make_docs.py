@@ -21,6 +21,7 @@ from penstock.cli import cli
 from penstock.common import lines, messages, operations
 from penstock.common.settings import (
     BrokerSettings,
+    ClientSettings,
     ContainerSettings,
     CoordinatorSettings,
     KubernetesSettings,
@@ -52,6 +53,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Workers": WorkerSettings,
     "Containers": ContainerSettings,
     "Kubernetes": KubernetesSettings,
+    "Client": ClientSettings,
     "Logs": LogSettings,
     "Traces": TracingSettings,
 }
