@@ -56,7 +56,9 @@ def send(picture: bytes, job: dict) -> str:
         ('name="files"; filename="drawn.png"', "image/png", picture),
     ]
     body = b"".join(
-        f"--penstock\r\nContent-Disposition: form-data; {name}\r\nContent-Type: {kind}\r\n\r\n".encode() + data + b"\r\n"
+        f"--penstock\r\nContent-Disposition: form-data; {name}\r\nContent-Type: {kind}\r\n\r\n".encode()
+        + data
+        + b"\r\n"
         for name, kind, data in fields
     )
     headers = {"Content-Type": "multipart/form-data; boundary=penstock"}
