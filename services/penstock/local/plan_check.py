@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 
@@ -106,13 +107,13 @@ class Check:
         self._limits = load(Limits)
         self._cores = default_workers()
 
-    def run(self, rounds: int) -> list[Comparison]:
+    def run(self, rounds: int, plans: Sequence[tuple[str, Any, str]] = PLANS) -> list[Comparison]:
         """Compare, so many times."""
         compared: dict[tuple[str, str], Comparison] = {}
         with ExitStack() as stack:
             racing = {name: stack.enter_context(CONTESTANTS[name](self._arena)) for name in START_SECS}
             for number in range(1, rounds + 1):
-                for name, operations, output in PLANS:
+                for name, operations, output in plans:
                     workload = Workload(name, 0, operations, output, 0)
                     self._compare(workload, racing, compared)
                     found = [f"{way} {compared[name, way].ratio:.2f}" for way in racing]

@@ -7,6 +7,7 @@ Seconds are CPU seconds, so what other programs take of the cores is not counted
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing import parent_process
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from threading import BrokenBarrierError
+from threading import BrokenBarrierError, Thread
 
 from penstock.common.errors import ImageError, PenstockError
 from penstock.common.plan import Plan, plan_of
@@ -108,6 +110,15 @@ _together: Barrier | None = None
 def _begin(barrier: Barrier) -> None:
     global _together
     _together = barrier
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End when the command does, however it ends: the pool's processes would wait for its orders for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work_through(order: _Order, number: int) -> _Tally:
