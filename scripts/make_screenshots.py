@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
             )
             expect.set_options(timeout=TIMEOUT_MS)
             page = browser.new_page(base_url=url, viewport=VIEWPORT, color_scheme="light", reduced_motion="reduce")
+            page.set_default_timeout(TIMEOUT_MS)
             take_all(page, client, photos)
             browser.close()
     return 0
