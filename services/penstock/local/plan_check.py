@@ -33,6 +33,7 @@ from penstock.local.run import default_workers
 LENGTH_SECS = 6.0
 """How long each plan is to take, as far as is foretold: whole passes over the photographs, and one at least."""
 WITHIN = 0.25
+WARM_UP_PICTURES = 8
 DRAWN_SIZE = (1024, 768)
 PLANS = (
     ("resize-gaussian-jpg", (("resize", "512x512"), ("blur", "gaussian")), "jpg"),
@@ -112,6 +113,8 @@ class Check:
         compared: dict[tuple[str, str], Comparison] = {}
         with ExitStack() as stack:
             racing = {name: stack.enter_context(CONTESTANTS[name](self._arena)) for name in START_SECS}
+            for each in racing.values():  # a server's workers load their libraries with its first images
+                self._do(each, Workload("warm-up", 0, (("blur", "median"),), "jpg", 0), WARM_UP_PICTURES)
             for number in range(1, rounds + 1):
                 for name, operations, output in plans:
                     workload = Workload(name, 0, operations, output, 0)
