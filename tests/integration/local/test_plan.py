@@ -95,11 +95,18 @@ def test_photographs_that_cannot_be_read_are_passed_over_and_nothing_but_such_is
         measure(asked, [bad], 1, 0.1, Limits())
 
 
-def test_a_running_system_tells_what_images_cost(tmp_path: Path, drawn: list[Path]) -> None:
+@pytest.mark.parametrize(("placement", "together"), [("fused", ["encode", "resize"]), ("per_step", [])])
+def test_a_running_system_tells_what_images_cost_and_which_steps_share_their_workers(
+    tmp_path: Path, drawn: list[Path], placement: str, together: list[str]
+) -> None:
     asked = make_plan([["resize", "64x48"], ["blur", "median"]], None, Limits())
     log = tmp_path / "log"
     with (
-        serve(["--data", str(tmp_path / "data"), "--workers", "1"], port=find_free_port(), log=log) as (url, _),
+        serve(
+            ["--data", str(tmp_path / "data"), "--workers", "1", "--placement", placement],
+            port=find_free_port(),
+            log=log,
+        ) as (url, _),
         RestClient(url) as client,
     ):
         with pytest.raises(PenstockError, match="has not measured blur, encode, resize yet"):
@@ -107,8 +114,11 @@ def test_a_running_system_tells_what_images_cost(tmp_path: Path, drawn: list[Pat
         job = client.post_job({"operations": [["resize", "64x48"], ["blur", "median"]]}, drawn)["id"]
         assert client.wait(job, poll_secs=0.05)["state"] == "succeeded"
         visits = ask_server(url, asked, (320, 240))
+        shown = json.loads(client.send("GET", "/v1/steps"))
     assert [(visit.step, visit.pixels) for visit in visits] == [("resize", 3072), ("blur", 3072), ("encode", 3072)]
     assert all(visit.secs > 0 for visit in visits)
+    assert next(step["shared_with"] for step in shown["steps"] if step["name"] == "blur") == together
+    assert shown["advice"] is None, "nothing is left to do"
 
 
 def test_its_check_does_what_it_foretells(tmp_path: Path, drawn: list[Path]) -> None:
