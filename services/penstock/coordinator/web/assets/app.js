@@ -1,5 +1,6 @@
 // The page: a bar with the views, and the view that the address names after its #.
 import { LOCKED, ask, get } from "./lib/api.js";
+import { insist } from "./lib/events.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { Trouble } from "./parts/small.js";
 import { JobView } from "./views/job.js";
@@ -22,7 +23,8 @@ function App() {
   useEffect(() => {
     addEventListener("hashchange", () => setAddress(location.hash));
     addEventListener(LOCKED, () => setLocked(true));
-    get("/session").then(setWho, (failure) => failure.status !== 401 && setError(failure));
+    const tell = (failure) => setError(failure?.status === 401 ? null : failure);
+    insist((signal) => get("/session", signal), setWho, tell, new AbortController().signal);
   }, []);
   const [name, id] = address.replace(/^#\/?/, "").split("/");
   const [path, title, show] = VIEWS.find(([each]) => each === name) || VIEWS[0];

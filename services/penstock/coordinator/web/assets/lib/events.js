@@ -39,6 +39,23 @@ async function* read(body) {
   }
 }
 
+// Asks until there is an answer or a refusal that stands; tells each failure meanwhile.
+export async function insist(look, onData, onError, signal) {
+  for (let pauseMs = 500; !signal.aborted; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
+    try {
+      const data = await look(signal);
+      onError(null);
+      return onData(data);
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      onError(error);
+      if (!error.mayPass) return undefined;
+    }
+    await pause(pauseMs, signal);
+  }
+  return undefined;
+}
+
 // One event; comments, which keep the connection alive, are none.
 export function parse(block) {
   let name = "message";

@@ -1,6 +1,6 @@
 // One job: how far it is, what failed, its images, and what can be done with it.
 import { call, get } from "../lib/api.js";
-import { follow } from "../lib/events.js";
+import { follow, insist } from "../lib/events.js";
 import { count, moment, plural, rate, span } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Failures } from "../parts/failures.js";
@@ -15,19 +15,19 @@ export function JobView({ id }) {
   const [error, setError] = useState(null);
   const [broken, setBroken] = useState(false);
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
-  const load = () => get(path).then(setJob, setError);
+  const open = Boolean(job) && !ENDED.includes(job.state);
+  // Whole when the page comes, and again when the job begins or ends to move; events tell the rest.
   useEffect(() => {
-    load();
-  }, [id]);
-
-  const open = job && !ENDED.includes(job.state);
+    const stop = new AbortController();
+    insist((signal) => get(path, signal), setJob, setError, stop.signal);
+    return () => stop.abort();
+  }, [path, open]);
   useEffect(() => {
     if (!open) return undefined;
     const stop = new AbortController();
     const take = (name, progress) => {
       setBroken(false);
-      if (name === "end") load();
-      else if (name === "progress") setJob((before) => ({ ...before, ...progress }));
+      if (name === "progress" || name === "end") setJob((before) => ({ ...before, ...progress }));
     };
     follow(`${path}/events`, take, () => setBroken(true), stop.signal);
     return () => stop.abort();

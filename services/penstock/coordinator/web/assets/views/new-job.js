@@ -1,5 +1,6 @@
 // A new job: pictures, operations, and what is sent for them.
 import { call, get, randomKey } from "../lib/api.js";
+import { insist } from "../lib/events.js";
 import { bytes, count, plural, span } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { startValues } from "../lib/schema.js";
@@ -16,7 +17,10 @@ export function NewJobView({ who }) {
   const [known, setKnown] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
-    get("/v1/operations").then(({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each]))), setError);
+    const stop = new AbortController();
+    const learn = ({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each])));
+    insist((signal) => get("/v1/operations", signal), learn, setError, stop.signal);
+    return () => stop.abort();
   }, []);
   return html`<${Heading}>New job<//><${Trouble} error=${error} />${known && html`<${Form} known=${known} who=${who} />`}`;
 }
