@@ -30,6 +30,7 @@ from penstock.common.settings import (
     ServeSettings,
     StoreSettings,
     TracingSettings,
+    WebhookSettings,
     WorkerSettings,
 )
 
@@ -49,6 +50,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Store": StoreSettings,
     "Broker": BrokerSettings,
     "Coordinator": CoordinatorSettings,
+    "Webhooks": WebhookSettings,
     "Serve": ServeSettings,
     "Workers": WorkerSettings,
     "Containers": ContainerSettings,
