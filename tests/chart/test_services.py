@@ -128,6 +128,18 @@ def test_pods_roll_when_their_configuration_changes_and_only_then(
     assert {name.removeprefix("penstock-") for name in before if before[name] != after[name]} == rolled
 
 
+def test_webhooks_are_signed_with_a_secret_and_reach_public_addresses_alone(chart: Chart) -> None:
+    manifests = chart.render({})
+    assert len(manifests.find("Secret", "penstock-webhooks")["stringData"]["secret"]) == 32
+    rules = manifests.find("NetworkPolicy", "penstock-coordinator")["spec"]["egress"]
+    (public,) = [rule for rule in rules if "0.0.0.0/0" in str(rule)]
+    assert public["ports"] == [{"port": 443}]
+    assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(public["to"][0]["ipBlock"]["except"])
+    without = chart.render({"webhooks": {"enabled": False}})
+    assert "penstock-webhooks" not in without.all("Secret")
+    assert "0.0.0.0/0" not in str(without.find("NetworkPolicy", "penstock-coordinator"))
+
+
 def test_the_front_door_by_ingress_and_by_gateway(chart: Chart) -> None:
     ingress = {"enabled": True, "host": "p.example", "tlsSecret": "tls"}
     rule = chart.render({"ingress": ingress}).find("Ingress", "penstock-web")["spec"]["rules"][0]
