@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JOBS := 3  # tests at a time: most of them wait for a server more than they compute
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
@@ -18,8 +19,8 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 run: $(READY) ## Start Penstock, put a batch of drawn pictures through it, go on serving; PORT=8080
 	@$(BIN)/python -m penstock.local.demo $(if $(PORT),--port $(PORT))
 
-test: $(READY) ## Run all tests; ARGS="-k name" picks some
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## Run all tests; ARGS="-k name" picks some, JOBS=1 runs one at a time
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY) ## Check format, lint, types, import contracts, version and generated docs
 	@$(BIN)/ruff format --check .
