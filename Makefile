@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS := 3  # tests at a time: most of them wait for a server more than they compute
+PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
@@ -20,7 +21,12 @@ run: $(READY) ## Start Penstock, put a batch of drawn pictures through it, go on
 	@$(BIN)/python -m penstock.local.demo $(if $(PORT),--port $(PORT))
 
 test: $(READY) ## Run all tests; ARGS="-k name" picks some, JOBS=1 runs one at a time
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+ifdef ARGS
+	@$(PYTEST) $(ARGS)
+else
+	@$(PYTEST) --ignore tests/e2e/browser
+	@$(BIN)/pytest tests/e2e/browser  # alone: a browser drops what it loads whenever a container starts beside it
+endif
 
 check: $(READY) ## Check format, lint, types, import contracts, version and generated docs
 	@$(BIN)/ruff format --check .

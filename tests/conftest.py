@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +23,10 @@ from penstock.local.draw import write_photos
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 DRAWN_PICTURES = 6
 DRAWN_SIZE = (320, 240)
+
+# Whoever starts the tests in the background has them, and what they start, ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 import pytest
 
+from penstock.cli import cli
 from penstock.common.errors import PenstockError
 from penstock.common.planning import PlanningError, Visit
 from penstock.common.settings import Limits
 from penstock.local.plan import SAMPLE_PHOTOS, Goal, Prices, answer, follow_pixels, pick_photos, read_plan, read_secs
 from penstock.local.plan_check import Comparison
-from penstock.local.plan_command import plan as plan_command
 from penstock.local.plan_measure import Measured
 from penstock.local.plan_report import say_source, show, show_json
 
@@ -123,4 +123,4 @@ def test_a_prediction_is_judged_by_the_median_of_its_rounds() -> None:
 )
 def test_what_cannot_be_is_refused_before_anything_is_measured(options: str, told: str) -> None:
     with pytest.raises((click.UsageError, PenstockError), match=told):
-        plan_command.main(options.split(), standalone_mode=False)
+        cli.main(["plan", *options.split()], standalone_mode=False)
