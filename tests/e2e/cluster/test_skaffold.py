@@ -145,8 +145,7 @@ def test_dev_puts_a_changed_file_into_running_pods_whose_processes_start_anew(
         change_version(skaffold.folder / "services" / "penstock" / "__init__.py")
         wait_for("the coordinator with the change", lambda: version_served(installation) == CHANGED)
         check_one_picture(installation, drawn[0])
-        blur = skaffold.namespace.kubectl("exec", "deployment/penstock-blur", "--", "penstock", "--version")
-        assert blur.split()[-1] == CHANGED
+        wait_for("a step with the change", lambda: version_in_step(skaffold) == CHANGED)
         after = {pod.name: pod.restarts for pod in skaffold.namespace.pods()}
         assert {name: after.get(name) for name in before} == dict.fromkeys(before, 0)
     finally:
@@ -166,6 +165,12 @@ def change_version(file: Path) -> None:
     text = file.read_text()
     assert __version__ in text
     file.write_text(text.replace(__version__, CHANGED))
+
+
+def version_in_step(skaffold: Skaffold) -> str:
+    """Return the version of the files in a step's pod."""
+    said = skaffold.namespace.kubectl("exec", "deployment/penstock-blur", "--", "penstock", "--version")
+    return str(said.split()[-1])
 
 
 def version_served(installation: Installation) -> str:
