@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
 from penstock.local.docker_chain import HOPELESS_STARTS, Chain
 from penstock.local.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
+from penstock.local.joining import join_all
 from penstock.local.run import RunOptions
 from penstock.worker.bench import Bench
 from penstock.worker.loop import Worker
@@ -151,17 +151,10 @@ class Chains:
         """Let the images at hand be finished; containers that take longer than `timeout_secs` are killed."""
         for worker in self._workers:
             worker.stop()
-        if not self._join(timeout_secs):
+        if not join_all(self._threads, timeout_secs):
             for chain in self._chains:
                 chain.kill()
-            self._join(_LAST_SECS)
-
-    def _join(self, timeout_secs: float) -> bool:
-        deadline = time.monotonic() + timeout_secs
-        for thread in self._threads:
-            if thread.ident is not None:  # an interrupt may have come before it was started
-                thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+            join_all(self._threads, _LAST_SECS)
 
     def _run(self, chain: Chain, worker: Worker) -> None:
         try:

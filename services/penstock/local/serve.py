@@ -56,17 +56,7 @@ def serve(
     declare_steps(worker_settings.step_schemas)
     if broker_settings.broker_url is not None:
         return _serve_over_broker(settings, limits, worker_settings, broker_settings, store_settings)
-    for name, value in (("store_url", store_settings.store_url), ("database_url", settings.database_url)):
-        if value is not None:
-            raise SettingsError(
-                "invalid_settings",
-                f"PENSTOCK_{name.upper()}={value}: without a broker (--broker amqp://…) it has no use",
-            )
-    if declared_steps() and not worker_settings.program:
-        named = ", ".join(sorted(declared_steps()))
-        raise SettingsError(
-            "invalid_settings", f"PENSTOCK_DECLARED_STEPS: {named}: without PENSTOCK_PROGRAM nobody here performs it"
-        )
+    _refuse_what_has_no_use(settings, worker_settings, store_settings)
     start_forker()
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
@@ -117,6 +107,22 @@ def serve(
             broker.close()
             repository.close()
     return 0
+
+
+def _refuse_what_has_no_use(
+    settings: ServeSettings, worker_settings: WorkerSettings, store_settings: StoreSettings
+) -> None:
+    for name, value in (("store_url", store_settings.store_url), ("database_url", settings.database_url)):
+        if value is not None:
+            raise SettingsError(
+                "invalid_settings",
+                f"PENSTOCK_{name.upper()}={value}: without a broker (--broker amqp://…) it has no use",
+            )
+    if declared_steps() and not worker_settings.program:
+        named = ", ".join(sorted(declared_steps()))
+        raise SettingsError(
+            "invalid_settings", f"PENSTOCK_DECLARED_STEPS: {named}: without PENSTOCK_PROGRAM nobody here performs it"
+        )
 
 
 def _serve_over_broker(

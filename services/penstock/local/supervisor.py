@@ -11,6 +11,7 @@ from multiprocessing.process import BaseProcess
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
+from penstock.local.joining import join_all
 from penstock.worker.forker import CONTEXT
 from penstock.worker.process import WorkerSpec, run_worker_process
 
@@ -53,16 +54,10 @@ class Supervisor:
         self._stopping.set()
         for process in self.processes():
             process.terminate()
-        self._join(timeout_secs)
+        join_all(self._threads, timeout_secs)
         for process in self.processes():
             process.kill()
-        self._join(_KILL_SECS)
-
-    def _join(self, timeout_secs: float) -> None:
-        deadline = time.monotonic() + timeout_secs
-        for thread in self._threads:
-            if thread.ident is not None:  # an interrupt may have come before it was started
-                thread.join(max(0.0, deadline - time.monotonic()))
+        join_all(self._threads, _KILL_SECS)
 
     def _keep(self, spec: WorkerSpec) -> None:
         # As in `start_forker`, for the forker that takes the place of one that has died.
