@@ -195,6 +195,25 @@ def test_an_answer_without_end_is_read_to_a_bound_and_its_status_counts() -> Non
     assert sent < 64 * 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 9000000000000000000\r\n\r\nok",
+        b"Content-Length: 90000000000000000000\r\n\r\nok",
+        b"Transfer-Encoding: chunked\r\n\r\n7000000000000000\r\nok",
+        b"Transfer-Encoding: chunked\r\n\r\n-2\r\nok",
+        b"Transfer-Encoding: chunked\r\n\r\nmany\r\nok",
+    ],
+)
+def test_an_answer_that_lies_about_its_length_costs_no_memory_and_its_status_counts(body: bytes) -> None:
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + body)
+
+    with answering(speak) as port:
+        assert sender().post(f"http://127.0.0.1:{port}/", {}, b"{}") == 200
+
+
 def test_an_interim_answer_is_not_taken_for_the_last() -> None:
     def speak(connection: socket.socket) -> None:
         connection.recv(65_536)
