@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,3 +73,32 @@ def test_it_is_silent_for_what_somebody_else_ends_and_tells_until_when(
     assert not rung.wait(0.2)
     watchdog.begin()
     assert rung.wait(10)
+
+
+STOPPABLE = """
+import threading
+from penstock.worker.watchdog import Watchdog
+rung = threading.Event()
+watchdog = Watchdog(3.0, rung.set)
+watchdog.begin()
+print("begun", flush=True)
+input()
+print("rung" if rung.wait(0.6) else "silent", flush=True)
+print("rung" if rung.wait(60) else "silent", flush=True)
+"""
+
+
+def test_time_for_which_the_process_stood_still_does_not_count() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "silent\n"
+        assert process.stdout.readline() == "rung\n"
