@@ -1,12 +1,22 @@
-"""What a worker counts reaches the coordinator in its events; and a trace goes on through a worker that has none."""
+"""What a worker counts reaches the coordinator in its events, traces go through it, and its logs say what about."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
-from worker_rig import SECS, Rig, draw
+import pytest
+from waiting import wait_until
+from worker_rig import JOB, SECS, Rig, draw
 
+from penstock.common.errors import UnavailableError
+from penstock.common.logs import JsonLines
+from penstock.common.plan import Planned
 from penstock.coordinator.meters import Meters
 
 OPS = [["resize", "64x48"]]
@@ -55,3 +65,71 @@ def test_a_worker_without_tracing_hands_the_trace_on(rig: Rig) -> None:
     assert delivery is not None
     assert TRACEPARENT.encode() in delivery.body
     waiting.ack(delivery)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged, as machines read it."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonLines("worker"))
+    logging.getLogger("penstock").addHandler(handler)
+    yield written
+    logging.getLogger("penstock").removeHandler(handler)
+
+
+def read(log: io.StringIO, severity: str) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in log.getvalue().splitlines()]
+    return [record for record in records if record["severity"] == severity]
+
+
+def test_a_worker_of_several_steps_logs_the_one_that_it_has_come_to(
+    rig: Rig, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.start()
+    hands = rig.benches[0].hands
+    perform = hands.perform
+
+    def stumble(planned: Planned, parts: list[Any]) -> list[Any]:
+        if planned.step == "split":
+            raise RuntimeError("nobody expected it")
+        return perform(planned, parts)
+
+    monkeypatch.setattr(hands, "perform", stumble)
+    rig.send(rig.chunk([["resize", "64x48"], ["split", True]], rig.upload(draw(1))))
+    assert rig.outcomes(1)[0].state == "failed"
+    [record] = read(log, "ERROR")
+    assert (record["job"], record["step"], record["chunk"]) == (JOB, "split", "0-abc")
+
+
+def test_a_chunk_that_is_given_back_unopened_is_logged_with_its_job_and_step(rig: Rig, log: io.StringIO) -> None:
+    rig.send_as_from_the_dead(rig.chunk(OPS, rig.upload(draw(1), draw(2))))
+    rig.broker.away = True
+    rig.start()
+    wait_until(lambda: rig.broker.refused >= 1)
+    wait_until(lambda: read(log, "WARNING"))
+    rig.broker.away = False
+    assert set(rig.outcomes(2)) == {0, 1}
+    record = read(log, "WARNING")[0]
+    assert record["message"] == "a chunk from penstock.step.resize is given back: away"
+    assert (record["job"], record["step"], record["chunk"]) == (JOB, "resize", "0-abc")
+
+
+def test_a_chunk_whose_plan_cannot_be_read_for_now_is_logged_with_its_job_and_step(
+    rig: Rig, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.store.put("plans/job", [json.dumps(rig.chunk(OPS, []).plan).encode()])
+    get, troubles = rig.store.get, [UnavailableError("store", "away")]
+
+    def get_once_it_is_back(key: str) -> bytes:
+        if troubles:
+            raise troubles.pop()
+        return get(key)
+
+    monkeypatch.setattr(rig.store, "get", get_once_it_is_back)
+    rig.start()
+    body = rig.chunk(OPS, rig.upload(draw(1))).model_copy(update={"plan": "plans/job"}).model_dump_json()
+    rig.broker.publish("penstock.step.resize", [body.encode()])
+    assert set(rig.outcomes(1)) == {0}
+    [record] = read(log, "WARNING")
+    assert (record["job"], record["step"], record["chunk"]) == (JOB, "resize", "0-abc")

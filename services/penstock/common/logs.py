@@ -35,6 +35,11 @@ def about(**fields: str) -> Iterator[None]:
         _ABOUT.reset(token)
 
 
+def now_about(**fields: str) -> None:
+    """Have what follows in the innermost `about` bear these instead."""
+    _ABOUT.set({**_ABOUT.get(_NOTHING), **fields})
+
+
 def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
     """Send this process's logs, Python's warnings and what ends its threads to stderr.
 

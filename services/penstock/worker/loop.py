@@ -7,9 +7,9 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 
 from penstock.common.broker.port import Consumer, Delivery
@@ -59,15 +59,17 @@ _SETTLE_SECS = 180.0
 class Ending:
     """What remains to be done for a chunk before its delivery is acknowledged; `work` still keeps pixels until then.
 
-    What `act` returns, unless it is None, is yet to be published, each message to its queue.
+    What `act` returns, unless it is None, is yet to be published, each message to its queue. `names` is what logs call
+    a chunk without `work`.
     """
 
     act: Callable[[], list[tuple[str, bytes]] | None]
     work: Work | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def context(self) -> AbstractContextManager[None]:
         """Have logs say whose ending it is."""
-        return about(**self.work.names) if self.work else nullcontext()
+        return about(**(self.work.names if self.work else self.names))
 
 
 class Worker:
@@ -202,22 +204,22 @@ class Worker:
         publishing = ending.work.trace.begin("publish") if ending.work else UNTRACED
 
         def settled(error: UnavailableError | None) -> None:
-            try:
-                if error is None:
-                    self._clear_up(ending.work)
-                    consumer.ack(delivery)
-                else:
-                    publishing.fail(error)
-                    again = threading.Thread(
-                        target=self._give_back, args=(consumer, delivery, ending, error), daemon=True
-                    )
-                    again.start()
-            except Exception:
-                with ending.context():
+            with ending.context():
+                try:
+                    if error is None:
+                        self._clear_up(ending.work)
+                        consumer.ack(delivery)
+                    else:
+                        publishing.fail(error)
+                        again = threading.Thread(
+                            target=self._give_back, args=(consumer, delivery, ending, error), daemon=True
+                        )
+                        again.start()
+                except Exception:
                     log.warning("a chunk from %s is not acknowledged and comes again", delivery.queue, exc_info=True)
-            finally:
-                publishing.end()
-                self._sending.end()
+                finally:
+                    publishing.end()
+                    self._sending.end()
 
         self._sending.begin()
         try:
@@ -248,14 +250,16 @@ class Worker:
         try:
             work = order.open()
         except MessageError as error:
-            log.warning("unreadable message from %s: %s", delivery.queue, error.message)
+            log.warning("unreadable message: %s", error.message, extra={"step": _step_of(delivery)})
             return Ending(partial(self._reject, delivery, error.message))
         except PlanError as error:
             chunk = read_chunk(delivery.body)
-            return Ending(partial(self._fail_all, chunk, chunk.images, ImageCode.INTERNAL, error.message, "plan"))
+            fail = partial(self._fail_all, chunk, chunk.images, ImageCode.INTERNAL, error.message, "plan")
+            return Ending(fail, names=_names_of(chunk, delivery))
         except UnavailableError as error:
             chunk = read_chunk(delivery.body)
-            return Ending(partial(self._try_later, delivery, chunk, chunk.images, error))
+            later = partial(self._try_later, delivery, chunk, chunk.images, error)
+            return Ending(later, names=_names_of(chunk, delivery))
         with about(**work.names):
             log.debug("%d images, delivered %d times", len(work.chunk.images), delivery.attempt)
             return self._work_on(work, delivery)
@@ -267,7 +271,7 @@ class Worker:
                 return Ending(work.abandon, work)
             if chunk.alone or delivery.attempt > 1:
                 if len(chunk.images) > 1:
-                    return Ending(partial(work.give_back, chunk.images, chunk.attempt))
+                    return Ending(partial(work.give_back, chunk.images, chunk.attempt), names=work.names)
                 suspect = self._suspect(chunk, work.plan)
                 if suspect is None:
                     return Ending(_nothing)
@@ -338,7 +342,7 @@ class Worker:
 
     def _try_later(self, delivery: Delivery, chunk: Chunk, images: Sequence[ImageRef], error: UnavailableError) -> None:
         """Give images back because the store is away, or give them up when that has been so too often."""
-        log.warning("chunk %s of job %s: %s", chunk.chunk, chunk.job, error.message)
+        log.warning("%d images, attempt %d: %s", len(images), chunk.attempt, error.message)
         if chunk.attempt < self._settings.max_attempts:
             self._stopping.wait(min(5.0, 0.25 * 4**chunk.attempt))
             again = singles(chunk, images, attempt=chunk.attempt + 1)
@@ -383,6 +387,10 @@ class Worker:
 
 def _step_of(delivery: Delivery) -> str:
     return delivery.queue.removeprefix(step_queue(""))
+
+
+def _names_of(chunk: Chunk, delivery: Delivery) -> dict[str, str]:
+    return {"job": chunk.job, "step": _step_of(delivery), "chunk": chunk.chunk}
 
 
 def _nothing() -> None:

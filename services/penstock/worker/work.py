@@ -16,6 +16,7 @@ from typing import Any
 
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.lines import DECODE
+from penstock.common.logs import now_about
 from penstock.common.messages import (
     EVENTS_QUEUE,
     Chunk,
@@ -266,6 +267,7 @@ class Work:
 
     def _enter(self, image: ImageRef, index: int) -> None:
         self._at = index
+        now_about(step=self.plan.steps[index])
         if self._starts is not None:
             write_starts(self._bench.store, self.chunk.job, self.chunk.run, image.id, Starts(self._starts.count, index))
 
