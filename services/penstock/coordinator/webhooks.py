@@ -11,6 +11,7 @@ from random import SystemRandom
 
 from penstock.common.errors import RequestError, UnavailableError
 from penstock.common.jobs import Webhook
+from penstock.common.logs import about
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.addresses import DestinationError, Destinations
 from penstock.coordinator.deliveries import SIGNATURE_HEADER, Delivery, Notice, sign, write_event
@@ -129,15 +130,16 @@ class Courier:
             thread.start()
 
     def _deliver(self, notice: Notice) -> None:
-        try:
-            self._note(notice, self._try(notice))
-        except UnavailableError as error:
-            log.warning("webhook %s: whether it arrived is not noted, it comes again: %s", notice.id, error.message)
-        except Exception:
-            log.exception("webhook %s", notice.id)
-        finally:
-            self._under_way.discard(threading.current_thread())
-            self._wake.set()
+        with about(job=notice.job):
+            try:
+                self._note(notice, self._try(notice))
+            except UnavailableError as error:
+                log.warning("webhook %s: whether it arrived is not noted, it comes again: %s", notice.id, error.message)
+            except Exception:
+                log.exception("webhook %s", notice.id)
+            finally:
+                self._under_way.discard(threading.current_thread())
+                self._wake.set()
 
     def _try(self, notice: Notice) -> Delivery:
         at, began = time.time(), time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 import re
 import time
@@ -16,6 +17,7 @@ from webhook_receiver import HANG, Received, Receiver, running_receiver
 
 from penstock.common.errors import RequestError, UnavailableError
 from penstock.common.jobs import JobState, Webhook
+from penstock.common.logs import JsonLines
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.conductor import Conductor
 from penstock.coordinator.deliveries import Notice, NoticeState
@@ -147,15 +149,17 @@ def test_what_does_not_arrive_comes_again_under_the_same_id_until_it_does(house:
 
 
 def test_what_never_arrives_is_given_up_and_the_log_says_neither_secret_nor_url(
-    house: Any, courier: Any, caplog: pytest.LogCaptureFixture
+    house: Any, courier: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines("coordinator"))
     with running_receiver(*[500] * 9) as receiver:
         end(house, "job-1", receiver, secret="the secret of the job")
         courier(webhook_attempts=3)
         wait_until(lambda: notice_of(house).state is NoticeState.GIVEN_UP)
     assert len(receiver.received) == len(notice_of(house).deliveries) == 3
-    assert "given up" in caplog.text
+    records = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [record["job"] for record in records if record["message"].endswith("given up")] == ["job-1"]
     assert "token" not in caplog.text
     assert "the secret" not in caplog.text
 
