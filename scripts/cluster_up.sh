@@ -18,6 +18,8 @@ python=.venv/bin/python
 registry=${REGISTRY:-local}
 namespace=${NAMESPACE:-penstock}
 release=${RELEASE:-penstock}
+name=$release  # what the chart puts before the name of every object
+[[ $release == *penstock* ]] || name=$release-penstock
 out=${OUT:-results/cluster}
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
 targets=(coordinator step resize split blur encode)
@@ -53,11 +55,11 @@ find_cluster() {
 
 # Servers of the chart's own that this machine has under a local name are taken from it instead of being pulled.
 use_local_servers() {
-    local name
-    for name in rabbitmq=local/rabbitmq:4.0 web=local/nginx:1.26; do
-        if docker image inspect "${name#*=}" >/dev/null 2>&1; then
-            settings+=(--set "${name%%=*}.image=${name#*=}")
-            images+=("${name#*=}")
+    local server
+    for server in rabbitmq=local/rabbitmq:4.0 web=local/nginx:1.26; do
+        if docker image inspect "${server#*=}" >/dev/null 2>&1; then
+            settings+=(--set "${server%%=*}.image=${server#*=}")
+            images+=("${server#*=}")
         fi
     done
 }
@@ -93,19 +95,19 @@ install() {
 forward() {
     local log
     log=$(mktemp)
-    kubectl --namespace "$namespace" port-forward "service/$release-web" :80 >"$log" 2>&1 &
+    kubectl --namespace "$namespace" port-forward "service/$name-web" :80 >"$log" 2>&1 &
     trap "kill $! 2>/dev/null; rm -f $log" EXIT
     for _ in $(seq 100); do
         port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$log")
         [[ -z $port ]] || return 0
         sleep 0.1
     done
-    fail "no way to service/$release-web: $(cat "$log")"
+    fail "no way to service/$name-web: $(cat "$log")"
 }
 
 # The key that the chart made, where it made one.
 read_api_key() {
-    PENSTOCK_API_KEY=$(kubectl --namespace "$namespace" get secret "$release-api-key" --ignore-not-found \
+    PENSTOCK_API_KEY=$(kubectl --namespace "$namespace" get secret "$name-api-key" --ignore-not-found \
         --output 'jsonpath={.data.key}' | base64 -d)
     export PENSTOCK_API_KEY
 }
@@ -126,8 +128,8 @@ $python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --pictur
 say "It stays installed"
 cat <<END
 results     $(cd "$out" && pwd)
-API key     kubectl --namespace $namespace get secret $release-api-key --output 'jsonpath={.data.key}' | base64 -d
-front door  kubectl --namespace $namespace port-forward service/$release-web 8080:80
-scale       kubectl --namespace $namespace scale deployment/$release-blur --replicas=4
+API key     kubectl --namespace $namespace get secret $name-api-key --output 'jsonpath={.data.key}' | base64 -d
+front door  kubectl --namespace $namespace port-forward service/$name-web 8080:80
+scale       kubectl --namespace $namespace scale deployment/$name-blur --replicas=4
 remove      helm --namespace $namespace uninstall $release
 END

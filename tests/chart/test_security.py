@@ -104,6 +104,22 @@ def test_steps_reach_broker_store_and_api_server_alone(chart: Chart) -> None:
     assert ports(without["spec"]["egress"]) == [[5672], [8081]]
 
 
+def test_buckets_that_jobs_may_name_are_reached_beside_the_bundled_store(chart: Chart) -> None:
+    values = {"store": {"sources": ["gs://photos/"]}, "deletionCost": {"enabled": False}}
+    rendered = chart.render({**values, "coordinator": {"reportReplicas": False}, "webhooks": {"enabled": False}})
+    for name in ("penstock-steps", "penstock-coordinator"):
+        egress = rendered.find("NetworkPolicy", name)["spec"]["egress"]
+        assert ports(egress) == [[5672], [8081], [443], [80, 987, 988]], "broker, store, buckets, GKE's identities"
+
+
+def test_the_api_servers_addresses_can_be_told(chart: Chart) -> None:
+    rendered = chart.render({"networkPolicy": {"apiServerCidrs": ["172.16.0.0/28", "fd00::1/128"]}})
+    for name in ("penstock-steps", "penstock-coordinator"):
+        *_, rule = rendered.find("NetworkPolicy", name)["spec"]["egress"]
+        assert ports([rule]) == [[443, 6443]]
+        assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["172.16.0.0/28", "fd00::1/128"]
+
+
 def test_the_stores_port_is_for_the_release_alone_and_the_front_door_for_all(chart: Chart) -> None:
     front, store = chart.render().find("NetworkPolicy", "penstock-web")["spec"]["ingress"]
     assert ports([front, store]) == [[8080], [8081]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from rendering import CHART, VALUES, Chart
@@ -49,6 +50,9 @@ def test_rabbitmq_knows_its_memory_and_loads_what_is_asked_for(chart: Chart) -> 
     data = chart.render(values).find("ConfigMap", "penstock-rabbitmq")["data"]
     assert "total_memory_available_override_value = 1536MiB\n" in data["rabbitmq.conf"]
     assert data["enabled_plugins"] == "[rabbitmq_management].\n"
+    plain = chart.render({"rabbitmq": {"resources": {"limits": {"memory": 1073741824}}}})
+    text = plain.find("ConfigMap", "penstock-rabbitmq")["data"]["rabbitmq.conf"]
+    assert "total_memory_available_override_value = 1073741824\n" in text
     monitored = chart.render({"podMonitor": {"enabled": True}})
     assert monitored.find("ConfigMap", "penstock-rabbitmq")["data"]["enabled_plugins"] == "[rabbitmq_prometheus].\n"
     assert set(monitored.all("PodMonitor")) == {"penstock-coordinator", "penstock-rabbitmq"}
@@ -73,6 +77,12 @@ def test_nginx_has_the_one_configuration_there_is_and_the_token(chart: Chart) ->
     assert secret["token.conf"] == f'"Bearer {secret["token"]}" 1;\n'
 
 
+def test_nginx_sends_the_pictures_that_it_keeps_and_the_coordinator_those_of_a_bucket(chart: Chart) -> None:
+    prefix = chart.render().environment("penstock-coordinator")["PENSTOCK_ACCEL_PREFIX"]
+    assert f"location {prefix} {{" in (CHART / "files" / "nginx.conf").read_text()
+    assert "PENSTOCK_ACCEL_PREFIX" not in chart.render(BUCKET).environment("penstock-coordinator")
+
+
 def test_a_bucket_needs_no_nginx_and_the_coordinator_is_the_front_door(chart: Chart) -> None:
     rendered = chart.render(BUCKET)
     assert "penstock-web" not in rendered.all("Deployment")
@@ -93,6 +103,26 @@ def test_sqlite_has_one_coordinator_that_leaves_before_the_next_and_postgresql_s
     )
     assert "penstock-coordinator" in rendered.all("PodDisruptionBudget")
     assert not rendered.all("PersistentVolumeClaim")
+
+
+def probed(chart: Chart, values: dict[str, object] | Path, name: str) -> dict[str, str]:
+    [container] = chart.render(values).find("Deployment", name)["spec"]["template"]["spec"]["containers"]
+    return {probe: container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")}
+
+
+def test_a_broker_that_is_away_takes_neither_the_coordinator_nor_nginx_out_of_service(chart: Chart) -> None:
+    assert set(probed(chart, {}, "penstock-coordinator").values()) == {"/healthz"}
+    assert set(probed(chart, {}, "penstock-web").values()) == {"/healthz"}
+
+
+def test_a_coordinator_beside_others_answers_on_until_nobody_sends_to_it(chart: Chart) -> None:
+    def stop(values: dict[str, object] | Path) -> object:
+        pod = chart.render(values).find("Deployment", "penstock-coordinator")["spec"]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] == 30
+        return pod["containers"][0].get("lifecycle")
+
+    assert stop(EXTERNAL) == {"preStop": {"sleep": {"seconds": 5}}}
+    assert stop({}) is None, "the next one waits for it to be gone"
 
 
 def test_claims_stay_unless_values_say_otherwise_and_the_brokers_goes(chart: Chart) -> None:
@@ -148,8 +178,38 @@ def test_the_front_door_by_ingress_and_by_gateway(chart: Chart) -> None:
     gateway = chart.render({"gateway": {"enabled": True, "className": "gke-l7-rilb"}})
     assert gateway.find("HTTPRoute", "penstock-web")["spec"]["parentRefs"] == [{"name": "penstock-web"}]
     assert gateway.find("Gateway", "penstock-web")["spec"]["gatewayClassName"] == "gke-l7-rilb"
+    assert gateway.find("Gateway", "penstock-web")["spec"]["listeners"] == [
+        {"name": "http", "protocol": "HTTP", "port": 80}
+    ]
     given = chart.render({"gateway": {"enabled": True, "parentRefs": [{"name": "shared", "namespace": "infra"}]}})
     assert not given.all("Gateway")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "tls", "annotations"),
+    [
+        ({"tlsSecret": "tls"}, {"certificateRefs": [{"name": "tls"}]}, {"a": "b"}),
+        ({"certificateMap": "map"}, None, {"a": "b", "networking.gke.io/certmap": "map"}),
+    ],
+)
+def test_a_gateway_with_a_certificate_listens_by_https_alone(
+    chart: Chart, certificate: dict[str, str], tls: object, annotations: dict[str, str]
+) -> None:
+    values = {"enabled": True, "className": "gke-l7-global-external-managed", "annotations": {"a": "b"}, **certificate}
+    made = chart.render({"gateway": values}).find("Gateway", "penstock-web")
+    [listener] = made["spec"]["listeners"]
+    assert (listener["protocol"], listener["port"], listener.get("tls")) == ("HTTPS", 443, tls)
+    assert made["metadata"]["annotations"] == annotations
+
+
+def test_what_comes_by_a_gateway_is_marked_where_no_nginx_marks_it(chart: Chart) -> None:
+    gateway = {"enabled": True, "parentRefs": [{"name": "shared"}]}
+    [rule] = chart.render({"gateway": gateway, **BUCKET}).find("HTTPRoute", "penstock-web")["spec"]["rules"]
+    [marked] = rule["filters"][0]["requestHeaderModifier"]["set"]
+    assert marked["name"] == "X-Penstock-Front"
+    assert marked["value"] != "accel", "which would have the coordinator answer without bytes"
+    [rule] = chart.render({"gateway": gateway}).find("HTTPRoute", "penstock-web")["spec"]["rules"]
+    assert "filters" not in rule
 
 
 def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Chart) -> None:
@@ -170,10 +230,22 @@ def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Ch
 
 def test_notes_name_what_is_not_safe(chart: Chart) -> None:
     notes = chart.notes(
-        {"networkPolicy": {"enabled": False}, "ingress": {"enabled": True}, "apiKeys": {"enabled": False}}
+        {
+            "networkPolicy": {"enabled": False},
+            "ingress": {"enabled": True},
+            "gateway": {"enabled": True, "className": "gke-l7-rilb"},
+            "apiKeys": {"enabled": False},
+        }
     )
-    for said in ("networkPolicy.enabled is false", "ingress.tlsSecret is empty", "apiKeys.enabled is false"):
+    for said in (
+        "networkPolicy.enabled is false",
+        "ingress.tlsSecret is empty",
+        "gateway.tlsSecret and gateway.certificateMap are empty",
+        "apiKeys.enabled is false",
+    ):
         assert said in notes
+    assert "networkPolicy.coordinatorFrom is empty" in chart.notes({"podMonitor": {"enabled": True}})
+    assert "without a key" in chart.notes({**BUCKET, "ingress": {"enabled": True, "tlsSecret": "tls"}})
 
 
 def test_helm_test_sends_a_picture_through_every_step_that_is_there(chart: Chart) -> None:

@@ -71,6 +71,9 @@ def test_a_gpu_gives_limits_selector_and_tolerations_beside_what_the_step_has(ch
         "cloud.google.com/gke-accelerator": "nvidia-tesla-t4",
     }
     assert [each["key"] for each in spec["tolerations"]] == ["cloud.google.com/gke-spot", "nvidia.com/gpu"]
+    rolls = rendered.find("Deployment", "penstock-blur-gpu")["spec"]["strategy"]["rollingUpdate"]
+    assert rolls["maxSurge"] == 0, "an upgrade would wait for one GPU more than there are"
+    assert "strategy" not in rendered.find("Deployment", "penstock-blur")["spec"]
     assert rendered.environment("penstock-blur-gpu")["PENSTOCK_STEPS"] == "blur"
     assert "nvidia.com/gpu" not in str(rendered.find("Deployment", "penstock-blur"))
 
@@ -87,6 +90,18 @@ def test_an_entry_goes_before_the_defaults_and_leaves_the_others_alone(chart: Ch
     assert "B" not in split
     assert "topologySpreadConstraints" not in pod(chart, values, "penstock-blur")
     assert len(pod(chart, values, "penstock-split")["topologySpreadConstraints"]) == 2
+
+
+def test_a_nodes_autoscaler_may_take_a_worker_away_unless_its_entry_says_otherwise(chart: Chart) -> None:
+    key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    rendered = chart.render({"steps": {"blur": {"podAnnotations": {key: "false", "a": "b"}}}})
+
+    def annotations(name: str) -> dict[str, str]:
+        found: dict[str, str] = rendered.find("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
+        return found
+
+    assert (annotations("penstock-blur")[key], annotations("penstock-blur")["a"]) == ("false", "b")
+    assert annotations("penstock-split")[key] == "true"
 
 
 def test_extras_reach_the_pod(chart: Chart) -> None:

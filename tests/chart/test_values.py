@@ -41,6 +41,58 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"steps": {"blur": {"autoscaling": {"minReplicas": 11}}}},
         "at most maxReplicas, 10",
     ),
+    "every eviction forbidden": ({"stepDefaults": {"pdb": {"maxUnavailable": 0}}}, "/maxUnavailable"),
+    "every eviction forbidden by percent": ({"steps": {"blur": {"pdb": {"maxUnavailable": "0%"}}}}, "/maxUnavailable"),
+    "a database that SQLite would not use": (
+        {"database": {"existingSecret": {"name": "ours"}}},
+        "database.existingSecret.name is ours: it counts with database.type postgresql alone",
+    ),
+    "a broker beside the bundled one": (
+        {"rabbitmq": {"existingSecret": {"name": "ours"}}},
+        "rabbitmq.existingSecret.name is ours: it counts with rabbitmq.bundled false alone",
+    ),
+    "a bucket that the bundled store would not use": (
+        {"store": {"url": "gs://pictures"}},
+        "store.url is gs://pictures: it counts with store.type url alone",
+    ),
+    "keys that nobody would ask for": (
+        {"apiKeys": {"enabled": False, "existingSecret": "ours"}},
+        "apiKeys.existingSecret is ours: with apiKeys.enabled false",
+    ),
+    "a broken number for RabbitMQ": (
+        {"rabbitmq": {"resources": {"limits": {"memory": "1.5Gi"}}}},
+        "rabbitmq.resources.limits.memory is 1.5Gi",
+    ),
+    "uploads larger than nginx lets through": (
+        {"settings": {"PENSTOCK_MAX_UPLOAD_BYTES": "4294967296"}},
+        "web.limits.body is 1100m: settings.PENSTOCK_MAX_UPLOAD_BYTES, 4294967296",
+    ),
+    "a route to nowhere": ({"gateway": {"enabled": True}}, "gateway.className and gateway.parentRefs are empty"),
+    "a Gateway that is made, and another": (
+        {"gateway": {"enabled": True, "className": "gke-l7-rilb", "parentRefs": [{"name": "shared"}]}},
+        "gateway.parentRefs names a Gateway that is there: one of them is accepted",
+    ),
+    "two certificates for one Gateway": (
+        {"gateway": {"enabled": True, "className": "g", "tlsSecret": "tls", "certificateMap": "map"}},
+        "gateway.tlsSecret is tls, and gateway.certificateMap map",
+    ),
+    "a certificate for somebody else's Gateway": (
+        {"gateway": {"enabled": True, "parentRefs": [{"name": "shared"}], "tlsSecret": "tls"}},
+        "are for a Gateway of the chart's own",
+    ),
+    "nobody who encodes": ({"steps": {"encode": {"enabled": False}}}, "no other step serves encode"),
+    "a setting that another key sets": (
+        {"settings": {"PENSTOCK_STORE_URL": "s3://ours"}},
+        "settings.PENSTOCK_STORE_URL is set: the key store.url is for that",
+    ),
+    "a setting that pods rely on": (
+        {"settings": {"PENSTOCK_PORT": "80"}},
+        "settings.PENSTOCK_PORT is set: the chart itself sets it",
+    ),
+    "a drain longer than a pod is given": (
+        {"settings": {"PENSTOCK_DRAIN_SECS": "60"}},
+        "terminationGracePeriodSeconds is 20: more than PENSTOCK_DRAIN_SECS, 60",
+    ),
     "CPU unknown": ({"steps": {"blur": {"resources": {"requests": {"cpu": ""}}}}}, "cpu"),
 }
 
@@ -48,8 +100,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_wrong_is_refused_by_name(chart: Chart, wrong: str) -> None:
     values, said = WRONG[wrong]
-    with pytest.raises(RefusedError, match=said.replace("(", r"\(")):
+    with pytest.raises(RefusedError, match=said.replace("(", r"\(")) as refused:
         chart.render(values)
+    assert "nil pointer" not in str(refused.value)
+
+
+def test_what_looks_contradictory_and_is_not_renders(chart: Chart) -> None:
+    values = {
+        "settings": {"PENSTOCK_MAX_UPLOAD_BYTES": "4294967296", "PENSTOCK_DRAIN_SECS": "30"},
+        "web": {"limits": {"body": "5g"}},
+        "stepDefaults": {"terminationGracePeriodSeconds": 40, "pdb": {"maxUnavailable": 1}},
+        "steps": {"blur": {"terminationGracePeriodSeconds": 20, "env": {"PENSTOCK_DRAIN_SECS": "10"}}},
+    }
+    spec = chart.render(values).find("Deployment", "penstock-blur")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 20
 
 
 @pytest.mark.parametrize("path", ["steps.blur.hpa", "steps.sharpen.hpa", "stepDefaults.hpa"])

@@ -1,38 +1,140 @@
-{{/* What a schema cannot say: keys that only make sense together. */}}
+{{/* What a schema cannot say: keys that only make sense together. Of two that contradict each other none is dropped silently. */}}
 {{- define "penstock.check" -}}
 {{- include "penstock.refuseRemovedKeys" . -}}
-{{- $values := .Values -}}
-{{- if and (eq $values.database.type "sqlite") (gt (int $values.coordinator.replicas) 1) -}}
-  {{- fail (printf "\n\ncoordinator.replicas is %d: more than 1 needs database.type postgresql, SQLite has one writer" (int $values.coordinator.replicas)) -}}
-{{- end -}}
-{{- if and (eq $values.database.type "postgresql") (not $values.database.existingSecret.name) -}}
-  {{- fail "\n\ndatabase.existingSecret.name is empty: postgresql needs the Secret that holds postgresql://user:password@host/name" -}}
-{{- end -}}
-{{- if and (not $values.rabbitmq.bundled) (not $values.rabbitmq.existingSecret.name) -}}
-  {{- fail "\n\nrabbitmq.existingSecret.name is empty: without the bundled RabbitMQ it names the Secret that holds amqp://user:password@host:port/vhost" -}}
-{{- end -}}
-{{- if and (eq $values.store.type "url") (not $values.store.url) -}}
-  {{- fail "\n\nstore.url is empty: store.type url needs gs://bucket/prefix, s3://…, az://… or http://…" -}}
-{{- end -}}
+{{- include "penstock.checkServers" . -}}
+{{- include "penstock.checkStore" . -}}
+{{- include "penstock.checkFrontDoor" . -}}
+{{- include "penstock.checkSettings" . -}}
+{{- $served := list -}}
 {{- range $name, $worker := include "penstock.workers" . | fromJson -}}
-  {{- include "penstock.checkWorker" (list $name $worker.values) -}}
+  {{- include "penstock.checkWorker" (list $ $name $worker) -}}
+  {{- $served = concat $served $worker.serves -}}
+{{- end -}}
+{{- if not (has "encode" $served) -}}
+  {{- fail "\n\nsteps.encode.enabled is false, and no other step serves encode: every job ends with it" -}}
 {{- end -}}
 {{- end }}
 
+{{- define "penstock.checkServers" -}}
+{{- $values := .Values -}}
+{{- $database := $values.database -}}
+{{- if and (eq $database.type "sqlite") (gt (int $values.coordinator.replicas) 1) -}}
+  {{- fail (printf "\n\ncoordinator.replicas is %d: more than 1 needs database.type postgresql, SQLite has one writer" (int $values.coordinator.replicas)) -}}
+{{- end -}}
+{{- if and (eq $database.type "postgresql") (not $database.existingSecret.name) -}}
+  {{- fail "\n\ndatabase.existingSecret.name is empty: postgresql needs the Secret that holds postgresql://user:password@host/name" -}}
+{{- end -}}
+{{- if and (eq $database.type "sqlite") $database.existingSecret.name -}}
+  {{- fail (printf "\n\ndatabase.existingSecret.name is %s: it counts with database.type postgresql alone" $database.existingSecret.name) -}}
+{{- end -}}
+{{- $rabbitmq := $values.rabbitmq -}}
+{{- if and (not $rabbitmq.bundled) (not $rabbitmq.existingSecret.name) -}}
+  {{- fail "\n\nrabbitmq.existingSecret.name is empty: without the bundled RabbitMQ it names the Secret that holds amqp://user:password@host:port/vhost" -}}
+{{- end -}}
+{{- if and $rabbitmq.bundled $rabbitmq.existingSecret.name -}}
+  {{- fail (printf "\n\nrabbitmq.existingSecret.name is %s: it counts with rabbitmq.bundled false alone" $rabbitmq.existingSecret.name) -}}
+{{- end -}}
+{{- $memory := include "penstock.rabbitmqMemory" . -}}
+{{- if and $rabbitmq.bundled $memory (not (regexMatch "^[0-9]+([MG]i?B)?$" $memory)) -}}
+  {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ takes whole numbers alone, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
+{{- end -}}
+{{- if and (not $values.apiKeys.enabled) $values.apiKeys.existingSecret -}}
+  {{- fail (printf "\n\napiKeys.existingSecret is %s: with apiKeys.enabled false nobody is asked for a key" $values.apiKeys.existingSecret) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "penstock.checkStore" -}}
+{{- $store := .Values.store -}}
+{{- if and (eq $store.type "url") (not $store.url) -}}
+  {{- fail "\n\nstore.url is empty: store.type url needs gs://bucket/prefix, s3://…, az://… or http://…" -}}
+{{- end -}}
+{{- if and (eq $store.type "web") $store.url -}}
+  {{- fail (printf "\n\nstore.url is %s: it counts with store.type url alone" $store.url) -}}
+{{- end -}}
+{{- $upload := get .Values.settings "PENSTOCK_MAX_UPLOAD_BYTES" | int64 -}}
+{{- $body := include "penstock.bodyBytes" .Values.web.limits.body | int64 -}}
+{{- if and (eq $store.type "web") (gt $body 0) (gt $upload $body) -}}
+  {{- fail (printf "\n\nweb.limits.body is %s: settings.PENSTOCK_MAX_UPLOAD_BYTES, %d, and what surrounds it need more" .Values.web.limits.body $upload) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Bytes of a size as nginx writes it; 0: any. */}}
+{{- define "penstock.bodyBytes" -}}
+{{- $units := dict "k" 1024 "m" 1048576 "g" 1073741824 -}}
+{{- mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[kmg]$" (lower .)) | default 1) -}}
+{{- end }}
+
+{{- define "penstock.checkFrontDoor" -}}
+{{- $gateway := .Values.gateway -}}
+{{- if $gateway.enabled -}}
+  {{- if and (not $gateway.className) (not $gateway.parentRefs) -}}
+    {{- fail "\n\ngateway.className and gateway.parentRefs are empty: one of them says by which Gateway Penstock is reached" -}}
+  {{- end -}}
+  {{- if and $gateway.className $gateway.parentRefs -}}
+    {{- fail (printf "\n\ngateway.className is %s, and gateway.parentRefs names a Gateway that is there: one of them is accepted" $gateway.className) -}}
+  {{- end -}}
+  {{- if and $gateway.tlsSecret $gateway.certificateMap -}}
+    {{- fail (printf "\n\ngateway.tlsSecret is %s, and gateway.certificateMap %s: one of them is accepted" $gateway.tlsSecret $gateway.certificateMap) -}}
+  {{- end -}}
+  {{- if and (not $gateway.className) (or $gateway.tlsSecret $gateway.certificateMap) -}}
+    {{- fail "\n\ngateway.className is empty: gateway.tlsSecret and gateway.certificateMap are for a Gateway of the chart's own" -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Settings that other keys set, and those that pods could not do with another value. */}}
+{{- define "penstock.takenSettings" -}}
+PENSTOCK_ACCEL_PREFIX: store.type
+PENSTOCK_API_KEYS_FILE: apiKeys.existingSecret
+PENSTOCK_BROKER_URL: rabbitmq.existingSecret
+PENSTOCK_CONCURRENCY: steps.<name>.concurrency
+PENSTOCK_DATABASE_URL: database.existingSecret
+PENSTOCK_DECLARED_STEPS: steps.<name>.params
+PENSTOCK_DELETION_COST: deletionCost.enabled
+PENSTOCK_KUBERNETES_SELECTOR: coordinator.reportReplicas
+PENSTOCK_OPEN: apiKeys.enabled
+PENSTOCK_PROGRAM: steps.<name>.program
+PENSTOCK_SOURCES: store.sources
+PENSTOCK_STEPS: steps.<name>.serves
+PENSTOCK_STORE_TOKEN: store.tokenSecret
+PENSTOCK_STORE_URL: store.url
+PENSTOCK_WEBHOOK_SECRET: webhooks.existingSecret
+PENSTOCK_DATA: ""
+PENSTOCK_HOST: ""
+PENSTOCK_LIVENESS_FILE: ""
+PENSTOCK_PORT: ""
+{{- end }}
+
+{{- define "penstock.checkSettings" -}}
+{{- $settings := .Values.settings -}}
+{{- range $name, $key := include "penstock.takenSettings" . | fromYaml -}}
+  {{- if hasKey $settings $name -}}
+    {{- fail (printf "\n\nsettings.%s is set: %s" $name (ternary (printf "the key %s is for that" $key) "the chart itself sets it" (ne $key ""))) -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A Deployment that serves steps: list of the root, its name and its entry of penstock.workers. */}}
 {{- define "penstock.checkWorker" -}}
-{{- $name := first . -}}
-{{- $step := last . -}}
+{{- $root := first . -}}
+{{- $name := index . 1 -}}
+{{- $step := (last .).values -}}
+{{- $path := ternary "fused" (printf "steps.%s" $name) (eq $name "fused") -}}
 {{- $scaling := $step.autoscaling -}}
 {{- if and (not $step.image) (not (has $name (list "resize" "split" "blur" "encode" "blur-gpu" "fused"))) -}}
-  {{- fail (printf "\n\nsteps.%s.image is empty: a step of your own needs its image, registry/name:tag" $name) -}}
+  {{- fail (printf "\n\n%s.image is empty: a step of your own needs its image, registry/name:tag" $path) -}}
 {{- end -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
-  {{- fail (printf "\n\nsteps.%s.autoscaling.minReplicas is %d: at most maxReplicas, %d, is accepted" $name (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+  {{- fail (printf "\n\n%s.autoscaling.minReplicas is %d: at most maxReplicas, %d, is accepted" $path (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (lt (int $scaling.minReplicas) 1) -}}
-  {{- fail (printf "\n\nsteps.%s.autoscaling.minReplicas is 0: by CPU at least 1 is needed, mode keda goes to 0" $name) -}}
+  {{- fail (printf "\n\n%s.autoscaling.minReplicas is 0: by CPU at least 1 is needed, mode keda goes to 0" $path) -}}
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (not (dig "requests" "cpu" "" $step.resources)) -}}
-  {{- fail (printf "\n\nsteps.%s.resources.requests.cpu is empty: autoscaling.mode hpa measures use by it" $name) -}}
+  {{- fail (printf "\n\n%s.resources.requests.cpu is empty: autoscaling.mode hpa measures use by it" $path) -}}
+{{- end -}}
+{{- $drain := get $step.env "PENSTOCK_DRAIN_SECS" | default (get $root.Values.settings "PENSTOCK_DRAIN_SECS") | default "14" -}}
+{{- if le (float64 $step.terminationGracePeriodSeconds) (float64 $drain) -}}
+  {{- fail (printf "\n\n%s.terminationGracePeriodSeconds is %v: more than PENSTOCK_DRAIN_SECS, %s, is needed, or a pod is killed while it finishes" $path $step.terminationGracePeriodSeconds $drain) -}}
 {{- end -}}
 {{- end }}

@@ -14,7 +14,8 @@
     - podSelector:
         matchLabels: {{- include "penstock.selectorLabels" (list . "web") | nindent 10 }}
   ports: [{port: 8081}]
-{{- else }}
+{{- end }}
+{{- if or (ne .Values.store.type "web") .Values.store.sources }}
 - ports: {{- include "penstock.ports" $policy.storePorts | trim | nindent 4 }}
 # GKE's metadata server, which gives Workload Identity its tokens.
 - to:
@@ -25,6 +26,18 @@
 {{- with $policy.extraEgress }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The rule by which the API server is reached. */}}
+{{- define "penstock.egressToApiServer" -}}
+{{- $policy := .Values.networkPolicy -}}
+- ports: {{- include "penstock.ports" $policy.apiServerPorts | trim | nindent 4 }}
+  {{- with $policy.apiServerCidrs }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
 {{- end }}
 
 {{- define "penstock.ports" -}}

@@ -9,7 +9,16 @@
   {{- $found = append $found "apiKeys.enabled is false, and Penstock is reached from outside: whoever comes may do everything." -}}
 {{- end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.tlsSecret) -}}
-  {{- $found = append $found "ingress.tlsSecret is empty: pictures come and go unencrypted." -}}
+  {{- $found = append $found "ingress.tlsSecret is empty: pictures and API keys come and go unencrypted." -}}
+{{- end -}}
+{{- if and $values.gateway.enabled $values.gateway.className (not $values.gateway.tlsSecret) (not $values.gateway.certificateMap) -}}
+  {{- $found = append $found "gateway.tlsSecret and gateway.certificateMap are empty: pictures and API keys come and go unencrypted." -}}
+{{- end -}}
+{{- if and $values.apiKeys.enabled (ne $values.store.type "web") (or $values.ingress.enabled (ne $values.web.service.type "ClusterIP")) -}}
+  {{- $found = append $found "store.type is url, so nothing stands before the coordinator: whoever reaches it reads /metrics and /v1/backlog without a key." -}}
+{{- end -}}
+{{- if and $values.podMonitor.enabled $values.networkPolicy.enabled (eq $values.store.type "web") (not $values.networkPolicy.coordinatorFrom) -}}
+  {{- $found = append $found "podMonitor.enabled is true and networkPolicy.coordinatorFrom is empty: Prometheus does not reach the coordinator." -}}
 {{- end -}}
 {{- if not $values.networkPolicy.enabled -}}
   {{- $found = append $found "networkPolicy.enabled is false: any pod of the cluster reaches RabbitMQ and the store." -}}

@@ -19,3 +19,13 @@ sent anew by Penstock; the limit of 100 is for those whose consumers die before 
   "policies" $all
   | toJson -}}
 {{- end }}
+
+{{/* Its memory limit as RabbitMQ writes it; empty where there is none. */}}
+{{- define "penstock.rabbitmqMemory" -}}
+{{- $limit := dig "limits" "memory" "" .Values.rabbitmq.resources -}}
+{{- if kindIs "string" $limit -}}
+{{ $limit }}{{ if regexMatch "[MG]i?$" $limit }}B{{ end }}
+{{- else -}}
+{{ int64 $limit }}
+{{- end -}}
+{{- end }}
