@@ -36,6 +36,9 @@ class Limits(_Settings):
     max_name_bytes: Annotated[int, Field(ge=1, le=255, description="Bytes of a file name (UTF-8)")] = 255
     max_images: Annotated[int, Field(ge=1, description="Images per job")] = 5_000_000
     max_open_jobs: Annotated[int, Field(ge=1, description="Jobs accepted and not yet ended")] = 1_000
+    max_event_streams: Annotated[
+        int, Field(ge=1, description="Jobs that are followed by server-sent events at a time, for each API key")
+    ] = 100
 
 
 class DeclaredStep(BaseModel):

@@ -9,10 +9,11 @@ from fastapi import Depends, FastAPI
 from penstock import __version__
 from penstock.coordinator import openapi, problems
 from penstock.coordinator.access import admit
-from penstock.coordinator.headers import SameOrigin, SecurityHeaders
+from penstock.coordinator.headers import LoopbackHost, SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
+from penstock.coordinator.quotas import Streams
 from penstock.coordinator.routes import (
     deliveries,
     events,
@@ -48,11 +49,14 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.intake = Intake(services)
+    app.state.streams = Streams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)
     app.add_middleware(SameOrigin)
+    if services.for_this_host:
+        app.add_middleware(LoopbackHost)
     app.add_middleware(LingeringClose)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -38,6 +39,38 @@ class SameOrigin:
 def _is_own(headers: Headers) -> bool:
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+class LoopbackHost:
+    """Middleware that refuses requests for a name that is not this host's own: `localhost`, or any address.
+
+    A hostile page can have its own name lead to loopback once a browser has it (DNS rebinding). Then the browser takes
+    this server for that page's own, and lets it read and change everything; but the name still stands in `Host`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_here(Headers(scope=scope).get("host")):
+            await self._app(scope, receive, send)
+            return
+        detail = (
+            "this server is for this host alone; accepted are http://localhost and addresses, or API keys for others"
+        )
+        await problem(403, "foreign_host", detail)(scope, receive, send)
+
+
+def _is_here(host: str | None) -> bool:
+    if host is None:  # no browser's
+        return True
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+        if name != "localhost" and not name.endswith(".localhost"):
+            ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class SecurityHeaders:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.common.errors import RETRY_MAY_HELP, ImageCode, RequestError, UnavailableError
@@ -23,7 +23,7 @@ from penstock.coordinator.ids import new_id
 from penstock.coordinator.inputs import FoundFile
 from penstock.coordinator.problems import conflict
 from penstock.coordinator.quotas import ANYBODY, Caller
-from penstock.coordinator.repository import ConflictError, Image, Job
+from penstock.coordinator.repository import ConflictError, Image, Job, Usage
 from penstock.coordinator.services import Services
 
 _REPLAY_SECS = 5.0
@@ -51,30 +51,58 @@ class Idempotency:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class _Turns:
+    """What is done by one request at a time, so that each sees what the one before has taken."""
+
+    creating: AbstractContextManager[Any] = field(default_factory=threading.Lock)
+    reopening: AbstractContextManager[Any] = field(default_factory=threading.Lock)
+    """Apart: a job of millions takes its time."""
+
+
 class Intake:
     """Makes jobs. One of them per coordinator, and `of` it one for each request: they hold the bound on open jobs."""
 
-    def __init__(
-        self, services: Services, caller: Caller = ANYBODY, admission: AbstractContextManager[Any] | None = None
-    ) -> None:
+    def __init__(self, services: Services, caller: Caller = ANYBODY, turns: _Turns | None = None) -> None:
         self._services = services
         self._repository = services.repository
         self._caller = caller
-        self._admission = admission or threading.Lock()
+        self._turns = turns or _Turns()
 
     def of(self, caller: Caller) -> Intake:
         """Return the intake of a caller's jobs."""
-        return Intake(self._services, caller, self._admission)
+        return Intake(self._services, caller, self._turns)
 
     def admit(self, count: int = 1) -> None:
-        """Make sure that `count` more jobs fit, all over and of this caller.
+        """Make sure that `count` more jobs fit, and with them at least an image more, all over and of this caller.
 
         Raises:
             RequestError: 429.
         """
+        self._check_room(Usage(count, open_images=1, images_today=1))
+
+    def knows(self, idempotency_key: str) -> bool:
+        """Say whether a request of that key came before: its job may be the answer, however much is open."""
+        return self._repository.find_by_key(self._caller.scope(idempotency_key)) is not None
+
+    def retry(self, job: Job, images: Sequence[int] | None) -> tuple[Job, int]:
+        """Try failed images of a job again, all or those named; it is open again then. See Repository.retry_job.
+
+        Raises:
+            RequestError: 429 where that is more than may be open.
+            ConflictError: the job was cancelled or has not ended.
+            KeyError: no such job, or an image that is not one of its failed ones.
+        """
+        with self._turns.reopening:
+            if job.failed and job.state in (JobState.PARTIAL, JobState.FAILED):
+                again = job.failed if images is None else len(set(images))
+                self._check_room(Usage(1, open_images=again, images_today=0))
+            return self._services.engine.retry(job.id, images)
+
+    def _check_room(self, more: Usage) -> None:
         most = self._services.limits.max_open_jobs
-        self._caller.check_quota(self._repository, count)
-        if self._repository.count_open_jobs() + count > most:
+        self._caller.check_quota(self._repository, more)
+        if self._repository.count_open_jobs() + more.open_jobs > most:
             raise RequestError(429, "too_many_jobs", f"{most} jobs are open, as many as are accepted; try again later")
 
     def accept(self, drafts: Sequence[Draft], created: Callable[[], None] = lambda: None) -> list[Job]:
@@ -111,13 +139,13 @@ class Intake:
             try:
                 return self.accept([draft], created)[0], True
             except ConflictError:
-                _log.debug("job %s lost the race for its idempotency key", draft.job.id)
+                _log.debug("it lost the race for its idempotency key", extra={"job": draft.job.id})
             except KeyError as error:  # an equal request has taken this one for dead
                 raise _in_progress() from error
         raise _in_progress()
 
     def _create(self, drafts: Sequence[Draft]) -> None:
-        with self._admission:
+        with self._turns.creating:
             self.admit(len(drafts))
             for draft in drafts:
                 self._repository.create_job(draft.job)
@@ -167,7 +195,7 @@ class Intake:
             if time.monotonic() > deadline:
                 if job != first:
                     raise _in_progress()
-                _log.warning("job %s came no further, and an equal request takes its place", job.id)
+                _log.warning("it came no further, and an equal request takes its place", extra={"job": job.id})
                 self._repository.discard_receiving(job.id)
                 return None
             time.sleep(0.05)

@@ -107,6 +107,7 @@ def coordinate(
                 meters=meters,
                 data=None if several else settings.data,
                 keys=keys,
+                for_this_host=keys is None and not settings.open,
                 session_secs=settings.session_secs,
                 webhooks=webhooks,
             ),

@@ -74,7 +74,7 @@ def refuse_document(error: ValidationError, document: Any) -> RequestError:
     where = ".".join(path) or "the document"
     if fault["type"] == "extra_forbidden":
         return RequestError(422, "unknown_field", f"{where}: this field is not known", pointer)
-    kept = fault["type"] == "missing" or path[-1:] == ["secret"]
+    kept = fault["type"] == "missing" or path[-1:] in (["secret"], ["key"])
     given = "" if kept else f", but {_shown(fault['input'])} was given"
     return RequestError(422, "invalid_document", f"{where}: {fault['msg']}{given}", pointer)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from penstock.common.errors import RequestError
@@ -11,6 +14,7 @@ from penstock.coordinator.keys import ApiKey
 from penstock.coordinator.problems import BUSY_RETRY_SECS
 from penstock.coordinator.repository import Job, Repository, Usage
 
+NOTHING_MORE = Usage(0, 0, 0)
 _DAY_SECS = 86_400
 
 
@@ -69,10 +73,10 @@ class Caller:
         bounds = (self.key.max_open_images, self.key.images_per_day) if self.key else ()
         return min([limits.max_images, *(bound for bound in bounds if bound is not None)])
 
-    def check_quota(self, repository: Repository, jobs: int = 0) -> None:
-        """Make sure that this caller may have what it has, `jobs` more of it, and with them at least an image more.
+    def check_quota(self, repository: Repository, more: Usage = NOTHING_MORE) -> None:
+        """Make sure that this caller may have what it has, and `more` of it.
 
-        With no more jobs: that what it has is not too much. Asked after the images of a job were written, so that of
+        With nothing more: that what it has is not too much. Asked after the images of a job were written, so that of
         several jobs at once not all slip through.
 
         Raises:
@@ -81,16 +85,41 @@ class Caller:
         key, now = self.key, time.time()
         if key is None or not any((key.max_open_jobs, key.max_open_images, key.images_per_day)):
             return
-        more = 1 if jobs else 0
         usage = repository.usage(key.name, now)
-        asked = Usage(usage.open_jobs + jobs, usage.open_images + more, usage.images_today + more)
-        _refuse_above(key, "max_open_jobs", asked.open_jobs, "jobs of it are open")
-        _refuse_above(key, "max_open_images", asked.open_images, "images of it have not ended")
+        _refuse_above(key, "max_open_jobs", usage.open_jobs + more.open_jobs, "jobs of it are open")
+        _refuse_above(key, "max_open_images", usage.open_images + more.open_images, "images of it have not ended")
         wait_secs = _DAY_SECS - int(now % _DAY_SECS)
-        _refuse_above(key, "images_per_day", asked.images_today, "images of it came today (UTC)", wait_secs)
+        asked_today = usage.images_today + more.images_today
+        _refuse_above(key, "images_per_day", asked_today, "images of it came today (UTC)", wait_secs)
 
 
 ANYBODY = Caller()
+
+
+class Streams:
+    """The event streams that are open, `most` for each caller. Each asks the database four times a second.
+
+    For one event loop.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, owner: str) -> Iterator[None]:
+        """Count a stream of an owner while it is open.
+
+        Raises:
+            RequestError: 429.
+        """
+        if self._open[owner] >= self._most:
+            raise RequestError(429, "too_many_streams", f"{self._most} streams of events are open; try again later")
+        self._open[owner] += 1
+        try:
+            yield
+        finally:
+            self._open[owner] -= 1
 
 
 def _refuse_above(key: ApiKey, limit: str, asked: int, what: str, retry_after_secs: int = BUSY_RETRY_SECS) -> None:

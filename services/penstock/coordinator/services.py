@@ -48,6 +48,8 @@ class Services:
     """The folder whose disk must not run full; None: there is none."""
     keys: Keys | None = None
     """The keys that open the REST API; None: it is open to everybody."""
+    for_this_host: bool = False
+    """Whether it asks for no key because it is on loopback; whoever calls has to name it as such."""
     session_secs: float = 43_200.0
     """How long a browser stays logged in."""
     webhooks: WebhookRules = field(default_factory=WebhookRules)

@@ -64,8 +64,8 @@ class Submission:
     key: str | None
 
     def admit(self) -> None:
-        """Refuse early, before an upload, where no job fits any more."""
-        if not self.dry_run:
+        """Refuse early, before an upload, where no job fits any more; a request sent again may have its job already."""
+        if not self.dry_run and not (self.key and self.intake.knows(self.key)):
             self.intake.admit()
 
     def take_document(self, data: bytes) -> Response:

@@ -96,6 +96,7 @@ def serve(
                 meters=meters,
                 data=settings.data,
                 keys=keys,
+                for_this_host=keys is None and not settings.open,
                 session_secs=settings.session_secs,
                 webhooks=webhooks,
             )

@@ -6,11 +6,14 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from waiting import wait_until
 
+from penstock.common.settings import Limits
 from penstock.coordinator.keys import Keys, make_key
 
 PLAN = {"operations": [["blur", "median"]]}
@@ -20,9 +23,9 @@ PLAN = {"operations": [["blur", "median"]]}
 def keyed(serve: Callable[..., Any]) -> Callable[..., Any]:
     """Serves a coordinator with one key `delft`, as its fields say; the client sends it."""
 
-    def start(**fields: Any) -> Any:
+    def start(limits: Limits | None = None, **fields: Any) -> Any:
         (token, key), (_, other) = make_key("delft", **fields), make_key("gouda")
-        coordinator = serve(keys=Keys([other, key]))
+        coordinator = serve(keys=Keys([other, key]), limits=limits or Limits())
         coordinator.http.headers["Authorization"] = f"Bearer {token}"
         return coordinator
 
@@ -134,3 +137,78 @@ def test_nobody_overtakes_others_who_may_not(keyed):
     assert (refused.status_code, refused.json()["code"]) == (403, "priority_not_allowed")
     assert refused.json()["pointer"] == "/priority"
     assert send(keyed(admin=True), priority=100).status_code == 202
+
+
+def fail_all(coordinator: Any, job: str) -> None:
+    images = coordinator.http.get(f"/v1/jobs/{job}/images").json()["images"]
+    coordinator.engine.finish(job, fail=dict.fromkeys([image["name"] for image in images], "internal"))
+
+
+def test_a_retry_opens_no_more_than_a_key_may_have_open(keyed):
+    coordinator = keyed(max_open_jobs=1, images_per_day=2)
+    jobs = []
+    for _ in range(2):
+        jobs.append(send(coordinator).json()["id"])
+        fail_all(coordinator, jobs[-1])
+    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").status_code == 202, "a retry is no image of the day"
+    check_refused(coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry"), "max_open_jobs")
+    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").json()["code"] == "job_not_retryable"
+    coordinator.engine.finish(jobs[0])
+    assert coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry").status_code == 202
+
+
+def test_a_retry_counts_the_images_that_it_opens(keyed):
+    coordinator = keyed(max_open_images=3)
+    job = send(coordinator, images=3).json()["id"]
+    fail_all(coordinator, job)
+    send(coordinator, images=2)
+    check_refused(coordinator.http.post(f"/v1/jobs/{job}/retry"), "max_open_images")
+    check_refused(coordinator.http.post(f"/v1/jobs/{job}/retry", json={"images": [0, 1]}), "max_open_images")
+    answer = coordinator.http.post(f"/v1/jobs/{job}/retry", json={"images": [2, 2]})
+    assert (answer.status_code, answer.json()["retried"]) == (202, 1)
+
+
+def test_retries_at_once_open_no_more_than_one_after_the_other(keyed):
+    coordinator = keyed(max_open_jobs=2)
+    jobs = []
+    for _ in range(6):
+        jobs.append(send(coordinator).json()["id"])
+        fail_all(coordinator, jobs[-1])
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        answers = list(pool.map(lambda job: coordinator.http.post(f"/v1/jobs/{job}/retry").status_code, jobs))
+    assert sorted(answers) == [202, 202, 429, 429, 429, 429]
+
+
+def test_a_job_with_nothing_to_retry_needs_no_room(keyed):
+    coordinator = keyed(max_open_jobs=1)
+    done = send(coordinator).json()["id"]
+    coordinator.engine.finish(done)
+    send(coordinator)
+    answer = coordinator.http.post(f"/v1/jobs/{done}/retry")
+    assert (answer.status_code, answer.json()["retried"]) == (202, 0)
+
+
+def test_a_form_sent_again_is_answered_by_its_job_however_much_is_open(keyed):
+    coordinator = keyed(max_open_jobs=1)
+    coordinator.http.headers["Idempotency-Key"] = "k"
+    first, again = send(coordinator), send(coordinator)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    coordinator.http.headers["Idempotency-Key"] = "another"
+    check_refused(send(coordinator), "max_open_jobs")
+
+
+def test_no_more_event_streams_are_open_than_a_key_may_have(keyed):
+    coordinator = keyed(limits=Limits(max_event_streams=2))
+    job = send(coordinator).json()
+    events = job["links"]["events"]
+    with coordinator.http.stream("GET", events), coordinator.http.stream("GET", events):
+        refused = coordinator.http.get(events)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        assert refused.headers["retry-after"] == "5"
+        assert coordinator.http.get(job["url"]).status_code == 200
+    wait_until(lambda: can_follow(coordinator, events))
+
+
+def can_follow(coordinator: Any, events: str) -> bool:
+    with coordinator.http.stream("GET", events) as answer:
+        return bool(answer.status_code == 200)

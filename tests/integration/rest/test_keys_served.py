@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -32,6 +33,13 @@ def test_where_others_reach_it_nothing_starts_without_keys_or_an_explicit_open(
 def test_an_explicit_open_serves_whoever_comes(start_server: Callable[..., Any]) -> None:
     server = start_server("--host", "0.0.0.0", "--workers", "1", PENSTOCK_OPEN="true")
     assert server.call("GET", "/session") == {"open": True, "name": None, "admin": True}
+    assert httpx.get(f"{server.client.url}/v1/jobs", headers={"Host": "penstock.example"}).status_code == 200
+
+
+def test_on_loopback_a_name_that_is_not_this_hosts_gets_nothing(start_server: Callable[..., Any]) -> None:
+    server = start_server("--workers", "1")
+    refused = httpx.get(f"{server.client.url}/v1/jobs", headers={"Host": "evil.example"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "foreign_host")
 
 
 def test_a_key_that_cannot_be_made_says_why(penstock: Callable[..., Any]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.errors import RequestError, UnavailableError
+from penstock.coordinator.access import CallerDep
 from penstock.coordinator.progress import measure
+from penstock.coordinator.quotas import Streams
 from penstock.coordinator.repository import Image, Job
 from penstock.coordinator.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.services import Services
@@ -37,7 +39,21 @@ def _last_failure(
     return int(last_event_id)
 
 
-@router.get("/events", summary="Follow a job", response_class=EventSourceResponse, responses=refusals(400, 404))
+async def _one_stream(request: Request, caller: CallerDep) -> AsyncIterator[None]:
+    """Hold one of the caller's streams until it has been sent."""
+    streams = request.app.state.streams
+    assert isinstance(streams, Streams)
+    with streams.hold(caller.owner):
+        yield
+
+
+@router.get(
+    "/events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses=refusals(400, 404, 429),
+    dependencies=[Depends(_one_stream)],
+)
 async def follow_job(
     job: Annotated[str, Depends(_known_job)], seen: Annotated[int, Depends(_last_failure)], services: ServicesDep
 ) -> AsyncIterable[ServerSentEvent]:
@@ -67,7 +83,7 @@ async def follow_job(
             await asyncio.sleep(_INTERVAL_SECS)
     except UnavailableError as error:
         # The stream has begun, so there is no status left to answer with; clients reconnect by themselves.
-        _log.warning("events of job %s end early: %s", job, error.message)
+        _log.warning("events end early: %s", error.message, extra={"job": job})
 
 
 def _look(services: Services, job: str, seen: int) -> tuple[Job | None, list[Image]]:

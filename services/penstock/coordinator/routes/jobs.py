@@ -13,6 +13,7 @@ from penstock.common.errors import RequestError
 from penstock.common.jobs import JobState
 from penstock.coordinator.documents import read_json
 from penstock.coordinator.examples import JOB_BODY, RETRY_BODY
+from penstock.coordinator.intake import Intake
 from penstock.coordinator.links import page_url
 from penstock.coordinator.paging import Cursor, Limit, read_job_cursor, write_cursor
 from penstock.coordinator.problems import conflict, not_found, refuse_document
@@ -139,13 +140,12 @@ def cancel_job(job: str, services: ServicesDep) -> JobView:
     status_code=202,
     summary="Retry failed images",
     openapi_extra=RETRY_BODY,
-    responses={202: {"model": RetryView}, **refusals(400, 404, 409, 413, 422)},
+    responses={202: {"model": RetryView}, **refusals(400, 404, 409, 413, 422, 429)},
 )
-async def retry_job(job: str, request: Request, services: ServicesDep) -> Response:
+async def retry_job(job: str, request: Request, services: ServicesDep, intake: IntakeDep) -> Response:
     """Try failed images again: from the step that failed where its input is still there, else from the start."""
-    return await receive(
-        request, Whole(lambda data: _retry(services, job, data)), max_bytes=services.limits.max_field_bytes
-    )
+    recipient = Whole(lambda data: _retry(services, intake, job, data))
+    return await receive(request, recipient, max_bytes=services.limits.max_field_bytes)
 
 
 @router.delete("/{job}", status_code=204, summary="Delete a job", responses=refusals(404, 409))
@@ -160,11 +160,11 @@ def delete_job(job: str, services: ServicesDep) -> None:
         raise not_found(f"job {job}") from error
 
 
-def _retry(services: Services, job: str, data: bytes) -> Response:
-    find_job(services.repository, job)
+def _retry(services: Services, intake: Intake, job: str, data: bytes) -> Response:
+    found = find_job(services.repository, job)
     images = _images_to_retry(data)
     try:
-        retried, count = services.engine.retry(job, images)
+        retried, count = intake.retry(found, images)
     except ConflictError as error:
         raise conflict("job_not_retryable", f"job {job} was cancelled or has not ended") from error
     except KeyError as error:
