@@ -54,8 +54,8 @@ def test_images_that_came_failed_count_when_their_job_is_accepted(desk, reposito
     assert desk.check_counters().failed == 3
 
 
-@pytest.mark.parametrize("code", ["", "a\0b", "x" * 500, "no code at all"])
-def test_a_code_that_is_none_counts_as_internal_and_is_kept_as_it_came(desk, repository, code):
+@pytest.mark.parametrize("code", ["", "a\0b", "x" * 500, "no code at all", "image_48112_is_odd", "done", "cancelled"])
+def test_a_code_that_is_none_of_ours_counts_as_internal_and_is_kept_as_it_came(desk, repository, code):
     desk.accepted(images=1)
     event = desk.failed("job-1", 0)
     event.outcomes[0].error.code = code

@@ -12,23 +12,28 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from penstock import __version__
-from penstock.common.errors import UnavailableError
-from penstock.common.jobs import JobState
+from penstock.common.errors import ImageCode, UnavailableError
+from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 from penstock.common.metrics import CALL_BOUNDS_SECS, Histogram
 from penstock.common.registry import operations
-from penstock.coordinator.meters import Meters
+from penstock.coordinator.meters import WAIT_BOUNDS_SECS, WORK_BOUNDS_SECS, Meters
 from penstock.coordinator.services import Services
 
-_STEP_GAUGES = {
-    "ready": "Chunks that wait in a step's queue",
-    "in_flight": "Chunks that a step's workers hold",
-    "workers": "Workers that take from a step's queue",
-    "remaining": "Images that will still reach a step",
-    "seconds_per_image": "Work that one image takes in a step",
-    "backlog_seconds": "Work that is left for a step, as one worker would take for it",
-    "utilisation": "Share of its workers' time that a step works, 0 to 1",
-}
+_STEP_GAUGES = (
+    ("ready", "ready", "Chunks that wait in a step's queue"),
+    ("in_flight", "in_flight", "Chunks that a step's workers hold"),
+    ("workers", "workers", "Workers that take from a step's queue"),
+    ("remaining", "remaining", "Images that will still reach a step"),
+    ("seconds_per_item", "seconds_per_image", "Work that one image takes in a step"),
+    ("backlog_seconds", "backlog_seconds", "Work that is left for a step, as one worker would take for it"),
+    ("utilisation", "utilisation", "Share of its workers' time that a step works, 0 to 1"),
+)
+"""What each is called here, and in `StepStatus`."""
+
+_OUTCOMES = (ImageState.DONE, ImageState.CANCELLED, *ImageCode)
+"""Those that are shown from 0 on, or the first images to end so would be no increase."""
+
 _QUEUES = {"events": EVENTS_QUEUE, "dead": DEAD_LETTER_QUEUE}
 
 
@@ -59,7 +64,8 @@ class System(Collector):
             jobs.add_metric([state.value], counted.get(state, 0))
         yield jobs
         images = CounterMetricFamily("penstock_images", "Images that ever ended", labels=["outcome"])
-        for outcome, count in self._services.repository.totals().items():
+        totals = dict.fromkeys(map(str, _OUTCOMES), 0) | self._services.repository.totals()
+        for outcome, count in totals.items():
             images.add_metric([outcome], count)
         yield images
 
@@ -72,10 +78,10 @@ class System(Collector):
             ready.add_metric([name], self._services.broker.depth(queue).ready)
         yield ready
         steps = self._services.engine.steps()
-        for field, text in _STEP_GAUGES.items():
+        for name, field, text in _STEP_GAUGES:
             values = {step.name: getattr(step, field) for step in steps}
-            known = {name: value for name, value in values.items() if value is not None}
-            yield _by_label(GaugeMetricFamily(f"penstock_step_{field}", text, labels=["step"]), known)
+            known = {step: value for step, value in values.items() if value is not None}
+            yield _by_label(GaugeMetricFamily(f"penstock_step_{name}", text, labels=["step"]), known)
 
 
 class Counted(Collector):
@@ -90,21 +96,20 @@ class Counted(Collector):
     def collect(self) -> Iterator[Metric]:
         meters = self._meters
         yield GaugeMetricFamily("penstock_leads", "Whether this coordinator leads", value=meters.leads)
-        yield GaugeMetricFamily(
-            "penstock_window_images", "Images that may be under way at once", value=meters.window_images
-        )
+        window = meters.window_images if meters.leads else 0
+        yield GaugeMetricFamily("penstock_window_images", "Images that may be under way at once", value=window)
         with meters.lock:
             found = [*self._images(), *self._chunks(), *self._calls()]
         yield from found
 
     def _images(self) -> Iterator[Metric]:
         meters = self._meters
-        for name, text, counted in (
-            ("wait", "Seconds an image waited for a step", meters.waits),
-            ("work", "Seconds a step worked on an image", meters.works),
+        for name, text, bounds, counted in (
+            ("wait", "Seconds an image waited for a step", WAIT_BOUNDS_SECS, meters.waits),
+            ("work", "Seconds a step worked on an image", WORK_BOUNDS_SECS, meters.works),
         ):
             family = HistogramMetricFamily(f"penstock_step_{name}_seconds", text, labels=["step"])
-            for step, histogram in counted.items():
+            for step, histogram in {**{step: Histogram(bounds) for step in operations()}, **counted}.items():
                 _add_histogram(family, [step], histogram)
             yield family
         attempts = HistogramMetricFamily("penstock_image_attempts", "How often an image was started until it ended")

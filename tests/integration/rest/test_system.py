@@ -155,6 +155,7 @@ def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: Any,
     assert value("penstock_jobs", state="partial") == 1
     assert value("penstock_images_total", outcome="corrupt_image") == 1
     assert value("penstock_step_backlog_seconds", step="blur") == 2.0
+    assert value("penstock_step_seconds_per_item", step="blur") == 0.05
     assert len({labels for name, labels in samples if name == requests}) == 4
 
 

@@ -44,7 +44,7 @@ def test_waits_and_work_are_apart_and_by_step(meters: Meters, shown: CollectorRe
     assert value("penstock_step_work_seconds_count", {"step": "blur"}) == 2
     assert value("penstock_step_wait_seconds_bucket", {"step": "resize", "le": "0.25"}) == 1
     assert value("penstock_step_wait_seconds_bucket", {"step": "resize", "le": "0.1"}) == 0
-    assert value("penstock_step_wait_seconds_count", {"step": "encode"}) is None
+    assert value("penstock_step_wait_seconds_count", {"step": "encode"}) == 0, "or its first image would be no increase"
 
 
 def test_a_timing_of_no_step_of_the_plan_is_passed_over(meters: Meters, shown: CollectorRegistry) -> None:
@@ -94,6 +94,8 @@ def test_dispatch_counts_chunks_and_images(meters: Meters, shown: CollectorRegis
     assert value("penstock_dispatched_images_total", {"step": "resize"}) == 11
     assert value("penstock_repaired_images_total") == 4
     assert (value("penstock_leads"), value("penstock_window_images")) == (1, 96)
+    meters.leads = False
+    assert value("penstock_window_images") == 0, "another coordinator has the window now"
 
 
 class Away:
@@ -125,6 +127,7 @@ def test_what_is_away_is_said_to_be_and_the_rest_is_shown(tmp_path: Path) -> Non
     assert value("penstock_dependency_up", {"dependency": "broker"}) == 0
     assert value("penstock_dependency_up", {"dependency": "database"}) == 1
     assert value("penstock_images_total", {"outcome": "corrupt_image"}) == 1
+    assert value("penstock_images_total", {"outcome": "step_crashed"}) == 0, "or the first ones would be no increase"
     assert value("penstock_queue_ready", {"queue": "dead"}) is None
     assert value("penstock_data_free_bytes") <= value("penstock_data_size_bytes")
 
