@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,22 @@ def test_nothing_is_traced_that_the_sampling_leaves_out(drawn: list[Path], tmp_p
         with serve(options, port=find_free_port(), environment=environment, log=tmp_path / "log") as (url, _):
             assert run_job(url, drawn[:2])["state"] == "partial"
         assert receiver.spans == []
+
+
+def test_a_collector_that_never_answers_keeps_no_image_and_nobody_from_leaving(
+    drawn: list[Path], tmp_path: Path
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "PENSTOCK_TRACE_RATIO": "1",
+        }
+        options = ["--data", str(tmp_path / "data"), "--workers", "1"]
+        with serve(options, port=find_free_port(), environment=environment, log=tmp_path / "log") as (url, process):
+            assert run_job(url, drawn)["images"]["done"] == len(drawn)
+        assert process.returncode == 0, "it left by itself"
+        silent.settimeout(0)
+        silent.accept()[0].close()  # it was tried
 
 
 def test_what_exports_is_not_even_loaded_where_nothing_is_configured() -> None:

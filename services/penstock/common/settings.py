@@ -332,7 +332,7 @@ class LogSettings(_Settings):
 class TracingSettings(_Settings):
     """OpenTelemetry traces. More `OTEL_…` variables, such as headers and certificates, are read by its exporter."""
 
-    model_config = SettingsConfigDict(populate_by_name=True)
+    model_config = SettingsConfigDict(populate_by_name=True, env_ignore_empty=True)  # as OpenTelemetry has it
 
     trace_ratio: Annotated[
         float, Field(ge=0, le=1, description="Share of the chunks that are traced, where traces are exported")

@@ -92,16 +92,17 @@ def open_tracing(component: str, settings: TracingSettings | None = None) -> Tra
     """Return what traces this process's work as the settings say.
 
     Raises:
-        SettingsError: an endpoint is configured, and OpenTelemetry is not installed.
+        SettingsError: an endpoint is configured that is none of HTTP, or OpenTelemetry is not installed.
     """
     settings = load(TracingSettings) if settings is None else settings
     if settings.otlp_endpoint is None:
         return NO_TRACING
+    named = f"OTEL_EXPORTER_OTLP_ENDPOINT={settings.otlp_endpoint}"
+    if not settings.otlp_endpoint.startswith(("http://", "https://")):
+        raise SettingsError("invalid_settings", f"{named}: accepted are http:// and https:// URLs")
     try:
         from penstock.common.otlp import OtlpTracing
     except ModuleNotFoundError as error:
         missing = f"{error.name} is not installed; penstock[tracing] brings it"
-        raise SettingsError(
-            "invalid_settings", f"OTEL_EXPORTER_OTLP_ENDPOINT={settings.otlp_endpoint}: {missing}"
-        ) from error
+        raise SettingsError("invalid_settings", f"{named}: {missing}") from error
     return OtlpTracing(component, settings.trace_ratio)
