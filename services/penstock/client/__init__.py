@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from penstock.client.errors import RefusedError as RefusedError
     from penstock.client.errors import UnavailableError as UnavailableError
     from penstock.client.errors import UnexpectedAnswerError as UnexpectedAnswerError
+    from penstock.client.local_files import Photo as Photo
+    from penstock.client.local_files import find_photos as find_photos
     from penstock.client.models import Event as Event
     from penstock.client.models import Image as Image
     from penstock.client.models import Job as Job
+    from penstock.client.models import Notice as Notice
     from penstock.client.models import Operation as Operation
     from penstock.client.models import Result as Result
+    from penstock.client.models import Retried as Retried
     from penstock.client.models import Step as Step
     from penstock.client.models import System as System
     from penstock.client.models import Upload as Upload
+    from penstock.client.models import UploadedFile as UploadedFile
     from penstock.client.synchronous import Client as Client
 
 _ERRORS = (
@@ -34,15 +39,29 @@ _ERRORS = (
     "UnavailableError",
     "UnexpectedAnswerError",
 )
-_MODELS = ("Event", "Image", "Job", "Operation", "Result", "Step", "System", "Upload")
+_MODELS = (
+    "Event",
+    "Image",
+    "Job",
+    "Notice",
+    "Operation",
+    "Result",
+    "Retried",
+    "Step",
+    "System",
+    "Upload",
+    "UploadedFile",
+)
+_FILES = ("Photo", "find_photos")
 _PLACES = {
     "Client": "synchronous",
     "AsyncClient": "asynchronous",
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_MODELS, "models"),
+    **dict.fromkeys(_FILES, "local_files"),
 }
 
-__all__ = ["AsyncClient", "Client", *_ERRORS, *_MODELS]
+__all__ = ["AsyncClient", "Client", *_ERRORS, *_MODELS, *_FILES]
 
 
 def __getattr__(name: str) -> Any:

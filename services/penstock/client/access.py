@@ -49,16 +49,12 @@ class Access:
         """Return what was given, and `PENSTOCK_SERVER` and its likes for what was not.
 
         Raises:
-            SettingsError: no URL of a server.
+            SettingsError: no URL of a server, or a key that cannot be sent.
         """
         settings = load(ClientSettings)
-        url = (server or settings.server).rstrip("/")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
         return cls(
-            server=url,
-            api_key=api_key or settings.api_key,
+            server=_read_server(server or settings.server),
+            api_key=_read_key(api_key or settings.api_key),
             verify=_verification(verify if verify is not None else settings.tls_ca),
             timeout_secs=timeout_secs,
             patience_secs=PATIENCE_SECS if patience_secs is None else patience_secs,
@@ -74,18 +70,40 @@ class Access:
             "headers": headers,
             "verify": self._trust(),
             "timeout": self.timeout_secs,
-            "limits": httpx.Limits(max_connections=CONNECTIONS * 4, max_keepalive_connections=CONNECTIONS * 2),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS * 2),
         }
 
     def _trust(self) -> bool | ssl.SSLContext:
         if self.server.startswith("http:"):
             return False  # loading every certificate of the host takes longer than most calls
-        if not isinstance(self.verify, Path):
-            return self.verify
+        if self.verify is False:
+            return False
+        if self.verify is True:
+            return ssl.create_default_context()  # the host's; httpx's own would be a list that it brings along
         try:
             return ssl.create_default_context(cafile=self.verify)
         except OSError as error:  # SSLError is one
             raise LocalFileError(f"{self.verify} holds no certificates: {error.strerror or error}") from error
+
+
+def _read_server(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        is_server = False
+    if not is_server:
+        raise SettingsError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
+    return url.rstrip("/")
+
+
+def _read_key(key: str | None) -> str | None:
+    key = (key or "").strip()  # files of secrets end in a new line
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(
+            "invalid_api_key", "the API key has characters that no key has; accepted is printable ASCII"
+        )
+    return key or None
 
 
 def _verification(given: bool | str | Path | None) -> bool | Path:

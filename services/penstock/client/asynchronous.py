@@ -19,7 +19,19 @@ from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
 from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
-from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, System, Upload, UploadedFile
+from penstock.client.models import (
+    Event,
+    Image,
+    Job,
+    Notice,
+    Operation,
+    Result,
+    Retried,
+    Step,
+    System,
+    Upload,
+    UploadedFile,
+)
 from penstock.client.polling import poll_pauses
 
 T = TypeVar("T")
@@ -83,6 +95,8 @@ class AsyncClient:
         self, *, state: str | None = None, label: str | None = None, limit: int | None = None
     ) -> AsyncIterator[Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
+        if limit == 0:
+            return
         left = limit
         async for job in self._pages(calls.list_jobs(state, label, limit or calls.MAX_LIMIT)):
             yield job
@@ -129,10 +143,10 @@ class AsyncClient:
                                 if event.kind == "end":
                                     return
                                 attempts = self._attempts(call)
-                        raise ENDED_EARLY
+                        raise httpx.RemoteProtocolError(ENDED_EARLY)
                     await response.aread()
                     pause_secs = attempts.pause_after_answer(response)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 pause_secs = attempts.pause_after_error(error)
             await anyio.sleep(pause_secs)
 
@@ -147,6 +161,10 @@ class AsyncClient:
     async def delete(self, job: str) -> None:
         """Remove a job that has ended, its files and its results."""
         await self.send(calls.delete(job))
+
+    async def deliveries(self, job: str) -> list[Notice]:
+        """Return what its webhook was told of a job's ends, and when, the last end first; nothing without a webhook."""
+        return await self.send(calls.list_deliveries(job))
 
     async def operations(self) -> list[Operation]:
         """Return every operation that jobs can name."""
@@ -220,7 +238,7 @@ class AsyncClient:
                         return await _take(call, response)
                     await response.aread()
                     pause_secs = attempts.pause_after_answer(response)
-            except (httpx.TransportError, DamagedError) as error:
+            except (httpx.RequestError, DamagedError) as error:
                 pause_secs = attempts.pause_after_error(error)
             await anyio.sleep(pause_secs)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from penstock.client.exchange import Call, Sink
 from penstock.client.local_files import Photo, Saving
-from penstock.client.models import Image, Job, Operation, Result, Retried, System, Upload, UploadedFile
+from penstock.client.models import Image, Job, Notice, Operation, Result, Retried, System, Upload, UploadedFile
 
 MAX_LIMIT = 1_000
 
@@ -82,6 +82,11 @@ def retry(job: str, images: Sequence[int] | None) -> Call[Retried]:
 def delete(job: str) -> Call[None]:
     """Remove a job that has ended."""
     return Call("DELETE", _job(job), _nothing)
+
+
+def list_deliveries(job: str) -> Call[list[Notice]]:
+    """Get what was told of a job's ends."""
+    return Call("GET", f"{_job(job)}/deliveries", _list_reader("events", Notice))
 
 
 def list_operations() -> Call[list[Operation]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.client.errors import LocalFileError
+from penstock.client.errors import LocalFileError, RefusedError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -56,23 +56,27 @@ def submit(
 ) -> None:
     """Send a job to a server: files, folders and globs of this host, or URIs that the server reads.
 
-    Interrupted, the same command goes on where it was; each file is sent once.
+    Interrupted, the same command goes on where it was: each file is sent once, each result fetched once. A job of URIs
+    goes on without it.
     """
     from penstock.client.memory import Memory
     from penstock.client.submitting import read_order, send
     from penstock.common.settings import ClientSettings, load
 
     order = read_order(paths, ops, job_file, labels, fields)
-    with _connected(server) as client, _going_on_later(), _reporter(as_json) as report:
+    again = "the same command goes on where this one was" if order.photos else ""
+    with _connected(server) as client, _reporter(as_json) as report:
         memory = Memory(load(ClientSettings).state, client.server, order.photos)
-        job = send(client, order, memory, report)
+        with _interruptible(again or "penstock jobs shows whether it came to a job"):
+            job = send(client, order, memory, report)
         if not (wait or out):
             memory.forget()
             _say(as_json, job, f"job {job.id} {job.state}: {job.images.total} images; {client.server}/v1/jobs/{job.id}")
             return
-        job = client.wait(job.id, on_progress=report.progress)
+        with _interruptible(again or f"the job goes on; penstock status {job.id} --watch shows it"):
+            code = _finish(client, client.wait(job.id, on_progress=report.progress), out, report, as_json=as_json)
         memory.forget()
-        _finish(client, job, out, report, as_json=as_json)
+    sys.exit(code)
 
 
 @click.command()
@@ -96,19 +100,19 @@ def jobs(server: str | None, state: str | None, label: str | None, limit: int, a
 @click.option("--watch", is_flag=True, help="Stay until the job has ended.")
 @json_option
 def status(job: str, server: str | None, watch: bool, as_json: bool) -> None:
-    """Show how far a job is."""
-    from penstock.client.showing import show_job
+    """Show how far a job is, and whether its webhook was told of its end."""
+    from penstock.client.showing import show_job, show_webhook
 
     with _connected(server) as client:
         if not watch:
             found = client.job(job)
-            _say(as_json, found, show_job(found))
+            notices = client.deliveries(job) if found.webhook else []
+            document = _document(found) | {"notices": [_document(notice) for notice in notices]}
+            _say(as_json, document, "\n".join([show_job(found), *show_webhook(found.webhook, notices)]))
             return
         with _reporter(as_json) as report:
             ended = client.wait(job, on_progress=_tell_changes() if as_json else report.progress)
-            if as_json:
-                sys.exit(_exit_code(ended))
-            _finish(client, ended, None, report, as_json=False)
+            sys.exit(_exit_code(ended) if as_json else _finish(client, ended, None, report, as_json=False))
 
 
 @click.command()
@@ -122,7 +126,7 @@ def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
         found = client.job(job)
         if not found.has_ended:
             click.echo(f"job {job} is {found.state}; these are its results so far", err=True)
-        _finish(client, found, out, report, as_json=as_json)
+        sys.exit(_finish(client, found, out, report, as_json=as_json))
 
 
 @click.command()
@@ -131,9 +135,17 @@ def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
 @json_option
 def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
     """Stop jobs; results made so far stay."""
+    found, refusals = [], []
     with _connected(server) as client:
-        found = [client.cancel(job) for job in ids]
+        for job in ids:
+            try:
+                found.append(client.cancel(job))
+            except RefusedError as error:  # the others shall not go on because of it
+                refusals.append(error)
     _say(as_json, {"jobs": [_document(job) for job in found]}, "\n".join(f"job {job.id} {job.state}" for job in found))
+    for refusal in refusals:
+        click.echo(f"penstock: {refusal.message}", err=True)
+    sys.exit(RefusedError.exit_code if refusals else 0)
 
 
 @click.command()
@@ -186,11 +198,11 @@ def _connected(server: str | None) -> Iterator[Client]:
 
 
 @contextmanager
-def _going_on_later() -> Iterator[None]:
+def _interruptible(what_then: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on where this one was", err=True)
+        click.echo(f"interrupted; {what_then}", err=True)
         raise
 
 
@@ -205,8 +217,8 @@ def _reporter(as_json: bool) -> Iterator[Reporter]:
         report.close()
 
 
-def _finish(client: Client, job: Job, out: Path | None, report: Reporter, *, as_json: bool) -> None:
-    """Save a job's results if that is wanted, tell how it went, and leave."""
+def _finish(client: Client, job: Job, out: Path | None, report: Reporter, *, as_json: bool) -> int:
+    """Save a job's results if that is wanted, and tell how it went; return the exit code."""
     from itertools import islice
 
     from penstock.client.fetching import fetch
@@ -221,7 +233,7 @@ def _finish(client: Client, job: Job, out: Path | None, report: Reporter, *, as_
         document["saved"] = {"out": str(out), **vars(fetched)}
         lines.append(f"{fetched.results} results in {out}, {fetched.present} of them there before")
     _say(as_json, document, "\n".join(lines))
-    sys.exit(_exit_code(job))
+    return _exit_code(job)
 
 
 def _exit_code(job: Job) -> int:
@@ -242,10 +254,12 @@ def _tell_changes() -> Any:
 
 
 def _say(as_json: bool, document: BaseModel | dict[str, Any], text: str) -> None:
+    from penstock.client.showing import printable
+
     if as_json:
         click.echo(json.dumps(document if isinstance(document, dict) else _document(document)))
-    else:
-        click.echo(text)
+    elif text:
+        click.echo("\n".join(map(printable, text.split("\n"))))
 
 
 def _document(model: BaseModel | None) -> dict[str, Any]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 
-import httpx
-
 from penstock.client.errors import UnexpectedAnswerError
 from penstock.client.models import Event
 
-ENDED_EARLY = httpx.RemoteProtocolError("the stream of events ended before the job did")
+ENDED_EARLY = "the stream of events ended before the job did"
 
 
 class EventReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ class Call(Generic[T]):
         Raises:
             UnexpectedAnswerError: the path leads to another server, to which no key may go.
         """
-        if not self.path.startswith("/"):
+        if not (self.path.startswith("/") and self.path.isprintable()):
             raise UnexpectedAnswerError(f"{self.path[:80]!a} is not a path of this server")
         headers = {**self.headers, **more}
         if self.body is not None:
@@ -93,12 +94,13 @@ class Call(Generic[T]):
 
 
 class Attempts:
-    """One call's attempts, over `patience_secs` at most."""
+    """One call's attempts, over `patience_secs` at most from the first trouble on: a long transfer is none."""
 
     def __init__(self, call: Call[Any], server: str, patience_secs: float) -> None:
         self._call = call
         self._server = server
-        self._deadline = time.monotonic() + patience_secs
+        self._patience_secs = patience_secs
+        self._deadline: float | None = None
         self._next_secs = _FIRST_PAUSE_SECS
         self._maybe_done = False
 
@@ -121,18 +123,25 @@ class Attempts:
         message = f"{self._server} answers {status}: {refusal(response).detail}"
         return self._pause(UnavailableError(message, status), read_retry_after(response.headers.get("retry-after")))
 
-    def pause_after_error(self, error: httpx.TransportError | DamagedError) -> float:
+    def pause_after_error(self, error: httpx.RequestError | DamagedError) -> float:
         """Return how many seconds to wait after a broken exchange, before the same again.
 
         Raises:
-            UnavailableError: that is long enough, or the request may have been acted upon and must not be sent twice.
+            UnavailableError: that is long enough, or the request may have been acted upon and must not be sent twice,
+                or the server has a certificate that is not trusted.
             DamagedError: damaged again and again.
         """
         if isinstance(error, DamagedError):
             return self._pause(error)
-        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        if doubt := _distrust(error):
+            raise UnavailableError(
+                f"{self._server} has a certificate that is not trusted: {doubt.verify_message.rstrip('.')};"
+                " PENSTOCK_TLS_CA may name a file of certificates to trust"
+            ) from error
+        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         away = UnavailableError(f"no answer from {self._server}: {error or type(error).__name__}")
-        if isinstance(error, httpx.UnsupportedProtocol) or not (unsent or self._call.repeatable):
+        hopeless = isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
+        if hopeless or not (unsent or self._call.repeatable):
             raise away from error
         self._maybe_done |= not unsent
         return self._pause(away)
@@ -142,9 +151,19 @@ class Attempts:
         if asked_secs is not None:
             secs = asked_secs * random.uniform(1.0, 1.1)  # noqa: S311 (not all who were told the same at once)
         self._next_secs = min(2 * self._next_secs, _MAX_PAUSE_SECS)
-        if time.monotonic() + secs > self._deadline:
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._patience_secs
+        if now + secs > self._deadline:
             raise error
         return secs
+
+
+def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Return the refusal of a certificate that led to an error."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def ignore(_: object) -> None:
@@ -169,7 +188,15 @@ def refusal(response: httpx.Response) -> RefusedError:
     status = response.status_code
     try:
         problem = json.loads(response.content)
-        return RefusedError(status, str(problem["code"]), str(problem["detail"]), problem.get("pointer"))
+        pointer = problem.get("pointer")
+        return RefusedError(
+            status, str(problem["code"]), _one_line(problem["detail"]), None if pointer is None else _one_line(pointer)
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
-        shown = " ".join(response.text[:200].split()) or response.reason_phrase
+        shown = " ".join(_one_line(response.text[:200]).split()) or response.reason_phrase
         return RefusedError(status, "refused", f"{response.request.url.path}: {status} {shown}")
+
+
+def _one_line(value: object) -> str:
+    """Return what a server says without what a terminal would act upon."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.imagetype import HEAD_BYTES, image_type
@@ -69,7 +69,7 @@ def find_photos(paths: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     Passed over in folders: hidden files, links, and what is no picture by its name or first bytes.
 
     Raises:
-        LocalFileError: a path or glob that leads to nothing.
+        LocalFileError: a path or glob that leads to nothing, or a folder that cannot be read.
     """
     found = {os.path.abspath(item) for path in paths for item in _expand(os.fspath(path))}
     folders = {item for item in found if os.path.isdir(item)}
@@ -91,12 +91,22 @@ def _expand(path: str) -> list[str]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    for below, folders, names in os.walk(folder):
+    for below, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(below, name)
-            if not name.startswith(".") and not os.path.islink(path) and _is_picture(path):
+            if not name.startswith(".") and _is_file(path) and _is_picture(path):
                 yield path
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Leave out no folder silently."""
+    raise LocalFileError(f"{error.filename}: {error.strerror}") from error
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is a file, no link to one, and no pipe, which would be waited for."""
+    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def _is_picture(path: str) -> bool:
@@ -152,7 +162,7 @@ def target_path(folder: Path, name: str) -> Path:
         LocalFileError: the name could lead out of the folder.
     """
     parts = name.split("/")
-    foreign = r"[\x00-\x1f\\:]" if os.name == "nt" else r"[\x00-\x1f]"
+    foreign = r"[\x00-\x1f\x7f-\x9f\\:]" if os.name == "nt" else r"[\x00-\x1f\x7f-\x9f]"
     if any(part in ("", ".", "..") or re.search(foreign, part) for part in parts):
         raise LocalFileError(f"the server names a result {name[:80]!a}, which could lead out of {folder}")
     target = folder.joinpath(*parts)

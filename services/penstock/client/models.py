@@ -38,14 +38,24 @@ class StepProgress(_Answer):
     work_seconds: float = 0.0
 
 
-class Job(_Answer):
-    """A job. In a list it comes without its plan and without progress.
+class Webhook(_Answer):
+    """Who is told when a job has ended: scheme and host of its URL. `deliveries` is the path of what became of it."""
 
-    `state` is `accepted`, `running`, `succeeded`, `partial`, `failed` or `cancelled`.
+    receiver: str
+    deliveries: str = ""
+
+
+class Job(_Answer):
+    """A job. In a list it comes without its plan, without progress and without links.
+
+    `state` is `accepted`, `running`, `succeeded`, `partial`, `failed` or `cancelled`; `owner` the name of the API key
+    that sent it; `links` are paths of this server.
     """
 
     id: str
+    url: str = ""
     state: str
+    owner: str | None = None
     name: str = ""
     labels: dict[str, str] = {}
     created_at: datetime | None = None
@@ -54,11 +64,16 @@ class Job(_Answer):
     images: Counts = Counts()
     operations: list[dict[str, Any]] = []
     priority: int = 0
+    weight: int = 1
+    chunk_size: int | None = None
+    on_failure: str = "continue"
     run: int = 0
     steps: list[StepProgress] = []
     images_per_second: float | None = None
     eta_seconds: float | None = None
     bottleneck: str | None = None
+    webhook: Webhook | None = None
+    links: dict[str, str] = {}
 
     @property
     def has_ended(self) -> bool:
@@ -70,6 +85,29 @@ class Retried(Job):
     """A job after a retry, and how many of its images are tried again."""
 
     retried: int = 0
+
+
+class Delivery(_Answer):
+    """One attempt to tell of a job's end. `status` is the answer's; `error`: why it did not count, None if it did."""
+
+    at: datetime
+    seconds: float = 0.0
+    status: int | None = None
+    error: str | None = None
+
+
+class Notice(_Answer):
+    """One end of a job, told to its webhook: `waiting` (until `next_at`), `delivered` or `given_up`.
+
+    `id` is what the receiver knows it by; `deliveries` are the newest attempts, oldest first.
+    """
+
+    id: str
+    run: int = 0
+    job_state: str
+    state: str
+    next_at: datetime | None = None
+    deliveries: list[Delivery] = []
 
 
 class ImageError(_Answer):
@@ -134,7 +172,10 @@ class Replicas(_Answer):
 
 
 class Step(_Answer):
-    """A step over all jobs. What was not measured yet is None; `bottleneck`: it holds the system back."""
+    """A step over all jobs. What was not measured yet is None; `bottleneck`: it holds the system back.
+
+    `shared_with`: steps that the same workers serve.
+    """
 
     name: str
     replicas: Replicas = Replicas()
@@ -146,6 +187,7 @@ class Step(_Answer):
     backlog_seconds: float | None = None
     utilisation: float | None = None
     bottleneck: bool = False
+    shared_with: list[str] = []
 
 
 class Advice(_Answer):
@@ -167,6 +209,7 @@ class System(_Answer):
     """All steps at one moment, and what would bring their work to its end sooner; None where there is none."""
 
     steps: list[Step]
+    bottleneck: str | None = None
     advice: Advice | None = None
 
 
@@ -184,6 +227,7 @@ class Upload(_Answer):
 
     id: str
     url: str
+    changed_at: datetime | None = None
     count: int = 0
     pictures: int = 0
     size: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from penstock.client.models import Advice, Image, Job, Operation, Step
+from penstock.client.models import Advice, Image, Job, Notice, Operation, Step, Webhook
 
 SHOWN_FAILURES = 20
 
@@ -54,6 +54,24 @@ def show_job(job: Job) -> str:
         for held in ["holds it back" if step.step == job.bottleneck else ""]
     ]
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
+
+
+def show_webhook(webhook: Webhook | None, notices: Sequence[Notice]) -> list[str]:
+    """Return a line on whom a job's webhook told of its last end, and how often that was tried; none without one."""
+    if webhook is None:
+        return []
+    if not notices:
+        return [printable(f"webhook {webhook.receiver}: to be told of the end")]
+    last = notices[0]
+    parts = [last.state.replace("_", " ")]
+    if last.next_at is not None:
+        parts.append(f"next at {_moment(last.next_at)}")
+    if last.deliveries:
+        attempt = last.deliveries[-1]
+        count = len(last.deliveries)
+        parts.append(f"{count} attempt{'s' * (count > 1)}, the last at {_moment(attempt.at)}")
+        parts += [attempt.error] if attempt.error else []
+    return [printable(f"webhook {webhook.receiver}: {'; '.join(parts)}")]
 
 
 def show_end(job: Job) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,10 @@ from penstock.client.local_files import Photo, find_photos
 from penstock.client.memory import Memory, job_key
 from penstock.client.models import Job
 from penstock.client.reporting import Reporter
-from penstock.client.synchronous import Client
 from penstock.common.written import read_op
+
+if TYPE_CHECKING:
+    from penstock.client.synchronous import Client
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,19 @@ from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
 from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
-from penstock.client.models import Event, Image, Job, Operation, Result, Retried, Step, System, Upload, UploadedFile
+from penstock.client.models import (
+    Event,
+    Image,
+    Job,
+    Notice,
+    Operation,
+    Result,
+    Retried,
+    Step,
+    System,
+    Upload,
+    UploadedFile,
+)
 from penstock.client.polling import poll_pauses
 from penstock.client.transfers import at_once
 
@@ -133,10 +145,10 @@ class Client:
                                 if event.kind == "end":
                                     return
                                 attempts = self._attempts(call)
-                        raise ENDED_EARLY
+                        raise httpx.RemoteProtocolError(ENDED_EARLY)
                     response.read()
                     pause_secs = attempts.pause_after_answer(response)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 pause_secs = attempts.pause_after_error(error)
             time.sleep(pause_secs)
 
@@ -151,6 +163,10 @@ class Client:
     def delete(self, job: str) -> None:
         """Remove a job that has ended, its files and its results."""
         self.send(calls.delete(job))
+
+    def deliveries(self, job: str) -> list[Notice]:
+        """Return what its webhook was told of a job's ends, and when, the last end first; nothing without a webhook."""
+        return self.send(calls.list_deliveries(job))
 
     def operations(self) -> list[Operation]:
         """Return every operation that jobs can name."""
@@ -212,7 +228,7 @@ class Client:
                         return _take(call, response)
                     response.read()
                     pause_secs = attempts.pause_after_answer(response)
-            except (httpx.TransportError, DamagedError) as error:
+            except (httpx.RequestError, DamagedError) as error:
                 pause_secs = attempts.pause_after_error(error)
             time.sleep(pause_secs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -73,7 +75,7 @@ def test_a_jobs_key_is_its_upload_and_document():
 
 
 def test_a_server_is_a_url_and_its_certificates_a_file(tmp_path: Path):
-    for url in ("ftp://x", "localhost:8080", "http://"):
+    for url in ("ftp://x", "localhost:8080", "http://", "http://a:b", "http://a:0", "http://a:65536", "http://[::1"):
         with pytest.raises(SettingsError, match="is no server"):
             Access.of(url)
     assert Access.of("http://host:1/below/").server == "http://host:1/below"
@@ -83,3 +85,45 @@ def test_a_server_is_a_url_and_its_certificates_a_file(tmp_path: Path):
     with pytest.raises(LocalFileError, match="holds no certificates"):
         Access.of("https://host", verify=tmp_path / "text.pem").options()
     assert Access.of("https://host", verify=False).options()["verify"] is False
+
+
+def test_a_key_is_taken_without_what_its_file_ends_in_and_never_shown_when_refused():
+    assert Access.of("http://host", " pk_1\n").options()["headers"]["Authorization"] == "Bearer pk_1"
+    assert "Authorization" not in Access.of("http://host", "\n").options()["headers"]
+    for key in ("pk\r\nX: y", "pk_é"):
+        with pytest.raises(SettingsError, match="printable ASCII") as caught:
+            Access.of("http://host", key)
+        assert "pk" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "s3://b/a.jpg", "--op", "split"], ["jobs"], ["status", "x"], ["results", "x", "--out", "o"], ["steps"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_without_httpx_a_command_says_what_to_install(arguments):
+    program = "import sys; sys.modules['httpx'] = None; from penstock.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr == "penstock: httpx is not installed; pip install 'penstock[client]' brings it\n"
+
+
+def test_shells_complete_commands_and_options(penstock_completes):
+    assert "submit" in penstock_completes("penstock su")
+    assert {"--state", "--label"} <= set(penstock_completes("penstock jobs --"))
+    assert penstock_completes("penstock jobs --state par") == ["partial"]
+
+
+@pytest.fixture
+def penstock_completes(monkeypatch: pytest.MonkeyPatch):
+    """Return what a shell is told to offer after a line."""
+
+    def complete(line: str) -> list[str]:
+        monkeypatch.setenv("_PENSTOCK_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        command = [sys.executable, "-m", "penstock"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return [offered.partition(",")[2] for offered in ended.stdout.split()]
+
+    return complete

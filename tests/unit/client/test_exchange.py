@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -70,6 +71,20 @@ def test_it_is_over_before_a_pause_that_nobody_has_the_patience_for():
     assert caught.value.status == 503
 
 
+def test_patience_counts_from_the_first_trouble_not_from_the_beginning_of_a_long_transfer():
+    transfer = attempts(patience_secs=0.2)
+    time.sleep(0.3)
+    assert transfer.pause_after_error(httpx.ReadError("cut")) <= 0.1
+    time.sleep(0.3)
+    with pytest.raises(UnavailableError):
+        transfer.pause_after_error(httpx.ReadError("cut"))
+
+
+def test_what_cannot_be_sent_is_not_tried_again():
+    with pytest.raises(UnavailableError, match="Illegal header value"):
+        attempts().pause_after_error(httpx.LocalProtocolError("Illegal header value"))
+
+
 def test_broken_exchanges_are_tried_again_where_that_is_safe():
     unsent, cut = httpx.ConnectError("refused"), httpx.ReadError("cut")
     assert attempts("POST", repeatable=False).pause_after_error(unsent) > 0
@@ -99,6 +114,13 @@ def test_a_refusal_tells_what_the_problem_document_says():
     assert error.message == "/operations/0: no operation 'x'"
 
 
+def test_nothing_that_a_refusal_says_moves_the_cursor():
+    problem = {"code": "x", "detail": "no \x1b[31mred\r\n\x9bline", "pointer": "/a\n"}
+    error = refusal(answer(422, json=problem))
+    assert error.message == "/a : no  [31mred   line"
+    assert "\x1b" not in refusal(answer(500, text="\x1b[2J")).message
+
+
 @pytest.mark.parametrize("body", [b"<h1>Bad\n Gateway</h1>", b"[1]", b"\xff\xfe", b""])
 def test_a_refusal_without_a_problem_document_is_told_in_one_line(body):
     error = refusal(answer(502, content=body))
@@ -114,7 +136,7 @@ def test_an_answer_of_another_kind_of_server_is_not_taken():
             call.answer(answer(200, content=content))
 
 
-@pytest.mark.parametrize("path", ["http://elsewhere/x", "elsewhere/x", ""])
+@pytest.mark.parametrize("path", ["http://elsewhere/x", "elsewhere/x", "", "/x\r\ny"])
 def test_no_call_leaves_the_server_with_its_key(path):
     with pytest.raises(UnexpectedAnswerError, match="not a path of this server"):
         Call("GET", path).request()

@@ -49,6 +49,26 @@ def test_globs_are_understood_and_what_leads_nowhere_is_refused(folder):
             names(folder / path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_pipes_are_not_waited_for(folder):
+    os.mkfifo(folder / "photos" / "pipe")
+    os.mkfifo(folder / "photos" / "pipe.jpg")
+    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/picture"]
+
+
+@pytest.mark.skipif(os.mkdir not in os.supports_dir_fd, reason="no paths that are too long can be made here")
+def test_a_folder_that_cannot_be_read_is_told_instead_of_left_out(folder):
+    below = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("x" * 250, dir_fd=below)
+        deeper = os.open("x" * 250, os.O_RDONLY, dir_fd=below)
+        os.close(below)
+        below = deeper
+    os.close(below)
+    with pytest.raises(LocalFileError, match="File name too long"):
+        names(folder)
+
+
 @pytest.mark.parametrize("raw", [b"caf\xe9.jpg", b"a\\b.jpg", b"a\x01b.jpg"])
 def test_names_that_servers_refuse_are_changed_and_told_apart(tmp_path, raw):
     path = os.fsencode(tmp_path) + b"/" + raw
@@ -73,7 +93,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_half(folder):
         photo.digest()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/", "x\0y", "a\n"])
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/", "x\0y", "a\n", "\x9b2J"])
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
     with pytest.raises(LocalFileError, match="could lead out"):
         target_path(tmp_path, name)

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from penstock.client.models import Advice, Counts, Image, ImageError, Job, Operation, Step, StepProgress
+from penstock.client.models import (
+    Advice,
+    Counts,
+    Delivery,
+    Image,
+    ImageError,
+    Job,
+    Notice,
+    Operation,
+    Step,
+    StepProgress,
+    Webhook,
+)
 from penstock.client.showing import (
     printable,
     show_end,
@@ -11,6 +23,7 @@ from penstock.client.showing import (
     show_jobs,
     show_operations,
     show_steps,
+    show_webhook,
     table,
 )
 
@@ -52,6 +65,28 @@ def test_the_end_of_a_job_is_one_line_and_its_first_failures_are_named():
     failed = Image(id=1, name="b\n.jpg", state="failed", error=ImageError(code="corrupt_image", message="damaged"))
     assert show_failures([failed], 1) == ["  b\ufffd.jpg: corrupt_image: damaged"]
     assert show_failures([failed], 5)[-1] == "  … and 4 more"
+
+
+def test_a_webhook_is_shown_with_its_last_notice_and_last_attempt():
+    webhook = Webhook(receiver="https://hooks.example")
+    away = Delivery(at="2026-01-02T03:04:05Z", status=500, error="answered 500")
+    came = Delivery(at="2026-01-02T03:04:15Z", status=204)
+
+    def show(*notices: Notice) -> str:
+        [line] = show_webhook(webhook, notices)
+        return line.removeprefix("webhook https://hooks.example: ")
+
+    def notice(state: str, *deliveries: Delivery, **more: str) -> Notice:
+        return Notice(id="j-0", job_state="partial", state=state, deliveries=list(deliveries), **more)
+
+    assert show_webhook(None, []) == []
+    assert show() == "to be told of the end"
+    assert show(notice("waiting", next_at=came.at)).startswith("waiting; next at 2026-01-0")
+    assert show(notice("waiting", away, next_at=came.at)).endswith("answered 500")
+    delivered = show(notice("delivered", away, came), notice("given_up", away))
+    assert delivered.startswith("delivered; 2 attempts, the last at 2026-01-0")
+    assert "500" not in delivered
+    assert show(notice("given_up", away)).startswith("given up; 1 attempt, ")
 
 
 def test_advice_stands_below_the_steps_with_its_command():
