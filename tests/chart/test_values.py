@@ -59,6 +59,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"apiKeys": {"enabled": False, "existingSecret": "ours"}},
         "apiKeys.existingSecret is ours: with apiKeys.enabled false",
     ),
+    "keys in the settings that nobody would ask for": (
+        {"apiKeys": {"enabled": False}, "settings": {"PENSTOCK_API_KEYS": "[]"}},
+        "settings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false",
+    ),
     "a broken number for RabbitMQ": (
         {"rabbitmq": {"resources": {"limits": {"memory": "1.5Gi"}}}},
         "rabbitmq.resources.limits.memory is 1.5Gi",

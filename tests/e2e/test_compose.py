@@ -246,6 +246,22 @@ def test_a_service_that_restarts_in_the_middle_of_a_batch_loses_nothing(
         assert patiently(lambda: client.job(job))["images"]["failed"] == 0
 
 
+def test_nginx_leaves_by_itself_while_somebody_follows_a_job(
+    project: Project, drawn: Sequence[Path], expected: dict[str, bytes]
+) -> None:
+    project.compose("stop", "--timeout", "20", "encode")
+    with RestClient(project.url) as client:
+        job = patiently(lambda: client.post_job(PLAN, drawn))["id"]
+        (nginx,) = project.containers("web")
+        with httpx.stream("GET", f"{project.url}/v1/jobs/{job}/events", timeout=120) as events:
+            assert next(events.iter_lines())
+            project.compose("stop", "--timeout", "90", "web")
+        stopped = json.loads(call("docker", "inspect", nginx["Id"]))[0]["State"]
+        assert (stopped["Running"], stopped["ExitCode"]) == (False, 0), "137: it had to be killed"
+        project.compose("start", "web", "encode")
+        assert fetch_results(client, job) == expected
+
+
 def test_nothing_is_left_once_it_is_taken_down(images: dict[str, str], project: Project) -> None:
     project.down()
     label = f"label=com.docker.compose.project={project.name}"

@@ -38,6 +38,9 @@
 {{- if and $rabbitmq.bundled $memory (not (regexMatch "^[0-9]+([MG]i?B)?$" $memory)) -}}
   {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ takes whole numbers alone, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
 {{- end -}}
+{{- if and (not $values.apiKeys.enabled) (hasKey $values.settings "PENSTOCK_API_KEYS") -}}
+  {{- fail "\n\nsettings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false nobody is asked for a key" -}}
+{{- end -}}
 {{- if and (not $values.apiKeys.enabled) $values.apiKeys.existingSecret -}}
   {{- fail (printf "\n\napiKeys.existingSecret is %s: with apiKeys.enabled false nobody is asked for a key" $values.apiKeys.existingSecret) -}}
 {{- end -}}

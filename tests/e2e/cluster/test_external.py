@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from batches import Ledger, Pictures
 from installation import Installation
@@ -80,3 +83,28 @@ def test_nothing_is_lost_doubled_or_wrong_when_the_leading_of_two_coordinators_g
 
     world = Ledger(external, pictures).check(pictures.batch(), end_leader)
     report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", world)
+
+
+def test_requests_are_answered_all_the_time_while_two_coordinators_are_replaced(external: Installation) -> None:
+    before = {pod.name for pod in external.namespace.ready_pods("coordinator")}
+    answers: list[int | str] = []
+    replaced = threading.Event()
+
+    def ask_all_the_time() -> None:
+        while not replaced.is_set():
+            try:
+                answers.append(httpx.get(f"{external.url}/v1/jobs?limit=1", timeout=20).status_code)
+            except httpx.HTTPError as error:
+                answers.append(type(error).__name__)
+
+    with ThreadPoolExecutor(1) as customer:
+        asking = customer.submit(ask_all_the_time)
+        try:
+            external.namespace.kubectl("rollout", "restart", "deployment/penstock-coordinator")
+            external.release.wait_until_ready()
+            external.release.wait_for("coordinator", 2)
+        finally:
+            replaced.set()
+        asking.result()
+    assert before.isdisjoint(pod.name for pod in external.namespace.ready_pods("coordinator"))
+    assert set(answers) == {200}

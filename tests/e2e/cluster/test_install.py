@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from batches import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures
+import httpx
+from batches import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures, sha256
 from installation import Installation
 from kube import call, seconds_since
 from measures import Report
@@ -26,6 +27,16 @@ def test_a_fresh_installation_gives_a_first_result(main: Installation, pictures:
 def test_photographs_become_the_bytes_that_one_host_makes_of_them(ledger: Ledger, pictures: Pictures) -> None:
     world = ledger.check(pictures.batch())
     assert sum(len(job.manifest) for job in world.jobs) == 4 * (BATCH_PHOTOS + LONELY_PHOTOS)
+
+
+def test_nginx_sends_the_pictures_from_its_volume_by_the_coordinators_word(main: Installation) -> None:
+    with main.rest() as door:
+        result = next(door.results(main.jobs()[0]["id"]))
+        sent = door.fetch(result["url"])
+    coordinator = f"http://{main.namespace.address('penstock-coordinator')}"
+    word = httpx.get(f"{coordinator}{result['url']}", headers={"X-Penstock-Front": "accel"}, timeout=20)
+    assert word.headers["x-accel-redirect"].startswith("/internal-store/results/")
+    assert (word.content, sha256(sent)) == (b"", result["sha256"])
 
 
 def test_the_charts_own_test_puts_a_picture_through(main: Installation) -> None:
