@@ -1,11 +1,13 @@
-"""Write the chart's README from its schema and its values: every key, what it accepts, its default, what it does.
+"""Write the names of settings into the chart's schema, and the chart's README from its schema and its values.
 
-`make_chart_docs.py` writes; `make_chart_docs.py --check` writes nothing and ends with 1 where the page is out of date.
+The settings are those of docs/settings.md, which `make docs` writes before. `make_chart_docs.py` writes;
+`make_chart_docs.py --check` writes nothing and ends with 1 where something is out of date.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +15,12 @@ from typing import Any
 
 import yaml
 
-CHART = Path(__file__).resolve().parents[1] / "charts" / "penstock"
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts" / "penstock"
+SCHEMA = CHART / "values.schema.json"
 PAGE = CHART / "README.md"
+NOT_IN_PODS = ("Serve", "Containers", "Client")
+"""Sections of docs/settings.md whose settings mean nothing to the chart's pods."""
 INTRODUCTION = """# Penstock's Helm chart
 
 <!-- made by scripts/make_chart_docs.py from values.schema.json and values.yaml -->
@@ -42,15 +48,28 @@ KINDS = {"object": "a map", "array": "a list", "string": "text", "integer": "a w
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or say that it is out of date."""
-    text = make_page(json.loads((CHART / "values.schema.json").read_text()), yaml.safe_load(read_values()))
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    if "--check" in arguments:
-        print("charts/penstock/README.md is out of date; scripts/make_chart_docs.py writes it anew", file=sys.stderr)
-        return 1
-    PAGE.write_text(text)
-    return 0
+    """Write schema and page, or say that they are out of date."""
+    schema = json.loads(SCHEMA.read_text())
+    schema["properties"]["settings"]["propertyNames"] = {"enum": read_settings()}
+    texts = {
+        SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        PAGE: make_page(schema, yaml.safe_load(read_values())),
+    }
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if "--check" in arguments:
+            name = path.relative_to(ROOT)
+            print(f"{name} is out of date; scripts/make_chart_docs.py writes it anew", file=sys.stderr)
+        else:
+            path.write_text(texts[path])
+    return int("--check" in arguments and bool(stale))
+
+
+def read_settings() -> list[str]:
+    """Return the names of all settings that coordinator or workers have, sorted."""
+    sections = (ROOT / "docs" / "settings.md").read_text().split("\n## ")[1:]
+    meant = [section for section in sections if section.partition("\n")[0] not in NOT_IN_PODS]
+    return sorted({name for section in meant for name in re.findall(r"^\| `([A-Z_]+)` \|", section, re.MULTILINE)})
 
 
 def read_values() -> str:

@@ -23,6 +23,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a mode that is none": ({"steps": {"blur": {"autoscaling": {"mode": "cpu"}}}}, "/steps/blur/autoscaling/mode"),
     "a number as a setting": ({"settings": {"PENSTOCK_MAX_PIXELS": 1}}, "PENSTOCK_MAX_PIXELS"),
     "a setting of something else": ({"settings": {"MAX_PIXELS": "1"}}, "MAX_PIXELS"),
+    "a typo in a setting": ({"settings": {"PENSTOCK_MAX_PIXLES": "1"}}, "PENSTOCK_MAX_PIXLES"),
+    "a setting that no pod has": ({"settings": {"PENSTOCK_PLACEMENT": "fused"}}, "PENSTOCK_PLACEMENT"),
     "the tag latest": ({"image": {"tag": "latest"}}, "/image/tag"),
     "an image that is latest": ({"web": {"image": "nginx:latest"}}, "/web/image"),
     "a step with a component's name": ({"steps": {"web": {"image": "a/b:1"}}}, "web"),
@@ -134,6 +136,14 @@ def test_removed_keys_are_those_that_the_schema_lets_through_as_deprecated() -> 
     removed = text.partition('"penstock.removedKeys" -}}')[2].partition("{{- end }}")[0]
     ends = {path.rpartition(".")[2] for path in yaml.safe_load(removed)}
     assert ends == {path.rpartition(".")[2] for path, key in walk(SCHEMA) if key.get("deprecated")}
+
+
+def test_settings_are_named_by_the_schema_and_those_that_other_keys_set_say_which() -> None:
+    named = SCHEMA["properties"]["settings"]["propertyNames"]["enum"]
+    text = (CHART / "templates" / "_checks.tpl").read_text()
+    taken = yaml.safe_load(text.partition('"penstock.takenSettings" -}}')[2].partition("{{- end }}")[0])
+    assert set(taken) <= set(named)
+    assert {"PENSTOCK_MAX_PIXELS", "PENSTOCK_DRAIN_SECS", "OTEL_EXPORTER_OTLP_ENDPOINT"} <= set(named)
 
 
 def test_every_key_of_the_schema_is_described_and_every_map_closed() -> None:
