@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 TIMEOUT_SECS = 60
 HOP = {"connection", "transfer-encoding", "keep-alive"}
@@ -23,12 +25,17 @@ class HttpLine(ThreadingHTTPServer):
     """Listens on a free port of loopback.
 
     `rewrite` may change the path of a request (method, path → path); `extra` are headers for answers that lack them.
+    With `tls` it is https on this side; `connections` counts those that came.
     """
 
     daemon_threads = True
 
-    def __init__(self, target: int, rewrite: Rewrite, extra: Mapping[str, str]) -> None:
+    def __init__(
+        self, target: int, rewrite: Rewrite, extra: Mapping[str, str], tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Passing)
+        self.tls = tls
+        self.connections = 0
         self.target = target
         self.rewrite = rewrite
         self.extra = extra
@@ -36,6 +43,21 @@ class HttpLine(ThreadingHTTPServer):
         self.requests: list[str] = []
         self._refusals: list[int] = []
         self._lock = threading.Lock()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shake hands in the connection's own thread."""
+        with self._lock:
+            self.connections += 1
+        if self.tls is not None:
+            try:
+                request = self.tls.wrap_socket(request, server_side=True)
+            except OSError:  # our certificate is not trusted
+                return
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            if self.tls is not None:
+                request.close()
 
     def refuse(self, status: int, times: int = FOR_EVER) -> None:
         """Answer the next requests with a status (or as above), and pass none of them on."""
@@ -97,9 +119,14 @@ def _as_it_is(method: str, path: str) -> str:
 
 
 @contextmanager
-def http_line(target: int, rewrite: Rewrite = _as_it_is, extra: Mapping[str, str] = NOTHING) -> Iterator[HttpLine]:
+def http_line(
+    target: int,
+    rewrite: Rewrite = _as_it_is,
+    extra: Mapping[str, str] = NOTHING,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[HttpLine]:
     """Lay a line to a port of loopback, for a while."""
-    with HttpLine(target, rewrite, extra) as line:
+    with HttpLine(target, rewrite, extra, tls) as line:
         thread = threading.Thread(target=line.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -14,6 +14,7 @@ from penstock import __version__
 from penstock.client.errors import LocalFileError
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
 from penstock.common.settings import ClientSettings, SettingsError, load
+from penstock.common.trust import trust
 
 CONNECTIONS = 4
 """Files that are sent or fetched at the same time."""
@@ -81,7 +82,7 @@ class Access:
         if self.verify is True:
             return ssl.create_default_context()  # the host's; httpx's own would be a list that it brings along
         try:
-            return ssl.create_default_context(cafile=self.verify)
+            return trust(self.verify)
         except OSError as error:  # SSLError is one
             raise LocalFileError(f"{self.verify} holds no certificates: {error.strerror or error}") from error
 

@@ -1,4 +1,4 @@
-"""How Kubernetes' API server is trusted: by the authority that a pod is given, and by its name."""
+"""How a server is trusted by an authority of one's own, as Kubernetes' API server by the one that a pod is given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def trust(authority: Path) -> ssl.SSLContext:
-    """Return what checks a server's certificate against one authority's.
+    """Return what checks a server's name, and its certificate against one authority's.
 
     Python 3.13 refuses authorities without a key usage extension, which RFC 5280 wants and many a cluster's lacks.
     Other clients of Kubernetes, its own among them, accept those.

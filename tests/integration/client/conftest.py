@@ -37,7 +37,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
     """The URL of a server with two workers."""
     folder = tmp_path_factory.mktemp("server")
     given = ["--data", str(folder / "data"), "--workers", "2"]
-    with serve(given, port=find_free_port(), environment=environment, log=folder / "log") as (url, _):
+    variables = {
+        **environment,
+        "PENSTOCK_WEBHOOK_ALLOW": '["http://127.0.0.1/32"]',
+        "PENSTOCK_WEBHOOK_FIRST_PAUSE_SECS": "0.1",
+    }
+    with serve(given, port=find_free_port(), environment=variables, log=folder / "log") as (url, _):
         yield url
 
 

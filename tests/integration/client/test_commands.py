@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from penstock.cli import main
 from penstock.client import Client
@@ -87,6 +88,28 @@ def test_jobs_are_listed_by_label_and_cancelled(command, pictures):
     code, text = command("jobs", "--state", "cancelled")
     assert (code, job["id"] in text) == (0, True)
     assert command("status", job["id"], "--watch")[0] == 1
+
+
+def test_one_job_that_cannot_be_cancelled_keeps_no_other_from_it(command, client, pictures):
+    ended = client.wait(client.submit({"operations": [["split", True]]}, [pictures]).id)
+    slow = client.submit({"operations": [["blur", "bilateral"]] * 30}, [pictures])
+    code, text = command("cancel", ended.id, "0" * 26, slow.id)
+    assert (code, f"job {slow.id} cancelled\n" in text) == (3, True)
+    assert f"penstock: job {ended.id} has ended already\n" in text
+    assert client.job(slow.id).state == "cancelled"
+
+
+def test_the_status_of_a_job_with_a_webhook_tells_whether_it_was_told(command, client, pictures, unused_port):
+    webhook = {"url": f"http://127.0.0.1:{unused_port}/hook", "secret": "sixteen characters"}
+    job = client.submit({"operations": [["split", True]], "webhook": webhook}, [pictures]).id
+    client.wait(job)
+    wait_until(lambda: client.deliveries(job)[0].deliveries)
+    assert f"\nwebhook http://127.0.0.1:{unused_port}: waiting; next at 20" in command("status", job)[1]
+    shown = command("status", job, "--json")[1]
+    assert (shown["webhook"]["receiver"], shown["notices"][0]["state"]) == (
+        f"http://127.0.0.1:{unused_port}",
+        "waiting",
+    )
 
 
 def test_a_script_is_told_of_every_change_in_a_line(penstock, server, pictures):

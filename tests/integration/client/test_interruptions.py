@@ -24,13 +24,13 @@ SUBMIT = ("--op", "blur=median", "--wait", "--json")
 
 
 @pytest.fixture
-def start_submit(environment: dict[str, str], pictures: Path, tmp_path: Path) -> Callable[[int], subprocess.Popen[str]]:
+def start_submit(environment: dict[str, str], pictures: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start `penstock submit` of the pictures, to the port of a server."""
 
-    def start(port: int) -> subprocess.Popen[str]:
+    def start(port: int, *more: object) -> subprocess.Popen[str]:
         given = {"PENSTOCK_SERVER": f"http://127.0.0.1:{port}", "PENSTOCK_STATE": str(tmp_path / "state")}
         return subprocess.Popen(
-            [sys.executable, "-m", "penstock", "submit", str(pictures), *SUBMIT],
+            [sys.executable, "-m", "penstock", "submit", str(pictures), *SUBMIT, *map(str, more)],
             env={**environment, **given},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -41,17 +41,19 @@ def start_submit(environment: dict[str, str], pictures: Path, tmp_path: Path) ->
 
 
 class Gate:
-    """Lets so many files pass over a line, and holds those that come after."""
+    """Lets so many files pass over a line (or of other requests of a method and path), and holds what comes after."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, method: str = "PUT", path: str = "/v1/uploads/") -> None:
         self._left = count
+        self._held = method, path
         self._lock = threading.Lock()
         self.opened = threading.Event()
 
     def __call__(self, method: str, path: str) -> str:
         with self._lock:
-            self._left -= method == "PUT"
-            if method != "PUT" or self._left >= 0:
+            held = method == self._held[0] and path.startswith(self._held[1])
+            self._left -= held
+            if not held or self._left >= 0:
                 return path
         self.opened.wait(90)
         return "/nowhere"
@@ -80,6 +82,45 @@ def test_an_interrupted_command_goes_on_where_it_was(
     assert len(uploads_of()) == 4
     assert "POST /v1/uploads" not in line.requests
     assert not list(remembered.glob("*.json"))
+
+
+def test_a_command_that_was_interrupted_while_it_fetched_makes_no_second_job(
+    server, client, port_of, start_submit, tmp_path, line
+):
+    out, gate = tmp_path / "out", Gate(2, "GET", "/static/")
+    with http_line(port_of(server), gate) as gated:
+        first = start_submit(gated.server_port, "--out", out)
+        wait_until(lambda: len(list(out.glob("**/*.jpg"))) == 2)
+        first.send_signal(signal.SIGINT)
+        _, errors = first.communicate(timeout=30)
+        gate.opened.set()
+    assert (first.returncode, "the same command goes on" in errors) == (130, True)
+    assert not list(out.glob("**/*.part"))
+    [state] = (tmp_path / "state" / "uploads").glob("*.json")
+    state.rename(state.with_name(memory_name(line.server_port, tmp_path)))
+    output, errors = start_submit(line.server_port, "--out", out).communicate(timeout=90)
+    saved = json.loads(output)["saved"]
+    assert (saved["results"], saved["present"]) == (6, 2), errors
+    assert [request for request in line.requests if request == "POST /v1/uploads" or request.startswith("PUT")] == []
+
+
+def test_an_interrupted_command_for_pictures_elsewhere_says_how_its_job_is_followed(
+    client, environment, line, pictures, tmp_path
+):
+    upload = client.begin_upload().id
+    client.send_files(upload, find_photos([pictures]))
+    document = tmp_path / "job.json"
+    document.write_text(json.dumps({"operations": [["blur", "bilateral"]] * 30, "inputs": [{"upload": upload}]}))
+    command = [sys.executable, "-m", "penstock", "submit", "--job", str(document), "--wait"]
+    variables = {**environment, "PENSTOCK_SERVER": f"http://127.0.0.1:{line.server_port}"}
+    waiting = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: [request for request in line.requests if request.startswith("GET /v1/jobs/")])
+    waiting.send_signal(signal.SIGINT)
+    _, errors = waiting.communicate(timeout=30)
+    [job] = client.jobs(limit=1)
+    client.cancel(job.id)
+    assert waiting.returncode == 130
+    assert errors.strip() == f"interrupted; the job goes on; penstock status {job.id} --watch shows it"
 
 
 def memory_name(port: int, folder: Path) -> str:

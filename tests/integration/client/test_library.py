@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import pytest
 from http_line import HANG_UP, HttpLine, http_line
+from waiting import wait_until
+from webhook_receiver import running_receiver
 
 from penstock.client import AsyncClient, Client, DamagedError, LocalFileError, RefusedError, UnavailableError
 from penstock.client.local_files import find_photos
@@ -52,6 +54,24 @@ def test_failures_are_listed_told_as_events_and_tried_again(client, pictures):
     retried = client.retry(job.id, [image.id])
     assert (retried.retried, retried.run) == (1, 1)
     assert client.wait(job.id).state == "partial"
+
+
+def test_a_jobs_end_is_seen_to_arrive_at_its_webhook(client, server, pictures):
+    async def look(job: str) -> Any:
+        async with AsyncClient(server) as other:
+            return await other.deliveries(job), [each async for each in other.jobs(limit=0)]
+
+    with running_receiver(500) as receiver:
+        job = client.submit({**BLUR, "webhook": {"url": receiver.url(), "secret": "sixteen characters"}}, [pictures])
+        assert job.webhook is not None
+        assert job.webhook.receiver == f"http://127.0.0.1:{receiver.port}"
+        client.wait(job.id)
+        wait_until(lambda: [notice.state for notice in client.deliveries(job.id)] == ["delivered"])
+    [notice] = client.deliveries(job.id)
+    assert (notice.id, notice.run, notice.job_state, notice.next_at) == (f"{job.id}-0", 0, "succeeded", None)
+    assert [(each.status, each.error) for each in notice.deliveries] == [(500, "answered 500"), (204, None)]
+    assert anyio.run(look, job.id) == ([notice], list(client.jobs(limit=0)))
+    assert client.deliveries(client.submit(BLUR, [pictures]).id) == []
 
 
 def test_what_the_server_offers_is_typed(client):
