@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from penstock.common.jobs import ImageState, JobState
 from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 from penstock.common.metrics import CALL_BOUNDS_SECS, Histogram
 from penstock.common.registry import operations
+from penstock.coordinator.asking import Question
 from penstock.coordinator.meters import WAIT_BOUNDS_SECS, WORK_BOUNDS_SECS, Meters
 from penstock.coordinator.services import Services
 
@@ -35,6 +40,8 @@ _OUTCOMES = (ImageState.DONE, ImageState.CANCELLED, *ImageCode)
 """Those that are shown from 0 on, or the first images to end so would be no increase."""
 
 _QUEUES = {"events": EVENTS_QUEUE, "dead": DEAD_LETTER_QUEUE}
+_PATIENCE_SECS = 4.0
+"""Less than Prometheus waits (10 s), or all metrics would be gone with what is away."""
 
 
 class System(Collector):
@@ -42,16 +49,21 @@ class System(Collector):
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        asked = {"database": self._database, "broker": self._broker, "steps": self._steps}
+        self._asked = {name: Question(partial(_list, collect)) for name, collect in asked.items()}
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
+        until = time.monotonic() + _PATIENCE_SECS
+        answers = {name: question.ask() for name, question in self._asked.items()}
+        found = {name: _wait(answer, until) for name, answer in answers.items()}
+        for metrics in found.values():
+            yield from metrics or ()
         up = GaugeMetricFamily("penstock_dependency_up", "Whether database and broker answer", labels=["dependency"])
-        for name, collect in (("database", self._database), ("broker", self._broker)):
-            found, answers = _try(collect)
-            yield from found
-            up.add_metric([name], answers)
+        for name in ("database", "broker"):
+            up.add_metric([name], found[name] is not None)
         yield up
         yield _info("penstock_build", "Which Penstock this is", version=__version__, python=platform.python_version())
         if self._services.data is not None:
@@ -77,6 +89,9 @@ class System(Collector):
         for name, queue in _QUEUES.items():
             ready.add_metric([name], self._services.broker.depth(queue).ready)
         yield ready
+
+    def _steps(self) -> Iterator[Metric]:
+        """Return what it takes both to know."""
         steps = self._services.engine.steps()
         for name, field, text in _STEP_GAUGES:
             values = {step.name: getattr(step, field) for step in steps}
@@ -179,13 +194,20 @@ def _info(name: str, text: str, **labels: str) -> Metric:
 
 
 def _disk(folder: Path) -> Iterator[Metric]:
-    usage = shutil.disk_usage(folder)
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return
     yield GaugeMetricFamily("penstock_data_free_bytes", "Bytes free where the data folder lies", value=usage.free)
     yield GaugeMetricFamily("penstock_data_size_bytes", "Bytes there are where the data folder lies", value=usage.total)
 
 
-def _try(collect: Callable[[], Iterable[Metric]]) -> tuple[list[Metric], bool]:
-    try:
-        return list(collect()), True
-    except UnavailableError:
-        return [], False
+def _list(collect: Callable[[], Iterator[Metric]]) -> list[Metric]:
+    return list(collect())
+
+
+def _wait(answer: Future[list[Metric]], until: float) -> list[Metric] | None:
+    """Return an answer; None where it is away, or has not answered until then."""
+    with suppress(UnavailableError, TimeoutError):
+        return answer.result(max(0.0, until - time.monotonic()))
+    return None

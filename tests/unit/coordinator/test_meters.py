@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.broker.port import QueueDepth
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.errors import UnavailableError
 from penstock.common.messages import Calls, Measures, Outcome, StepTime
 from penstock.common.metrics import CALL_BOUNDS_SECS
+from penstock.common.settings import BrokerSettings
 from penstock.coordinator.exposition import Counted, System
 from penstock.coordinator.meters import Meters
 
@@ -115,9 +121,26 @@ class Database:
         return {"done": 5, "corrupt_image": 1}
 
 
-def show_system(repository: Any, broker: Any, data: Path | None = None) -> CollectorRegistry:
+class Silent:
+    """A broker that answers nobody until it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.speaks = threading.Event()
+
+    def declare(self, _queues: Sequence[str]) -> None:
+        self.asked += 1
+        assert self.speaks.wait(30)
+
+    def depth(self, _queue: str) -> QueueDepth:
+        return QueueDepth(7, 0)
+
+
+def show_system(
+    repository: Any, broker: Any, data: Path | None = None, steps: Callable[[], list[Any]] = list
+) -> CollectorRegistry:
     registry = CollectorRegistry()
-    engine = SimpleNamespace(steps=list)
+    engine = SimpleNamespace(steps=steps)
     registry.register(System(SimpleNamespace(repository=repository, broker=broker, engine=engine, data=data)))  # type: ignore[arg-type]
     return registry
 
@@ -130,6 +153,45 @@ def test_what_is_away_is_said_to_be_and_the_rest_is_shown(tmp_path: Path) -> Non
     assert value("penstock_images_total", {"outcome": "step_crashed"}) == 0, "or the first ones would be no increase"
     assert value("penstock_queue_ready", {"queue": "dead"}) is None
     assert value("penstock_data_free_bytes") <= value("penstock_data_size_bytes")
+
+
+def test_what_does_not_answer_is_not_waited_for_longer_than_prometheus_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.coordinator.exposition._PATIENCE_SECS", 0.05)
+    broker = Silent()
+    value = show_system(Database(), broker).get_sample_value
+    for _ in range(3):
+        assert value("penstock_dependency_up", {"dependency": "broker"}) == 0
+        assert value("penstock_dependency_up", {"dependency": "database"}) == 1
+        assert value("penstock_queue_ready", {"queue": "dead"}) is None
+    assert broker.asked == 1, "whoever waits for it, one thread is enough"
+    broker.speaks.set()
+    wait_until(lambda: value("penstock_dependency_up", {"dependency": "broker"}) == 1)
+    assert value("penstock_queue_ready", {"queue": "dead"}) == 7
+
+
+def test_a_rabbitmq_that_is_away_is_said_to_be_long_before_a_call_gives_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.coordinator.exposition._PATIENCE_SECS", 0.2)
+    broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
+    value = show_system(Database(), broker).get_sample_value
+    assert value("penstock_dependency_up", {"dependency": "broker"}) == 0
+    broker.close()
+
+
+def test_a_database_that_is_away_is_not_blamed_on_the_broker() -> None:
+    def steps() -> list[Any]:
+        raise UnavailableError("database", "is away")
+
+    value = show_system(Away(), MemoryBroker(), steps=steps).get_sample_value
+    assert value("penstock_dependency_up", {"dependency": "database"}) == 0
+    assert value("penstock_dependency_up", {"dependency": "broker"}) == 1
+    assert value("penstock_queue_ready", {"queue": "dead"}) == 0
+    assert value("penstock_step_ready", {"step": "blur"}) is None
+
+
+def test_a_data_folder_that_is_gone_hides_nothing_else(tmp_path: Path) -> None:
+    value = show_system(Database(), MemoryBroker(), tmp_path / "gone").get_sample_value
+    assert value("penstock_data_free_bytes") is None
+    assert value("penstock_dependency_up", {"dependency": "database"}) == 1
 
 
 def test_dead_letters_and_waiting_outcomes_are_shown() -> None:
