@@ -188,7 +188,7 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 
 @cli.command()
 @click.argument("name")
-@click.option("--weight", type=int, help="Multiplies the weight of its jobs.  [default: 1]")
+@click.option("--weight", type=int, help="Its share of the workers beside other keys.  [default: 1]")
 @click.option("--max-priority", type=int, help="The highest priority its jobs may ask for.  [default: 0]")
 @click.option("--max-open-jobs", type=int, help="Jobs it may have that have not ended.")
 @click.option("--max-open-images", type=int, help="Images it may have that have not ended.")

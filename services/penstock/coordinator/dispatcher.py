@@ -8,8 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import ImageCode, UnavailableError
@@ -19,8 +19,9 @@ from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.store.port import Store
 from penstock.common.tracing import NO_TRACING, Trace, Tracing
 from penstock.coordinator.fleet import Fleet
-from penstock.coordinator.live import Live
+from penstock.coordinator.live import Live, steps_of
 from penstock.coordinator.repository import Image, Job, Repository
+from penstock.coordinator.shares import Shares
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class DispatchSettings:
     A step's workers are counted at its queue, all workers by their events; `workers` is how many each step has at
     least, and `processes` how many there are at least. It looks for work every `poll_secs` as well: what other
     coordinators accepted, and what was written though the answer of the database was lost, nobody wakes it for.
+    `weights` are the owners', 1 unless given.
     """
 
     workers: int = 1
@@ -47,6 +49,7 @@ class DispatchSettings:
     window_images: int = 32
     max_chunk: int = 8
     poll_secs: float = 2.0
+    weights: Mapping[str, int] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -68,9 +71,10 @@ class Dispatcher:
         self._settings = settings
         self._tracing = tracing
         self._fleet = Fleet(broker, settings.workers)
+        self._shares = Shares(live, settings.weights)
         self._windows: dict[str, int] = {}
         self._served: dict[str, float] = {}
-        """Where the weighted round-robin stands: how many images each job has had, divided by its weight."""
+        """Where the weighted round-robin of an owner's jobs stands: how many images each has had, by its weight."""
         self._unsent: dict[str, list[bytes]] = {}
         self._wanted = threading.Event()
         self._stopping = False
@@ -115,27 +119,40 @@ class Dispatcher:
         """Send one round of chunks; return how many images that were (0: every window is full, or nothing pends)."""
         self._flush()
         jobs = self._repository.dispatchable()
-        self._windows = {job.id: self._windows.get(job.id, 0) for job in jobs}
         top = [job for job in jobs if job.priority == jobs[0].priority]
-        floor = min((self._served[job.id] for job in top if job.id in self._served), default=0.0)
-        self._served = {job.id: max(floor, self._served.get(job.id, floor)) for job in jobs}
+        self._served = self._line_up(jobs)
+        sizes = {job.id: self._measure(job) for job in top}
+        self._windows = {job.id: self._windows.get(job.id, 0) for job in jobs} | {
+            job: window for job, (_, window) in sizes.items()
+        }
+        split = self._shares.split([(job, self._windows[job.id]) for job in top])
         sent = 0
         for job in sorted(top, key=lambda job: self._served[job.id]):
-            count = self._send(job)
+            count = self._send(job, sizes[job.id][0], split.room(job.id))
+            split.take(job.id, count)
             self._served[job.id] += count / job.weight
             sent += count
         self._live.meters.window_images = sum(self._windows.values())
         return sent
 
-    def _send(self, job: Job) -> int:
-        """Send as much of a job as its window has room for, once half of it is free."""
-        steps = [step for operation in job.plan if (step := str(operation["op"])) in operations()]
+    def _line_up(self, jobs: Sequence[Job]) -> dict[str, float]:
+        """Return what jobs have had; one that comes late does not make up for what its owner's others had before."""
+        floors: dict[str, float] = {}
+        for job in jobs:
+            if job.id in self._served:
+                floors[job.owner] = min(self._served[job.id], floors.get(job.owner, math.inf))
+        return {job.id: max(self._served.get(job.id, 0.0), floors.get(job.owner, 0.0)) for job in jobs}
+
+    def _measure(self, job: Job) -> tuple[int, int]:
+        """Return the images of a message of a job, and how many it may have under way if it is alone."""
+        steps = [step for step in steps_of(job) if step in operations()]
         workers = max((self._fleet.workers(step) for step in steps), default=1)
         size = self._chunk_size(job, workers)
-        window = self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
-        self._windows[job.id] = window
-        room = window - self._live.under_way(job.id)
-        if room < max(1, window // 2):
+        return size, self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
+
+    def _send(self, job: Job, size: int, room: int) -> int:
+        """Send as much of a job as there is room for, `size` images a message."""
+        if not room:
             return 0
         plan = self._plan(job)
         images = self._repository.take_pending(job.id, room)

@@ -34,7 +34,7 @@ class ApiKey(BaseModel):
     """Its jobs and uploads belong to the name: a new key of the same name has them."""
     hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", repr=False)]
     weight: Annotated[int, Field(ge=1, le=100)] = 1
-    """Multiplies the weight of each of its jobs."""
+    """Its share of the workers among those who compete for them, whatever its jobs are in number."""
     max_priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """The highest that its jobs may ask for."""
     max_open_jobs: _Bound = None
@@ -54,6 +54,11 @@ class Keys:
     """Every key that opens this server."""
 
     entries: Sequence[ApiKey]
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The weight of each key, by its name."""
+        return {key.name: key.weight for key in self.entries}
 
     def find(self, token: str) -> ApiKey | None:
         """Return the key of a token, None where it is none of them."""

@@ -20,6 +20,9 @@ _WORKER_SECS = 60.0
 _MEMORY_IMAGES = 1_000
 _MEMORY_JOBS = 1_000
 
+Steps = tuple[str, ...]
+"""The steps of a plan, in its order."""
+
 
 class Rate:
     """A sum over the last ten seconds."""
@@ -84,7 +87,8 @@ class Position(NamedTuple):
 @dataclass
 class _LiveJob:
     run: int
-    steps: tuple[str, ...]
+    steps: Steps
+    owner: str
     images: dict[int, Position] = field(default_factory=dict)
     ended: Rate = field(default_factory=Rate)
 
@@ -133,8 +137,7 @@ class Live:
             return None
         live = self._jobs.get(job.id)
         if live is None or live.run != job.run:
-            steps = tuple(str(operation["op"]) for operation in job.plan)
-            live = self._jobs[job.id] = _LiveJob(job.run, steps)
+            live = self._jobs[job.id] = _LiveJob(job.run, steps_of(job), job.owner)
         return live
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -229,6 +232,28 @@ class Live:
                 return sum(len(live.images) for live in self._jobs.values())
             return len(self._jobs[job].images) if job in self._jobs else 0
 
+    def load(self) -> Counter[tuple[str, Steps]]:
+        """Count the images under way by their jobs' owners and plans."""
+        with self._lock:
+            counted: Counter[tuple[str, Steps]] = Counter()
+            for live in self._jobs.values():
+                counted[live.owner, live.steps] += len(live.images)
+            return counted
+
+    def places(self) -> dict[Steps, str]:
+        """Return, for each plan with images under way, the step where most of them wait.
+
+        Where none waits, it is the one where most are worked on.
+        """
+        waiting: dict[Steps, Counter[str]] = {}
+        running: dict[Steps, Counter[str]] = {}
+        with self._lock:
+            for live in self._jobs.values():
+                for at in live.images.values():
+                    counted = running if at.running else waiting
+                    counted.setdefault(live.steps, Counter())[live.steps[at.step]] += 1
+        return {plan: steps.most_common(1)[0][0] for plan, steps in (running | waiting).items()}
+
     def workers(self) -> int:
         """Count the workers that were heard of within the last minute."""
         with self._lock:
@@ -282,3 +307,8 @@ class Live:
         steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in list(self._work)}
         more = {"chunks": self.chunks_running(), "joined": sorted(self.joined())}
         return json.dumps({"jobs": jobs, "steps": steps, **more})
+
+
+def steps_of(job: Job) -> Steps:
+    """Return the steps of a job's plan."""
+    return tuple(str(operation["op"]) for operation in job.plan)

@@ -83,6 +83,7 @@ def coordinate(
                 window_images=settings.window_images,
                 max_chunk=settings.max_chunk,
                 poll_secs=_POLL_SECS,
+                weights=keys.weights if keys else {},
             ),
             HousekeepingSettings.of(settings, worker_settings, tells=several),
             meters=meters,

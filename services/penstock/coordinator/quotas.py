@@ -62,7 +62,7 @@ class Caller:
                 "/priority",
             )
         scoped = None if job.idempotency_key is None else self.scope(job.idempotency_key)
-        return replace(job, owner=self.owner, weight=job.weight * self.key.weight, idempotency_key=scoped)
+        return replace(job, owner=self.owner, idempotency_key=scoped)
 
     def scope(self, idempotency_key: str) -> str:
         """Return an idempotency key as it is kept."""

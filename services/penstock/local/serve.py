@@ -71,7 +71,9 @@ def serve(
         broker = measure(queues, "broker", meters.tally)
         workers = settings.workers or default_workers()
         specs = _specs(settings, workers, limits, worker_settings, store_settings)
-        dispatch = DispatchSettings(workers, len(specs), settings.window_images, settings.max_chunk)
+        dispatch = DispatchSettings(
+            workers, len(specs), settings.window_images, settings.max_chunk, weights=keys.weights if keys else {}
+        )
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         housekeeping = HousekeepingSettings.of(settings, worker_settings)
         courier = Courier.of(repository, settings)

@@ -125,9 +125,10 @@ def test_a_dry_run_costs_nothing(keyed):
     assert coordinator.http.post("/v1/jobs?dry_run=true", data=data, files=sent).status_code == 200
 
 
-def test_a_keys_weight_multiplies_that_of_its_jobs(keyed):
+def test_a_keys_weight_leaves_that_of_its_jobs_as_it_was_sent(keyed):
     coordinator = keyed(weight=5)
-    assert send(coordinator, weight=3).json()["weight"] == 15
+    assert send(coordinator, weight=3).json()["weight"] == 3
+    assert coordinator.services.keys.weights == {"delft": 5, "gouda": 1}
 
 
 def test_nobody_overtakes_others_who_may_not(keyed):

@@ -1,4 +1,4 @@
-"""The dispatcher: a window for each job, chunks of the right size, turns by weight, and nothing taken and not sent."""
+"""The dispatcher: a window for each job, chunks of the right size, and nothing taken and not sent."""
 
 from __future__ import annotations
 
@@ -138,22 +138,6 @@ def test_retried_images_go_on_where_they_failed(house: Any) -> None:
     assert house.sent("resize") == []
     [chunk] = house.sent("blur")
     assert (chunk.step, chunk.blob, chunk.run) == (1, "resume/a/0-0", 1)
-
-
-def test_jobs_take_turns_by_their_weights(house: Any) -> None:
-    for name, weight in (("light", 1), ("heavy", 3)):
-        house.job(name, 400, chunk_size=1, weight=weight)
-    dispatcher = dispatcher_of(house)
-    order = []
-    for _ in range(40):
-        dispatcher.fill()
-        for chunk in house.sent():
-            order.append(chunk.job)
-            outcomes = [Outcome(id=image.id, state="done") for image in chunk.images]
-            house.live.observe([Event(kind="finished", job=chunk.job, chunk="c", outcomes=outcomes)])
-    assert set(order) == {"light", "heavy"}
-    served = dispatcher._served
-    assert served["light"] > served["heavy"], "the heavy one has its turn first as long as it had less for its weight"
 
 
 def test_a_job_of_higher_priority_goes_first(house: Any) -> None:
