@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from penstock.client import Client
 from penstock.local.draw import write_photos
-from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, stop
 
 OPERATIONS = [["resize", "1024x768"], ["split", True], ["blur", "bilateral"]]
@@ -42,17 +42,17 @@ def main(arguments: Sequence[str]) -> int:
         start(stack, "coordinator", "--port", str(port), "--data", f"{folder}/data", *shared)
         for step in STEPS:
             start(stack, "worker", "--steps", step, *shared)
-        client = stack.enter_context(RestClient(f"http://127.0.0.1:{port}"))
+        client = stack.enter_context(Client(f"http://127.0.0.1:{port}"))
         while not client.is_ready():
             time.sleep(0.1)
-        job = client.post_job({"operations": OPERATIONS, "inputs": [{"prefix": str(inputs)}]})["id"]
+        job = client.submit({"operations": OPERATIONS, "inputs": [{"prefix": str(inputs)}]}).id
         before = count(client, job, given.seconds)
-        print(f"one worker a step: {before:.1f} images/s, held back by {client.job(job)['bottleneck']}", flush=True)
+        print(f"one worker a step: {before:.1f} images/s, held back by {client.job(job).bottleneck}", flush=True)
         for _ in range(2):
             start(stack, "worker", "--steps", "blur", *shared)
         after = count(client, job, given.seconds)
         print(f"three for blur: {after:.1f} images/s, {after / before:.2f} times as many ({os.cpu_count()} cores)")
-        client.send("POST", f"/v1/jobs/{job}/cancel")
+        client.cancel(job)
     return 0
 
 
@@ -75,12 +75,12 @@ def start(stack: ExitStack, *command: str) -> None:
     stack.callback(stop, subprocess.Popen([sys.executable, "-m", "penstock", *command]))  # noqa: S603 (our own)
 
 
-def count(client: RestClient, job: str, secs: float) -> float:
+def count(client: Client, job: str, secs: float) -> float:
     """Return images a second, after a moment in which newcomers find their place."""
     time.sleep(WARM_UP_SECS)
-    done, began = client.job(job)["images"]["done"], time.monotonic()
+    done, began = client.job(job).images.done, time.monotonic()
     time.sleep(secs)
-    return float(client.job(job)["images"]["done"] - done) / (time.monotonic() - began)
+    return (client.job(job).images.done - done) / (time.monotonic() - began)
 
 
 if __name__ == "__main__":

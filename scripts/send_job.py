@@ -3,7 +3,7 @@
     .venv/bin/python scripts/send_job.py --url http://localhost:8080 --out results [PHOTO…]
 
 Without photographs it draws some. The operations are resize, split and blur, written as JPEG, unless `--job` names a
-file with another job document. PENSTOCK_API_KEY is sent along where it is set.
+file with another job document. PENSTOCK_API_KEY is sent along where it is set. `penstock submit` does more; this draws.
 """
 
 from __future__ import annotations
@@ -15,34 +15,30 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from penstock.client import Client, Job
 from penstock.common.errors import PenstockError
-from penstock.common.settings import ClientSettings, load
 from penstock.local.draw import write_photos
-from penstock.local.rest_client import RestClient
 
 DOCUMENT = {"name": "first", "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]]}
 WIDTH, HEIGHT = 1024, 768
-POLL_SECS = 0.25
 
 
 def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     document = json.loads(given.job.read_text()) if given.job else DOCUMENT
     try:
-        api_key = load(ClientSettings).api_key
-        with tempfile.TemporaryDirectory(prefix="penstock-") as folder, RestClient(given.url, api_key) as client:
+        with tempfile.TemporaryDirectory(prefix="penstock-") as folder, Client(given.url) as client:
             photos = given.photos or write_photos(Path(folder), given.pictures, WIDTH, HEIGHT)
             began = time.monotonic()
-            job = client.wait(client.post_job(document, photos)["id"], poll_secs=POLL_SECS, on_progress=Progress())
+            job = client.wait(client.submit(document, photos).id, on_progress=Progress())
             seconds = time.monotonic() - began
-            files = fetch_results(client, job["id"], given.out)
+            files = len([client.download(result, given.out) for result in client.results(job.id)])
     except PenstockError as error:
         print(f"send_job: {error.message}", file=sys.stderr)
         return 3
-    print(f"Job {job['id']} {job['state']}: {len(photos)} pictures in {seconds:.1f} s, {files} results in {given.out}")
-    return 0 if job["state"] == "succeeded" else 1
+    print(f"Job {job.id} {job.state}: {len(photos)} pictures in {seconds:.1f} s, {files} results in {given.out}")
+    return 0 if job.state == "succeeded" else 1
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -61,21 +57,11 @@ class Progress:
     def __init__(self) -> None:
         self._shown = ""
 
-    def __call__(self, job: dict[str, Any]) -> None:
-        line = f"{job['images']['done']} of {job['images']['total']} done, {job['state']}"
+    def __call__(self, job: Job) -> None:
+        line = f"{job.images.done} of {job.images.total} done, {job.state}"
         if line != self._shown:
             print(line, flush=True)
         self._shown = line
-
-
-def fetch_results(client: RestClient, job: str, out: Path) -> int:
-    """Write each result of a job below `out`; return how many there are."""
-    results = list(client.results(job))
-    for result in results:
-        target = out / result["name"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(client.fetch(result["url"]))
-    return len(results)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,11 @@ def run_server_bench(
         PenstockError: a workload that is not known, or no photograph in `photos`.
     """
     chosen = choose_workloads(workloads)
-    api_key = load(ClientSettings).api_key
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, RestClient(url, api_key) as client:
+    given = load(ClientSettings)
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+        RestClient(url, given.api_key, given.tls_ca) as client,
+    ):
         client.send("GET", "/readyz")
         bench = ServerBench(client, Path(folder), photos)
         try:

@@ -10,15 +10,14 @@ from typing import Any, NoReturn
 
 import click
 
+from penstock.client import Client, Job
 from penstock.common.errors import PenstockError
 from penstock.common.settings import ServeSettings, load
 from penstock.local.draw import write_photos
-from penstock.local.rest_client import RestClient
 from penstock.local.server_process import is_port_free, serve
 
 PICTURES = 12
 WIDTH, HEIGHT = 1024, 768
-POLL_SECS = 0.05
 BAR_CELLS = 30
 NOT_REACHABLE = 3
 DOCUMENT: dict[str, Any] = {
@@ -68,13 +67,13 @@ def _run(settings: ServeSettings) -> NoReturn:
         _wait_for_end(process)
 
 
-def _process_batch(url: str) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, RestClient(url) as client:
+def _process_batch(url: str) -> Job:
+    with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, Client(url) as client:
         click.echo(f"Drawing {PICTURES} pictures of {WIDTH}×{HEIGHT}")
         photos = write_photos(Path(folder), PICTURES, WIDTH, HEIGHT)
-        job = client.post_job(DOCUMENT, photos)
-        click.echo(f"Job {job['id']}: resize to 512×512, split into quadrants, blur, write as JPEG")
-        return client.wait(job["id"], poll_secs=POLL_SECS, on_progress=_ShowProgress())
+        job = client.submit(DOCUMENT, photos)
+        click.echo(f"Job {job.id}: resize to 512×512, split into quadrants, blur, write as JPEG")
+        return client.wait(job.id, on_progress=_ShowProgress())
 
 
 class _ShowProgress:
@@ -83,20 +82,20 @@ class _ShowProgress:
     def __init__(self) -> None:
         self._shown = ""
 
-    def __call__(self, job: dict[str, Any]) -> None:
-        done, total = job["images"]["done"], job["images"]["total"]
+    def __call__(self, job: Job) -> None:
+        done, total = job.images.done, job.images.total
         filled = BAR_CELLS * done // max(1, total)
-        line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done} of {total} images, {job['state']}"
+        line = f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {done} of {total} images, {job.state}"
         if line != self._shown:
             click.echo(line)
         self._shown = line
 
 
-def _show_results(url: str, data: Path, job: dict[str, Any]) -> None:
+def _show_results(url: str, data: Path, job: Job) -> None:
     click.echo(f"""
-Results    {(data / "store" / "results" / job["id"]).resolve()}
-           {url}{job["links"]["static"]}processed/
-The job    {url}{job["links"]["self"]}
+Results    {(data / "store" / "results" / job.id).resolve()}
+           {url}{job.links["static"]}processed/
+The job    {url}{job.url}
 The API    {url}/docs
 
 Penstock goes on serving; Ctrl-C stops it.""")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import pytest
+from http_line import http_line
+from webhook_receiver import make_certificate
 
-from penstock.common.errors import PenstockError
+from penstock.common.errors import PenstockError, UnavailableError
 from penstock.local import bench_server
 from penstock.local.bench_server import ServerFigures, read_server, run_server_bench, show_table
 from penstock.local.bench_verify import Verifier
@@ -43,6 +47,26 @@ def test_a_running_server_is_measured_and_left_as_it_was(
     assert jobs(server) == []
 
 
+def test_a_server_behind_https_and_a_path_is_measured_with_an_authority_of_ones_own(
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    without_service: Callable[[str], NoReturn],
+) -> None:
+    authority, tls = make_certificate(tmp_path, "IP:127.0.0.1", without_service)
+    port = urlsplit(server.client.url).port
+    assert port is not None
+    with http_line(port, lambda _, path: path.removeprefix("/penstock"), tls=tls) as line:
+        url = f"https://127.0.0.1:{line.server_port}/penstock"
+        with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+            run_server_bench(url, **QUICK, latency=False)
+        monkeypatch.setenv("PENSTOCK_TLS_CA", str(authority))
+        assert run_server_bench(url, **QUICK, latency=False) == 0
+    assert url in capsys.readouterr().out
+    assert all(request.partition(" ")[2].startswith("/penstock/") for request in line.requests)
+
+
 def test_other_pictures_than_opencvs_end_the_measurement(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +88,7 @@ def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
+        (["https://127.0.0.1:1"], 2, "penstock: none.pem holds no certificates: No such file or directory"),
         (["http://127.0.0.1:1"], 3, "penstock: no answer from http://127.0.0.1:1"),
         (["localhost:8080"], 2, "penstock: --server localhost:8080: not a server; accepted is http://host:port"),
         (["http://127.0.0.1:1", "--broker", "amqp://h"], 2, "--broker and --contestant go without it"),
@@ -71,7 +96,7 @@ def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_line(penstock: Any, options: list[str], status: int, said: str) -> None:
-    ran = penstock("bench", "--server", *options)
+    ran = penstock("bench", "--server", *options, PENSTOCK_TLS_CA="none.pem")
     assert ran.returncode == status
     assert said in ran.stderr
 
