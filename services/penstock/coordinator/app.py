@@ -14,6 +14,7 @@ from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
 from penstock.coordinator.metrics import Metrics, RequestMetrics
 from penstock.coordinator.quotas import Streams
+from penstock.coordinator.readiness import Readiness
 from penstock.coordinator.routes import (
     deliveries,
     events,
@@ -51,6 +52,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.intake = Intake(services)
     app.state.streams = Streams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
+    app.state.readiness = Readiness(services)
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)

@@ -11,9 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.errors import UnavailableError
 from penstock.common.operations import Parameters
 from penstock.common.registry import CustomStep, custom_steps
+from penstock.common.settings import BrokerSettings
 from penstock.coordinator.replicas import Replicas
 
 
@@ -117,6 +119,17 @@ def test_what_is_away_makes_it_unready_and_is_named_without_secrets(serve: Calla
     assert "retry-after" in ready.headers
     assert "secret" not in ready.text
     assert coordinator.http.get("/healthz").status_code == 200
+
+
+def test_a_broker_that_does_not_answer_is_not_waited_for_as_long_as_a_call_waits(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.readiness._PATIENCE_SECS", 0.2)
+    broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
+    coordinator = serve(broker=broker)
+    ready = coordinator.http.get("/readyz")
+    broker.close()
+    assert (ready.status_code, ready.json()["checks"]["broker"]) == (503, "away")
 
 
 def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: Any, jpeg: bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import replace
 from inspect import cleandoc
 from typing import Annotated, Any
@@ -14,8 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from penstock import __version__
-from penstock.common.errors import PenstockError, UnavailableError
-from penstock.common.messages import EVENTS_QUEUE
+from penstock.common.errors import PenstockError
 from penstock.common.operations import Parameters
 from penstock.common.plan import read_operation
 from penstock.common.registry import operations
@@ -23,11 +20,11 @@ from penstock.coordinator.advice import Advice, advise
 from penstock.coordinator.engine_port import StepStatus
 from penstock.coordinator.metrics import Metrics
 from penstock.coordinator.problems import not_found
+from penstock.coordinator.readiness import Readiness
 from penstock.coordinator.routes.common import ServicesDep, refusals
 from penstock.coordinator.services import Services
 
 router = APIRouter(tags=["system"])
-_log = logging.getLogger(__name__)
 
 
 class Example(BaseModel):
@@ -128,9 +125,11 @@ async def show_health() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Can it accept jobs?", responses={503: {"description": "Something is away"}})
-def show_readiness(services: ServicesDep) -> JSONResponse:
+def show_readiness(request: Request) -> JSONResponse:
     """Try the store, the database and the broker."""
-    checks = {name: _try(name, check) for name, check in _checks(services).items()}
+    readiness = request.app.state.readiness
+    assert isinstance(readiness, Readiness)
+    checks = readiness.check()
     ready = all(state == "ok" for state in checks.values())
     headers = {} if ready else {"Retry-After": "5"}
     return JSONResponse({"ready": ready, "checks": checks}, 200 if ready else 503, headers)
@@ -142,14 +141,6 @@ def show_metrics(request: Request) -> Response:
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _checks(services: Services) -> dict[str, Callable[[], None]]:
-    return {
-        "store": services.store.check,
-        "database": services.repository.check,
-        "broker": lambda: services.broker.declare([EVENTS_QUEUE]),
-    }
 
 
 def _read_steps(text: str) -> list[str]:
@@ -164,15 +155,6 @@ def _read_steps(text: str) -> list[str]:
         if name not in known:
             raise not_found(f"step {name[:40]!a}; there are {', '.join(known)}")
     return names
-
-
-def _try(name: str, check: Callable[[], None]) -> str:
-    try:
-        check()
-    except UnavailableError as error:
-        _log.debug("%s is away: %s", name, error.message)  # whoever needs it says so; a probe asks again and again
-        return "away"
-    return "ok"
 
 
 def _view_step(step: StepStatus, services: Services) -> StepView:
