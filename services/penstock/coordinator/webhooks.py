@@ -127,7 +127,11 @@ class Courier:
         for notice in self._repository.take_notices(now, room, now + self._settings.webhook_timeout_secs + _SPARE_SECS):
             thread = threading.Thread(target=self._deliver, args=(notice,), name="webhook", daemon=True)
             self._under_way.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # this process may have no more; the notice is due again by itself
+                self._under_way.discard(thread)
+                raise
 
     def _deliver(self, notice: Notice) -> None:
         with about(job=notice.job):

@@ -6,6 +6,7 @@ import hmac
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,6 +204,25 @@ def test_a_receiver_that_hangs_does_not_keep_the_courier_from_leaving(house: Any
         started.stop()
         assert notice_of(house).state is NoticeState.WAITING
     wait_until(lambda: not started._under_way)
+
+
+def test_a_thread_that_cannot_be_started_takes_no_place_from_the_others(
+    house: Any, courier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.webhooks._SPARE_SECS", 0.0)
+    start, troubles = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def start_once_there_is_room(thread: threading.Thread) -> None:
+        if thread.name == "webhook" and troubles:
+            raise troubles.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_once_there_is_room)
+    with running_receiver() as receiver:
+        end(house, "job-1", receiver)
+        courier(webhook_concurrency=1, webhook_timeout_secs=2.0)
+        wait_until(lambda: notice_of(house).state is NoticeState.DELIVERED)
+    assert troubles == []
 
 
 def test_a_database_that_is_away_for_a_while_loses_nothing(house: Any, courier: Any, stumbling: Any) -> None:
