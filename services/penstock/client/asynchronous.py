@@ -18,7 +18,7 @@ from penstock.client.calls import Page
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
-from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
+from penstock.client.local_files import Paths, Photo, Saving, find_photos, is_saved, target_path
 from penstock.client.models import (
     Event,
     Image,
@@ -75,13 +75,14 @@ class AsyncClient:
     async def submit(
         self,
         document: Mapping[str, Any],
-        files: Iterable[str | os.PathLike[str]] = (),
+        files: Paths = (),
         *,
         idempotency_key: str | None = None,
     ) -> Job:
         """Create a job of a job document, whose `inputs` name its pictures, or of files and folders of this host."""
-        photos = await run_sync(find_photos, list(files))
+        photos = await run_sync(find_photos, files)
         if photos:
+            calls.check_free_inputs(document)
             upload = await self.begin_upload()
             await self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}

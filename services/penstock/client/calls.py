@@ -36,6 +36,16 @@ def submit(document: Mapping[str, Any], key: str | None) -> Call[Job]:
     return _post("/v1/jobs", document, _reader(Job), {"Idempotency-Key": key or uuid4().hex})
 
 
+def check_free_inputs(document: Mapping[str, Any]) -> None:
+    """Make sure that files given beside a document replace nothing.
+
+    Raises:
+        ValueError: it has `inputs`.
+    """
+    if document.get("inputs"):
+        raise ValueError(f"the document has inputs, {str(document['inputs'])[:80]}; accepted are those or files")
+
+
 def estimate(document: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """Ask what a job would do."""
     return _post("/v1/jobs?dry_run=true", document, lambda response: dict(response.json()))

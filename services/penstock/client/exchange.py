@@ -7,6 +7,7 @@ same again, or that it is over.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import ssl
 import time
@@ -20,6 +21,8 @@ import httpx
 
 from penstock.client.errors import DamagedError, RefusedError, UnavailableError, UnexpectedAnswerError
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -28,6 +31,7 @@ PATIENCE_SECS = 60.0
 TIMEOUT_SECS = 60.0
 _FIRST_PAUSE_SECS = 0.1
 _MAX_PAUSE_SECS = 10.0
+_QUIET_SECS = 2.0
 _LATER = frozenset({429, 503})
 """The request was not acted upon; whatever it is, it may be sent again."""
 _PERHAPS = frozenset({502, 504})
@@ -100,7 +104,8 @@ class Attempts:
         self._call = call
         self._server = server
         self._patience_secs = patience_secs
-        self._deadline: float | None = None
+        self._trouble_since: float | None = None
+        self._told = False
         self._next_secs = _FIRST_PAUSE_SECS
         self._maybe_done = False
 
@@ -152,10 +157,13 @@ class Attempts:
             secs = asked_secs * random.uniform(1.0, 1.1)  # noqa: S311 (not all who were told the same at once)
         self._next_secs = min(2 * self._next_secs, _MAX_PAUSE_SECS)
         now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + self._patience_secs
-        if now + secs > self._deadline:
+        if self._trouble_since is None:
+            self._trouble_since = now
+        if now + secs > self._trouble_since + self._patience_secs:
             raise error
+        if now > self._trouble_since + _QUIET_SECS and not self._told:
+            self._told = True
+            _log.warning("%s; it is tried again for %g s in all", error.message, self._patience_secs)
         return secs
 
 

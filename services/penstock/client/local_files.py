@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -63,7 +63,11 @@ class Photo(NamedTuple):
         return sha256.digest()
 
 
-def find_photos(paths: Sequence[str | os.PathLike[str]]) -> list[Photo]:
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""Files, folders and globs; or one of them."""
+
+
+def find_photos(paths: Paths) -> list[Photo]:
     """Return the files, and the pictures in folders and below, each once; names are relative to what holds all.
 
     Passed over in folders: hidden files, links, and what is no picture by its name or first bytes.
@@ -71,7 +75,8 @@ def find_photos(paths: Sequence[str | os.PathLike[str]]) -> list[Photo]:
     Raises:
         LocalFileError: a path or glob that leads to nothing, or a folder that cannot be read.
     """
-    found = {os.path.abspath(item) for path in paths for item in _expand(os.fspath(path))}
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    found = {os.path.abspath(item) for path in given for item in _expand(os.fspath(path))}
     folders = {item for item in found if os.path.isdir(item)}
     files = found - folders
     if not found:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.client.models import Job
+from penstock.client.showing import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -94,7 +95,7 @@ class Lines:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._pause_secs
-            self._write(f"{text}\n")
+            self._write(f"{printable(text)}\n")
 
 
 class Bars:

@@ -18,7 +18,7 @@ from penstock.client.calls import Page
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import ENDED_EARLY, EventReader
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
-from penstock.client.local_files import Photo, Saving, find_photos, is_saved, target_path
+from penstock.client.local_files import Paths, Photo, Saving, find_photos, is_saved, target_path
 from penstock.client.models import (
     Event,
     Image,
@@ -82,7 +82,7 @@ class Client:
     def submit(
         self,
         document: Mapping[str, Any],
-        files: Iterable[str | os.PathLike[str]] = (),
+        files: Paths = (),
         *,
         idempotency_key: str | None = None,
     ) -> Job:
@@ -90,9 +90,11 @@ class Client:
 
         Raises:
             LocalFileError: a file is not there or cannot be read.
+            ValueError: both a document with `inputs` and files.
         """
-        photos = find_photos(list(files))
+        photos = find_photos(files)
         if photos:
+            calls.check_free_inputs(document)
             upload = self.begin_upload()
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}

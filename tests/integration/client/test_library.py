@@ -90,6 +90,8 @@ def test_a_document_that_cannot_be_is_refused_with_its_place(client, pictures):
     )
     with pytest.raises(LocalFileError):
         client.submit(BLUR, [pictures / "nothing.jpg"])
+    with pytest.raises(ValueError, match="the document has inputs"):
+        client.submit({**BLUR, "inputs": ["s3://bucket/a.jpg"]}, pictures)
 
 
 def test_a_job_can_be_cancelled_as_often_as_one_likes(client, pictures):

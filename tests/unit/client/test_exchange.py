@@ -80,6 +80,19 @@ def test_patience_counts_from_the_first_trouble_not_from_the_beginning_of_a_long
         transfer.pause_after_error(httpx.ReadError("cut"))
 
 
+def test_who_waits_for_a_server_is_told_once_after_a_moment(caplog, monkeypatch):
+    def messages() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    waiting = attempts()
+    waiting.pause_after_error(httpx.ConnectError("refused"))
+    assert messages() == []
+    monkeypatch.setattr("penstock.client.exchange._QUIET_SECS", 0.0)
+    waiting.pause_after_error(httpx.ConnectError("refused"))
+    waiting.pause_after_error(httpx.ConnectError("refused"))
+    assert messages() == ["no answer from http://server: refused; it is tried again for 60 s in all"]
+
+
 def test_what_cannot_be_sent_is_not_tried_again():
     with pytest.raises(UnavailableError, match="Illegal header value"):
         attempts().pause_after_error(httpx.LocalProtocolError("Illegal header value"))

@@ -42,6 +42,11 @@ def test_files_and_folders_are_taken_once_and_named_below_what_holds_them_all(fo
     assert names(folder / "photos" / "a.jpg") == ["a.jpg"]
 
 
+def test_one_path_is_as_good_as_a_list_of_one(folder):
+    assert find_photos(str(folder / "photos")) == find_photos(folder / "photos") == find_photos([folder / "photos"])
+    assert find_photos(()) == []
+
+
 def test_globs_are_understood_and_what_leads_nowhere_is_refused(folder):
     assert names(folder / "photos" / "**" / "*.PNG") == ["b.PNG"]
     for path in ("nothing.jpg", "*.nothing"):

@@ -36,6 +36,12 @@ def test_logs_get_lines_when_they_are_due():
     assert len(written) == 4
 
 
+def test_no_line_moves_the_cursor():
+    written: list[str] = []
+    Lines(written.append, pause_secs=0).progress(Job(id="j", state="run\x1b[2Jning"))
+    assert written == ["run\ufffd[2Jning: 0 of 0 images; past \n"]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
