@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
@@ -19,6 +21,7 @@ from penstock.local.server_process import find_free_port, serve
 PLUGINS = Path(__file__).parents[2] / "plugins"
 VIEWPORT = {"width": 1200, "height": 900}
 TIMEOUT_MS = 30_000
+RAISES = (0, 255, 0)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +70,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     inputs = folder / "inputs"
     inputs.mkdir()
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
-    environment = {"PYTHONPATH": path, "PENSTOCK_MAX_ATTEMPTS": "2", "PENSTOCK_WORKERS": "2", "PENSTOCK_API_KEYS": ""}
+    environment = {
+        "PYTHONPATH": path,
+        "PENSTOCK_MAX_ATTEMPTS": "2",
+        "PENSTOCK_WORKERS": "2",
+        "PENSTOCK_API_KEYS": "",
+        "PENSTOCK_WEBHOOK_ALLOW": '["http://127.0.0.1"]',
+        "PENSTOCK_WEBHOOK_SECRET": "known to the tests alone",
+        "PENSTOCK_WEBHOOK_ATTEMPTS": "2",
+        "PENSTOCK_WEBHOOK_FIRST_PAUSE_SECS": "0.2",
+    }
     options = ["--data", str(folder / "data"), "--input-root", str(inputs)]
     running = serve(options, port=find_free_port(), environment=environment, log=folder / "log")
     with running as (url, _), RestClient(url) as client:
@@ -125,3 +137,11 @@ def watched(open_page: Callable[..., Any]) -> Iterator[tuple[Page, Watch]]:
 def page(watched: tuple[Page, Watch]) -> Page:
     """A page of usual size."""
     return watched[0]
+
+
+@pytest.fixture
+def tripping(tmp_path: Path, drawn: list[Path]) -> list[Path]:
+    """Two pictures, of which `trip` does not get over the second."""
+    path = tmp_path / "trips.png"
+    cv2.imwrite(str(path), np.full((24, 32, 3), RAISES, np.uint8))
+    return [drawn[0], path]

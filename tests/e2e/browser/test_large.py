@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
@@ -55,3 +56,36 @@ def test_20_000_files_that_are_chosen_are_listed_in_a_window(page: Page) -> None
     expect(last).to_contain_text("19999.jpg")
     expect(last).to_have_attribute("aria-setsize", "20000")
     assert count_nodes(page) < MOST_NODES
+
+
+def test_next_that_is_pressed_twice_leaves_no_page_out(page: Page, server: Any) -> None:
+    (server.inputs / "some.txt").write_text("".join(f"{number:03}.jpg\n" for number in range(150)))
+    document = {"operations": [["blur", "median"]], "inputs": [{"manifest": "some.txt"}]}
+    body = json.dumps(document).encode()
+    job = json.loads(server.client.send("POST", "/v1/jobs", body, {"Content-Type": "application/json"}))["id"]
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".tile")).to_have_count(48)
+    pages = page.get_by_role("navigation", name="Pages of images")
+    pages.get_by_role("button", name="Next").evaluate("button => { button.click(); setTimeout(() => button.click()); }")
+    expect(page.locator(".tile .name").first).to_have_text("048.jpg")
+    expect(pages.get_by_text("Page 2", exact=True)).to_be_visible()
+    pages.get_by_role("button", name="Next").click()
+    expect(page.locator(".tile .name").first).to_have_text("096.jpg")
+
+
+def test_no_job_is_lost_between_the_pages_of_the_list_when_others_come(
+    page: Page, server: Any, drawn: list[Path]
+) -> None:
+    page.goto("/#/jobs")
+    known = [server.submit(drawn[:1], [["blur", "median"]]) for _ in range(60)]
+    first = page.locator(".job-row").first
+    expect(first).to_have_attribute("href", f"#/jobs/{known[-1]}")
+    pages = page.get_by_role("navigation", name="Pages of jobs")
+    pages.get_by_role("button", name="Next").click()
+    expect(first).to_have_attribute("href", f"#/jobs/{known[9]}")
+    newest = [server.submit(drawn[:1], [["blur", "median"]]) for _ in range(5)]
+    pages.get_by_role("button", name="First").click()
+    expect(first).to_have_attribute("href", f"#/jobs/{newest[-1]}")
+    pages.get_by_role("button", name="Next").click()
+    expect(first).to_have_attribute("href", f"#/jobs/{known[14]}")

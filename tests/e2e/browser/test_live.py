@@ -7,26 +7,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-
-RAISES = (0, 255, 0)
 
 
 @pytest.fixture(scope="module")
 def slow(server: Any) -> list[Any]:
     """Operations that take a quarter of a second an image."""
     return [{"op": "pause", "secs": 0.25}]
-
-
-@pytest.fixture
-def tripping(tmp_path: Path, drawn: list[Path]) -> list[Path]:
-    """Two pictures, of which `trip` does not get over the second."""
-    path = tmp_path / "trips.png"
-    cv2.imwrite(str(path), np.full((24, 32, 3), RAISES, np.uint8))
-    return [drawn[0], path]
 
 
 def figure(page: Page, name: str) -> Any:
@@ -90,6 +78,17 @@ def test_failures_stand_first_with_what_to_do_and_are_tried_again(
     page.get_by_role("button", name="Retry trips.png").click()
     expect(page.get_by_text("retried 2 times")).to_be_visible()
     assert server.wait(job)["images"] | {"done": 1, "failed": 1} == server.wait(job)["images"]
+
+
+def test_a_job_that_was_cancelled_offers_no_retry(
+    page: Page, server: Any, tripping: list[Path], drawn: list[Path], slow: list[Any]
+) -> None:
+    job = server.submit([*tripping, *drawn * 20], [{"op": "trip"}, *slow])
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".failures li")).to_have_count(1)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".facts .badge")).to_have_text("cancelled")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
 
 
 def test_bad_files_are_told_apart_and_what_cannot_help_is_not_offered(

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accessibility import find_violations, measure_width
 from playwright.sync_api import expect
 
 from penstock.coordinator.keys import make_key
 from penstock.local.server_process import find_free_port, serve
 
 TOKEN, KEY = make_key("delft")
+PHONE = {"width": 320, "height": 640}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,9 @@ def test_a_browser_logs_in_works_and_logs_out(open_page: Callable[..., Any], gua
         watch.expected.append("401")
         page.goto("/#/jobs")
         expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+        assert find_violations(page) == []
+        page.set_viewport_size(PHONE)
+        assert measure_width(page) <= PHONE["width"]
         page.get_by_label("API key").fill("pk_wrong")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("API key")
@@ -47,6 +52,7 @@ def test_a_browser_logs_in_works_and_logs_out(open_page: Callable[..., Any], gua
         page.get_by_role("button", name="Submit job").click()
         expect(page.locator(".facts .badge")).to_have_text("succeeded")
         page.get_by_role("button", name="Compare photo-0000.jpg").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Log in")

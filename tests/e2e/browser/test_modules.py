@@ -66,6 +66,53 @@ def test_an_event_is_read_and_a_comment_is_none(run: Any) -> None:
     assert run("events", "parse", ": ping") is None
 
 
+def test_bounds_that_are_excluded_are_not_offered(run: Any) -> None:
+    rules = {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10}
+    fields = run("schema", "fieldsOf", {"properties": {"whole": rules, "part": {**rules, "type": "number"}}})
+    assert [(field["min"], field["max"]) for field in fields] == [(1, 9), (0, 10)]
+
+
+def test_a_stream_that_falls_silent_counts_as_ended(browser: Browser, server: Any) -> None:
+    with browser.new_page(base_url=server.url) as page:
+        page.clock.install()
+        page.goto("/")
+        page.evaluate(
+            """async () => {
+              const {read} = await import("/web/lib/events.js");
+              const one = new TextEncoder().encode("event: progress\\ndata: 1\\n\\n");
+              window.seen = [];
+              const body = new ReadableStream({start: controller => controller.enqueue(one)});
+              (async () => {
+                for await (const event of read(body)) window.seen.push(event);
+                window.seen.push("ended");
+              })();
+            }"""
+        )
+        page.wait_for_function("() => window.seen.length === 1")
+        page.clock.fast_forward(60_000)
+        page.wait_for_function("() => window.seen.at(-1) === 'ended'")
+
+
+def test_waiting_leaves_nothing_behind_on_its_signal(browser: Browser, server: Any) -> None:
+    with browser.new_page(base_url=server.url) as page:
+        page.goto("/")
+        left = page.evaluate(
+            """async () => {
+              const {pause, within} = await import("/web/lib/waiting.js");
+              const {signal} = new AbortController();
+              const held = [];
+              const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
+              signal.addEventListener = (type, each) => (held.push(each), add(type, each));
+              signal.removeEventListener = (type, each) => (held.splice(held.indexOf(each), 1), remove(type, each));
+              await pause(1, signal);
+              await within(1000, null, signal, () => pause(1, signal));
+              await within(1, new Error("late"), signal, bounded => pause(60_000, bounded));
+              return held.length;
+            }"""
+        )
+        assert left == 0
+
+
 def test_names_are_quoted_for_a_shell(run: Any) -> None:
-    command = run("shell", "curlFor", {"operations": []}, [{"name": "it's;rm.jpg"}], "http://x")
-    assert "-F files=@'it'\\''s;rm.jpg'" in command
+    command = run("shell", "curlFor", {"operations": []}, [{"path": "it's;rm.jpg"}], "http://x")
+    assert "-F 'files=@\"it'\\''s;rm.jpg\"'" in command

@@ -235,3 +235,107 @@ def test_sending_is_stopped_and_goes_on_where_it_was(watched: Any, server: Any, 
     held = False
     job = server.wait(submit(page))
     assert (job["images"]["done"], sorted(sent)) == (6, [path.name for path in drawn])
+
+
+def test_files_whose_names_curl_would_take_apart_are_submitted_as_they_are(
+    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    names = ['a "quoted" one.jpg', "delft, north.jpg", "it's;type=text_html.jpg"]
+    for name in names:
+        shutil.copy(drawn[0], tmp_path / name)
+    page.goto("/")
+    page.set_input_files(PICKER, [tmp_path / name for name in names])
+    page.get_by_label("Name of the job").fill("a;type=b")
+    page.get_by_text("The same as JSON").click()
+    command = page.get_by_role("region", name="curl command").text_content() or ""
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20, cwd=tmp_path)
+    job = server.wait(json.loads(ran.stdout)["id"])
+    images = json.loads(server.client.send("GET", job["links"]["images"]))["images"]
+    sent = [name.replace('"', "%22") for name in names]  # curl writes quotes as browsers do
+    assert (job["name"], sorted(image["name"] for image in images)) == ("a;type=b", sent)
+
+
+def test_a_file_that_is_gone_since_it_was_chosen_is_told(
+    watched: Any, server: Any, drawn: list[Path], tmp_path: Path
+) -> None:
+    page, watch = watched
+    watch.expected.append("Failed to load resource")
+    gone = tmp_path / "gone.jpg"
+    shutil.copy(drawn[0], gone)
+    page.goto("/")
+    page.set_input_files(PICKER, [drawn[1], gone])
+    expect(page.get_by_text("2 files,")).to_be_visible()
+    gone.unlink()
+    page.get_by_role("button", name="Submit job").click()
+    refusal = page.get_by_role("alert").filter(has_text="1 file was refused")
+    expect(refusal).to_contain_text("gone.jpg: it cannot be read any more")
+    assert server.wait(submit(page))["images"]["total"] == 1
+
+
+def test_other_files_after_an_answer_that_got_lost_are_another_job(
+    watched: Any, server: Any, drawn: list[Path]
+) -> None:
+    page, watch = watched
+    watch.expected.append("Failed to load resource")
+    lost: list[str] = []
+
+    def lose_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch().json()["id"])
+            route.abort("connectionreset")
+
+    page.route("**/v1/jobs", lose_first)
+    page.goto("/")
+    page.set_input_files(PICKER, drawn[:2])
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_role("alert").filter(has_text="does not answer")).to_be_visible()
+    page.set_input_files(PICKER, drawn[2:3])
+    job = server.wait(submit(page))
+    assert (job["images"]["total"], server.wait(lost[0])["images"]["total"]) == (3, 2)
+
+
+def test_files_that_are_dropped_while_others_are_read_are_all_there(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator(".drop")).to_be_visible()
+    page.evaluate(
+        """() => {
+          for (const name of ["a.jpg", "b.jpg"]) {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(["x"], name));
+            document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {dataTransfer, cancelable: true}));
+          }
+        }"""
+    )
+    expect(page.get_by_text("2 files,")).to_be_visible()
+
+
+def test_a_file_that_is_dropped_beside_does_not_take_the_pages_place(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator(".drop")).to_be_visible()
+    kept = page.evaluate(
+        """() => ["dragover", "drop"].map(type => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File(["x"], "a.jpg"));
+          const options = {dataTransfer, cancelable: true, bubbles: true};
+          return !document.querySelector("h1").dispatchEvent(new DragEvent(type, options));
+        })"""
+    )
+    assert kept == [True, True]
+
+
+def test_a_picture_of_very_many_parts_lies_as_it_was_cut(page: Page, server: Any, drawn: list[Path]) -> None:
+    jobs = {splits: server.submit(drawn[:1], [["split", True]] * splits, output="png") for splits in (4, 5)}
+    for splits, shown in ((4, 256), (5, 0)):
+        server.wait(jobs[splits])
+        page.goto(f"/#/jobs/{jobs[splits]}")
+        expect(page.locator(".tile img")).to_have_count(1)
+        page.get_by_role("button", name="Compare").click()
+        expect(page.get_by_role("dialog").locator(".after img")).to_have_count(shown)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1,024 parts are too many")

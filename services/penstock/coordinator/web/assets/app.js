@@ -23,6 +23,7 @@ function App() {
   useEffect(() => {
     addEventListener("hashchange", () => setAddress(location.hash));
     addEventListener(LOCKED, () => setLocked(true));
+    for (const event of ["dragover", "drop"]) addEventListener(event, keepFiles);
     const tell = (failure) => setError(failure?.status === 401 ? null : failure);
     insist((signal) => get("/session", signal), setWho, tell, new AbortController().signal);
   }, []);
@@ -59,6 +60,11 @@ const Bar = ({ now, who }) => html`
 async function logOut() {
   await ask("DELETE", "/session").catch(() => {});
   location.reload();
+}
+
+// A file that is dropped beside its place would be opened by the browser, instead of this page.
+function keepFiles(event) {
+  if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
 }
 
 function skip(event) {

@@ -1,4 +1,7 @@
 // The REST API, as the page uses it.
+import { within } from "./waiting.js";
+
+const ANSWER_MS = 60_000;
 
 // What the window hears of when the server wants a key that the browser has not, or no more.
 export const LOCKED = "penstock-locked";
@@ -27,20 +30,22 @@ export async function call(method, path, { json, body, headers = {}, signal } = 
   return answer.status === 204 ? null : answer.json();
 }
 
-export const get = (path, signal) => call("GET", path, { signal });
+// What is only looked at is not waited for longer than a minute; what is sent takes as long as it takes.
+export const get = (path, signal) => within(ANSWER_MS, silence(), signal, (bounded) => call("GET", path, { signal: bounded }));
 
 export async function ask(method, path, options) {
   let answer;
   try {
     answer = await fetch(path, { method, ...options });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refusal(0, { detail: "the server does not answer" });
+    throw error.name === "AbortError" ? error : silence();
   }
   if (answer.status === 401) dispatchEvent(new Event(LOCKED));
   if (!answer.ok) throw await refusal(answer);
   return answer;
 }
+
+const silence = () => new Refusal(0, { detail: "the server does not answer" });
 
 async function refusal(answer) {
   const problem = await answer.json().catch(() => ({}));

@@ -1,9 +1,11 @@
 // Server-sent events by fetch. EventSource cannot say on its first connection which failures are known already, and a
 // job with a hundred thousand of them would send them all to a page that lists failures in pages.
 import { ask } from "./api.js";
+import { pause } from "./waiting.js";
 
 const AFTER_ALL_FAILURES = "999999999999999";
 const LONGEST_PAUSE_MS = 10_000;
+const SILENT_MS = 45_000;
 
 // Calls onEvent(name, data) for each event until `end` has come or the signal aborts; connects again by itself.
 export async function follow(path, onEvent, onBreak, signal) {
@@ -26,11 +28,14 @@ export async function follow(path, onEvent, onBreak, signal) {
   }
 }
 
-async function* read(body) {
+// The events of a stream. It counts as ended after 45 s without even one of the comments that come every 15 s: a line
+// that died while the computer slept would never say so.
+export async function* read(body) {
   const decoder = new TextDecoder();
   let text = "";
   for (const reader = body.getReader(); ; ) {
-    const { done, value } = await reader.read();
+    const timer = setTimeout(() => reader.cancel(), SILENT_MS);
+    const { done, value } = await reader.read().finally(() => clearTimeout(timer));
     if (done) return;
     text += decoder.decode(value, { stream: true }).replaceAll("\r", "");
     const blocks = text.split("\n\n");
@@ -65,11 +70,4 @@ export function parse(block) {
     if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
   }
   return data.length ? [name, JSON.parse(data.join("\n"))] : null;
-}
-
-export function pause(ms, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }

@@ -2,11 +2,12 @@
 
 const PICTURE = /\.(jpe?g|png)$/i;
 
-// Everything in a drop. Entries have to be taken from it at once: the browser empties it after the event.
+// Everything in a drop: `files`, and the paths of what cannot be read. Entries have to be taken from it at once: the
+// browser empties it after the event.
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
-  const found = [];
+  if (!entries.length) return { files: [...transfer.files].map((file) => ({ file, path: file.name })), unread: [] };
+  const found = { files: [], unread: [] };
   for (const entry of entries) await walk(entry, found);
   return found;
 }
@@ -14,16 +15,20 @@ export async function droppedFiles(transfer) {
 export const pickedFiles = (list) => [...list].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
 
 async function walk(entry, found) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ file, path: entry.fullPath.replace(/^\//, "") });
-    return;
-  }
-  const reader = entry.createReader();
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) return;
-    for (const each of some) await walk(each, found);
+  const path = entry.fullPath.replace(/^\//, "");
+  try {
+    if (entry.isFile) {
+      found.files.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const each of some) await walk(each, found);
+    }
+  } catch {
+    found.unread.push(path);
   }
 }
 
@@ -32,7 +37,7 @@ async function walk(entry, found) {
 export function join(before, added) {
   const names = new Set(before.map((item) => item.name));
   const kept = added.filter(({ path }) => !path.includes("/") || (PICTURE.test(path) && !/(^|\/)\./.test(path)));
-  return [...before, ...kept.map(({ file, path }) => ({ file, name: unused(path, names) }))];
+  return [...before, ...kept.map(({ file, path }) => ({ file, path, name: unused(path, names) }))];
 }
 
 function unused(path, names) {

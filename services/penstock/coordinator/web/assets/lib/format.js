@@ -33,8 +33,8 @@ export const rate = (perSecond) =>
 
 export const percent = (share) => (share === null ? "–" : `${Math.round(share * 100)} %`);
 
-export const moment = (text) =>
-  new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+export const moment = (text, timeStyle = "short") =>
+  new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle });
 
 // One word for what a plan's operation does: `blur gaussian`, `resize 512×512`.
 export function operationText({ op, ...fields }) {

@@ -3,6 +3,7 @@
 export function fieldsOf(schema) {
   return Object.entries(schema.properties || {}).map(([name, property]) => {
     const { optional, ...rule } = resolve(property, schema.$defs || {});
+    const next = rule.type === "integer" ? 1 : 0;  // from a bound that is excluded to what is accepted
     return {
       name,
       label: property.title || rule.title || name,
@@ -12,11 +13,13 @@ export function fieldsOf(schema) {
       fallback: property.default,
       kind: kindOf(rule),
       choices: rule.enum || (rule.const === undefined ? [] : [rule.const]),
-      min: rule.minimum ?? rule.exclusiveMinimum,
-      max: rule.maximum ?? rule.exclusiveMaximum,
+      min: rule.minimum ?? plus(rule.exclusiveMinimum, next),
+      max: rule.maximum ?? plus(rule.exclusiveMaximum, -next),
     };
   });
 }
+
+const plus = (bound, step) => (bound === undefined ? undefined : bound + step);
 
 function resolve(property, defs) {
   if (property.$ref) return { ...defs[property.$ref.replace("#/$defs/", "")], ...property };

@@ -2,6 +2,9 @@
 
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+// curl takes commas and semicolons in the name of a file for its own, except in double quotes.
+const part = (path) => quote(`files=@"${path.replace(/["\\]/g, "\\$&")}"`);
+
 const MOST_FILES = 3;
 
 export function curlFor(document, files, origin, withKey) {
@@ -10,8 +13,8 @@ export function curlFor(document, files, origin, withKey) {
   if (document.inputs) {
     return `curl ${origin}/v1/jobs${key} -H 'Content-Type: application/json' \\\n     -d ${job}`;
   }
-  const shown = files.slice(0, MOST_FILES).map(({ name }) => `     -F files=@${quote(name)}`);
+  const shown = files.slice(0, MOST_FILES).map(({ path }) => `     -F ${part(path)}`);
   if (!shown.length) shown.push("     -F files=@photo.jpg");
   const more = files.length > MOST_FILES ? `\n# and ${files.length - MOST_FILES} more files` : "";
-  return `curl ${origin}/v1/jobs${key} -F job=${job} \\\n${shown.join(" \\\n")}${more}`;
+  return `curl ${origin}/v1/jobs${key} --form-string job=${job} \\\n${shown.join(" \\\n")}${more}`;
 }

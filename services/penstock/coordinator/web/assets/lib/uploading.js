@@ -1,6 +1,6 @@
 // Sends files one by one to an upload, some at a time, each again where the line breaks; goes on where it was stopped.
 import { Refusal, call, pathOf } from "./api.js";
-import { pause } from "./events.js";
+import { pause } from "./waiting.js";
 
 const AT_ONCE = 4;
 const ATTEMPTS = 6;
@@ -47,7 +47,7 @@ export class Uploading {
   async #send(item, signal) {
     const path = `${this.url}/files/${pathOf(item.name)}`;
     try {
-      await again(() => call("PUT", path, { body: item.file, signal }), signal);
+      await again(() => put(path, item.file, signal), signal);
     } catch (error) {
       if (!(error instanceof Refusal) || error.mayPass || error.status === 404) throw error;
       this.refused.push({ name: item.name, reason: error.message });
@@ -56,6 +56,18 @@ export class Uploading {
     this.sentBytes += item.file.size;
   }
 }
+
+// A file that was moved or changed since it was chosen fails as a line that broke does, but for ever.
+async function put(path, file, signal) {
+  try {
+    await call("PUT", path, { body: file, signal });
+  } catch (error) {
+    if (error.status !== 0 || (await isReadable(file))) throw error;
+    throw new Refusal(410, { detail: "it cannot be read any more" });
+  }
+}
+
+const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 async function again(send, signal) {
   for (let attempt = 1; ; attempt += 1) {

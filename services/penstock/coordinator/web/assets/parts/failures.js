@@ -1,4 +1,4 @@
-// The images that failed, and what to do about each.
+// The images that failed, and what to do about each. Without `retry`, the job takes none.
 import { adviceFor } from "../lib/advice.js";
 import { plural } from "../lib/format.js";
 import { html } from "../lib/html.js";
@@ -8,7 +8,7 @@ import { Trouble } from "./small.js";
 const A_PAGE = 20;
 
 export function Failures({ path, total, open, retry }) {
-  const paged = usePage(path, `state=failed&limit=${A_PAGE}`, () => open);
+  const paged = usePage(`${path}/images?state=failed&limit=${A_PAGE}`, () => open);
   return html`
     <section class="card failures" aria-labelledby="failures-title">
       <h2 id="failures-title">${plural(total, "image")} failed</h2>
@@ -19,7 +19,7 @@ export function Failures({ path, total, open, retry }) {
             <p><a class="name" href=${image.sent}>${image.name}</a> <code>${image.error.code}</code> in ${image.error.step}</p>
             <p>${image.error.message}</p>
             <p class="advice">${adviceFor(image.error)}</p>
-            ${image.error.retry && !open && html`
+            ${image.error.retry && retry && html`
               <button type="button" class="quiet" onClick=${() => retry([image.id])}
                       aria-label=${`Retry ${image.name}`}>Retry</button>`}
           </li>`)}

@@ -14,7 +14,7 @@ const MOVING = ["running", "queued", "pending"];
 export function Gallery({ path, job, open }) {
   const [state, setState] = useState("");
   const lively = (page) => open && (!page || Boolean(state) || page.images.some((image) => MOVING.includes(image.state)));
-  const paged = usePage(path, `limit=${A_PAGE}${state && `&state=${state}`}`, lively);
+  const paged = usePage(`${path}/images?limit=${A_PAGE}${state && `&state=${state}`}`, lively);
   const [shown, show] = useState(null);
   const images = paged.page?.images || [];
   const splits = splitsOf(job.operations);

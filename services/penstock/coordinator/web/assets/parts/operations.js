@@ -12,7 +12,7 @@ export function Operations({ known, chosen, onChange }) {
   const [dragged, drag] = useState(null);
   const wanted = useRef(null);
   useLayoutEffect(() => {
-    // A card that moves loses the focus of what is in it.
+    // A card that moves loses the focus of what is in it; ids are of the card, and stay.
     if (wanted.current) document.getElementById(wanted.current)?.focus();
     wanted.current = null;
   });
@@ -20,7 +20,7 @@ export function Operations({ known, chosen, onChange }) {
   const move = (from, to, focus) => {
     if (to < 0 || to >= chosen.length || from === to) return;
     const moved = chosen.toSpliced(from, 1).toSpliced(to, 0, chosen[from]);
-    wanted.current = focus && `${focus}-${chosen[from].key}`;
+    wanted.current = focus;
     say(`${chosen[from].op} is now ${to + 1} of ${chosen.length}`);
     onChange(moved);
   };
@@ -64,9 +64,9 @@ function Card({ item, index, total, operation, dragged, move, remove, onValues, 
   };
   const keys = (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!event.altKey || !step) return;
+    if (!event.altKey || !step || event.target.tagName === "SELECT") return;  // in a list of choices they open it
     event.preventDefault();
-    move(index, index + step, event.target.id.split("-")[0] || "up");
+    move(index, index + step, event.target.id);
   };
   const over = (event) => {
     event.preventDefault();
@@ -80,9 +80,9 @@ function Card({ item, index, total, operation, dragged, move, remove, onValues, 
               title="Drag to move">⠿</span>
         <h3>${item.op}</h3>
         <div class="row">
-          <${Move} name="up" sign="↑" item=${item} off=${index === 0} go=${() => move(index, index - 1, "up")} />
+          <${Move} name="up" sign="↑" item=${item} off=${index === 0} go=${() => move(index, index - 1, `up-${item.key}`)} />
           <${Move} name="down" sign="↓" item=${item} off=${index === total - 1}
-                   go=${() => move(index, index + 1, "down")} />
+                   go=${() => move(index, index + 1, `down-${item.key}`)} />
           <button type="button" class="icon" id=${`remove-${item.key}`} aria-label=${`Remove ${item.op}`}
                   title="Remove" onClick=${() => remove(index)}>×</button>
         </div>

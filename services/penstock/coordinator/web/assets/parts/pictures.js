@@ -2,18 +2,22 @@
 import { html, useRef, useState } from "../lib/html.js";
 import { droppedFiles, join, pickedFiles } from "../lib/files.js";
 import { bytes, plural } from "../lib/format.js";
+import { Trouble } from "./small.js";
 import { WindowList } from "./window-list.js";
 
 const ROW_PX = 36;
 
 export function Files({ files, onChange }) {
   const [over, setOver] = useState(false);
+  const [error, setError] = useState(null);
   const [picker, folderPicker] = [useRef(), useRef()];
-  const add = (added) => onChange(join(files, added));
+  const add = (added) => onChange((before) => join(before, added));  // a folder takes a while; others may come meanwhile
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
-    add(await droppedFiles(event.dataTransfer));
+    const { files: dropped, unread } = await droppedFiles(event.dataTransfer);
+    add(dropped);
+    setError(unread.length ? new Error(`${plural(unread.length, "file")} cannot be read, the first is ${unread[0]}`) : null);
   };
   const hover = (event) => {
     event.preventDefault();
@@ -35,12 +39,13 @@ export function Files({ files, onChange }) {
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />
     </div>
+    <${Trouble} error=${error} />
     <p role="status">${files.length ? total(files) : ""}</p>
     ${files.length > 0 && html`
       <${WindowList} items=${files} rowPx=${ROW_PX} most=${6} label="Chosen files" row=${(item) => html`
         <span class="name">${item.name}</span><span class="faint">${bytes(item.file.size)}</span>
         <button type="button" class="icon" aria-label=${`Leave out ${item.name}`} title="Leave out"
-                onClick=${() => onChange(files.filter((each) => each !== item))}>×</button>`} />
+                onClick=${() => onChange((before) => before.filter((each) => each !== item))}>×</button>`} />
       <button type="button" class="quiet" onClick=${() => onChange([])}>Leave all out</button>`}`;
 }
 

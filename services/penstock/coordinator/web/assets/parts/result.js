@@ -2,15 +2,16 @@
 import { html } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
 
-const MOST_SHOWN = 16;
+// Parts of one picture that are shown: where it is looked at, and where it is one of many.
+export const MOST_PARTS = 256;
+const MOST_IN_A_TILE = 16;
 
-// Results as one picture where they are the quadrants of one, with thin lines between; else side by side.
+// Results as one picture where they are the quadrants of one, with thin lines between; else side by side. Without a
+// name it is a picture among others.
 export function Result({ results, splits, name }) {
   const whole = layOut(results, splits);
-  const cells = (whole ? whole.cells : results).slice(0, whole ? results.length : MOST_SHOWN);
-  if (cells.length > MOST_SHOWN * 4 || (!name && cells.length > MOST_SHOWN)) {
-    return html`<${Picture} result=${results[0]} name=${name} />`;
-  }
+  const cells = whole ? whole.cells : results;
+  if (cells.length > (name ? MOST_PARTS : MOST_IN_A_TILE)) return Result({ results: results.slice(0, 1), splits: 0, name });
   const style = whole
     ? { gridTemplateColumns: tracks(whole.columns), gridTemplateRows: tracks(whole.rows), aspectRatio: ratio(whole) }
     : { gridTemplateColumns: `repeat(${Math.ceil(Math.sqrt(cells.length))}, 1fr)` };

@@ -1,9 +1,10 @@
 // Small parts that several views share.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 
-const STATES = { accepted: "waiting", pending: "waiting", queued: "waiting", succeeded: "done" };
+// States that look like another one; those that are not told apart look alike.
+const LOOKS = { succeeded: "done", delivered: "done", given_up: "failed" };
 
-export const Badge = ({ state }) => html`<span class="badge ${STATES[state] || state}">${state}</span>`;
+export const Badge = ({ state }) => html`<span class="badge ${LOOKS[state] || state}">${state.replaceAll("_", " ")}</span>`;
 
 // The line that says what went wrong; screen readers say it at once.
 export const Trouble = ({ error }) =>
@@ -37,29 +38,6 @@ export const Command = ({ text, label }) => html`
     <pre tabindex="0" role="region" aria-label=${label}>${text}</pre>
     <div class="row"><${Copy} text=${text} label=${`Copy ${label}`} /></div>
   </div>`;
-
-// Runs `look` now and then every `everyMs` while the page is to be seen, with its answer as state.
-export function usePolled(look, everyMs, key) {
-  const [seen, setSeen] = useState({ data: null, error: null });
-  useEffect(() => {
-    const stop = new AbortController();
-    let timer;
-    const run = async () => {
-      if (!document.hidden) {
-        try {
-          const data = await look(stop.signal);
-          if (!stop.signal.aborted) setSeen({ data, error: null });
-        } catch (error) {
-          if (!stop.signal.aborted) setSeen((before) => ({ data: before.data, error }));
-        }
-      }
-      if (!stop.signal.aborted) timer = setTimeout(run, everyMs);
-    };
-    run();
-    return () => (stop.abort(), clearTimeout(timer));
-  }, [key]);
-  return seen;
-}
 
 // A view's heading; it takes the focus when the view comes, so that keyboards and screen readers begin there.
 export function Heading({ children }) {

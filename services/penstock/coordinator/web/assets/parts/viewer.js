@@ -1,17 +1,13 @@
 // An image as it was sent and as it became: one over the other with a line to move, or side by side.
-import { bytes, operationText, span } from "../lib/format.js";
-import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { bytes, count, operationText, span } from "../lib/format.js";
+import { html, useState } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
-import { Result, ratio } from "./result.js";
+import { useDialog } from "./dialog.js";
+import { MOST_PARTS, Result, ratio } from "./result.js";
 
 export function Viewer({ image, splits, close, previous, next }) {
-  const dialog = useRef();
+  const dialog = useDialog();
   const [beside, setBeside] = useState(false);
-  useEffect(() => {
-    const opener = document.activeElement;
-    dialog.current.showModal();
-    return () => opener?.focus();
-  }, []);
   return html`
     <dialog ref=${dialog} class="viewer" aria-labelledby="viewer-title" onClose=${close}>
       <div class="row viewer-head">
@@ -21,9 +17,16 @@ export function Viewer({ image, splits, close, previous, next }) {
         <button type="button" class="quiet" aria-disabled=${!next} onClick=${() => next?.()}>Next</button>
         <button type="button" class="icon" aria-label="Close" onClick=${() => dialog.current.close()}>×</button>
       </div>
-      ${beside ? html`<${Beside} image=${image} splits=${splits} />` : html`<${Slider} key=${image.id} image=${image} splits=${splits} />`}
+      <${Comparison} key=${image.id} image=${image} splits=${splits} beside=${beside} />
       <${Facts} image=${image} />
     </dialog>`;
+}
+
+function Comparison({ image, splits, beside }) {
+  if (image.results.length > MOST_PARTS) {
+    return html`<p>${count(image.results.length)} parts are too many to be shown at once; each is below.</p>`;
+  }
+  return beside ? html`<${Beside} image=${image} splits=${splits} />` : html`<${Slider} image=${image} splits=${splits} />`;
 }
 
 // What was sent is drawn in the shape of the results, so that the same things lie at the same place.

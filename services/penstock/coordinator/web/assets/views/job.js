@@ -3,6 +3,8 @@ import { call, get } from "../lib/api.js";
 import { follow, insist } from "../lib/events.js";
 import { count, moment, plural, rate, span } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
+import { Deliveries } from "../parts/deliveries.js";
+import { Confirm } from "../parts/dialog.js";
 import { Failures } from "../parts/failures.js";
 import { Gallery } from "../parts/gallery.js";
 import { Badge, Heading, Trouble } from "../parts/small.js";
@@ -14,6 +16,7 @@ export function JobView({ id }) {
   const [job, setJob] = useState(null);
   const [error, setError] = useState(null);
   const [broken, setBroken] = useState(false);
+  const [doing, setDoing] = useState("");
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
   const open = Boolean(job) && !ENDED.includes(job.state);
   // Whole when the page comes, and again when the job begins or ends to move; events tell the rest.
@@ -33,14 +36,21 @@ export function JobView({ id }) {
     return () => stop.abort();
   }, [open, path]);
 
-  const act = async (what, json) => {
+  // One at a time: the second click of two would be refused.
+  const attempt = async (what, work) => {
+    if (doing) return;
+    setDoing(what);
     setError(null);
-    try {
-      setJob(await call("POST", `${path}/${what}`, { json }));
-    } catch (failure) {
-      setError(failure);
-    }
+    await work().catch(setError);
+    setDoing("");
   };
+  const cancel = () => attempt("Cancelling", async () => setJob(await call("POST", `${path}/cancel`)));
+  const retry = (images) =>
+    attempt("Retrying", async () => setJob(await call("POST", `${path}/retry`, { json: images && { images } })));
+  const remove = () => attempt("Deleting", async () => {
+    await call("DELETE", path);
+    location.replace("#/jobs");
+  });
 
   if (!job) return html`<${Heading}>Job<//><${Trouble} error=${error} />`;
   return html`
@@ -48,27 +58,38 @@ export function JobView({ id }) {
     <p class="facts"><${Badge} state=${job.state} />${job.name && html`<span>${job.id}</span>`}<span>${moment(job.created_at)}</span>
       ${job.run > 0 && html`<span>${job.run === 1 ? "retried once" : `retried ${job.run} times`}</span>`}</p>
     <p class="hidden" role="status">${`The job is ${job.state}`}</p>
-    <${Actions} job=${job} open=${open} act=${act} />
+    <${Actions} job=${job} open=${open} doing=${doing} cancel=${cancel} retry=${retry} remove=${remove} />
     <${Trouble} error=${error} />
     ${open && broken && html`<p class="trouble" role="status">The line to the server broke; trying again.</p>`}
     <${Totals} job=${job} open=${open} />
     <${Steps} steps=${job.steps} operations=${job.operations} bottleneck=${job.bottleneck} total=${job.images.total} />
     ${job.images.failed > 0 && html`
       <${Failures} key=${`failures ${job.run}`} path=${path} total=${job.images.failed} open=${open}
-                   retry=${(images) => act("retry", { images })} />`}
-    <${Gallery} key=${`images ${job.run}`} path=${path} job=${job} open=${open} />`;
+                   retry=${takesRetries(job) && retry} />`}
+    <${Gallery} key=${`images ${job.run}`} path=${path} job=${job} open=${open} />
+    ${job.webhook && html`<${Deliveries} webhook=${job.webhook} open=${open} />`}`;
 }
 
-function Actions({ job, open, act }) {
-  const { done, failed } = job.images;
-  const retryable = failed > 0 && !open && job.state !== "cancelled";
+const takesRetries = ({ state }) => state === "partial" || state === "failed";
+
+function Actions({ job, open, doing, cancel, retry, remove }) {
+  const [asking, ask] = useState(false);
+  const { total, done, failed } = job.images;
   return html`<div class="row actions">
-    ${open && html`<button type="button" onClick=${() => act("cancel")}>Cancel</button>`}
-    ${retryable && html`<button type="button" onClick=${() => act("retry")}>Retry failed (${count(failed)})</button>`}
+    ${open && html`<${Act} off=${doing} go=${cancel}>Cancel<//>`}
+    ${failed > 0 && takesRetries(job) && html`<${Act} off=${doing} go=${() => retry()}>Retry failed (${count(failed)})<//>`}
     ${done > 0 && html`<a class="button" href=${job.links.archive} download>Download results (.zip)</a>`}
     <a href=${job.links.static}>Files</a>
+    ${!open && html`<${Act} off=${doing} go=${() => ask(true)}>Delete<//>`}
+    <span role="status" class="faint">${doing && `${doing}…`}</span>
+    ${asking && html`<${Confirm} title=${`Delete ${job.name || job.id}?`} no="Keep it" yes="Delete it"
+      text=${`${plural(total, "image")}, as sent and as they became, go for good. What lies in buckets of your own stays.`}
+      act=${remove} close=${() => ask(false)} />`}
   </div>`;
 }
+
+const Act = ({ off, go, children }) => html`
+  <button type="button" aria-disabled=${Boolean(off)} onClick=${() => off || go()}>${children}</button>`;
 
 function Totals({ job, open }) {
   const { total, done, failed, cancelled } = job.images;

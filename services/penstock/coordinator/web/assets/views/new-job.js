@@ -87,20 +87,17 @@ function Sending({ document, files, ready }) {
   const held = useRef({});
   const stop = useRef(null);
   useEffect(() => () => stop.current?.abort(), []);
-  const told = JSON.stringify(document);
-  useEffect(() => setEstimate(null), [told]);
+  useEffect(() => setEstimate(null), [JSON.stringify(document)]);
 
   const submit = async () => {
     setError(null);
     setProgress({ text: "Sending" });
     stop.current = new AbortController();
     try {
-      const inputs = files ? [{ upload: await upload() }] : document.inputs;
-      if (held.current.told !== told) Object.assign(held.current, { told, key: randomKey() });
-      const job = await call("POST", "/v1/jobs", {
-        json: { ...document, inputs },
-        headers: { "Idempotency-Key": held.current.key },
-      });
+      const json = files ? { ...document, inputs: [{ upload: await upload() }] } : document;
+      const sent = JSON.stringify(json);
+      if (held.current.sent !== sent) Object.assign(held.current, { sent, key: randomKey() });
+      const job = await call("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": held.current.key } });
       location.hash = `#/jobs/${job.id}`;
     } catch (failure) {
       if (failure.name !== "AbortError") setError(failure);

@@ -1,13 +1,11 @@
 // The system: steps in the order that work flows, and which of them holds the others back.
-import { get } from "../lib/api.js";
 import { count, percent, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
-import { Command, Heading, Trouble, usePolled } from "../parts/small.js";
-
-const LOOK_MS = 2000;
+import { usePolled } from "../parts/paged.js";
+import { Command, Heading, Trouble } from "../parts/small.js";
 
 export function SystemView() {
-  const { data, error } = usePolled((signal) => get("/v1/steps", signal), LOOK_MS, "steps");
+  const { data, error } = usePolled("/v1/steps");
   return html`
     <${Heading}>System<//>
     <${Trouble} error=${error} />

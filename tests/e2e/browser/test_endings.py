@@ -1,0 +1,98 @@
+"""What comes after a job's end: its receiver is told, and the job is deleted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, expect
+from webhook_receiver import running_receiver
+
+
+def test_a_job_that_ends_shows_how_its_receiver_was_told(page: Page, server: Any, drawn: list[Path]) -> None:
+    with running_receiver(500) as receiver:
+        hook = {"url": receiver.url()}
+        job = server.submit(drawn[:2], [{"op": "pause", "secs": 0.25}], webhook=hook)
+        page.goto(f"/#/jobs/{job}")
+        webhook = page.get_by_role("region", name="Webhook")
+        expect(webhook).to_contain_text(f"To http://127.0.0.1:{receiver.port}")
+        expect(webhook.locator("summary")).to_contain_text("job.succeeded")
+        expect(webhook.locator("summary")).to_contain_text("delivered 2 attempts")
+        expect(webhook.get_by_role("listitem")).to_have_text([re.compile("answered 500$"), re.compile("answered 204$")])
+        assert len(receiver.received) == 2
+    assert "of-the-receiver" not in page.content()
+
+
+def test_each_end_of_a_job_is_told_the_last_one_first(page: Page, server: Any, tripping: list[Path]) -> None:
+    with running_receiver() as receiver:
+        job = server.submit(tripping, [{"op": "trip"}], webhook={"url": receiver.url()})
+        server.wait(job)
+        page.goto(f"/#/jobs/{job}")
+        told = page.get_by_role("region", name="Webhook").locator("details")
+        expect(told.locator(".badge")).to_have_text(["delivered"])
+        page.get_by_role("button", name="Retry failed (1)").click()
+        expect(told.locator(".badge")).to_have_text(["delivered", "delivered"])
+        expect(told.nth(0)).to_have_attribute("open", "")
+        expect(told.nth(1)).not_to_have_attribute("open", "")
+        assert receiver.ids() == [f"{job}-0", f"{job}-1"]
+
+
+def test_a_job_without_a_webhook_shows_none(page: Page, server: Any, drawn: list[Path]) -> None:
+    job = server.submit(drawn[:1], [["blur", "median"]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.get_by_role("region", name="Webhook")).to_have_count(0)
+
+
+def test_a_job_is_deleted_by_keys_once_it_was_confirmed(watched: Any, server: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("404")
+    job = server.submit(drawn[:2], [["blur", "median"]], name="to be <b>deleted</b>")
+    server.wait(job)
+    page.goto("/#/jobs")
+    page.get_by_role("link", name="to be <b>deleted</b>").click()
+    page.get_by_role("button", name="Delete", exact=True).focus()
+    page.keyboard.press("Enter")
+    question = page.get_by_role("alertdialog", name="Delete to be <b>deleted</b>?")
+    expect(question).to_have_accessible_description(re.compile("2 images, .* go for good"))
+    for answer in ("Enter", "Escape"):
+        expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+        page.keyboard.press(answer)
+        expect(question).to_have_count(0)
+        expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+        page.keyboard.press("Enter")
+    assert server.client.job(job)["state"] == "succeeded"
+
+    expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(question.get_by_role("button", name="Delete it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+    expect(page.locator(".job-row", has_text="to be <b>deleted</b>")).to_have_count(0)
+    assert page.request.get(f"/v1/jobs/{job}").status == 404
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+
+
+def test_a_job_is_deleted_only_once_it_has_ended(page: Page, server: Any, drawn: list[Path]) -> None:
+    job = server.submit(drawn * 20, [{"op": "pause", "secs": 0.25}])
+    page.goto(f"/#/jobs/{job}")
+    deletion = page.get_by_role("button", name="Delete", exact=True)
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(deletion).to_have_count(0)
+    page.get_by_role("button", name="Cancel").click()
+    expect(deletion).to_be_visible()
+
+
+def test_a_deletion_that_is_refused_is_told(watched: Any, server: Any, drawn: list[Path]) -> None:
+    page, watch = watched
+    watch.expected.append("404")
+    job = server.submit(drawn[:1], [["blur", "median"]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    server.client.delete_job(job)  # as by somebody else, meanwhile
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("alert").filter(has_text=job)).to_be_visible()
