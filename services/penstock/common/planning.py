@@ -22,7 +22,9 @@ FUSED = "all steps"
 """What the one stage of fused workers is called."""
 RESERVE = 0.1
 """Share of a deadline that is kept for what nobody planned."""
-_MAX_CHUNK = 8
+CHUNK_SECS = 0.06
+"""Work of one chunk in the step that takes longest: what a message costs, a millisecond, is little beside it."""
+MAX_CHUNK = 8
 
 
 class PlanningError(PenstockError):
@@ -45,6 +47,8 @@ class Overheads:
     """Penstock's for a message of the first delivery and of the events, and RabbitMQ's for each message."""
     byte: float = 1.7e-9
     """Of one byte of intermediates, written and read."""
+    own_message: float = 0.000_35
+    """The coordinator's for a message of the first delivery and of the events, where it keeps the queues itself."""
     messages_per_job: int = 3
     messages_per_hop: int = 2
 
@@ -112,9 +116,12 @@ def cost_image(
     broker: bool = True,
     overheads: Overheads | None = None,
 ) -> Cost:
-    """Return what one image costs; `auto` chunks are full ones, as they are where work waits."""
+    """Return what one image costs; `auto` chunks are as large as they are where work waits.
+
+    `broker`: whether a RabbitMQ keeps the queues, and not the coordinator.
+    """
     more = overheads or Overheads()
-    size = _MAX_CHUNK if chunk == AUTO else int(chunk)
+    size = fit_chunk(max((visit.secs for visit in visits), default=0.0)) if chunk == AUTO else int(chunk)
     hops = [before for before, after in pairwise(visits) if before.step != after.step and placement == "per_step"]
     stages: dict[str, float] = {}
     for visit in visits:
@@ -127,19 +134,25 @@ def cost_image(
             stages[before.step] += moving / 2
             stages[after.step] += moving / 2 + more.hop + more.hop_message / size
     messages = (more.messages_per_job + more.messages_per_hop * len(hops)) / size
+    message = more.message if broker else more.own_message
     return Cost(
         placement=placement,
         chunk=chunk,
         stages=stages,
-        coordinator=more.coordinator + more.messages_per_job * more.message / size * broker,
+        coordinator=more.coordinator + more.messages_per_job * message / size,
         broker=messages * more.message * broker,
         moved_bytes=2 * sum(visit.pixels for visit in hops) * BYTES_PER_PIXEL,
     )
 
 
+def fit_chunk(secs: float, most: int = MAX_CHUNK) -> int:
+    """Return how many images keep a worker for a moment, of those that take `secs` in their slowest step."""
+    return max(1, min(most, int(CHUNK_SECS / secs) if secs else most))
+
+
 def least_secs(cost: Cost, images: int) -> float:
     """Return what a job takes with a replica for every image: one image's way, and the coordinator's work."""
-    return max(cost.latency_secs, images * cost.coordinator)
+    return cost.latency_secs + images * cost.coordinator
 
 
 def meet_deadline(cost: Cost, images: int, deadline_secs: float) -> Estimate:
@@ -180,8 +193,9 @@ def use_replicas(cost: Cost, images: int, count: int) -> Estimate:
 
 
 def use_cores(cost: Cost, images: int, cores: int, start_secs: float = 0.0) -> Estimate:
-    """Return what a job takes on one host, where everything shares its cores; a last image may keep one core alone."""
-    secs = start_secs + max(images * cost.secs / cores, cost.latency_secs)
+    """Return what a job takes on one host, where everything shares its cores, and an image is on one at a time."""
+    in_turn = math.ceil(images / cores) * sum(cost.stages.values())
+    secs = start_secs + max(images * cost.secs / cores, in_turn)
     return Estimate(cost, images, dict.fromkeys(cost.stages, cores), secs, images * cost.secs, cores * secs)
 
 

@@ -1,7 +1,7 @@
 """`penstock plan --check`: predicts three plans on this host, does them, and says how far the prediction was off.
 
-Measuring, `penstock run` and `penstock serve` take turns, because a machine changes from one minute to the next. Where
-other programs use its cores, the time is foretold for the share of them that was to be had while measuring.
+Measuring, `penstock run` and `penstock serve` take turns, because a machine changes from one minute to the next. What
+is foretold is for cores of one's own: where other programs use them, only that share of the time counts that they left.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import click
 
 from penstock.common.planning import Estimate, Overheads, Visit, cost_image, use_cores
 from penstock.common.settings import Limits, load
-from penstock.local.bench_broker import cpu_secs
 from penstock.local.bench_contestants import CONTESTANTS, Arena, BenchError, Contestant
 from penstock.local.bench_report import align
 from penstock.local.bench_workloads import Workload
+from penstock.local.cores import Watch, adopt_orphans
 from penstock.local.plan import DRAWN_PICTURES, pick_photos, read_plan
 from penstock.local.plan_measure import Measured, measure
 from penstock.local.run import default_workers
@@ -42,7 +42,7 @@ PLANS = (
 )
 START_SECS = {"run": 0.35, "serve-fused": 0.0}
 """`penstock run` starts within its time, a server beforehand."""
-OVERHEADS = {"run": Overheads(coordinator=0.000_15), "serve-fused": Overheads()}
+OVERHEADS = {"run": Overheads(coordinator=0.000_15, own_message=0.0), "serve-fused": Overheads()}
 
 
 @dataclass
@@ -55,14 +55,15 @@ class Comparison:
     predicted: list[float] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    """Of the cores, what others left while it was done, 0 to 1."""
     cpu_ratios: list[float] = field(default_factory=list)
-    """CPU seconds, measured over foretold: what is left to compare on a machine that others use."""
+    """CPU seconds, measured over foretold."""
 
     @property
     def ratio(self) -> float:
-        """Measured over foretold seconds, by the median round; 1 is as foretold."""
-        pairs = zip(self.measured, self.predicted, strict=True)
-        return median(measured / predicted for measured, predicted in pairs)
+        """Measured over foretold seconds of cores of one's own, by the median round; 1 is as foretold."""
+        rounds = zip(self.measured, self.shares, self.predicted, strict=True)
+        return median(measured * share / predicted for measured, share, predicted in rounds)
 
     @property
     def is_close(self) -> bool:
@@ -85,6 +86,7 @@ def run_check(photos: Path | None, rounds: int, secs: float, *, as_json: bool = 
     Raises:
         PenstockError: no photograph in `photos`, or a server that doesn't start.
     """
+    adopt_orphans()  # whoever starts the workers of `penstock run` outlives it
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
         try:
             compared = Check(Path(folder), photos, secs).run(rounds)
@@ -132,12 +134,11 @@ class Check:
             images = known.images if known else self._count(measured.visits)
             each = compared.setdefault((workload.name, way), Comparison(workload.name, way, images))
             estimate = self._predict(measured.visits, images, way)
-            each.predicted.append(estimate.secs / measured.share)
-            secs, spent = self._do(contestant, workload, images)
+            secs, spent, share = self._do(contestant, workload, images)
+            each.predicted.append(estimate.secs)
             each.measured.append(secs)
-            if way != "run":  # whose workers are gone, and their seconds with them
-                each.cpu_ratios.append(spent / estimate.cpu_secs)
-            each.shares.append(measured.share)
+            each.shares.append(share)
+            each.cpu_ratios.append(spent / estimate.cpu_secs)
 
     def _measure(self, workload: Workload) -> Measured:
         ops = [option.removeprefix("--op=") for option in workload.options()]
@@ -152,17 +153,17 @@ class Check:
         cost = cost_image(visits, "fused", broker=False, overheads=OVERHEADS[way])
         return use_cores(cost, images, self._cores, START_SECS[way])
 
-    def _do(self, contestant: Contestant, workload: Workload, images: int) -> tuple[float, float]:
-        """Return the seconds that it took, and the CPU seconds of what still runs."""
+    def _do(self, contestant: Contestant, workload: Workload, images: int) -> tuple[float, float, float]:
+        """Return the seconds that it took, the CPU seconds, and the share of the cores that was to be had."""
         pictures = self._link(images)
         with tempfile.TemporaryDirectory(dir=self._arena.work) as out:
-            before = cpu_secs(os.getpid())
+            watch = Watch()
             done = contestant.process(workload, pictures, Path(out))
-            spent = cpu_secs(os.getpid()) - before
+            _, spent, share = watch.read()
             results = sum(1 for _ in done.results)
         if results < images:
             raise BenchError("contestant_failed", f"{results} results of {images} images by {workload.name}")
-        return done.seconds, spent
+        return done.seconds, spent, share
 
     def _link(self, images: int) -> Path:
         """Return a folder of so many pictures, each photograph as often as any other."""
@@ -198,7 +199,7 @@ def _show(compared: Sequence[Comparison]) -> str:
             f"{median(each.predicted):.2f} s",
             f"{median(each.measured):.2f} s",
             f"{each.ratio:.2f}{'' if each.is_close else ' (!)'}",
-            f"{median(each.cpu_ratios):.2f}" if each.cpu_ratios else "–",
+            f"{median(each.cpu_ratios):.2f}",
             f"{median(each.shares):.0%}",
         ]
         for each in compared

@@ -29,7 +29,7 @@ from penstock.worker.forker import CONTEXT, start_forker
 
 START_TIMEOUT_SECS = 120.0
 LONGEST = 4
-"""How many times as long as wanted measuring may take, on cores that others use."""
+"""How many times as long as wanted measuring may take: for photographs that take long, or on cores that others use."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class _Tally:
 
 
 def measure(plan: Plan, photos: Sequence[Path], processes: int, secs: float, limits: Limits) -> Measured:
-    """Put photographs through a plan for so many CPU seconds, in so many processes at once.
+    """Put photographs through a plan for so many CPU seconds, and each of them once, in so many processes at once.
 
-    Every photograph counts once in the mean, however often it was seen.
+    Every photograph counts once in the mean, however often it was seen. `LONGEST` bounds the time, and then some of
+    them may not have been seen at all.
 
     Raises:
         PenstockError: none of them can be read, or the plan applies to none.
@@ -76,10 +77,16 @@ def measure(plan: Plan, photos: Sequence[Path], processes: int, secs: float, lim
     barrier = CONTEXT.Barrier(processes)
     with ProcessPoolExecutor(processes, CONTEXT, _begin, (barrier,)) as pool:
         try:
-            tallies = list(pool.map(_work_through, [order] * processes, range(processes)))
+            tallies = list(pool.map(_work_through, [order] * processes, share_out(len(photos), processes)))
         except (BrokenProcessPool, BrokenBarrierError) as error:
             raise PenstockError("not_measured", "a measuring process ended, or did not begin in time") from error
     return _join(plan, tallies)
+
+
+def share_out(photos: int, processes: int) -> list[range]:
+    """Return the photographs that each process sees first: all of them together, and where there are few, some none."""
+    marks = [number * photos // processes for number in range(processes + 1)]
+    return [range(begin, end) for begin, end in pairwise(marks)]
 
 
 def _join(plan: Plan, tallies: Sequence[_Tally]) -> Measured:
@@ -121,8 +128,8 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _work_through(order: _Order, number: int) -> _Tally:
-    """Measure in this process: once every photograph that fits in, and on until the time is up."""
+def _work_through(order: _Order, first: range) -> _Tally:
+    """Measure in this process: its share of the photographs, and on from there until the time is up."""
     from penstock.worker import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
 
     plan = plan_of(order.plan)
@@ -133,8 +140,8 @@ def _work_through(order: _Order, number: int) -> _Tally:
         if _together is not None:
             _together.wait(START_TIMEOUT_SECS)
         began, cpu_began, images = time.perf_counter(), time.process_time(), 0
-        while not images or _has_time(order.secs, time.process_time() - cpu_began, time.perf_counter() - began):
-            photo = (images + number * len(order.photos) // 2) % len(order.photos)
+        while _goes_on(order, images, len(first), time.process_time() - cpu_began, time.perf_counter() - began):
+            photo = (first.start + images) % len(order.photos)
             images += 1
             try:
                 secs, pixels = _cost_one(plan, order.photos[photo], Path(folder), order.limits)
@@ -147,9 +154,9 @@ def _work_through(order: _Order, number: int) -> _Tally:
     return _Tally(by_photo, images, cpu_secs, wall_secs)
 
 
-def _has_time(secs: float, cpu_secs: float, wall_secs: float) -> bool:
-    """Whether to go on: for so many CPU seconds, and where others take the cores, not for ever."""
-    return cpu_secs < secs and wall_secs < secs * LONGEST
+def _goes_on(order: _Order, images: int, enough: int, cpu_secs: float, wall_secs: float) -> bool:
+    """Whether to go on: for so many images and CPU seconds, and where others take the cores, not for ever."""
+    return not images or ((images < enough or cpu_secs < order.secs) and wall_secs < order.secs * LONGEST)
 
 
 def _cost_one(plan: Plan, photo: Path, folder: Path, limits: Limits) -> tuple[list[float], list[int]]:

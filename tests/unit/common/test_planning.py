@@ -14,6 +14,7 @@ from penstock.common.planning import (
     PlanningError,
     Visit,
     cost_image,
+    fit_chunk,
     least_secs,
     meet_deadline,
     price,
@@ -23,7 +24,7 @@ from penstock.common.planning import (
 )
 
 VISITS = (Visit("resize", 0.005, 100), Visit("blur", 0.04, 100), Visit("encode", 0.001, 100))
-NOTHING = Overheads(worker=0, coordinator=0, hop=0, hop_message=0, message=0, byte=0)
+NOTHING = Overheads(worker=0, coordinator=0, hop=0, hop_message=0, message=0, own_message=0, byte=0)
 
 
 def bare(placement: str = "per_step", chunk: object = "auto", visits: tuple[Visit, ...] = VISITS) -> Cost:
@@ -60,15 +61,25 @@ def test_pixels_that_go_through_the_store_cost_by_their_size() -> None:
 
 
 def test_larger_chunks_cost_less_and_make_single_images_wait() -> None:
-    one, auto, eight = (cost_image(VISITS, "per_step", chunk) for chunk in (1, "auto", 8))
+    quick = [Visit(visit.step, visit.secs / 10, visit.pixels) for visit in VISITS]
+    one, auto, eight = (cost_image(quick, "per_step", chunk) for chunk in (1, "auto", 8))
     assert one.secs > eight.secs == auto.secs
     assert one.latency_secs < eight.latency_secs
     assert auto.latency_secs < eight.latency_secs, "alone, it is not held back"
 
 
-def test_without_a_broker_nothing_is_paid_for_it() -> None:
-    assert cost_image(VISITS, "fused", broker=False).broker == 0
-    assert cost_image(VISITS, "fused", broker=False).secs < cost_image(VISITS, "fused").secs
+@pytest.mark.parametrize(("slowest_secs", "size"), [(0.0, 8), (0.004, 8), (0.02, 3), (0.04, 1), (9.0, 1)])
+def test_automatic_chunks_keep_a_worker_for_a_moment_and_cost_accordingly(slowest_secs: float, size: int) -> None:
+    visits = (Visit("resize", 0.0, 100), Visit("blur", slowest_secs, 100))
+    assert fit_chunk(slowest_secs) == size
+    assert cost_image(visits, "per_step").secs == cost_image(visits, "per_step", size).secs
+
+
+def test_without_a_broker_its_messages_are_the_coordinators_alone() -> None:
+    alone = cost_image(VISITS, "fused", 1, broker=False)
+    assert alone.broker == 0
+    assert alone.coordinator == pytest.approx(0.000_3 + 3 * 0.000_35)
+    assert alone.secs < cost_image(VISITS, "fused", 1).secs
 
 
 @pytest.mark.parametrize("deadline_secs", [1.0, 7.0, 60.0, 1_000.0])
@@ -94,11 +105,18 @@ def test_a_deadline_that_cannot_be_met_is_told_with_the_least_that_can() -> None
     with pytest.raises(PlanningError, match=r"10\.0 ms cannot be met: 5 images take 46\.0 ms at least"):
         meet_deadline(bare(), 5, 0.01)
     cost = cost_image(VISITS, "per_step")
-    assert least_secs(cost, 10_000_000) == pytest.approx(10_000_000 * cost.coordinator), "one coordinator for them all"
+    assert least_secs(cost, 10_000_000) > 10_000_000 * cost.coordinator, "one coordinator for them all"
     with pytest.raises(PlanningError):
         meet_deadline(cost, 10_000_000, 3_000.0)
     least = meet_deadline(bare(), 5, 0.046)
     assert (least.replicas, least.secs) == ({"resize": 5, "blur": 5, "encode": 5}, pytest.approx(0.046))
+
+
+@pytest.mark.parametrize("images", [1, 5, 100_000])
+def test_what_is_least_can_be_kept(images: int) -> None:
+    cost = cost_image(VISITS, "per_step")
+    least_secs_ever = least_secs(cost, images)
+    assert meet_deadline(cost, images, least_secs_ever).secs <= least_secs_ever * (1 + 1e-9)
 
 
 def test_replicas_are_dealt_out_so_that_it_takes_least() -> None:
@@ -111,6 +129,7 @@ def test_replicas_are_dealt_out_so_that_it_takes_least() -> None:
 def test_one_host_does_all_the_work_on_its_cores() -> None:
     assert use_cores(bare("fused"), 1_000, 4, start_secs=0.5).secs == pytest.approx(0.5 + 1_000 * 0.046 / 4)
     assert use_cores(bare("fused"), 1, 64).secs == pytest.approx(0.046), "an image is on one core at a time"
+    assert use_cores(bare("fused"), 3, 2).secs == pytest.approx(2 * 0.046), "two on one core, one on the other"
 
 
 def test_a_job_costs_what_its_replicas_cost_while_it_lasts() -> None:

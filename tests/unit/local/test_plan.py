@@ -14,7 +14,7 @@ from penstock.common.planning import PlanningError, Visit
 from penstock.common.settings import Limits
 from penstock.local.plan import SAMPLE_PHOTOS, Goal, Prices, answer, follow_pixels, pick_photos, read_plan, read_secs
 from penstock.local.plan_check import Comparison
-from penstock.local.plan_measure import Measured
+from penstock.local.plan_measure import Measured, share_out
 from penstock.local.plan_report import say_source, show, show_json
 
 VISITS = (Visit("resize", 0.005, 262_144), Visit("blur", 0.04, 262_144), Visit("encode", 0.001, 262_144))
@@ -104,9 +104,21 @@ def test_a_large_folder_is_sampled_from_end_to_end(tmp_path: Path) -> None:
 
 
 def test_a_prediction_is_judged_by_the_median_of_its_rounds() -> None:
-    found = Comparison("p", "run", 9, predicted=[1.0, 2.0, 1.0], measured=[1.1, 2.2, 9.0])
+    found = Comparison("p", "run", 9, predicted=[1.0, 2.0, 1.0], measured=[1.1, 2.2, 9.0], shares=[1.0] * 3)
     assert (found.ratio, found.is_close) == (1.1, True)
-    assert not Comparison("p", "run", 9, predicted=[1.0], measured=[1.3]).is_close
+    assert not Comparison("p", "run", 9, predicted=[1.0], measured=[1.3], shares=[1.0]).is_close
+
+
+def test_what_others_took_of_the_cores_does_not_count_against_a_prediction() -> None:
+    assert Comparison("p", "run", 9, predicted=[1.0, 1.0], measured=[4.0, 2.0], shares=[0.25, 0.5]).ratio == 1.0
+
+
+@pytest.mark.parametrize(("photos", "processes"), [(32, 2), (48, 16), (3, 8), (1, 1), (7, 3)])
+def test_all_photographs_are_measured_however_many_do_it(photos: int, processes: int) -> None:
+    shares = share_out(photos, processes)
+    assert [photo for share in shares for photo in share] == list(range(photos))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert all(0 <= share.start < photos for share in shares)
 
 
 @pytest.mark.parametrize(
