@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import IO
 
@@ -158,6 +159,8 @@ class _Running:
             start_new_session=True,
         )
         self._last: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._context = copy_context()
+        """Of whoever asked last: what is written meanwhile is about the same image."""
         self._logs = threading.Thread(target=self._read_logs, name=f"{name}-logs", daemon=True)
         self._logs.start()
 
@@ -168,6 +171,7 @@ class _Running:
             ProgramDiedError: none came.
             ProgramTimedOutError: none came in time.
         """
+        self._context = copy_context()
         late = threading.Event()
         timer = threading.Timer(limit_secs, self._end_late, [late])
         timer.daemon = True
@@ -237,7 +241,7 @@ class _Running:
                 text = line.decode("utf-8", "replace").strip()
                 if text:
                     self._last.append(text)
-                    log.info("%s: %s", self._name, text)
+                    self._context.run(log.info, "%s: %s", self._name, text)
 
 
 def ask_until_it_answers(program: Program, make: Callable[[], Request], attempts: int, limit_secs: float) -> Answer:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from waiting import wait_until
 
 from penstock.common.errors import ImageCode, ImageError
 from penstock.common.lines import MAX_LINE_BYTES, Request
+from penstock.common.logs import JsonLines, about
 from penstock.worker.program import Launch, Program, ProgramStartError, ask_until_it_answers
 
 DESCRIBE = """read x; echo '{"v":1,"step":"odd"}'; """
@@ -61,6 +65,22 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(make: Callable[..., Pr
         ask(make(DESCRIBE + "read x; sleep 600; echo late"), limit_secs=0.3)
     assert caught.value.code is ImageCode.STEP_TIMEOUT
     assert time.monotonic() - began < 60
+
+
+def test_what_it_writes_over_an_image_is_logged_as_being_about_that_image(
+    make: Callable[..., Program], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines("worker"))
+    program = make("echo begun >&2; " + DESCRIBE + "while read x; do echo at work >&2; " + OK + "; done")
+    for number, chunk in enumerate(("one", "two"), 1):
+        with about(job="1f", step="odd", chunk=chunk):
+            ask(program)
+        wait_until(lambda number=number: caplog.text.count("at work") == number)
+    program.close()
+    records = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [record.get("chunk") for record in records if record["message"] == "odd: at work"] == ["one", "two"]
+    assert {record.get("job") for record in records if record["message"] == "odd: at work"} == {"1f"}
 
 
 def test_a_code_that_nobody_knows_is_internal(make: Callable[..., Program]) -> None:
