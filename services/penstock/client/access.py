@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,6 +16,8 @@ from penstock.client.errors import LocalFileError
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
 from penstock.common.settings import ClientSettings, SettingsError, load
 from penstock.common.trust import trust
+
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 CONNECTIONS = 4
 """Files that are sent or fetched at the same time."""
@@ -61,6 +64,18 @@ class Access:
             patience_secs=PATIENCE_SECS if patience_secs is None else patience_secs,
         )
 
+    def open(self, kind: type[H]) -> H:
+        """Return a client of httpx's that reaches the server.
+
+        Raises:
+            LocalFileError: the file of certificates holds none.
+            SettingsError: the environment names a proxy that cannot be used.
+        """
+        try:
+            return kind(**self.options())
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise SettingsError("invalid_proxy", f"a proxy that the environment names is of no use: {error}") from error
+
     def options(self) -> dict[str, Any]:
         """Return what httpx's clients are made with."""
         headers = {"User-Agent": f"penstock/{__version__}", "Accept": "application/json"}
@@ -71,8 +86,17 @@ class Access:
             "headers": headers,
             "verify": self._trust(),
             "timeout": self.timeout_secs,
+            "trust_env": not self._is_here(),
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS * 2),
         }
+
+    def _is_here(self) -> bool:
+        """Whether the server is this host, which a proxy would take for itself."""
+        host = urlsplit(self.server).hostname or ""
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     def _trust(self) -> bool | ssl.SSLContext:
         if self.server.startswith("http:"):
@@ -89,11 +113,13 @@ class Access:
 
 def _read_server(url: str) -> str:
     try:
-        parts = urlsplit(url)
-        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
-        is_server = False
-    if not is_server:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.userinfo:  # would be shown in errors, and sent instead of the key
+        raise SettingsError("invalid_server", "the server's URL has a user; accepted is http[s]://host[:port]")
+    is_port = parts.port is None or 0 < parts.port < 65_536
+    if parts.scheme not in ("http", "https") or not parts.host or not is_port or parts.query or parts.fragment:
         raise SettingsError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
     return url.rstrip("/")
 

@@ -53,7 +53,7 @@ class AsyncClient:
         patience_secs: float = PATIENCE_SECS,
     ) -> None:
         self._access = Access.of(server, api_key, verify, timeout_secs, patience_secs)
-        self._http = httpx.AsyncClient(**self._access.options())
+        self._http = self._access.open(httpx.AsyncClient)
 
     @property
     def server(self) -> str:

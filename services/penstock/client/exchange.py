@@ -202,6 +202,8 @@ def refusal(response: httpx.Response) -> RefusedError:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         shown = " ".join(_one_line(response.text[:200]).split()) or response.reason_phrase
+        if response.has_redirect_location:
+            shown = f"leads to {_one_line(response.headers['location'][:200])}, which is not followed"
         return RefusedError(status, "refused", f"{response.request.url.path}: {status} {shown}")
 
 

@@ -62,7 +62,7 @@ class Client:
         patience_secs: float = PATIENCE_SECS,
     ) -> None:
         self._access = Access.of(server, api_key, verify, timeout_secs, patience_secs)
-        self._http = httpx.Client(**self._access.options())
+        self._http = self._access.open(httpx.Client)
 
     @property
     def server(self) -> str:

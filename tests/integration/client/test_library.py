@@ -222,6 +222,13 @@ def test_a_server_that_is_not_there_is_given_up(unused_port):
             client.steps()
 
 
+def test_no_proxy_stands_between_this_host_and_itself(server, unused_port, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with Client(server, patience_secs=0.3) as client:
+        assert client.steps()
+
+
 def test_the_key_is_sent_and_the_environment_is_heard(server, port_of, monkeypatch):
     with http_line(port_of(server)) as line:
         seen: list[str | None] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from penstock.client import AsyncClient, Client
 from penstock.client.access import Access
 from penstock.client.errors import LocalFileError
 from penstock.client.local_files import find_photos
@@ -75,9 +76,23 @@ def test_a_jobs_key_is_its_upload_and_document():
 
 
 def test_a_server_is_a_url_and_its_certificates_a_file(tmp_path: Path):
-    for url in ("ftp://x", "localhost:8080", "http://", "http://a:b", "http://a:0", "http://a:65536", "http://[::1"):
+    for url in (
+        "ftp://x",
+        "localhost:8080",
+        "http://",
+        "http://a:b",
+        "http://a:0",
+        "http://a:65536",
+        "http://[::1",
+        "http://a\nb",
+        "http://-é-",
+        "http://a?b",
+    ):
         with pytest.raises(SettingsError, match="is no server"):
             Access.of(url)
+    with pytest.raises(SettingsError, match="has a user") as caught:
+        Access.of("http://me:secret@host")
+    assert "secret" not in caught.value.message
     assert Access.of("http://host:1/below/").server == "http://host:1/below"
     with pytest.raises(LocalFileError, match="holds no certificates"):
         Access.of("https://host", verify=tmp_path / "none.pem").options()
@@ -85,6 +100,15 @@ def test_a_server_is_a_url_and_its_certificates_a_file(tmp_path: Path):
     with pytest.raises(LocalFileError, match="holds no certificates"):
         Access.of("https://host", verify=tmp_path / "text.pem").options()
     assert Access.of("https://host", verify=False).options()["verify"] is False
+
+
+def test_proxies_are_for_other_hosts_and_told_where_they_are_of_no_use(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy:1")
+    for kind in (Client, AsyncClient):
+        with pytest.raises(SettingsError, match="a proxy that the environment names is of no use: Unknown scheme"):
+            kind("http://host")
+        for here in ("http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"):
+            kind(here)
 
 
 def test_a_key_is_taken_without_what_its_file_ends_in_and_never_shown_when_refused():

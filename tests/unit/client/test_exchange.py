@@ -142,6 +142,11 @@ def test_a_refusal_without_a_problem_document_is_told_in_one_line(body):
     assert error.message.startswith("/v1/jobs: 502 ")
 
 
+def test_a_redirection_is_told_and_not_followed():
+    moved = answer(308, {"Location": "https://server/v1/jobs"}, text="<h1>Moved</h1>")
+    assert refusal(moved).message == "/v1/jobs: 308 leads to https://server/v1/jobs, which is not followed"
+
+
 def test_an_answer_of_another_kind_of_server_is_not_taken():
     call: Call[Any] = Call("GET", "/v1/jobs", lambda response: response.json()["jobs"])
     for content in (b"<html>", b"[]", b"{}"):
