@@ -72,7 +72,7 @@ def _headers(content: Content) -> dict[str, str]:
     return {
         "ETag": f'"{content.etag}"',
         "Accept-Ranges": "bytes",
-        "Cache-Control": "no-cache",
+        "Cache-Control": "private, no-cache",
         "Content-Disposition": _disposition(content),
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }

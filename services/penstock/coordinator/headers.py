@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.coordinator.problems import problem
 
-_ALWAYS = {
+_UNLESS_SAID = {
+    "Cache-Control": "no-store",  # what one key is shown is no other's, also not out of a browser's or proxy's cache
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -38,7 +39,10 @@ class SameOrigin:
 
 def _is_own(headers: Headers) -> bool:
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:  # an address that is none
+        return False
 
 
 class LoopbackHost:
@@ -87,7 +91,7 @@ class SecurityHeaders:
         async def secure(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
+                for name, value in _UNLESS_SAID.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Content-Security-Policy", _POLICY)
             await send(message)

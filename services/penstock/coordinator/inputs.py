@@ -67,7 +67,7 @@ def find_files(located: Located) -> Iterator[FoundFile]:
     """
     names = distinct(_shown(path, located.base) for path in located.files)
     for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
-        yield FoundFile(name, stem, file_url(str(path)), path.stat().st_size)
+        yield FoundFile(name, stem, file_url(str(path)), _size_of(path))
     for folder in located.folders:
         yield from _walk(str(folder), folder_name(_shown(folder, located.base)))
 
@@ -126,9 +126,17 @@ def _walk(folder: str, name: str) -> Iterator[FoundFile]:
         files, folders = _entries(folder, name)
         names = distinct(name + shown_name(entry.name) for entry in files)
         for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
-            yield FoundFile(file, stem, file_url(entry.path), entry.stat(follow_symlinks=False).st_size)
+            yield FoundFile(file, stem, file_url(entry.path), _size_of(entry))
         below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)
         pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
+
+
+def _size_of(file: Path | os.DirEntry[str]) -> int | None:
+    """Return a file's size; None where it has just gone, which its worker will tell."""
+    try:
+        return file.stat(follow_symlinks=False).st_size
+    except OSError:
+        return None
 
 
 def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:

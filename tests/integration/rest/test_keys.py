@@ -167,6 +167,16 @@ def test_lists_hold_ones_own(coordinator, login, jpeg):
         assert sorted(listed("admin", path)) == sorted([delft, gouda])
 
 
+def test_what_a_key_is_shown_stays_in_no_cache_that_others_read(coordinator, login, jpeg):
+    delft = login("delft")
+    job = send_job(delft, jpeg)
+    for path in (f"/v1/jobs/{job}", "/v1/jobs", f"/v1/jobs/{job}/results.zip", "/session"):
+        assert delft.get(path).headers["cache-control"] == "no-store"
+    for path in (f"/static/{job}/sent/a.jpg", f"/static/{job}/sent/", "/static/"):
+        assert delft.get(path, headers={"Accept": "text/html"}).headers["cache-control"] == "private, no-cache"
+    assert "private" not in delft.get("/").headers["cache-control"], "a page of nobody's"
+
+
 def test_what_process_makes_is_its_senders(coordinator, login, jpeg):
     sent = [("actions", (None, '{"operations": [["split", true]], "output": "png"}')), ("files", ("a.jpg", jpeg))]
     [job] = login("delft").post("/process", files=sent).json()["jobs"]

@@ -89,7 +89,8 @@ def test_a_page_of_another_site_cannot_make_a_browser_send_a_job(coordinator: An
             "/process", data={"actions": json.dumps(ACTION)}, files=[("files", ("a.jpg", jpeg))], headers=headers
         )
 
-    refused = post(Origin="https://evil.example")
-    assert (refused.status_code, refused.json()["code"]) == (403, "foreign_origin")
+    for origin in ("https://evil.example", "null", "http://["):
+        refused = post(Origin=origin)
+        assert (refused.status_code, refused.json()["code"]) == (403, "foreign_origin")
     assert coordinator.stored() == []
     assert post(Origin=f"http://127.0.0.1:{coordinator.port}", Host=f"127.0.0.1:{coordinator.port}").status_code == 202

@@ -102,8 +102,9 @@ def test_a_digest_is_held_to_what_came(coordinator, begin, send, jpeg, header):
     assert (refused.status_code, refused.json()["code"]) == (400, "digest_mismatch")
     assert coordinator.stored() == []
     assert send(upload, "a.jpg", jpeg, {header: f"md5=x, {digest(jpeg)}"}).status_code == 201
-    malformed = send(upload, "b.jpg", jpeg, {header: "sha-256=:abc:"})
-    assert (malformed.status_code, malformed.json()["code"]) == (400, "invalid_digest")
+    for wrong in (b"sha-256=:abc:", "sha-256=:é:".encode("latin-1")):
+        malformed = send(upload, "b.jpg", jpeg, {header: wrong})
+        assert (malformed.status_code, malformed.json()["code"]) == (400, "invalid_digest")
 
 
 @pytest.mark.parametrize(

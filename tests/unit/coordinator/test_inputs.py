@@ -68,6 +68,22 @@ def test_a_folder_that_vanishes_while_it_is_listed_is_refused_without_its_place(
     assert str(tmp_path) not in refused.value.message
 
 
+def test_files_that_vanish_while_they_are_listed_are_left_to_fail_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (folder / name).write_bytes(b"xyz")
+    (tmp_path / "4.jpg").write_bytes(b"xyz")
+    found = find_files(locate(tmp_path, ["4.jpg", Prefix(prefix="a")]))
+    (tmp_path / "4.jpg").unlink()
+    sizes = {}
+    for file in found:
+        sizes[file.name] = file.size_bytes
+        if file.name == "a/1.jpg":
+            (folder / "2.jpg").unlink()
+    assert sizes == {"4.jpg": None, "a/1.jpg": 3, "a/2.jpg": None, "a/3.jpg": 3}
+
+
 @pytest.mark.parametrize("given", ["\0", "a\0b", "x" * 70_000, "~root", "a/" * 3_000])
 def test_paths_that_cannot_be_are_not_found(tmp_path: Path, given: str) -> None:
     with pytest.raises(RequestError) as refused:
