@@ -144,7 +144,8 @@ class Live:
         """Follow events in their order."""
         with self._lock:
             for event in events:
-                self._workers[event.worker] = time.monotonic()
+                if event.worker:  # what the coordinator refuses tells itself, without one
+                    self._workers[event.worker] = time.monotonic()
                 live = self._jobs.get(event.job)
                 if live is None or live.run != event.run:
                     continue

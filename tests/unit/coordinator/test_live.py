@@ -48,6 +48,14 @@ def test_an_image_that_is_worked_on_does_not_wait_again_because_news_of_its_way_
     assert live.positions("j")[1] == (1, 1)
 
 
+def test_workers_are_those_that_told_their_names(live: Live) -> None:
+    refused = Event(kind="finished", job="j", chunk="c", outcomes=[Outcome(id=1, state="failed")])
+    live.observe([event("started", 0, worker="a"), event("stepped", 0, worker="a"), refused])
+    assert live.workers() == 1
+    live.observe([event("started", 2, worker="b")])
+    assert live.workers() == 2
+
+
 def test_an_image_that_starts_again_from_its_source_is_followed_back(live: Live) -> None:
     live.observe([event("started", 2, step=1), event("started", 2), event("stepped", 2, step=1)])
     assert live.positions("j") == [(2, 0), (1, 0), (0, 0)]
