@@ -73,7 +73,7 @@ def submit(
             memory.forget()
             _say(as_json, job, f"job {job.id} {job.state}: {job.images.total} images; {client.server}/v1/jobs/{job.id}")
             return
-        with _interruptible(again or f"the job goes on; penstock status {job.id} --watch shows it"):
+        with _interruptible(again or f"job {job.id} is not: penstock status shows it, penstock results saves it"):
             code = _finish(client, client.wait(job.id, on_progress=report.progress), out, report, as_json=as_json)
         memory.forget()
     sys.exit(code)

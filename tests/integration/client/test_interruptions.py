@@ -120,7 +120,7 @@ def test_an_interrupted_command_for_pictures_elsewhere_says_how_its_job_is_follo
     [job] = client.jobs(limit=1)
     client.cancel(job.id)
     assert waiting.returncode == 130
-    assert errors.strip() == f"interrupted; the job goes on; penstock status {job.id} --watch shows it"
+    assert errors.strip() == f"interrupted; job {job.id} is not: penstock status shows it, penstock results saves it"
 
 
 def memory_name(port: int, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from penstock.client import AsyncClient, Client, DamagedError, LocalFileError, R
 from penstock.client.local_files import find_photos
 
 BLUR = {"operations": [["blur", "median"]]}
+PAGE = Path(__file__).parents[3] / "docs" / "client.md"
 
 
 def test_a_folder_becomes_a_job_and_its_results_come_back(client, pictures, tmp_path):
@@ -38,6 +40,18 @@ def test_a_folder_becomes_a_job_and_its_results_come_back(client, pictures, tmp_
     with pytest.raises(RefusedError) as caught:
         client.job(job.id)
     assert (caught.value.status, caught.value.code) == (404, "not_found")
+
+
+def test_the_page_of_the_library_begins_with_a_program_that_runs(server, pictures, tmp_path, monkeypatch, capsys):
+    program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    pictures.rename(tmp_path / "photos")
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("http://127.0.0.1:8080", server), {})
+    assert len(list((tmp_path / "results").rglob("*.jpg"))) == 6
+    said = capsys.readouterr().out
+    assert "6 of 7\n" in said
+    assert "bad.jpg " in said
 
 
 def test_failures_are_listed_told_as_events_and_tried_again(client, pictures):
