@@ -68,6 +68,27 @@ def test_a_broker_of_ones_own_replaces_the_bundled_one(chart: Chart) -> None:
     }
 
 
+def test_every_secret_can_be_ones_own_so_that_nothing_depends_on_what_the_cluster_holds(chart: Chart) -> None:
+    rendered = chart.render(
+        {
+            "rabbitmq": {"existingSecret": {"name": "our-rabbitmq"}},
+            "store": {"tokenSecret": {"name": "our-store"}},
+            "apiKeys": {"existingSecret": "our-keys"},
+            "webhooks": {"existingSecret": "our-webhooks"},
+        }
+    )
+    assert rendered.all("Secret") == {}
+    assert rendered.environment("penstock-blur")["PENSTOCK_BROKER_URL"]["secretKeyRef"] == {
+        "name": "our-rabbitmq",
+        "key": "url",
+    }
+    broker = rendered.find("StatefulSet", "penstock-rabbitmq")["spec"]["template"]["spec"]
+    [config] = [volume for volume in broker["volumes"] if volume["name"] == "config"]
+    assert "our-rabbitmq" in [
+        source["secret"]["name"] for source in config["projected"]["sources"] if "secret" in source
+    ]
+
+
 def test_nginx_has_the_one_configuration_there_is_and_the_token(chart: Chart) -> None:
     rendered = chart.render()
     data = rendered.find("ConfigMap", "penstock-web")["data"]

@@ -49,9 +49,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"database": {"existingSecret": {"name": "ours"}}},
         "database.existingSecret.name is ours: it counts with database.type postgresql alone",
     ),
-    "a broker beside the bundled one": (
-        {"rabbitmq": {"existingSecret": {"name": "ours"}}},
-        "rabbitmq.existingSecret.name is ours: it counts with rabbitmq.bundled false alone",
+    "replicas that an autoscaler sets": (
+        {"steps": {"blur": {"replicas": 20}}},
+        "steps.blur.replicas is 20: with autoscaling.mode hpa the autoscaler sets it",
+    ),
+    "replicas that an autoscaler sets, fused": (
+        {"placement": "fused", "fused": {"replicas": 0, "autoscaling": {"mode": "keda"}}},
+        "fused.replicas is 0: with autoscaling.mode keda",
     ),
     "a bucket that the bundled store would not use": (
         {"store": {"url": "gs://pictures"}},

@@ -31,9 +31,6 @@
 {{- if and (not $rabbitmq.bundled) (not $rabbitmq.existingSecret.name) -}}
   {{- fail "\n\nrabbitmq.existingSecret.name is empty: without the bundled RabbitMQ it names the Secret that holds amqp://user:password@host:port/vhost" -}}
 {{- end -}}
-{{- if and $rabbitmq.bundled $rabbitmq.existingSecret.name -}}
-  {{- fail (printf "\n\nrabbitmq.existingSecret.name is %s: it counts with rabbitmq.bundled false alone" $rabbitmq.existingSecret.name) -}}
-{{- end -}}
 {{- $memory := include "penstock.rabbitmqMemory" . -}}
 {{- if and $rabbitmq.bundled $memory (not (regexMatch "^[0-9]+([MG]i?B)?$" $memory)) -}}
   {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ takes whole numbers alone, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
@@ -135,6 +132,10 @@ PENSTOCK_PORT: ""
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (not (dig "requests" "cpu" "" $step.resources)) -}}
   {{- fail (printf "\n\n%s.resources.requests.cpu is empty: autoscaling.mode hpa measures use by it" $path) -}}
+{{- end -}}
+{{- $given := ternary $root.Values.fused (get $root.Values.steps $name) (eq $name "fused") | default dict -}}
+{{- if and (ne $scaling.mode "none") (hasKey $given "replicas") -}}
+  {{- fail (printf "\n\n%s.replicas is %v: with autoscaling.mode %s the autoscaler sets it, between minReplicas and maxReplicas" $path $given.replicas $scaling.mode) -}}
 {{- end -}}
 {{- $drain := get $step.env "PENSTOCK_DRAIN_SECS" | default (get $root.Values.settings "PENSTOCK_DRAIN_SECS") | default "14" -}}
 {{- if le (float64 $step.terminationGracePeriodSeconds) (float64 $drain) -}}

@@ -7,11 +7,11 @@
 
 {{/* Where RabbitMQ's URL stands. */}}
 {{- define "penstock.brokerSecret" -}}
-{{- if .Values.rabbitmq.bundled -}}
+{{- if .Values.rabbitmq.existingSecret.name -}}
+{{ toYaml .Values.rabbitmq.existingSecret }}
+{{- else -}}
 name: {{ include "penstock.fullname" . }}-rabbitmq
 key: url
-{{- else -}}
-{{ toYaml .Values.rabbitmq.existingSecret }}
 {{- end -}}
 {{- end }}
 
