@@ -34,6 +34,7 @@ DRAWN_PICTURES = 12
 Chunk = int | Literal["auto"]
 _CHUNKS: tuple[Chunk, ...] = ("auto", 1, 8)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_MOST_DAYS = 3_650
 
 
 @dataclass(frozen=True)
@@ -190,12 +191,12 @@ def read_secs(text: str) -> float:
     """Read a time: `90`, `90s`, `30m`, `2h`, `1h30m`, `1.5d`.
 
     Raises:
-        ValueError: it is none, or nothing.
+        ValueError: it is none, or nothing, or over ten years.
     """
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a time; accepted is a number with s, m, h or d, such as 2h or 1h30m")
+        raise ValueError(f"{text[:40]!r} is not a time; accepted is a number with s, m, h or d, such as 2h or 1h30m")
     secs = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if not secs:
-        raise ValueError(f"{text!r} is no time at all; accepted is more than 0")
+    if not 0 < secs <= _MOST_DAYS * _UNITS["d"]:
+        raise ValueError(f"{text[:40]!r} cannot be; accepted is more than 0 and up to {_MOST_DAYS}d")
     return secs

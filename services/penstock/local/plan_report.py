@@ -49,9 +49,10 @@ def _say_answer(row: Row, chosen: Estimate, prices: Prices) -> str:
     if row.goal.kind == "cores":
         told += f" on {int(row.goal.value)} core{'s' * (row.goal.value != 1)} of one host"
     else:
-        told += f" with {_say_replicas(chosen)}, of which {chosen.slowest} is the slowest"
-    told += f", and {chosen.cpu_secs / 3_600:,.2f} CPU-hours"
-    return told + (f": {_say_price(chosen, prices)}." if prices.cpu is not None else ".")
+        slowest = f", of which {chosen.slowest} is the slowest," if len(chosen.replicas) > 1 else ""
+        told += f" with {_say_replicas(chosen)}{slowest}"
+    told += f" and {chosen.cpu_secs / 3_600:,.2f} CPU-hours"
+    return told + (f", and cost {_say_price(chosen, prices)}." if prices.cpu is not None else ".")
 
 
 def _say_replicas(chosen: Estimate) -> str:
@@ -81,7 +82,7 @@ def _cells(row: Row, prices: Prices) -> list[str]:
         "–" if row.goal.kind == "cores" else _say_replicas(found),
         say(found.secs),
         f"{found.cpu_secs / 3_600:,.2f}",
-        *([f"{_price(found, prices):,.2f}"] if prices.cpu is not None else []),
+        *([_say_money(_price(found, prices))] if prices.cpu is not None else []),
         say(found.cost.latency_secs),
         f"{found.images * found.cost.moved_bytes / 1e9:,.1f} GB",
     ]
@@ -92,7 +93,11 @@ def _say_goal(goal: Goal) -> str:
 
 
 def _say_price(found: Estimate, prices: Prices) -> str:
-    return f"{_price(found, prices):,.2f} {prices.currency}".rstrip()
+    return f"{_say_money(_price(found, prices))} {prices.currency}".rstrip()
+
+
+def _say_money(amount: float) -> str:
+    return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"
 
 
 def _price(found: Estimate, prices: Prices) -> float:

@@ -28,7 +28,7 @@ def test_times_are_read_as_people_write_them(text: str, secs: float) -> None:
     assert read_secs(text) == secs
 
 
-@pytest.mark.parametrize("text", ["", "h", "2 h", "2h!", "-2h", "soon", "0", "0h"])
+@pytest.mark.parametrize("text", ["", "h", "2 h", "2h!", "-2h", "soon", "0", "0h", "3651d", "9" * 400])
 def test_what_is_no_time_is_refused_with_what_is(text: str) -> None:
     with pytest.raises(ValueError, match="accepted is"):
         read_secs(text)
@@ -72,6 +72,12 @@ def test_an_answer_names_replicas_the_slowest_step_and_the_price() -> None:
     assert first.endswith(" EUR.")
     assert "| fused " in shown
     assert "cost EUR" in shown
+
+
+def test_workers_that_do_all_steps_are_not_said_to_be_the_slowest_of_themselves() -> None:
+    shown = show(VISITS, "", answer(VISITS, 500_000, HOUR, "fused"), Prices(cpu=0.000_001))
+    assert " with 8 × all steps and " in shown.split("\n")[0]
+    assert shown.split("\n")[0].endswith(" and cost < 0.01.")
 
 
 def test_one_host_is_told_by_its_cores() -> None:
@@ -131,6 +137,20 @@ def test_all_photographs_are_measured_however_many_do_it(photos: int, processes:
         ("--images 9 --op sharpen", "no operation 'sharpen'"),
         ("--images 9 --gpu blur", "--gpu blur: not a step of this plan, which has encode"),
         ("--images 9 --server http://x --photos .", "both say what images cost"),
+        ("--images 0", "0 is not in the range"),
+        (f"--images 1{'0' * 400}", "is not in the range"),
+        ("--images 9 --replicas 1000000000", "is not in the range"),
+        ("--images 9 --size 30000x30000", "--size 30000x30000: 900000000 pixels; accepted are up to 50000000"),
+        ("--images 9 --cpu-price nan", "nan is no number to reckon with"),
+        ("--images 9 --currency EUR", "a cost needs --cpu-price"),
+        ("--images 9 --gpu-price 2", "a cost needs --cpu-price"),
+        ("--images 9 --gpu-price 2 --cpu-price 1", "--gpu STEP and --gpu-price go together"),
+        (
+            "--images 9 --op blur=median --gpu blur --cpu-price 1 --server http://x",
+            "--gpu STEP and --gpu-price go together",
+        ),
+        ("--images 9 --op blur=median --gpu blur --gpu-price 2 --cpu-price 1", "measured without one; plan with --ser"),
+        ("--check --images 9 --op split", "three plans of its own; it goes without --images, --op"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_measured(options: str, told: str) -> None:
