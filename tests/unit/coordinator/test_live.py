@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,24 @@ def test_images_are_where_they_were_sent_until_events_tell_otherwise(live: Live)
     live.observe([finished(Outcome(id=0, state="done"))])
     assert live.positions("j") == [(0, 1), (0, 1), (0, 0)]
     assert (live.under_way("j"), live.under_way()) == (2, 2)
+
+
+def test_a_plans_place_is_where_most_of_its_images_wait_or_else_are_worked_on(live: Live) -> None:
+    plan = ("resize", "blur", "encode")
+    assert live.places() == {plan: "resize"}
+    live.observe([event("stepped", 0, step=1), event("started", 1)])
+    assert live.places() == {plan: "blur"}
+    live.observe([event("started", 0, 2, step=1)])
+    assert live.places() == {plan: "blur"}, "two are worked on there, and one in resize"
+    live.observe([finished(*(Outcome(id=image, state="done") for image in range(3)))])
+    assert live.places() == {}
+
+
+def test_what_is_under_way_is_counted_by_owner_and_plan(live: Live) -> None:
+    live.dispatched(replace(job(name="k"), owner="delft"), [(0, 0), (1, 0)])
+    live.dispatched(replace(job(name="l"), owner="delft", plan=PLAN[:1]), [(0, 0)])
+    plan = ("resize", "blur", "encode")
+    assert live.load() == {("", plan): 3, ("delft", plan): 2, ("delft", ("resize",)): 1}
 
 
 def test_an_image_that_is_worked_on_does_not_wait_again_because_news_of_its_way_come_late(live: Live) -> None:
