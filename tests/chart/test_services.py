@@ -167,7 +167,7 @@ def checksums(chart: Chart, values: dict[str, object]) -> dict[str, str]:
     ("values", "rolled"),
     [
         ({"settings": {"PENSTOCK_MAX_SIDE": "99"}}, {"coordinator", "resize", "split", "blur", "encode"}),
-        ({"rabbitmq": {"diskFreeLimit": "9GB"}}, {"rabbitmq"}),
+        ({"rabbitmq": {"diskFreeLimit": "1GB"}}, {"rabbitmq"}),
         ({"web": {"limits": {"body": "9g"}}}, {"web"}),
         ({"web": {"service": {"port": 81}}}, set()),
     ],
@@ -246,7 +246,7 @@ def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Ch
         "persistentvolumeclaim/penstock-coordinator (jobs), persistentvolumeclaim/penstock-web (pictures)",
     ):
         assert line in notes
-    assert "Not safe yet" not in notes
+    assert "Not right yet" not in notes
 
 
 def test_notes_name_what_is_not_safe(chart: Chart) -> None:
@@ -256,12 +256,14 @@ def test_notes_name_what_is_not_safe(chart: Chart) -> None:
             "ingress": {"enabled": True},
             "gateway": {"enabled": True, "className": "gke-l7-rilb"},
             "apiKeys": {"enabled": False},
+            "web": {"service": {"type": "LoadBalancer"}},
         }
     )
     for said in (
         "networkPolicy.enabled is false",
         "ingress.tlsSecret is empty",
         "gateway.tlsSecret and gateway.certificateMap are empty",
+        "web.service.type is LoadBalancer",
         "apiKeys.enabled is false",
     ):
         assert said in notes

@@ -73,6 +73,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"rabbitmq": {"resources": {"limits": {"memory": "1.5Gi"}}}},
         "rabbitmq.resources.limits.memory is 1.5Gi",
     ),
+    "a disk that is too full from the start": (
+        {"rabbitmq": {"diskFreeLimit": "2GB", "persistence": {"size": "1.5Gi"}}},
+        "rabbitmq.diskFreeLimit is 2GB: less than rabbitmq.persistence.size, 1.5Gi, is needed",
+    ),
     "uploads larger than nginx lets through": (
         {"settings": {"PENSTOCK_MAX_UPLOAD_BYTES": "4294967296"}},
         "web.limits.body is 1100m: settings.PENSTOCK_MAX_UPLOAD_BYTES, 4294967296",
@@ -121,6 +125,7 @@ def test_what_looks_contradictory_and_is_not_renders(chart: Chart) -> None:
         "web": {"limits": {"body": "5g"}},
         "stepDefaults": {"terminationGracePeriodSeconds": 40, "pdb": {"maxUnavailable": 1}},
         "steps": {"blur": {"terminationGracePeriodSeconds": 20, "env": {"PENSTOCK_DRAIN_SECS": "10"}}},
+        "rabbitmq": {"diskFreeLimit": "2GiB", "persistence": {"size": 2200000000}},
     }
     spec = chart.render(values).find("Deployment", "penstock-blur")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] == 20

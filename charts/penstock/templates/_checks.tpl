@@ -35,6 +35,10 @@
 {{- if and $rabbitmq.bundled $memory (not (regexMatch "^[0-9]+([MG]i?B)?$" $memory)) -}}
   {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ takes whole numbers alone, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
 {{- end -}}
+{{- $queues := $rabbitmq.persistence -}}
+{{- if and $rabbitmq.bundled $queues.enabled (ge (include "penstock.bytes" $rabbitmq.diskFreeLimit | int64) (include "penstock.bytes" $queues.size | int64)) -}}
+  {{- fail (printf "\n\nrabbitmq.diskFreeLimit is %s: less than rabbitmq.persistence.size, %v, is needed, or nothing is ever taken in" $rabbitmq.diskFreeLimit $queues.size) -}}
+{{- end -}}
 {{- if and (not $values.apiKeys.enabled) (hasKey $values.settings "PENSTOCK_API_KEYS") -}}
   {{- fail "\n\nsettings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false nobody is asked for a key" -}}
 {{- end -}}
@@ -55,6 +59,16 @@
 {{- $body := include "penstock.bodyBytes" .Values.web.limits.body | int64 -}}
 {{- if and (eq $store.type "web") (gt $body 0) (gt $upload $body) -}}
   {{- fail (printf "\n\nweb.limits.body is %s: settings.PENSTOCK_MAX_UPLOAD_BYTES, %d, and what surrounds it need more" .Values.web.limits.body $upload) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Bytes of a quantity as Kubernetes writes it, or of a size as RabbitMQ does. */}}
+{{- define "penstock.bytes" -}}
+{{- $units := dict "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- if kindIs "string" . -}}
+{{ mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[kMGT]i?" .) | default 1.0) | int64 }}
+{{- else -}}
+{{ int64 . }}
 {{- end -}}
 {{- end }}
 

@@ -1,4 +1,4 @@
-{{/* What was not set safely, as JSON. */}}
+{{/* What was set so that it is not safe, or does not do what it is for, as JSON. */}}
 {{- define "penstock.warnings" -}}
 {{- $values := .Values -}}
 {{- $found := list -}}
@@ -10,6 +10,9 @@
 {{- end -}}
 {{- if and $values.ingress.enabled (not $values.ingress.tlsSecret) -}}
   {{- $found = append $found "ingress.tlsSecret is empty: pictures and API keys come and go unencrypted." -}}
+{{- end -}}
+{{- if ne $values.web.service.type "ClusterIP" -}}
+  {{- $found = append $found (printf "web.service.type is %s: pictures and API keys come and go unencrypted." $values.web.service.type) -}}
 {{- end -}}
 {{- if and $values.gateway.enabled $values.gateway.className (not $values.gateway.tlsSecret) (not $values.gateway.certificateMap) -}}
   {{- $found = append $found "gateway.tlsSecret and gateway.certificateMap are empty: pictures and API keys come and go unencrypted." -}}
