@@ -62,6 +62,24 @@ def test_progress_comes_again_after_the_line_broke(
     expect(page.locator(".facts .badge")).to_have_text("cancelled")
 
 
+def test_a_tab_that_nobody_looks_at_holds_no_connection(
+    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+) -> None:
+    job = server.submit(drawn * 20, slow)
+    see = """seen => {
+      Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".steps li").first).to_contain_text("running")
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+        page.evaluate(see, False)
+    server.client.send("POST", f"/v1/jobs/{job}/cancel")
+    expect(page.locator(".facts .badge")).to_have_text("running")
+    page.evaluate(see, True)
+    expect(page.locator(".facts .badge")).to_have_text("cancelled")
+
+
 def test_failures_stand_first_with_what_to_do_and_are_tried_again(
     page: Page, server: Any, tripping: list[Path]
 ) -> None:

@@ -237,6 +237,45 @@ def test_sending_is_stopped_and_goes_on_where_it_was(watched: Any, server: Any, 
     assert (job["images"]["done"], sorted(sent)) == (6, [path.name for path in drawn])
 
 
+def test_looking_at_other_views_stops_no_sending_and_loses_nothing_that_was_chosen(
+    page: Page, server: Any, drawn: list[Path]
+) -> None:
+    held: list[Route] = []
+    page.route("**/files/photo-0005.jpg", lambda route: held.append(route))
+    page.goto("/")
+    page.set_input_files(PICKER, drawn)
+    page.get_by_label("Name of the job").fill("sent meanwhile")
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_text("5 of 6 files")).to_be_visible()
+    page.get_by_role("link", name="System").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("System")
+    expect(page.get_by_text("5 of 6 files")).to_be_hidden()
+    page.get_by_role("link", name="New job").click()
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    expect(page.get_by_text("5 of 6 files")).to_be_visible()
+    page.get_by_role("link", name="Jobs").click()
+    held[0].continue_()
+    expect(page.locator(".job-row", has_text="sent meanwhile").locator(".badge")).to_have_text("succeeded")
+    page.get_by_role("link", name="New job").click()
+    expect(page.get_by_label("Name of the job")).to_have_value("")
+    expect(page.get_by_text("Choose pictures first.")).to_be_visible()
+
+
+def test_the_browser_asks_before_a_page_that_is_sending_is_left(page: Page, drawn: list[Path]) -> None:
+    page.route("**/v1/uploads/*/files/**", lambda route: None)
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto("/")
+    page.set_input_files(PICKER, drawn[:1])
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_text("0 of 1 file")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Choose pictures first.")).to_be_visible()
+    assert asked == ["beforeunload"]
+    page.reload()
+    assert asked == ["beforeunload"]
+
+
 def test_files_whose_names_curl_would_take_apart_are_submitted_as_they_are(
     page: Page, server: Any, drawn: list[Path], tmp_path: Path
 ) -> None:

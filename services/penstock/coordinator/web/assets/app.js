@@ -1,4 +1,5 @@
-// The page: a bar with the views, and the view that the address names after its #.
+// The page: a bar with the views, and the view that the address names after its #. The form of a new job stays behind
+// the others, so that looking at them loses nothing that was chosen and stops nothing that is being sent.
 import { LOCKED, ask, get } from "./lib/api.js";
 import { insist } from "./lib/events.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
@@ -10,7 +11,7 @@ import { NewJobView } from "./views/new-job.js";
 import { SystemView } from "./views/system.js";
 
 const VIEWS = [
-  ["", "New job", (_, who) => html`<${NewJobView} who=${who} />`],
+  ["", "New job", () => null],
   ["jobs", "Jobs", (id) => (id ? html`<${JobView} key=${id} id=${id} />` : html`<${JobsView} />`)],
   ["system", "System", () => html`<${SystemView} />`],
 ];
@@ -27,8 +28,7 @@ function App() {
     const tell = (failure) => setError(failure?.status === 401 ? null : failure);
     insist((signal) => get("/session", signal), setWho, tell, new AbortController().signal);
   }, []);
-  const [name, id] = address.replace(/^#\/?/, "").split("/");
-  const [path, title, show] = VIEWS.find(([each]) => each === name) || VIEWS[0];
+  const { path, title, show, id } = viewAt(address);
   useEffect(() => {
     document.title = `${locked ? "Log in" : id || title} · Penstock`;
   }, [title, id, locked]);
@@ -37,12 +37,25 @@ function App() {
     setWho(caller);
     setLocked(false);
   };
+  const [forms, setForms] = useState(0);
+  const sent = (job) => {
+    setForms((before) => before + 1);
+    if (viewAt(location.hash).path === "") location.hash = `#/jobs/${job.id}`;
+  };
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Bar} now=${path} who=${locked ? null : who} />
     <main id="main" tabindex="-1">
-      ${locked ? html`<${LogInView} onDone=${enter} />` : html`${error && html`<${Trouble} error=${error} />`}${who && show(id, who)}`}
+      ${locked && html`<${LogInView} onDone=${enter} />`}
+      ${!locked && error && html`<${Trouble} error=${error} />`}
+      ${!locked && who && html`<${NewJobView} key=${forms} who=${who} shown=${path === ""} onSent=${sent} />${show(id)}`}
     </main>`;
+}
+
+function viewAt(address) {
+  const [name, id] = address.replace(/^#\/?/, "").split("/");
+  const [path, title, show] = VIEWS.find(([each]) => each === name) || VIEWS[0];
+  return { path, title, show, id };
 }
 
 const Bar = ({ now, who }) => html`

@@ -39,6 +39,17 @@ export const Command = ({ text, label }) => html`
     <div class="row"><${Copy} text=${text} label=${`Copy ${label}`} /></div>
   </div>`;
 
+// Whether the page is to be seen.
+export function useVisible() {
+  const [visible, setVisible] = useState(!document.hidden);
+  useEffect(() => {
+    const look = () => setVisible(!document.hidden);
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  return visible;
+}
+
 // A view's heading; it takes the focus when the view comes, so that keyboards and screen readers begin there.
 export function Heading({ children }) {
   const heading = useRef();

@@ -7,7 +7,7 @@ import { Deliveries } from "../parts/deliveries.js";
 import { Confirm } from "../parts/dialog.js";
 import { Failures } from "../parts/failures.js";
 import { Gallery } from "../parts/gallery.js";
-import { Badge, Heading, Trouble } from "../parts/small.js";
+import { Badge, Heading, Trouble, useVisible } from "../parts/small.js";
 import { Steps } from "../parts/steps.js";
 
 const ENDED = ["succeeded", "partial", "failed", "cancelled"];
@@ -25,8 +25,10 @@ export function JobView({ id }) {
     insist((signal) => get(path, signal), setJob, setError, stop.signal);
     return () => stop.abort();
   }, [path, open]);
+  // Browsers keep six connections to a server, for all tabs together: a tab that nobody looks at shall hold none.
+  const followed = useVisible() && open;
   useEffect(() => {
-    if (!open) return undefined;
+    if (!followed) return undefined;
     const stop = new AbortController();
     const take = (name, progress) => {
       setBroken(false);
@@ -34,7 +36,7 @@ export function JobView({ id }) {
     };
     follow(`${path}/events`, take, () => setBroken(true), stop.signal);
     return () => stop.abort();
-  }, [open, path]);
+  }, [followed, path]);
 
   // One at a time: the second click of two would be refused.
   const attempt = async (what, work) => {

@@ -35,7 +35,7 @@ function Row({ job }) {
       <span class="name">${job.name || job.id}</span>
       <${Badge} state=${job.state} />
       <progress max=${Math.max(total, 1)} value=${done + failed + cancelled} aria-label="Images that ended"></progress>
-      <span class="faint numbers">${count(done)} of ${count(total)}${failed ? `, ${count(failed)} failed` : ""}
-        · ${moment(job.created_at)}</span>
+      <span class="faint numbers">${count(done)} of ${count(total)}${failed ? `, ${count(failed)} failed` : ""}${" · "}
+        ${moment(job.created_at)}</span>
     </a>`;
 }

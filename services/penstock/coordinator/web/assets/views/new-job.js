@@ -13,7 +13,7 @@ import { Command, Heading, Trouble } from "../parts/small.js";
 
 const SHOWN_EVERY_MS = 200;
 
-export function NewJobView({ who }) {
+export function NewJobView({ who, shown, onSent }) {
   const [known, setKnown] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
@@ -22,10 +22,14 @@ export function NewJobView({ who }) {
     insist((signal) => get("/v1/operations", signal), learn, setError, stop.signal);
     return () => stop.abort();
   }, []);
-  return html`<${Heading}>New job<//><${Trouble} error=${error} />${known && html`<${Form} known=${known} who=${who} />`}`;
+  return html`<div hidden=${!shown}>
+    ${shown && html`<${Heading}>New job<//>`}
+    <${Trouble} error=${error} />
+    ${known && html`<${Form} known=${known} who=${who} onSent=${onSent} />`}
+  </div>`;
 }
 
-function Form({ known, who }) {
+function Form({ known, who, onSent }) {
   const [from, setFrom] = useState("files");
   const [files, setFiles] = useState([]);
   const [places, setPlaces] = useState([{ kind: "prefix", place: "" }]);
@@ -60,7 +64,7 @@ function Form({ known, who }) {
                      without=${encode.format === "png" ? ["quality"] : ["effort"]} />
         </div>
       </section>
-      <${Sending} document=${document} files=${from === "files" ? files : null} ready=${ready} />
+      <${Sending} document=${document} files=${from === "files" ? files : null} ready=${ready} onSent=${onSent} />
       <${Sent} document=${document} files=${files} withKey=${!who.open} />
     </form>`;
 }
@@ -80,13 +84,20 @@ function describe(name, chosen, { format, quality, effort }, inputs) {
   };
 }
 
-function Sending({ document, files, ready }) {
+function Sending({ document, files, ready, onSent }) {
   const [progress, setProgress] = useState(null);
   const [error, setError] = useState(null);
   const [estimate, setEstimate] = useState(null);
   const held = useRef({});
   const stop = useRef(null);
   useEffect(() => () => stop.current?.abort(), []);
+  const sending = Boolean(progress);
+  useEffect(() => {
+    if (!sending) return undefined;
+    const ask = (event) => event.preventDefault();  // the browser asks before the page is left
+    addEventListener("beforeunload", ask);
+    return () => removeEventListener("beforeunload", ask);
+  }, [sending]);
   useEffect(() => setEstimate(null), [JSON.stringify(document)]);
 
   const submit = async () => {
@@ -97,8 +108,7 @@ function Sending({ document, files, ready }) {
       const json = files ? { ...document, inputs: [{ upload: await upload() }] } : document;
       const sent = JSON.stringify(json);
       if (held.current.sent !== sent) Object.assign(held.current, { sent, key: randomKey() });
-      const job = await call("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": held.current.key } });
-      location.hash = `#/jobs/${job.id}`;
+      onSent(await call("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": held.current.key } }));
     } catch (failure) {
       if (failure.name !== "AbortError") setError(failure);
       if (failure.status === 404) held.current = {};  // the upload is gone: all is sent anew
@@ -127,8 +137,8 @@ function Sending({ document, files, ready }) {
   return html`
     <section class="card" aria-label="Submit">
       <div class="row">
-        <button type="submit" class="main" aria-disabled=${!ready || Boolean(progress)}
-                onClick=${(event) => ready && !progress && event.currentTarget.form.reportValidity() && submit()}>Submit job</button>
+        <button type="submit" class="main" aria-disabled=${!ready || sending}
+                onClick=${(event) => ready && !sending && event.currentTarget.form.reportValidity() && submit()}>Submit job</button>
         ${!files && html`<button type="button" class="quiet" aria-disabled=${!ready}
                                  onClick=${() => ready && check()}>Check first</button>`}
         ${progress && html`<button type="button" class="quiet" onClick=${() => stop.current.abort()}>Stop sending</button>`}
