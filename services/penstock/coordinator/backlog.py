@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from penstock.coordinator.engine_port import Backlog, StepStatus
+from penstock.coordinator.engine_port import Backlog
 from penstock.coordinator.repository import Job
 
 UNMEASURED_SECS = 1.0
@@ -20,52 +20,36 @@ class View(Protocol):
     def positions(self, job: str) -> list[tuple[int, int]]:
         """Return `(waiting, running)` images for each operation of the plan; empty where none is under way."""
 
-    def seconds_per_image(self, step: str) -> float | None:
-        """Return the work one image takes in a step."""
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return the work one image takes in each operation of a plan; None before any was measured in its step."""
 
 
-def count_remaining(jobs: Iterable[Job], view: View) -> dict[str, int]:
-    """Count, for each step, the images of open jobs that have not passed it; a step visited twice counts twice."""
-    remaining: dict[str, int] = {}
+def count_left(jobs: Iterable[Job], view: View) -> dict[str, tuple[int, float]]:
+    """Count, for each step, the images of open jobs that have not passed it, and their work in seconds.
+
+    A step that they visit twice counts twice; what was never measured is no work.
+    """
+    left: dict[str, tuple[int, float]] = {}
     for job in jobs:
-        for step, images in _yet_to_pass(job, view):
-            remaining[step] = remaining.get(step, 0) + images
-    return remaining
+        for step, images, secs in _yet_to_pass(job, view):
+            before = left.get(step, (0, 0.0))
+            left[step] = before[0] + images, before[1] + images * (secs or 0.0)
+    return left
 
 
 def measure_backlog(steps: Sequence[str], jobs: Sequence[Job], view: View, workers: Callable[[str], int]) -> Backlog:
     """Return what is left over some steps together: an image counts once, its work in every one of them."""
-    work = {step: max(_LEAST_SECS, _secs_or_guess(view.seconds_per_image(step))) for step in steps}
-    remaining, secs = 0, 0.0
+    remaining, work = 0, 0.0
     for job in jobs:
-        visits = [(step, images) for step, images in _yet_to_pass(job, view) if step in work]
-        remaining += max((images for _, images in visits), default=0)
-        secs += sum(images * work[step] for step, images in visits)
-    return Backlog(tuple(steps), secs, remaining, max(map(workers, steps), default=0))
+        visits = [(images, secs) for step, images, secs in _yet_to_pass(job, view) if step in steps]
+        remaining += max((images for images, _ in visits), default=0)
+        work += sum(images * max(_LEAST_SECS, UNMEASURED_SECS if secs is None else secs) for images, secs in visits)
+    return Backlog(tuple(steps), work, remaining, max(map(workers, steps), default=0))
 
 
-def find_bottleneck(statuses: Sequence[StepStatus]) -> StepStatus | None:
-    """Return the step that holds the whole system back; None where nothing is left to do, or nothing is known of it.
-
-    It is the one whose workers need longest for what is left. A step without a worker holds everything back: of
-    several such, the one at which most chunks wait.
-    """
-    needed = [status for status in statuses if status.remaining and (status.workers == 0 or status.backlog_seconds)]
-    return max(needed, key=_hindrance, default=None)
-
-
-def _hindrance(status: StepStatus) -> tuple[bool, int, float]:
-    secs = status.remaining * _secs_or_guess(status.seconds_per_image)
-    return (True, status.ready, secs) if status.workers == 0 else (False, 0, secs / status.workers)
-
-
-def _yet_to_pass(job: Job, view: View) -> Iterator[tuple[str, int]]:
-    """Yield, for each operation of a job's plan, its step and how many images have not passed it."""
+def _yet_to_pass(job: Job, view: View) -> Iterator[tuple[str, int, float | None]]:
+    """Yield, for each operation of a job's plan, its step, how many images have not passed it, and one's seconds."""
     left = job.pending + job.queued + job.running
     under_way = [waiting + running for waiting, running in view.positions(job.id)] or [0] * len(job.plan)
-    for index, operation in enumerate(job.plan):
-        yield str(operation["op"]), max(0, left - sum(under_way[index + 1 :]))
-
-
-def _secs_or_guess(secs: float | None) -> float:
-    return UNMEASURED_SECS if secs is None else secs
+    for index, (operation, secs) in enumerate(zip(job.plan, view.seconds_of(job.plan), strict=True)):
+        yield str(operation["op"]), max(0, left - sum(under_way[index + 1 :])), secs

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from penstock.common.broker.port import Broker
 from penstock.common.errors import UnavailableError
@@ -15,7 +16,7 @@ from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, work_prefixes
 from penstock.common.store.port import Store
 from penstock.common.tracing import NO_TRACING, Tracing
-from penstock.coordinator.backlog import count_remaining, find_bottleneck, measure_backlog
+from penstock.coordinator.backlog import count_left, measure_backlog
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.engine_port import Backlog, StepStatus
 from penstock.coordinator.fleet import Census
@@ -131,8 +132,8 @@ class Conductor:
     def images_per_second(self, job: str) -> float | None:
         return self._view().images_per_second(job)
 
-    def seconds_per_image(self, step: str) -> float | None:
-        return self._view().seconds_per_image(step)
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        return self._view().seconds_of(plan)
 
     def _view(self) -> Live | Told:
         """Return what is known of the images under way: by oneself, or as the leader told not long ago."""
@@ -169,13 +170,11 @@ class Conductor:
 
     def steps(self) -> list[StepStatus]:
         view = self._view()
-        remaining = count_remaining(self._repository.open_jobs(), view)
+        left = count_left(self._repository.open_jobs(), view)
         chunks = view.chunks_running()
-        statuses = [self._status(step, view, remaining.get(step, 0), chunks.get(step, 0)) for step in operations()]
-        slowest = find_bottleneck(statuses)
-        return [replace(status, bottleneck=status is slowest) for status in statuses]
+        return [self._status(step, view, *left.get(step, (0, 0.0)), chunks.get(step, 0)) for step in operations()]
 
-    def _status(self, step: str, view: Live | Told, remaining: int, running: int) -> StepStatus:
+    def _status(self, step: str, view: Live | Told, remaining: int, work: float, running: int) -> StepStatus:
         depth = self._broker.depth(step_queue(step))
         secs = view.seconds_per_image(step)
         busy = view.busy(step)
@@ -186,7 +185,7 @@ class Conductor:
             in_flight=max(depth.in_flight, running),
             remaining=remaining,
             seconds_per_image=secs,
-            backlog_seconds=None if secs is None else remaining * secs,
+            backlog_seconds=None if secs is None else work,
             utilisation=None if busy is None else min(1.0, busy / max(1, depth.consumers)),
             shared_with=tuple(sorted({other for pair in view.joined() if step in pair for other in pair} - {step})),
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from penstock.common.broker.port import Broker
 from penstock.common.errors import ImageCode, UnavailableError
 from penstock.common.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, step_queue
+from penstock.common.planning import fit_chunk
 from penstock.common.registry import operations
 from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.store.port import Store
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 
 _MAX_INLINE_PLAN_BYTES = 1_500
 _MAX_IMAGES_BYTES = 2_000
-_CHUNK_SECS = 0.06
-"""Work of one chunk in the step that takes longest: what a message costs, a millisecond, is little beside it."""
 _WINDOW_SECS = 0.12
 """Work that each worker has before it: enough for the time from an outcome to the next message, some 50 ms."""
 _RETRY_SECS = 1.0
@@ -202,7 +201,7 @@ class Dispatcher:
 
     def _secs_per_image(self, job: Job) -> list[float]:
         """Return the work of one image in each operation of a job; 0 where none was measured yet."""
-        return [self._live.seconds_per_image(str(operation["op"])) or 0.0 for operation in job.plan]
+        return [secs or 0.0 for secs in self._live.seconds_of(job.plan)]
 
     def _chunk_size(self, job: Job, workers: int) -> int:
         """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
@@ -210,10 +209,9 @@ class Dispatcher:
             return job.chunk_size
         if self._live.under_way() + job.pending <= workers:
             return 1
-        secs = max(self._secs_per_image(job))
-        fit = self._settings.max_chunk if not secs else int(_CHUNK_SECS / secs)
+        fit = fit_chunk(max(self._secs_per_image(job)), self._settings.max_chunk)
         share = -(-(self._live.under_way(job.id) + job.pending) // (2 * workers))
-        return max(1, min(self._settings.max_chunk, fit, share))
+        return max(1, min(fit, share))
 
     def _plan(self, job: Job) -> list[dict[str, object]] | str:
         """Return the plan as messages carry it: itself, or the key of an object when it is long."""

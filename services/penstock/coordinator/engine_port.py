@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.coordinator.repository import Job
 
@@ -27,8 +27,6 @@ class StepStatus:
     """The work that is for these images, as one worker would take for it."""
     utilisation: float | None = None
     """Share of its workers' time spent working, 0 to 1."""
-    bottleneck: bool = False
-    """Whether it is the step that holds the whole system back."""
     shared_with: tuple[str, ...] = ()
     """Steps that the same workers serve, as images tell that came from one to the other without waiting."""
 
@@ -68,8 +66,11 @@ class Engine(Protocol):
             UnavailableError: the database is away.
         """
 
-    def seconds_per_image(self, step: str) -> float | None:
-        """Return the work that one image takes in a step; None before any was measured."""
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return the work that one image takes in each operation of a plan, as those took that went the same way.
+
+        Where there were none, it is what images take in the step; None before any was measured.
+        """
 
     def cancel(self, job: str) -> Job:
         """Cancel a job and everything of it that is under way.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from penstock.coordinator.repository import Repository
+from penstock.coordinator.speeds import find_secs
 
 _HOLD_SECS = 0.5
 _STALE_SECS = 10.0
@@ -18,6 +21,7 @@ class Told:
         status = json.loads(text)
         self._jobs = status.get("jobs", {})
         self._steps = status.get("steps", {})
+        self._kinds: Mapping[str, float] = status.get("kinds", {})
         self._chunks = status.get("chunks", {})
         self._joined = status.get("joined", [])
 
@@ -34,6 +38,10 @@ class Told:
         """As `Live.seconds_per_image`."""
         secs: float | None = self._steps.get(step, (None, None))[0]
         return secs
+
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """As `Live.seconds_of`."""
+        return find_secs(plan, self._kinds.get, self.seconds_per_image)
 
     def busy(self, step: str) -> float | None:
         """As `Live.busy`."""

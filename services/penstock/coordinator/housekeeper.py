@@ -195,7 +195,7 @@ class Housekeeper:
 
     def _patience(self, job: Job) -> tuple[float, float]:
         """Return for how many seconds nothing need be heard of an image that waits, and of one that is worked on."""
-        steps = [self._live.seconds_per_image(str(operation["op"])) for operation in job.plan]
+        steps = self._live.seconds_of(job.plan)
         chunk_secs = sum(secs or 0.0 for secs in steps) * (job.chunk_size or self._settings.max_chunk)
         running_secs = self._settings.repair_secs + self._settings.step_timeout_secs + chunk_secs
         if None in steps:

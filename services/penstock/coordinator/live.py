@@ -6,18 +6,18 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from penstock.common.messages import Event
 from penstock.coordinator.meters import Meters
 from penstock.coordinator.repository import Job
+from penstock.coordinator.speeds import Mean, Speeds, find_secs, name_kinds
 
 _RECENT_SECS = 10.0
 _WORKER_SECS = 60.0
-_MEMORY_IMAGES = 1_000
 _MEMORY_JOBS = 1_000
 
 Steps = tuple[str, ...]
@@ -54,27 +54,6 @@ class Rate:
             self._sum -= self._entries.popleft()[1]
 
 
-class Mean:
-    """A mean that forgets: the last thousand or so count."""
-
-    def __init__(self) -> None:
-        self._count = 0.0
-        self._sum = 0.0
-
-    def add(self, value: float) -> None:
-        """Count one value."""
-        if self._count >= _MEMORY_IMAGES:
-            self._count /= 2
-            self._sum /= 2
-        self._count += 1
-        self._sum += value
-
-    @property
-    def value(self) -> float | None:
-        """The mean; None before there is a value."""
-        return self._sum / self._count if self._count else None
-
-
 class Position(NamedTuple):
     """Where one image is: at the operation of that index, waiting or worked on in `chunk`, since when (monotonic)."""
 
@@ -88,6 +67,7 @@ class Position(NamedTuple):
 class _LiveJob:
     run: int
     steps: Steps
+    kinds: tuple[str, ...]
     owner: str
     images: dict[int, Position] = field(default_factory=dict)
     ended: Rate = field(default_factory=Rate)
@@ -103,7 +83,7 @@ class Live:
         self.meters = meters or Meters()
         self._lock = threading.Lock()
         self._jobs: dict[str, _LiveJob] = {}
-        self._work: dict[str, Mean] = {}
+        self._speeds = Speeds()
         self._busy: dict[str, Rate] = {}
         self._joined: dict[tuple[str, str], Mean] = {}
         """By step and the one after it: the share of images that did not wait in between."""
@@ -137,7 +117,7 @@ class Live:
             return None
         live = self._jobs.get(job.id)
         if live is None or live.run != job.run:
-            live = self._jobs[job.id] = _LiveJob(job.run, steps_of(job), job.owner)
+            live = self._jobs[job.id] = _LiveJob(job.run, steps_of(job), name_kinds(job.plan), job.owner)
         return live
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -182,7 +162,7 @@ class Live:
                 if not 0 <= timing.step < len(live.steps):
                     continue
                 step = live.steps[timing.step]
-                self._work.setdefault(step, Mean()).add(timing.work)
+                self._speeds.add(step, live.kinds[timing.step], timing.work)
                 self._busy.setdefault(step, Rate()).add(timing.work)
             for before, after in pairwise(outcome.timings):
                 if 0 <= before.step < after.step < len(live.steps):
@@ -279,7 +259,15 @@ class Live:
     def seconds_per_image(self, step: str) -> float | None:
         """Return the work one image takes in a step."""
         with self._lock:
-            return self._work[step].value if step in self._work else None
+            return self._speeds.of_step(step)
+
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        """Return the work one image takes in each operation of a plan, as those took that went the same way so far.
+
+        Where there were none, it is what images take in the step, whatever it did; None before any was measured.
+        """
+        with self._lock:
+            return find_secs(plan, self._speeds.of_kind, self._speeds.of_step)
 
     def busy(self, step: str) -> float | None:
         """Return how many workers' worth of time a step takes, on average over the last seconds."""
@@ -305,8 +293,10 @@ class Live:
     def tell(self) -> str:
         """Return what `Told` reads: all that others may ask, as JSON."""
         jobs = {job: {"positions": self.positions(job), "rate": self.images_per_second(job)} for job, _ in self.known()}
-        steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in list(self._work)}
-        more = {"chunks": self.chunks_running(), "joined": sorted(self.joined())}
+        with self._lock:
+            measured, kinds = self._speeds.steps(), self._speeds.kinds()
+        steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in measured}
+        more = {"kinds": kinds, "chunks": self.chunks_running(), "joined": sorted(self.joined())}
         return json.dumps({"jobs": jobs, "steps": steps, **more})
 
 

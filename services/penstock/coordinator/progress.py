@@ -42,7 +42,7 @@ def measure(job: Job, engine: Engine) -> Progress:
         return Progress(steps, _average_rate(job), None, None)
     left = job.pending + job.queued + job.running
     rate = engine.images_per_second(job.id)
-    return Progress(steps, rate, left / rate if rate else None, _bottleneck(steps, engine))
+    return Progress(steps, rate, left / rate if rate else None, _bottleneck(job, steps, engine))
 
 
 def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
@@ -67,11 +67,11 @@ def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
     ]
 
 
-def _bottleneck(steps: Sequence[StepProgress], engine: Engine) -> str | None:
+def _bottleneck(job: Job, steps: Sequence[StepProgress], engine: Engine) -> str | None:
     left = list(accumulate(step.waiting + step.running for step in steps))
     work: dict[str, float] = {}
-    for step, images in zip(steps, left, strict=True):
-        work[step.step] = work.get(step.step, 0.0) + images * (engine.seconds_per_image(step.step) or 0.0)
+    for step, images, secs in zip(steps, left, engine.seconds_of(job.plan), strict=True):
+        work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
     slowest = max(work, key=lambda name: work[name])
     return slowest if work[slowest] > 0 else None
 

@@ -134,16 +134,16 @@ class Submission:
         if total == 0:
             raise no_images()
         good = total - failing
-        measured = [(step, self.services.engine.seconds_per_image(step)) for step in order.plan.steps]
+        plan = order.plan.document()
         return Estimate(
-            operations=order.plan.document(),
+            operations=plan,
             images=total,
             failing=failing,
             results_per_image=order.plan.parts,
             results=good * order.plan.parts,
             steps=[
                 StepEstimate(step=step, seconds_per_image=secs, seconds=None if secs is None else secs * good)
-                for step, secs in measured
+                for step, secs in zip(order.plan.steps, self.services.engine.seconds_of(plan), strict=True)
             ],
         )
 

@@ -76,7 +76,7 @@ class HandEngine:
     def steps(self) -> list[StepStatus]:
         return [
             StepStatus("resize", 2, 3, 1, 40, 0.01, 0.4, 0.5),
-            StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0, bottleneck=True),
+            StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0),
             StepStatus("encode", 2, 0, 0, 40),
         ]
 
@@ -84,8 +84,8 @@ class HandEngine:
         named = [status for status in self.steps() if status.name in steps]
         return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
 
-    def seconds_per_image(self, step: str) -> float | None:
-        return self.speeds.get(step)
+    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+        return [self.speeds.get(operation["op"]) for operation in plan]
 
     def cancel(self, job: str) -> Job:
         return self.repository.cancel_job(job)

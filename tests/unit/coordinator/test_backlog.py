@@ -1,14 +1,12 @@
-"""What is left for steps: counted once an image, in work once a visit, and named where it holds all back."""
+"""What is left for steps: counted once an image, in work once a visit."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from penstock.common.jobs import JobState
-from penstock.coordinator.backlog import UNMEASURED_SECS, count_remaining, find_bottleneck, measure_backlog
-from penstock.coordinator.engine_port import Backlog, StepStatus
+from penstock.coordinator.backlog import UNMEASURED_SECS, count_left, measure_backlog
+from penstock.coordinator.engine_port import Backlog
 from penstock.coordinator.hearsay import Told
 from penstock.coordinator.repository import Job
 
@@ -35,7 +33,8 @@ def backlog(steps: str, found: Job, view: Any, workers: int = 0) -> Backlog:
 def test_an_image_is_left_for_a_step_until_it_has_passed_it() -> None:
     view = View([(2, 1), (0, 0), (0, 4), (0, 0), (1, 0)], resize=0.5, blur=2.0)
     found = job(pending=10, queued=3, running=5)
-    assert count_remaining([found], view) == {"resize": 13, "blur": 13 + 17, "split": 17, "encode": 18}
+    left = {"resize": (13, 6.5), "blur": (13 + 17, 60.0), "split": (17, 0.0), "encode": (18, 0.0)}
+    assert count_left([found], view) == left
     assert backlog("resize", found, view, 3) == Backlog(("resize",), 6.5, 13, 3)
     assert backlog("blur", found, view) == Backlog(("blur",), (13 + 17) * 2.0, 17, 0)
     assert backlog("resize,blur", found, view).remaining == 17, "who has yet to pass either counts once"
@@ -56,26 +55,3 @@ def test_work_that_was_never_measured_is_guessed_and_never_nothing() -> None:
 
 def test_a_step_that_no_open_job_names_has_nothing_left() -> None:
     assert backlog("split", job(("blur", "encode"), pending=3), View([])) == Backlog(("split",), 0.0, 0, 0)
-
-
-def status(name: str, workers: int, ready: int, remaining: int, secs: float | None) -> StepStatus:
-    return StepStatus(name, workers, ready, 0, remaining, secs, None if secs is None else remaining * secs)
-
-
-@pytest.mark.parametrize(
-    ("statuses", "slowest"),
-    [
-        ([status("resize", 1, 9, 10, 0.1), status("blur", 8, 0, 10, 0.4)], "resize"),
-        ([status("resize", 1, 9, 10, 0.1), status("blur", 0, 2, 10, None)], "blur"),
-        ([status("resize", 0, 1, 10, 9.0), status("blur", 0, 2, 10, None)], "blur"),
-        ([status("resize", 0, 0, 0, 9.0), status("blur", 2, 0, 1, 0.1)], "blur"),
-        ([status("resize", 0, 0, 0, 9.0), status("blur", 2, 0, 0, 0.1)], None),
-        ([status("resize", 2, 0, 5, None), status("blur", 2, 0, 5, None)], None),
-    ],
-    ids=["the slowest", "no worker", "most wait", "nothing left", "all done", "unmeasured"],
-)
-def test_what_holds_all_back_is_the_slowest_step_or_one_without_a_worker(
-    statuses: list[StepStatus], slowest: str | None
-) -> None:
-    found = find_bottleneck(statuses)
-    assert (found and found.name) == slowest

@@ -194,9 +194,7 @@ def test_a_retry_is_dispatched(house: Any, conduct: Callable[..., Conductor]) ->
     house.wait_until(lambda: house.row("a").queued == 1)
 
 
-def test_steps_tell_their_backlog_and_which_of_them_holds_the_others_back(
-    house: Any, conduct: Callable[..., Conductor]
-) -> None:
+def test_steps_tell_what_is_left_for_them(house: Any, conduct: Callable[..., Conductor]) -> None:
     conductor = conduct()
     for step in ("resize", "blur", "blur", "encode"):
         house.broker.consume([step_queue(step)], 1)
@@ -212,7 +210,6 @@ def test_steps_tell_their_backlog_and_which_of_them_holds_the_others_back(
     assert steps["resize"].remaining == 97
     assert steps["blur"].remaining == 99
     assert (steps["blur"].workers, steps["blur"].backlog_seconds) == (2, pytest.approx(99 * 0.4))
-    assert [name for name, status in steps.items() if status.bottleneck] == ["blur"]
     assert (steps["split"].remaining, steps["split"].backlog_seconds) == (0, None)
     assert steps["resize"].ready >= 7
     assert conductor.images_per_second("a") > 0

@@ -10,7 +10,7 @@ import pytest
 from penstock.common.jobs import JobState
 from penstock.common.messages import Event, Failure, Outcome, StepTime
 from penstock.coordinator.hearsay import Told
-from penstock.coordinator.live import Live, Mean, Rate
+from penstock.coordinator.live import Live, Rate
 from penstock.coordinator.repository import Job
 
 PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
@@ -137,14 +137,6 @@ def test_ended_jobs_by_the_thousand_take_bounded_memory(live: Live) -> None:
         live.forget(name, 0)
     assert len(live._ended) <= 1_000
     assert live.under_way() == 3
-
-
-def test_a_mean_follows_what_is_recent() -> None:
-    mean = Mean()
-    assert mean.value is None
-    for value in [1.0] * 5_000 + [3.0] * 5_000:
-        mean.add(value)
-    assert 2.9 < mean.value <= 3.0
 
 
 def test_a_rate_is_the_mean_over_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

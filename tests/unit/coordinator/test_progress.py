@@ -28,8 +28,8 @@ class Speeds:
     def images_per_second(self, job: str) -> float | None:
         return self._rate
 
-    def seconds_per_image(self, step: str) -> float | None:
-        return self._seconds.get(step)
+    def seconds_of(self, plan: list[dict[str, Any]]) -> list[float | None]:
+        return [self._seconds.get(operation["op"]) for operation in plan]
 
 
 def job(**changes: Any) -> Job:

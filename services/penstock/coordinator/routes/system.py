@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from inspect import cleandoc
 from typing import Annotated, Any
 
@@ -102,7 +101,7 @@ def list_steps(services: ServicesDep) -> Steps:
     found = services.engine.steps()
     advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
     slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
-    steps = [_view_step(replace(step, bottleneck=step.name == slowest), services) for step in found]
+    steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
     return Steps(steps=steps, bottleneck=slowest, advice=advice)
 
 
@@ -157,10 +156,11 @@ def _read_steps(text: str) -> list[str]:
     return names
 
 
-def _view_step(step: StepStatus, services: Services) -> StepView:
+def _view_step(step: StepStatus, services: Services, *, is_slowest: bool) -> StepView:
     found = services.find_replicas(step.name)
     replicas = (None, step.workers) if found is None else (found.desired, found.ready)
-    return StepView(**vars(step), replicas=ReplicasView(desired=replicas[0], ready=replicas[1]))
+    shown = ReplicasView(desired=replicas[0], ready=replicas[1])
+    return StepView(**vars(step), replicas=shown, bottleneck=is_slowest)
 
 
 def _view_operation(name: str, model: type[Parameters]) -> OperationView:
