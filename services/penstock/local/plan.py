@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.common.errors import PenstockError
 from penstock.common.operations import Encode, Resize
@@ -29,8 +29,14 @@ from penstock.local.plan_measure import Measured, measure
 from penstock.local.run import default_workers
 from penstock.worker.serving import performable_steps
 
+if TYPE_CHECKING:
+    from penstock.client.models import Job
+    from penstock.client.synchronous import Client
+
 SAMPLE_PHOTOS = 48
 DRAWN_PICTURES = 12
+SEARCHED_JOBS = 20
+"""Of a running system, the newest: one of them may have done what is planned."""
 Chunk = int | Literal["auto"]
 _CHUNKS: tuple[Chunk, ...] = ("auto", 1, 8)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -142,8 +148,10 @@ def pick_photos(folder: Path) -> list[Path]:
     return found[:: -(-len(found) // SAMPLE_PHOTOS)]
 
 
-def ask_server(server: str, plan: Plan, size: tuple[int, int]) -> list[Visit]:
-    """Return what images cost on a running system, over whatever it worked on lately.
+def ask_server(server: str, plan: Plan, size: tuple[int, int]) -> tuple[list[Visit], str]:
+    """Return what images cost on a running system, and a sentence that says how it knows.
+
+    That is by the last job that did the same, among the newest that have ended; or else over whatever it did lately.
 
     Raises:
         PenstockError: no answer, or a step that was not measured there.
@@ -155,15 +163,40 @@ def ask_server(server: str, plan: Plan, size: tuple[int, int]) -> list[Visit]:
             "not_installed", f"{error.name} is not installed; pip install 'penstock[client]' brings it"
         ) from error
     with Client(server) as client:
-        secs = {step.name: step.seconds_per_image for step in client.steps()}
-    unknown = sorted({step for step in plan.steps if secs.get(step) is None})
+        alike = _find_alike(client, plan)
+        secs = _secs_of(alike) if alike else _secs_lately(client, server, plan)
+    known = (
+        f"in job {alike.id}, which did the same"
+        if alike
+        else f"over all its jobs: none of the last {SEARCHED_JOBS} did the same"
+    )
+    visits = [Visit(*visit) for visit in zip(plan.steps, secs, follow_pixels(plan, *size), strict=True)]
+    return visits, f"Seconds as {server} measured them {known}."
+
+
+def _find_alike(client: Client, plan: Plan) -> Job | None:
+    """Return the newest job with the same operations that has ended and of which an image is done."""
+    for known in client.jobs(limit=SEARCHED_JOBS):
+        if known.has_ended and known.images.done:
+            job = client.job(known.id)
+            if job.operations == plan.document():
+                return job
+    return None
+
+
+def _secs_of(job: Job) -> list[float]:
+    return [step.work_seconds / (step.done + step.failed) for step in job.steps]
+
+
+def _secs_lately(client: Client, server: str, plan: Plan) -> list[float]:
+    lately = {step.name: step.seconds_per_image for step in client.steps()}
+    unknown = sorted({step for step in plan.steps if lately.get(step) is None})
     if unknown:
         raise PenstockError(
             "not_measured",
             f"{server} has not measured {', '.join(unknown)} yet; send it a few pictures, or plan without --server",
         )
-    sizes = follow_pixels(plan, *size)
-    return [Visit(step, secs[step] or 0.0, pixels) for step, pixels in zip(plan.steps, sizes, strict=True)]
+    return [lately[step] or 0.0 for step in plan.steps]
 
 
 def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:

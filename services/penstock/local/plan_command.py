@@ -94,8 +94,7 @@ def _answer(*, as_json: bool, ops: tuple[str, ...], server: str | None, photos: 
     _check_gpus(given["gpu_steps"], asked.steps, server)
     _check_prices(given["cpu_price"], given["gpu_price"], given["gpu_steps"], given["currency"])
     measured = None if server else measure_here(asked, photos, size, given["secs"], limits)
-    visits = measured.visits if measured else ask_server(server or "", asked, size)
-    source = say_source(measured) if measured else f"Seconds as {server} measured them, over all its jobs."
+    visits, source = (measured.visits, say_source(measured)) if measured else ask_server(server or "", asked, size)
     rows = answer(visits, given["images"], goal, placement)
     prices = Prices(given["cpu_price"], given["gpu_price"] or 0.0, given["gpu_steps"], given["currency"])
     return show_json(visits, measured, rows, prices) if as_json else show(visits, source, rows, prices)

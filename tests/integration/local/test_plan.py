@@ -113,10 +113,13 @@ def test_a_running_system_tells_what_images_cost_and_which_steps_share_their_wor
             ask_server(url, asked, (320, 240))
         job = client.post_job({"operations": [["resize", "64x48"], ["blur", "median"]]}, drawn)["id"]
         assert client.wait(job, poll_secs=0.05)["state"] == "succeeded"
-        visits = ask_server(url, asked, (320, 240))
+        visits, source = ask_server(url, asked, (320, 240))
+        others, over_all = ask_server(url, make_plan([["blur", "median"]], None, Limits()), (320, 240))
         shown = json.loads(client.send("GET", "/v1/steps"))
     assert [(visit.step, visit.pixels) for visit in visits] == [("resize", 3072), ("blur", 3072), ("encode", 3072)]
-    assert all(visit.secs > 0 for visit in visits)
+    assert all(visit.secs > 0 for visit in [*visits, *others])
+    assert f"in job {job}, which did the same" in source
+    assert "over all its jobs: none of the last 20 did the same" in over_all
     assert next(step["shared_with"] for step in shown["steps"] if step["name"] == "blur") == together
     assert shown["advice"] is None, "nothing is left to do"
 
