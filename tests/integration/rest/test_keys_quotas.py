@@ -203,9 +203,9 @@ def test_no_more_event_streams_are_open_than_a_key_may_have(keyed):
     job = send(coordinator).json()
     events = job["links"]["events"]
     with coordinator.http.stream("GET", events), coordinator.http.stream("GET", events):
-        refused = coordinator.http.get(events)
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
-        assert refused.headers["retry-after"] == "5"
+        with coordinator.http.stream("GET", events) as refused:
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+            assert json.loads(refused.read())["code"] == "too_many_streams"
         assert coordinator.http.get(job["url"]).status_code == 200
     wait_until(lambda: can_follow(coordinator, events))
 
