@@ -56,17 +56,19 @@ class LoopbackHost:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_here(Headers(scope=scope).get("host")):
+        host = Headers(scope=scope).get("host") if scope["type"] == "http" else None
+        if _is_here(host):
             await self._app(scope, receive, send)
             return
         detail = (
-            "this server is for this host alone; accepted are http://localhost and addresses, or API keys for others"
+            f"{ascii(host)[:80]} is not this host; accepted are localhost and addresses,"
+            " or any name with API keys or PENSTOCK_OPEN=true"
         )
         await problem(403, "foreign_host", detail)(scope, receive, send)
 
 
 def _is_here(host: str | None) -> bool:
-    if host is None:  # no browser's
+    if host is None:  # no browser asks without
         return True
     try:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
