@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,16 +37,13 @@ def secure(
 ) -> Iterator[Callable[[str], Any]]:
     """Put that server behind https, with a certificate for the given names."""
 
-    def put(names: str) -> Secured:
-        authority, context = make_certificate(tmp_path, names, without_service)
-        line = http_line(port_of(server), tls=context)
-        lines.append(line)
-        return Secured(line.__enter__(), authority)
+    with ExitStack() as stack:
 
-    lines: list[Any] = []
-    yield put
-    for line in lines:
-        line.__exit__(None, None, None)
+        def put(names: str) -> Secured:
+            authority, context = make_certificate(tmp_path, names, without_service)
+            return Secured(stack.enter_context(http_line(port_of(server), tls=context)), authority)
+
+        yield put
 
 
 @pytest.fixture
