@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from penstock.common.broker.port import Broker
@@ -98,6 +98,8 @@ class Housekeeper:
         self._sweeper = Sweeper(repository, store, settings.abandoned_secs)
         self._repairs: dict[str, Counter[int]] = {}
         """How often each image of a job was sent again: the next time it is waited for twice as long."""
+        self._strange: dict[str, Set[int]] = {}
+        """The images of a job that the database had under way at the last look, and nobody here knew of."""
         self._queues = {step: _Queue() for step in operations()}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
@@ -148,6 +150,7 @@ class Housekeeper:
             if name not in jobs:
                 self._live.forget(name, run)
         self._repairs = {name: repairs for name, repairs in self._repairs.items() if name in jobs}
+        self._strange = {name: images for name, images in self._strange.items() if name in jobs}
         return sum(self._repair(job) for job in jobs.values())
 
     def _look_at_queues(self) -> None:
@@ -162,10 +165,7 @@ class Housekeeper:
                 queue.idle_at = now
 
     def _repair(self, job: Job) -> int:
-        under_way = job.queued + job.running
-        if under_way > self._live.under_way(job.id):
-            found = self._repository.in_flight(job.id, under_way)
-            self._live.adopt(job, ((image.id, image.resume_step) for image in found))
+        self._adopt(job)
         repairs = self._repairs.setdefault(job.id, Counter())
         waiting_secs, running_secs = self._patience(job)
         now = time.monotonic()
@@ -192,6 +192,20 @@ class Housekeeper:
             )
             self._wake()
         return sent
+
+    def _adopt(self, job: Job) -> None:
+        """Follow images that nobody here knew of at two looks: what has just ended is forgotten here before it is noted
+        in the database, and would count as under way for a long time, in the place of images that wait to be sent.
+        """
+        strange: dict[int, int] = {}
+        under_way = job.queued + job.running
+        if under_way > self._live.under_way(job.id):
+            known = set(self._live.select(job.id, lambda *_: True))
+            found = self._repository.in_flight(job.id, under_way)
+            strange = {image.id: image.resume_step for image in found if image.id not in known}
+        before = self._strange.get(job.id, frozenset())
+        self._live.adopt(job, [(image, step) for image, step in strange.items() if image in before])
+        self._strange[job.id] = strange.keys()
 
     def _patience(self, job: Job) -> tuple[float, float]:
         """Return for how many seconds nothing need be heard of an image that waits, and of one that is worked on."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.common.jobs import JobState
-from penstock.common.messages import EVENTS_QUEUE, Event, Outcome, StepTime, step_queue
+from penstock.common.messages import EVENTS_QUEUE, Event, Failure, Outcome, StepTime, step_queue
 from penstock.common.store.keys import tombstone_key, work_key
 from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.hearsay import Told
@@ -18,6 +18,7 @@ from penstock.coordinator.ids import new_id
 from penstock.coordinator.sweeper import Sweeper
 
 SETTINGS = HousekeepingSettings(repair_secs=30.0, step_timeout_secs=60.0, max_chunk=8)
+FAILURE = Failure(code="source_not_found", message="no", step="resize", retry=True)
 
 
 @pytest.fixture
@@ -187,11 +188,28 @@ def test_images_taken_and_never_sent_are_found_in_the_database(house: Any, clock
     house.job("a", 3)
     house.repository.take_pending("a", 2)
     keeper = keeper_of(house)
-    assert keeper.repair() == 0
+    assert keeper.repair() == keeper.repair() == 0
     assert house.live.under_way("a") == 2
     clock(31.0)
     assert keeper.repair() == 2
     assert house.row("a").pending == 3
+
+
+def test_what_has_ended_and_is_not_yet_noted_so_takes_no_room_from_others(house: Any) -> None:
+    house.job("a", 100, chunk_size=1)
+    dispatch(house)
+    sent = [image.id for chunk in house.sent() for image in chunk.images]
+    outcomes = [Outcome(id=image, state="failed", error=FAILURE) for image in sent]
+    ended = [Event(kind="finished", job="a", chunk="c", outcomes=outcomes)]
+    keeper = keeper_of(house)
+    keeper.repair()
+    house.live.observe(ended)
+    keeper.repair()  # while the tracker has them in hand
+    house.repository.apply(ended)
+    keeper.repair()
+    assert house.live.under_way("a") == 0
+    dispatch(house)
+    assert len(house.sent()) == len(sent)
 
 
 def test_jobs_that_others_ended_are_forgotten(house: Any) -> None:
