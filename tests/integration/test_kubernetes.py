@@ -126,9 +126,15 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
 ) -> None:
     deployments = Deployments(settings_of("coordinator").model_copy(update={"pod_namespace": None}), "kind=step")
     both = ("blur", "fused")
-    assert deployments.look() == {"blur": Replicas(2, 0, both), "encode": Replicas(2, 0, both[1:])}
+    assert deployments.look() == {
+        "blur": Replicas(2, 0, both, NAMESPACE),
+        "encode": Replicas(2, 0, both[1:], NAMESPACE),
+    }
     namespace.kubectl("scale", "deployment/blur", "--replicas=3")
-    assert deployments.look() == {"blur": Replicas(5, 0, both), "encode": Replicas(2, 0, both[1:])}
+    assert deployments.look() == {
+        "blur": Replicas(5, 0, both, NAMESPACE),
+        "encode": Replicas(2, 0, both[1:], NAMESPACE),
+    }
 
 
 def test_a_coordinator_without_the_right_is_told_so(settings_of: Callable[[str], KubernetesSettings]) -> None:

@@ -53,6 +53,7 @@ class Team:
     replicas: int
     workers_each: float
     deployments: tuple[str, ...]
+    namespace: str
 
     @property
     def is_needed(self) -> bool:
@@ -143,6 +144,7 @@ def _make_team(group: Sequence[StepStatus], found: Replicas | None) -> Team:
         replicas=workers if found is None else found.desired,
         workers_each=max(1.0, workers / found.ready) if found is not None and found.ready else 1.0,
         deployments=() if found is None else found.deployments,
+        namespace="" if found is None else found.namespace,
     )
 
 
@@ -157,7 +159,8 @@ def _at_most_1(value: float | None) -> float | None:
 
 def _command(team: Team, more: int) -> str | None:
     if len(team.deployments) == 1:
-        return f"kubectl scale deployment/{team.deployments[0]} --replicas={team.replicas + more}"
+        where = f" --namespace={team.namespace}" if team.namespace else ""
+        return f"kubectl scale deployment/{team.deployments[0]} --replicas={team.replicas + more}{where}"
     if team.deployments:
         return None  # which of them is for whoever made several
     return f"penstock worker --steps {','.join(sorted(team.steps))} --concurrency {more}"

@@ -90,5 +90,5 @@ def count_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replic
         for step in filter(None, map(str.strip, annotations.get(STEPS_ANNOTATION, "").split(","))):
             so_far = found.get(step, Replicas(0, 0))
             names = (*so_far.deployments, metadata["name"])
-            found[step] = Replicas(so_far.desired + desired, so_far.ready + ready, names)
+            found[step] = Replicas(so_far.desired + desired, so_far.ready + ready, names, metadata.get("namespace", ""))
     return found

@@ -25,6 +25,8 @@ class Replicas:
     ready: int
     deployments: tuple[str, ...] = ()
     """The Deployments whose replicas these are, by name."""
+    namespace: str = ""
+    """Where they are, if that is known."""
 
 
 Look = Callable[[], Mapping[str, Replicas]]

@@ -88,6 +88,11 @@ def test_steps_of_one_deployment_are_scaled_as_one() -> None:
     assert advice.command == "kubectl scale deployment/penstock-fused --replicas=3"
 
 
+def test_the_command_names_the_namespace_where_it_is_known() -> None:
+    advice = ask(step("blur", 1, 600, 1.0), known={"blur": Replicas(1, 1, ("penstock-blur",), "photos")})
+    assert advice.command == "kubectl scale deployment/penstock-blur --replicas=2 --namespace=photos"
+
+
 def test_steps_of_two_deployments_each_get_no_command_for_one() -> None:
     advice = ask(step("blur", 2, 6_000, 1.0), known={"blur": Replicas(2, 2, ("a", "b"))})
     assert advice.replicas_more == 18
