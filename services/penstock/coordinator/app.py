@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from penstock import __version__
 from penstock.coordinator import openapi, problems
 from penstock.coordinator.access import admit
+from penstock.coordinator.asking import Question
 from penstock.coordinator.headers import LoopbackHost, SameOrigin, SecurityHeaders
 from penstock.coordinator.intake import Intake
 from penstock.coordinator.linger import LingeringClose
@@ -53,6 +54,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.streams = Streams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)
+    app.state.looking = Question(lambda: services.engine.steps())
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)

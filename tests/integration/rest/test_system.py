@@ -132,6 +132,19 @@ def test_a_broker_that_does_not_answer_is_not_waited_for_as_long_as_a_call_waits
     assert (ready.status_code, ready.json()["checks"]["broker"]) == (503, "away")
 
 
+def test_steps_are_not_waited_for_either_while_their_queues_do_not_answer(
+    coordinator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.coordinator.routes.system._PATIENCE_SECS", 0.2)
+    broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
+    monkeypatch.setattr(coordinator.engine, "steps", lambda: [broker.depth("penstock.step.blur")])
+    answer = coordinator.http.get("/v1/steps")
+    broker.close()
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "within 0.2 s" in answer.json()["detail"]
+    assert "retry-after" in answer.headers
+
+
 def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: Any, jpeg: bytes) -> None:
     uploads = coordinator.store.root / ".tmp"
     uploads.rmdir()

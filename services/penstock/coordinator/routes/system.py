@@ -11,11 +11,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from penstock import __version__
-from penstock.common.errors import PenstockError
+from penstock.common.errors import PenstockError, UnavailableError
 from penstock.common.operations import Parameters
 from penstock.common.plan import read_operation
 from penstock.common.registry import operations
 from penstock.coordinator.advice import Advice, advise
+from penstock.coordinator.asking import Question
 from penstock.coordinator.engine_port import StepStatus
 from penstock.coordinator.metrics import Metrics
 from penstock.coordinator.problems import not_found
@@ -24,6 +25,9 @@ from penstock.coordinator.routes.common import ServicesDep, refusals
 from penstock.coordinator.services import Services
 
 router = APIRouter(tags=["system"])
+
+_PATIENCE_SECS = 5.0
+"""A broker that is away is given 30 s by those who need it; who looks at the steps asks again."""
 
 
 class Example(BaseModel):
@@ -96,9 +100,9 @@ def list_operations() -> Operations:
 
 
 @router.get("/v1/steps", summary="Look at the steps", responses=refusals())
-def list_steps(services: ServicesDep) -> Steps:
+def list_steps(request: Request, services: ServicesDep) -> Steps:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
-    found = services.engine.steps()
+    found = _look_at_steps(request)
     advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
     slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
     steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
@@ -140,6 +144,21 @@ def show_metrics(request: Request) -> Response:
     metrics = request.app.state.metrics
     assert isinstance(metrics, Metrics)
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _look_at_steps(request: Request) -> list[StepStatus]:
+    """Look at the steps together with whoever does so already.
+
+    Raises:
+        UnavailableError: database or broker are away.
+    """
+    looking = request.app.state.looking
+    assert isinstance(looking, Question)
+    try:
+        found: list[StepStatus] = looking.ask().result(_PATIENCE_SECS)
+    except TimeoutError as error:
+        raise UnavailableError("broker", f"the steps' queues gave no answer within {_PATIENCE_SECS:g} s") from error
+    return found
 
 
 def _read_steps(text: str) -> list[str]:
