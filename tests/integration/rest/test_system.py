@@ -141,7 +141,6 @@ def test_steps_are_not_waited_for_either_while_their_queues_do_not_answer(
     answer = coordinator.http.get("/v1/steps")
     broker.close()
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert "within 0.2 s" in answer.json()["detail"]
     assert "retry-after" in answer.headers
 
 
