@@ -51,7 +51,7 @@ def test_the_demo_shows_results_goes_on_serving_and_leaves_cleanly(
     assert f"{PICTURES} of {PICTURES} images, succeeded" in said
     folder = Path(re.findall(r"Results +(\S+)", said)[0])
     assert len(list(folder.iterdir())) == 4 * PICTURES
-    job = re.findall(r"The job +\S+/v1/jobs/(\S+)", said)[0]
+    job = re.findall(r"The job +\S+/#/jobs/(\S+)", said)[0]
     with RestClient(f"http://127.0.0.1:{port}") as client:
         assert client.job(job)["state"] == "succeeded"
         assert client.send("GET", f"/static/{job}/processed/", headers={"Accept": "application/json"})

@@ -95,7 +95,7 @@ def _show_results(url: str, data: Path, job: Job) -> None:
     click.echo(f"""
 Results    {(data / "store" / "results" / job.id).resolve()}
            {url}{job.links["static"]}processed/
-The job    {url}{job.url}
+The job    {url}/#/jobs/{job.id}
 The API    {url}/docs
 
 Penstock goes on serving; Ctrl-C stops it.""")
