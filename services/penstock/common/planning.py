@@ -2,7 +2,7 @@
 
 Arithmetic alone. Workers of a step are a stage; images flow through the stages, so a job takes as long as its slowest
 stage, and what the first image needs to get through. Seconds are CPU seconds of one core, and a replica has one core.
-What lies around the steps was measured by `penstock bench` (docs/performance.md) and is in `Overheads`.
+What lies around the steps was measured (docs/plan.md) and is in `Overheads`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,20 @@ class PlanningError(PenstockError):
 
 @dataclass(frozen=True)
 class Overheads:
-    """CPU seconds around the steps, of one image, by `penstock bench` on two cores."""
+    """CPU seconds around the steps, of one image, as measured on two cores."""
 
     worker: float = 0.000_1
     """The worker's own, for each stage."""
-    coordinator: float = 0.000_3
-    """The coordinator's, for dispatching an image and noting its end."""
+    coordinator: float = 0.000_7
+    """The coordinator's, for accepting an image, dispatching it and noting its end."""
     hop: float = 0.000_14
     """Of a hop between two stages, whatever the chunk: with `hop_message`, 0.87 ms at chunk 1 and 0.23 at 8."""
     hop_message: float = 0.000_73
     """Of a hop, for each chunk."""
     message: float = 0.000_5
-    """Penstock's for a message of the first delivery and of the events, and RabbitMQ's for each message."""
+    """Penstock's for a message of the first delivery and of the events, and RabbitMQ's, where there is one, for each."""
     byte: float = 1.7e-9
     """Of one byte of intermediates, written and read."""
-    own_message: float = 0.000_35
-    """The coordinator's for a message of the first delivery and of the events, where it keeps the queues itself."""
     messages_per_job: int = 3
     messages_per_hop: int = 2
 
@@ -134,12 +132,11 @@ def cost_image(
             stages[before.step] += moving / 2
             stages[after.step] += moving / 2 + more.hop + more.hop_message / size
     messages = (more.messages_per_job + more.messages_per_hop * len(hops)) / size
-    message = more.message if broker else more.own_message
     return Cost(
         placement=placement,
         chunk=chunk,
         stages=stages,
-        coordinator=more.coordinator + more.messages_per_job * message / size,
+        coordinator=more.coordinator + more.messages_per_job * more.message / size,
         broker=messages * more.message * broker,
         moved_bytes=2 * sum(visit.pixels for visit in hops) * BYTES_PER_PIXEL,
     )

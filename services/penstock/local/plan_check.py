@@ -42,7 +42,7 @@ PLANS = (
 )
 START_SECS = {"run": 0.35, "serve-fused": 0.0}
 """`penstock run` starts within its time, a server beforehand."""
-OVERHEADS = {"run": Overheads(coordinator=0.000_15, own_message=0.0), "serve-fused": Overheads()}
+OVERHEADS = {"run": Overheads(coordinator=0.000_15), "serve-fused": Overheads()}
 
 
 @dataclass

@@ -25,6 +25,7 @@ from penstock.common.errors import ImageError, PenstockError
 from penstock.common.plan import Plan, plan_of
 from penstock.common.planning import Visit
 from penstock.common.settings import Limits
+from penstock.common.store.local import LocalStore
 from penstock.worker.forker import CONTEXT, start_forker
 
 START_TIMEOUT_SECS = 120.0
@@ -135,8 +136,9 @@ def _work_through(order: _Order, first: range) -> _Tally:
     plan = plan_of(order.plan)
     sums: dict[int, tuple[list[float], list[int], int]] = {}
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
+        store = LocalStore(Path(folder))
         with suppress(ImageError, OSError):
-            _cost_one(plan, order.photos[0], Path(folder), order.limits)  # what is slow only once
+            _cost_one(plan, order.photos[0], store, order.limits)  # what is slow only once
         if _together is not None:
             _together.wait(START_TIMEOUT_SECS)
         began, cpu_began, images = time.perf_counter(), time.process_time(), 0
@@ -144,7 +146,7 @@ def _work_through(order: _Order, first: range) -> _Tally:
             photo = (first.start + images) % len(order.photos)
             images += 1
             try:
-                secs, pixels = _cost_one(plan, order.photos[photo], Path(folder), order.limits)
+                secs, pixels = _cost_one(plan, order.photos[photo], store, order.limits)
             except (ImageError, OSError):
                 continue
             before, _, count = sums.get(photo, ([0.0] * len(secs), pixels, 0))
@@ -159,7 +161,7 @@ def _goes_on(order: _Order, images: int, enough: int, cpu_secs: float, wall_secs
     return not images or ((images < enough or cpu_secs < order.secs) and wall_secs < order.secs * LONGEST)
 
 
-def _cost_one(plan: Plan, photo: Path, folder: Path, limits: Limits) -> tuple[list[float], list[int]]:
+def _cost_one(plan: Plan, photo: Path, store: LocalStore, limits: Limits) -> tuple[list[float], list[int]]:
     """Take one photograph all the way, as a worker does; return each operation's CPU seconds and pixels.
 
     Reading and decoding count for the first operation, digests and writing for the last.
@@ -176,6 +178,6 @@ def _cost_one(plan: Plan, photo: Path, folder: Path, limits: Limits) -> tuple[li
     pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
     for index, file in enumerate(hands.encode(parts, plan.encode)):
         hashlib.sha256(file.data)
-        (folder / f"{index}").write_bytes(file.data)
+        store.put(f"results/{index}", [file.data])  # a new file each time: making one costs more than filling it
     marks.append(time.process_time())
     return [after - before for before, after in pairwise(marks)], pixels

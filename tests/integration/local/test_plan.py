@@ -66,7 +66,7 @@ def test_measuring_ends_with_the_command_even_where_that_is_killed(tmp_path: Pat
     command = [sys.executable, "-m", "penstock", "plan", "--images", "9", "--size", "64x64", "--secs", "300"]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
-        wait_until(lambda: len(list(tmp_path.glob("penstock-plan-*/0"))) > 0)
+        wait_until(lambda: len(list(tmp_path.glob("penstock-plan-*/results/0"))) > 0)
     finally:
         process.kill()
         process.wait()
@@ -77,7 +77,7 @@ def test_measuring_ends_with_the_command_even_where_that_is_killed(tmp_path: Pat
         return written() == before
 
     def written() -> list[int]:
-        return sorted(path.stat().st_mtime_ns for path in tmp_path.glob("penstock-plan-*/0"))
+        return sorted(path.stat().st_mtime_ns for path in tmp_path.glob("penstock-plan-*/results/0"))
 
     wait_until(is_quiet)
 
