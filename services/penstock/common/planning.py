@@ -44,7 +44,7 @@ class Overheads:
     hop_message: float = 0.000_73
     """Of a hop, for each chunk."""
     message: float = 0.000_5
-    """Penstock's for a message of the first delivery and of the events, and RabbitMQ's, where there is one, for each."""
+    """Penstock's for a message of the first delivery and of the events, and RabbitMQ's, if there is one, for each."""
     byte: float = 1.7e-9
     """Of one byte of intermediates, written and read."""
     messages_per_job: int = 3

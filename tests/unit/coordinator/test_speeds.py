@@ -7,6 +7,7 @@ from typing import Any
 from penstock.common.jobs import JobState
 from penstock.common.messages import Event, Outcome, StepTime
 from penstock.coordinator.backlog import count_left
+from penstock.coordinator.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.hearsay import Told
 from penstock.coordinator.live import Live
 from penstock.coordinator.repository import Job
@@ -55,6 +56,21 @@ def test_a_slow_blur_is_not_taken_for_a_quick_one() -> None:
     assert live.seconds_of(slow.plan) == [0.5]
     waiting = [job("a", GAUSSIAN, pending=100), job("b", BILATERAL, pending=10)]
     assert count_left(waiting, live) == {"blur": (110, 100 * 0.01 + 10 * 0.5)}
+
+
+def test_slow_images_go_one_by_one_though_most_of_their_step_were_quick(house: Any) -> None:
+    quick, slow = (house.job(name, 200, plan=[blur]) for name, blur in (("quick", GAUSSIAN), ("slow", BILATERAL)))
+    for found, images, secs in ((slow, 1, 0.5), (quick, 150, 0.001)):
+        house.live.dispatched(found, [(image, 0) for image in range(images)])
+        timings = [StepTime(step=0, wait=0.0, work=secs)]
+        outcomes = [Outcome(id=image, state="done", timings=timings) for image in range(images)]
+        house.live.observe([Event(kind="finished", job=found.id, chunk="c", outcomes=outcomes)])
+    Dispatcher(house.repository, house.store, house.broker, house.live, DispatchSettings()).fill()
+    sizes: dict[str, set[int]] = {}
+    for chunk in house.sent("blur"):
+        sizes.setdefault(chunk.job, set()).add(len(chunk.images))
+    assert sizes["slow"] == {1}
+    assert max(sizes["quick"]) == 8
 
 
 def test_what_comes_first_decodes_and_is_not_taken_for_what_comes_later() -> None:
