@@ -7,6 +7,8 @@ import logging
 import signal
 import socket
 import sys
+from threading import Event
+from types import FrameType
 
 import uvicorn
 
@@ -42,9 +44,22 @@ def answer(services: Services, listener: socket.socket) -> None:
     # After it has shut down, uvicorn raises the signal that told it to once more: it must not end the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, services.leaving).run(sockets=[listener])
     except KeyboardInterrupt:
         log.info("interrupted; leaving")
+
+
+class _Server(uvicorn.Server):
+    """Tells streams that it ends: it would wait for them as long as it may, then cut them off with an error."""
+
+    def __init__(self, config: uvicorn.Config, leaving: Event) -> None:
+        super().__init__(config)
+        self._leaving = leaving
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal."""
+        self._leaving.set()
+        super().handle_exit(sig, frame)
 
 
 def _announce(line: str) -> None:

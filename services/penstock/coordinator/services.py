@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from penstock.common.broker.port import Broker
 from penstock.common.settings import Limits
@@ -54,3 +55,5 @@ class Services:
     """How long a browser stays logged in."""
     webhooks: WebhookRules = field(default_factory=WebhookRules)
     """Where jobs may have their end told; public HTTPS with secrets of their own, unless given."""
+    leaving: Event = field(default_factory=Event)
+    """Set once the server was told to end: what is sent until a job ends, ends then."""

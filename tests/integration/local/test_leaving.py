@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 SECS = 60.0
@@ -32,6 +33,22 @@ def test_a_server_told_to_end_finishes_what_is_at_hand_and_ends_with_0(
     with sqlite3.connect(tmp_path / "data" / "penstock.sqlite") as database:
         [(done,)] = database.execute("select done from jobs")
     assert 2 <= len(results) == done < 40, "what was written was also noted"
+
+
+def test_who_follows_a_job_is_let_go_at_once_and_without_an_error(
+    start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tricky(good=40)
+    server = start_server("--workers", "1", input_root=tmp_path)
+    document = {"operations": [["pause", 0.3]], "inputs": [{"prefix": str(folder)}], "chunk_size": 1}
+    job = server.client.post_job(document)
+    with httpx.stream("GET", f"{server.client.url}{job['links']['events']}", timeout=SECS) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: progress"
+        server.process.send_signal(signal.SIGTERM)
+        assert "event: end" not in list(lines)
+    assert server.process.wait(30) == 0
+    assert "ERROR" not in (tmp_path / "log").read_text()
 
 
 def test_a_step_that_is_installed_no_more_fails_its_images_and_the_server_goes_on(

@@ -64,7 +64,7 @@ async def follow_job(
     """
     shown: dict[str, Any] | None = None
     try:
-        while True:
+        while not services.leaving.is_set():
             found, failed = await run_in_threadpool(_look, services, job, seen)
             if found is None:
                 return
