@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,14 @@ def draw(path: Path, value: int = 90, width: int = 32, height: int = 24) -> Path
 
 
 def names(folder: Path) -> set[str]:
-    """The results in a folder, below it as well."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".jpg", ".png")}
+    """The results in a folder, below it as well, also while they become more; not what is still worked on."""
+    found = set()
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found |= {
+            os.path.relpath(os.path.join(parent, name), folder) for name in files if name[-4:] in (".jpg", ".png")
+        }
+    return found
 
 
 def leftovers(folder: Path) -> set[str]:
