@@ -53,8 +53,7 @@ class Tracker:
             if not deliveries and self._stopping.is_set():
                 return
             events = self._read(deliveries)
-            self._live.observe(events)
-            self._count(events)
+            self._follow(events)
             while events and not self._apply(events):
                 if self._stopping.wait(_RETRY_SECS):
                     return
@@ -62,11 +61,17 @@ class Tracker:
             for delivery in deliveries:
                 self._consumer.ack(delivery)
 
-    def _count(self, events: list[Event]) -> None:
+    def _follow(self, events: list[Event]) -> None:
+        """Count, and note where images are. What goes wrong here is put right by looks at the database, in time."""
         for event in events:
-            log.debug("%s, told by %s", event.kind, event.worker, extra={"job": event.job, "chunk": event.chunk})
-            if event.measures is not None:
-                self._live.meters.add(event.measures)
+            names = {"job": event.job, "chunk": event.chunk}
+            log.debug("%s, told by %s", event.kind, event.worker, extra=names)
+            try:
+                self._live.observe([event])
+                if event.measures is not None:
+                    self._live.meters.add(event.measures)
+            except Exception:
+                log.exception("an event is not followed", extra=names)
 
     def _collect(self) -> list[Delivery]:
         """Return what has arrived. While more is under way, wait a moment for company: a transaction costs the same."""

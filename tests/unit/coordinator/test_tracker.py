@@ -76,6 +76,20 @@ def test_what_cannot_be_read_goes_to_the_dead_letters(house: Any, track: Callabl
     assert [json.loads(letters.get(5.0).body)["queue"] for _ in range(2)] == [EVENTS_QUEUE] * 2
 
 
+def test_what_cannot_be_followed_is_applied_all_the_same(
+    house: Any, track: Callable[..., Tracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("a", 2)
+    house.repository.take_pending("a", 2)
+    monkeypatch.setattr(house.live.meters, "count_image", lambda *_: [][0])
+    house.live.adopt(house.row("a"), [(0, 0), (1, 0)])
+    track()
+    for image in range(2):
+        house.tell(house.done("a", image))
+    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
+    house.wait_until(lambda: quiet(house))
+
+
 def test_events_wait_while_the_database_is_away(house: Any, stumbling: Any, track: Callable[..., Tracker]) -> None:
     house.job("a", 2)
     house.repository.take_pending("a", 2)
