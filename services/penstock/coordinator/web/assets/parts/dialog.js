@@ -4,27 +4,36 @@ import { html, useLayoutEffect, useRef } from "../lib/html.js";
 export function useDialog() {
   const dialog = useRef();
   useLayoutEffect(() => {
-    const opener = document.activeElement;
-    dialog.current.showModal();
-    return () => opener?.focus();
+    const [opener, element] = [document.activeElement, dialog.current];
+    element.showModal();
+    return () => {
+      element.remove();  // what lies below an open one takes no focus
+      opener?.focus();
+    };
   }, []);
   return dialog;
 }
 
 // Asks before what cannot be undone; the focus begins on the answer that changes nothing.
+// It goes with the answer, not with the `close` event: that comes later, and would close what was opened again by then.
 export function Confirm({ title, text, no, yes, act, close }) {
   const dialog = useDialog();
   const agree = () => {
-    dialog.current.close();
+    close();
     act();
+  };
+  const leave = (event) => {
+    if (event.key !== "Escape") return;
+    event.preventDefault();
+    close();
   };
   return html`
     <dialog ref=${dialog} class="confirm" role="alertdialog" aria-labelledby="confirm-title"
-            aria-describedby="confirm-text" onClose=${close}>
+            aria-describedby="confirm-text" onKeyDown=${leave} onClose=${close}>
       <h2 id="confirm-title" class="name">${title}</h2>
       <p id="confirm-text">${text}</p>
       <div class="row">
-        <button type="button" autofocus onClick=${() => dialog.current.close()}>${no}</button>
+        <button type="button" autofocus onClick=${close}>${no}</button>
         <button type="button" class="grave" onClick=${agree}>${yes}</button>
       </div>
     </dialog>`;
