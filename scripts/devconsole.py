@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 
 from penstock import __version__
-from penstock.common import jobs, messages, operations, plan, registry, settings
-from penstock.common.plan import make_plan, plan_of, read_operation
+from penstock.common import registry, settings
+from penstock.common.model import jobs, messages, operations, plan
+from penstock.common.model.plan import make_plan, plan_of, read_operation
 from penstock.common.settings import Limits, ServeSettings, WorkerSettings, load
-from penstock.local.draw import draw_photo, write_photos
+from penstock.local.sample_images import draw_photo, write_photos
 from penstock.steps import blur, encode, resize, split
 
 limits = load(Limits)

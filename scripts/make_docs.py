@@ -17,8 +17,9 @@ import click
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 
-from penstock.cli import cli
-from penstock.common import lines, messages, operations
+from penstock.cli.main import cli
+from penstock.common.model import messages, operations
+from penstock.common.model import stdio_protocol as lines
 from penstock.common.settings import (
     BrokerSettings,
     ClientSettings,

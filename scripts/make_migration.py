@@ -12,8 +12,8 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import create_engine
 
-from penstock.coordinator.database.migrate import NEWEST, configure
-from penstock.coordinator.database.sql import SqlRepository
+from penstock.coordinator.database.backends.migrate import NEWEST, configure
+from penstock.coordinator.database.repository import SqlRepository
 
 
 def main(arguments: list[str]) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from penstock.local.draw import write_photos
 from penstock.local.rest_client import RestClient
+from penstock.local.sample_images import write_photos
 from penstock.local.server_process import find_free_port, serve
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from penstock.client import Client
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 from penstock.local.server_process import find_free_port, stop
 
 OPERATIONS = [["resize", "1024x768"], ["split", True], ["blur", "bilateral"]]

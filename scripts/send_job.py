@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from penstock.client import Client, Job
-from penstock.common.errors import PenstockError
-from penstock.local.draw import write_photos
+from penstock.common.model.errors import PenstockError
+from penstock.local.sample_images import write_photos
 
 DOCUMENT = {"name": "first", "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]]}
 WIDTH, HEIGHT = 1024, 768

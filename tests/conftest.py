@@ -18,7 +18,7 @@ from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
 
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 DRAWN_PICTURES = 6

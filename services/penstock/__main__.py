@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from penstock.worker.freshness import answer_probe
+from penstock.worker.process.probe import answer_probe
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     status = answer_probe(sys.argv[1:], os.environ)
     if status is not None:
         sys.exit(status)
-    from penstock.cli import main as run
+    from penstock.cli.main import main as run
 
     run()
 

@@ -12,11 +12,11 @@ from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
-from penstock.common.jobs import ImageState, JobState
-from penstock.common.messages import DEAD_LETTER_QUEUE, Event, Failure, Outcome, Result, StepTime
+from penstock.common.model.jobs import ImageState, JobState
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, Event, Failure, Outcome, Result, StepTime
 from penstock.common.settings import BrokerSettings
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.repository import Applied, Image, Job, Repository, StepTotals
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import Applied, Image, Job, Repository, StepTotals
 
 DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/penstock.db",

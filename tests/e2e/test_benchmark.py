@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from penstock.local.bench import run_bench
-from penstock.local.bench_contestants import CONTESTANTS
+from penstock.benchmark.bench.contestants import CONTESTANTS
+from penstock.benchmark.bench.runner import run_bench
 
 
 def test_every_contestant_gives_the_plain_pools_pictures(capsys: pytest.CaptureFixture[str]) -> None:

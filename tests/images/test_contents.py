@@ -103,7 +103,7 @@ print([str(path) for path in pathlib.Path("/root", ".cache").rglob("*")])
 def test_every_module_is_compiled_since_nothing_can_be_written_later(images: Any, target: str) -> None:
     code = """
 import importlib.util, pathlib
-import penstock.cli
+import penstock.cli.main
 for folder in ("/opt/penstock/lib/penstock", pathlib.Path(importlib.util.find_spec("pydantic").origin).parent):
     files = list(pathlib.Path(folder).rglob("*.py"))
     bare = [str(path) for path in files if not pathlib.Path(importlib.util.cache_from_source(path)).exists()]

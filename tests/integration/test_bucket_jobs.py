@@ -16,22 +16,22 @@ import uvicorn
 from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.errors import ImageCode, ImageError, UnavailableError
+from penstock.common.model.errors import ImageCode, ImageError, UnavailableError
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, StoreSettings, WorkerSettings
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.common.store.composite import CompositeStore
+from penstock.common.store.factory import open_bucket
 from penstock.common.store.local import LocalStore
-from penstock.common.store.opening import open_bucket
-from penstock.common.store.routed import RoutedStore
-from penstock.common.store.sources import SourceBuckets
-from penstock.coordinator.app import create_app
-from penstock.coordinator.conductor import Conductor
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.dispatcher import DispatchSettings
-from penstock.coordinator.housekeeper import HousekeepingSettings
-from penstock.coordinator.services import Services
-from penstock.worker.bench import Bench
-from penstock.worker.loop import Worker
-from penstock.worker.sources import Sources
+from penstock.coordinator.api.app import create_app
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.scheduling.dispatcher import DispatchSettings
+from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
+from penstock.coordinator.scheduling.scheduler import JobScheduler
+from penstock.worker.context import WorkerContext
+from penstock.worker.image_sources import Sources
+from penstock.worker.worker import Worker
 
 LIMITS = Limits(max_file_bytes=200_000)
 ENDED = ("succeeded", "partial", "failed", "cancelled")
@@ -41,12 +41,12 @@ class House:
     """A coordinator and a worker in this process, over a folder, and what they may use of buckets."""
 
     def __init__(self, folder: Path, *sources: str) -> None:
-        self.buckets = SourceBuckets.of(StoreSettings(sources=sources))
+        self.buckets = BucketAllowlist.of(StoreSettings(sources=sources))
         self.store = LocalStore(folder / "store")
-        routed = RoutedStore(self.store, self.buckets)
+        routed = CompositeStore(self.store, self.buckets)
         broker = MemoryBroker()
         repository = SqlRepository.sqlite(folder / "penstock.db")
-        self.conductor = Conductor(repository, routed, broker, DispatchSettings(1, 1), HousekeepingSettings())
+        self.conductor = JobScheduler(repository, routed, broker, DispatchSettings(1, 1), ReconcilerSettings())
         self.conductor.begin()
         self.services = Services(repository, routed, broker, self.conductor, LIMITS, None, self.buckets)
         app = create_app(self.services)
@@ -57,7 +57,7 @@ class House:
         port = self._server.servers[0].sockets[0].getsockname()[1]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False)
         reader = Sources(routed, LIMITS, None, self.buckets)
-        bench = Bench("worker", routed, broker, reader, LIMITS, frozenset(operations()), 10**8)
+        bench = WorkerContext("worker", routed, broker, reader, LIMITS, frozenset(operations()), 10**8)
         self._worker = Worker(bench, WorkerSettings())
         self._thread = threading.Thread(target=self._worker.run, daemon=True)
         self._thread.start()
@@ -186,7 +186,7 @@ def test_a_worker_checks_again_and_tells_why_it_could_not_read(
     house: House, bucket: str, put: Callable[[str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("in/1.png", picture(1))
-    narrow = SourceBuckets.of(StoreSettings(sources=(f"{bucket}/out/",)))
+    narrow = BucketAllowlist.of(StoreSettings(sources=(f"{bucket}/out/",)))
     for buckets in (narrow, None):
         with pytest.raises(ImageError) as refused:
             Sources(house.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
@@ -204,9 +204,9 @@ def test_a_bucket_that_is_closed_fails_the_picture_and_one_that_is_away_does_not
     else:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     url = s3.create_bucket()
-    buckets = SourceBuckets.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
+    buckets = BucketAllowlist.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
     sources = Sources(LocalStore(tmp_path), LIMITS, None, buckets)
-    routed = RoutedStore(LocalStore(tmp_path), buckets)
+    routed = CompositeStore(LocalStore(tmp_path), buckets)
     with pytest.raises(ImageError if code else UnavailableError) as failed:
         sources.read(f"{url}/1.png")
     assert getattr(failed.value, "code", None) == (code or "unavailable")

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import pytest
 from kube import Namespace, Pod, call, find_cluster
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.coordinator.kubernetes import STEPS_ANNOTATION, Deployments
-from penstock.coordinator.replicas import Replicas
-from penstock.worker.deletion_cost import OwnPod
+from penstock.coordinator.scheduling.kubernetes import STEPS_ANNOTATION, Deployments
+from penstock.coordinator.scheduling.replicas import Replicas
+from penstock.worker.process.pod_deletion_cost import OwnPod
 
 NAMESPACE = "penstock-inside"
 SECURE = {

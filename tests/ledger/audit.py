@@ -12,7 +12,7 @@ from typing import Any
 
 from workload import Wanted
 
-from penstock.common.jobs import TERMINAL_IMAGE_STATES, TERMINAL_JOB_STATES, JobState
+from penstock.common.model.jobs import TERMINAL_IMAGE_STATES, TERMINAL_JOB_STATES, JobState
 
 TERMINAL_JOBS = {state.value for state in TERMINAL_JOB_STATES}
 TERMINAL_IMAGES = {state.value for state in TERMINAL_IMAGE_STATES}

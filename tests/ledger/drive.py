@@ -19,7 +19,7 @@ from pika.exceptions import ChannelClosedByBroker
 from stage import Stage, all_queues, stored_keys, wait_for
 from workload import Task, Wanted, sha256
 
-from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 
 PATIENCE_SECS = 90.0
 SWEPT_SECS = 12.0

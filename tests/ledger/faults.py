@@ -16,7 +16,7 @@ from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
 from stage import Stage, wait_for
 
-from penstock.common.messages import EVENTS_QUEUE, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, step_queue
 
 STEPS = ("resize", "split", "blur", "encode", "pause", "trip")
 STEP_BY_STEP = ("resize", "split", "blur", "encode", "pause,trip")

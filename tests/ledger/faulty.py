@@ -23,13 +23,13 @@ from typing import Any
 
 from points import STORE_REMOVALS, point_of_put
 
-from penstock.common.broker.port import Consumer, Delivery
+from penstock.common.broker.base import Consumer, Delivery
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import EVENTS_QUEUE
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import EVENTS_QUEUE
 from penstock.common.settings import StoreSettings
-from penstock.common.store.opening import open_store
-from penstock.common.store.port import Buffer, Store, Upload
+from penstock.common.store.base import Buffer, Store, Upload
+from penstock.common.store.factory import open_store
 
 CRASH_AT = "PENSTOCK_TEST_CRASH_AT"
 NOTES = "PENSTOCK_TEST_NOTES"
@@ -226,7 +226,7 @@ def equip_coordinator(guard: Guard) -> None:
 
 def equip_worker(guard: Guard) -> None:
     """Give the worker's composition root adapters that reach points."""
-    from penstock.worker import main
+    from penstock.worker.process.pipe_worker import main
 
     main.open_store = _make_store_opener(guard)
     main.RabbitBroker = make_broker(guard, "next ")  # type: ignore[misc]
@@ -237,7 +237,7 @@ def run(arguments: Sequence[str]) -> None:
     notes = os.environ.get(NOTES)
     guard = Guard(Crash.read(os.environ.get(CRASH_AT, "")), Path(notes) if notes else None)
     {"coordinator": equip_coordinator, "worker": equip_worker}[arguments[0]](guard)
-    from penstock import cli
+    from penstock.cli.main import main as cli
 
     sys.argv = ["penstock", *arguments]
     cli.main()

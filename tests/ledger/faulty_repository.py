@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from penstock.common.messages import Event
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.repository import Applied, Image, Job
+from penstock.common.model.messages import Event
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import Applied, Image, Job
 
 if TYPE_CHECKING:
     from faulty import Guard

@@ -5,16 +5,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))  # the tests' own steps are found here
 
-import penstock.worker.preload  # isort: skip
+import penstock.worker.process.preload  # isort: skip
 
 import faulty
 import faulty_repository
 
-import penstock.cli
+import penstock.cli.main
 import penstock.coordinator.main
 import penstock.coordinator.server
-import penstock.worker.loop
-import penstock.worker.main
-import penstock.worker.work
+import penstock.worker.chunk_task
+import penstock.worker.process.main
+import penstock.worker.worker
 
 __all__ = ["faulty", "faulty_repository", "penstock"]

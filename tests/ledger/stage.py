@@ -24,8 +24,8 @@ from faulty import CRASH_AT, NOTES, REDELIVERED, STRUCK, Crash
 from rabbitmq_server import RabbitServer
 from workload import PLUGINS
 
-from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
-from penstock.common.operations import BUILT_IN
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
+from penstock.common.model.operations import BUILT_IN
 
 OWN_STEPS = {"brighten", "trip", "pause", "twins", "scribble"}
 LEAVE_SECS = 20.0

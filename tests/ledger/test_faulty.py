@@ -14,7 +14,7 @@ from points import BY_NAME, POINTS, STORE_PUTS, STORE_REMOVALS, point_of_put
 from report import BEGIN, END, write_page
 from sweep import COLUMNS, Row
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 from penstock.common.store.keys import attempts_key, plan_key, resume_key, tombstone_key, upload_key, work_key
 
 HERE = Path(__file__).parent

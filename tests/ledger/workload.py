@@ -19,7 +19,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 SIZE = (64, 48)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import (
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import (
     DEAD_LETTER_QUEUE,
     EVENTS_QUEUE,
     Chunk,
@@ -25,13 +25,13 @@ from penstock.common.messages import (
     read_events,
     step_queue,
 )
-from penstock.common.plan import make_plan
+from penstock.common.model.plan import make_plan
 from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
-from penstock.worker.bench import Bench
-from penstock.worker.loop import Worker
-from penstock.worker.sources import Sources
+from penstock.worker.context import WorkerContext
+from penstock.worker.image_sources import Sources
+from penstock.worker.worker import Worker
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECS = 20.0
@@ -66,12 +66,12 @@ class Rig:
         self.broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
         self._events = self.broker.consume([EVENTS_QUEUE], 100_000)
         self.seen: list[Event] = []
-        self.benches: list[Bench] = []
+        self.benches: list[WorkerContext] = []
         self._workers: list[tuple[Worker, threading.Thread]] = []
 
     def start(self, *steps: str, max_pixels_in_flight: int = 10**8, **settings: Any) -> None:
         """Start a worker that serves some steps, all if none is named."""
-        bench = Bench(
+        bench = WorkerContext(
             name=f"worker-{len(self._workers)}",
             store=self.store,
             broker=self.broker,

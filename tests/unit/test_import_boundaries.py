@@ -71,12 +71,12 @@ def test_each_side_loads_without_the_others_packages(packages: tuple[str, ...], 
 
 
 def test_the_command_line_loads_without_either(tmp_path: Path) -> None:
-    load_without(PIXELS + SERVICE + ("rich", "pydantic", "pydantic_settings", "httpx"), ["penstock.cli"])
+    load_without(PIXELS + SERVICE + ("rich", "pydantic", "pydantic_settings", "httpx"), ["penstock.cli.main"])
 
 
 def test_importing_starts_no_threads_and_opens_nothing() -> None:
     """Workers are forked from a process that has imported these."""
-    modules = ["penstock.worker.preload", "penstock.coordinator.conductor", "penstock.local.run"]
+    modules = ["penstock.worker.process.preload", "penstock.coordinator.scheduling.scheduler", "penstock.local.run"]
     program = COUNTS.format(modules=modules)
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == ["1", "1", "0"]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client.asynchronous import AsyncClient as AsyncClient
+    from penstock.client.async_client import AsyncClient as AsyncClient
     from penstock.client.errors import DamagedError as DamagedError
     from penstock.client.errors import LocalFileError as LocalFileError
     from penstock.client.errors import PenstockClientError as PenstockClientError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penstock.client.models import System as System
     from penstock.client.models import Upload as Upload
     from penstock.client.models import UploadedFile as UploadedFile
-    from penstock.client.synchronous import Client as Client
+    from penstock.client.sync_client import Client as Client
 
 _ERRORS = (
     "DamagedError",
@@ -54,8 +54,8 @@ _MODELS = (
 )
 _FILES = ("Photo", "find_photos")
 _PLACES = {
-    "Client": "synchronous",
-    "AsyncClient": "asynchronous",
+    "Client": "sync_client",
+    "AsyncClient": "async_client",
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_MODELS, "models"),
     **dict.fromkeys(_FILES, "local_files"),

@@ -15,7 +15,7 @@ from penstock import __version__
 from penstock.client.errors import LocalFileError
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
 from penstock.common.settings import ClientSettings, SettingsError, load
-from penstock.common.trust import trust
+from penstock.common.tls import trust
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 

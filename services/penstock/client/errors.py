@@ -11,7 +11,7 @@ PenstockError
 
 from __future__ import annotations
 
-from penstock.common.errors import PenstockError
+from penstock.common.model.errors import PenstockError
 
 
 class PenstockClientError(PenstockError):

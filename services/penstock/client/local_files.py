@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from penstock.client.errors import DamagedError, LocalFileError
-from penstock.common.imagetype import HEAD_BYTES, image_type
-from penstock.common.names import without_suffix
+from penstock.common.image_header import HEAD_BYTES, image_type
+from penstock.common.model.names import without_suffix
 
 PIECE_BYTES = 256 * 1024
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")

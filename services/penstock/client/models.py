@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from penstock.common.jobs import TERMINAL_JOB_STATES
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
 
 
 class _Answer(BaseModel):

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import Calls, Measures
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import Calls, Measures
 
 CALL_BOUNDS_SECS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 CALLS = {
@@ -45,7 +45,7 @@ class Histogram:
         self.sum += total
 
 
-class Tally:
+class CallCounters:
     """What one process counts. May be used from any thread."""
 
     def __init__(self) -> None:
@@ -91,13 +91,13 @@ class Tally:
         return Measures(calls=calls, chunks=dict(self._chunks), redelivered=dict(self._redelivered))
 
 
-def measure(port: T, name: str, tally: Tally) -> T:
+def measure(port: T, name: str, tally: CallCounters) -> T:
     """Return a store or a broker whose calls (`CALLS[name]`) are counted; it is in all else the one that is given."""
     return cast(T, _Measured(port, name, tally))
 
 
 class _Measured:
-    def __init__(self, port: object, name: str, tally: Tally) -> None:
+    def __init__(self, port: object, name: str, tally: CallCounters) -> None:
         self._port = port
         for call in CALLS[name]:
             setattr(self, call, _timed(getattr(port, call), f"{name}.{call}", tally))
@@ -108,7 +108,7 @@ class _Measured:
         return getattr(self._port, name)
 
 
-def _timed(call: Callable[P, T], what: str, tally: Tally) -> Callable[P, T]:
+def _timed(call: Callable[P, T], what: str, tally: CallCounters) -> Callable[P, T]:
     def timed(*args: P.args, **kwargs: P.kwargs) -> T:
         began = time.perf_counter()
         failed = False
@@ -127,7 +127,7 @@ Then = Callable[[UnavailableError | None], None]
 
 
 def _timed_until_confirmed(
-    call: Callable[[Sequence[tuple[str, bytes]], Then], None], tally: Tally
+    call: Callable[[Sequence[tuple[str, bytes]], Then], None], tally: CallCounters
 ) -> Callable[[Sequence[tuple[str, bytes]], Then], None]:
     def timed(messages: Sequence[tuple[str, bytes]], then: Then) -> None:
         began = time.perf_counter()

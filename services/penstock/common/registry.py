@@ -1,6 +1,6 @@
 """Steps of one's own: the decorator that makes them, how installed ones are found, and those that are declared.
 
-    from penstock.common.operations import Parameters
+    from penstock.common.model.operations import Parameters
     from penstock.common.registry import step
 
     class Brighten(Parameters):
@@ -22,9 +22,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from penstock.common.declared import declare_parameters
-from penstock.common.errors import PenstockError
-from penstock.common.operations import BUILT_IN, Parameters
+from penstock.common.model.errors import PenstockError
+from penstock.common.model.operations import BUILT_IN, Parameters
+from penstock.common.model.schema_parameters import declare_parameters
 
 ENTRY_POINT_GROUP = "penstock.steps"
 

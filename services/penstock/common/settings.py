@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
-from penstock.common.errors import PenstockError
+from penstock.common.model.errors import PenstockError
 
 MiB = 1024 * 1024
 

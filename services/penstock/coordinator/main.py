@@ -21,25 +21,25 @@ from penstock.common.settings import (
     StoreSettings,
     WorkerSettings,
 )
-from penstock.common.store.opening import open_store
-from penstock.common.store.routed import RoutedStore
-from penstock.common.store.sources import SourceBuckets
-from penstock.common.tracing import open_tracing
-from penstock.coordinator.claims import listening, locked
-from penstock.coordinator.conductor import Conductor
-from penstock.coordinator.database.advisory import PostgresLeadership
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.dispatcher import DispatchSettings
-from penstock.coordinator.housekeeper import HousekeepingSettings
-from penstock.coordinator.keys import read_keys
-from penstock.coordinator.kubernetes import Deployments
-from penstock.coordinator.leadership import AlwaysLeader, Leadership
-from penstock.coordinator.leading import Leading
-from penstock.coordinator.meters import Meters
-from penstock.coordinator.replicas import Replicas, ReplicaWatch
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.common.store.composite import CompositeStore
+from penstock.common.store.factory import open_store
+from penstock.common.tracing.base import open_tracing
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.keys import read_keys
+from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
+from penstock.coordinator.scheduling.dispatcher import DispatchSettings
+from penstock.coordinator.scheduling.kubernetes import Deployments
+from penstock.coordinator.scheduling.leader import LeaderLoop
+from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
+from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
+from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.server import answer
-from penstock.coordinator.services import Services
-from penstock.coordinator.webhooks import Courier, WebhookRules
+from penstock.coordinator.startup_locks import listening, locked
+from penstock.coordinator.webhooks.sender import Sender, WebhookRules
 
 _POLL_SECS = 0.5
 
@@ -68,14 +68,14 @@ def coordinate(
         keys = read_keys(settings, listener.getsockname()[0])
         webhooks = WebhookRules.of(settings)
         repository, leadership = _database(settings, stack)
-        sources = SourceBuckets.of(store_settings)
-        meters, tracing = Meters(), open_tracing("coordinator")
+        sources = BucketAllowlist.of(store_settings)
+        meters, tracing = Counters(), open_tracing("coordinator")
         stack.callback(tracing.close)
-        store = measure(RoutedStore(open_store(store_settings, settings.data), sources), "store", meters.tally)
+        store = measure(CompositeStore(open_store(store_settings, settings.data), sources), "store", meters.tally)
         broker = measure(RabbitBroker(broker_settings.broker_url, broker_settings), "broker", meters.tally)
         stack.callback(broker.close)
         several = settings.database_url is not None
-        conductor = Conductor(
+        conductor = JobScheduler(
             repository,
             store,
             broker,
@@ -85,12 +85,12 @@ def coordinate(
                 poll_secs=_POLL_SECS,
                 weights=keys.weights if keys else {},
             ),
-            HousekeepingSettings.of(settings, worker_settings, tells=several),
+            ReconcilerSettings.of(settings, worker_settings, tells=several),
             meters=meters,
             tracing=tracing,
-            courier=Courier.of(repository, settings),
+            courier=Sender.of(repository, settings),
         )
-        leading = Leading(conductor, leadership)
+        leading = LeaderLoop(conductor, leadership)
         leading.start()
         stack.callback(leading.stop)
         answer(

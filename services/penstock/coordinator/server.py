@@ -14,8 +14,8 @@ import uvicorn
 
 from penstock.common.logs import writes_json
 from penstock.common.settings import LogSettings, load
-from penstock.coordinator.app import create_app
-from penstock.coordinator.services import Services
+from penstock.coordinator.api.app import create_app
+from penstock.coordinator.api.services import Services
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from penstock.client import Client, Job
-from penstock.common.errors import PenstockError
+from penstock.common.model.errors import PenstockError
 from penstock.common.settings import ServeSettings, load
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 from penstock.local.server_process import is_port_free, serve
 
 PICTURES = 12

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.common.errors import RequestError
-from penstock.common.imagetype import image_type
-from penstock.common.names import unique_stems
+from penstock.common.image_header import image_type
+from penstock.common.model.errors import RequestError
+from penstock.common.model.names import unique_stems
 
 _PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 _HEAD_BYTES = 64

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from penstock.common.errors import RequestError, UnavailableError
-from penstock.common.messages import Outcome, Result
-from penstock.common.plan import Plan
+from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.messages import Outcome, Result
+from penstock.common.model.plan import Plan
 from penstock.local.inputs import Source
 
 NAME = "manifest.ndjson"

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urljoin, urlsplit
 
-from penstock.common.errors import PenstockError, UnavailableError
-from penstock.common.jobs import TERMINAL_JOB_STATES
-from penstock.common.trust import trust
+from penstock.common.model.errors import PenstockError, UnavailableError
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
+from penstock.common.tls import trust
 
 TIMEOUT_SECS = 60.0
 KEPT_SECS = 1.0

@@ -16,17 +16,17 @@ from typing import Protocol
 from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
-from penstock.common.errors import PlanError, UnavailableError
-from penstock.common.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
-from penstock.common.plan import Plan
+from penstock.common.model.errors import PlanError, UnavailableError
+from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
+from penstock.common.model.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.local.inputs import Inputs, Source
 from penstock.local.manifest import Manifest
 from penstock.local.progress import Progress, Summary
-from penstock.local.supervisor import Supervisor
-from penstock.worker.process import WorkerSpec
-from penstock.worker.serving import performable_steps
+from penstock.worker.process.pipe_supervisor import PipeSupervisor
+from penstock.worker.process.pipe_worker import WorkerSpec
+from penstock.worker.served_steps import performable_steps
 
 WORK_FOLDER = ".penstock"
 _JOB = "run"
@@ -140,7 +140,7 @@ class _Session:
         options = self._options
         if options.make_workers is not None:
             return options.make_workers(self._broker, options.out / WORK_FOLDER)
-        return Supervisor(self._broker, [self._spec(index) for index in range(options.workers)])
+        return PipeSupervisor(self._broker, [self._spec(index) for index in range(options.workers)])
 
     def _spec(self, index: int) -> WorkerSpec:
         options = self._options

@@ -18,25 +18,25 @@ from penstock.common.settings import (
     StoreSettings,
     WorkerSettings,
 )
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.common.store.composite import CompositeStore
 from penstock.common.store.local import LocalStore
-from penstock.common.store.routed import RoutedStore
-from penstock.common.store.sources import SourceBuckets
-from penstock.common.tracing import open_tracing
-from penstock.coordinator.claims import listening, locked
-from penstock.coordinator.conductor import Conductor
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.dispatcher import DispatchSettings
-from penstock.coordinator.housekeeper import HousekeepingSettings
-from penstock.coordinator.keys import read_keys
-from penstock.coordinator.meters import Meters
+from penstock.common.tracing.base import open_tracing
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.keys import read_keys
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.scheduling.dispatcher import DispatchSettings
+from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
+from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.server import answer
-from penstock.coordinator.services import Services
-from penstock.coordinator.webhooks import Courier, WebhookRules
+from penstock.coordinator.startup_locks import listening, locked
+from penstock.coordinator.webhooks.sender import Sender, WebhookRules
 from penstock.local.run import default_workers
-from penstock.local.supervisor import Supervisor
-from penstock.worker.forker import start_forker
-from penstock.worker.process import WorkerSpec
-from penstock.worker.serving import performable_steps
+from penstock.worker.process.forkserver import start_forker
+from penstock.worker.process.pipe_supervisor import PipeSupervisor
+from penstock.worker.process.pipe_worker import WorkerSpec
+from penstock.worker.served_steps import performable_steps
 
 
 def serve(
@@ -64,9 +64,9 @@ def serve(
         webhooks = WebhookRules.of(settings)
         folder = LocalStore(settings.data / "store")
         folder.sweep()
-        sources = SourceBuckets.of(store_settings)
-        meters, tracing = Meters(), open_tracing("coordinator")
-        store = measure(RoutedStore(folder, sources), "store", meters.tally)
+        sources = BucketAllowlist.of(store_settings)
+        meters, tracing = Counters(), open_tracing("coordinator")
+        store = measure(CompositeStore(folder, sources), "store", meters.tally)
         queues = MemoryBroker()
         broker = measure(queues, "broker", meters.tally)
         workers = settings.workers or default_workers()
@@ -75,13 +75,13 @@ def serve(
             workers, len(specs), settings.window_images, settings.max_chunk, weights=keys.weights if keys else {}
         )
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
-        housekeeping = HousekeepingSettings.of(settings, worker_settings)
-        courier = Courier.of(repository, settings)
-        conductor = Conductor(
+        housekeeping = ReconcilerSettings.of(settings, worker_settings)
+        courier = Sender.of(repository, settings)
+        conductor = JobScheduler(
             repository, store, broker, dispatch, housekeeping, meters=meters, tracing=tracing, courier=courier
         )
         conductor.recover()
-        supervisor = Supervisor(queues, specs)
+        supervisor = PipeSupervisor(queues, specs)
         supervisor.start()
         conductor.begin()
         try:
@@ -137,8 +137,8 @@ def _serve_over_broker(
 ) -> int:
     # Imported here and not above, so that who needs no RabbitMQ need not load what speaks to it.
     from penstock.coordinator.main import coordinate
-    from penstock.worker.crew import Crew
-    from penstock.worker.main import ServiceSpec, make_members
+    from penstock.worker.process.main import ServiceSpec, make_members
+    from penstock.worker.process.supervisor import Supervisor
 
     if store_settings.store_url is None:
         folder = (settings.data / "store").absolute()
@@ -151,7 +151,7 @@ def _serve_over_broker(
         ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
         for group in _groups(settings, worker_settings)
     ]
-    crew = Crew([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
+    crew = Supervisor([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
     crew.start()
     try:
         return coordinate(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 from penstock.local.rest_client import RestClient
 
 START_TIMEOUT_SECS = 60.0

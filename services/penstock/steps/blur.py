@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import cv2
 
-from penstock.common.operations import Blur
+from penstock.common.model.operations import Blur
 from penstock.steps.image import Image, refused_by_opencv
 
 

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.imagetype import Header, corrupt, read_header, truncated
+from penstock.common.image_header import Header, corrupt, read_header, truncated
+from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
 from penstock.steps.image import Image
-from penstock.steps.pngfile import sound_png
+from penstock.steps.png.file import sound_png
 
 MAX_SCAN_PIXELS = 5_000_000_000
 """Scans times pixels of a JPEG that comes in several passes; the dozen passes of 50 Mpx come to a tenth of it."""

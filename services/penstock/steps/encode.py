@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.operations import Encode
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Encode
 from penstock.steps.image import Image
-from penstock.steps.pngfile import make_png
-from penstock.steps.pngrows import ALL_FILTERS, PAETH, SUB, UP, filter_rows, needed_filters, pad_rows
+from penstock.steps.png.file import make_png
+from penstock.steps.png.filters import ALL_FILTERS, PAETH, SUB, UP, filter_rows, needed_filters, pad_rows
 
 
 def encode(image: Image, params: Encode) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy.typing as npt
 
-from penstock.common.errors import ImageCode, ImageError
+from penstock.common.model.errors import ImageCode, ImageError
 
 Image = npt.NDArray[Any]
 """`H×W×3 uint8` in BGR order; not always contiguous (the parts of a split are views)."""

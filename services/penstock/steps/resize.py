@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from penstock.common.operations import Resize
+from penstock.common.model.operations import Resize
 from penstock.steps.image import Image, refused_by_opencv
 
 

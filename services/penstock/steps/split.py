@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.operations import Split
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Split
 from penstock.steps.image import Image
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 

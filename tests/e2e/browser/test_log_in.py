@@ -11,7 +11,7 @@ import pytest
 from accessibility import find_violations, measure_width
 from playwright.sync_api import expect
 
-from penstock.coordinator.keys import make_key
+from penstock.coordinator.auth.keys import make_key
 from penstock.local.server_process import find_free_port, serve
 
 TOKEN, KEY = make_key("delft")

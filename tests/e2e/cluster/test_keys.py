@@ -14,7 +14,7 @@ from kube import Namespace, Release, call
 from waiting import wait_until
 
 from penstock.client import Client
-from penstock.coordinator.keys import hash_token, make_key
+from penstock.coordinator.auth.keys import hash_token, make_key
 
 SECRET = "penstock-api-key"
 

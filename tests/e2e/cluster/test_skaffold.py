@@ -19,7 +19,7 @@ from installation import Installation
 from kube import ROOT, Namespace, Release, call, cluster, wait_for
 
 from penstock import __version__
-from penstock.common.jobs import TERMINAL_JOB_STATES
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
 
 REGISTRY = "localhost:5000"
 HELM_3 = "helm.sh/helm/v3/cmd/helm@v3.20.2"

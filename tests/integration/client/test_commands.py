@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from penstock.cli import main
+from penstock.cli.main import main
 from penstock.client import Client
 
 

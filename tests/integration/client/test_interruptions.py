@@ -18,7 +18,7 @@ from waiting import wait_until
 
 from penstock.client import Client, UnavailableError
 from penstock.client.local_files import find_photos
-from penstock.client.memory import Memory
+from penstock.client.upload_checkpoint import UploadCheckpoint
 
 SUBMIT = ("--op", "blur=median", "--wait", "--json")
 
@@ -125,7 +125,7 @@ def test_an_interrupted_command_for_pictures_elsewhere_says_how_its_job_is_follo
 
 def memory_name(port: int, folder: Path) -> str:
     """Return the name under which an upload to the port is remembered: the line's port is another one each time."""
-    memory = Memory(folder, f"http://127.0.0.1:{port}", find_photos([folder / "pictures"]))
+    memory = UploadCheckpoint(folder, f"http://127.0.0.1:{port}", find_photos([folder / "pictures"]))
     return memory._path.name
 
 

@@ -121,7 +121,7 @@ def test_waiting_ends_when_the_time_is_up(client, pictures):
 
 
 def test_pages_are_followed_to_the_end(client, pictures, monkeypatch):
-    monkeypatch.setattr("penstock.client.calls.MAX_LIMIT", 2)
+    monkeypatch.setattr("penstock.client.endpoints.MAX_LIMIT", 2)
     job = client.submit({"operations": [["split", True]]}, [pictures])
     client.wait(job.id)
     assert len(list(client.images(job.id))) == 6

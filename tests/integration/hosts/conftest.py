@@ -12,9 +12,9 @@ import pytest
 from hosts import Hosts
 from rabbitmq_server import RabbitServer
 
-from penstock.common.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 QUICK_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_TIMEOUT_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
 

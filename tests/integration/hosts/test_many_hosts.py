@@ -14,7 +14,7 @@ from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
-from penstock.common.messages import EVENTS_QUEUE, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, step_queue
 from penstock.common.settings import BrokerSettings
 
 OPERATIONS: list[Any] = [["resize", "200x150"], ["split", True], ["blur", "median"]]

@@ -12,11 +12,11 @@ import pytest
 from http_line import http_line
 from webhook_receiver import make_certificate
 
-from penstock.common.errors import PenstockError, UnavailableError
-from penstock.local import bench_server
-from penstock.local.bench_server import ServerFigures, read_server, run_server_bench, show_table
-from penstock.local.bench_verify import Verifier
-from penstock.local.bench_workloads import WORKLOADS
+from penstock.benchmark.bench import remote as bench_server
+from penstock.benchmark.bench.remote import ServerFigures, read_server, run_server_bench, show_table
+from penstock.benchmark.bench.verify import Verifier
+from penstock.benchmark.bench.workloads import WORKLOADS
+from penstock.common.model.errors import PenstockError, UnavailableError
 
 QUICK = {"images": 3, "rounds": 2, "workloads": ["resize-split-gaussian-jpg"]}
 

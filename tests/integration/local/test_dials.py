@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import pytest
 
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 OPERATIONS = [["resize", "150x101"], ["split", True], ["blur", "updownsampling"], ["split", True], ["blur", "median"]]
 OPS = ["--op", "resize=150x101", "--op", "split", "--op", "blur=updownsampling", "--op", "split", "--op", "blur=median"]

@@ -20,7 +20,7 @@ from run_folders import Run, codes, digests, leftovers, names, written
 from waiting import wait_until
 
 from penstock import __version__
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 IMAGES = os.environ.get("PENSTOCK_TEST_IMAGES", "local")
 CHAIN = ["--op", "resize=120x90", "--op", "split", "--op", "blur=median", "--output", "png"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 OPERATIONS = [["resize", "200x150"], ["pause", 0.02], ["split", True], ["blur", "median"]]
 SECS = 60.0

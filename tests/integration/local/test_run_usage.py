@@ -149,7 +149,7 @@ def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
     program = (
         "import sys; sys.argv = ['penstock', sys.argv[1], '--help'][: 3 if sys.argv[1] else 1] or []\n"
         "sys.argv = [part for part in sys.argv if part]\n"
-        "from penstock.cli import main\n"
+        "from penstock.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'cv2', 'numpy', 'fastapi', 'pydantic', 'pydantic_settings', 'sqlalchemy', 'uvicorn', 'rich'}\n"
@@ -164,7 +164,7 @@ def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
 
 PEAK = """
 import resource, sys
-from penstock.cli import main
+from penstock.cli.main import main
 try:
     main()
 finally:

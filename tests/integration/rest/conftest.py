@@ -19,15 +19,15 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.messages import EVENTS_QUEUE, Event, Failure, Outcome, Result, StepTime
+from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, Result, StepTime
 from penstock.common.settings import Limits
 from penstock.common.store.keys import result_key, result_name, results_prefix
 from penstock.common.store.local import LocalStore
-from penstock.coordinator.app import create_app
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.engine_port import Backlog, StepStatus
-from penstock.coordinator.repository import Image, Job, Repository
-from penstock.coordinator.services import Services
+from penstock.coordinator.api.app import create_app
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import Image, Job, Repository
+from penstock.coordinator.ports.scheduler import Backlog, StepStatus
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 from s3_server import S3Server
 
 from penstock.common.settings import Limits, StoreSettings
-from penstock.common.store.opening import open_bucket
-from penstock.common.store.sources import SourceBuckets
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.common.store.factory import open_bucket
 
 OPERATIONS = [["blur", "median"]]
 
@@ -46,7 +46,7 @@ def coordinator(serve: Callable[..., Any], bucket: Bucket, tmp_path: Path) -> An
     """A coordinator that may use the bucket's folders `in` and `out`, and files below `root`."""
     (tmp_path / "root").mkdir()
     settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
-    return serve(sources=SourceBuckets.of(settings), input_root=tmp_path / "root")
+    return serve(sources=BucketAllowlist.of(settings), input_root=tmp_path / "root")
 
 
 def post(coordinator: Any, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
@@ -201,7 +201,7 @@ def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
     script = coordinator.http.get(f"/static/{job['id']}/sent/x.jpg")
     assert script.headers["content-type"] == "application/octet-stream"
     assert coordinator.http.get(f"/static/{job['id']}/sent/none.jpg").status_code == 404
-    closed = serve(sources=SourceBuckets())
+    closed = serve(sources=BucketAllowlist())
     assert closed.http.get(url).status_code == 404
 
 
@@ -234,7 +234,7 @@ def test_a_bucket_that_is_away_is_told_as_such(serve: Callable[..., Any], monkey
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
-    sources = SourceBuckets.of(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
+    sources = BucketAllowlist.of(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
     answer = post(serve(sources=sources), "s3://photos/1.jpg")
     assert refusal(answer) == (503, "unavailable", None)
     assert "127.0.0.1" not in answer.text

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 
 DOCUMENT = {"operations": [["resize", "20x30"], ["split", True]], "name": "delft"}
 
@@ -143,7 +143,7 @@ def take_no_further(coordinator: Any, monkeypatch: pytest.MonkeyPatch, method: s
 def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
     coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.intake._REPLAY_SECS", 0.2)
+    monkeypatch.setattr("penstock.coordinator.intake.job_service._REPLAY_SECS", 0.2)
     take_no_further(coordinator, monkeypatch, method, jpeg)
     answers = [send(coordinator, jpeg) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 200]
@@ -153,7 +153,7 @@ def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
 def test_a_request_that_was_taken_for_dead_makes_no_second_job(
     coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.intake._REPLAY_SECS", 0.2)
+    monkeypatch.setattr("penstock.coordinator.intake.job_service._REPLAY_SECS", 0.2)
     repository = coordinator.services.repository
     accept, begun, go_on = repository.accept_job, threading.Event(), threading.Event()
 

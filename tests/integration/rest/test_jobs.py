@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.coordinator.repository import Job
+from penstock.coordinator.ports.repository import Job
 
 
 def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: Any, jpeg: bytes) -> None:

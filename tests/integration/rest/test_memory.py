@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.coordinator.app import create_app
+from penstock.coordinator.api.app import create_app
 
 MiB = 1024 * 1024
 FILE_BYTES = 32 * MiB

@@ -121,7 +121,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(coordinator: A
 def test_a_client_that_falls_silent_is_told_so_and_leaves_nothing_behind(
     coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.uploads._IDLE_SECS", 0.2)
+    monkeypatch.setattr("penstock.coordinator.intake.request_bodies._IDLE_SECS", 0.2)
     body = named(b'"a.jpg"', jpeg + bytes(3_000_000))
     status, answer = coordinator.raw(head(len(body)) + body[:2_000_000])
     assert (status, json.loads(answer)["code"]) == (408, "request_timeout")
@@ -129,7 +129,7 @@ def test_a_client_that_falls_silent_is_told_so_and_leaves_nothing_behind(
 
 
 def test_a_client_that_never_stops_sending_is_let_go(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.coordinator.linger._LINGER_BYTES", 5_000_000)
+    monkeypatch.setattr("penstock.coordinator.api.middleware.lingering_close._LINGER_BYTES", 5_000_000)
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
         connection.sendall(head(None, "/nowhere"))
         with pytest.raises(ConnectionError):

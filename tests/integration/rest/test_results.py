@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.coordinator.views import ImagePage, ImageView, ResultPage, ResultView
+from penstock.coordinator.api.views import ImagePage, ImageView, ResultPage, ResultView
 
 
 @pytest.fixture

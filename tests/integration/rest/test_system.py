@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
-from penstock.common.errors import UnavailableError
-from penstock.common.operations import Parameters
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.operations import Parameters
 from penstock.common.registry import CustomStep, custom_steps
 from penstock.common.settings import BrokerSettings
-from penstock.coordinator.replicas import Replicas
+from penstock.coordinator.scheduling.replicas import Replicas
 
 
 class BrokenBroker(MemoryBroker):
@@ -124,7 +124,7 @@ def test_what_is_away_makes_it_unready_and_is_named_without_secrets(serve: Calla
 def test_a_broker_that_does_not_answer_is_not_waited_for_as_long_as_a_call_waits(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.readiness._PATIENCE_SECS", 0.2)
+    monkeypatch.setattr("penstock.coordinator.api.monitoring.health._PATIENCE_SECS", 0.2)
     broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
     coordinator = serve(broker=broker)
     ready = coordinator.http.get("/readyz")
@@ -135,7 +135,7 @@ def test_a_broker_that_does_not_answer_is_not_waited_for_as_long_as_a_call_waits
 def test_steps_are_not_waited_for_either_while_their_queues_do_not_answer(
     coordinator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.routes.system._PATIENCE_SECS", 0.2)
+    monkeypatch.setattr("penstock.coordinator.api.routes.system._PATIENCE_SECS", 0.2)
     broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
     monkeypatch.setattr(coordinator.engine, "steps", lambda: [broker.depth("penstock.step.blur")])
     answer = coordinator.http.get("/v1/steps")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
+from penstock.cli.jobs import STATES
 from penstock.client import models
-from penstock.client.commands import STATES
-from penstock.common.jobs import JobState
-from penstock.coordinator import advice, arrival, progress, views
-from penstock.coordinator.routes import deliveries, jobs, system, uploads
+from penstock.common.model.jobs import JobState
+from penstock.coordinator.api import job_progress as progress
+from penstock.coordinator.api import views
+from penstock.coordinator.api.routes import deliveries, jobs, system, uploads
+from penstock.coordinator.intake import file_upload as arrival
+from penstock.coordinator.scheduling import advice
 
 PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (models.Counts, views.Counts),

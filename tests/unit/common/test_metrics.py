@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import Calls, Event, Measures, read_events, write_events
-from penstock.common.metrics import CALL_BOUNDS_SECS, Histogram, Tally, measure
+from penstock.common.metrics import CALL_BOUNDS_SECS, CallCounters, Histogram, measure
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import Calls, Event, Measures, read_events, write_events
+from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.local import LocalStore
-from penstock.common.store.port import ObjectNotFoundError
 
 
-def calls_of(tally: Tally) -> dict[str, Calls]:
+def calls_of(tally: CallCounters) -> dict[str, Calls]:
     return {calls.what: calls for calls in tally.read().calls}
 
 
@@ -36,7 +36,7 @@ def test_what_others_counted_is_added_bound_by_bound() -> None:
 
 
 def test_calls_of_a_store_are_counted_and_do_what_they_did(tmp_path: Path) -> None:
-    tally = Tally()
+    tally = CallCounters()
     store = measure(LocalStore(tmp_path), "store", tally)
     store.put("a/b", [b"pixels"])
     assert store.get("a/b") == b"pixels"
@@ -50,7 +50,7 @@ def test_calls_of_a_store_are_counted_and_do_what_they_did(tmp_path: Path) -> No
 
 
 def test_a_store_that_is_away_is_counted_as_failed(tmp_path: Path) -> None:
-    tally = Tally()
+    tally = CallCounters()
     store = measure(LocalStore(tmp_path), "store", tally)
     (tmp_path / ".tmp").rmdir()
     with pytest.raises(UnavailableError):
@@ -59,7 +59,7 @@ def test_a_store_that_is_away_is_counted_as_failed(tmp_path: Path) -> None:
 
 
 def test_a_publication_lasts_until_it_is_confirmed() -> None:
-    tally = Tally()
+    tally = CallCounters()
     broker = measure(MemoryBroker(), "broker", tally)
     broker.declare(["q"])
     settled: list[object] = []
@@ -71,7 +71,7 @@ def test_a_publication_lasts_until_it_is_confirmed() -> None:
 
 
 def test_what_was_taken_along_is_counted_no_more() -> None:
-    tally = Tally()
+    tally = CallCounters()
     tally.count_call("store.get", 0.002)
     tally.count_chunk("blur", redelivered=False)
     tally.count_chunk("blur", redelivered=True)
@@ -82,7 +82,7 @@ def test_what_was_taken_along_is_counted_no_more() -> None:
 
 
 def test_measures_come_through_a_message_and_older_messages_have_none() -> None:
-    tally = Tally()
+    tally = CallCounters()
     tally.count_call("broker.publish", 0.3, failed=True)
     event = Event(kind="started", job="j", chunk="c", measures=tally.take())
     assert read_events(write_events([event])) == [event]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.common.operations import Parameters
+from penstock.common.model.operations import Parameters
 from penstock.common.registry import StepError, custom_steps, operations, step
 
 
@@ -34,7 +34,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 CODE = """
-from penstock.common.operations import Parameters
+from penstock.common.model.operations import Parameters
 from penstock.common.registry import step
 
 class Amount(Parameters):

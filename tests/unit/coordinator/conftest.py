@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
-from penstock.common.jobs import JobState
-from penstock.common.messages import (
+from penstock.common.model.jobs import JobState
+from penstock.common.model.messages import (
     DEAD_LETTER_QUEUE,
     EVENTS_QUEUE,
     Chunk,
@@ -25,9 +25,9 @@ from penstock.common.messages import (
 )
 from penstock.common.registry import operations
 from penstock.common.store.local import LocalStore
-from penstock.coordinator.database.sql import SqlRepository
-from penstock.coordinator.live import Live
-from penstock.coordinator.repository import Image, Job
+from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.scheduling.in_flight import InFlight
 
 SECS = 20.0
 PLAN = [{"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"}]
@@ -52,7 +52,7 @@ class House:
 
     folder: Path
     broker: MemoryBroker = field(default_factory=MemoryBroker)
-    live: Live = field(default_factory=Live)
+    live: InFlight = field(default_factory=InFlight)
     _consumers: dict[str, MemoryConsumer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.common.errors import RequestError
+from penstock.common.model.errors import RequestError
 from penstock.local.inputs import Inputs, Source
 
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 60

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from penstock.common.errors import RequestError, UnavailableError
-from penstock.common.messages import Failure, Outcome, Result
-from penstock.common.plan import make_plan
+from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.messages import Failure, Outcome, Result
+from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
 from penstock.local.inputs import Source
 from penstock.local.manifest import NAME, Manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 from penstock.local.demo import run_demo
 from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, is_port_free, serve

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.operations import Blur
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Blur
 from penstock.steps.blur import blur
 from penstock.steps.image import refused_by_opencv
 

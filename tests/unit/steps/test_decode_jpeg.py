@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.imagetype import read_header
+from penstock.common.image_header import read_header
+from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.common.errors import ImageCode, ImageError
+from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
-from penstock.steps import pngfile
 from penstock.steps.decode import decode
+from penstock.steps.png import file as pngfile
 
 LIMITS = Limits()
 KINDS = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 4), (3, 8), (4, 8), (4, 16), (6, 8)]

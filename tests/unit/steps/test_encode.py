@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.operations import Encode
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Encode
 from penstock.steps.encode import encode
-from penstock.steps.pngrows import ALL_FILTERS, NONE, filter_rows, pad_rows
+from penstock.steps.png.filters import ALL_FILTERS, NONE, filter_rows, pad_rows
 
 
 def read(data: bytes) -> np.ndarray:
@@ -93,7 +93,7 @@ def test_a_png_has_no_chunk_but_header_pixels_and_end(drawing: np.ndarray) -> No
 
 @pytest.mark.parametrize("kind", [NONE, *ALL_FILTERS])
 def test_rows_of_each_filter_are_read_back_by_libpng(image: np.ndarray, kind: int) -> None:
-    from penstock.steps.pngfile import make_png
+    from penstock.steps.png.file import make_png
 
     height, width, _ = image.shape
     rows = filter_rows(pad_rows(image), [kind])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.common.operations import Resize
+from penstock.common.model.operations import Resize
 from penstock.steps.resize import resize
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penstock.common.errors import ImageCode, ImageError
-from penstock.common.operations import Split
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Split
 from penstock.steps.split import split
 
 

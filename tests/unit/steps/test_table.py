@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock.common.operations import BUILT_IN, Resize
+from penstock.common.model.operations import BUILT_IN, Resize
 from penstock.steps.allocator import keep_freed_memory
 from penstock.steps.table import step_functions
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 from penstock.worker import liveness
-from penstock.worker.freshness import FRESH_SECS, is_fresh
 from penstock.worker.liveness import Liveness
+from penstock.worker.process.probe import FRESH_SECS, is_fresh
 
 
 class Worker:

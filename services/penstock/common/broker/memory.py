@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from penstock.common.broker.port import Delivery, QueueDepth
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import DEAD_LETTER_QUEUE
+from penstock.common.broker.base import Delivery, QueueDepth
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import DEAD_LETTER_QUEUE
 
 
 @dataclass

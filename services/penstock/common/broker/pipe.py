@@ -17,9 +17,9 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
+from penstock.common.broker.base import Delivery, QueueDepth
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
-from penstock.common.broker.port import Delivery, QueueDepth
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 
 _CONFIRM_SECS = 60.0
 

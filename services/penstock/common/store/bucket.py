@@ -12,9 +12,9 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
+from penstock.common.store.base import Buffer, ObjectNotFoundError
 from penstock.common.store.keys import TEMPORARY, check_key
-from penstock.common.store.port import Buffer, ObjectNotFoundError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

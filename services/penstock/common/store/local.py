@@ -12,9 +12,9 @@ from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
+from penstock.common.store.base import Buffer, ObjectNotFoundError
 from penstock.common.store.keys import TEMPORARY, check_key
-from penstock.common.store.port import Buffer, ObjectNotFoundError
 
 _PIECE = 1024 * 1024
 _MAX_VECTOR = 1024

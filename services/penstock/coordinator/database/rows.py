@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, RowMapping
 
-from penstock.common.jobs import OPEN_IMAGE_STATES, ImageState, JobState
-from penstock.common.messages import Result, StepTime
-from penstock.coordinator.database.ledger import Ledger, add_tallies, read_tallies
+from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
+from penstock.common.model.messages import Result, StepTime
+from penstock.coordinator.database.job_counters import JobCounters, add_tallies, read_tallies
 from penstock.coordinator.database.schema import images
-from penstock.coordinator.repository import Image, Job
+from penstock.coordinator.ports.repository import Image, Job
 
 _RESULTS = TypeAdapter(list[Result])
 _TIMINGS = TypeAdapter(list[StepTime])
@@ -74,7 +74,7 @@ class Lens:
         return cls(row["number"], row["state"] == JobState.CANCELLED, row["retry_floor"])
 
     @classmethod
-    def of_ledger(cls, ledger: Ledger) -> Lens:
+    def of_ledger(cls, ledger: JobCounters) -> Lens:
         """Return the lens of a job whose books are open."""
         return cls(ledger.number, ledger.state is JobState.CANCELLED, ledger.retry_floor)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from penstock.common.errors import ImageCode
+from penstock.common.model.errors import ImageCode
 from penstock.coordinator.database.schema import totals
 
 _CODES = frozenset(ImageCode)

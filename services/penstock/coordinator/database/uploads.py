@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, insert, select, update
 
 from penstock.coordinator.database.schema import jobs, upload_files, uploads
-from penstock.coordinator.repository import ConflictError, Upload, UploadFile
+from penstock.coordinator.ports.repository import ConflictError, Upload, UploadFile
 
 FILES_PER_PAGE = 5_000
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, case, func, select, text
 
-from penstock.common.jobs import OPEN_JOB_STATES, JobState
+from penstock.common.model.jobs import OPEN_JOB_STATES, JobState
 from penstock.coordinator.database.schema import jobs, usage
-from penstock.coordinator.repository import Usage
+from penstock.coordinator.ports.repository import Usage
 
 _DAY_SECS = 86_400
 

@@ -18,7 +18,7 @@ from installation import PATIENCE_SECS, Installation
 from kube import wait_for
 from workload import Task, Wanted, draw, want
 
-from penstock.local.draw import write_photos
+from penstock.local.sample_images import write_photos
 
 POLL_SECS = 0.5
 QUIET_SECS = 45.0

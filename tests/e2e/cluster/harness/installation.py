@@ -13,8 +13,8 @@ from client import Client
 from kube import CommandError, Namespace, Release, wait_for
 
 from penstock.common.settings import StoreSettings
-from penstock.common.store.opening import open_store
-from penstock.common.store.port import Store
+from penstock.common.store.base import Store
+from penstock.common.store.factory import open_store
 from penstock.local.rest_client import RestClient
 
 PATIENCE_SECS = 180.0

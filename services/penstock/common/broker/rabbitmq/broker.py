@@ -19,16 +19,16 @@ from typing import Any
 
 from pika.channel import Channel
 
+from penstock.common.broker.base import Delivery, QueueDepth
 from penstock.common.broker.memory import dead_letter
-from penstock.common.broker.port import Delivery, QueueDepth
 from penstock.common.broker.rabbitmq.channel import declare
+from penstock.common.broker.rabbitmq.connection import Connection
 from penstock.common.broker.rabbitmq.consumer import RabbitConsumer
-from penstock.common.broker.rabbitmq.desk import Answer, Desk
-from penstock.common.broker.rabbitmq.link import Link
 from penstock.common.broker.rabbitmq.publisher import Publisher
+from penstock.common.broker.rabbitmq.queue_admin import Answer, QueueAdmin
 from penstock.common.broker.rabbitmq.url import read_url
-from penstock.common.errors import UnavailableError
-from penstock.common.messages import DEAD_LETTER_QUEUE
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import DEAD_LETTER_QUEUE
 from penstock.common.settings import BrokerSettings
 
 _FLUSH_SECS = 5.0
@@ -46,10 +46,10 @@ class RabbitBroker:
     def __init__(self, url: str, settings: BrokerSettings) -> None:
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links say what happened, once
         inward, outward = (read_url(url, settings, role) for role in ("consumes", "publishes"))
-        self._inward = Link(inward, settings.broker_max_pause_secs)
-        self._outward = Link(outward, settings.broker_max_pause_secs)
+        self._inward = Connection(inward, settings.broker_max_pause_secs)
+        self._outward = Connection(outward, settings.broker_max_pause_secs)
         self._publisher = Publisher(self._outward, settings.broker_timeout_secs)
-        self._desk = Desk(self._inward, settings.broker_timeout_secs)
+        self._desk = QueueAdmin(self._inward, settings.broker_timeout_secs)
         self._consumers: list[RabbitConsumer] = []
         self._closed = False
 

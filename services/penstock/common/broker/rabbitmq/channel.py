@@ -10,7 +10,7 @@ from typing import Any
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 
-from penstock.common.broker.rabbitmq.link import Link, describe
+from penstock.common.broker.rabbitmq.connection import Connection, describe
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ QUORUM = {"x-queue-type": "quorum"}
 """A queue's only argument: arguments cannot be changed later, so every limit is a policy's."""
 
 
-class ChannelTenant(ABC):
+class ChannelListener(ABC):
     """The part that publisher and consumers share. Everything here happens in the link's thread."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
         self._channel: Channel | None = None
         self._left = False

@@ -19,11 +19,11 @@ from typing import Any
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from penstock.common.broker.port import Delivery
-from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
-from penstock.common.broker.rabbitmq.link import Link
+from penstock.common.broker.base import Delivery
+from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelListener, declare
+from penstock.common.broker.rabbitmq.connection import Connection
 from penstock.common.broker.rabbitmq.publisher import RETURNS
-from penstock.common.errors import UnavailableError
+from penstock.common.model.errors import UnavailableError
 
 _TAGS = count(1)
 _LEAVE_SECS = 5.0
@@ -32,7 +32,7 @@ _MAX_RETURNS = 10
 consumer that dies over and over before it can do anything about it."""
 
 
-class RabbitConsumer(ChannelTenant):
+class RabbitConsumer(ChannelListener):
     """Messages from some queues. `bury` takes a delivery and a reason to the dead letters; `republish` sends a copy
     and tells, from another thread, whether RabbitMQ has it.
 
@@ -42,7 +42,7 @@ class RabbitConsumer(ChannelTenant):
 
     def __init__(
         self,
-        link: Link,
+        link: Connection,
         queues: Sequence[str],
         prefetch: int,
         bury: Callable[[Delivery, str], None],

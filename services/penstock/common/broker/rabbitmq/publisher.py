@@ -21,10 +21,10 @@ from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.spec import Basic
 
-from penstock.common.broker.port import Delivery
-from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelTenant, declare
-from penstock.common.broker.rabbitmq.link import Link
-from penstock.common.errors import UnavailableError
+from penstock.common.broker.base import Delivery
+from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelListener, declare
+from penstock.common.broker.rabbitmq.connection import Connection
+from penstock.common.model.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ class _Message:
     returns: int = 0
 
 
-class Publisher(ChannelTenant):
+class Publisher(ChannelListener):
     """Publishes on a link of its own: RabbitMQ stops reading from connections that publish during an alarm."""
 
-    def __init__(self, link: Link, timeout_secs: float) -> None:
+    def __init__(self, link: Connection, timeout_secs: float) -> None:
         super().__init__(link)
         self._timeout_secs = timeout_secs
         self._waiting: deque[_Message] = deque()

@@ -1,0 +1,122 @@
+"""The operations a job may name, and the parameters each one takes.
+
+One model per operation serves REST, the command line, `GET /v1/operations` and the docs alike. Every model reads
+its long form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_SIDE = 32_768
+"""Longest side of any picture, in pixels."""
+
+
+class Parameters(BaseModel):
+    """Parameters of one operation. A step of one's own subclasses this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    example: ClassVar[Any] = True
+    """The short form's second element, as the docs show it."""
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        """Read the second element of `[name, value]`: a dict of fields, `true` for the defaults, or the only field."""
+        if isinstance(value, dict):
+            return cls.model_validate(value)
+        if value is True and "enabled" not in cls.model_fields:
+            return cls()
+        if len(cls.model_fields) != 1:
+            raise ValueError(f"{value!r} cannot be read; accepted is an object with {', '.join(cls.model_fields)}")
+        return cls.model_validate({next(iter(cls.model_fields)): value})
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether the operation leaves every picture as it is, so that it need not be visited."""
+        return False
+
+    @property
+    def parts(self) -> int:
+        """How many parts one part becomes."""
+        return 1
+
+
+class Resize(Parameters):
+    """Scale to `width` × `height` pixels with area interpolation (`cv2.INTER_AREA`); the aspect ratio is not kept."""
+
+    example: ClassVar[Any] = "512x512"
+
+    width: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Width of the result in pixels")]
+    height: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Height of the result in pixels")]
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if isinstance(value, str):
+            match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", value)
+            if match is None:
+                raise ValueError(f"{value[:40]!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
+            return cls(width=int(match[1]), height=int(match[2]))
+        if isinstance(value, dict):
+            return cls.model_validate(value)
+        raise ValueError(f"{value!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
+
+
+class Split(Parameters):
+    """Cut into four quadrants at ⌊width/2⌋ and ⌊height/2⌋: left-top, right-top, left-bottom, right-bottom."""
+
+    example: ClassVar[Any] = True
+
+    enabled: Annotated[bool, Field(description="false leaves the picture whole")] = True
+
+    @property
+    def does_nothing(self) -> bool:
+        return not self.enabled
+
+    @property
+    def parts(self) -> int:
+        return 4 if self.enabled else 1
+
+
+class Blur(Parameters):
+    """Blur by one of four methods."""
+
+    example: ClassVar[Any] = "gaussian"
+
+    method: Annotated[
+        Literal["gaussian", "updownsampling", "bilateral", "median"],
+        Field(
+            description="gaussian: 5×5 kernel; updownsampling: pyrDown, then pyrUp to the same size; "
+            "bilateral: diameter 9, both sigmas 75; median: aperture 5"
+        ),
+    ]
+
+
+class Encode(Parameters):
+    """Write the pictures as files. Always the last operation of a plan; named by a job's `output`."""
+
+    example: ClassVar[Any] = "jpg"
+
+    format: Annotated[Literal["jpg", "png"], Field(description="jpg (lossy) or png (lossless)")] = "jpg"
+    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; without meaning for png")] = 95
+    effort: Annotated[
+        int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); without meaning for jpg")
+    ] = 2
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if value is True:
+            return cls()
+        return cls.model_validate(value if isinstance(value, dict) else {"format": value})
+
+    @property
+    def media_type(self) -> str:
+        """The results' media type."""
+        return "image/jpeg" if self.format == "jpg" else "image/png"
+
+
+BUILT_IN: dict[str, type[Parameters]] = {"resize": Resize, "split": Split, "blur": Blur, "encode": Encode}
+"""The operations that come with Penstock, in the order the docs show them."""

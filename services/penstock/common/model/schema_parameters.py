@@ -1,0 +1,127 @@
+"""Operations whose parameters are known by a JSON Schema alone: those of programs, in whatever language.
+
+The schema is its author's: it is shown as it was given, and what it accepts is accepted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+from pydantic import ConfigDict
+
+from penstock.common.model.operations import Parameters
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_MAX_SHOWN = 200
+
+
+class DeclaredParameters(Parameters):
+    """Parameters of a declared operation: each of its fields is an extra one. See `declare_parameters`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    given_schema: ClassVar[dict[str, Any]] = {}
+    validator: ClassVar[Validator]
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        """Read a dict of fields, or the schema's first property; `true` stands for the defaults unless that takes it.
+
+        Raises:
+            ValueError: the schema does not accept it.
+        """
+        if isinstance(value, dict):
+            fields = value
+        elif value is True and cls._first_type() != "boolean":
+            fields = {}
+        else:
+            fields = {cls._first(value): value}
+        fields = cls._defaults() | fields
+        cls._check(fields)
+        return cls.model_construct(None, **fields)
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return the schema as its author gave it."""
+        return copy.deepcopy(cls.given_schema)
+
+    @classmethod
+    def _properties(cls) -> dict[str, Any]:
+        properties = cls.given_schema.get("properties")
+        return properties if isinstance(properties, dict) else {}
+
+    @classmethod
+    def _first_type(cls) -> object:
+        first = next(iter(cls._properties().values()), None)
+        return first.get("type") if isinstance(first, dict) else None
+
+    @classmethod
+    def _first(cls, value: object) -> str:
+        first = next(iter(cls._properties()), None)
+        if first is None:
+            raise ValueError(f"{str(value)[:40]!r} cannot be read; accepted is an object of parameters")
+        return first
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        properties = cls._properties().items()
+        return {name: copy.deepcopy(item["default"]) for name, item in properties if _has_default(item)}
+
+    @classmethod
+    def _check(cls, fields: Mapping[str, Any]) -> None:
+        from jsonschema.exceptions import best_match
+        from referencing.exceptions import Unresolvable
+
+        try:
+            found = best_match(cls.validator.iter_errors(fields))
+        except Unresolvable as error:
+            raise ValueError(f"the step's schema refers to what is not in it: {str(error)[:_MAX_SHOWN]}") from error
+        if found is not None:
+            where = "/".join(str(part) for part in found.absolute_path)
+            raise ValueError(f"{where}: {found.message[:_MAX_SHOWN]}" if where else found.message[:_MAX_SHOWN])
+
+
+def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
+    """Return the parameter model that a JSON Schema describes.
+
+    Raises:
+        ValueError: it is no schema of an object, or has a property `op`, which is the operation's name.
+    """
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
+
+    given = copy.deepcopy(dict(schema))
+    kind = validator_for(given, default=Draft202012Validator)
+    try:
+        kind.check_schema(given)
+    except SchemaError as error:
+        where = "/".join(str(part) for part in error.absolute_path) or "params"
+        raise ValueError(f"no JSON Schema: {where}: {error.message[:_MAX_SHOWN]}") from error
+    if given.get("type", "object") != "object":
+        raise ValueError(f"a schema of type {given['type']!r}; accepted is object")
+    if "op" in (given.get("properties") or {}):
+        raise ValueError("a property 'op', which is the operation's name; call the parameter something else")
+    first = next(iter((given.get("properties") or {}).values()), None)
+    named = {"__doc__": str(given.get("description", "")), "__module__": __name__}
+    made = cast(type[DeclaredParameters], type("Declared", (DeclaredParameters,), named))
+    made.given_schema = given
+    made.example = _find_example(first)
+    made.validator = kind(given, registry=Registry())  # nothing is fetched
+    return made
+
+
+def _find_example(first: object) -> object:
+    """Return what the short form of an example may hold: a value of the first property."""
+    if not isinstance(first, dict):
+        return True
+    values = [*first.get("examples", []), *([first["default"]] if "default" in first else [])]
+    return values[0] if values else True
+
+
+def _has_default(item: object) -> bool:
+    return isinstance(item, dict) and "default" in item

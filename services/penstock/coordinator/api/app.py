@@ -1,0 +1,68 @@
+"""The coordinator's REST API, put together."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import Depends, FastAPI
+
+from penstock import __version__
+from penstock.coordinator.api import openapi, problems
+from penstock.coordinator.api.middleware.lingering_close import LingeringClose
+from penstock.coordinator.api.middleware.security_headers import LoopbackHost, SameOrigin, SecurityHeaders
+from penstock.coordinator.api.monitoring.health import Readiness
+from penstock.coordinator.api.monitoring.metrics import Metrics, RequestMetrics
+from penstock.coordinator.api.monitoring.single_flight import SingleFlight
+from penstock.coordinator.api.routes import (
+    deliveries,
+    events,
+    jobs,
+    page,
+    process,
+    results,
+    session,
+    static,
+    system,
+    uploads,
+)
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.access import admit
+from penstock.coordinator.auth.quotas import Streams
+from penstock.coordinator.intake.job_service import JobService
+
+_DESCRIPTION = """Ordered image operations over whole batches of photographs.
+
+A job is a list of operations and pictures: sent with it, or named below the server's input folder. `/v1/operations`
+lists the operations with an example of each. Errors are `application/problem+json` with a stable `code`."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the REST API over its services."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a bad form is answered, and no trouble of ours
+    app = FastAPI(
+        dependencies=[Depends(admit)],
+        title="Penstock",
+        version=__version__,
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # a page of its own, which asks nobody outside for anything
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.state.intake = JobService(services)
+    app.state.streams = Streams(services.limits.max_event_streams)
+    app.state.metrics = Metrics(services)
+    app.state.readiness = Readiness(services)
+    app.state.looking = SingleFlight(lambda: services.engine.steps())
+    for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
+        app.include_router(routes.router)
+    problems.add_handlers(app)
+    app.add_middleware(SameOrigin)
+    if services.for_this_host:
+        app.add_middleware(LoopbackHost)
+    app.add_middleware(LingeringClose)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestMetrics, metrics=app.state.metrics)
+    openapi.complete(app)
+    return app

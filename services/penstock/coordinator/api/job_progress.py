@@ -1,0 +1,82 @@
+"""How far a job has come: what its row counts, joined with what is under way just now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from pydantic import BaseModel
+
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
+from penstock.coordinator.ports.repository import Job, StepTotals
+from penstock.coordinator.ports.scheduler import Scheduler
+
+
+class StepProgress(BaseModel):
+    """One operation of a job's plan: images before it, in it, and past it; and their seconds so far."""
+
+    step: str
+    waiting: int
+    running: int
+    done: int
+    failed: int
+    wait_seconds: float
+    work_seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A job's progress. `bottleneck` is the step with the most work left; what is not known yet is None."""
+
+    steps: list[StepProgress]
+    images_per_second: float | None
+    eta_seconds: float | None
+    bottleneck: str | None
+
+
+def measure(job: Job, engine: Scheduler) -> Progress:
+    """Return a job's progress as of now."""
+    steps = _steps(job, engine.live(job.id))
+    if job.state in TERMINAL_JOB_STATES:
+        return Progress(steps, _average_rate(job), None, None)
+    left = job.pending + job.queued + job.running
+    rate = engine.images_per_second(job.id)
+    return Progress(steps, rate, left / rate if rate else None, _bottleneck(job, steps, engine))
+
+
+def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
+    count = len(job.plan)
+    under_way = list(live) or [(0, 0)] * count
+    totals = job.steps or [StepTotals()] * count
+    # Images that are at a later operation now have passed this one; the row learns of it when they end.
+    later = [0, *accumulate(waiting + running for waiting, running in reversed(under_way))][-2::-1]
+    return [
+        StepProgress(
+            step=operation["op"],
+            waiting=waiting + (job.pending if index == 0 else 0),
+            running=running,
+            done=total.done + passed,
+            failed=total.failed,
+            wait_seconds=total.wait_secs,
+            work_seconds=total.work_secs,
+        )
+        for index, (operation, (waiting, running), total, passed) in enumerate(
+            zip(job.plan, under_way, totals, later, strict=True)
+        )
+    ]
+
+
+def _bottleneck(job: Job, steps: Sequence[StepProgress], engine: Scheduler) -> str | None:
+    left = list(accumulate(step.waiting + step.running for step in steps))
+    work: dict[str, float] = {}
+    for step, images, secs in zip(steps, left, engine.seconds_of(job.plan), strict=True):
+        work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
+    slowest = max(work, key=lambda name: work[name])
+    return slowest if work[slowest] > 0 else None
+
+
+def _average_rate(job: Job) -> float | None:
+    if job.started_at is None or job.finished_at is None or job.finished_at <= job.started_at:
+        return None
+    return job.done / (job.finished_at - job.started_at)

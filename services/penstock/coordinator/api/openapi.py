@@ -1,0 +1,46 @@
+"""The OpenAPI document, completed with what streamed bodies and problem answers refer to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from penstock.common.model.jobs import JobDocument
+from penstock.coordinator.api.problems import Problem
+from penstock.coordinator.api.routes.common import refusals
+from penstock.coordinator.api.routes.jobs import RetryRequest
+from penstock.coordinator.api.views import ResultView
+
+_REPLACED = "HTTPValidationError"
+"""What FastAPI describes for bad parameters; here they are answered with a problem."""
+
+_REFERRED = (JobDocument, Problem, RetryRequest, ResultView)
+
+
+def complete(app: FastAPI) -> None:
+    """Make an application's OpenAPI document hold every schema that it refers to."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in _REFERRED:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        _correct_problems(document)
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}, {}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _correct_problems(document: dict[str, Any]) -> None:
+    routes = (route for methods in document["paths"].values() for route in methods.values())
+    for responses in (route["responses"] for route in routes):
+        if _REPLACED in str(responses.get("422")):
+            responses["422"] = refusals(422)[422]
+    for name in (_REPLACED, "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

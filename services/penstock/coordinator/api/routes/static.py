@@ -1,0 +1,148 @@
+"""`/static/`: jobs, the files that were sent and what they became, for browsers and for scripts."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from penstock.common.model.names import without_suffix
+from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
+from penstock.coordinator.api.problems import not_found
+from penstock.coordinator.api.responses.file_responses import deliver
+from penstock.coordinator.api.responses.html_listing import Entry, listing
+from penstock.coordinator.api.responses.manifest import entries
+from penstock.coordinator.api.responses.stored_files import result_content, sent_content
+from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
+from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
+
+router = APIRouter(prefix="/static", tags=["static"])
+
+_LISTED: dict[str, Any] = {
+    "response_class": HTMLResponse,
+    "responses": {200: {"content": {"application/json": {}}}, **refusals(400, 404, 422)},
+}
+_FILE: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {"content": {"image/jpeg": {}, "image/png": {}, "application/octet-stream": {}}},
+        206: {"description": "The part that Range names"},
+        304: {"description": "As the client has it"},
+        **refusals(404, 416),
+    },
+}
+
+
+@router.get("", include_in_schema=False)
+@router.get("/{job}", include_in_schema=False)
+@router.get("/{job}/sent", include_in_schema=False)
+@router.get("/{job}/processed", include_in_schema=False)
+async def add_slash(request: Request) -> Response:
+    """Lead from a folder's name to the folder."""
+    return RedirectResponse(page_url(f"{request.url.path}/", **request.query_params), 307)
+
+
+@router.get("/", summary="List jobs", **_LISTED)
+def list_folders(request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """List the jobs' folders, newest first: HTML for browsers, JSON with `Accept: application/json`."""
+    jobs = services.repository.list_jobs(limit=limit + 1, before=read_job_cursor(cursor))
+    following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
+    following = following and page_url("/static/", limit=limit, cursor=following)
+    shown = jobs[:limit]
+    if _wants_json(request):
+        folders = [{"id": job.id, "name": job.name, "state": job.state, "url": static_url(job.id)} for job in shown]
+        return JSONResponse({"jobs": folders, "next": following})
+    lines = [
+        Entry(f"{job.id}/", static_url(job.id), (job.name, job.state, f"{job.done} of {job.total}")) for job in shown
+    ]
+    return listing("/static/", lines, up="/", following=following)
+
+
+@router.get("/{job}/", summary="A job's folder", **_LISTED)
+def list_folder(job: str, request: Request, services: ServicesDep) -> Response:
+    """List a job's two folders."""
+    found = find_job(services.repository, job)
+    here = static_url(job)
+    if _wants_json(request):
+        sent, processed = f"{here}sent/", f"{here}processed/"
+        return JSONResponse({"id": job, "state": found.state, "sent": sent, "processed": processed})
+    lines = [
+        Entry("sent/", f"{here}sent/", (f"{found.total} files",)),
+        Entry("processed/", f"{here}processed/", (f"of {found.done} files",)),
+    ]
+    return listing(here, lines, up="/static/", following=None)
+
+
+@router.get("/{job}/sent/", summary="Files as they were sent", **_LISTED)
+def list_sent(job: str, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """List the files of a job as they were sent."""
+    find_job(services.repository, job)
+    (start,) = read_position(cursor, (0,))
+    images = services.repository.list_images(job, after=start - 1, limit=limit + 1)
+    following = write_cursor(images[limit].id) if len(images) > limit else None
+    files = [
+        {"name": image.name, "size": image.size, "state": image.state, "url": sent_url(job, image.name)}
+        for image in images[:limit]
+    ]
+    return _list_files(request, f"{static_url(job)}sent/", files, limit, following)
+
+
+@router.get("/{job}/processed/", summary="Results", **_LISTED)
+def list_processed(
+    job: str, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """List the results of a job so far."""
+    found = find_job(services.repository, job)
+    image, index = read_position(cursor, (0, 0))
+    page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
+    following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
+    files = [
+        {"name": entry.result.name, "size": entry.result.size, "url": result_url(job, entry.result.name)}
+        for entry in page[:limit]
+    ]
+    return _list_files(request, f"{static_url(job)}processed/", files, limit, following)
+
+
+@router.head("/{job}/sent/{name:path}", include_in_schema=False)
+@router.get("/{job}/sent/{name:path}", summary="A file as it was sent", **_FILE)
+def get_sent(job: str, name: str, request: Request, services: ServicesDep) -> Response:
+    """Send a file as it was sent."""
+    find_job(services.repository, job)
+    image = services.repository.image_by_name(job, name)
+    if image is None:
+        raise not_found(f"sent file {name[:80]!a}")
+    return deliver(request, sent_content(services, image), services.accel_prefix)
+
+
+@router.head("/{job}/processed/{name:path}", include_in_schema=False)
+@router.get("/{job}/processed/{name:path}", summary="A result", **_FILE)
+def get_processed(job: str, name: str, request: Request, services: ServicesDep) -> Response:
+    """Send a result."""
+    find_job(services.repository, job)
+    stem = re.sub(r"-[0-9]+\Z", "", without_suffix(name))
+    image = services.repository.image_by_stem(job, stem)
+    result = next((result for result in image.results if result.name == name), None) if image else None
+    if result is None:
+        raise not_found(f"result {name[:80]!a}")
+    return deliver(request, result_content(services.store, result), services.accel_prefix)
+
+
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+def _list_files(request: Request, here: str, files: list[dict[str, Any]], limit: int, cursor: str | None) -> Response:
+    following = cursor and page_url(here, limit=limit, cursor=cursor)
+    if _wants_json(request):
+        return JSONResponse({"files": files, "next": following})
+    lines = [Entry(file["name"], file["url"], _notes(file)) for file in files]
+    return listing(here, lines, up=f"{here.rstrip('/').rpartition('/')[0]}/", following=following)
+
+
+def _notes(file: dict[str, Any]) -> tuple[str, ...]:
+    size = "" if file["size"] is None else f"{file['size']:,} bytes"
+    return (size, file["state"]) if "state" in file else (size,)

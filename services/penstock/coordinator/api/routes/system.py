@@ -1,0 +1,197 @@
+"""The system itself: operations, steps, health and metrics."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from penstock import __version__
+from penstock.common.model.errors import PenstockError, UnavailableError
+from penstock.common.model.operations import Parameters
+from penstock.common.model.plan import read_operation
+from penstock.common.registry import operations
+from penstock.coordinator.api.monitoring.health import Readiness
+from penstock.coordinator.api.monitoring.metrics import Metrics
+from penstock.coordinator.api.monitoring.single_flight import SingleFlight
+from penstock.coordinator.api.problems import not_found
+from penstock.coordinator.api.routes.common import ServicesDep, refusals
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.ports.scheduler import StepStatus
+from penstock.coordinator.scheduling.advice import Advice, advise
+
+router = APIRouter(tags=["system"])
+
+_PATIENCE_SECS = 5.0
+"""A broker that is away is given 30 s by those who need it; who looks at the steps asks again."""
+
+
+class Example(BaseModel):
+    """One operation in both of its forms, which mean the same."""
+
+    short: list[Any]
+    long: dict[str, Any]
+
+
+class OperationView(BaseModel):
+    """An operation that jobs can name; `parameters` is the JSON Schema of its long form's fields."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    example: Example | None
+
+
+class Operations(BaseModel):
+    """Every operation, steps of one's own included."""
+
+    operations: list[OperationView]
+
+
+class ReplicasView(BaseModel):
+    """Replicas of a step's Deployment, as Kubernetes tells. Elsewhere `ready` is its workers, and `desired` null."""
+
+    desired: int | None
+    ready: int
+
+
+class StepView(BaseModel):
+    """A step over all jobs. What was not measured yet is null."""
+
+    name: str
+    replicas: ReplicasView
+    workers: int
+    ready: int
+    in_flight: int
+    remaining: int
+    seconds_per_image: float | None
+    backlog_seconds: float | None
+    utilisation: float | None
+    bottleneck: bool
+    shared_with: list[str]
+    """Steps that the same workers serve, as far as images told."""
+
+
+class Steps(BaseModel):
+    """Every step; `bottleneck` names the one that holds the system back, `advice` says what would change it."""
+
+    steps: list[StepView]
+    bottleneck: str | None
+    advice: Advice | None
+
+
+class BacklogView(BaseModel):
+    """What is left for some steps together. `backlog_seconds` is the work of one worker, guessed until measured."""
+
+    steps: list[str]
+    backlog_seconds: float
+    remaining: int
+    workers: int
+
+
+@router.get("/v1/operations", summary="List operations")
+def list_operations() -> Operations:
+    """Return every operation with its parameters and an example."""
+    return Operations(operations=[_view_operation(name, model) for name, model in operations().items()])
+
+
+@router.get("/v1/steps", summary="Look at the steps", responses=refusals())
+def list_steps(request: Request, services: ServicesDep) -> Steps:
+    """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
+    found = _look_at_steps(request)
+    advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
+    slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
+    steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
+    return Steps(steps=steps, bottleneck=slowest, advice=advice)
+
+
+@router.get("/v1/backlog", summary="Look at what is left for some steps", responses=refusals(404))
+def show_backlog(
+    services: ServicesDep, steps: Annotated[str, Query(description="Names with commas between", examples=["blur"])]
+) -> BacklogView:
+    """Return what is left over the named steps, always in numbers: for autoscalers, such as KEDA's `metrics-api`.
+
+    `backlog_seconds` is above 0 as long as an image of an open job has yet to pass one of them, and 0 after. An image
+    counts with 1 s in a step that has not worked on any yet.
+    """
+    return BacklogView(**vars(services.engine.backlog(_read_steps(steps))))
+
+
+@router.get("/healthz", summary="Is it alive?")
+async def show_health() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "alive", "version": __version__}
+
+
+@router.get("/readyz", summary="Can it accept jobs?", responses={503: {"description": "Something is away"}})
+def show_readiness(request: Request) -> JSONResponse:
+    """Try the store, the database and the broker."""
+    readiness = request.app.state.readiness
+    assert isinstance(readiness, Readiness)
+    checks = readiness.check()
+    ready = all(state == "ok" for state in checks.values())
+    headers = {} if ready else {"Retry-After": "5"}
+    return JSONResponse({"ready": ready, "checks": checks}, 200 if ready else 503, headers)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+def show_metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus' text format."""
+    metrics = request.app.state.metrics
+    assert isinstance(metrics, Metrics)
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _look_at_steps(request: Request) -> list[StepStatus]:
+    """Look at the steps together with whoever does so already.
+
+    Raises:
+        UnavailableError: database or broker are away.
+    """
+    looking = request.app.state.looking
+    assert isinstance(looking, SingleFlight)
+    try:
+        found: list[StepStatus] = looking.ask().result(_PATIENCE_SECS)
+    except TimeoutError as error:
+        raise UnavailableError("broker", f"the steps' queues gave no answer within {_PATIENCE_SECS:g} s") from error
+    return found
+
+
+def _read_steps(text: str) -> list[str]:
+    """Return the steps that `blur,encode` names, each once.
+
+    Raises:
+        RequestError: 404, there is no such step.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    known = operations()
+    for name in names:
+        if name not in known:
+            raise not_found(f"step {name[:40]!a}; there are {', '.join(known)}")
+    return names
+
+
+def _view_step(step: StepStatus, services: Services, *, is_slowest: bool) -> StepView:
+    found = services.find_replicas(step.name)
+    replicas = (None, step.workers) if found is None else (found.desired, found.ready)
+    shown = ReplicasView(desired=replicas[0], ready=replicas[1])
+    return StepView(**vars(step), replicas=shown, bottleneck=is_slowest)
+
+
+def _view_operation(name: str, model: type[Parameters]) -> OperationView:
+    schema = model.model_json_schema()
+    description = cleandoc(model.__doc__ or "")
+    schema.pop("description", None)
+    return OperationView(name=name, description=description, parameters=schema, example=_example(name, model))
+
+
+def _example(name: str, model: type[Parameters]) -> Example | None:
+    try:
+        planned = read_operation([name, model.example], "/example")
+    except PenstockError:
+        return None  # a step of one's own need not bring one
+    return Example(short=[name, model.example], long=planned.document())

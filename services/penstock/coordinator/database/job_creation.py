@@ -1,0 +1,148 @@
+"""A job comes: its row, its images in batches, and the moment when it is accepted or dropped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from penstock.common.model.jobs import ImageState, JobState
+from penstock.coordinator.database.backends.bulk import insert_rows
+from penstock.coordinator.database.backends.engine import first_line
+from penstock.coordinator.database.job_counters import JobCounters, Tally, write_tallies
+from penstock.coordinator.database.locking import open_ledger, save
+from penstock.coordinator.database.outbox import forget_notices
+from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
+from penstock.coordinator.database.totals import add_to_totals, code_of
+from penstock.coordinator.database.uploads import lock_upload
+from penstock.coordinator.database.usage import add_to_usage
+from penstock.coordinator.ports.repository import ConflictError, Image, Job
+
+IMAGES_PER_BATCH = 5_000
+
+_INSERT_JOB = insert(jobs)
+_INSERT_LABELS = insert(job_labels)
+_INSERT_DELETION = insert(deletions)
+_DELETE_JOB = delete(jobs).where(jobs.c.number == bindparam("job_number"))
+_COLUMNS = ("job", "id", "name", "stem", "ref", "state", "size", "error", "failure_number", "resume_step")
+_STATES = {state: state.value for state in ImageState}  # a look-up is ten times as fast as an enum's property
+_RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_by(jobs.c.id).with_for_update()
+
+Item = TypeVar("Item")
+
+
+def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one shorter."""
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def create_job(connection: Connection, job: Job) -> None:
+    """See Repository.create_job."""
+    nothing = write_tallies(Tally() for _ in job.plan)
+    row = {
+        "id": job.id,
+        "state": JobState.RECEIVING.value,
+        "plan": json.dumps(job.plan),
+        "document": json.dumps(job.document),
+        "labels": json.dumps(job.labels),
+        "created_at": job.created_at,
+        "name": job.name,
+        "priority": job.priority,
+        "weight": job.weight,
+        "chunk_size": job.chunk_size,
+        "on_failure": job.on_failure,
+        "upload": job.upload,
+        "idempotency_key": job.idempotency_key,
+        "fingerprint": job.fingerprint,
+        "owner": job.owner,
+        "webhook_url": job.webhook_url,
+        "webhook_secret": job.webhook_secret,
+        **dict.fromkeys(("run", "total", "failures_seen", "retry_floor", *(state.value for state in ImageState)), 0),
+        "steps_of_done": nothing,
+        "steps_of_failed": nothing,
+    }
+    if job.upload is not None:
+        lock_upload(connection, job.upload)
+    try:
+        connection.execute(_INSERT_JOB, row)
+    except IntegrityError as error:
+        raise ConflictError(f"there is a job {job.id} or one with key {job.idempotency_key!r} already") from error
+    if job.labels:
+        labels = [{"job": job.id, "key": key, "value": value} for key, value in job.labels.items()]
+        connection.execute(_INSERT_LABELS, labels)
+
+
+def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
+    """Append one batch of images; see Repository.add_images."""
+    ledger = _receiving(connection, job)
+    try:
+        insert_rows(connection, images, _COLUMNS, (_image_row(ledger, image) for image in batch))
+    except IntegrityError as error:
+        raise ConflictError(f"two images of job {job} have one id, name or stem: {first_line(error)}") from error
+    save(connection, ledger)
+
+
+def _image_row(ledger: JobCounters, image: Image) -> tuple[Any, ...]:
+    """Enter an image in the books; return its row, in the order of `_COLUMNS`."""
+    error = failure_number = None
+    if image.state is ImageState.FAILED:
+        error = json.dumps(image.error)
+        ledger.arrived_failed[code_of(image.error)] += 1
+        failure_number = ledger.count_failure(image.resume_step, ())
+    ledger.counts[image.state] += 1
+    return (
+        ledger.number,
+        image.id,
+        image.name,
+        image.stem,
+        image.ref,
+        _STATES[image.state],
+        image.size,
+        error,
+        failure_number,
+        image.resume_step,
+    )
+
+
+def accept_job(connection: Connection, job: str) -> Job:
+    """See Repository.accept_job."""
+    ledger = _receiving(connection, job)
+    ledger.accept()
+    accepted = save(connection, ledger)
+    if accepted.owner:
+        add_to_usage(connection, accepted.owner, accepted.total, time.time())
+    add_to_totals(connection, ledger.ended)
+    return accepted
+
+
+def _receiving(connection: Connection, job: str) -> JobCounters:
+    ledger = open_ledger(connection, job)
+    if ledger is None:
+        raise KeyError(job)
+    if ledger.state is not JobState.RECEIVING:
+        raise ConflictError(f"job {job} is {ledger.state}; only a receiving one takes images and is accepted")
+    return ledger
+
+
+def discard_receiving(connection: Connection, job: str | None, before: float | None) -> dict[str, int]:
+    """Drop jobs that are still receiving; return their ids and numbers. Their images are to be removed next."""
+    query = _RECEIVING if job is None else _RECEIVING.where(jobs.c.id == job)
+    if before is not None:
+        query = query.where(jobs.c.created_at < before)
+    found = {row["id"]: int(row["number"]) for row in connection.execute(query).mappings().all()}
+    for number in found.values():
+        drop_job(connection, number)
+    return found
+
+
+def drop_job(connection: Connection, number: int) -> None:
+    """Remove a job's row and note that its images are to go."""
+    connection.execute(_INSERT_DELETION, {"number": number})
+    forget_notices(connection, number)
+    connection.execute(_DELETE_JOB, {"job_number": number})

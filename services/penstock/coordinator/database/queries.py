@@ -1,0 +1,203 @@
+"""What can be asked of the database. Nothing here counts images; the job's row has the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from sqlalchemy import BigInteger, BindParameter, Connection, Select, bindparam, func, select
+
+from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
+from penstock.coordinator.database.rows import Lens, job_of
+from penstock.coordinator.database.schema import images, job_labels, jobs, uploads
+from penstock.coordinator.ports.repository import Image, Job
+
+IDS_PER_STATEMENT = 1_000
+"""Values in one `IN (…)`: far under every database's bound on parameters."""
+
+# Customers' cursors may name larger numbers than ids can be; PostgreSQL has to compare them all the same.
+_AFTER = bindparam("after", type_=BigInteger)
+_VISIBLE = jobs.c.state != JobState.RECEIVING.value
+_OPEN = jobs.c.state.in_([state.value for state in OPEN_JOB_STATES])
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("job"), _VISIBLE)
+_BY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
+_LENS = select(jobs.c.number, jobs.c.state, jobs.c.retry_floor).where(jobs.c.id == bindparam("job"), _VISIBLE)
+_DISPATCHABLE = select(jobs).where(_OPEN, jobs.c.pending > 0).order_by(jobs.c.priority.desc(), jobs.c.id)
+_OPEN_JOBS = select(jobs).where(_OPEN).order_by(jobs.c.id)
+_COUNT_OPEN = (
+    select(func.count())
+    .select_from(jobs)
+    .where(jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]))
+)
+_COUNT_BY_STATE = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+_IMAGE = select(images).where(images.c.job == bindparam("number"), images.c.id == bindparam("image", type_=BigInteger))
+_IMAGE_BY_NAME = select(images).where(images.c.job == bindparam("number"), images.c.name == bindparam("name"))
+_IMAGE_BY_STEM = select(images).where(images.c.job == bindparam("number"), images.c.stem == bindparam("stem"))
+_IMAGES = (
+    select(images)
+    .where(images.c.job == bindparam("number"), images.c.id > _AFTER)
+    .order_by(images.c.id)
+    .limit(bindparam("limit"))
+)
+_FAILURES = (
+    select(images)
+    .where(images.c.job == bindparam("number"), images.c.failure_number > _AFTER)
+    .order_by(images.c.failure_number)
+    .limit(bindparam("limit"))
+)
+_NAMED: BindParameter[str] = bindparam("uploads", expanding=True)
+_UPLOADS = (
+    select(jobs.c.upload)
+    .where(jobs.c.upload.in_(_NAMED))
+    .union(select(uploads.c.id).where(uploads.c.id.in_(_NAMED), ~uploads.c.dropped))
+)
+
+Item = TypeVar("Item")
+
+
+def slices(items: Sequence[Item], size: int = IDS_PER_STATEMENT) -> Iterator[Sequence[Item]]:
+    """Yield the items in order, at most `size` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def get_job(connection: Connection, job: str) -> Job | None:
+    """See Repository.get_job."""
+    row = connection.execute(_BY_ID, {"job": job}).mappings().one_or_none()
+    return job_of(row) if row is not None else None
+
+
+def find_by_key(connection: Connection, key: str) -> Job | None:
+    """See Repository.find_by_key."""
+    row = connection.execute(_BY_KEY, {"key": key}).mappings().one_or_none()
+    return job_of(row) if row is not None else None
+
+
+def list_jobs(
+    connection: Connection,
+    state: JobState | None,
+    label: tuple[str, str] | None,
+    owner: str | None,
+    limit: int,
+    before: str | None,
+) -> list[Job]:
+    """See Repository.list_jobs."""
+    query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
+    if label is not None and "\0" in "".join(label):  # see _one_image
+        return []
+    if label is not None:
+        ids = job_labels.c.job  # the label's own index has its jobs in this order
+        query = query.join(job_labels, ids == jobs.c.id)
+        query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
+    if state is not None:
+        query = query.where(jobs.c.state == state.value)
+    if owner is not None:
+        query = query.where(jobs.c.owner == owner)
+    if before is not None:
+        query = query.where(ids < before)
+    return _jobs(connection, query.order_by(ids.desc()))
+
+
+def count_open_jobs(connection: Connection) -> int:
+    """See Repository.count_open_jobs."""
+    return connection.execute(_COUNT_OPEN).scalar_one()
+
+
+def count_jobs(connection: Connection) -> dict[JobState, int]:
+    """See Repository.count_jobs."""
+    return {JobState(state): count for state, count in connection.execute(_COUNT_BY_STATE)}
+
+
+def dispatchable(connection: Connection) -> list[Job]:
+    """See Repository.dispatchable."""
+    return _jobs(connection, _DISPATCHABLE)
+
+
+def open_jobs(connection: Connection) -> list[Job]:
+    """See Repository.open_jobs."""
+    return _jobs(connection, _OPEN_JOBS)
+
+
+def _jobs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Job]:
+    return [job_of(row) for row in connection.execute(query).mappings()]
+
+
+def get_image(connection: Connection, job: str, image: int) -> Image | None:
+    """See Repository.get_image."""
+    return _one_image(connection, job, _IMAGE, {"image": image})
+
+
+def image_by_name(connection: Connection, job: str, name: str) -> Image | None:
+    """See Repository.image_by_name."""
+    return _one_image(connection, job, _IMAGE_BY_NAME, {"name": name})
+
+
+def image_by_stem(connection: Connection, job: str, stem: str) -> Image | None:
+    """See Repository.image_by_stem."""
+    return _one_image(connection, job, _IMAGE_BY_STEM, {"stem": stem})
+
+
+def _one_image(
+    connection: Connection, job: str, query: Select[tuple[object, ...]], which: dict[str, object]
+) -> Image | None:
+    lens = _lens(connection, job)
+    if lens is None or "\0" in str(*which.values()):  # PostgreSQL's text has no NUL, and refuses to look for one
+        return None
+    row = connection.execute(query, {"number": lens.number, **which}).mappings().one_or_none()
+    return lens.image(row) if row is not None else None
+
+
+def _lens(connection: Connection, job: str) -> Lens | None:
+    row = connection.execute(_LENS, {"job": job}).mappings().one_or_none()
+    return Lens.of(row) if row is not None else None
+
+
+def list_images(connection: Connection, job: str, state: ImageState | None, after: int, limit: int) -> list[Image]:
+    """See Repository.list_images."""
+    lens = _lens(connection, job)
+    if lens is None:
+        return []
+    if state is not None:
+        return images_in_state(connection, lens, state, after, limit)
+    return _page(connection, lens, _IMAGES, after, limit)
+
+
+def in_flight(connection: Connection, job: str, limit: int) -> list[Image]:
+    """See Repository.in_flight."""
+    lens = _lens(connection, job)
+    if lens is None:
+        return []
+    pages = [images_in_state(connection, lens, state, -1, limit) for state in (ImageState.QUEUED, ImageState.RUNNING)]
+    return _merge(pages, limit)
+
+
+def images_in_state(connection: Connection, lens: Lens, state: ImageState, after: int, limit: int) -> list[Image]:
+    """Return the first images in a state with a greater id than `after`.
+
+    Each condition is a query of its own, since no index gives rows in two states in the order of their ids.
+    """
+    pages = [_page(connection, lens, _IMAGES.where(term), after, limit) for term in lens.conditions(state)]
+    return _merge(pages, limit)
+
+
+def _merge(pages: Sequence[Sequence[Image]], limit: int) -> list[Image]:
+    return sorted(chain.from_iterable(pages), key=lambda image: image.id)[:limit]
+
+
+def _page(connection: Connection, lens: Lens, query: Select[tuple[object, ...]], after: int, limit: int) -> list[Image]:
+    given = {"number": lens.number, "after": after, "limit": limit}
+    return [lens.image(row) for row in connection.execute(query, given).mappings()]
+
+
+def list_failures(connection: Connection, job: str, after: int, limit: int) -> list[Image]:
+    """See Repository.list_failures."""
+    lens = _lens(connection, job)
+    if lens is None:
+        return []
+    return _page(connection, lens, _FAILURES, max(after, lens.retry_floor), limit)
+
+
+def uploads_in_use(connection: Connection, named: Sequence[str]) -> set[str]:
+    """See Repository.uploads_in_use."""
+    pages = (connection.execute(_UPLOADS, {"uploads": list(page)}) for page in slices(named))
+    return {upload for page in pages for upload in page.scalars()}

@@ -1,0 +1,153 @@
+"""Inputs by reference: files and folders below the configured root, found without ever leaving it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from penstock.common.model.errors import RequestError
+from penstock.common.model.jobs import Prefix
+from penstock.common.model.names import distinct, unique_stems
+from penstock.coordinator.intake.file_names import folder_name, shown_name
+
+
+class FoundFile(NamedTuple):
+    """A picture to process: its name (relative, unique in the job), what its results are named after, where it is.
+
+    `ref` is a URL; the size is None where it was not looked up.
+    """
+
+    name: str
+    stem: str
+    ref: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Located:
+    """Inputs that exist below the root, none twice. Names are relative to `base`, the deepest folder with all."""
+
+    base: Path
+    files: list[Path]
+    folders: list[Path]
+
+
+def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> Located:
+    """Find what a job names, before anything is listed. `places` are those of the inputs in the job's document.
+
+    Raises:
+        RequestError: 403 `source_forbidden` for what is not below `root`; 422 for what is not there.
+    """
+    root = opened_root(root, "/inputs")
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for index, given in zip(places or range(len(inputs)), inputs, strict=True):
+        folder = isinstance(given, Prefix)
+        text = given.prefix if isinstance(given, Prefix) else given
+        found = resolve(root, text, folder=folder, pointer=f"/inputs/{index}")
+        (folders if folder else files).add(found)
+    files = {path for path in files if folders.isdisjoint(path.parents)}
+    folders = {path for path in folders if folders.isdisjoint(path.parents)}
+    base = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
+    return Located(base, sorted(files), sorted(folders))
+
+
+def find_files(located: Located) -> Iterator[FoundFile]:
+    """Yield every regular file, those named singly first; hidden ones and links inside folders are passed over.
+
+    One folder at a time is held in memory.
+
+    Raises:
+        RequestError: 422 where a folder cannot be read.
+    """
+    names = distinct(_shown(path, located.base) for path in located.files)
+    for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
+        yield FoundFile(name, stem, file_url(str(path)), _size_of(path))
+    for folder in located.folders:
+        yield from _walk(str(folder), folder_name(_shown(folder, located.base)))
+
+
+def opened_root(root: Path | None, pointer: str) -> Path:
+    """Return the folder for inputs, links followed.
+
+    Raises:
+        RequestError: 403 where there is none.
+    """
+    if root is None:
+        raise RequestError(
+            403,
+            "source_forbidden",
+            "this server reads no folders; its operator can name one (PENSTOCK_INPUT_ROOT)",
+            pointer,
+        )
+    return root.resolve()
+
+
+def file_url(path: str) -> str:
+    """Return the URL of an absolute path, whatever bytes its name has."""
+    return f"file://{quote(os.fsencode(path))}"
+
+
+def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
+    """Return where a file or folder below `root` lies, links followed.
+
+    Raises:
+        RequestError: 403 `source_forbidden` where that is not below `root`; 422 where it is not there.
+    """
+    shown = ascii(text[:80])
+    try:
+        path = (root / text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RequestError(422, "source_not_found", f"{shown} cannot be followed", pointer) from error
+    if not path.is_relative_to(root):
+        raise RequestError(403, "source_forbidden", f"{shown} is not below the folder for inputs", pointer)
+    if any(part.startswith(".") for part in path.relative_to(root).parts):
+        raise RequestError(403, "source_forbidden", f"{shown} is hidden", pointer)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise RequestError(422, "source_not_found", f"there is no {shown}", pointer) from error
+    if folder and not stat.S_ISDIR(mode):
+        raise RequestError(422, "source_not_found", f"{shown} is not a folder; name a file without prefix", pointer)
+    if not folder and not stat.S_ISREG(mode):
+        raise RequestError(422, "source_not_found", f'{shown} is not a file; a folder is {{"prefix": …}}', pointer)
+    return path
+
+
+def _walk(folder: str, name: str) -> Iterator[FoundFile]:
+    pending = [(folder, name)]
+    while pending:
+        folder, name = pending.pop()
+        files, folders = _entries(folder, name)
+        names = distinct(name + shown_name(entry.name) for entry in files)
+        for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
+            yield FoundFile(file, stem, file_url(entry.path), _size_of(entry))
+        below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)
+        pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
+
+
+def _size_of(file: Path | os.DirEntry[str]) -> int | None:
+    """Return a file's size; None where it has just gone, which its worker will tell."""
+    try:
+        return file.stat(follow_symlinks=False).st_size
+    except OSError:
+        return None
+
+
+def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        raise RequestError(422, "source_forbidden", f"folder {name[:80]!a} cannot be read", "/inputs") from error
+    files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+    return files, [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _shown(path: Path, base: Path) -> str:
+    return "/".join(map(shown_name, path.relative_to(base).parts))

@@ -1,0 +1,148 @@
+"""Job documents: read from bytes, checked whole, and turned into a plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from penstock.common.model.errors import RequestError
+from penstock.common.model.jobs import JobDocument, ManifestRef, Prefix, UploadRef
+from penstock.common.model.operations import Encode
+from penstock.common.model.plan import Plan, make_plan
+from penstock.common.settings import Limits
+from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
+from penstock.coordinator.api.problems import refuse_document
+from penstock.coordinator.webhooks.sender import WebhookRules
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """One job as a customer asked for it: the document, and the plan that it makes."""
+
+    document: JobDocument
+    plan: Plan
+
+    def canonical(self) -> dict[str, Any]:
+        """Return it in one form, however it was written: for comparing requests."""
+        apart = {"operations", "output", "quality", "effort", "webhook"}
+        rest = self.document.model_dump(mode="json", exclude=apart)
+        return {"operations": self.plan.document(), **rest, **self._told_to()}
+
+    def _told_to(self) -> dict[str, Any]:
+        """Return the webhook for comparing; requests of before there were webhooks compare as they did."""
+        webhook = self.document.webhook
+        if webhook is None:
+            return {}
+        return {"webhook": [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]}
+
+    def check_webhook(self, rules: WebhookRules, pointer: str = "/webhook") -> None:
+        """Make sure that the job's end can be told as it asks.
+
+        Raises:
+            RequestError: 422.
+        """
+        if self.document.webhook is not None:
+            rules.check(self.document.webhook, pointer)
+
+    def check_results(self, buckets: BucketAllowlist, pointer: str = "/results") -> None:
+        """Make sure that results may be written where they are asked for.
+
+        Raises:
+            RequestError: 403.
+        """
+        try:
+            if self.document.results is not None:
+                buckets.folder(self.document.results)
+        except SourceForbiddenError as error:
+            raise RequestError(403, error.code, error.message, pointer) from error
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what a job's row keeps of the document; the plan and the inputs stand elsewhere."""
+        return self.document.model_dump(
+            mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
+        )
+
+
+def read_json(data: bytes | str) -> Any:
+    """Parse JSON, strictly: no NaN, no lone surrogates, bounded depth.
+
+    Raises:
+        RequestError: 400 with the place of the fault.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(400, "invalid_json", f"this is not JSON: {error}") from error
+
+
+def read_order(document: Any, limits: Limits) -> JobRequest:
+    """Check a parsed job document.
+
+    Raises:
+        RequestError: 422 with a pointer to what cannot be.
+    """
+    try:
+        job = JobDocument.model_validate(document)
+    except ValidationError as error:
+        raise refuse_document(error, document) from error
+    for pointer, text in _texts(job):
+        if re.search(r"[\x00-\x1f\x7f]", text):
+            raise RequestError(422, "invalid_document", "control characters are not accepted", pointer)
+    return JobRequest(job, make_plan(job.operations, _output(job), limits))
+
+
+def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
+    """Read the `actions` of a form: each field one document, or a JSON list of them.
+
+    Raises:
+        RequestError: 400 or 422, its pointer beginning with the document's place among the actions.
+    """
+    documents = [
+        document for parsed in map(read_json, fields) for document in (parsed if isinstance(parsed, list) else [parsed])
+    ]
+    if not documents:
+        raise RequestError(
+            422, "no_actions", 'no action was sent; accepted is a field actions={"operations": …}', "/actions"
+        )
+    if len(documents) > limits.max_fields:
+        raise RequestError(
+            422, "too_many_actions", f"{len(documents)} actions; accepted are {limits.max_fields}", "/actions"
+        )
+    return [_read_action(index, document, limits) for index, document in enumerate(documents)]
+
+
+def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
+    pointer = f"/actions/{index}"
+    try:
+        order = read_order(document, limits)
+    except RequestError as error:
+        where = pointer + (error.pointer or "")
+        raise RequestError(error.status, error.code, error.message, where) from error
+    if order.document.inputs:
+        raise RequestError(422, "inputs_and_files", "actions take files only; for inputs use /v1/jobs", pointer)
+    return order
+
+
+def _output(job: JobDocument) -> Encode | None:
+    given = {"format": job.output, "quality": job.quality, "effort": job.effort}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Encode.model_validate(chosen) if chosen else None
+
+
+def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
+    yield "/name", job.name
+    for key, value in job.labels.items():
+        yield "/labels", key
+        yield "/labels", value
+    for index, given in enumerate(job.inputs):
+        yield f"/inputs/{index}", _place_of(given)
+    yield "/results", job.results or ""
+
+
+def _place_of(given: str | Prefix | ManifestRef | UploadRef) -> str:
+    return given if isinstance(given, str) else next(iter(given.model_dump().values()))

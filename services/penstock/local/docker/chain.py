@@ -1,0 +1,136 @@
+"""One chain of containers: an image goes through a container of each of its steps, its pictures in a shared folder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.operations import Encode
+from penstock.common.model.plan import Planned
+from penstock.common.model.stdio_protocol import DECODE, FILE_TYPES, Request
+from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
+from penstock.local.docker.docker_cli import SHARED, Container
+from penstock.worker.executors.base import File, check_parts
+from penstock.worker.executors.program import Program, ProgramStartError, ask_until_it_answers
+from penstock.worker.executors.safetensors import Picture
+from penstock.worker.executors.shared_folder import SharedFolder, SharedPicture
+
+log = logging.getLogger(__name__)
+
+HOPELESS_STARTS = 3
+
+
+class Chain:
+    """Performs operations by containers, which live on between images. A `Performer`; its parts are shared pictures.
+
+    Nothing is decoded here. The first step's container decodes where it can, else that of `encode`, which is in every
+    plan.
+    """
+
+    def __init__(
+        self,
+        containers: Mapping[str, Container],
+        folder: Path,
+        limits: Limits,
+        settings: WorkerSettings,
+        container_settings: ContainerSettings,
+    ) -> None:
+        self.failed_starts = 0
+        self._limits = limits
+        self._settings = settings
+        self._start_secs = container_settings.container_start_secs
+        self._folder = SharedFolder(folder, SHARED, limits)
+        self._programs = {
+            step: Program(step, container.launch, self._start_secs) for step, container in containers.items()
+        }
+
+    def warm_up(self) -> None:
+        """Begin to start all containers, beside each other."""
+        self._each(lambda program: program.start())
+
+    def patience_secs(self, step: str) -> float | None:  # noqa: ARG002 (containers can all be killed)
+        return self._settings.max_attempts * (self._settings.step_timeout_secs + self._start_secs)
+
+    def decode(self, data: bytes) -> list[SharedPicture]:
+        return [self._folder.put_file(data)]
+
+    def perform(self, planned: Planned, parts: list[SharedPicture]) -> list[SharedPicture]:
+        params = planned.params.model_dump(mode="json")
+        folder, paths = self._ask(planned.step, params, self._readable(planned.step, parts))
+        made = self._folder.find_pictures(folder, paths)
+        check_parts(planned.step, [part.shape for part in made if part.shape], self._limits)
+        return made
+
+    def encode(self, parts: Sequence[SharedPicture], params: Encode) -> Iterator[File]:
+        folder, paths = self._ask("encode", params.model_dump(mode="json"), parts)
+        kind = "jpeg" if params.format == "jpg" else params.format
+        return (self._folder.read_file(folder, path, kind) for path in paths)
+
+    def pictures(self, parts: Sequence[SharedPicture]) -> list[Picture]:  # noqa: ARG002 (a run retries nothing)
+        return []
+
+    def finish(self) -> None:
+        self._folder.clear()
+
+    def close(self) -> None:
+        self._each(Program.close)
+
+    def kill(self) -> None:
+        """End all containers at once."""
+        self._each(Program.kill)
+
+    def _readable(self, step: str, parts: list[SharedPicture]) -> list[SharedPicture]:
+        """Return the parts as the step's program takes them: decoded, where it takes no files."""
+        if all(part.shape for part in parts) or set(FILE_TYPES) <= set(self._start(step)):
+            return parts
+        folder, paths = self._ask("encode", {}, parts, DECODE)
+        return self._folder.find_pictures(folder, paths)
+
+    def _start(self, step: str) -> Sequence[str]:
+        """Return what the program of a step accepts."""
+        try:
+            return self._programs[step].start().accepts
+        except ProgramStartError as error:
+            raise self._away(error) from error
+
+    def _ask(
+        self, step: str, params: Mapping[str, object], parts: Sequence[SharedPicture], op: str | None = None
+    ) -> tuple[str, list[str]]:
+        """Have a step's program do something; return the folder of its results, and their paths."""
+        folder = ""
+
+        def make() -> Request:
+            nonlocal folder
+            folder = self._folder.make_folder()
+            return Request(op=op or step, params=dict(params), inputs=[part.path for part in parts], out=folder)
+
+        settings = self._settings
+        try:
+            answer = ask_until_it_answers(self._programs[step], make, settings.max_attempts, settings.step_timeout_secs)
+        except ProgramStartError as error:
+            raise self._away(error) from error
+        except OSError as error:
+            raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
+        self.failed_starts = 0
+        return folder, answer.out
+
+    def _away(self, error: ProgramStartError) -> UnavailableError:
+        self.failed_starts += 1
+        return UnavailableError("docker", f"the container of {error}{f'; it said: {error.said}' if error.said else ''}")
+
+    def _each(self, act: Callable[[Program], object]) -> None:
+        threads = [threading.Thread(target=_try, args=(act, program)) for program in self._programs.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _try(act: Callable[[Program], object], program: Program) -> None:
+    try:
+        act(program)
+    except ProgramStartError as error:
+        log.warning("%s; it said: %s", error, error.said or "nothing")

@@ -1,0 +1,163 @@
+"""Docker by its command line: images, and how one container of a step is started and ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from penstock.common.model.errors import UnavailableError
+from penstock.common.settings import ContainerSettings, Limits
+from penstock.worker.executors.program import Launch
+
+log = logging.getLogger(__name__)
+
+SHARED = "/data"
+"""Where a container sees the folder that is shared with it."""
+LABEL = "penstock.folder"
+_CALL_SECS = 30.0
+_PULL_SECS = 600.0
+_SHOWN = 300
+
+
+def check_docker() -> None:
+    """Make sure that Docker answers.
+
+    Raises:
+        UnavailableError: it is not installed, or its daemon is away.
+    """
+    if shutil.which("docker") is None:
+        raise _away("no docker on this host; install it, or leave out --runner docker")
+    asked = _docker("version", "--format", "{{.Server.Version}}")
+    if asked.returncode:
+        raise _away(f"the Docker daemon does not answer: {_last_line(asked.stderr)}")
+
+
+def ensure_images(images: Iterable[str]) -> None:
+    """Make sure that images are here, pulling those that are not.
+
+    Raises:
+        UnavailableError: naming one that cannot be had.
+    """
+    for image in sorted(set(images)):
+        if _docker("image", "inspect", "--format", "{{.Id}}", image).returncode == 0:
+            continue
+        log.info("pulling %s", image)
+        pulled = _docker("pull", "--quiet", image, timeout_secs=_PULL_SECS)
+        if pulled.returncode:
+            raise _away(f"image {image} is not here and cannot be pulled: {_last_line(pulled.stderr)}")
+
+
+def remove_leftovers(out: Path) -> None:
+    """Remove containers of an earlier run into the same folder, which was killed. Nobody else may be running there."""
+    found = _docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}={_owner(out)}").stdout.split()
+    if found:
+        log.info("removing %d containers of a run that was killed", len(found))
+        _docker("rm", "--force", *found)
+
+
+def list_gpus() -> list[str]:
+    """Return the numbers of this host's GPUs; none where there is no NVIDIA driver."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    with suppress(OSError, subprocess.TimeoutExpired):
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"],  # noqa: S607 (the one that is found on the path)
+            capture_output=True,
+            text=True,
+            timeout=_CALL_SECS,
+            check=False,
+        )
+        gpus = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+        return [str(number) for number in range(len(gpus))]
+    return []
+
+
+@dataclass(frozen=True)
+class Container:
+    """How the containers of one step are started, one after the other. `shared` is their folder; None: they have none.
+
+    They have no network, no rights, nothing to write to but that folder and `/tmp`, and belong to whoever runs this.
+    """
+
+    image: str
+    settings: ContainerSettings
+    limits: Limits
+    out: Path
+    shared: Path | None = None
+    gpus: str | None = None
+
+    def launch(self) -> Launch:
+        """Return how to start the next one, and how to end it."""
+        name = f"penstock-{os.getpid()}-{next(_NUMBERS)}-{os.urandom(3).hex()}"
+        return Launch(self._command(name), lambda: kill_container(name))
+
+    def _command(self, name: str) -> list[str]:
+        settings = self.settings
+        command = ["docker", "run", "--rm", "--interactive", "--name", name, "--label", f"{LABEL}={_owner(self.out)}"]
+        command += ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]  # noqa: S108
+        command += ["--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}"]
+        command += ["--pids-limit", str(settings.container_pids), "--memory", settings.container_memory]
+        command += ["--log-driver", "none"]  # the daemon would keep every answer
+        for field, value in self.limits.model_dump(exclude_defaults=True).items():
+            command += ["--env", f"PENSTOCK_{field.upper()}={value}"]
+        if self.shared is not None:
+            command += ["--mount", _mount(self.shared)]
+        if self.gpus is not None:
+            command += ["--gpus", self.gpus]
+        return [*command, self.image, "stdio"]
+
+
+_NUMBERS = count()
+
+
+def kill_container(name: str) -> None:
+    """End a container at once, if it is there."""
+    with suppress(UnavailableError):
+        _docker("kill", name)
+
+
+def _docker(*arguments: str, timeout_secs: float = _CALL_SECS) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(  # noqa: S603
+            ["docker", *arguments],  # noqa: S607 (the one that is found on the path)
+            capture_output=True,
+            text=True,
+            timeout=timeout_secs,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _away(f"docker {arguments[0]} took longer than {timeout_secs:g} s") from error
+    except OSError as error:
+        raise _away(f"docker cannot be run: {error.strerror}") from error
+
+
+def _mount(shared: Path) -> str:
+    """Return the value of `--mount`, which is a line of CSV: a path may hold commas and colons."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["type=bind", f"source={shared}", f"target={SHARED}"])
+    return line.getvalue()
+
+
+def _owner(out: Path) -> str:
+    return f"{socket.gethostname()}:{out.absolute()}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "it says nothing")[:_SHOWN]
+
+
+def _away(message: str) -> UnavailableError:
+    return UnavailableError("docker", message)

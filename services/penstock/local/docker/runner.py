@@ -1,0 +1,182 @@
+"""`penstock run --runner docker`: chains of containers on this host, one container of each step in every chain."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from penstock import __version__
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.plan import Plan
+from penstock.common.model.stdio_protocol import Description
+from penstock.common.registry import declare_steps, operations
+from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
+from penstock.common.store.local import LocalStore
+from penstock.common.threads import join_all
+from penstock.local.docker.chain import HOPELESS_STARTS, Chain
+from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
+from penstock.local.run import RunOptions
+from penstock.worker.context import WorkerContext
+from penstock.worker.executors.program import Program, ProgramStartError
+from penstock.worker.image_sources import Sources
+from penstock.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_LAST_SECS = 15.0
+
+
+@dataclass(frozen=True)
+class DockerRunner:
+    """Where the steps' containers come from. `images` are those that the command line names, by step.
+
+    Raises:
+        UnavailableError: Docker or an image cannot be had, or an image is none of a step.
+    """
+
+    images: Mapping[str, str]
+    settings: ContainerSettings
+    limits: Limits
+    worker_settings: WorkerSettings
+    out: Path
+    descriptions: Mapping[str, Description]
+
+    @classmethod
+    def prepare(
+        cls, images: Mapping[str, str], settings: ContainerSettings, limits: Limits, worker: WorkerSettings, out: Path
+    ) -> DockerRunner:
+        """Look at the images that were named, and let jobs name the operations that they bring."""
+        check_docker()
+        ensure_images(images.values())
+        plain = cls(images, settings, limits, worker, out.absolute(), {})
+        with ThreadPoolExecutor(max(1, len(images))) as pool:
+            descriptions = dict(zip(images, pool.map(plain._describe, images), strict=True))
+        unknown = {step: said.schema_of(step) or {} for step, said in descriptions.items() if step not in operations()}
+        declare_steps({**worker.step_schemas, **unknown})
+        return replace(plain, descriptions=descriptions)
+
+    def complete(self, options: RunOptions, parallel: int | None) -> RunOptions:
+        """Have a run's images go through chains of containers: as many as asked, or one a GPU, or one a core.
+
+        Raises:
+            UnavailableError: a step's image cannot be had.
+        """
+        plan = options.plan
+        ensure_images(self._image(step) for step in plan.steps)
+        count = parallel or (len(list_gpus()) if self._gpu_steps(plan) else 0) or options.workers
+        return replace(options, workers=count, make_workers=partial(self.make_chains, plan, count))
+
+    def make_chains(self, plan: Plan, count: int, broker: MemoryBroker, work: Path) -> Chains:
+        """Return the workers of a run. Called once nobody else works in the folder of its results."""
+        remove_leftovers(self.out)
+        gpu_steps, gpus = self._gpu_steps(plan), list_gpus()
+        chains = []
+        for number in range(count):
+            folder = (work / f"chain-{number}").absolute()
+            wanted = f"device={gpus[number % len(gpus)]}" if gpus else "all"
+            containers = {
+                step: replace(self._container(step), shared=folder, gpus=wanted if step in gpu_steps else None)
+                for step in dict.fromkeys(plan.steps)
+            }
+            chains.append(Chain(containers, folder, self.limits, self.worker_settings, self.settings))
+        store = LocalStore(work, self.out)
+        return Chains(chains, [self._bench(number, chain, broker, store) for number, chain in enumerate(chains)], self)
+
+    def _bench(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> WorkerContext:
+        return WorkerContext(
+            name=f"chain-{number}",
+            store=store,
+            broker=broker,
+            sources=Sources(store, self.limits, Path("/")),
+            limits=self.limits,
+            served=frozenset(operations()),
+            max_pixels_in_flight=self.worker_settings.max_pixels_in_flight,
+            performer=chain,
+        )
+
+    def _image(self, step: str) -> str:
+        return self.images.get(step) or f"{self.settings.images}/penstock-{step}:{__version__}"
+
+    def _container(self, step: str) -> Container:
+        return Container(self._image(step), self.settings, self.limits, self.out)
+
+    def _gpu_steps(self, plan: Plan) -> set[str]:
+        return {step for step in plan.steps if step in self.descriptions and self.descriptions[step].gpu}
+
+    def _describe(self, step: str) -> Description:
+        program = Program(step, self._container(step).launch, self.settings.container_start_secs)
+        try:
+            description = program.start()
+        except ProgramStartError as error:
+            said = f"; it said: {error.said}" if error.said else ""
+            raise UnavailableError("docker", f"image {self._image(step)}: {error}{said}") from error
+        finally:
+            program.close()
+        if description.schema_of(step) is None:
+            raise UnavailableError(
+                "docker", f"image {self._image(step)} performs {description.step}, and not {step}, as --image says"
+            )
+        return description
+
+
+class Chains:
+    """The chains of a run, each a thread that takes chunks and passes their images through its containers."""
+
+    def __init__(self, chains: Sequence[Chain], benches: Sequence[WorkerContext], runner: DockerRunner) -> None:
+        self._chains = chains
+        self._workers = [Worker(bench, runner.worker_settings) for bench in benches]
+        self._broken = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(chain, worker), name=f"chain-{number}", daemon=True)
+            for number, (chain, worker) in enumerate(zip(chains, self._workers, strict=True))
+        ]
+
+    def start(self) -> None:
+        """Start all chains; returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether containers fail to start again and again."""
+        return self._broken or any(chain.failed_starts >= HOPELESS_STARTS for chain in self._chains)
+
+    def stop(self, timeout_secs: float) -> None:
+        """Let the images at hand be finished; containers that take longer than `timeout_secs` are killed."""
+        for worker in self._workers:
+            worker.stop()
+        if not join_all(self._threads, timeout_secs):
+            for chain in self._chains:
+                chain.kill()
+            join_all(self._threads, _LAST_SECS)
+
+    def _run(self, chain: Chain, worker: Worker) -> None:
+        try:
+            chain.warm_up()
+            worker.run()
+        except Exception:
+            log.exception("a chain ended that should not have")
+            self._broken = True
+        finally:
+            chain.close()
+
+
+def read_images(given: Sequence[str]) -> dict[str, str]:
+    """Read `blur=registry/name:tag`, as often as it was given.
+
+    Raises:
+        RequestError: one is not written so.
+    """
+    images = {}
+    for text in given:
+        step, separator, image = text.partition("=")
+        if not (separator and step and image):
+            raise RequestError(422, "invalid_image", f"--image {text}: accepted is STEP=IMAGE, such as blur=my/blur:1")
+        images[step] = image
+    return images

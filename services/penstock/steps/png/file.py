@@ -1,0 +1,166 @@
+"""PNG files taken apart, checked and put together: chunks, checksums, and the compressed rows between them.
+
+https://www.w3.org/TR/png-3/
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
+
+from penstock.common.image_header import PNG_SIGNATURE, Header, corrupt, truncated
+
+MAX_CHUNKS = 100_000
+"""Chunks of one file; real ones of 64 MiB have some 8,000."""
+
+MAX_REPACKED_BYTES = 32 * 1024 * 1024
+"""Up to this many bytes of rows a file is repacked for decoding; beyond, memory counts for more than time."""
+
+_STORED_BLOCK_BYTES = 65_535
+_MAX_BYTES_BEYOND = 65_536
+_KEPT_ANCILLARY = {b"tRNS", b"eXIf"}
+_TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
+_EXIF_TEXT = b"Raw profile type "
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Return a chunk: length, kind, content, checksum."""
+    checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
+    return b"".join((len(content).to_bytes(4, "big"), kind, content, checksum.to_bytes(4, "big")))
+
+
+def make_png(width: int, height: int, compressed_rows: bytes) -> bytes:
+    """Return an 8-bit RGB PNG file without metadata, of filtered rows in a zlib stream."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"".join((PNG_SIGNATURE, header, chunk(b"IDAT", compressed_rows), _IEND))
+
+
+_IEND = chunk(b"IEND", b"")
+
+
+def sound_png(data: bytes, header: Header) -> bytes:
+    """Check a PNG file from end to end, and return one that decodes to the same picture, faster and in silence.
+
+    Rows are inflated with ISA-L, counted, and stored uncompressed, which leaves libpng little to do; what doesn't
+    touch the pixels or their orientation is dropped, so that libpng has nothing to warn of. Of an animation the
+    default image stays, the one that a viewer of still pictures shows.
+
+    Raises:
+        ImageError: `truncated_image` or `corrupt_image`.
+    """
+    before: list[bytes] = []
+    after: list[bytes] = []
+    pieces: list[bytes] = []
+    previous = b"IHDR"
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            if pieces and previous != b"IDAT":
+                raise corrupt("the PNG file has its pixels in two places")
+            _check(data, kind, start, end)
+            pieces.append(data[start:end])
+        elif _is_kept(data, kind, start, end):
+            (after if pieces else before).append(data[start - 8 : end + 4])
+        previous = kind
+    if not pieces:
+        raise corrupt("the PNG file has no pixels: IDAT is missing")
+    if _row_bytes(header, data) <= MAX_REPACKED_BYTES:
+        pieces = [_stored(_inflate(b"".join(pieces), header, data))]
+    body = [chunk(b"IDAT", piece) for piece in pieces]
+    return b"".join((data[: header.data_start], *before, *body, *after, _IEND))
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) of each chunk's content after the header, up to and with IEND."""
+    _check(data, b"IHDR", 16, 29)
+    position, size = 33, len(data)
+    for _ in range(MAX_CHUNKS):
+        if position + 12 > size:
+            break
+        kind = data[position + 4 : position + 8]
+        if not kind.isalpha():
+            raise corrupt(f"the PNG file has no chunk where one should be, at byte {position}")
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        if end + 4 > size:
+            break
+        yield kind, position + 8, end
+        if kind == b"IEND":
+            return
+        position = end + 4
+    else:
+        raise corrupt(f"the PNG file has more than {MAX_CHUNKS} chunks")
+    raise truncated(f"the PNG file ends after {size} bytes, before its last chunk, IEND")
+
+
+def _is_kept(data: bytes, kind: bytes, start: int, end: int) -> bool:
+    """Whether a chunk that is not pixels has a say in the picture; raises on those that must not be there."""
+    if kind == b"PLTE":
+        _check(data, kind, start, end)
+        return True
+    if kind == b"IEND":
+        return False
+    if kind[0] & 0x20 == 0:
+        raise corrupt(f"the PNG file has a chunk {kind.decode()} that it cannot be read without")
+    wanted = kind in _KEPT_ANCILLARY or (kind in _TEXT_CHUNKS and data.startswith(_EXIF_TEXT, start))
+    return wanted and _is_whole(data, kind, start, end)
+
+
+def _is_whole(data: bytes, kind: bytes, start: int, end: int) -> bool:
+    checksum = isal_zlib.crc32(memoryview(data)[start:end], isal_zlib.crc32(kind))
+    return checksum == int.from_bytes(data[end : end + 4], "big")
+
+
+def _check(data: bytes, kind: bytes, start: int, end: int) -> None:
+    if not _is_whole(data, kind, start, end):
+        raise corrupt(f"the PNG file is damaged: chunk {kind.decode()} at byte {start - 8} has a wrong checksum")
+
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and steps between columns and rows, of each pass of an interlaced picture."""
+
+_INTERLACE_AT = 28
+
+
+def _row_bytes(header: Header, data: bytes) -> int:
+    """Count the bytes of all rows, each with its filter byte."""
+    bits = header.components * header.bit_depth
+    if not data[_INTERLACE_AT]:
+        return header.height * (1 + (header.width * bits + 7) // 8)
+    total = 0
+    for left, top, across, down in _ADAM7:
+        columns = (header.width - left + across - 1) // across
+        rows = (header.height - top + down - 1) // down
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
+
+
+def _inflate(compressed: bytes, header: Header, data: bytes) -> bytes:
+    expected = _row_bytes(header, data)
+    stream = isal_zlib.decompressobj()
+    try:
+        rows: bytes = stream.decompress(compressed, expected)
+        if not stream.eof:  # the stream's own checksum follows, or a little beyond the rows, which libpng ignores too
+            stream.decompress(stream.unconsumed_tail, _MAX_BYTES_BEYOND)
+    except IsalError as error:  # type: ignore[misc]
+        raise corrupt(f"the PNG file is damaged: its pixels cannot be decompressed ({error})") from error
+    if len(rows) < expected:
+        raise truncated(f"the PNG file has {len(rows)} bytes of pixels; {expected} are needed")
+    if not stream.eof:
+        raise truncated("the PNG file's pixels do not end with their checksum")
+    if not data[_INTERLACE_AT] and max(rows[:: expected // header.height]) > 4:
+        raise corrupt("the PNG file is damaged: a row has a filter that does not exist")
+    return rows
+
+
+def _stored(rows: bytes) -> bytes:
+    """Wrap rows as a zlib stream of stored blocks (RFC 1951, 3.2.4)."""
+    pieces = [b"\x78\x01"]
+    for start in range(0, len(rows), _STORED_BLOCK_BYTES):
+        block = rows[start : start + _STORED_BLOCK_BYTES]
+        last = start + _STORED_BLOCK_BYTES >= len(rows)
+        pieces += (struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block)
+    pieces.append(isal_zlib.adler32(rows).to_bytes(4, "big"))
+    return b"".join(pieces)

@@ -1,0 +1,226 @@
+"""Answers requests of the stdio protocol: reads the pictures they name, performs their operation, writes what comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from penstock import __version__
+from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError
+from penstock.common.model.operations import Encode
+from penstock.common.model.plan import read_operation
+from penstock.common.model.stdio_protocol import (
+    BAD_REQUEST,
+    DECODE,
+    DESCRIBE,
+    FILE_TYPES,
+    MAX_LINE_BYTES,
+    RAW,
+    Answer,
+    Description,
+    LineError,
+    LineFailure,
+    Request,
+    read_request,
+    write_line,
+)
+from penstock.common.registry import operations
+from penstock.common.settings import Limits
+from penstock.common.store.base import Buffer
+from penstock.steps.decode import decode
+from penstock.steps.encode import encode
+from penstock.worker.executors.in_process import perform
+from penstock.worker.executors.picture_files import (
+    MAX_HEADER_BYTES,
+    SUFFIX,
+    is_picture_file,
+    picture_pieces,
+    read_picture,
+)
+from penstock.worker.executors.picture_files import read_shape as read_picture_shape
+from penstock.worker.executors.safetensors import Picture
+from penstock.worker.image_sources import is_below, opened, real_path
+
+log = logging.getLogger(__name__)
+
+_HEAD_BYTES = MAX_HEADER_BYTES + 8
+
+
+class StdioServer:
+    """Performs `steps`, the first of which it calls its own. Files must lie below `root`, unless that is None."""
+
+    def __init__(self, steps: Sequence[str], limits: Limits, root: Path | None) -> None:
+        self._steps = tuple(steps)
+        self._limits = limits
+        self._root = None if root is None else os.fsencode(root.resolve())
+
+    def serve(self, requests: BinaryIO, answers: BinaryIO) -> None:
+        """Answer every line, in order, until the input ends."""
+        for line in read_lines(requests):
+            answers.write(self.answer(line))
+            answers.flush()
+
+    def answer(self, line: bytes | None) -> bytes:
+        """Return the answer to a line; None stands for one that was too long to be read."""
+        try:
+            if line is None:
+                raise LineError("unreadable_line", f"more than {MAX_LINE_BYTES} bytes")
+            request = read_request(line)
+            if request.op == DESCRIBE:
+                return write_line(self.describe())
+            return write_line(Answer(ok=True, out=self._work(request)))
+        except LineError as error:
+            return _refuse(BAD_REQUEST, error.message, retry=False)
+        except ImageError as error:
+            return _refuse(error.code, error.message, retry=error.code in RETRY_MAY_HELP)
+        except MemoryError:
+            return _refuse(ImageCode.INTERNAL, "out of memory", retry=True)
+        except Exception as error:
+            log.exception("a request failed as none should")
+            return _refuse(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}", retry=True)
+
+    def describe(self) -> Description:
+        """Return what this program is."""
+        schemas = {step: operations()[step].model_json_schema() for step in self._steps}
+        first = self._steps[0]
+        return Description(
+            step=first,
+            version=__version__,
+            params=schemas[first],
+            operations=schemas,
+            accepts=[RAW, *FILE_TYPES],
+            gpu=False,
+        )
+
+    def _work(self, request: Request) -> list[str]:
+        """Perform a request; return the files of its results."""
+        if request.op != DECODE and request.op not in self._steps:
+            accepted = ", ".join((*self._steps, DECODE, DESCRIBE))
+            raise LineError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
+        if not 1 <= len(request.inputs) <= self._limits.max_parts:
+            raise LineError(
+                "unreadable_line", f"in: {len(request.inputs)} files; accepted are 1 to {self._limits.max_parts}"
+            )
+        if request.op == DECODE:
+            return self._write(request.out, SUFFIX, map(picture_pieces, self._read_all(request.inputs)))
+        try:
+            planned = read_operation({"op": request.op, **request.params}, "params")
+        except PlanError as error:
+            raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
+        parts = self._read_all(request.inputs)
+        if isinstance(planned.params, Encode):
+            write = partial(encode, params=planned.params)
+            return self._write(request.out, f".{planned.params.format}", ([write(part)] for part in parts))
+        return self._write(request.out, SUFFIX, map(picture_pieces, perform(planned, parts, self._limits)))
+
+    def _read_all(self, paths: Sequence[str]) -> list[Picture]:
+        """Return the pictures of some files, together no larger than one may be."""
+        parts: list[Picture] = []
+        left = self._limits.max_pixels
+        for path in paths:
+            parts.append(self._read(path, left))
+            left -= parts[-1].shape[0] * parts[-1].shape[1]
+        return parts
+
+    def _read(self, path: str, max_pixels: int) -> Picture:
+        with opened(_encode_path(path), self._root) as (file, size_bytes):
+            head = file.read(min(_HEAD_BYTES, size_bytes))
+            if not is_picture_file(head):
+                limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})
+                _check_bytes(size_bytes, self._limits)
+                file.seek(0)
+                return decode(file.read(size_bytes), limits)
+            (height, width, _), _ = read_picture_shape(head, size_bytes)
+            if height * width > max_pixels:
+                raise ImageError(
+                    ImageCode.TOO_MANY_PIXELS,
+                    f"the parts have more pixels than accepted, which are {self._limits.max_pixels}",
+                )
+            file.seek(0)
+            return read_picture(file.read(size_bytes))
+
+    def _write(self, folder: str, suffix: str, files: Iterator[Sequence[Buffer]]) -> list[str]:
+        """Write each file whole or not at all, named by its number; return where they are."""
+        with self._folder(folder) as descriptor:
+            names = []
+            for number, pieces in enumerate(files):
+                names.append(f"{number}{suffix}")
+                write_whole(descriptor, names[-1], pieces)
+        return [f"{folder.rstrip('/')}/{name}" for name in names]
+
+    @contextmanager
+    def _folder(self, path: str) -> Iterator[int]:
+        raw = _encode_path(path)
+        try:
+            descriptor = os.open(raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise LineError("unreadable_line", f"out: the folder cannot be used: {error.strerror}") from error
+        try:
+            real = real_path(descriptor, raw)
+            if self._root is not None and real != self._root and not is_below(real, self._root):
+                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the folder for results lies outside the shared folder")
+            yield descriptor
+        except OSError as error:
+            raise ImageError(ImageCode.INTERNAL, f"results cannot be written: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+
+def read_lines(source: BinaryIO) -> Iterator[bytes | None]:
+    """Yield each line; None for one that is too long, of which no more is kept."""
+    while line := source.readline(MAX_LINE_BYTES):
+        if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
+            yield line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = source.readline(MAX_LINE_BYTES)
+        yield None
+
+
+def write_whole(folder: int, name: str, pieces: Sequence[Buffer]) -> None:
+    """Write a file in an open folder, in place of any of that name: whole, or not at all."""
+    temporary = f".{name}.{os.getpid()}"
+    try:
+        file = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder
+        )
+        with open(file, "wb", buffering=0) as stream:
+            for piece in pieces:
+                view = memoryview(piece).cast("B")
+                while view:
+                    view = view[stream.write(view) :]
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        _remove(temporary, folder)
+        raise
+
+
+def _remove(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        return
+
+
+def _encode_path(path: str) -> bytes:
+    raw = os.fsencode(path)
+    if not raw.startswith(b"/") or b"\0" in raw:
+        raise LineError("unreadable_line", f"{path[:200]!r} is no path; accepted are absolute ones")
+    return raw
+
+
+def _check_bytes(size_bytes: int, limits: Limits) -> None:
+    if size_bytes > limits.max_file_bytes:
+        raise ImageError(
+            ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; accepted are up to {limits.max_file_bytes}"
+        )
+
+
+def _refuse(code: str, message: str, *, retry: bool) -> bytes:
+    text = " ".join(message.split())
+    return write_line(Answer(ok=False, error=LineFailure(code=code, message=text, retry=retry)))

@@ -1,0 +1,109 @@
+"""The bytes of the pictures that jobs name: uploads in the store, objects in buckets, files below an opened folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.settings import Limits
+from penstock.common.store.base import ObjectNotFoundError, Store
+from penstock.common.store.bucket_allowlist import (
+    BucketAllowlist,
+    SourceForbiddenError,
+    SourceNotFoundError,
+    SourceTooLargeError,
+)
+from penstock.common.store.composite import is_url
+
+
+class Sources:
+    """Reads sources. `root` is the folder below which files may be read, `buckets` are what else may; None: nothing."""
+
+    def __init__(self, store: Store, limits: Limits, root: Path | None, buckets: BucketAllowlist | None = None) -> None:
+        self._store = store
+        self._limits = limits
+        self._buckets = buckets or BucketAllowlist()
+        self._root = None if root is None else os.fsencode(root.resolve())
+
+    def read(self, ref: str) -> bytes:
+        """Return a source's bytes.
+
+        Raises:
+            ImageError: source_not_found, source_forbidden or too_large_file.
+            UnavailableError: the store or a bucket is away.
+        """
+        if ref.startswith("file://"):
+            return self._read_file(unquote_to_bytes(urlsplit(ref).path))
+        if is_url(ref):
+            return self._read_object(ref)
+        try:
+            size = self._store.size(ref)
+            if size is not None:
+                self._check_size(size)
+            return self._store.get(ref)
+        except ObjectNotFoundError as error:
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file is gone") from error
+
+    def _read_object(self, url: str) -> bytes:
+        try:
+            return self._buckets.read(url, self._limits.max_file_bytes)
+        except SourceNotFoundError as error:
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, error.message) from error
+        except SourceForbiddenError as error:
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, error.message) from error
+        except SourceTooLargeError as error:
+            raise ImageError(ImageCode.TOO_LARGE_FILE, error.message) from error
+
+    def _read_file(self, path: bytes) -> bytes:
+        if self._root is None:
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "no folder is opened for inputs")
+        with opened(path, self._root) as (file, size_bytes):
+            self._check_size(size_bytes)
+            return file.read()
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._limits.max_file_bytes:
+            raise ImageError(
+                ImageCode.TOO_LARGE_FILE,
+                f"the file has {size_bytes} bytes; accepted are up to {self._limits.max_file_bytes}",
+            )
+
+
+@contextmanager
+def opened(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO, int]]:
+    """Open a regular file, which must really lie below `root` unless that is None; gives it and its size in bytes.
+
+    Raises:
+        ImageError: source_not_found or source_forbidden, also for what fails while it is read.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            if root is not None and not is_below(real_path(file.fileno(), path), root):
+                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
+            yield file, status.st_size
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file is gone") from error
+    except OSError as error:
+        raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error
+
+
+def real_path(descriptor: int, path: bytes) -> bytes:
+    """Return where an open file really lies; asked of the open file, so that a link changed meanwhile cannot lie."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor)
+    except FileNotFoundError:  # no /proc on this system
+        return os.path.realpath(path)
+
+
+def is_below(path: bytes, root: bytes) -> bool:
+    """Whether a path without links lies below another."""
+    return path.startswith(root if root.endswith(b"/") else root + b"/")

@@ -1,0 +1,135 @@
+"""Where RabbitMQ says no: alarms, full queues, and messages that came back too often."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+import waiting
+from rabbitmq_server import RabbitServer
+
+from penstock.common.broker.rabbitmq.broker import RabbitBroker
+from penstock.common.model.errors import UnavailableError
+
+QUEUE = "penstock.step.test"
+SECS = 20.0
+wait_until = partial(waiting.wait_until, secs=SECS)
+Connect = Callable[..., RabbitBroker]
+
+
+@pytest.fixture
+def broker(connect: Connect) -> RabbitBroker:
+    made = connect()
+    made.declare([QUEUE])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("raised", "ended", "cause"),
+    [
+        (["set_vm_memory_high_watermark", "0"], ["set_vm_memory_high_watermark", "0.9"], "memory"),
+        (["set_disk_free_limit", "900000GB"], ["set_disk_free_limit", "1MB"], "disk"),
+    ],
+    ids=["memory", "disk"],
+)
+def test_an_alarm_makes_publishing_fail_in_time_and_everything_else_goes_on(
+    connect: Connect, rabbitmq: RabbitServer, raised: list[str], ended: list[str], cause: str
+) -> None:
+    broker = connect(broker_timeout_secs=1.0)
+    broker.declare([QUEUE])
+    broker.publish(QUEUE, [b"before"])
+    rabbitmq.control(*raised)
+    try:
+        wait_until(lambda: failure_of(broker) is not None)
+        assert f"takes no messages: low on {cause}" in failure_of(broker)
+        broker.publish(QUEUE, [b"at once"], confirm=False)
+        consumer = broker.consume([QUEUE], 1)
+        assert consumer.get(SECS).body == b"before"
+        consumer.close()
+        wait_until(lambda: broker.depth(QUEUE).ready >= 1)
+    finally:
+        rabbitmq.control(*ended)
+    wait_until(lambda: failure_of(broker) is None)
+
+
+def failure_of(broker: RabbitBroker) -> str | None:
+    try:
+        broker.publish(QUEUE, [b"x"])
+    except UnavailableError as error:
+        return error.message
+    return None
+
+
+def test_a_full_queue_takes_the_message_once_there_is_room(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
+    rabbitmq.set_policy("full", QUEUE, '{"max-length": 1, "overflow": "reject-publish"}')
+    try:
+        publishing = threading.Thread(target=broker.publish, args=(QUEUE, [b"%d" % number for number in range(20)]))
+        publishing.start()
+        seen: set[bytes] = set()
+        consumer = broker.consume([QUEUE], 1)
+        while len(seen) < 20:
+            delivery = consumer.get(SECS)
+            seen.add(delivery.body)
+            consumer.ack(delivery)
+        publishing.join()
+    finally:
+        rabbitmq.control("clear_policy", "full")
+    assert seen == {b"%d" % number for number in range(20)}
+
+
+@pytest.fixture
+def limit(rabbitmq: RabbitServer) -> Iterator[int]:
+    """How often a message may come back before the server drops it: 4.x has a limit of its own, 3.10 is given it."""
+    if rabbitmq.version < (4,):
+        rabbitmq.set_policy("limit", QUEUE, '{"delivery-limit": 20}')
+    yield 20
+    if rabbitmq.version < (4,):
+        rabbitmq.control("clear_policy", "limit")
+
+
+def test_a_message_that_is_given_back_without_end_is_never_dropped(broker: RabbitBroker, limit: int) -> None:
+    broker.publish(QUEUE, [b"x"])
+    consumer = broker.consume([QUEUE], 1)
+    attempts = []
+    for _ in range(limit * 3):
+        delivery = consumer.get(SECS)
+        attempts.append(delivery.attempt)
+        consumer.nack(delivery)
+    assert attempts == sorted(attempts), "what a copy says goes on where the message was"
+    consumer.ack(consumer.get(SECS))
+    assert consumer.get(0.1) is None, "a copy takes the message's place"
+
+
+def test_many_messages_given_back_by_consumers_that_come_and_go_are_all_there(connect: Connect, limit: int) -> None:
+    bodies = {b"%d" % number for number in range(30)}
+    broker = connect()
+    broker.declare([QUEUE])
+    broker.publish(QUEUE, sorted(bodies))
+    for _ in range(limit * 2):
+        consumer = broker.consume([QUEUE], 30)
+        assert consumer.get(SECS) is not None
+        consumer.close()
+    consumer = broker.consume([QUEUE], 100)
+    seen = set()
+    while (delivery := consumer.get(1.0 if seen == bodies else SECS)) is not None:
+        seen.add(delivery.body)
+        consumer.ack(delivery)
+    assert seen == bodies
+
+
+def test_a_message_is_renewed_after_an_alarm_that_took_longer_than_a_publish_may(
+    connect: Connect, rabbitmq: RabbitServer, limit: int
+) -> None:
+    broker = connect(broker_timeout_secs=0.5)
+    broker.declare([QUEUE])
+    broker.publish(QUEUE, [b"x"])
+    consumer = broker.consume([QUEUE], 1)
+    rabbitmq.control("set_vm_memory_high_watermark", "0")
+    try:
+        while (delivery := consumer.get(2.0)) is not None:
+            consumer.nack(delivery)
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.9")
+    assert consumer.get(SECS).body == b"x"

@@ -1,0 +1,261 @@
+"""The repository's contract: jobs come, are accepted and are found."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from penstock.common.model.jobs import ImageState, JobState
+from penstock.coordinator.ports.repository import ConflictError, StepTotals
+
+
+def test_a_job_comes_back_as_it_was_given(desk, repository):
+    given = {
+        "name": "delft",
+        "labels": {"city": "delft", "år": "2026"},
+        "priority": -3,
+        "weight": 7,
+        "chunk_size": 4,
+        "on_failure": "cancel",
+        "upload": "u1",
+        "idempotency_key": "k",
+        "fingerprint": "f",
+    }
+    desk.accepted(images=2, **given)
+    job = repository.get_job("job-1")
+    assert {name: getattr(job, name) for name in given} == given
+    assert (job.id, job.state, job.document, job.created_at) == ("job-1", JobState.ACCEPTED, {"output": "jpg"}, 1.5)
+    assert [item["op"] for item in job.plan] == ["resize", "blur", "encode"]
+    assert (job.total, job.pending, job.run, job.started_at, job.finished_at) == (2, 2, 0, None, None)
+    assert job.steps == [StepTotals()] * 3
+
+
+def test_images_come_back_as_they_were_given_and_in_their_order(desk, repository):
+    desk.received(images=0)
+    given = [desk.image(0, size=5_000_000_000), desk.bad_image(1), desk.image(2)]
+    assert repository.add_images("job-1", given[:2]) == 2
+    assert repository.add_images("job-1", given[2:]) == 1
+    repository.accept_job("job-1")
+    found = desk.rows()
+    assert (found[0], found[2]) == (given[0], given[2])
+    assert found[1].error == given[1].error
+    assert repository.get_image("job-1", 2) == given[2]
+
+
+def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
+    desk.received(idempotency_key="k", upload="u")
+    assert repository.find_by_key("k").id == "job-1"
+    assert repository.get_job("job-1") is repository.get_image("job-1", 0) is None
+    assert desk.rows() == []
+    assert repository.list_jobs(limit=10) == repository.list_jobs(limit=10, state=JobState.RECEIVING) == []
+    assert repository.dispatchable() == repository.open_jobs() == []
+    assert repository.take_pending("job-1", 5) == []
+    assert repository.apply([desk.done("job-1", 0)]) == []
+    assert repository.count_open_jobs() == 1
+    assert repository.uploads_in_use(["u", "v"]) == {"u"}
+
+
+def test_a_receiving_job_cannot_be_cancelled_retried_or_deleted(desk, repository):
+    desk.received()
+    for change in (repository.cancel_job, repository.retry_job, repository.delete_job):
+        with pytest.raises(KeyError):
+            change("job-1")
+    assert repository.accept_job("job-1").pending == 3
+
+
+def test_images_that_failed_before_acceptance_are_counted_and_numbered(desk, repository):
+    desk.accepted(images=4, bad=(1, 3))
+    job = desk.check_counters()
+    assert (job.state, job.pending, job.failed, job.failures_seen) == (JobState.ACCEPTED, 2, 2, 2)
+    assert job.steps[0].failed == 2
+    assert [(image.id, image.failure_number) for image in desk.rows()] == [(0, None), (1, 1), (2, None), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("images", "bad", "state"),
+    [(2, (0, 1), JobState.FAILED), (0, (), JobState.SUCCEEDED), (2, (0,), JobState.ACCEPTED)],
+)
+def test_a_job_of_which_nothing_is_left_to_do_is_terminal_at_once(desk, repository, images, bad, state):
+    job = repository.accept_job(desk.received(images=images, bad=bad))
+    assert job.state is state
+    assert (job.finished_at is None) == (state is JobState.ACCEPTED)
+    assert repository.get_job("job-1") == job
+
+
+def test_only_a_receiving_job_takes_images_and_is_accepted(desk, repository):
+    desk.accepted()
+    with pytest.raises(ConflictError):
+        repository.add_images("job-1", [desk.image(3)])
+    with pytest.raises(ConflictError):
+        repository.accept_job("job-1")
+    with pytest.raises(KeyError):
+        repository.add_images("nobody", [desk.image(0)])
+    assert desk.check_counters().total == 3
+
+
+@pytest.mark.parametrize("twin", [{"id": 0}, {"name": "photos/0.jpg"}, {"stem": "0"}])
+def test_no_two_images_of_a_job_share_id_name_or_stem(desk, repository, twin):
+    desk.received(images=2)
+    desk.accepted("job-2", images=2)
+    image = type(desk.image(0))(**{"id": 2, "name": "photos/2.jpg", "stem": "2", "ref": "r", **twin})
+    with pytest.raises(ConflictError):
+        repository.add_images("job-1", [image])
+    assert repository.accept_job("job-1").total == 2
+    desk.check_counters()
+
+
+def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(desk, repository):
+    for number, created_at in enumerate((10.0, 20.0, 30.0)):
+        repository.create_job(replace(desk.job(f"job-{number}"), created_at=created_at))
+    repository.accept_job("job-0")
+    assert repository.discard_receiving(before=20.0) == repository.discard_receiving("job-2", before=30.0) == []
+    assert repository.discard_receiving(before=30.0) == ["job-1"]
+    assert repository.accept_job("job-2").created_at == 30.0
+    assert repository.discard_receiving() == []
+
+
+def test_what_a_failing_stream_of_images_has_added_can_be_discarded(desk, repository):
+    def stream():
+        yield from (desk.image(i) for i in range(6_000))
+        raise OSError("upload broke off")
+
+    desk.received(images=0, idempotency_key="k")
+    with pytest.raises(OSError, match="broke off"):
+        repository.add_images("job-1", stream())
+    assert repository.discard_receiving("job-1") == ["job-1"]
+    assert repository.find_by_key("k") is None
+    desk.accepted(images=1, idempotency_key="k")
+    assert len(desk.rows()) == desk.check_counters().total == 1
+
+
+def test_discarding_takes_receiving_jobs_only(desk, repository):
+    desk.received("job-1")
+    desk.accepted("job-2")
+    desk.received("job-3")
+    assert repository.discard_receiving("job-2") == []
+    assert sorted(repository.discard_receiving()) == ["job-1", "job-3"]
+    assert repository.count_open_jobs() == 1
+    assert desk.check_counters("job-2").total == 3
+
+
+@pytest.mark.parametrize("end", ["receiving", "accepted", "ended"])
+def test_an_idempotency_key_is_taken_once_whatever_became_of_its_job(desk, repository, end):
+    getattr(desk, end if end != "receiving" else "received")(idempotency_key="k")
+    with pytest.raises(ConflictError):
+        repository.create_job(desk.job("job-2", idempotency_key="k"))
+    repository.create_job(desk.job("job-3"))
+    repository.create_job(desk.job("job-4"))
+    assert repository.find_by_key("k").id == "job-1"
+
+
+def test_of_two_threads_with_one_key_exactly_one_creates_its_job(desk, repository):
+    for turn in range(10):
+        barrier = threading.Barrier(2)
+        refused = []
+
+        def create(job, turn=turn, barrier=barrier, refused=refused):
+            barrier.wait()
+            try:
+                repository.create_job(desk.job(job, idempotency_key=f"key-{turn}"))
+            except ConflictError:
+                refused.append(job)
+
+        names = [f"job-{turn}-a", f"job-{turn}-b"]
+        threads = [threading.Thread(target=create, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) == 1
+        assert repository.find_by_key(f"key-{turn}").id in set(names) - set(refused)
+
+
+def test_jobs_are_listed_newest_first_page_by_page(desk, repository):
+    for number in (3, 1, 5, 2, 4):
+        desk.accepted(f"job-{number}", images=0)
+    first = [job.id for job in repository.list_jobs(limit=2)]
+    second = [job.id for job in repository.list_jobs(limit=2, before=first[-1])]
+    third = [job.id for job in repository.list_jobs(limit=2, before=second[-1])]
+    assert (first, second, third) == (["job-5", "job-4"], ["job-3", "job-2"], ["job-1"])
+
+
+def test_ids_sort_as_bytes(desk, repository):
+    for name in ("Zebra", "apple", "Apple"):
+        desk.accepted(name, images=0)
+    assert [job.id for job in repository.list_jobs(limit=9)] == ["apple", "Zebra", "Apple"]
+
+
+def test_jobs_are_filtered_by_label_and_state_together_with_the_page(desk, repository):
+    for number in range(8):
+        labels = {"city": "delft" if number % 2 else "lund", "year": "2026"}
+        (desk.ended if number < 4 else desk.accepted)(f"job-{number}", labels=labels)
+
+    def ids(**query):
+        return [job.id for job in repository.list_jobs(**{"limit": 9, **query})]
+
+    assert ids(label=("city", "delft")) == ["job-7", "job-5", "job-3", "job-1"]
+    assert ids(label=("city", "delft"), limit=1, before="job-5") == ["job-3"]
+    assert ids(label=("city", "lund"), state=JobState.PARTIAL) == ["job-2", "job-0"]
+    assert ids(label=("year", "delft")) == ids(label=("delft", "city")) == []
+    assert ids(state=JobState.ACCEPTED, before="job-6") == ["job-5", "job-4"]
+
+
+def test_jobs_are_counted_by_state(desk, repository):
+    desk.received("job-1")
+    desk.accepted("job-2")
+    desk.accepted("job-3")
+    desk.ended("job-4")
+    counts = repository.count_jobs()
+    assert {state: count for state, count in counts.items() if count} == {
+        JobState.RECEIVING: 1,
+        JobState.ACCEPTED: 2,
+        JobState.PARTIAL: 1,
+    }
+    assert repository.count_open_jobs() == 3
+
+
+def test_dispatch_goes_by_priority_then_age_and_leaves_out_jobs_with_nothing_pending(desk, repository):
+    desk.accepted("job-1", images=1)
+    desk.accepted("job-2", images=1, priority=5)
+    desk.accepted("job-3", images=1, priority=5)
+    desk.accepted("job-4", images=1, priority=-5)
+    desk.ended("job-5")
+    assert [job.id for job in repository.dispatchable()] == ["job-2", "job-3", "job-1", "job-4"]
+    repository.take_pending("job-3", 1)
+    assert [job.id for job in repository.dispatchable()] == ["job-2", "job-1", "job-4"]
+    assert {job.id for job in repository.open_jobs()} == {"job-1", "job-2", "job-3", "job-4"}
+
+
+def test_images_are_paged_by_id_and_filtered_by_state(desk, repository):
+    desk.accepted(images=10)
+    repository.apply([desk.done("job-1", 1, 3, 5), desk.failed("job-1", 4, 8)])
+
+    def ids(**query):
+        return [image.id for image in repository.list_images("job-1", **{"limit": 3, **query})]
+
+    assert (ids(), ids(after=2), ids(after=8)) == ([0, 1, 2], [3, 4, 5], [9])
+    assert (ids(state=ImageState.DONE, after=1), ids(state=ImageState.FAILED)) == ([3, 5], [4, 8])
+    assert (ids(state=ImageState.PENDING, after=2), ids(state=ImageState.CANCELLED)) == ([6, 7, 9], [])
+    assert repository.list_images("nobody", limit=3) == []
+
+
+def test_an_image_is_found_by_id_name_and_stem(desk, repository):
+    desk.accepted("job-1", images=3)
+    desk.accepted("job-2", images=2)
+    image = repository.get_image("job-1", 2)
+    assert image.id == 2
+    assert repository.image_by_name("job-1", "photos/2.jpg") == repository.image_by_stem("job-1", "2") == image
+    assert repository.get_image("job-2", 2) is repository.get_image("nobody", 0) is None
+    assert repository.image_by_name("job-1", "2") is repository.image_by_stem("job-2", "2") is None
+
+
+def test_an_upload_is_in_use_as_long_as_one_of_its_jobs_is_there(desk, repository):
+    desk.ended("job-1", upload="u")
+    desk.ended("job-2", upload="u")
+    repository.delete_job("job-1")
+    many = [f"other-{number}" for number in range(3_000)]
+    assert repository.uploads_in_use([*many, "u"]) == {"u"}
+    repository.delete_job("job-2")
+    assert repository.uploads_in_use(["u"]) == repository.uploads_in_use([]) == set()

@@ -1,0 +1,72 @@
+"""The repository's contract: whose jobs and uploads are, what owners have, and who is logged in."""
+
+from __future__ import annotations
+
+import time
+
+from penstock.coordinator.ports.repository import Upload, Usage
+
+DAY_SECS = 86_400
+
+
+def test_a_job_and_an_upload_remember_their_owner(desk, repository):
+    desk.accepted("job-1", owner="delft")
+    desk.accepted("job-2")
+    repository.create_upload(Upload("u", 1.0, owner="delft"))
+    assert (repository.get_job("job-1").owner, repository.get_job("job-2").owner) == ("delft", "")
+    assert repository.get_upload("u").owner == "delft"
+
+
+def test_an_owners_jobs_are_listed_apart_with_every_other_filter(desk, repository):
+    desk.ended("job-1", owner="delft", labels={"a": "b"})
+    desk.accepted("job-2", owner="gouda", labels={"a": "b"})
+    desk.accepted("job-3", owner="delft")
+    desk.received("job-4", owner="delft")
+
+    def ids(**filters):
+        return [job.id for job in repository.list_jobs(limit=9, **filters)]
+
+    assert ids() == ["job-3", "job-2", "job-1"]
+    assert ids(owner="delft") == ["job-3", "job-1"]
+    assert ids(owner="delft", before="job-3") == ids(owner="delft", label=("a", "b")) == ["job-1"]
+    assert ids(owner="gouda", state=repository.get_job("job-3").state) == ["job-2"]
+    assert ids(owner="nobody") == []
+
+
+def test_what_an_owner_has_counts_what_is_coming_what_is_open_and_what_came_today(desk, repository):
+    now = time.time()
+    assert repository.usage("delft", now) == Usage(0, 0, 0)
+    desk.received("job-1", images=3, bad=(0,), owner="delft")
+    desk.accepted("job-2", images=4, owner="delft")
+    desk.ended("job-3", done=1, failed=1, owner="delft")
+    desk.accepted("job-4", images=50, owner="gouda")
+    assert repository.usage("delft", now) == Usage(open_jobs=2, open_images=6, images_today=9)
+    repository.accept_job("job-1")
+    assert repository.usage("delft", now) == Usage(open_jobs=2, open_images=6, images_today=9)
+
+
+def test_images_that_were_accepted_today_count_although_their_job_is_gone(desk, repository):
+    now = time.time()
+    desk.ended("job-1", owner="delft")
+    desk.received("job-2", owner="delft")
+    repository.delete_job("job-1")
+    repository.discard_receiving("job-2")
+    assert repository.usage("delft", now) == Usage(0, 0, 2)
+    assert repository.usage("delft", now + DAY_SECS) == Usage(0, 0, 0)
+
+
+def test_a_session_holds_until_its_time_is_over_or_it_is_ended(repository):
+    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
+    repository.begin_session("t", "sha256:cd", at=10.0, expires_at=30.0)
+    assert repository.find_session("s", 19.0) == "sha256:ab"
+    assert repository.find_session("s", 20.0) is None
+    repository.end_session("t")
+    repository.end_session("t")
+    assert repository.find_session("t", 11.0) is None
+
+
+def test_sessions_whose_time_is_over_are_forgotten_when_another_one_begins(repository):
+    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
+    repository.begin_session("t", "sha256:ab", at=25.0, expires_at=30.0)
+    assert repository.find_session("s", 0.0) is None
+    assert repository.find_session("t", 0.0) == "sha256:ab"

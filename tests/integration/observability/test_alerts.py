@@ -1,0 +1,102 @@
+"""Each alert fires when what it is for happens, and none on a system that is well: played through by promtool."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+from prometheus_server import find_programs
+
+ALERTS = Path(__file__).resolve().parents[3] / "charts" / "penstock" / "alerts" / "penstock.yaml"
+RULES = {rule["alert"]: rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+
+WELL = {
+    'penstock_leads{namespace="p", instance="a"}': "1x180",
+    'penstock_leads{namespace="p", instance="b"}': "0x180",
+    'penstock_dependency_up{namespace="p", dependency="broker"}': "1x180",
+    'penstock_store_call_failures_total{namespace="p", side="worker", call="get"}': "0x180",
+    'penstock_step_remaining{namespace="p", step="blur"}': "500x180",
+    'penstock_step_workers{namespace="p", step="blur"}': "2x180",
+    'penstock_step_backlog_seconds{namespace="p", step="blur"}': "3000x180",
+    'penstock_step_ready{namespace="p", step="blur"}': "4x180",
+    'penstock_step_chunks_total{namespace="p", step="blur"}': "0+10x180",
+    'penstock_step_redelivered_chunks_total{namespace="p", step="blur"}': "0x180",
+    'penstock_repaired_images_total{namespace="p"}': "0x180",
+    'penstock_queue_ready{namespace="p", queue="events"}': "9x180",
+    'penstock_queue_ready{namespace="p", queue="dead"}': "0x180",
+    'penstock_images_total{namespace="p", outcome="done"}': "0+100x180",
+    'penstock_images_total{namespace="p", outcome="cancelled"}': "0+100x180",
+    'penstock_images_total{namespace="p", outcome="corrupt_image"}': "0+5x180",
+    'penstock_data_free_bytes{namespace="p"}': "50x180",
+    'penstock_data_size_bytes{namespace="p"}': "100x180",
+    'rabbitmq_alarms_free_disk_space_watermark{namespace="p"}': "0x180",
+    'rabbitmq_alarms_memory_used_watermark{namespace="p"}': "0x180",
+}
+"""What a Prometheus has of a system that is at work, a value a minute for three hours."""
+
+TROUBLES: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
+    ("PenstockNobodyLeads", {"penstock_leads": "0x180"}, {"namespace": "p"}),
+    ("PenstockNobodyLeads", {"penstock_leads": None}, {}),
+    ("PenstockDependencyAway", {"penstock_dependency_up": "0x180"}, {"namespace": "p", "dependency": "broker"}),
+    ("PenstockStoreAway", {"penstock_store_call_failures_total": "0+60x180"}, {"namespace": "p", "side": "worker"}),
+    ("PenstockStepWithoutWorkers", {"penstock_step_workers": "0x180"}, {"namespace": "p", "step": "blur"}),
+    ("PenstockStepHoldsBack", {"penstock_step_backlog_seconds": "4000x180"}, {"namespace": "p", "step": "blur"}),
+    ("PenstockQueueStuck", {"penstock_step_chunks_total": "7x180"}, {"namespace": "p", "step": "blur"}),
+    ("PenstockEventsPileUp", {'penstock_queue_ready{namespace="p", queue="events"}': "6000x180"}, {"namespace": "p"}),
+    ("PenstockManyFailures", {'outcome="corrupt_image"': "0+50x180"}, {"namespace": "p"}),
+    ("PenstockManyFailures", {'outcome="corrupt_image"': "0x50 900x130"}, {"namespace": "p"}),
+    ("PenstockWorkersDie", {"penstock_step_redelivered_chunks_total": "0+2x180"}, {"namespace": "p", "step": "blur"}),
+    ("PenstockImagesLost", {"penstock_repaired_images_total": "0+5x180"}, {"namespace": "p"}),
+    ("PenstockDeadLetters", {'queue="dead"': "1x180"}, {"namespace": "p"}),
+    ("PenstockDiskFillsUp", {"penstock_data_free_bytes": "5x180"}, {"namespace": "p"}),
+    ("PenstockBrokerBlocks", {"rabbitmq_alarms_memory_used_watermark": "1x180"}, {"namespace": "p"}),
+]
+"""Alerts; what becomes of the series whose names hold the key, None where they are gone; and the alerts' labels."""
+
+
+@pytest.fixture(scope="module")
+def promtool(without_service: Callable[[str], NoReturn]) -> str:
+    found = find_programs()
+    if found is None:
+        without_service("Prometheus is not installed (Debian: apt-get install prometheus)")
+    return found[1]
+
+
+def play(promtool: str, folder: Path, series: Mapping[str, str], firing: list[str]) -> None:
+    """Make sure that after an hour these alerts fire and no others."""
+    expected = [{"labels": labels, "value": 1} for labels in firing]
+    query = {"expr": 'ALERTS{alertstate="firing"}', "eval_time": "1h", "exp_samples": expected}
+    test: dict[str, Any] = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [query],
+    }
+    file = folder / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
+    played = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert played.returncode == 0, played.stdout + played.stderr
+
+
+def test_nothing_fires_where_all_is_well(promtool: str, tmp_path: Path) -> None:
+    play(promtool, tmp_path, WELL, [])
+
+
+@pytest.mark.parametrize(("alert", "changes", "labels"), TROUBLES)
+def test_an_alert_fires_on_what_it_is_for_and_no_other_does(
+    alert: str, changes: dict[str, str | None], labels: dict[str, str], promtool: str, tmp_path: Path
+) -> None:
+    series: dict[str, str | None] = dict(WELL)
+    for part, values in changes.items():
+        series.update({name: values for name in WELL if part in name})
+    named = {"alertname": alert, "alertstate": "firing", "severity": RULES[alert]["labels"]["severity"], **labels}
+    shown = ", ".join(f'{name}="{value}"' for name, value in named.items())
+    there = {name: values for name, values in series.items() if values is not None}
+    play(promtool, tmp_path, there, [f"ALERTS{{{shown}}}"])
+
+
+def test_no_alert_is_left_out() -> None:
+    assert {alert for alert, _, _ in TROUBLES} == set(RULES)

@@ -1,0 +1,215 @@
+"""What a key may have: of jobs, of images, of everybody's time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from waiting import wait_until
+
+from penstock.common.settings import Limits
+from penstock.coordinator.auth.keys import Keys, make_key
+
+PLAN = {"operations": [["blur", "median"]]}
+
+
+@pytest.fixture
+def keyed(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """Serves a coordinator with one key `delft`, as its fields say; the client sends it."""
+
+    def start(limits: Limits | None = None, **fields: Any) -> Any:
+        (token, key), (_, other) = make_key("delft", **fields), make_key("gouda")
+        coordinator = serve(keys=Keys([other, key]), limits=limits or Limits())
+        coordinator.http.headers["Authorization"] = f"Bearer {token}"
+        return coordinator
+
+    return start
+
+
+def send(coordinator: Any, images: int = 1, **document: Any) -> httpx.Response:
+    sent = [("files", (f"{number}.jpg", b"\xff\xd8\xff" + b"x" * 99)) for number in range(images)]
+    data = {"job": json.dumps({**PLAN, **document})}
+    answer: httpx.Response = coordinator.http.post("/v1/jobs", data=data, files=sent)
+    return answer
+
+
+def check_refused(answer: httpx.Response, limit: str) -> int:
+    """Check a refusal; return after how many seconds to ask again."""
+    assert answer.status_code == 429, answer.text
+    problem = answer.json()
+    assert problem["code"] == "quota_exceeded"
+    assert problem["detail"].startswith(f"{limit} of key delft: ")
+    return int(answer.headers["retry-after"])
+
+
+def test_no_more_jobs_are_open_than_a_key_may_have(keyed):
+    coordinator = keyed(max_open_jobs=2)
+    first = send(coordinator).json()["id"]
+    assert send(coordinator).status_code == 202
+    assert check_refused(send(coordinator), "max_open_jobs") == 5
+    coordinator.engine.finish(first)
+    assert send(coordinator).status_code == 202
+
+
+def test_process_counts_each_of_its_jobs(keyed):
+    coordinator = keyed(max_open_jobs=2)
+    actions = [("actions", (None, json.dumps({**PLAN, "output": "png"})))] * 3
+    check_refused(
+        coordinator.http.post("/process", files=[*actions, ("files", ("a.jpg", b"\xff\xd8\xffx"))]), "max_open_jobs"
+    )
+    assert coordinator.stored() == []
+    assert coordinator.services.repository.usage("delft", 0.0).open_jobs == 0
+
+
+def test_images_that_have_not_ended_are_bounded_over_all_jobs(keyed):
+    coordinator = keyed(max_open_images=5)
+    first = send(coordinator, images=3).json()["id"]
+    check_refused(send(coordinator, images=3), "max_open_images")
+    assert send(coordinator, images=2).status_code == 202
+    check_refused(send(coordinator), "max_open_images")
+    coordinator.engine.finish(first, count=1)
+    assert send(coordinator).status_code == 202
+    assert coordinator.services.repository.usage("delft", 0.0).open_images == 5
+
+
+def test_a_job_that_could_never_fit_is_not_told_to_try_later(keyed):
+    refused = send(keyed(max_open_images=5), images=6)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_images")
+    assert "accepted are 5" in refused.json()["detail"]
+
+
+def test_images_of_a_day_are_counted_although_their_jobs_are_deleted(keyed):
+    coordinator = keyed(images_per_day=4)
+    job = send(coordinator, images=3).json()["id"]
+    coordinator.engine.finish(job)
+    assert coordinator.http.delete(f"/v1/jobs/{job}").status_code == 204
+    assert 1 <= check_refused(send(coordinator, images=2), "images_per_day") <= 86_400
+    assert send(coordinator).status_code == 202
+    check_refused(send(coordinator), "images_per_day")
+
+
+def test_of_many_jobs_at_once_no_more_images_slip_through(keyed):
+    coordinator = keyed(max_open_images=10, images_per_day=10)
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(send(coordinator, images=4).status_code)) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) <= {202, 429}
+    usage = coordinator.services.repository.usage("delft", time.time())
+    assert usage.open_images == usage.images_today == 4 * answers.count(202) <= 8
+
+
+def test_a_refused_job_leaves_nothing_behind(keyed):
+    coordinator = keyed(max_open_images=3)
+    send(coordinator, images=3)
+    before = coordinator.stored()
+    check_refused(send(coordinator, images=1), "max_open_images")
+    assert coordinator.stored() == before
+    assert len(coordinator.http.get("/v1/jobs").json()["jobs"]) == 1
+
+
+def test_a_dry_run_costs_nothing(keyed):
+    coordinator = keyed(max_open_jobs=1)
+    send(coordinator)
+    data, sent = {"job": json.dumps(PLAN)}, [("files", ("a.jpg", b"\xff\xd8\xffx"))]
+    assert coordinator.http.post("/v1/jobs?dry_run=true", data=data, files=sent).status_code == 200
+
+
+def test_a_keys_weight_leaves_that_of_its_jobs_as_it_was_sent(keyed):
+    coordinator = keyed(weight=5)
+    assert send(coordinator, weight=3).json()["weight"] == 3
+    assert coordinator.services.keys.weights == {"delft": 5, "gouda": 1}
+
+
+def test_nobody_overtakes_others_who_may_not(keyed):
+    coordinator = keyed(max_priority=2)
+    assert send(coordinator, priority=2).status_code == 202
+    refused = send(coordinator, priority=3)
+    assert (refused.status_code, refused.json()["code"]) == (403, "priority_not_allowed")
+    assert refused.json()["pointer"] == "/priority"
+    assert send(keyed(admin=True), priority=100).status_code == 202
+
+
+def fail_all(coordinator: Any, job: str) -> None:
+    images = coordinator.http.get(f"/v1/jobs/{job}/images").json()["images"]
+    coordinator.engine.finish(job, fail=dict.fromkeys([image["name"] for image in images], "internal"))
+
+
+def test_a_retry_opens_no_more_than_a_key_may_have_open(keyed):
+    coordinator = keyed(max_open_jobs=1, images_per_day=2)
+    jobs = []
+    for _ in range(2):
+        jobs.append(send(coordinator).json()["id"])
+        fail_all(coordinator, jobs[-1])
+    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").status_code == 202, "a retry is no image of the day"
+    check_refused(coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry"), "max_open_jobs")
+    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").json()["code"] == "job_not_retryable"
+    coordinator.engine.finish(jobs[0])
+    assert coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry").status_code == 202
+
+
+def test_a_retry_counts_the_images_that_it_opens(keyed):
+    coordinator = keyed(max_open_images=3)
+    job = send(coordinator, images=3).json()["id"]
+    fail_all(coordinator, job)
+    send(coordinator, images=2)
+    check_refused(coordinator.http.post(f"/v1/jobs/{job}/retry"), "max_open_images")
+    check_refused(coordinator.http.post(f"/v1/jobs/{job}/retry", json={"images": [0, 1]}), "max_open_images")
+    answer = coordinator.http.post(f"/v1/jobs/{job}/retry", json={"images": [2, 2]})
+    assert (answer.status_code, answer.json()["retried"]) == (202, 1)
+
+
+def test_retries_at_once_open_no_more_than_one_after_the_other(keyed):
+    coordinator = keyed(max_open_jobs=2)
+    jobs = []
+    for _ in range(6):
+        jobs.append(send(coordinator).json()["id"])
+        fail_all(coordinator, jobs[-1])
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        answers = list(pool.map(lambda job: coordinator.http.post(f"/v1/jobs/{job}/retry").status_code, jobs))
+    assert sorted(answers) == [202, 202, 429, 429, 429, 429]
+
+
+def test_a_job_with_nothing_to_retry_needs_no_room(keyed):
+    coordinator = keyed(max_open_jobs=1)
+    done = send(coordinator).json()["id"]
+    coordinator.engine.finish(done)
+    send(coordinator)
+    answer = coordinator.http.post(f"/v1/jobs/{done}/retry")
+    assert (answer.status_code, answer.json()["retried"]) == (202, 0)
+
+
+def test_a_form_sent_again_is_answered_by_its_job_however_much_is_open(keyed):
+    coordinator = keyed(max_open_jobs=1)
+    coordinator.http.headers["Idempotency-Key"] = "k"
+    first, again = send(coordinator), send(coordinator)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    coordinator.http.headers["Idempotency-Key"] = "another"
+    check_refused(send(coordinator), "max_open_jobs")
+
+
+def test_no_more_event_streams_are_open_than_a_key_may_have(keyed):
+    coordinator = keyed(limits=Limits(max_event_streams=2))
+    job = send(coordinator).json()
+    events = job["links"]["events"]
+    with coordinator.http.stream("GET", events), coordinator.http.stream("GET", events):
+        with coordinator.http.stream("GET", events) as refused:
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+            assert json.loads(refused.read())["code"] == "too_many_streams"
+        assert coordinator.http.get(job["url"]).status_code == 200
+    wait_until(lambda: can_follow(coordinator, events))
+
+
+def can_follow(coordinator: Any, events: str) -> bool:
+    with coordinator.http.stream("GET", events) as answer:
+        return bool(answer.status_code == 200)

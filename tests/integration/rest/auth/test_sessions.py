@@ -1,0 +1,162 @@
+"""Browsers: logging in with a key, the cookie, and what another site's page can't make of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http.cookies import SimpleCookie
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock.common.model.errors import UnavailableError
+from penstock.coordinator.api.app import create_app
+from penstock.coordinator.auth.keys import Keys, hash_token, make_key
+
+TOKEN, KEY = make_key("delft")
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def coordinator(serve: Callable[..., Any]) -> Any:
+    """One that asks for a key."""
+    return serve(keys=Keys([KEY]))
+
+
+def log_in(coordinator: Any, **headers: str) -> httpx.Response:
+    answer: httpx.Response = coordinator.http.post("/session", json={"key": TOKEN}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def cookie_of(answer: httpx.Response) -> Any:
+    return SimpleCookie(answer.headers["set-cookie"])["penstock_session"]
+
+
+def test_a_browser_logs_in_sees_its_jobs_and_logs_out(coordinator):
+    http = coordinator.http
+    assert http.get("/session").status_code == http.get("/v1/jobs").status_code == 401
+    assert log_in(coordinator).json() == {"open": False, "name": "delft", "admin": False}
+    assert http.get("/session").json()["name"] == "delft"
+    assert http.get("/v1/jobs").status_code == http.get("/static/").status_code == 200
+    cookie = {"Cookie": f"penstock_session={http.cookies['penstock_session']}"}
+    assert http.delete("/session", headers=OWN).status_code == 204
+    assert dict(http.cookies) == {}
+    assert http.get("/v1/jobs", headers=cookie).status_code == 401
+
+
+def test_the_cookie_is_for_this_site_alone_and_out_of_scripts_reach(coordinator):
+    cookie = cookie_of(log_in(coordinator))
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "strict", "/")
+    assert (cookie["secure"], cookie["max-age"]) == ("", "43200")
+    assert cookie_of(log_in(coordinator, **{"X-Forwarded-Proto": "https"}))["secure"] is True
+
+
+def test_the_cookie_is_not_the_key_and_the_database_has_neither(coordinator):
+    token = cookie_of(log_in(coordinator)).value
+    assert token != TOKEN
+    repository = coordinator.services.repository
+    assert repository.find_session(hash_token(token), time.time()) == KEY.hash
+    assert repository.find_session(token, time.time()) is None
+    assert coordinator.http.get("/v1/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_a_form_logs_in_as_well_and_leads_to_the_page(coordinator):
+    answer = coordinator.http.post("/session", data={"key": TOKEN})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert coordinator.http.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"json": {"key": "pk_wrong"}}, 401, "unauthorized"),
+        ({"data": {"key": ""}}, 422, "invalid_document"),
+        ({"json": {}}, 422, "invalid_document"),
+        ({"json": {"key": TOKEN, "more": 1}}, 422, "unknown_field"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "invalid_json"),
+        ({"content": TOKEN, "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type"),
+        ({"content": b"x" * 5_000, "headers": {"Content-Type": "application/json"}}, 413, "too_large"),
+        ({"json": {"key": TOKEN}, "headers": {"Origin": "https://evil.example"}}, 403, "foreign_origin"),
+    ],
+)
+def test_what_does_not_log_in_sets_no_cookie(coordinator, body, status, code):
+    answer = coordinator.http.post("/session", **body)
+    assert (answer.status_code, answer.json()["code"][: len(code)]) == (status, code)
+    assert "set-cookie" not in answer.headers
+    assert TOKEN not in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+def test_a_change_that_the_cookie_alone_asks_for_is_refused(coordinator, headers):
+    log_in(coordinator)
+    for method, path in (
+        ("POST", "/v1/uploads"),
+        ("DELETE", "/session"),
+        ("POST", "/process"),
+        ("PUT", "/v1/uploads/x/files/y"),
+    ):
+        assert coordinator.http.request(method, path, headers=headers).status_code == 403, f"{method} {path}"
+    assert coordinator.http.get("/session").status_code == 200
+
+
+def test_this_servers_own_page_changes_what_it_likes(coordinator):
+    log_in(coordinator)
+    own_origin = {"Origin": str(coordinator.http.base_url).rstrip("/")}
+    for headers in (OWN, own_origin, {**OWN, **own_origin}):
+        assert coordinator.http.post("/v1/uploads", headers=headers).status_code == 201
+
+
+def test_a_key_in_the_header_needs_no_page_and_goes_before_the_cookie(coordinator):
+    log_in(coordinator)
+    http = coordinator.http
+    assert http.post("/v1/uploads", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 201
+    assert http.get("/v1/jobs", headers={"Authorization": "Bearer pk_wrong"}).status_code == 401
+
+
+def test_a_session_ends_when_its_time_is_over_or_its_key_is_taken_away(coordinator, serve):
+    log_in(coordinator)
+    cookie = {"Cookie": f"penstock_session={coordinator.http.cookies['penstock_session']}"}
+    new = serve(keys=Keys([make_key("delft")[1]]))
+    assert new.http.get("/session", headers=cookie).status_code == 401
+    brief = serve(keys=Keys([KEY]), session_secs=0.0)
+    brief.http.post("/session", json={"key": TOKEN})
+    assert brief.http.get("/session").status_code == 401
+
+
+def test_every_coordinator_over_one_database_knows_a_session(coordinator, switch):
+    log_in(coordinator)
+    switch.app = create_app(coordinator.services)
+    assert coordinator.http.get("/session").json()["name"] == "delft"
+
+
+def test_a_server_that_is_open_says_so_and_needs_no_login(serve):
+    http = serve().http
+    assert http.get("/session").json() == {"open": True, "name": None, "admin": True}
+    answer = http.post("/session", json={"key": "whatever"})
+    assert answer.json()["open"] is True
+    assert "set-cookie" not in answer.headers
+    assert http.delete("/session").status_code == 204
+
+
+def test_a_database_that_is_away_is_no_reason_to_log_anybody_out(coordinator, monkeypatch):
+    log_in(coordinator)
+
+    def fail(*_: object) -> None:
+        raise UnavailableError("database", "the database is away")
+
+    monkeypatch.setattr(coordinator.services.repository, "find_session", fail)
+    answer = coordinator.http.get("/session")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

@@ -1,0 +1,162 @@
+"""The benchmark: its workloads, its plain pool, its judge and its tables."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from penstock.benchmark.bench.contestants import BenchError
+from penstock.benchmark.bench.report import Figures, percentile, show_json, show_tables
+from penstock.benchmark.bench.runner import run_bench
+from penstock.benchmark.bench.verify import Verifier
+from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload
+from penstock.common.model.errors import PenstockError
+from penstock.common.model.plan import make_plan
+from penstock.common.settings import Limits
+from penstock.local.sample_images import draw_photo
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_every_workload_is_a_plan_that_a_server_accepts(workload: Workload) -> None:
+    plan = make_plan(workload.document()["operations"], None, Limits())
+    assert plan.steps == (*(name for name, _ in workload.operations), "encode")
+
+
+def test_a_workload_says_what_it_does_and_gives_the_options_of_a_command() -> None:
+    assert WORKLOADS[0].title == "512² resize 200x300 + split + blur gaussian → jpg"
+    assert WORKLOADS[0].options() == ["--op=resize=200x300", "--op=split", "--op=blur=gaussian"]
+
+
+def test_a_folder_holds_as_many_pictures_as_asked_for_all_of_the_workloads_size(tmp_path: Path) -> None:
+    workload = Workload("small", 40, (), "jpg", 1)
+    folder = Pictures(tmp_path).folder(workload, 30)
+    shapes = {cv2.imread(str(path)).shape for path in folder.iterdir()}
+    assert len(list(folder.iterdir())) == 30
+    assert shapes == {(40, 40, 3)}
+
+
+def test_photographs_are_scaled_to_the_workloads_size_and_other_files_passed_over(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "one.png"), draw_photo(1, 90, 60))
+    (photos / "notes.txt").write_text("not a picture")
+    (tmp_path / "pictures").mkdir()
+    distinct = Pictures(tmp_path / "pictures", photos).distinct(32)
+    assert [(path.name, cv2.imread(str(path)).shape) for path in distinct] == [("one.jpg", (32, 32, 3))]
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PenstockError, match="no readable JPEG or PNG"):
+        Pictures(tmp_path, tmp_path).distinct(32)
+
+
+def test_the_plain_pool_gives_what_opencv_called_by_hand_gives(tmp_path: Path, drawn: list[Path]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    options = ["--op=resize=101x75", "--op=split", "--op=blur=median"]
+    command = [
+        sys.executable,
+        "-m",
+        "penstock.benchmark.bench.plain_pool",
+        str(drawn[0].parent),
+        str(out),
+        "jpg",
+        *options,
+    ]
+    subprocess.run(command, check=True)
+    image = cv2.resize(cv2.imread(str(drawn[0])), (101, 75), interpolation=cv2.INTER_AREA)
+    right_bottom = cv2.medianBlur(np.ascontiguousarray(image[37:, 50:]), 5)
+    assert len(list(out.iterdir())) == 4 * len(drawn)
+    assert (out / "photo-0000-3.jpg").read_bytes() == cv2.imencode(".jpg", right_bottom)[1].tobytes()
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a-0.jpg"), draw_photo(1, 64, 48))
+    cv2.imwrite(str(folder / "b-0.png"), draw_photo(2, 64, 48))
+    return folder
+
+
+def read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
+    return ((path.name, path.read_bytes()) for path in folder.iterdir())
+
+
+def test_the_same_pixels_in_another_png_are_right(reference: Path) -> None:
+    other = cv2.imencode(".png", draw_photo(2, 64, 48), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    results = dict(read_all(reference)) | {"b-0.png": other}
+    assert other != (reference / "b-0.png").read_bytes()
+    Verifier().verify("run", reference, results.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a-0.jpg", cv2.imencode(".jpg", draw_photo(1, 64, 48), [cv2.IMWRITE_JPEG_QUALITY, 94])[1].tobytes()),
+        ("b-0.png", cv2.imencode(".png", draw_photo(3, 64, 48))[1].tobytes()),
+        ("b-0.png", b"not a picture"),
+    ],
+)
+def test_a_result_that_differs_from_the_pools_spoils_the_benchmark(reference: Path, name: str, content: bytes) -> None:
+    results = dict(read_all(reference)) | {name: content}
+    with pytest.raises(BenchError, match=f"run made another {name}"):
+        Verifier().verify("run", reference, results.items())
+
+
+def test_a_missing_result_and_one_too_many_spoil_the_benchmark(reference: Path) -> None:
+    results = dict(read_all(reference))
+    with pytest.raises(BenchError, match=r"did not make b-0\.png"):
+        Verifier().verify("run", reference, [("a-0.jpg", results["a-0.jpg"])])
+    with pytest.raises(BenchError, match=r"c-0\.jpg, which the pool did not"):
+        Verifier().verify("run", reference, [*results.items(), ("c-0.jpg", b"")])
+    with pytest.raises(BenchError, match="made it twice"):
+        Verifier().verify("run", reference, [*results.items(), ("a-0.jpg", results["a-0.jpg"])])
+
+
+def make_figures() -> Figures:
+    return Figures(WORKLOADS[1], 100, "pool", {"pool": [4.0, 5.0, 90.0], "run": [2.0, 2.5, 2.6]})
+
+
+def test_rates_and_ratios_are_of_the_median_rounds() -> None:
+    assert make_figures().rate("pool") == 20.0
+    assert make_figures().ratio("run") == 2.0
+
+
+def test_the_table_shows_each_contestant_beside_the_pool() -> None:
+    table = show_tables([make_figures()], [0.030, 0.010, 0.020], {"1": 0.0011, "8": 0.00021})
+    row = next(line for line in table.splitlines() if "blur median" in line)
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["100", "20.0", "40.0 (2.00×)"]
+    assert "p50 20.0 ms" in table
+    assert "1.100 ms at chunk 1, 0.210 ms at chunk 8" in table
+
+
+def test_the_json_holds_every_round_and_the_latency() -> None:
+    document = json.loads(show_json([make_figures()], [0.010], {"8": 0.00021}))
+    assert document["workloads"][0]["contestants"]["run"] == {
+        "seconds": [2.0, 2.5, 2.6],
+        "images_per_second": 40.0,
+        "ratio": 2.0,
+    }
+    assert document["latency"]["p50_ms"] == 10.0
+    assert document["hop_cpu_ms"] == {"8": 0.21}
+
+
+def test_a_percentile_is_a_measured_value_that_so_many_do_not_exceed() -> None:
+    values = [float(value) for value in range(1, 101)]
+    assert [percentile(values, percent) for percent in (1, 50, 99, 100)] == [1.0, 50.0, 99.0, 100.0]
+    assert percentile([7.0], 99) == 7.0
+
+
+def test_a_workload_or_contestant_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(PenstockError, match="no workload 'nonsense'; accepted are resize-split-gaussian-jpg"):
+        run_bench(workloads=["nonsense"])
+    with pytest.raises(PenstockError, match="no contestant 'nobody'; accepted are pool, run, serve-fused"):
+        run_bench(contestants=["nobody"])

@@ -1,0 +1,80 @@
+"""The stdio protocol's lines: what is read, what is refused, and how they are written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from penstock.common.model.stdio_protocol import (
+    Answer,
+    Description,
+    LineError,
+    LineFailure,
+    Request,
+    read_answer,
+    read_description,
+    read_request,
+    write_line,
+)
+
+REQUEST = {"v": 1, "op": "blur", "params": {"method": "median"}, "in": ["/data/0"], "out": "/data/out"}
+
+
+def test_a_request_is_read_as_it_was_written() -> None:
+    request = Request(op="blur", params={"method": "median"}, inputs=["/data/0"], out="/data/out")
+    line = write_line(request)
+    assert json.loads(line) == REQUEST
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert read_request(line) == read_request(json.dumps(REQUEST).encode())
+
+
+def test_fields_of_later_versions_are_passed_over() -> None:
+    assert read_request(b'{"v": 1, "op": "describe", "since": 2}').op == "describe"
+    assert read_answer(b'{"v": 1, "ok": true, "out": ["/a"], "seconds": 2}').out == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"", "line: Invalid JSON"),
+        (b"\x00\xff\n", "line: Invalid JSON"),
+        (b"[]\n", "line: Input should be an object"),
+        (b'{"v": 1}\n', "op: Field required"),
+        (b'{"v": 2, "op": "blur"}\n', "v: Input should be 1"),
+        (b'{"v": 1, "op": "blur", "in": "/data/0"}\n', "in: Input should be a valid array"),
+        (b'{"v": 1, "op": "blur", "in": ["\\ud800"]}\n', "line: Invalid JSON"),
+        (b"[" * 100_000, "line: Invalid JSON"),
+    ],
+)
+def test_what_is_no_request_is_refused_with_the_reason(line: bytes, said: str) -> None:
+    with pytest.raises(LineError) as caught:
+        read_request(line)
+    assert caught.value.message.startswith(said)
+
+
+def test_only_what_was_said_is_written() -> None:
+    assert json.loads(write_line(Answer(ok=True, out=["/a"]))) == {"v": 1, "ok": True, "out": ["/a"]}
+    failed = Answer(ok=False, error=LineFailure(code="corrupt_image", message="x", retry=False))
+    assert json.loads(write_line(failed)) == {
+        "v": 1,
+        "ok": False,
+        "error": {"code": "corrupt_image", "message": "x", "retry": False},
+    }
+
+
+def test_an_answer_that_is_not_ok_has_to_say_why() -> None:
+    with pytest.raises(LineError, match="says why"):
+        read_answer(b'{"v": 1, "ok": false}')
+
+
+def test_a_description_knows_the_schema_of_each_operation() -> None:
+    said = b'{"v": 1, "step": "invert", "params": {"a": 1}, "operations": {"negate": {"b": 2}}}'
+    description = read_description(said)
+    assert description.schema_of("invert") == {"a": 1}
+    assert description.schema_of("negate") == {"b": 2}
+    assert description.schema_of("blur") is None
+    assert description.accepts == ["safetensors"]
+    assert not description.gpu
+    assert read_description(write_line(Description(step="invert", gpu=True))).gpu

@@ -1,0 +1,91 @@
+"""Finding inputs: large folders, deep folders, and names that could meet."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from penstock.common.model.errors import RequestError
+from penstock.common.model.jobs import Prefix
+from penstock.coordinator.intake.input_files import find_files, locate
+
+
+def test_a_folder_within_a_named_folder_is_not_counted_twice(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x.jpg").touch()
+    located = locate(tmp_path, [Prefix(prefix="a/b"), Prefix(prefix="a"), "a/b/x.jpg", Prefix(prefix="a/../a")])
+    assert (located.folders, located.files) == ([tmp_path / "a"], [])
+    assert [file.name for file in find_files(located)] == ["b/x.jpg"]
+
+
+def test_a_folder_that_is_called_as_a_result_could_be_is_renamed_for_its_results(tmp_path: Path) -> None:
+    (tmp_path / "x-0.jpg").mkdir()
+    (tmp_path / "x-0.jpg" / "y.jpg").touch()
+    (tmp_path / "x.jpg").touch()
+    found = list(find_files(locate(tmp_path, [Prefix(prefix=".")])))
+    assert [file.stem for file in found] == ["x", "x-0.jpg~/y"]
+
+
+def test_folders_deeper_than_python_recurses_are_listed(tmp_path: Path) -> None:
+    folders = [str(tmp_path / "/".join("d" * depth)) for depth in range(1, 1_201)]
+    for folder in folders:
+        os.mkdir(folder)
+    Path(folders[-1], "x.jpg").touch()
+    found = list(find_files(locate(tmp_path, [Prefix(prefix=".")])))
+    Path(folders[-1], "x.jpg").unlink()
+    for folder in reversed(folders):
+        os.rmdir(folder)  # pytest's own clearing recurses
+    assert [file.name.count("/") for file in found] == [1_200]
+
+
+def test_folders_are_listed_one_at_a_time_and_nothing_is_kept(tmp_path: Path) -> None:
+    for folder in range(40):
+        (tmp_path / f"{folder:02}").mkdir()
+        for file in range(250):
+            (tmp_path / f"{folder:02}" / f"{file:03}.jpg").touch()
+    found = find_files(locate(tmp_path, [Prefix(prefix=".")]))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in islice(found, 2_000)) == 2_000
+        early = tracemalloc.get_traced_memory()[1]
+        assert sum(1 for _ in found) == 8_000
+        assert tracemalloc.get_traced_memory()[1] < early * 1.5
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_folder_that_vanishes_while_it_is_listed_is_refused_without_its_place(tmp_path: Path) -> None:
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    located = locate(tmp_path / "root", [Prefix(prefix="a")])
+    (tmp_path / "root" / "a").rmdir()
+    with pytest.raises(RequestError) as refused:
+        list(find_files(located))
+    assert (refused.value.status, refused.value.code) == (422, "source_forbidden")
+    assert str(tmp_path) not in refused.value.message
+
+
+def test_files_that_vanish_while_they_are_listed_are_left_to_fail_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (folder / name).write_bytes(b"xyz")
+    (tmp_path / "4.jpg").write_bytes(b"xyz")
+    found = find_files(locate(tmp_path, ["4.jpg", Prefix(prefix="a")]))
+    (tmp_path / "4.jpg").unlink()
+    sizes = {}
+    for file in found:
+        sizes[file.name] = file.size_bytes
+        if file.name == "a/1.jpg":
+            (folder / "2.jpg").unlink()
+    assert sizes == {"4.jpg": None, "a/1.jpg": 3, "a/2.jpg": None, "a/3.jpg": 3}
+
+
+@pytest.mark.parametrize("given", ["\0", "a\0b", "x" * 70_000, "~root", "a/" * 3_000])
+def test_paths_that_cannot_be_are_not_found(tmp_path: Path, given: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        locate(tmp_path, [given])
+    assert refused.value.code == "source_not_found"

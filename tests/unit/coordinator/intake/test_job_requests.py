@@ -1,0 +1,60 @@
+"""Job documents: one meaning, however they are written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from penstock.common.model.errors import RequestError
+from penstock.common.settings import Limits
+from penstock.coordinator.intake.job_requests import read_actions, read_json, read_order
+from penstock.coordinator.intake.job_service import fingerprint
+
+
+def order(**document: Any) -> Any:
+    """Read a document."""
+    return read_order(document, Limits())
+
+
+def test_short_and_long_forms_and_defaults_are_one_request() -> None:
+    short = order(operations=[["resize", "20x30"], "split"])
+    long = order(
+        operations=[{"op": "resize", "height": 30, "width": 20}, {"op": "split"}, {"op": "encode"}],
+        output="jpg",
+        quality=95,
+        priority=0,
+    )
+    assert short.canonical() == long.canonical()
+    assert fingerprint(short) == fingerprint(long)
+
+
+@pytest.mark.parametrize(
+    "change", [{"output": "png"}, {"quality": 94}, {"name": "x"}, {"labels": {"a": "b"}}, {"inputs": ["a"]}]
+)
+def test_what_changes_the_meaning_changes_the_fingerprint(change: dict[str, Any]) -> None:
+    assert fingerprint(order(operations=[["split", True]])) != fingerprint(
+        order(operations=[["split", True]], **change)
+    )
+
+
+def test_a_row_keeps_what_was_given_without_plan_and_inputs() -> None:
+    kept = order(operations=[["split", True]], inputs=["a.jpg"], name="delft", output="png").remembered()
+    assert kept == {"name": "delft", "output": "png"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,]", "NaN", '"\\udc00"', "[" * 5_000 + "]" * 5_000, b"\xff", "1" * 5_000])
+def test_json_is_read_strictly(text: str | bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        read_json(text)
+    assert (refused.value.status, refused.value.code) == (400, "invalid_json")
+
+
+def test_actions_are_documents_and_lists_of_documents_in_their_order() -> None:
+    one, two, three = ({"operations": [["resize", f"{n}x{n}"]]} for n in (1, 2, 3))
+    read = read_actions([json.dumps([one, two]), json.dumps(three)], Limits())
+    assert [action.plan.document()[0]["width"] for action in read] == [1, 2, 3]
+    with pytest.raises(RequestError) as refused:
+        read_actions([json.dumps([one] * 101)], Limits())
+    assert refused.value.code == "too_many_actions"

@@ -1,0 +1,29 @@
+"""What `penstock worker` reads from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.common.settings import SettingsError, WorkerSettings
+from penstock.worker.process.main import liveness_files, read_steps
+
+
+def test_steps_are_named_in_any_order_and_all_are_all() -> None:
+    assert read_steps("blur, resize") == {"blur", "resize"}
+    assert read_steps("all") == {"resize", "split", "blur", "encode"}
+
+
+@pytest.mark.parametrize("text", ["", "blur,", "Blur", "all,blur", "blur resize"])
+def test_what_is_no_step_is_refused_by_name(text: str) -> None:
+    with pytest.raises(SettingsError, match="accepted are all, or some of resize,split,blur,encode"):
+        read_steps(text)
+
+
+def test_each_process_has_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    assert liveness_files(WorkerSettings()) == []
+    assert liveness_files(WorkerSettings(liveness_file=file)) == [file]
+    two = liveness_files(WorkerSettings(liveness_file=file, concurrency=2))
+    assert two == [tmp_path / "alive-0", tmp_path / "alive-1"]
