@@ -46,7 +46,7 @@ bench: $(READY) ## Measure against a plain OpenCV pool; ARGS="--rounds 5" passes
 	@$(BIN)/penstock bench $(ARGS)
 
 ledger: $(READY) ## Kill and disturb whole systems, audit what is left; ARGS="--point published" picks
-	@PYTHONPATH=tests/support $(BIN)/python tests/ledger/sweep.py $(ARGS)
+	@PYTHONPATH=tests/support:tests/support/servers $(BIN)/python tests/ledger/sweep.py $(ARGS)
 
 e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md); ARGS="-k name" picks some
 	@$(BIN)/pytest tests/e2e/cluster $(ARGS)

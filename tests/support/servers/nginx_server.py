@@ -18,7 +18,7 @@ import httpx
 from containers import Image
 from go_server import START_SECS, free_port, running
 
-CONFIGURATION = Path(__file__).resolve().parents[2] / "charts" / "penstock" / "files" / "nginx.conf"
+CONFIGURATION = Path(__file__).resolve().parents[3] / "charts" / "penstock" / "files" / "nginx.conf"
 NGINX = Image("PENSTOCK_TEST_NGINX_IMAGE", "nginx:1", "local/nginx:1.26")
 NOBODY = "127.0.0.1:1"
 """A coordinator that is away."""

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "penstock"
 SCRIPT = ROOT.parent / "shared" / "cluster" / "cluster"
 COMMAND_SECS = 120.0
