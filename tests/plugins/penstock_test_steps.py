@@ -8,8 +8,8 @@ import signal
 import time
 
 import cv2
-from penstock.common.operations import Parameters
 
+from penstock.common.model.operations import Parameters
 from penstock.common.registry import step
 
 CRASH = (0, 0, 255)
