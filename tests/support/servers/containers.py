@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.errors import DockerException, ImageNotFound
+from docker.transport import UnixHTTPAdapter
 from postgres_server import PASSWORD, SETTINGS, USER, PostgresServer
 from rabbitmq_server import START_SECS, RabbitServer
 
@@ -22,6 +25,26 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # whoever starts 
 from testcontainers.core.container import DockerContainer
 
 PULL_SECS = 300
+ANSWER_SECS = 10
+
+
+def connect_to_docker(timeout_secs: float = PULL_SECS) -> docker.DockerClient | None:
+    """Return a client of the Docker daemon; None where no daemon answers.
+
+    docker-py never closes a Unix socket on which it could not connect, nor a client whose constructor fails. So the
+    socket is tried by hand first, and the client that asks for the daemon's version is one that asks nothing sooner.
+    """
+    try:
+        with closing(docker.from_env(version=DEFAULT_DOCKER_API_VERSION, timeout=ANSWER_SECS)) as client:
+            adapter = client.api.get_adapter(client.api.base_url)
+            if isinstance(adapter, UnixHTTPAdapter):
+                with socket.socket(socket.AF_UNIX) as tried:
+                    tried.settimeout(ANSWER_SECS)
+                    tried.connect(adapter.socket_path)
+            version = client.version(api_version=False)["ApiVersion"]
+    except (DockerException, OSError):  # requests' errors are OSErrors
+        return None
+    return docker.from_env(version=version, timeout=timeout_secs)
 
 
 @dataclass(frozen=True)
@@ -34,22 +57,18 @@ class Image:
 
     def find(self) -> str | None:
         """Return the name of an image that is here; None without Docker, or where nothing can be pulled."""
-        try:
-            client = docker.from_env(timeout=PULL_SECS)
-        except DockerException:
+        client = connect_to_docker()
+        if client is None:
             return None
         names = [os.environ[self.setting]] if os.environ.get(self.setting) else [self.local, self.upstream]
-        try:
+        with closing(client), suppress(DockerException):
             for name in names:
                 with suppress(ImageNotFound):
                     client.images.get(name)
                     return name
             client.images.pull(names[-1])
-        except DockerException:
-            return None
-        finally:
-            client.close()
-        return names[-1]
+            return names[-1]
+        return None
 
 
 RABBITMQ = Image("PENSTOCK_TEST_RABBITMQ_IMAGE", "rabbitmq:4-management", "local/rabbitmq:4.0")

@@ -9,13 +9,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import docker
 import httpx
-from containers import Image
+from containers import Image, connect_to_docker
 from go_server import START_SECS, free_port, running
 
 CONFIGURATION = Path(__file__).resolve().parents[3] / "charts" / "penstock" / "files" / "nginx.conf"
@@ -106,29 +105,30 @@ def _globals() -> str:
 
 @contextmanager
 def _contained(image: str, command: list[str], server: NginxServer) -> Iterator[None]:
-    client = docker.from_env()
+    client = connect_to_docker()
+    assert client is not None, "Docker no longer answers"
     folders = {str(path): {"bind": str(path), "mode": "rw"} for path in (server.folder, server.volume)}
-    container = client.containers.run(
-        image,
-        command,
-        entrypoint="",
-        detach=True,
-        network_mode="host",
-        user=f"{os.getuid()}:{os.getgid()}",
-        read_only=True,
-        volumes=folders,
-    )
-    try:
-        end = time.monotonic() + START_SECS
-        while not _answers(server):
-            container.reload()
-            if container.status == "exited" or time.monotonic() > end:
-                raise RuntimeError(f"nginx did not start: {container.logs().decode()}")
-            time.sleep(0.05)
-        yield
-    finally:
-        container.remove(force=True, v=True)
-        client.close()
+    with closing(client):
+        container = client.containers.run(
+            image,
+            command,
+            entrypoint="",
+            detach=True,
+            network_mode="host",
+            user=f"{os.getuid()}:{os.getgid()}",
+            read_only=True,
+            volumes=folders,
+        )
+        try:
+            end = time.monotonic() + START_SECS
+            while not _answers(server):
+                container.reload()
+                if container.status == "exited" or time.monotonic() > end:
+                    raise RuntimeError(f"nginx did not start: {container.logs().decode()}")
+                time.sleep(0.05)
+            yield
+        finally:
+            container.remove(force=True, v=True)
 
 
 def _answers(server: NginxServer) -> bool:

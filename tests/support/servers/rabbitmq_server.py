@@ -273,7 +273,11 @@ class Line:
         with self._listener, suppress(OSError):
             while True:
                 near = self._listener.accept()[0]
-                far = socket.create_connection(("127.0.0.1", self._port))
+                try:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                except OSError:
+                    near.close()
+                    raise
                 self._ends += [near, far]
                 self._start(lambda near=near, far=far: self._pass_on(near, far))
                 self._start(lambda near=near, far=far: self._pass_on(far, near))
