@@ -6,7 +6,7 @@ JOBS := 3  # tests at a time: most of them wait for a server more than they comp
 PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
+.PHONY: help setup run test test-bare check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ else
 	@$(PYTEST) --ignore tests/e2e/browser
 	@$(BIN)/pytest tests/e2e/browser  # alone: a browser drops what it loads whenever a container starts beside it
 endif
+
+test-bare: ## Run the tests in a fresh clone, with every server that they could use hidden; wants root
+	@scripts/test_bare.sh
 
 check: $(READY) ## Check format, lint, types, import contracts, version and generated docs
 	@$(BIN)/ruff format --check .

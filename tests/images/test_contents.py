@@ -52,7 +52,7 @@ for folder in ("/", "/opt/penstock/lib/penstock", "/opt/penstock/venv"):
 
 
 def test_penstocks_own_files_are_not_its_users_even_where_the_root_is_writable(images: Any) -> None:
-    said = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli.py', 'a')", options=WRITABLE)
+    said = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli/main.py', 'a')", options=WRITABLE)
     assert "PermissionError" in said.stderr
 
 
