@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from penstock.coordinator.api.views import ImagePage, ImageView, ResultPage, ResultView
+from penstock.common.model.rest import Image, ImagePage, Result, ResultPage
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_images_come_with_results_times_and_errors(coordinator: Any, ended: dict
 
 
 def test_pages_are_what_their_description_says(coordinator: Any, ended: dict[str, Any]) -> None:
-    for name, model, entry in ("images", ImagePage, ImageView), ("results", ResultPage, ResultView):
+    for name, model, entry in ("images", ImagePage, Image), ("results", ResultPage, Result):
         page = coordinator.http.get(f"{ended['url']}/{name}").json()
         assert model.model_validate(page).model_dump(mode="json") == page
         assert set(page[name][0]) == set(entry.model_fields)

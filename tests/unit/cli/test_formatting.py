@@ -119,8 +119,3 @@ def test_operations_are_shown_as_the_command_line_takes_them():
         "split      --op split",
         "own        --op own",
     ]
-
-
-def test_fields_of_a_newer_server_are_passed_over():
-    job = Job.model_validate({"id": "j", "state": "dreaming", "colour": "blue", "images": {"total": 1, "lost": 1}})
-    assert (job.state, job.has_ended, job.images.total) == ("dreaming", False, 1)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import io
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from penstock.cli.transfer_progress import Bars, Lines, Silent, describe_progress, make_reporter
 from penstock.client.models import Counts, Job, StepProgress
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 STEPS = [StepProgress(step="resize", done=7), StepProgress(step="blur", done=5, failed=1)]
-JOB = Job(id="j", state="running", images=Counts(total=9, done=5, failed=1), steps=STEPS, images_per_second=2.0)
+JOB = Job(
+    id="j",
+    state="running",
+    created_at=NOW,
+    images=Counts(total=9, done=5, failed=1),
+    steps=STEPS,
+    images_per_second=2.0,
+)
 
 
 def test_progress_is_told_in_one_line():
@@ -38,7 +47,7 @@ def test_logs_get_lines_when_they_are_due():
 
 def test_no_line_moves_the_cursor():
     written: list[str] = []
-    Lines(written.append, pause_secs=0).progress(Job(id="j", state="run\x1b[2Jning"))
+    Lines(written.append, pause_secs=0).progress(Job(id="j", created_at=NOW, state="run\x1b[2Jning"))
     assert written == ["run\ufffd[2Jning: 0 of 0 images; past \n"]
 
 

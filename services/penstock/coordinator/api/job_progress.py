@@ -6,23 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from pydantic import BaseModel
-
 from penstock.common.model.jobs import TERMINAL_JOB_STATES
+from penstock.common.model.rest import StepProgress
 from penstock.coordinator.ports.repository import Job, StepTotals
 from penstock.coordinator.ports.scheduler import Scheduler
-
-
-class StepProgress(BaseModel):
-    """One operation of a job's plan: images before it, in it, and past it; and their seconds so far."""
-
-    step: str
-    waiting: int
-    running: int
-    done: int
-    failed: int
-    wait_seconds: float
-    work_seconds: float
 
 
 @dataclass(frozen=True)

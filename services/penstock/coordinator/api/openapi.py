@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 from penstock.common.model.jobs import JobDocument
-from penstock.coordinator.api.problems import Problem
+from penstock.common.model.rest import Problem, Result, RetryRequest
 from penstock.coordinator.api.routes.common import refusals
-from penstock.coordinator.api.routes.jobs import RetryRequest
-from penstock.coordinator.api.views import ResultView
 
 _REPLACED = "HTTPValidationError"
 """What FastAPI describes for bad parameters; here they are answered with a problem."""
 
-_REFERRED = (JobDocument, Problem, RetryRequest, ResultView)
+_REFERRED: dict[type[BaseModel], JsonSchemaMode] = {
+    JobDocument: "validation",
+    Problem: "validation",
+    RetryRequest: "validation",
+    Result: "serialization",
+}
 
 
 def complete(app: FastAPI) -> None:
@@ -25,8 +30,8 @@ def complete(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in _REFERRED:
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        for model, mode in _REFERRED.items():
+            schema = model.model_json_schema(mode=mode, ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         _correct_problems(document)

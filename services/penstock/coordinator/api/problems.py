@@ -5,40 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.rest import Problem
 
 MEDIA_TYPE = "application/problem+json"
 BUSY_RETRY_SECS = 5
 _NOT_THERE = object()
 _log = logging.getLogger(__name__)
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    type: str = "about:blank"
-    title: Annotated[str, Field(examples=["Unprocessable Entity"])]
-    status: Annotated[int, Field(examples=[422])]
-    code: Annotated[str, Field(description="Stable, for machines", examples=["unknown_operation"])]
-    detail: Annotated[
-        str,
-        Field(
-            description="What was wrong, with which value, and what is accepted",
-            examples=["no operation 'sharpen'; accepted are resize, split, blur, encode"],
-        ),
-    ]
-    pointer: Annotated[
-        str | None, Field(description="Where in the document that was sent (RFC 6901)", examples=["/operations/0"])
-    ] = None
 
 
 def problem(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ImageState
+from penstock.common.model.rest import Estimate, StepEstimate
 from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_job
@@ -32,26 +31,6 @@ from penstock.coordinator.intake.request_bodies import FormUpload
 from penstock.coordinator.intake.upload_inputs import find_upload, uploaded_files
 from penstock.coordinator.ports.links import job_url, static_url
 from penstock.coordinator.ports.repository import Image
-
-
-class StepEstimate(BaseModel):
-    """One operation of a plan; seconds are None where nothing was measured yet."""
-
-    step: str
-    seconds_per_image: float | None
-    seconds: float | None
-
-
-class Estimate(BaseModel):
-    """What a job would do. `failing` of the images are known to fail already; seconds are those of one worker."""
-
-    valid: bool = True
-    operations: list[dict[str, Any]]
-    images: int
-    failing: int
-    results_per_image: int
-    results: int
-    steps: list[StepEstimate]
 
 
 @dataclass(frozen=True)

@@ -6,155 +6,22 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
-
-from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
+from penstock.common.model import rest
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.model.messages import Result
-from penstock.coordinator.api.job_progress import Progress, StepProgress
+from penstock.coordinator.api.job_progress import Progress
 from penstock.coordinator.ports.links import deliveries_url, job_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.repository import Image, Job
 
 
-class Counts(BaseModel):
-    """Images of a job by state."""
-
-    total: int
-    pending: int
-    queued: int
-    running: int
-    done: int
-    failed: int
-    cancelled: int
-
-
-class Links(BaseModel):
-    """Where everything of a job is."""
-
-    self: str
-    images: str
-    results: str
-    archive: str
-    events: str
-    static: str
-
-
-class JobSummary(BaseModel):
-    """A job in a list. `owner` is the name of the API key that sent it; null where none was asked for."""
-
-    id: str
-    url: str
-    state: JobState
-    owner: str | None
-    name: str
-    labels: dict[str, str]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    images: Counts
-
-
-class WebhookView(BaseModel):
-    """Who is told when a job has ended: scheme and host of its URL. `deliveries` says what has become of it."""
-
-    receiver: str
-    deliveries: str
-
-
-class JobView(JobSummary):
-    """A job, with its progress. `run` counts its retries; `bottleneck` is the step that holds it back."""
-
-    operations: list[dict[str, Any]]
-    priority: int
-    weight: int
-    chunk_size: int | None
-    on_failure: str
-    run: int
-    steps: list[StepProgress]
-    images_per_second: float | None
-    eta_seconds: float | None
-    bottleneck: str | None
-    webhook: WebhookView | None
-    links: Links
-
-
-class JobPage(BaseModel):
-    """Jobs, newest first. `cursor` and `next` lead to the following page; null on the last."""
-
-    jobs: list[JobSummary]
-    cursor: str | None
-    next: str | None
-
-
-class ErrorView(BaseModel):
-    """Why an image failed. `retry` says whether trying again may help."""
-
-    code: str
-    message: str
-    step: str
-    retry: bool
-
-
-class TimingView(BaseModel):
-    """Seconds that an image waited for and was worked on in one operation of its plan."""
-
-    step: str
-    wait_seconds: float
-    work_seconds: float
-
-
-class ResultView(BaseModel):
-    """One file that an image became."""
-
-    image: int
-    name: str
-    size: int
-    media_type: str
-    width: int
-    height: int
-    sha256: str
-    url: str
-    location: str | None
-    """Where it lies in a bucket of the customer's."""
-
-
-class ImageView(BaseModel):
-    """One image of a job."""
-
-    id: int
-    name: str
-    state: ImageState
-    size: int | None
-    attempts: int
-    sent: str
-    results: list[ResultView]
-    error: ErrorView | None
-    steps: list[TimingView]
-
-
-class ImagePage(BaseModel):
-    """Images in the order they were sent. A page may hold fewer than `limit` and still not be the last."""
-
-    images: list[ImageView]
-    cursor: str | None
-    next: str | None
-
-
-class ResultPage(BaseModel):
-    """Results in the order of their images."""
-
-    results: list[ResultView]
-    cursor: str | None
-    next: str | None
-
-
-def summarise(job: Job) -> JobSummary:
+def summarise(job: Job) -> rest.JobSummary:
     """Return a job as a list shows it."""
-    return JobSummary(**_summary(job))
+    return rest.JobSummary(**_summary(job))
 
 
-def view_job(job: Job, progress: Progress) -> JobView:
+def view_job(job: Job, progress: Progress) -> rest.Job:
     """Return a job as its own page shows it."""
-    return JobView(
+    return rest.Job(
         **_summary(job),
         operations=job.plan,
         priority=job.priority,
@@ -176,7 +43,7 @@ def view_job(job: Job, progress: Progress) -> JobView:
 
 
 def view_image(job: Job, image: Image) -> dict[str, Any]:
-    """Return an image of a job, as `ImageView` describes it."""
+    """Return an image of a job, as `rest.Image` describes it."""
     return {
         "id": image.id,
         "name": image.name,
@@ -185,7 +52,7 @@ def view_image(job: Job, image: Image) -> dict[str, Any]:
         "attempts": image.attempts,
         "sent": sent_url(job.id, image.name),
         "results": [view_result(job.id, image.id, result) for result in image.results],
-        "error": {name: image.error.get(name) for name in ErrorView.model_fields} if image.error else None,
+        "error": {name: image.error.get(name) for name in rest.ImageError.model_fields} if image.error else None,
         "steps": [
             {"step": job.plan[time.step]["op"], "wait_seconds": time.wait, "work_seconds": time.work}
             for time in image.timings
@@ -195,7 +62,7 @@ def view_image(job: Job, image: Image) -> dict[str, Any]:
 
 
 def view_result(job: str, image: int, result: Result) -> dict[str, Any]:
-    """Return an entry of the manifest, as `ResultView` describes it."""
+    """Return an entry of the manifest, as `rest.Result` describes it."""
     return {
         "image": image,
         "name": result.name,
@@ -209,9 +76,9 @@ def view_result(job: str, image: int, result: Result) -> dict[str, Any]:
     }
 
 
-def counts(job: Job) -> Counts:
+def counts(job: Job) -> rest.Counts:
     """Return a job's images by state."""
-    return Counts(**{name: getattr(job, name) for name in Counts.model_fields})
+    return rest.Counts(**{name: getattr(job, name) for name in rest.Counts.model_fields})
 
 
 def has_ended(job: Job) -> bool:
@@ -234,23 +101,23 @@ def _summary(job: Job) -> dict[str, Any]:
     }
 
 
-def _webhook(job: Job) -> WebhookView | None:
+def _webhook(job: Job) -> rest.WebhookSummary | None:
     if job.webhook_url is None:
         return None
     parts = urlsplit(job.webhook_url)
-    return WebhookView(receiver=f"{parts.scheme}://{parts.netloc}", deliveries=deliveries_url(job.id))
+    return rest.WebhookSummary(receiver=f"{parts.scheme}://{parts.netloc}", deliveries=deliveries_url(job.id))
 
 
-def _links(job: str) -> Links:
+def _links(job: str) -> dict[str, str]:
     url = job_url(job)
-    return Links(
-        self=url,
-        images=f"{url}/images",
-        results=f"{url}/results",
-        archive=f"{url}/results.zip",
-        events=f"{url}/events",
-        static=static_url(job),
-    )
+    return {
+        "self": url,
+        "images": f"{url}/images",
+        "results": f"{url}/results",
+        "archive": f"{url}/results.zip",
+        "events": f"{url}/events",
+        "static": static_url(job),
+    }
 
 
 def _moment(seconds: float | None) -> datetime | None:

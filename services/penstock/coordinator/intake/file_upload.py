@@ -11,24 +11,15 @@ import re
 import time
 
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
 from penstock.common.model.errors import RequestError
+from penstock.common.model.rest import UploadedFile
 from penstock.common.store.keys import upload_file_key
 from penstock.coordinator.api.problems import conflict, not_found
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.intake.form_parts import FilePart, NoUpload, SentFile
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.repository import ConflictError, UploadFile
-
-
-class UploadFileView(BaseModel):
-    """A file that has arrived. `media_type` is told by its first bytes; null for what is neither JPEG nor PNG."""
-
-    name: str
-    size: int
-    media_type: str | None
-    sha256: str
 
 
 class Arrival:
@@ -119,10 +110,10 @@ class Arrival:
             self._services.store.delete(self._key)
 
 
-def view_file(file: UploadFile) -> UploadFileView:
+def view_file(file: UploadFile) -> UploadedFile:
     """Return a file as customers see it."""
     media_type = f"image/{file.kind}" if file.kind else None
-    return UploadFileView(name=file.name, size=file.size_bytes, media_type=media_type, sha256=file.sha256)
+    return UploadedFile(name=file.name, size=file.size_bytes, media_type=media_type, sha256=file.sha256)
 
 
 def no_upload(upload: str) -> RequestError:

@@ -11,33 +11,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel
-
+from penstock.common.model.rest import Advice
 from penstock.coordinator.ports.scheduler import StepStatus
 from penstock.coordinator.scheduling.replicas import Replicas
 
 _ROUNDING = 1e-9
-
-
-class Advice(BaseModel):
-    """What holds the system back, and what would change it. `sentence` says all of it."""
-
-    sentence: str
-    step: str
-    steps: list[str]
-    """The steps that its workers serve, itself included."""
-    busy: float | None
-    backlog_seconds: float | None
-    """Work that waits, as one worker would take for it; null before any was measured."""
-    replicas_now: int
-    """Replicas wanted already, where Kubernetes tells, and workers elsewhere."""
-    replicas_more: int
-    finishes_in_seconds: float | None
-    """How long the work takes with them."""
-    next_step: str | None
-    """What holds the system back then, if it is another step."""
-    command: str | None
-    """What brings them, where there is such a command."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.job_progress import measure
@@ -24,8 +25,8 @@ from penstock.coordinator.api.routes.common import (
     unsupported_body,
 )
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.api.submission import Estimate, Submission
-from penstock.coordinator.api.views import JobPage, JobView, summarise, view_job
+from penstock.coordinator.api.submission import Submission
+from penstock.coordinator.api.views import summarise, view_job
 from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.intake.request_bodies import BufferedBody, FormUpload, receive
@@ -39,27 +40,14 @@ ListedState = Annotated[
 ]
 
 
-class RetryRequest(BaseModel):
-    """Which failed images to try again; all of them if `images` is not given."""
-
-    model_config = ConfigDict(extra="forbid")
-    images: Annotated[list[Annotated[int, Field(ge=0, le=2**53)]] | None, Field(min_length=1)] = None
-
-
-class RetryView(JobView):
-    """The job after a retry; `retried` is how many images are tried again."""
-
-    retried: int
-
-
 @router.post(
     "",
     status_code=202,
     summary="Submit a job",
     openapi_extra=JOB_BODY,
     responses={
-        200: {"model": JobView | Estimate, "description": "The job of an equal request before, or a dry run"},
-        202: {"model": JobView, "description": "Accepted"},
+        200: {"model": rest.Job | rest.Estimate, "description": "The job of an equal request before, or a dry run"},
+        202: {"model": rest.Job, "description": "Accepted"},
         **refusals(400, 403, 408, 409, 413, 415, 422, 429),
     },
 )
@@ -101,14 +89,14 @@ def list_jobs(
     label: Annotated[str | None, Query(max_length=320, examples=["city=delft"], description="key=value")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> JobPage:
+) -> rest.JobPage:
     """Return jobs, newest first."""
     if state is JobState.RECEIVING:
         raise RequestError(422, "invalid_parameter", "query parameter state: receiving is never shown")
     before = read_job_cursor(cursor)
     jobs = services.repository.list_jobs(state=state, label=_label(label), limit=limit + 1, before=before)
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
-    return JobPage(
+    return rest.JobPage(
         jobs=[summarise(job) for job in jobs[:limit]],
         cursor=following,
         next=following and page_url("/v1/jobs", state=state, label=label, limit=limit, cursor=following),
@@ -116,14 +104,14 @@ def list_jobs(
 
 
 @router.get("/{job}", summary="Look at a job", responses=refusals(404))
-def show_job(job: str, services: ServicesDep) -> JobView:
+def show_job(job: str, services: ServicesDep) -> rest.Job:
     """Return a job's state, counts, progress per step, speed and time left."""
     found = find_job(services.repository, job)
     return view_job(found, measure(found, services.engine))
 
 
 @router.post("/{job}/cancel", status_code=202, summary="Cancel a job", responses=refusals(404, 409))
-def cancel_job(job: str, services: ServicesDep) -> JobView:
+def cancel_job(job: str, services: ServicesDep) -> rest.Job:
     """Stop a job within seconds; results made so far stay."""
     find_job(services.repository, job)
     try:
@@ -140,7 +128,7 @@ def cancel_job(job: str, services: ServicesDep) -> JobView:
     status_code=202,
     summary="Retry failed images",
     openapi_extra=RETRY_BODY,
-    responses={202: {"model": RetryView}, **refusals(400, 404, 409, 413, 422, 429)},
+    responses={202: {"model": rest.Retried}, **refusals(400, 404, 409, 413, 422, 429)},
 )
 async def retry_job(job: str, request: Request, services: ServicesDep, intake: IntakeDep) -> Response:
     """Try failed images again: from the step that failed where its input is still there, else from the start."""
@@ -181,7 +169,7 @@ def _images_to_retry(data: bytes) -> list[int] | None:
         return None
     document: Any = read_json(data)
     try:
-        return RetryRequest.model_validate(document).images
+        return rest.RetryRequest.model_validate(document).images
     except ValidationError as error:
         raise refuse_document(error, document) from error
 

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
+from penstock.common.model.rest import Processed
 from penstock.coordinator.api.openapi_examples import PROCESS_BODY
 from penstock.coordinator.api.routes.common import IntakeDep, ServicesDep, media_type, refusals, unsupported_body
 from penstock.coordinator.api.submission import Processing
 from penstock.coordinator.intake.request_bodies import FormUpload, receive
 
 router = APIRouter(tags=["process"])
-
-
-class ProcessedJob(BaseModel):
-    """One job: its URL, and the folder where its files are."""
-
-    id: str
-    url: str
-    static: str
-
-
-class Processed(BaseModel):
-    """One job for each action document, in their order."""
-
-    jobs: list[ProcessedJob]
 
 
 @router.post(

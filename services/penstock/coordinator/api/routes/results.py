@@ -10,11 +10,12 @@ from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
 from penstock.common.model.jobs import ImageState
+from penstock.common.model.rest import ImagePage, ResultPage
 from penstock.coordinator.api.paging import Cursor, Limit, read_position, write_cursor
 from penstock.coordinator.api.responses.manifest import entries, images_at_once, members, ndjson
 from penstock.coordinator.api.responses.zip_stream import archive
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
-from penstock.coordinator.api.views import ImagePage, ResultPage, view_image, view_result
+from penstock.coordinator.api.views import view_image, view_result
 from penstock.coordinator.ports.links import job_url, page_url
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
@@ -52,7 +53,7 @@ def list_images(
     "/results",
     summary="The manifest",
     responses={
-        200: {"model": ResultPage, "content": {_NDJSON: {"schema": {"$ref": "#/components/schemas/ResultView"}}}},
+        200: {"model": ResultPage, "content": {_NDJSON: {"schema": {"$ref": "#/components/schemas/Result"}}}},
         **refusals(400, 404, 422),
     },
 )

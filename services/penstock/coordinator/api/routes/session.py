@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from penstock.common.model.errors import RequestError
+from penstock.common.model.rest import Login, Session
 from penstock.coordinator.api.problems import refuse_document
 from penstock.coordinator.api.routes.common import ServicesDep, media_type, refusals, unsupported_body
 from penstock.coordinator.api.services import Services
@@ -25,21 +25,6 @@ _FORM = "application/x-www-form-urlencoded"
 _MAX_BYTES = 4_096
 
 
-class Login(BaseModel):
-    """What a browser logs in with."""
-
-    model_config = ConfigDict(extra="forbid")
-    key: Annotated[str, Field(max_length=200, repr=False)]
-
-
-class SessionView(BaseModel):
-    """Who calls. `open`: this server asks nobody for a key, and `name` is null."""
-
-    open: bool
-    name: str | None
-    admin: bool
-
-
 _LOGIN_BODY = {
     "requestBody": {
         "required": True,
@@ -49,7 +34,7 @@ _LOGIN_BODY = {
 
 
 @router.get("", summary="Who am I?", responses=refusals())
-async def show_session(services: ServicesDep, caller: CallerDep) -> SessionView:
+async def show_session(services: ServicesDep, caller: CallerDep) -> Session:
     """Return the name of the key that the request brings; 401 where it has to bring one."""
     return _view(services, caller)
 
@@ -59,7 +44,7 @@ async def show_session(services: ServicesDep, caller: CallerDep) -> SessionView:
     summary="Log in",
     openapi_extra=_LOGIN_BODY,
     responses={
-        200: {"model": SessionView, "description": "Logged in: the answer sets a cookie"},
+        200: {"model": Session, "description": "Logged in: the answer sets a cookie"},
         303: {"description": "A form's way to the web page"},
         **refusals(400, 413, 415, 422),
     },
@@ -114,6 +99,6 @@ def _read_form(data: bytes) -> dict[str, str]:
         raise RequestError(400, "invalid_form", "the form is not UTF-8") from error
 
 
-def _view(services: Services, caller: Caller) -> SessionView:
+def _view(services: Services, caller: Caller) -> Session:
     key = caller.key
-    return SessionView(open=services.keys is None, name=key.name if key else None, admin=key is None or key.admin)
+    return Session(open=services.keys is None, name=key.name if key else None, admin=key is None or key.admin)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
 
 from penstock import __version__
+from penstock.common.model import rest
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import read_operation
@@ -22,7 +22,7 @@ from penstock.coordinator.api.problems import not_found
 from penstock.coordinator.api.routes.common import ServicesDep, refusals
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.ports.scheduler import StepStatus
-from penstock.coordinator.scheduling.advice import Advice, advise
+from penstock.coordinator.scheduling.advice import advise
 
 router = APIRouter(tags=["system"])
 
@@ -30,95 +30,32 @@ _PATIENCE_SECS = 5.0
 """A broker that is away is given 30 s by those who need it; who looks at the steps asks again."""
 
 
-class Example(BaseModel):
-    """One operation in both of its forms, which mean the same."""
-
-    short: list[Any]
-    long: dict[str, Any]
-
-
-class OperationView(BaseModel):
-    """An operation that jobs can name; `parameters` is the JSON Schema of its long form's fields."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-    example: Example | None
-
-
-class Operations(BaseModel):
-    """Every operation, steps of one's own included."""
-
-    operations: list[OperationView]
-
-
-class ReplicasView(BaseModel):
-    """Replicas of a step's Deployment, as Kubernetes tells. Elsewhere `ready` is its workers, and `desired` null."""
-
-    desired: int | None
-    ready: int
-
-
-class StepView(BaseModel):
-    """A step over all jobs. What was not measured yet is null."""
-
-    name: str
-    replicas: ReplicasView
-    workers: int
-    ready: int
-    in_flight: int
-    remaining: int
-    seconds_per_image: float | None
-    backlog_seconds: float | None
-    utilisation: float | None
-    bottleneck: bool
-    shared_with: list[str]
-    """Steps that the same workers serve, as far as images told."""
-
-
-class Steps(BaseModel):
-    """Every step; `bottleneck` names the one that holds the system back, `advice` says what would change it."""
-
-    steps: list[StepView]
-    bottleneck: str | None
-    advice: Advice | None
-
-
-class BacklogView(BaseModel):
-    """What is left for some steps together. `backlog_seconds` is the work of one worker, guessed until measured."""
-
-    steps: list[str]
-    backlog_seconds: float
-    remaining: int
-    workers: int
-
-
 @router.get("/v1/operations", summary="List operations")
-def list_operations() -> Operations:
+def list_operations() -> rest.OperationList:
     """Return every operation with its parameters and an example."""
-    return Operations(operations=[_view_operation(name, model) for name, model in operations().items()])
+    return rest.OperationList(operations=[_view_operation(name, model) for name, model in operations().items()])
 
 
 @router.get("/v1/steps", summary="Look at the steps", responses=refusals())
-def list_steps(request: Request, services: ServicesDep) -> Steps:
+def list_steps(request: Request, services: ServicesDep) -> rest.System:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
     found = _look_at_steps(request)
     advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
     slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
     steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
-    return Steps(steps=steps, bottleneck=slowest, advice=advice)
+    return rest.System(steps=steps, bottleneck=slowest, advice=advice)
 
 
 @router.get("/v1/backlog", summary="Look at what is left for some steps", responses=refusals(404))
 def show_backlog(
     services: ServicesDep, steps: Annotated[str, Query(description="Names with commas between", examples=["blur"])]
-) -> BacklogView:
+) -> rest.Backlog:
     """Return what is left over the named steps, always in numbers: for autoscalers, such as KEDA's `metrics-api`.
 
     `backlog_seconds` is above 0 as long as an image of an open job has yet to pass one of them, and 0 after. An image
     counts with 1 s in a step that has not worked on any yet.
     """
-    return BacklogView(**vars(services.engine.backlog(_read_steps(steps))))
+    return rest.Backlog(**vars(services.engine.backlog(_read_steps(steps))))
 
 
 @router.get("/healthz", summary="Is it alive?")
@@ -175,23 +112,23 @@ def _read_steps(text: str) -> list[str]:
     return names
 
 
-def _view_step(step: StepStatus, services: Services, *, is_slowest: bool) -> StepView:
+def _view_step(step: StepStatus, services: Services, *, is_slowest: bool) -> rest.Step:
     found = services.find_replicas(step.name)
     replicas = (None, step.workers) if found is None else (found.desired, found.ready)
-    shown = ReplicasView(desired=replicas[0], ready=replicas[1])
-    return StepView(**vars(step), replicas=shown, bottleneck=is_slowest)
+    shown = rest.Replicas(desired=replicas[0], ready=replicas[1])
+    return rest.Step(**vars(step), replicas=shown, bottleneck=is_slowest)
 
 
-def _view_operation(name: str, model: type[Parameters]) -> OperationView:
+def _view_operation(name: str, model: type[Parameters]) -> rest.Operation:
     schema = model.model_json_schema()
     description = cleandoc(model.__doc__ or "")
     schema.pop("description", None)
-    return OperationView(name=name, description=description, parameters=schema, example=_example(name, model))
+    return rest.Operation(name=name, description=description, parameters=schema, example=_example(name, model))
 
 
-def _example(name: str, model: type[Parameters]) -> Example | None:
+def _example(name: str, model: type[Parameters]) -> dict[str, Any] | None:
     try:
         planned = read_operation([name, model.example], "/example")
     except PenstockError:
         return None  # a step of one's own need not bring one
-    return Example(short=[name, model.example], long=planned.document())
+    return {"short": [name, model.example], "long": planned.document()}

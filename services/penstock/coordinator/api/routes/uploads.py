@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel
 
+from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.paging import Limit, read_text, write_cursor
 from penstock.coordinator.api.problems import conflict
 from penstock.coordinator.api.routes.common import ServicesDep, refusals
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.intake.file_names import clean_path
-from penstock.coordinator.intake.file_upload import Arrival, UploadFileView, no_upload, read_digest, view_file
+from penstock.coordinator.intake.file_upload import Arrival, no_upload, read_digest, view_file
 from penstock.coordinator.intake.request_bodies import receive, upload_prefix
 from penstock.coordinator.ports.ids import is_id, new_id
 from penstock.coordinator.ports.links import page_url, upload_url
@@ -32,32 +32,13 @@ _FILE_BODY = {
 Digest = Annotated[str | None, Header(description="`sha-256=:BASE64:` of the file; other bytes are refused")]
 
 
-class UploadView(BaseModel):
-    """An upload: how many files have arrived, how many of them are pictures, and their bytes together."""
-
-    id: str
-    url: str
-    changed_at: datetime
-    count: int
-    pictures: int
-    size: int
-
-
-class UploadPage(UploadView):
-    """An upload with its files, by name. `cursor` and `next` lead to the following page; null on the last."""
-
-    files: list[UploadFileView]
-    cursor: str | None
-    next: str | None
-
-
 @router.post("", status_code=201, summary="Begin an upload", responses=refusals())
-def begin_upload(response: Response, services: ServicesDep) -> UploadView:
+def begin_upload(response: Response, services: ServicesDep) -> rest.Upload:
     """Begin an upload; its files are sent one by one, and jobs name it in `inputs` as `{"upload": id}`."""
     upload = Upload(new_id(), datetime.now(UTC).timestamp())
     services.repository.create_upload(upload)
     response.headers["Location"] = upload_url(upload.id)
-    return UploadView(**_summary(upload))
+    return rest.Upload(**_summary(upload))
 
 
 @router.get("/{upload}", summary="List what has arrived", responses=refusals(400, 404, 422))
@@ -66,13 +47,13 @@ def show_upload(
     services: ServicesDep,
     limit: Limit = 100,
     cursor: Annotated[str | None, Query(max_length=2_000, description="`cursor` of the page before")] = None,
-) -> UploadPage:
+) -> rest.UploadPage:
     """Return an upload and a page of its files, for a client that goes on after an interruption."""
     found = _find(services, upload)
     after = "" if cursor is None else read_text(cursor)
     files = services.repository.list_upload_files(upload, after=after, limit=limit + 1)
     following = write_cursor(files[limit - 1].name) if len(files) > limit else None
-    return UploadPage(
+    return rest.UploadPage(
         **_summary(found),
         files=[view_file(file) for file in files[:limit]],
         cursor=following,
@@ -86,8 +67,8 @@ def show_upload(
     summary="Send one file",
     openapi_extra=_FILE_BODY,
     responses={
-        200: {"model": UploadFileView, "description": "The same bytes had come under that name before"},
-        201: {"model": UploadFileView, "description": "Arrived"},
+        200: {"model": rest.UploadedFile, "description": "The same bytes had come under that name before"},
+        201: {"model": rest.UploadedFile, "description": "Arrived"},
         **refusals(400, 404, 408, 409, 413, 422),
     },
 )
