@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import httpx
 
 from penstock.client.errors import DamagedError, RefusedError, UnavailableError, UnexpectedAnswerError
+from penstock.common.backoff import Backoff
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ T_co = TypeVar("T_co", covariant=True)
 NOTHING: Mapping[str, str] = {}
 PATIENCE_SECS = 60.0
 TIMEOUT_SECS = 60.0
-_FIRST_PAUSE_SECS = 0.1
-_MAX_PAUSE_SECS = 10.0
 _QUIET_SECS = 2.0
 _LATER = frozenset({429, 503})
 """The request was not acted upon; whatever it is, it may be sent again."""
@@ -106,7 +105,7 @@ class Attempts:
         self._patience_secs = patience_secs
         self._trouble_since: float | None = None
         self._told = False
-        self._next_secs = _FIRST_PAUSE_SECS
+        self._backoff = Backoff(first_secs=0.1, max_secs=10.0)
         self._maybe_done = False
 
     def is_answered(self, response: httpx.Response) -> bool:
@@ -152,10 +151,9 @@ class Attempts:
         return self._pause(away)
 
     def _pause(self, error: UnavailableError | DamagedError, asked_secs: float | None = None) -> float:
-        secs = self._next_secs * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+        secs = self._backoff.next_secs()
         if asked_secs is not None:
             secs = asked_secs * random.uniform(1.0, 1.1)  # noqa: S311 (not all who were told the same at once)
-        self._next_secs = min(2 * self._next_secs, _MAX_PAUSE_SECS)
         now = time.monotonic()
         if self._trouble_since is None:
             self._trouble_since = now

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
+from penstock.common.backoff import Backoff
 from penstock.common.broker.base import Consumer, Delivery
 from penstock.common.logs import about
 from penstock.common.model.errors import ImageCode, PlanError, UnavailableError
@@ -49,7 +49,7 @@ EXIT_TIMED_OUT = 75
 
 _PREFETCH = 2
 _IDLE_SECS = 5.0
-_PAUSE_SECS = (0.5, 2.0)
+_PAUSE = Backoff(2.0, 2.0, jitter=0.75)
 _LAST_SECS = 5.0
 _SETTLE_SECS = 180.0
 """The time limits of all that is asked of store and broker around one image, together."""
@@ -144,7 +144,7 @@ class Worker:
 
     def _pause(self) -> None:
         """Wait a little, each worker another while, so that what comes back is not met by all at once."""
-        self._stopping.wait(random.uniform(*_PAUSE_SECS))  # noqa: S311 (spreads workers, guards nothing)
+        _PAUSE.wait(self._stopping)
 
     def _promise(self, who: str, secs: float) -> None:
         if self._liveness is not None:

@@ -12,6 +12,7 @@ import pytest
 from waiting import wait_until
 from worker_rig import CHAIN, JOB, Rig, by_hand, draw
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
     read_chunk,
@@ -141,7 +142,7 @@ def test_a_store_that_comes_back_costs_nothing(rig: Rig) -> None:
 def test_a_broker_that_takes_nothing_for_long_costs_no_image_an_attempt(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.worker.worker._PAUSE_SECS", (0.01, 0.02))
+    monkeypatch.setattr("penstock.worker.worker._PAUSE", Backoff(0.02, 0.02))
     rig.send_as_from_the_dead(rig.chunk(CHAIN, rig.upload(draw(0))))
     rig.broker.away = True
     rig.start(max_attempts=3)

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 from penstock.common.store.base import Buffer
-
-_FIRST_PAUSE_SECS = 0.1
-_MAX_PAUSE_SECS = 2.0
 
 Body = Callable[[], Iterable[Buffer]]
 """Gives a body's pieces from its start, once for each attempt."""
@@ -44,8 +42,10 @@ class WebDavClient:
         Raises:
             UnavailableError: no answer.
         """
-        end, pause_secs = time.monotonic() + self.retry_secs, _FIRST_PAUSE_SECS
+        end = time.monotonic() + self.retry_secs
+        backoff = Backoff(first_secs=0.1, max_secs=2.0)
         while True:
+            pause_secs = backoff.next_secs()
             final = time.monotonic() + pause_secs > end
             try:
                 status, answer = self._attempt(method, path, headers, body)
@@ -57,7 +57,6 @@ class WebDavClient:
                         "store", "the store cannot be used: it cannot be reached, or does not answer in time"
                     ) from error
             time.sleep(pause_secs)
-            pause_secs = min(2 * pause_secs, _MAX_PAUSE_SECS)
 
     def _attempt(self, method: str, path: str, headers: Mapping[str, str], body: Body | None) -> tuple[int, bytes]:
         kind = HTTPSConnection if self.secure else HTTPConnection

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from random import SystemRandom
 
+from penstock.common.backoff import Backoff
 from penstock.common.logs import about
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.jobs import Webhook
@@ -25,7 +25,6 @@ _LEAVE_SECS = 2.0
 _SPARE_SECS = 60.0
 """How much longer than a POST may take its notice is held: names are looked up and the outcome noted beside it."""
 _MAX_ERROR_CHARS = 200
-_random = SystemRandom()
 
 Post = Callable[[str, Mapping[str, str], bytes], int]
 """See `PinnedPoster.post`."""
@@ -70,6 +69,7 @@ class Sender:
         self._repository = repository
         self._settings = settings
         self._post = post
+        self._backoff = Backoff(settings.webhook_first_pause_secs, settings.webhook_longest_pause_secs)
         self._under_way: set[threading.Thread] = set()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -172,7 +172,7 @@ class Sender:
         attempt = len(notice.deliveries) + 1
         again_at = None
         if delivery.error is not None and attempt < self._settings.webhook_attempts:
-            again_at = time.time() + self._pause_secs(attempt)
+            again_at = time.time() + self._backoff.delay_secs(attempt - 1)
         self._repository.note_delivery(notice, delivery, again_at)
         if delivery.error is None:
             log.info("webhook %s arrived", notice.id)
@@ -181,11 +181,6 @@ class Sender:
                 "webhook %s, attempt %d: %s; %s",
                 notice.id, attempt, delivery.error, "given up" if again_at is None else "tried again later",
             )  # fmt: skip
-
-    def _pause_secs(self, attempt: int) -> float:
-        """Return how long to wait after the n-th attempt: twice as long each time, and not all at the same moment."""
-        doubled = self._settings.webhook_first_pause_secs * 2.0 ** (attempt - 1)
-        return _random.uniform(0.5, 1.0) * min(doubled, self._settings.webhook_longest_pause_secs)
 
 
 def _read_destinations(settings: WebhookSettings) -> Destinations:

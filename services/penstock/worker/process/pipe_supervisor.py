@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
+from penstock.common.backoff import Backoff
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import serve_pipe
 from penstock.common.threads import join_all
@@ -18,6 +19,7 @@ from penstock.worker.process.pipe_worker import WorkerSpec, run_worker_process
 log = logging.getLogger(__name__)
 
 _MIN_LIFE_SECS = 1.0
+_FIRST_PAUSE_SECS = 0.1
 _MAX_PAUSE_SECS = 5.0
 _KILL_SECS = 5.0
 _HOPELESS_STARTS = 3
@@ -62,16 +64,18 @@ class PipeSupervisor:
     def _keep(self, spec: WorkerSpec) -> None:
         # As in `start_forker`, for the forker that takes the place of one that has died.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        pause_secs = 0.0
-        while not self._stopping.wait(pause_secs):
+        backoff = Backoff(_FIRST_PAUSE_SECS, _MAX_PAUSE_SECS)
+        while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 self._run_once(spec)
             except Exception:
                 log.exception("%s cannot be kept running; trying again", spec.name)
                 self._failed_starts += 1
-            early = time.monotonic() - began < _MIN_LIFE_SECS
-            pause_secs = min(_MAX_PAUSE_SECS, max(0.1, 2 * pause_secs)) if early else 0.0
+            if time.monotonic() - began < _MIN_LIFE_SECS:
+                backoff.wait(self._stopping)
+            else:
+                backoff.reset()
 
     def _run_once(self, spec: WorkerSpec) -> None:
         here, there = CONTEXT.Pipe()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings, SettingsError
 from penstock.common.tls import trust
@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 _LOOK_SECS = 1.0
 _LOOKS = 30
-_PAUSE_SECS = (10.0, 15.0)
+_BACKOFF = Backoff(first_secs=15.0, max_secs=300.0, jitter=1 / 3)
 """Between two writes; each pod waits another while, so that a step's pods do not write at once."""
-_MAX_PAUSE_SECS = 300.0
 _MATERIAL = 10
 _TIMEOUT_SECS = 5.0
 
@@ -58,12 +57,12 @@ class DeletionCost:
         threading.Thread(target=self._run, name="deletion-cost", daemon=True).start()
 
     def _run(self) -> None:
-        due = time.monotonic() + _pause_secs(0)
+        due = time.monotonic() + _BACKOFF.delay_secs(0)
         while True:
             time.sleep(_LOOK_SECS)
             self.look()
             if time.monotonic() >= due and self.write_if_changed():
-                due = time.monotonic() + _pause_secs(self._failures)
+                due = time.monotonic() + _BACKOFF.delay_secs(self._failures)
 
     def look(self) -> None:
         """Note how many of the processes are busy just now."""
@@ -145,11 +144,6 @@ def _is_busy(file: Path) -> bool:
         return file.read_text() == BUSY
     except OSError:
         return False  # it has not begun, or leaves
-
-
-def _pause_secs(failures: int) -> float:
-    """Return how long to wait before the next write, twice as long for each failure in a row."""
-    return min(_MAX_PAUSE_SECS, random.uniform(*_PAUSE_SECS) * 2.0 ** min(failures, 8))  # noqa: S311 (guards nothing)
 
 
 def _explain(answer: bytes) -> str:

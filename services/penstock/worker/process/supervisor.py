@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from penstock.common.backoff import Backoff
 from penstock.worker.process.forkserver import CONTEXT, start_forker
 
 log = logging.getLogger(__name__)
 
 _MIN_LIFE_SECS = 1.0
+_FIRST_PAUSE_SECS = 0.1
 _MAX_PAUSE_SECS = 5.0
 _GRACE_SECS = 0.5
 _POLL_SECS = 0.2
@@ -92,8 +94,8 @@ class Supervisor:
                 process.terminate()
 
     def _keep(self, member: ProcessSpec) -> None:
-        pause_secs = 0.0
-        while not self._stopping.wait(pause_secs):
+        backoff = Backoff(_FIRST_PAUSE_SECS, _MAX_PAUSE_SECS)
+        while not self._stopping.is_set():
             began = time.monotonic()
             status = self._run_once(member)
             if status == USED_WRONGLY:
@@ -101,8 +103,10 @@ class Supervisor:
                 self._stop()
             elif not self._stopping.is_set():
                 log.warning("%s ended with status %s; starting another", member.name, status)
-            early = time.monotonic() - began < _MIN_LIFE_SECS
-            pause_secs = min(_MAX_PAUSE_SECS, max(0.1, 2 * pause_secs)) if early else 0.0
+            if time.monotonic() - began < _MIN_LIFE_SECS:
+                backoff.wait(self._stopping)
+            else:
+                backoff.reset()
 
     def _run_once(self, member: ProcessSpec) -> int | None:
         process = CONTEXT.Process(target=member.run, args=member.arguments, name=member.name, daemon=True)

@@ -167,7 +167,7 @@ def test_what_never_arrives_is_given_up_and_the_log_says_neither_secret_nor_url(
 
 def test_pauses_double_up_to_the_longest_and_are_shortened_by_chance(house: Any) -> None:
     courier = Sender.of(house.repository, settings(webhook_first_pause_secs=10, webhook_longest_pause_secs=60))
-    pauses = [[courier._pause_secs(attempt) for _ in range(200)] for attempt in (1, 2, 3, 4, 50)]
+    pauses = [[courier._backoff.delay_secs(attempt - 1) for _ in range(200)] for attempt in (1, 2, 3, 4, 50)]
     for found, most in zip(pauses, (10, 20, 40, 60, 60), strict=True):
         assert most / 2 <= min(found) < most * 0.6
         assert most * 0.9 < max(found) <= most

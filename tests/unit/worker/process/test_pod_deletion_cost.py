@@ -79,9 +79,9 @@ def test_a_failure_is_told_once_and_tried_again(pod: Pod, caplog: pytest.LogCapt
 
 
 def test_pauses_grow_with_failures_up_to_a_bound() -> None:
-    assert 10.0 <= deletion_cost._pause_secs(0) <= 15.0
-    assert 40.0 <= deletion_cost._pause_secs(2) <= 60.0
-    assert deletion_cost._pause_secs(50) == 300.0
+    assert 10.0 <= deletion_cost._BACKOFF.delay_secs(0) <= 15.0
+    assert 40.0 <= deletion_cost._BACKOFF.delay_secs(2) <= 60.0
+    assert 200.0 <= deletion_cost._BACKOFF.delay_secs(50) <= 300.0
 
 
 def test_a_pod_without_name_or_namespace_is_refused() -> None:

@@ -7,7 +7,6 @@ The thread does nothing but network: it answers heartbeats however long the thre
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.exceptions import AMQPError
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,10 @@ class Connection:
 
     def __init__(self, parameters: pika.connection.Parameters, max_pause_secs: float) -> None:
         self._parameters = parameters
-        self._max_pause_secs = max_pause_secs
+        self._backoff = Backoff(_FIRST_PAUSE_SECS, max_pause_secs)
         self._loop = IOLoop()
         self._tenants: list[ConnectionListener] = []
         self._opened_at = 0.0
-        self._failures = 0
         self._leaving = False
         self._finished = False
         self._closed = False
@@ -146,13 +145,12 @@ class Connection:
 
     def _failed(self, _: SelectConnection | None, error: BaseException) -> None:
         self._connecting = False
-        self._failures += 1
         self._try_again(error)
 
     def _lost(self, _: SelectConnection, error: BaseException) -> None:
         self.connection = None
-        steady = time.monotonic() - self._opened_at > _STEADY_SECS
-        self._failures = 1 if steady else self._failures + 1
+        if time.monotonic() - self._opened_at > _STEADY_SECS:
+            self._backoff.reset()
         self._try_again(error)
 
     def _try_again(self, error: BaseException) -> None:
@@ -163,8 +161,7 @@ class Connection:
         why = describe(error)
         level = logging.WARNING if why != self._why else logging.DEBUG
         self._why = why
-        pause_secs = min(self._max_pause_secs, _FIRST_PAUSE_SECS * 2 ** min(self._failures - 1, 20))
-        pause_secs *= random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients, guards nothing)
+        pause_secs = self._backoff.next_secs()
         log.log(level, "%s; next attempt in %.1f s", self.trouble, pause_secs)
         self._loop.call_later(pause_secs, self._connect)
 

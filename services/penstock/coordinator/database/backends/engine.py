@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +12,13 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.database.backends import postgresql, sqlite
 
 WRITER_TIMEOUT_SECS = 60
 MAX_ATTEMPTS = 6
-FIRST_PAUSE_SECS = 0.02
+BACKOFF = Backoff(first_secs=0.03, max_secs=1.0, jitter=2 / 3)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Database:
             try:
                 return self._write_once(work, *args, **kwargs)
             except CollisionError:
-                time.sleep(FIRST_PAUSE_SECS * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
+                time.sleep(BACKOFF.delay_secs(attempt))
         return self._write_once(work, *args, **kwargs)
 
     def close(self) -> None:
