@@ -1,10 +1,15 @@
-"""What can go wrong, and what the person who meets it is told.
+"""Errors of Penstock.
 
 PenstockError
-├── ImageError          one picture cannot be processed; the rest of its job goes on
-├── RequestError        a request is refused; carries its HTTP status and a JSON pointer
-│   └── PlanError       the list of operations is refused (422)
-└── UnavailableError    a store, broker or database is away; worth trying again
+├── ImageError              one image failed; the rest of its job continues
+├── RequestError            a request is refused, with its HTTP status and a JSON pointer
+│   └── PlanError           the list of operations is refused (422)
+├── UnavailableError        a store, broker or database is unreachable; a retry may succeed
+├── StartupError            a process cannot start: its port or data folder cannot be used
+├── SettingsError           settings cannot be used                   (common/settings.py)
+├── MessageError            a message cannot be parsed                (common/model/messages.py)
+└── SourceForbiddenError, SourceNotFoundError, SourceTooLargeError
+                            a URL cannot be read                      (common/store/bucket_allowlist.py)
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from enum import StrEnum
 
 
 class PenstockError(Exception):
-    """Anything Penstock says of itself. `code` is stable and for machines, `message` is for people."""
+    """Base of all errors. `code` is stable and for programs, `message` is for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -50,11 +55,11 @@ RETRY_MAY_HELP = frozenset(
         ImageCode.INTERNAL,
     }
 )
-"""Codes that depend on the surroundings; the others follow from the bytes and the plan alone."""
+"""Failures that depend on the environment. All others follow from the image and the plan, and would happen again."""
 
 
 class ImageError(PenstockError):
-    """One picture cannot be processed. `step` names the operation that could not, once it is known."""
+    """One image cannot be processed. `step` is the operation that failed, None until it is known."""
 
     def __init__(self, code: ImageCode, message: str, step: str | None = None) -> None:
         super().__init__(code, message)
@@ -63,7 +68,7 @@ class ImageError(PenstockError):
 
 
 class RequestError(PenstockError):
-    """A request is refused with an HTTP `status`; `pointer` leads into the document that was sent (RFC 6901)."""
+    """A request is refused with an HTTP `status`; `pointer` is the place in its document (RFC 6901)."""
 
     def __init__(self, status: int, code: str, message: str, pointer: str | None = None) -> None:
         super().__init__(code, message)
@@ -79,9 +84,13 @@ class PlanError(RequestError):
 
 
 class UnavailableError(PenstockError):
-    """Something Penstock stands on is away for now. `what` names it: store, broker, database."""
+    """A service is unreachable, full or failing; a retry may succeed. `what` is `store`, `broker` or `database`."""
 
     def __init__(self, what: str, message: str, retry_after_secs: int = 5) -> None:
         super().__init__("unavailable", message)
         self.what = what
         self.retry_after_secs = retry_after_secs
+
+
+class StartupError(PenstockError):
+    """A process cannot start. `code` is `port_in_use`, `data_in_use` or `data_unusable`."""
