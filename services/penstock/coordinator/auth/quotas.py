@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
-from penstock.coordinator.api.problems import BUSY_RETRY_SECS
 from penstock.coordinator.auth.keys import ApiKey
+from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS
 from penstock.coordinator.ports.repository import Job, Repository, Usage
 
 NOTHING_MORE = Usage(0, 0, 0)

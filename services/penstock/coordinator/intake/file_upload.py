@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse, Response
 from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import UploadedFile
 from penstock.common.store.keys import upload_file_key
-from penstock.coordinator.api.problems import conflict, not_found
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.intake.form_parts import FilePart, NoUpload, SentFile
 from penstock.coordinator.ports.ids import new_id
+from penstock.coordinator.ports.refusals import conflict, not_found
 from penstock.coordinator.ports.repository import ConflictError, UploadFile
 
 

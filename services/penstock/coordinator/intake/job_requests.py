@@ -16,7 +16,7 @@ from penstock.common.model.operations import Encode
 from penstock.common.model.plan import Plan, make_plan
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
-from penstock.coordinator.api.problems import refuse_document
+from penstock.coordinator.ports.refusals import invalid_document
 from penstock.coordinator.webhooks.sender import WebhookRules
 
 
@@ -89,7 +89,7 @@ def read_order(document: Any, limits: Limits) -> JobRequest:
     try:
         job = JobDocument.model_validate(document)
     except ValidationError as error:
-        raise refuse_document(error, document) from error
+        raise invalid_document(error, document) from error
     for pointer, text in _texts(job):
         if re.search(r"[\x00-\x1f\x7f]", text):
             raise RequestError(422, "invalid_document", "control characters are not accepted", pointer)

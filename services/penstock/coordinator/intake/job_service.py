@@ -17,13 +17,13 @@ from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.model.names import distinct, unique_stems
 from penstock.common.settings import Limits
 from penstock.common.store.keys import upload_key
-from penstock.coordinator.api.problems import conflict
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.quotas import ANYBODY, Caller
 from penstock.coordinator.intake.form_parts import SentFile
 from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.job_requests import JobRequest
 from penstock.coordinator.ports.ids import new_id
+from penstock.coordinator.ports.refusals import conflict
 from penstock.coordinator.ports.repository import ConflictError, Image, Job, Usage
 
 _REPLAY_SECS = 5.0

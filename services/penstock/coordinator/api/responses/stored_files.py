@@ -14,9 +14,9 @@ from penstock.common.model.messages import Result
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
 from penstock.common.store.composite import is_url
-from penstock.coordinator.api.problems import not_found
 from penstock.coordinator.api.responses.file_responses import Content, Read
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.repository import Image
 
 _PIECE_BYTES = 1024 * 1024

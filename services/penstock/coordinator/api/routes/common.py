@@ -8,11 +8,12 @@ from fastapi import Depends, Request
 from python_multipart.multipart import parse_options_header
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.api.problems import MEDIA_TYPE, not_found
+from penstock.coordinator.api.problems import MEDIA_TYPE
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.access import CallerDep, view_services
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.ports.ids import is_id
+from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.repository import Job, Repository
 
 # Coroutines, so that they cost no hop to a thread.

@@ -15,7 +15,6 @@ from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.openapi_examples import JOB_BODY, RETRY_BODY
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, write_cursor
-from penstock.coordinator.api.problems import conflict, not_found, refuse_document
 from penstock.coordinator.api.routes.common import (
     IntakeDep,
     ServicesDep,
@@ -31,6 +30,7 @@ from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.intake.request_bodies import BufferedBody, FormUpload, receive
 from penstock.coordinator.ports.links import page_url
+from penstock.coordinator.ports.refusals import conflict, invalid_document, not_found
 from penstock.coordinator.ports.repository import ConflictError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -171,7 +171,7 @@ def _images_to_retry(data: bytes) -> list[int] | None:
     try:
         return rest.RetryRequest.model_validate(document).images
     except ValidationError as error:
-        raise refuse_document(error, document) from error
+        raise invalid_document(error, document) from error
 
 
 def _label(text: str | None) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from penstock.coordinator.api.problems import not_found
+from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.web.assets import Asset, read_assets
 
 router = APIRouter(include_in_schema=False)

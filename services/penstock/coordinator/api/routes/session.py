@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import Login, Session
-from penstock.coordinator.api.problems import refuse_document
 from penstock.coordinator.api.routes.common import ServicesDep, media_type, refusals, unsupported_body
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth import sessions
@@ -18,6 +17,7 @@ from penstock.coordinator.auth.access import CallerDep, unauthorised
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.intake.request_bodies import BufferedBody, receive
+from penstock.coordinator.ports.refusals import invalid_document
 
 router = APIRouter(prefix="/session", tags=["system"])
 
@@ -89,7 +89,7 @@ def _read_login(data: bytes, *, as_form: bool) -> Login:
     try:
         return Login.model_validate(document)
     except ValidationError as error:
-        raise refuse_document(error, document) from error
+        raise invalid_document(error, document) from error
 
 
 def _read_form(data: bytes) -> dict[str, str]:

@@ -11,13 +11,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from penstock.common.model.names import without_suffix
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
-from penstock.coordinator.api.problems import not_found
 from penstock.coordinator.api.responses.file_responses import deliver
 from penstock.coordinator.api.responses.html_listing import Entry, listing
 from penstock.coordinator.api.responses.manifest import entries
 from penstock.coordinator.api.responses.stored_files import result_content, sent_content
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
+from penstock.coordinator.ports.refusals import not_found
 
 router = APIRouter(prefix="/static", tags=["static"])
 

@@ -18,9 +18,9 @@ from penstock.common.registry import operations
 from penstock.coordinator.api.monitoring.health import Readiness
 from penstock.coordinator.api.monitoring.metrics import Metrics
 from penstock.coordinator.api.monitoring.single_flight import SingleFlight
-from penstock.coordinator.api.problems import not_found
 from penstock.coordinator.api.routes.common import ServicesDep, refusals
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.scheduler import StepStatus
 from penstock.coordinator.scheduling.advice import advise
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.paging import Limit, read_text, write_cursor
-from penstock.coordinator.api.problems import conflict
 from penstock.coordinator.api.routes.common import ServicesDep, refusals
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.intake.file_names import clean_path
@@ -18,6 +17,7 @@ from penstock.coordinator.intake.file_upload import Arrival, no_upload, read_dig
 from penstock.coordinator.intake.request_bodies import receive, upload_prefix
 from penstock.coordinator.ports.ids import is_id, new_id
 from penstock.coordinator.ports.links import page_url, upload_url
+from penstock.coordinator.ports.refusals import conflict
 from penstock.coordinator.ports.repository import Upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
