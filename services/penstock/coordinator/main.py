@@ -39,7 +39,8 @@ from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
 from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.server import answer
 from penstock.coordinator.startup_locks import listening, locked
-from penstock.coordinator.webhooks.sender import Sender, WebhookRules
+from penstock.coordinator.webhooks.rules import WebhookRules
+from penstock.coordinator.webhooks.sender import Sender
 
 _POLL_SECS = 0.5
 
@@ -66,7 +67,7 @@ def coordinate(
     with ExitStack() as stack:
         listener = stack.enter_context(listening(settings.host, settings.port))
         keys = read_keys(settings, listener.getsockname()[0])
-        webhooks = WebhookRules.of(settings)
+        webhooks = WebhookRules.from_settings(settings)
         repository, leadership = _database(settings, stack)
         sources = BucketAllowlist.of(store_settings)
         meters, tracing = Counters(), open_tracing("coordinator")
@@ -88,7 +89,7 @@ def coordinate(
             ReconcilerSettings.of(settings, worker_settings, tells=several),
             meters=meters,
             tracing=tracing,
-            courier=Sender.of(repository, settings),
+            courier=Sender.from_settings(repository, settings),
         )
         leading = LeaderLoop(conductor, leadership)
         leading.start()

@@ -31,7 +31,8 @@ from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.server import answer
 from penstock.coordinator.startup_locks import listening, locked
-from penstock.coordinator.webhooks.sender import Sender, WebhookRules
+from penstock.coordinator.webhooks.rules import WebhookRules
+from penstock.coordinator.webhooks.sender import Sender
 from penstock.local.run import default_workers
 from penstock.worker.process.forkserver import start_forker
 from penstock.worker.process.pipe_supervisor import PipeSupervisor
@@ -61,7 +62,7 @@ def serve(
     set_up_logs("penstock")
     with listening(settings.host, settings.port) as listener, locked(settings.data):
         keys = read_keys(settings, listener.getsockname()[0])
-        webhooks = WebhookRules.of(settings)
+        webhooks = WebhookRules.from_settings(settings)
         folder = LocalStore(settings.data / "store")
         folder.sweep()
         sources = BucketAllowlist.of(store_settings)
@@ -76,7 +77,7 @@ def serve(
         )
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         housekeeping = ReconcilerSettings.of(settings, worker_settings)
-        courier = Sender.of(repository, settings)
+        courier = Sender.from_settings(repository, settings)
         conductor = JobScheduler(
             repository, store, broker, dispatch, housekeeping, meters=meters, tracing=tracing, courier=courier
         )

@@ -14,7 +14,7 @@ from penstock.common.settings import WebhookSettings
 from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.repository import Image, Job
-from penstock.coordinator.webhooks.event import NoticeState
+from penstock.coordinator.ports.webhook_events import WebhookEventState
 from penstock.coordinator.webhooks.sender import Sender
 
 
@@ -27,7 +27,7 @@ def make_courier(repository: SqlRepository, name: str) -> Sender:
         webhook_timeout_secs=1.0,
         public_url=f"https://{name}",
     )
-    return Sender.of(repository, settings)
+    return Sender.from_settings(repository, settings)
 
 
 def end(repository: SqlRepository, job: str, receiver: Receiver) -> None:
@@ -69,5 +69,5 @@ def test_what_the_leader_before_had_in_hand_and_what_came_since_is_told_by_the_n
         couriers[1].start()
         wait_until(lambda: len(receiver.received) == 3)
         for job in ("job-1", "job-2"):
-            wait_until(lambda job=job: repositories[1].list_notices(job)[0].state is NoticeState.DELIVERED)
+            wait_until(lambda job=job: repositories[1].list_notices(job)[0].state is WebhookEventState.DELIVERED)
     assert sorted(senders(receiver)[1:]) == [("job-1", "b"), ("job-2", "b")]

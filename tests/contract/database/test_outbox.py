@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.model.errors import UnavailableError
-from penstock.coordinator.webhooks.event import Delivery, NoticeState
+from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEventState
 
 LATER = 1e11
 RECEIVER = {"webhook_url": "https://hooks.example/x?token=1", "webhook_secret": "of the job's own"}
-REFUSED = Delivery(at=5.0, secs=0.25, status=500, error="500 Internal Server Error")
-ARRIVED = Delivery(at=9.0, secs=0.5, status=204, error=None)
+REFUSED = DeliveryAttempt(at=5.0, secs=0.25, status=500, error="500 Internal Server Error")
+ARRIVED = DeliveryAttempt(at=9.0, secs=0.5, status=204, error=None)
 
 
 def take(repository, limit=9, at=LATER, until=LATER * 2):
@@ -25,15 +25,15 @@ def test_each_way_to_end_leaves_one_notice_with_what_there_is_to_tell(desk, repo
     desk.accepted("job-3", images=1, bad=(0,), **RECEIVER)
     desk.accepted("job-4", **RECEIVER)
     found = {notice.job: notice for notice in take(repository)}
-    assert {job: notice.told["state"] for job, notice in found.items()} == {
+    assert {job: notice.summary["state"] for job, notice in found.items()} == {
         "job-1": "partial", "job-2": "cancelled", "job-3": "failed",
     }  # fmt: skip
     first = found["job-1"]
     assert (first.id, first.url, first.secret) == ("job-1-0", *RECEIVER.values())
-    assert (first.told["name"], first.told["labels"]) == ("delft", {"city": "delft"})
-    assert first.told["finished_at"] == first.due_at == repository.get_job("job-1").finished_at
+    assert (first.summary["name"], first.summary["labels"]) == ("delft", {"city": "delft"})
+    assert first.summary["finished_at"] == first.due_at == repository.get_job("job-1").finished_at
     counts = {"total": 3, "pending": 0, "queued": 0, "running": 0, "done": 2, "failed": 1, "cancelled": 0}
-    assert first.told["images"] == counts
+    assert first.summary["images"] == counts
 
 
 def test_a_job_that_names_nobody_leaves_no_notice(desk, repository):
@@ -50,9 +50,9 @@ def test_events_that_come_twice_or_late_end_a_job_once(desk, repository):
 def test_a_retried_job_ends_again_and_tells_it_again(desk, repository):
     desk.ended("job-1", done=1, failed=1, **RECEIVER)
     repository.retry_job("job-1")
-    assert [notice.told["state"] for notice in repository.list_notices("job-1")] == ["partial"]
+    assert [notice.summary["state"] for notice in repository.list_notices("job-1")] == ["partial"]
     repository.apply([desk.done("job-1", 1, run=1)])
-    told = [(notice.id, notice.told["state"]) for notice in repository.list_notices("job-1")]
+    told = [(notice.id, notice.summary["state"]) for notice in repository.list_notices("job-1")]
     assert told == [("job-1-1", "succeeded"), ("job-1-0", "partial")]
 
 
@@ -71,10 +71,10 @@ def test_a_notice_waits_until_it_has_arrived_and_keeps_each_delivery(desk, repos
     [notice] = take(repository)
     repository.note_delivery(notice, REFUSED, LATER)
     [waiting] = take(repository)
-    assert (waiting.state, waiting.deliveries) == (NoticeState.WAITING, [REFUSED])
+    assert (waiting.state, waiting.deliveries) == (WebhookEventState.WAITING, [REFUSED])
     repository.note_delivery(waiting, ARRIVED, None)
     [arrived] = repository.list_notices("job-1")
-    assert (arrived.state, arrived.deliveries) == (NoticeState.DELIVERED, [REFUSED, ARRIVED])
+    assert (arrived.state, arrived.deliveries) == (WebhookEventState.DELIVERED, [REFUSED, ARRIVED])
     assert take(repository, at=LATER * 9) == []
 
 
@@ -82,7 +82,7 @@ def test_a_notice_without_another_time_is_given_up(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
     repository.note_delivery(notice, REFUSED, None)
-    assert repository.list_notices("job-1")[0].state is NoticeState.GIVEN_UP
+    assert repository.list_notices("job-1")[0].state is WebhookEventState.GIVEN_UP
     assert take(repository, at=LATER * 9) == []
 
 
@@ -92,14 +92,14 @@ def test_a_late_failure_of_another_coordinator_does_not_undo_an_arrival(desk, re
     repository.note_delivery(notice, ARRIVED, None)
     repository.note_delivery(notice, REFUSED, LATER)
     [found] = repository.list_notices("job-1")
-    assert (found.state, found.deliveries) == (NoticeState.DELIVERED, [ARRIVED, REFUSED])
+    assert (found.state, found.deliveries) == (WebhookEventState.DELIVERED, [ARRIVED, REFUSED])
 
 
 def test_however_often_it_is_tried_and_retried_what_is_kept_is_bounded(desk, repository):
     desk.ended("job-1", done=0, failed=1, **RECEIVER)
     [notice] = take(repository)
     for count in range(55):
-        repository.note_delivery(notice, Delivery(float(count), 0.1, None, "no"), LATER)
+        repository.note_delivery(notice, DeliveryAttempt(float(count), 0.1, None, "no"), LATER)
     assert [entry.at for entry in repository.list_notices("job-1")[0].deliveries] == [float(at) for at in range(5, 55)]
     for run in range(1, 103):
         repository.retry_job("job-1", [0])

@@ -12,7 +12,8 @@ from waiting import wait_until
 from webhook_receiver import running_receiver
 
 from penstock.common.settings import WebhookSettings
-from penstock.coordinator.webhooks.sender import Sender, WebhookRules
+from penstock.coordinator.webhooks.rules import WebhookRules
+from penstock.coordinator.webhooks.sender import Sender
 from penstock.local.server_process import find_free_port
 
 OWN_SECRET = "a secret of the job's own"
@@ -91,8 +92,8 @@ def test_a_job_without_a_webhook_has_nothing_to_show_for_it(coordinator: Any, jp
 
 def test_deliveries_show_each_end_of_a_job_and_each_attempt(serve: Any, jpeg: bytes) -> None:
     rules = settings(webhook_first_pause_secs=0.01)
-    coordinator = serve(webhooks=WebhookRules.of(rules))
-    courier = Sender.of(coordinator.services.repository, rules)
+    coordinator = serve(webhooks=WebhookRules.from_settings(rules))
+    courier = Sender.from_settings(coordinator.services.repository, rules)
     with running_receiver(500) as receiver:
         job = coordinator.submit(["a.jpg", "b.jpg"], jpeg, webhook={"url": receiver.url()})
         path = job["webhook"]["deliveries"]

@@ -1,4 +1,4 @@
-"""A server that receives webhooks, and notes all that comes; and certificates for one that speaks TLS."""
+"""Webhook receiver: an HTTP server that records what it receives, and certificates to run it with TLS."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 HANG = 0
-"""An answer that does not come before the receiver is closed."""
+"""Instead of a status: no response until the receiver is closed."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """One POST as it came."""
+    """One POST."""
 
     path: str
     headers: dict[str, str]
@@ -35,14 +35,14 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A receiver on a port of loopback. It answers with the next of `answers`, and with 204 when there is none."""
+    """A receiver on a loopback port. It responds with the next of `answers`, or 204 when there are none left."""
 
     port: int
     answers: deque[int] = field(default_factory=deque)
     received: list[Received] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
-    under_way: int = 0
-    most_under_way: int = 0
+    concurrent: int = 0
+    most_concurrent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -54,13 +54,13 @@ class Receiver:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    trust: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | None = None
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands in the request's own thread, where a client that doesn't trust us disturbs nobody."""
-        if self.trust is not None:
+        """Do the TLS handshake in the request's thread, where a client that rejects it does no harm."""
+        if self.tls is not None:
             try:
-                request = self.trust.wrap_socket(request, server_side=True)
+                request = self.tls.wrap_socket(request, server_side=True)
             except OSError:
                 return
         try:
@@ -80,15 +80,15 @@ def running_receiver(*answers: int, tls: ssl.SSLContext | None = None, port: int
             body = self.rfile.read(int(self.headers["Content-Length"]))
             with receiver.lock:
                 receiver.received.append(Received(self.path, dict(self.headers.items()), body))
-                receiver.under_way += 1
-                receiver.most_under_way = max(receiver.most_under_way, receiver.under_way)
+                receiver.concurrent += 1
+                receiver.most_concurrent = max(receiver.most_concurrent, receiver.concurrent)
                 status = receiver.answers.popleft() if receiver.answers else 204
             if status == HANG:
                 receiver.closing.wait(60)
             else:
                 self._answer(status)
             with receiver.lock:
-                receiver.under_way -= 1
+                receiver.concurrent -= 1
 
         def _answer(self, status: int) -> None:
             self.send_response(status)
@@ -101,7 +101,7 @@ def running_receiver(*answers: int, tls: ssl.SSLContext | None = None, port: int
             pass
 
     server = _Server(("127.0.0.1", port), Handler)
-    server.trust = tls
+    server.tls = tls
     receiver = Receiver(server.server_address[1], deque(answers))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -115,9 +115,9 @@ def running_receiver(*answers: int, tls: ssl.SSLContext | None = None, port: int
 
 
 def make_certificate(folder: Path, names: str, without_service: Callable[[str], None]) -> tuple[Path, ssl.SSLContext]:
-    """Make a certificate for names (`DNS:hooks.example`) that is its own authority; return it, and a server's side."""
+    """Make a self-signed certificate for names (`DNS:hooks.example`); return its file and a server's context."""
     if shutil.which("openssl") is None:
-        without_service("no openssl to make a certificate with")
+        without_service("openssl is not installed")
     command = [
         "openssl",
         "req",

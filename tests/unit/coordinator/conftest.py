@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, open_coordinator
 
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
 from penstock.common.model.jobs import JobState
@@ -126,3 +127,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 def stumbling() -> type[Stumbling]:
     return Stumbling
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[CoordinatorFixture]:
+    with open_coordinator(tmp_path) as opened:
+        yield opened

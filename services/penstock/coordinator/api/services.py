@@ -16,7 +16,7 @@ from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Repository
 from penstock.coordinator.ports.scheduler import Scheduler
 from penstock.coordinator.scheduling.replicas import Replicas
-from penstock.coordinator.webhooks.sender import WebhookRules
+from penstock.coordinator.webhooks.rules import WebhookRules
 
 
 def _nobody_knows(_: str) -> None:

@@ -20,7 +20,7 @@ from penstock.coordinator.database import sessions, totals, uploads, usage
 from penstock.coordinator.database.backends.engine import Database
 from penstock.coordinator.database.backends.migrate import prepare_schema
 from penstock.coordinator.ports.repository import Applied, Image, Job, Repository, Upload, UploadFile, Usage
-from penstock.coordinator.webhooks.event import Delivery, Notice
+from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent
 
 _PAUSE_SECS = 0.001
 """Between pages: a lock that is asked for again at once would hardly ever go to another thread."""
@@ -199,15 +199,15 @@ class SqlRepository(Repository):
     def end_session(self, session: str) -> None:
         self._database.write(sessions.end, session)
 
-    def take_notices(self, at: float, limit: int, until: float) -> list[Notice]:
+    def take_notices(self, at: float, limit: int, until: float) -> list[WebhookEvent]:
         if not self._database.read(notices.any_due, at):
             return []
         return self._database.write(terms.within, self._term, notices.take_notices, at, limit, until)
 
-    def note_delivery(self, notice: Notice, delivery: Delivery, again_at: float | None) -> None:
+    def note_delivery(self, notice: WebhookEvent, delivery: DeliveryAttempt, again_at: float | None) -> None:
         self._database.write(notices.note_delivery, notice, delivery, again_at)
 
-    def list_notices(self, job: str) -> list[Notice]:
+    def list_notices(self, job: str) -> list[WebhookEvent]:
         return self._database.read(notices.list_notices, job)
 
     def totals(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from penstock.common.model.plan import Plan, make_plan
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
 from penstock.coordinator.ports.refusals import invalid_document
-from penstock.coordinator.webhooks.sender import WebhookRules
+from penstock.coordinator.webhooks.rules import WebhookRules
 
 
 @dataclass(frozen=True)

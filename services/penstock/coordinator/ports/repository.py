@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
-from penstock.coordinator.webhooks.event import Delivery, Notice
+from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ class Repository(Protocol):
     def end_session(self, session: str) -> None:
         """Forget that a browser is logged in."""
 
-    def take_notices(self, at: float, limit: int, until: float) -> list[Notice]:
+    def take_notices(self, at: float, limit: int, until: float) -> list[WebhookEvent]:
         """Return notices that are due at a time, earliest first, and make them due again at `until`.
 
         A job that has a `webhook_url` leaves a notice in the transaction that ends it, due at once. It goes with its
@@ -332,10 +332,10 @@ class Repository(Protocol):
             UnavailableError: a later term has begun (see `lead`).
         """
 
-    def note_delivery(self, notice: Notice, delivery: Delivery, again_at: float | None) -> None:
+    def note_delivery(self, notice: WebhookEvent, delivery: DeliveryAttempt, again_at: float | None) -> None:
         """Add to a notice's deliveries. It has arrived, or is due `again_at`, or is given up where that is None."""
 
-    def list_notices(self, job: str) -> list[Notice]:
+    def list_notices(self, job: str) -> list[WebhookEvent]:
         """Return a job's notices, the newest first; those of very many runs ago are gone."""
 
     def totals(self) -> dict[str, int]:

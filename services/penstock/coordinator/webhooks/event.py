@@ -1,83 +1,74 @@
-"""A webhook as its receiver sees it: the event that tells of a job's end, and the signature by which it is believed."""
+"""Webhook request: the event as JSON, and the headers that sign it as Standard Webhooks define.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from penstock.coordinator.ports.links import job_url
+from penstock.coordinator.ports.webhook_events import WebhookEvent
 
-SIGNATURE_HEADER = "Penstock-Signature"
-
-
-class NoticeState(StrEnum):
-    """Whether the news of a job's end has arrived."""
-
-    WAITING = "waiting"
-    DELIVERED = "delivered"
-    GIVEN_UP = "given_up"
+SECRET_PREFIX = "whsec_"  # noqa: S105 (marks secrets, is none)
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """One attempt to tell of a job's end. Without an `error`, it has arrived."""
-
-    at: float
-    secs: float
-    status: int | None
-    """Of the receiver's answer; None without one."""
-    error: str | None
-
-
-@dataclass(frozen=True)
-class Notice:
-    """The news that a job has ended. A job that is retried ends again: `run` tells its ends apart."""
-
-    job: str
-    run: int
-    told: dict[str, Any]
-    """`{state, name, labels, images, finished_at}` of the job as it was then."""
-    url: str = field(repr=False)
-    secret: str | None = field(repr=False)
-    state: NoticeState
-    due_at: float
-    """When it is to be tried next, while it is waiting."""
-    deliveries: list[Delivery]
-    """The newest ones, oldest first."""
-
-    @property
-    def id(self) -> str:
-        """What its receiver knows it by, however often it comes."""
-        return f"{self.job}-{self.run}"
-
-
-def write_event(notice: Notice, base_url: str) -> bytes:
-    """Return the event's JSON. `base_url` is where the receiver reaches this server; empty: the URL is a path."""
-    told = dict(notice.told)
-    event = {
-        "id": notice.id,
-        "type": f"job.{told['state']}",
+def encode_event(event: WebhookEvent, base_url: str) -> bytes:
+    """Return the event as JSON. `base_url` is this server's public URL; if empty, the job's URL is a path."""
+    document = {
+        "id": event.id,
+        "type": f"job.{event.summary['state']}",
         "job": {
-            "id": notice.job,
-            "url": base_url.rstrip("/") + job_url(notice.job),
-            "run": notice.run,
-            **told,
-            "finished_at": _moment(told["finished_at"]),
+            "id": event.job,
+            "url": base_url.rstrip("/") + job_url(event.job),
+            "run": event.run,
+            **event.summary,
+            "finished_at": _format_time(event.summary["finished_at"]),
         },
     }
-    return json.dumps(event, separators=(",", ":")).encode()
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
-def sign(body: bytes, secret: str, at: int) -> str:
-    """Return the signature header: the time (seconds since the epoch), and the HMAC-SHA256 over it and the body."""
-    digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+def signing_key(secret: str) -> bytes:
+    """Return the HMAC key of a secret.
+
+    `whsec_` and base64 is the form of Standard Webhooks: the key is what the base64 stands for. Every other secret is
+    plain text, also where it looks like base64: the key is its UTF-8 bytes, and `whsec_` with the base64 of these bytes
+    is the same secret in the standard's form.
+
+    Raises:
+        ValueError: the part after `whsec_` is empty or is not base64. The message doesn't repeat the secret.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    text = secret.removeprefix(SECRET_PREFIX).rstrip("=")  # some tools write base64 without its padding
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError(f"a secret that begins with {SECRET_PREFIX} has to go on in base64")
+    return key
 
 
-def _moment(seconds: Any) -> str:
+def signature_headers(event_id: str, body: bytes, secret: str, timestamp: int) -> dict[str, str]:
+    """Return id, time (seconds since the epoch) and signature as headers.
+
+    Raises:
+        ValueError: see `signing_key`.
+    """
+    digest = hmac.new(signing_key(secret), f"{event_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def _format_time(seconds: Any) -> str:
     return datetime.fromtimestamp(float(seconds), UTC).isoformat().replace("+00:00", "Z")

@@ -1,6 +1,7 @@
-"""One POST to a webhook's receiver: its name looked up once, the connection pinned to what was checked, all timed.
+"""HTTP POST to a webhook's receiver: one DNS lookup, a connection pinned to a checked address, one overall deadline.
 
-By hand over a socket: HTTP clients look names up by themselves, follow redirects and take proxies from the environment.
+It is written over a socket because HTTP clients resolve names themselves, follow redirects and read proxies from the
+environment.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_address
+from pathlib import Path
 from typing import cast
 
 from penstock import __version__
-from penstock.coordinator.webhooks.ssrf import Address, DestinationError, Destinations, Receiver, read_literal
+from penstock.coordinator.webhooks.ssrf import Address, DestinationError, DestinationPolicy, Receiver, parse_address
 
 _MAX_ADDRESSES = 4
-_MAX_ANSWER_BYTES = 64 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024
 
 Resolve = Callable[[str, int], Sequence[str]]
-"""Returns the addresses of a host and port; raises OSError where it has none."""
+"""Returns the addresses of a host and port; raises OSError if there are none."""
 
 
-class SendError(Exception):
-    """Nothing was sent, or no answer came; the message is for whoever sent the job."""
+class PostError(Exception):
+    """Nothing was sent, or no response came. The message is shown to the job's owner."""
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Ask the system for a name's addresses, which gives up by itself (resolv.conf).
+    """Return a name's addresses from the system's resolver, which has timeouts of its own (resolv.conf).
 
     Raises:
         OSError: there are none.
@@ -41,93 +43,93 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class PinnedPoster:
-    """Sends to what `destinations` accepts. `secs` bounds a whole POST, `connect_secs` one attempt to connect in it."""
+class HttpPoster:
+    """Sends to what `destinations` accepts. `timeout_secs` limits a whole POST, `connect_secs` each connect in it."""
 
-    destinations: Destinations
-    trust: ssl.SSLContext
+    destinations: DestinationPolicy
+    tls: ssl.SSLContext
     connect_secs: float
-    secs: float
+    timeout_secs: float
     resolve: Resolve = resolve
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        """Send a body; return the status of the answer, whatever it is. Redirects are not followed.
+        """Send a body and return the status of the response, whatever it is. Redirects are not followed.
 
         Raises:
-            SendError: nothing was sent, or no answer came.
+            PostError: nothing was sent, or no response came.
         """
         try:
             return self._post(url, headers, body)
         except DestinationError as error:
-            raise SendError(str(error)) from error
+            raise PostError(str(error)) from error
         except TimeoutError as error:
-            raise SendError("no answer in time") from error
+            raise PostError("timed out") from error
         except ssl.SSLCertVerificationError as error:
-            raise SendError(f"its certificate is not accepted: {error.verify_message}") from error
+            raise PostError(f"certificate not accepted: {error.verify_message}") from error
         except (OSError, UnicodeError) as error:
-            raise SendError(f"not reached: {getattr(error, 'strerror', None) or type(error).__name__}") from error
+            raise PostError(f"cannot connect: {getattr(error, 'strerror', None) or type(error).__name__}") from error
         except HTTPException as error:
-            raise SendError("its answer is not HTTP") from error
+            raise PostError("the response is not HTTP") from error
 
     def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        ends_at = time.monotonic() + self.secs
-        receiver = self.destinations.read(url)
-        addresses = self._find_addresses(receiver)
-        with closing(self._connect(receiver, addresses, ends_at)) as connection:
-            connection.settimeout(_left(ends_at))
-            connection.sendall(_write_request(receiver, headers, body))
-            return _read_status(connection, ends_at)
+        deadline = time.monotonic() + self.timeout_secs
+        receiver = self.destinations.parse_url(url)
+        addresses = self._resolve(receiver)
+        with closing(self._connect(receiver, addresses, deadline)) as connection:
+            connection.settimeout(_remaining(deadline))
+            connection.sendall(_encode_request(receiver, headers, body))
+            return _read_status(connection, deadline)
 
-    def _find_addresses(self, receiver: Receiver) -> list[Address]:
-        """Return the addresses to connect to; all that there are have been checked."""
-        literal = read_literal(receiver.host)
+    def _resolve(self, receiver: Receiver) -> list[Address]:
+        """Return the addresses to try. All addresses of the name have been checked."""
+        literal = parse_address(receiver.host)
         if literal is not None:
             return [literal]
         addresses = [ip_address(text) for text in self.resolve(receiver.host, receiver.port)]
-        self.destinations.check(receiver, addresses)
+        self.destinations.check_addresses(receiver, addresses)
         return addresses[:_MAX_ADDRESSES]
 
-    def _connect(self, receiver: Receiver, addresses: Sequence[Address], ends_at: float) -> socket.socket:
-        trouble: OSError = OSError("it has no address")
+    def _connect(self, receiver: Receiver, addresses: Sequence[Address], deadline: float) -> socket.socket:
+        last_error = OSError("the name has no address")
         for address in addresses:
-            secs = min(self.connect_secs, _left(ends_at))
+            secs = min(self.connect_secs, _remaining(deadline))
             try:
                 connection = socket.create_connection((str(address), receiver.port), secs)
             except OSError as error:
-                trouble = error
+                last_error = error
                 continue
-            return connection if receiver.scheme == "http" else self._secure(connection, receiver)
-        raise trouble
+            return connection if receiver.scheme == "http" else self._start_tls(connection, receiver)
+        raise last_error
 
-    def _secure(self, connection: socket.socket, receiver: Receiver) -> socket.socket:
-        """Shake hands within the time for connecting; the certificate has to be the name's, not the address's."""
+    def _start_tls(self, connection: socket.socket, receiver: Receiver) -> socket.socket:
+        """Do the TLS handshake within the connect timeout. The certificate must match the name, not the address."""
         try:
-            return self.trust.wrap_socket(connection, server_hostname=receiver.host)
+            return self.tls.wrap_socket(connection, server_hostname=receiver.host)
         except BaseException:
             connection.close()
             raise
 
 
-def make_trust(authorities: str | None) -> ssl.SSLContext:
-    """Return what checks receivers' certificates: against the system's authorities, and those of a file.
+def make_tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities and those in a file.
 
     Raises:
-        OSError: the file is not there, or no certificates are in it.
+        OSError: the file is missing or has no certificates.
     """
     context = ssl.create_default_context()
-    if authorities is not None:
-        context.load_verify_locations(cafile=authorities)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
     return context
 
 
-def _left(ends_at: float) -> float:
-    left = ends_at - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    secs = deadline - time.monotonic()
+    if secs <= 0:
         raise TimeoutError
-    return left
+    return secs
 
 
-def _write_request(receiver: Receiver, headers: Mapping[str, str], body: bytes) -> bytes:
+def _encode_request(receiver: Receiver, headers: Mapping[str, str], body: bytes) -> bytes:
     lines = {
         "Host": receiver.authority,
         "User-Agent": f"penstock/{__version__}",
@@ -140,36 +142,36 @@ def _write_request(receiver: Receiver, headers: Mapping[str, str], body: bytes) 
     return f"POST {receiver.target} HTTP/1.1\r\n{head}\r\n".encode("ascii") + body
 
 
-def _read_status(connection: socket.socket, ends_at: float) -> int:
-    """Return an answer's status. Its body is read, so that the receiver can end as it likes to, and dropped."""
-    # HTTPResponse only asks a socket for a file to read from.
-    with closing(HTTPResponse(cast(socket.socket, _Timed(connection, ends_at)), method="POST")) as answer:
-        answer.begin()
-        # At most so much, as a read of all makes room for whatever length the answer claims; a chunk's may be negative.
+def _read_status(connection: socket.socket, deadline: float) -> int:
+    """Return the response's status. The body is read, so that the receiver sees no reset, and dropped."""
+    # All that HTTPResponse asks of a socket is `makefile`.
+    with closing(HTTPResponse(cast(socket.socket, _BoundedReader(connection, deadline)), method="POST")) as response:
+        response.begin()
+        # A read without a limit would allocate whatever length the response claims; a chunk's may even be negative.
         with suppress(OSError, HTTPException, ValueError):
-            answer.read(_MAX_ANSWER_BYTES)
-        return answer.status
+            response.read(_MAX_RESPONSE_BYTES)
+        return response.status
 
 
-class _Timed(io.RawIOBase):
-    """A connection to read from until a moment, and no more than `_MAX_ANSWER_BYTES`: a slow drip ends as well."""
+class _BoundedReader(io.RawIOBase):
+    """A connection that can be read until a deadline, and up to `_MAX_RESPONSE_BYTES`: slow senders are cut off too."""
 
-    def __init__(self, connection: socket.socket, ends_at: float) -> None:
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
-        self._ends_at = ends_at
-        self._room = _MAX_ANSWER_BYTES
+        self._deadline = deadline
+        self._remaining_bytes = _MAX_RESPONSE_BYTES
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return it as what a socket's method of this name returns."""
+        """Return a buffered file, as `socket.makefile` does."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self._room:
+        if not self._remaining_bytes:
             return 0
-        self._connection.settimeout(_left(self._ends_at))
-        count = self._connection.recv_into(buffer[: self._room])
-        self._room -= count
+        self._connection.settimeout(_remaining(self._deadline))
+        count = self._connection.recv_into(buffer[: self._remaining_bytes])
+        self._remaining_bytes -= count
         return count

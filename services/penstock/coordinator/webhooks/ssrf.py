@@ -1,8 +1,7 @@
-"""Where webhooks may be sent: which URLs are accepted, and which addresses their names may lead to.
+"""SSRF protection: which webhook URLs are accepted, and which addresses their names may resolve to.
 
-A URL comes from whoever may send a job, and the coordinator stands where that person does not: beside databases, on a
-network of its own, at a cloud's metadata service. So nothing is connected to but what the whole Internet can reach, and
-what the operator allows by name.
+URLs come from anyone who may submit jobs, and the coordinator can reach what they cannot: databases, internal networks,
+the cloud's metadata service. So it connects only to public addresses and to what the operator allows.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_CHARS = 2_048
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_FIRST_FREE_PORT = 1_024
+_FIRST_UNPRIVILEGED_PORT = 1_024
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 
 Address = IPv4Address | IPv6Address
@@ -25,13 +24,13 @@ Network = IPv4Network | IPv6Network
 
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_NOT_FOR_EVERYONE: tuple[Network, ...] = tuple(
+_NOT_PUBLIC: tuple[Network, ...] = tuple(
     ip_network(text)
     for text in (
-        "168.63.129.16/32",  # Azure's own services, at an address that looks like anybody's
+        "168.63.129.16/32",  # Azure's platform services, at an address that looks public
         "192.0.0.0/24",  # protocol assignments, Oracle's metadata service among them
         "192.88.99.0/24",  # 6to4 relays
-        "2001::/32",  # Teredo, and below 6to4: IPv4 addresses in disguise
+        "2001::/32",  # Teredo, and 6to4 below: they embed IPv4 addresses
         "2002::/16",
         "3fff::/20",  # documentation
     )
@@ -39,99 +38,101 @@ _NOT_FOR_EVERYONE: tuple[Network, ...] = tuple(
 
 
 class DestinationError(Exception):
-    """A webhook may not be sent there; the message says why, and what is accepted."""
+    """The destination is not allowed. The message says why, and what is accepted."""
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A URL in its parts. `host` is a name in small letters or an address without brackets."""
+    """A parsed URL. `host` is a lower-case name, or an address without brackets."""
 
     scheme: str
     host: str
     port: int
     target: str
-    """Path and query, as they are sent."""
+    """Path and query."""
 
     @property
     def authority(self) -> str:
-        """Host and port as the `Host` header names them."""
+        """Host and port as in the `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """The URL without its path and query, which may hold what only the receiver is to know."""
+        """The URL without path and query, in which receivers may keep tokens."""
         return f"{self.scheme}://{self.authority}"
 
 
 @dataclass(frozen=True)
 class Exemption:
-    """One entry of PENSTOCK_WEBHOOK_ALLOW: a host, perhaps on one port, or addresses; perhaps without TLS."""
+    """One entry of PENSTOCK_WEBHOOK_ALLOW: a host, optionally with a port, or a range; optionally without TLS."""
 
-    plain: bool
+    allows_http: bool
     host: str | None = None
     port: int | None = None
     network: Network | None = None
 
     @classmethod
-    def read(cls, text: str) -> Exemption:
-        """Read `[http://]HOST[:PORT]` or `[http://]CIDR`.
+    def parse(cls, text: str) -> Exemption:
+        """Parse `[http://]HOST[:PORT]` or `[http://]CIDR`.
 
         Raises:
-            DestinationError: it is neither.
+            DestinationError: the text is neither.
         """
-        plain, rest = text.startswith("http://"), text.removeprefix("http://")
+        allows_http, rest = text.startswith("http://"), text.removeprefix("http://")
         with suppress(ValueError):
-            return cls(plain, network=ip_network(rest))
+            return cls(allows_http, network=ip_network(rest))
         with suppress(ValueError, DestinationError):
             parts = urlsplit(f"//{rest}")
             if (parts.path, parts.query, parts.fragment) == ("", "", ""):
-                return cls(plain, _host(parts), parts.port)
-        raise DestinationError(f"{text[:60]!a} is neither a host, such as hooks.lan:8443, nor a range, as 10.1.0.0/16")
+                return cls(allows_http, _parse_host(parts), parts.port)
+        raise DestinationError(
+            f"{text[:60]!a} is neither a host, such as hooks.lan:8443, nor a range, such as 10.1.0.0/16"
+        )
 
-    def names(self, receiver: Receiver) -> bool:
-        """Say whether it is this receiver's host that is allowed."""
+    def matches_host(self, receiver: Receiver) -> bool:
+        """Whether this entry names the receiver's host."""
         return self.host == receiver.host and self.port in (None, receiver.port)
 
     def covers(self, receiver: Receiver, address: Address) -> bool:
-        """Say whether it allows to send to the receiver at one of its addresses."""
-        if receiver.scheme == "http" and not self.plain:
+        """Whether this entry allows the receiver at this address."""
+        if receiver.scheme == "http" and not self.allows_http:
             return False
-        return self.names(receiver) if self.network is None else address in self.network
+        return self.matches_host(receiver) if self.network is None else address in self.network
 
 
-class Destinations:
-    """What may be sent to: `https` at public addresses, and what `allow` (see `Exemption.read`) adds."""
+class DestinationPolicy:
+    """What is allowed: `https` at public addresses, and the entries of `allow` (see `Exemption.parse`)."""
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
-        """Read the exemptions.
+        """Parse the exemptions.
 
         Raises:
-            DestinationError: one is neither a host nor a range of addresses.
+            DestinationError: one of them is neither a host nor a range of addresses.
         """
-        self._exemptions = [Exemption.read(text) for text in allow]
+        self._exemptions = [Exemption.parse(text) for text in allow]
 
-    def read(self, url: str) -> Receiver:
-        """Take a URL apart and check all that can be told without asking for its name's addresses.
+    def parse_url(self, url: str) -> Receiver:
+        """Parse a URL, and check all that can be checked without resolving its name.
 
         Raises:
-            DestinationError: nothing is sent there.
+            DestinationError: the URL is not allowed.
         """
         if len(url) > MAX_URL_CHARS or not re.fullmatch(r"[!-~]+", url):
-            raise DestinationError(f"accepted are URLs of up to {MAX_URL_CHARS} printable ASCII characters")
-        receiver = _read_url(url)
+            raise DestinationError(f"a URL has up to {MAX_URL_CHARS} printable ASCII characters")
+        receiver = _parse_url(url)
         self._check_scheme(receiver)
         self._check_port(receiver)
-        literal = read_literal(receiver.host)
-        if literal is not None:
-            self.check(receiver, [literal])
+        address = parse_address(receiver.host)
+        if address is not None:
+            self.check_addresses(receiver, [address])
         return receiver
 
-    def check(self, receiver: Receiver, addresses: Sequence[Address]) -> None:
-        """Make sure that each of a receiver's addresses may be connected to.
+    def check_addresses(self, receiver: Receiver, addresses: Sequence[Address]) -> None:
+        """Check all addresses that a receiver's name resolves to.
 
         Raises:
-            DestinationError: one may not, so none is.
+            DestinationError: one of them is not allowed.
         """
         for address in addresses:
             self._check_address(receiver, unwrap(address))
@@ -139,37 +140,40 @@ class Destinations:
     def _check_scheme(self, receiver: Receiver) -> None:
         if receiver.scheme == "https":
             return
-        plain = [exemption for exemption in self._exemptions if exemption.plain]
-        if not any(exemption.network is not None or exemption.names(receiver) for exemption in plain):
-            raise DestinationError(f"{receiver.origin}: accepted is https")
+        entries = [exemption for exemption in self._exemptions if exemption.allows_http]
+        if not any(entry.network is not None or entry.matches_host(receiver) for entry in entries):
+            raise DestinationError(f"{receiver.origin}: only https is accepted")
 
     def _check_port(self, receiver: Receiver) -> None:
-        if receiver.port == _DEFAULT_PORTS[receiver.scheme] or receiver.port >= _FIRST_FREE_PORT:
+        default = _DEFAULT_PORTS[receiver.scheme]
+        if receiver.port == default or receiver.port >= _FIRST_UNPRIVILEGED_PORT:
             return
-        if not any(exemption.port is not None and exemption.names(receiver) for exemption in self._exemptions):
-            usual = _DEFAULT_PORTS[receiver.scheme]
-            raise DestinationError(f"port {receiver.port}: accepted are {usual}, and {_FIRST_FREE_PORT} and above")
+        if not any(exemption.port is not None and exemption.matches_host(receiver) for exemption in self._exemptions):
+            raise DestinationError(
+                f"port {receiver.port}: accepted are {default}, and {_FIRST_UNPRIVILEGED_PORT} and above"
+            )
 
     def _check_address(self, receiver: Receiver, address: Address) -> None:
         if receiver.scheme == "https" and is_public(address):
             return
         if any(exemption.covers(receiver, address) for exemption in self._exemptions):
             return
-        # Which address it is stays unsaid: whoever sends jobs need not learn what this network's names lead to.
-        why = "accepted is https" if is_public(address) else "accepted are public addresses"
-        raise DestinationError(f"{receiver.host}: {why}, and what PENSTOCK_WEBHOOK_ALLOW names")
+        # The address is left out, or clients could look up names of this network.
+        accepted = "https" if is_public(address) else "public addresses"
+        raise DestinationError(f"{receiver.host}: accepted are {accepted} and what PENSTOCK_WEBHOOK_ALLOW names")
 
 
 def is_public(address: Address) -> bool:
-    """Say whether the whole Internet can reach an address, and nothing special answers there."""
+    """Whether an address belongs to the public Internet and to no special service."""
     if isinstance(address, IPv6Address) and address not in _GLOBAL_V6:
         return False
-    special = any(address in network for network in _NOT_FOR_EVERYONE)
-    return address.is_global and not address.is_multicast and not special
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def unwrap(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, if it does: mapped, or translated by NAT64."""
+    """Return the IPv4 address inside an IPv6 address (mapped, or NAT64), or the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:
@@ -177,8 +181,8 @@ def unwrap(address: Address) -> Address:
     return address.ipv4_mapped or address
 
 
-def read_literal(host: str) -> Address | None:
-    """Return the address that a host is, in any way of writing one that a resolver takes (`127.1`, `0x7f000001`)."""
+def parse_address(host: str) -> Address | None:
+    """Return the address if a host is one in any notation that resolvers accept (`127.1`, `0x7f000001`), else None."""
     if host == "localhost" or host.endswith(".localhost"):
         return IPv4Address("127.0.0.1")
     with suppress(ValueError):
@@ -188,22 +192,22 @@ def read_literal(host: str) -> Address | None:
     return None
 
 
-def _read_url(url: str) -> Receiver:
+def _parse_url(url: str) -> Receiver:
     try:
         parts = urlsplit(url)
-        host, port = _host(parts), parts.port
+        host, port = _parse_host(parts), parts.port
     except ValueError as error:
         raise DestinationError(f"not a URL: {error}") from error
     if parts.scheme not in _DEFAULT_PORTS:
-        raise DestinationError(f"{parts.scheme[:20]!a} is no scheme for it; accepted is https")
+        raise DestinationError(f"{parts.scheme[:20]!a} is not an accepted scheme; use https")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Receiver(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port, target)
 
 
-def _host(parts: SplitResult) -> str:
+def _parse_host(parts: SplitResult) -> str:
     if "@" in parts.netloc:
-        raise DestinationError("a user or password in a URL is not accepted")
+        raise DestinationError("a URL with user or password is not accepted")
     host = (parts.hostname or "").removesuffix(".")
-    if not _NAME.fullmatch(host) and not (":" in host and "%" not in host and read_literal(host)):
-        raise DestinationError(f"{host[:60]!a} is no host; accepted are names (internationalised ones as xn--…)")
+    if not _NAME.fullmatch(host) and not (":" in host and "%" not in host and parse_address(host)):
+        raise DestinationError(f"{host[:60]!a} is not a host name (write internationalised ones as xn--…)")
     return host

@@ -1,147 +1,150 @@
-"""The courier: what the database says is due goes to a real receiver, signed, until it has arrived or is given up."""
+"""Webhook sender: due events reach a real receiver, signed, until they are delivered or given up."""
 
 from __future__ import annotations
 
-import hmac
+import base64
 import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, inject_faults
+from standardwebhooks import Webhook, WebhookVerificationError
 from waiting import wait_until
-from webhook_receiver import HANG, Received, Receiver, running_receiver
+from webhook_receiver import HANG, Receiver, running_receiver
 
 from penstock.common.logs import JsonLines
-from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.common.model.jobs import JobState, Webhook
+from penstock.common.model.errors import UnavailableError
+from penstock.common.model.jobs import JobState
 from penstock.common.settings import SettingsError, WebhookSettings
+from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.webhooks.event import Notice, NoticeState
-from penstock.coordinator.webhooks.sender import Sender, WebhookRules
+from penstock.coordinator.webhooks.sender import Sender
 
-SECRET = "the servers own secret"
-QUICK: dict[str, Any] = {
+SECRET = "the server's own secret"
+JOB_SECRET = "the secret of the job"
+FAST: dict[str, Any] = {
     "webhook_secret": SECRET,
     "webhook_allow": ("http://127.0.0.0/8",),
     "webhook_first_pause_secs": 0.01,
     "webhook_longest_pause_secs": 0.02,
 }
-RECIPE = re.search(r"```python\n(.*?)```", (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text(), re.DOTALL)
+
+StartSender = Callable[..., Sender]
 
 
 def settings(**changes: Any) -> WebhookSettings:
-    return WebhookSettings(**{**QUICK, **changes})
+    return WebhookSettings(**{**FAST, **changes})
 
 
 @pytest.fixture
-def is_from_penstock() -> Callable[[str, bytes, str], bool]:
-    """The very lines that docs/webhooks.md gives to receivers."""
-    assert RECIPE is not None
-    names: dict[str, Any] = {}
-    exec(RECIPE[1], names)
-    found: Callable[[str, bytes, str], bool] = names["is_from_penstock"]
-    return found
-
-
-@pytest.fixture
-def courier(house: Any) -> Iterator[Callable[..., Sender]]:
-    """Starts a courier of the house; takes changes to its settings."""
+def start_sender(coordinator: CoordinatorFixture) -> Iterator[StartSender]:
+    """Starts a sender; takes changes to its settings."""
     started: list[Sender] = []
 
-    def start(repository: Any = None, **changes: Any) -> Sender:
-        courier = Sender.of(repository or house.repository, settings(**changes))
-        courier.start()
-        started.append(courier)
-        return courier
+    def start(repository: Repository | None = None, *, lease_margin_secs: float = 60.0, **changes: Any) -> Sender:
+        sender = Sender.from_settings(
+            repository or coordinator.repository, settings(**changes), lease_margin_secs=lease_margin_secs
+        )
+        sender.start()
+        started.append(sender)
+        return sender
 
     yield start
-    for each in started:
-        each.stop()
+    for sender in started:
+        sender.stop()
 
 
-def end(house: Any, job: str, receiver: Receiver, secret: str | None = None, failed: bool = False) -> None:
-    """Run a job of one image to its end, which the receiver is to be told."""
-    house.job(job, 1, webhook_url=receiver.url(), webhook_secret=secret)
-    house.repository.take_pending(job, 1)
-    house.repository.apply([house.failed(job, 0) if failed else house.done(job, 0)])
+def finish_job(
+    coordinator: CoordinatorFixture, job: str, receiver: Receiver, *, secret: str | None = None, failed: bool = False
+) -> None:
+    coordinator.finish_job(job, failed=failed, webhook_url=receiver.url(), webhook_secret=secret)
 
 
-def notice_of(house: Any, job: str = "job-1") -> Notice:
-    found: Notice = house.repository.list_notices(job)[0]
-    return found
+def event_of(coordinator: CoordinatorFixture, job: str = "job-1") -> WebhookEvent:
+    return coordinator.repository.list_notices(job)[0]
 
 
-def signature(received: Received) -> str:
-    return received.headers["Penstock-Signature"]
+def verifier(secret: str) -> Webhook:
+    """What a receiver verifies with that was given a secret in plain text."""
+    return Webhook("whsec_" + base64.b64encode(secret.encode()).decode())
 
 
-def test_the_end_of_a_job_arrives_and_its_receiver_can_believe_it(
-    house: Any, courier: Any, is_from_penstock: Any
+def test_an_event_is_delivered_and_its_receiver_can_verify_it(
+    coordinator: CoordinatorFixture, start_sender: StartSender
 ) -> None:
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-        courier(public_url="https://penstock.example/")
-        wait_until(lambda: notice_of(house).state is NoticeState.DELIVERED)
+        finish_job(coordinator, "job-1", receiver)
+        start_sender(public_url="https://penstock.example/")
+        wait_until(lambda: event_of(coordinator).state is WebhookEventState.DELIVERED)
     [received] = receiver.received
-    assert received.event["id"] == received.headers["Penstock-Event"] == "job-1-0"
+    assert received.event["id"] == received.headers["webhook-id"] == "job-1-0"
     assert received.event["type"] == "job.succeeded"
     job = received.event["job"]
     assert (job["id"], job["run"], job["state"]) == ("job-1", 0, "succeeded")
     assert job["url"] == "https://penstock.example/v1/jobs/job-1"
     assert (job["images"]["total"], job["images"]["done"], job["images"]["failed"]) == (1, 1, 0)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", job["finished_at"])
-    assert is_from_penstock(signature(received), received.body, SECRET)
-    assert not is_from_penstock(signature(received), received.body + b" ", SECRET)
-    assert not is_from_penstock(signature(received), received.body, "another secret")
+    assert verifier(SECRET).verify(received.body, received.headers) == received.event
+    with pytest.raises(WebhookVerificationError):
+        verifier("another secret").verify(received.body, received.headers)
 
 
-def test_a_signature_that_somebody_kept_is_of_no_use_later_nor_with_another_time(
-    house: Any, courier: Any, is_from_penstock: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_jobs_own_secret_is_used_instead_of_the_servers(
+    coordinator: CoordinatorFixture, start_sender: StartSender
 ) -> None:
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-        courier()
+        finish_job(coordinator, "job-1", receiver, secret=JOB_SECRET)
+        start_sender()
         wait_until(lambda: receiver.received)
     [received] = receiver.received
-    moment, digest = signature(received).split(",")
-    moved = f"t={int(moment[2:]) + 1},{digest}"
-    assert not is_from_penstock(moved, received.body, SECRET)
-    an_hour_later = time.time() + 3_600
-    monkeypatch.setattr(time, "time", lambda: an_hour_later)
-    assert not is_from_penstock(signature(received), received.body, SECRET)
-
-
-def test_a_jobs_own_secret_goes_before_the_servers(house: Any, courier: Any, is_from_penstock: Any) -> None:
-    with running_receiver() as receiver:
-        end(house, "job-1", receiver, secret="the secret of the job")
-        courier()
-        wait_until(lambda: receiver.received)
-    [received] = receiver.received
-    assert is_from_penstock(signature(received), received.body, "the secret of the job")
-    assert not is_from_penstock(signature(received), received.body, SECRET)
-    assert hmac.compare_digest(received.event["job"]["url"], "/v1/jobs/job-1")
+    verifier(JOB_SECRET).verify(received.body, received.headers)
+    with pytest.raises(WebhookVerificationError):
+        verifier(SECRET).verify(received.body, received.headers)
+    assert received.event["job"]["url"] == "/v1/jobs/job-1"
     assert b"secret" not in received.body
 
 
-def test_what_does_not_arrive_comes_again_under_the_same_id_until_it_does(house: Any, courier: Any) -> None:
+def test_the_code_in_the_documentation_accepts_what_is_sent(
+    coordinator: CoordinatorFixture, start_sender: StartSender
+) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "webhooks.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    with running_receiver() as receiver:
+        finish_job(coordinator, "job-1", receiver)
+        start_sender()
+        wait_until(lambda: receiver.received)
+    [received] = receiver.received
+    assert names["read_event"](received.headers, received.body, SECRET) == received.event
+    with pytest.raises(WebhookVerificationError):
+        names["read_event"](received.headers, received.body, "another secret")
+
+
+def test_an_event_is_retried_under_the_same_id_until_it_is_delivered(
+    coordinator: CoordinatorFixture, start_sender: StartSender
+) -> None:
     with running_receiver(500, HANG, 302, 404) as receiver:
-        end(house, "job-1", receiver, failed=True)
-        courier(webhook_timeout_secs=0.5)
-        wait_until(lambda: notice_of(house).state is NoticeState.DELIVERED)
+        finish_job(coordinator, "job-1", receiver, failed=True)
+        start_sender(webhook_timeout_secs=0.5)
+        wait_until(lambda: event_of(coordinator).state is WebhookEventState.DELIVERED)
     assert receiver.ids() == ["job-1-0"] * 5
     assert [received.path for received in receiver.received] == ["/hook?token=of-the-receiver"] * 5
     assert len({received.body for received in receiver.received}) == 1
-    deliveries = notice_of(house).deliveries
+    deliveries = event_of(coordinator).deliveries
     assert [(each.status, each.error) for each in deliveries] == [
         (500, "answered 500"),
-        (None, "no answer in time"),
+        (None, "timed out"),
         (302, "answered 302; redirects are not followed"),
         (404, "answered 404"),
         (204, None),
@@ -149,160 +152,170 @@ def test_what_does_not_arrive_comes_again_under_the_same_id_until_it_does(house:
     assert all(each.secs < 30 and abs(each.at - time.time()) < 300 for each in deliveries)
 
 
-def test_what_never_arrives_is_given_up_and_the_log_says_neither_secret_nor_url(
-    house: Any, courier: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_an_event_that_is_never_accepted_is_given_up_and_the_log_has_neither_secret_nor_url(
+    coordinator: CoordinatorFixture,
+    start_sender: StartSender,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(caplog.handler, "formatter", JsonLines("coordinator"))
     with running_receiver(*[500] * 9) as receiver:
-        end(house, "job-1", receiver, secret="the secret of the job")
-        courier(webhook_attempts=3)
-        wait_until(lambda: notice_of(house).state is NoticeState.GIVEN_UP)
-    assert len(receiver.received) == len(notice_of(house).deliveries) == 3
+        finish_job(coordinator, "job-1", receiver, secret=JOB_SECRET)
+        start_sender(webhook_attempts=3)
+        wait_until(lambda: event_of(coordinator).state is WebhookEventState.GIVEN_UP)
+    assert len(receiver.received) == len(event_of(coordinator).deliveries) == 3
     records = [json.loads(line) for line in caplog.text.splitlines()]
     assert [record["job"] for record in records if record["message"].endswith("given up")] == ["job-1"]
     assert "token" not in caplog.text
-    assert "the secret" not in caplog.text
+    assert JOB_SECRET not in caplog.text
+    assert SECRET not in caplog.text
 
 
-def test_pauses_double_up_to_the_longest_and_are_shortened_by_chance(house: Any) -> None:
-    courier = Sender.of(house.repository, settings(webhook_first_pause_secs=10, webhook_longest_pause_secs=60))
-    pauses = [[courier._backoff.delay_secs(attempt - 1) for _ in range(200)] for attempt in (1, 2, 3, 4, 50)]
+def test_backoff_doubles_up_to_its_limit_with_jitter(coordinator: CoordinatorFixture) -> None:
+    sender = Sender.from_settings(
+        coordinator.repository, settings(webhook_first_pause_secs=10, webhook_longest_pause_secs=60)
+    )
+    pauses = [[sender._backoff.delay_secs(attempt - 1) for _ in range(200)] for attempt in (1, 2, 3, 4, 50)]
     for found, most in zip(pauses, (10, 20, 40, 60, 60), strict=True):
         assert most / 2 <= min(found) < most * 0.6
         assert most * 0.9 < max(found) <= most
 
 
-def test_a_retried_job_ends_again_and_that_is_another_event(house: Any, courier: Any) -> None:
+def test_a_retried_job_has_another_event_when_it_ends_again(
+    coordinator: CoordinatorFixture, start_sender: StartSender
+) -> None:
     with running_receiver() as receiver:
-        end(house, "job-1", receiver, failed=True)
-        courier()
+        finish_job(coordinator, "job-1", receiver, failed=True)
+        start_sender()
         wait_until(lambda: receiver.received)
-        house.repository.retry_job("job-1")
-        house.repository.take_pending("job-1", 1)
-        house.repository.apply([house.done("job-1", 0, run=1)])
+        coordinator.repository.retry_job("job-1")
+        coordinator.repository.take_pending("job-1", 1)
+        coordinator.repository.apply([coordinator.done("job-1", 0, run=1)])
         wait_until(lambda: len(receiver.received) == 2)
     assert receiver.ids() == ["job-1-0", "job-1-1"]
     assert [received.event["type"] for received in receiver.received] == ["job.failed", "job.succeeded"]
 
 
-def test_only_so_many_are_under_way_at_once_and_all_arrive(house: Any, courier: Any) -> None:
+def test_the_number_of_posts_at_the_same_time_is_limited(
+    coordinator: CoordinatorFixture, start_sender: StartSender
+) -> None:
     with running_receiver() as receiver:
         for number in range(12):
-            end(house, f"job-{number:02}", receiver)
-        courier(webhook_concurrency=2)
+            finish_job(coordinator, f"job-{number:02}", receiver)
+        start_sender(webhook_concurrency=2)
         wait_until(lambda: len(receiver.received) == 12)
     assert sorted(receiver.ids()) == [f"job-{number:02}-0" for number in range(12)]
-    assert receiver.most_under_way <= 2
+    assert receiver.most_concurrent <= 2
 
 
-def test_a_receiver_that_hangs_does_not_keep_the_courier_from_leaving(house: Any, courier: Any) -> None:
+def test_a_receiver_that_hangs_does_not_block_stop(coordinator: CoordinatorFixture, start_sender: StartSender) -> None:
     with running_receiver(HANG) as receiver:
-        end(house, "job-1", receiver)
-        started = courier()
+        finish_job(coordinator, "job-1", receiver)
+        started = start_sender()
         wait_until(lambda: receiver.received)
         started.stop()
-        assert notice_of(house).state is NoticeState.WAITING
-    wait_until(lambda: not started._under_way)
+        assert event_of(coordinator).state is WebhookEventState.WAITING
+    wait_until(lambda: not started._posting)
 
 
-def test_a_thread_that_cannot_be_started_takes_no_place_from_the_others(
-    house: Any, courier: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_thread_that_cannot_be_started_does_not_use_up_the_limit(
+    coordinator: CoordinatorFixture, start_sender: StartSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.webhooks.sender._SPARE_SECS", 0.0)
-    start, troubles = threading.Thread.start, [RuntimeError("can't start new thread")]
+    start, errors = threading.Thread.start, [RuntimeError("can't start new thread")]
 
-    def start_once_there_is_room(thread: threading.Thread) -> None:
-        if thread.name == "webhook" and troubles:
-            raise troubles.pop()
+    def fail_once(thread: threading.Thread) -> None:
+        if thread.name == "webhook" and errors:
+            raise errors.pop()
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", start_once_there_is_room)
+    monkeypatch.setattr(threading.Thread, "start", fail_once)
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-        courier(webhook_concurrency=1, webhook_timeout_secs=2.0)
-        wait_until(lambda: notice_of(house).state is NoticeState.DELIVERED)
-    assert troubles == []
+        finish_job(coordinator, "job-1", receiver)
+        start_sender(webhook_concurrency=1, webhook_timeout_secs=2.0, lease_margin_secs=0.0)
+        wait_until(lambda: event_of(coordinator).state is WebhookEventState.DELIVERED)
+    assert errors == []
 
 
-def test_a_database_that_is_away_for_a_while_loses_nothing(house: Any, courier: Any, stumbling: Any) -> None:
-    away = UnavailableError("database", "it is away")
-    repository = stumbling(house.repository)
-    repository.trouble = {"take_notices": [away, RuntimeError("nobody expected it")], "note_delivery": [away]}
+def test_an_unreachable_database_loses_no_event(coordinator: CoordinatorFixture, start_sender: StartSender) -> None:
+    unavailable = UnavailableError("database", "unreachable")
+    not_recorded = [unavailable]
+    repository = inject_faults(
+        coordinator.repository, take_notices=[unavailable, RuntimeError("unexpected")], note_delivery=not_recorded
+    )
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-        courier(repository, webhook_timeout_secs=0.1)
+        finish_job(coordinator, "job-1", receiver)
+        start_sender(repository, webhook_timeout_secs=0.1)
         wait_until(lambda: receiver.received)
-        wait_until(lambda: not repository.trouble["note_delivery"])
-    assert notice_of(house).state is NoticeState.WAITING, "it comes again when its time is over"
-    assert notice_of(house).due_at > time.time() + 30
+        wait_until(lambda: not not_recorded)
+    assert event_of(coordinator).state is WebhookEventState.WAITING, "it is sent again when its lease ends"
+    assert event_of(coordinator).due_at > time.time() + 30
 
 
-def test_a_secret_that_the_server_no_longer_has_is_told_as_the_reason(house: Any, courier: Any) -> None:
+def test_an_attempt_without_a_secret_fails_and_says_why(
+    coordinator: CoordinatorFixture, start_sender: StartSender
+) -> None:
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-        courier(webhook_secret=None, webhook_attempts=1)
-        wait_until(lambda: notice_of(house).state is NoticeState.GIVEN_UP)
-    assert [each.error for each in notice_of(house).deliveries] == ["there is no secret to sign with any more"]
+        finish_job(coordinator, "job-1", receiver)
+        start_sender(webhook_secret=None, webhook_attempts=1)
+        wait_until(lambda: event_of(coordinator).state is WebhookEventState.GIVEN_UP)
+    assert [each.error for each in event_of(coordinator).deliveries] == ["the server has no webhook secret any more"]
     assert receiver.received == []
 
 
-def test_an_error_that_nobody_expected_counts_as_an_attempt_so_that_it_ends(house: Any) -> None:
-    def stumble(_url: str, _headers: Any, _body: bytes) -> int:
-        raise RuntimeError("nobody expected it")
+def test_an_unexpected_error_counts_as_an_attempt(coordinator: CoordinatorFixture) -> None:
+    def fail(_url: str, _headers: Mapping[str, str], _body: bytes) -> int:
+        raise RuntimeError("unexpected")
 
     with running_receiver() as receiver:
-        end(house, "job-1", receiver)
-    courier = Sender(house.repository, settings(webhook_attempts=2), stumble)
-    courier.start()
-    wait_until(lambda: notice_of(house).state is NoticeState.GIVEN_UP)
-    courier.stop()
-    assert [each.error for each in notice_of(house).deliveries] == ["an unexpected error"] * 2
+        finish_job(coordinator, "job-1", receiver)
+    sender = Sender(coordinator.repository, settings(webhook_attempts=2), fail)
+    sender.start()
+    wait_until(lambda: event_of(coordinator).state is WebhookEventState.GIVEN_UP)
+    sender.stop()
+    assert [each.error for each in event_of(coordinator).deliveries] == ["unexpected error"] * 2
 
 
-def test_the_coordinator_that_leads_delivers_and_one_that_does_not_rests(house: Any) -> None:
-    courier = Sender.of(house.repository, settings())
-    conductor = JobScheduler(
-        house.repository, house.store, house.broker, DispatchSettings(), ReconcilerSettings(), courier=courier
+def test_only_the_leader_sends_webhooks(coordinator: CoordinatorFixture) -> None:
+    sender = Sender.from_settings(coordinator.repository, settings())
+    scheduler = JobScheduler(
+        coordinator.repository,
+        coordinator.store,
+        coordinator.broker,
+        DispatchSettings(),
+        ReconcilerSettings(),
+        courier=sender,
     )
     with running_receiver() as receiver:
         for number in range(2):
-            end(house, f"job-{number}", receiver)
-            conductor.begin()
+            finish_job(coordinator, f"job-{number}", receiver)
+            scheduler.begin()
             wait_until(lambda count=number + 1: len(receiver.received) == count)
-            conductor.end()
-        end(house, "job-2", receiver)
-        assert notice_of(house, "job-2").deliveries == []
+            scheduler.end()
+        finish_job(coordinator, "job-2", receiver)
+        assert event_of(coordinator, "job-2").deliveries == []
     assert receiver.ids() == ["job-0-0", "job-1-0"]
 
 
-def test_a_cancelled_job_is_told_of_as_well(house: Any, courier: Any) -> None:
+def test_a_cancelled_job_has_an_event_too(coordinator: CoordinatorFixture, start_sender: StartSender) -> None:
     with running_receiver() as receiver:
-        house.job("job-1", 2, webhook_url=receiver.url())
-        house.repository.cancel_job("job-1")
-        courier()
+        coordinator.accept_job("job-1", 2, webhook_url=receiver.url())
+        coordinator.repository.cancel_job("job-1")
+        start_sender()
         wait_until(lambda: receiver.received)
     assert receiver.received[0].event["job"]["state"] == JobState.CANCELLED
     assert receiver.received[0].event["job"]["images"]["cancelled"] == 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"webhook_allow": ("10.0.0.0/99",)}, "PENSTOCK_WEBHOOK_ALLOW: '10.0.0.0/99' is neither a host"),
         ({"webhook_ca": Path("/nowhere.pem")}, "PENSTOCK_WEBHOOK_CA=/nowhere.pem: no certificates: No such file"),
     ],
 )
-def test_settings_that_cannot_be_are_told_by_their_name(house: Any, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(said)):
-        Sender.of(house.repository, settings(**changes))
-
-
-def test_rules_ask_for_a_secret_only_where_the_server_has_none() -> None:
-    webhook = Webhook(url="https://hooks.example/")
-    WebhookRules.of(settings()).check(webhook, "/webhook")
-    with pytest.raises(RequestError, match="no secret to sign with") as caught:
-        WebhookRules.of(settings(webhook_secret="")).check(webhook, "/webhook")
-    assert (caught.value.status, caught.value.pointer) == (422, "/webhook")
-    with pytest.raises(SettingsError):
-        WebhookRules.of(settings(webhook_allow=("/",)))
+def test_wrong_settings_are_refused_by_their_name(
+    coordinator: CoordinatorFixture, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        Sender.from_settings(coordinator.repository, settings(**changes))

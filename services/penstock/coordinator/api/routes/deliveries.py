@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from penstock.common.model import rest
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
-from penstock.coordinator.webhooks.event import Delivery, Notice, NoticeState
+from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -20,18 +20,18 @@ def list_deliveries(job: str, services: ServicesDep) -> rest.NoticeList:
     return rest.NoticeList(events=[_event(notice) for notice in services.repository.list_notices(job)])
 
 
-def _event(notice: Notice) -> rest.Notice:
+def _event(notice: WebhookEvent) -> rest.Notice:
     return rest.Notice(
         id=notice.id,
         run=notice.run,
-        job_state=notice.told["state"],
+        job_state=notice.summary["state"],
         state=notice.state,
-        next_at=_moment(notice.due_at) if notice.state is NoticeState.WAITING else None,
+        next_at=_moment(notice.due_at) if notice.state is WebhookEventState.WAITING else None,
         deliveries=[_delivery(delivery) for delivery in notice.deliveries],
     )
 
 
-def _delivery(delivery: Delivery) -> rest.Delivery:
+def _delivery(delivery: DeliveryAttempt) -> rest.Delivery:
     return rest.Delivery(at=_moment(delivery.at), seconds=delivery.secs, status=delivery.status, error=delivery.error)
 
 
