@@ -1,4 +1,4 @@
-"""`penstock results`: everything that a job made, saved below a folder, several files at a time."""
+"""Download of a job's results into a folder, several files at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.cli.transfer_progress import Reporter
+from penstock.cli.progress import Progress
 from penstock.client.local_files import remove_unfinished
 from penstock.client.models import Result
 from penstock.client.sync_client import Client
@@ -14,34 +14,34 @@ from penstock.client.transfers import at_once
 
 
 @dataclass
-class Fetched:
-    """What was fetched: results in all, those that were there already, and bytes that came."""
+class Downloaded:
+    """All results, those that were in the folder before, and the bytes that were downloaded."""
 
     results: int = 0
     present: int = 0
     bytes: int = 0
 
 
-def fetch(client: Client, job: str, folder: Path, report: Reporter) -> Fetched:
-    """Save a job's results so far; what is there with the right checksum stays as it is.
+def download_results(client: Client, job: str, folder: Path, progress: Progress) -> Downloaded:
+    """Save the results that a job has so far; files with the right checksum are kept as they are.
 
     Raises:
-        LocalFileError: a name that leads out of the folder, or a file that cannot be written.
+        LocalFileError: a name leads out of the folder, or a file cannot be written.
     """
-    fetched = Fetched()
+    downloaded = Downloaded()
     lock = threading.Lock()
 
     def save(result: Result) -> None:
-        came = client.download(result, folder)
+        is_new = client.download(result, folder)
         with lock:
-            fetched.results += 1
-            fetched.present += not came
-            fetched.bytes += result.size if came else 0
-        report.fetched()
+            downloaded.results += 1
+            downloaded.present += not is_new
+            downloaded.bytes += result.size if is_new else 0
+        progress.add_download()
 
     try:
         at_once(save, client.results(job))
-    except KeyboardInterrupt:  # nobody waits for the threads
+    except KeyboardInterrupt:  # the threads may be in the middle of a file
         remove_unfinished(folder)
         raise
-    return fetched
+    return downloaded

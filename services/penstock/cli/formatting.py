@@ -1,17 +1,20 @@
-"""Jobs and steps as text for people: tables, and the few lines that tell how a job went."""
+"""Formatting of jobs, steps and operations as text: tables, and the lines about a job's outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from penstock.client.models import Advice, Image, Job, Notice, Operation, Step, Webhook
+if TYPE_CHECKING:
+    from penstock.client.models import Advice, Image, Job, Notice, Operation, Step, Webhook
 
-SHOWN_FAILURES = 20
+MAX_FAILURES = 20
+"""Failures of a job that are printed."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return columns as wide as they need; numbers to the right, texts without what a terminal would act upon."""
+    """Return an aligned table, numbers to the right, without control characters."""
     cells = [list(head), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [all(_is_number(cell) for cell in column[1:]) for column in zip(*cells, strict=True)]
@@ -25,57 +28,65 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def printable(value: object) -> str:
-    """Return a value as text in which nothing moves the cursor or changes a colour."""
+    """Return a value as text without control characters, which could move the cursor or change colours."""
     text = "–" if value is None else str(value)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def show_jobs(jobs: Sequence[Job]) -> str:
+def format_jobs(jobs: Sequence[Job]) -> str:
     """Return jobs as a table."""
     rows = [
-        (job.id, job.state, job.images.done, job.images.failed, job.images.total, _moment(job.created_at), job.name)
+        (
+            job.id,
+            job.state,
+            job.images.done,
+            job.images.failed,
+            job.images.total,
+            _format_time(job.created_at),
+            job.name,
+        )
         for job in jobs
     ]
     return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "CREATED", "NAME"), rows)
 
 
-def show_job(job: Job) -> str:
+def format_job(job: Job) -> str:
     """Return a job with its steps."""
     counts = ", ".join(f"{count} {state}" for state, count in job.images if count and state != "total")
     lines = [f"job {job.id} {printable(job.name)}".rstrip(), f"{job.state}: {counts or 'no images'}"]
     if job.images_per_second:
-        to_go = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s to go"
-        lines.append(f"{job.images_per_second:.1f} images/s{to_go}")
+        eta = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s left"
+        lines.append(f"{job.images_per_second:.1f} images/s{eta}")
     rows = [
-        (step.step, step.waiting, step.running, step.done, step.failed, f"{step.work_seconds:.1f}", held)
+        (step.step, step.waiting, step.running, step.done, step.failed, f"{step.work_seconds:.1f}", mark)
         for step in job.steps
-        for held in ["holds it back" if step.step == job.bottleneck else ""]
+        for mark in ["bottleneck" if step.step == job.bottleneck else ""]
     ]
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
 
 
-def show_webhook(webhook: Webhook | None, notices: Sequence[Notice]) -> list[str]:
-    """Return a line on whom a job's webhook told of its last end, and how often that was tried; none without one."""
+def format_webhook(webhook: Webhook | None, notices: Sequence[Notice]) -> list[str]:
+    """Return a line about the newest notice to a job's webhook and its attempts; nothing without a webhook."""
     if webhook is None:
         return []
     if not notices:
-        return [printable(f"webhook {webhook.receiver}: to be told of the end")]
+        return [printable(f"webhook {webhook.receiver}: will be called when the job ends")]
     last = notices[0]
     parts = [last.state.replace("_", " ")]
     if last.next_at is not None:
-        parts.append(f"next at {_moment(last.next_at)}")
+        parts.append(f"next at {_format_time(last.next_at)}")
     if last.deliveries:
         attempt = last.deliveries[-1]
         count = len(last.deliveries)
-        parts.append(f"{count} attempt{'s' * (count > 1)}, the last at {_moment(attempt.at)}")
+        parts.append(f"{count} attempt{'s' * (count > 1)}, the last at {_format_time(attempt.at)}")
         parts += [attempt.error] if attempt.error else []
     return [printable(f"webhook {webhook.receiver}: {'; '.join(parts)}")]
 
 
-def show_end(job: Job) -> str:
-    """Return how a job went, in one line."""
+def format_outcome(job: Job) -> str:
+    """Return a job's state, counts and duration in one line."""
     images = job.images
     parts = [f"{images.done} done", f"{images.failed} failed"]
     if images.cancelled:
@@ -86,8 +97,8 @@ def show_end(job: Job) -> str:
     return f"job {job.id} {job.state}: {', '.join(parts)}{took}"
 
 
-def show_failures(failures: Sequence[Image], total: int) -> list[str]:
-    """Return a line for each of the first failed images."""
+def format_failures(failures: Sequence[Image], total: int) -> list[str]:
+    """Return a line for each failed image, and one for those of `total` that are not among them."""
     lines = [
         printable(f"  {image.name}: {image.error.code}: {image.error.message}") for image in failures if image.error
     ]
@@ -118,8 +129,8 @@ def show_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
     return "\n".join([shown, *([""] * bool(told)), *map(printable, told)])
 
 
-def show_operations(operations: Sequence[Operation]) -> str:
-    """Return operations with an example of each, as `--op` takes it."""
+def format_operations(operations: Sequence[Operation]) -> str:
+    """Return operations as a table, with an example of each in the syntax of `--op`."""
     rows = [(operation.name, _example(operation), operation.description.split("\n")[0]) for operation in operations]
     return table(("OPERATION", "EXAMPLE", ""), rows)
 
@@ -133,8 +144,8 @@ def _number(value: float | None, form: str) -> str | None:
     return None if value is None else format(value, form)
 
 
-def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _format_time(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command `penstock plan`. Only click is loaded here; the rest is when it runs."""
+"""`penstock plan`."""
 
 from __future__ import annotations
 
@@ -10,60 +10,61 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from penstock.cli.job_options import JobOptions, job_options
+
 if TYPE_CHECKING:
     from penstock.benchmark.plan.estimate import Goal
     from penstock.benchmark.plan.prediction import Placement
     from penstock.common.settings import Limits
 
-MOST_IMAGES = 1_000_000_000
-MOST_REPLICAS = 10_000
+MAX_IMAGES = 1_000_000_000
+MAX_REPLICAS = 10_000
 _OF_CHECK = frozenset({"check", "rounds", "photos", "secs", "as_json"})
 
 
-class _Finite(click.FloatRange):
-    """A number in a range, and not `nan`, which no range keeps out, nor `inf`."""
+class _FiniteRange(click.FloatRange):
+    """A range of numbers without `nan` and `inf`, which click would accept."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{number} is no number to reckon with.", param, ctx)
+            self.fail(f"{number} is not a finite number.", param, ctx)
         return number
 
 
 @click.command()
-@click.option("--images", type=click.IntRange(1, MOST_IMAGES), help="How many images there will be.")
-@click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order.")
-@click.option("--output", "format", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]")
-@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]")
-@click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, 0 fastest to 3 smallest.")
-@click.option("--deadline", metavar="TIME", help="When it is to be done, such as 2h, 90m or 1h30m.")
-@click.option("--replicas", type=click.IntRange(1, MOST_REPLICAS), help="How long do so many replicas take?")
+@click.option("--images", type=click.IntRange(1, MAX_IMAGES), help="Number of images in the job.")
+@job_options
+@click.option("--deadline", metavar="TIME", help="Time that the job may take, such as 2h, 90m or 1h30m.")
+@click.option("--replicas", type=click.IntRange(1, MAX_REPLICAS), help="Calculate the time with so many replicas.")
 @click.option(
-    "--cores", type=click.IntRange(1, MOST_REPLICAS), help="How long does one host take?  [default: this one]"
+    "--cores", type=click.IntRange(1, MAX_REPLICAS), help="Calculate the time on one host.  [default: this host]"
 )
 @click.option("--placement", type=click.Choice(["fused", "per_step"]), help="[default: per_step; with --cores fused]")
-@click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Photographs to measure.")
-@click.option("--size", metavar="WxH", default="1024x768", show_default=True, help="Without them, size of drawn ones.")
-@click.option("--secs", type=_Finite(0.1, 600), default=3.0, show_default=True, help="How long to measure.")
-@click.option("--server", metavar="URL", help="Take what images cost from this running system instead.")
-@click.option("--cpu-price", type=_Finite(min=0), help="Of a core for an hour.")
-@click.option("--gpu-price", type=_Finite(min=0), help="Of a GPU for an hour.")
-@click.option("--gpu", "gpu_steps", multiple=True, metavar="STEP", help="A step with a GPU for each replica.")
-@click.option("--currency", default="", help="Of the prices.")
+@click.option("--photos", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Images to measure.")
+@click.option(
+    "--size", metavar="WxH", default="1024x768", show_default=True, help="Size of the images without --photos."
+)
+@click.option("--secs", type=_FiniteRange(0.1, 600), default=3.0, show_default=True, help="Seconds to measure.")
+@click.option("--server", metavar="URL", help="Use the times per image of this running system instead.")
+@click.option("--cpu-price", type=_FiniteRange(min=0), help="Price of a core for an hour.")
+@click.option("--gpu-price", type=_FiniteRange(min=0), help="Price of a GPU for an hour.")
+@click.option("--gpu", "gpu_steps", multiple=True, metavar="STEP", help="A step whose replicas have a GPU each.")
+@click.option("--currency", default="", help="Currency of the prices.")
 @click.option("--check", is_flag=True, help="Predict and do three plans on this host, and compare.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="With --check: how often.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
 @click.pass_context
-def plan(context: click.Context, /, check: bool, rounds: int, as_json: bool, **given: Any) -> None:
-    """Say what a job will take: replicas for a deadline, or time for replicas; CPU, and what it costs."""
+def plan(context: click.Context, /, job: JobOptions, check: bool, rounds: int, as_json: bool, **given: Any) -> None:
+    """Predict what a job takes: replicas for a deadline or time for replicas, CPU hours, and the cost."""
     if check:
         _refuse_beside_check(context)
         from penstock.benchmark.plan.check import run_check
 
         sys.exit(run_check(given["photos"], rounds, given["secs"], as_json=as_json))
     if given["images"] is None:
-        raise click.UsageError("--images N: how many there will be")
-    click.echo(_answer(as_json=as_json, **given))
+        raise click.UsageError("--images N is required: the number of images")
+    click.echo(_predict(job, as_json=as_json, **given))
 
 
 def _refuse_beside_check(context: click.Context) -> None:
@@ -77,20 +78,20 @@ def _refuse_beside_check(context: click.Context) -> None:
         raise click.UsageError(f"--check does three plans of its own; it goes without {', '.join(others)}")
 
 
-def _answer(*, as_json: bool, ops: tuple[str, ...], server: str | None, photos: Path | None, **given: Any) -> str:
-    from penstock.benchmark.plan.estimate import Prices, answer, ask_server, measure_here, read_plan
+def _predict(job: JobOptions, *, as_json: bool, server: str | None, photos: Path | None, **given: Any) -> str:
+    from penstock.benchmark.plan.estimate import Prices, answer, ask_server, measure_here
     from penstock.benchmark.plan.report import say_source, show, show_json
     from penstock.common.registry import declare_steps
     from penstock.common.settings import Limits, WorkerSettings, load
 
     if server is not None and photos is not None:
-        raise click.UsageError("--server and --photos both say what images cost; give one of them")
+        raise click.UsageError("--server and --photos both give times per image; use one of them")
     goal = _read_goal(given["deadline"], given["replicas"], given["cores"])
     placement: Placement = given["placement"] or ("fused" if goal.kind == "cores" else "per_step")
     declare_steps(load(WorkerSettings).step_schemas)
     limits = load(Limits)
     size = _read_size(given["size"], limits)
-    asked = read_plan(ops, {name: given[name] for name in ("format", "quality", "effort")}, limits)
+    asked = job.plan(limits)
     _check_gpus(given["gpu_steps"], asked.steps, server)
     _check_prices(given["cpu_price"], given["gpu_price"], given["gpu_steps"], given["currency"])
     measured = None if server else measure_here(asked, photos, size, given["secs"], limits)
@@ -105,7 +106,7 @@ def _read_goal(deadline: str | None, replicas: int | None, cores: int | None) ->
     from penstock.local.run import default_workers
 
     if sum(given is not None for given in (deadline, replicas, cores)) > 1:
-        raise click.UsageError("--deadline, --replicas and --cores each ask something else; give one of them")
+        raise click.UsageError("--deadline, --replicas and --cores exclude each other; use one of them")
     if deadline is not None:
         try:
             return Goal("deadline", read_secs(deadline))
@@ -120,7 +121,7 @@ def _read_size(text: str, limits: Limits) -> tuple[int, int]:
     try:
         size = Resize.from_short(text)
     except ValueError as error:
-        raise click.UsageError(f"--size {text}: accepted is WIDTHxHEIGHT, such as 1024x768") from error
+        raise click.UsageError(f"--size {text}: not a size; accepted is WIDTHxHEIGHT, such as 1024x768") from error
     if size.width * size.height > limits.max_pixels:
         raise click.UsageError(
             f"--size {text}: {size.width * size.height} pixels; accepted are up to {limits.max_pixels}"
@@ -130,18 +131,22 @@ def _read_size(text: str, limits: Limits) -> tuple[int, int]:
 
 def _check_prices(cpu: float | None, gpu: float | None, gpu_steps: tuple[str, ...], currency: str) -> None:
     if cpu is None and (gpu is not None or currency):
-        raise click.UsageError("a cost needs --cpu-price, what a core costs for an hour; 0 where it comes with a GPU")
+        raise click.UsageError(
+            "a cost needs --cpu-price, the price of a core for an hour; 0 if it is included in the GPU's"
+        )
     if (gpu is None) != (not gpu_steps):
-        raise click.UsageError("--gpu STEP and --gpu-price go together: who has a GPU, and what it costs for an hour")
+        raise click.UsageError(
+            "--gpu STEP and --gpu-price need each other: the step with a GPU, and its price for an hour"
+        )
 
 
 def _check_gpus(gpu_steps: tuple[str, ...], steps: tuple[str, ...], server: str | None) -> None:
     for step in gpu_steps:
         if step not in steps:
             raise click.UsageError(
-                f"--gpu {step}: not a step of this plan, which has {', '.join(dict.fromkeys(steps))}"
+                f"--gpu {step}: not a step of this plan; accepted are {', '.join(dict.fromkeys(steps))}"
             )
     if gpu_steps and server is None:
         raise click.UsageError(
-            f"--gpu {gpu_steps[0]}: here it is measured without one; plan with --server URL, of a system that has it"
+            f"--gpu {gpu_steps[0]}: this host measures it without a GPU; use --server URL of a system that has one"
         )

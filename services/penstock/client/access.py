@@ -74,7 +74,7 @@ class Access:
         try:
             return kind(**self.options())
         except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise SettingsError("invalid_proxy", f"a proxy that the environment names is of no use: {error}") from error
+            raise SettingsError("invalid_proxy", f"invalid proxy in the environment: {error}") from error
 
     def options(self) -> dict[str, Any]:
         """Return what httpx's clients are made with."""
@@ -108,7 +108,7 @@ class Access:
         try:
             return trust(self.verify)
         except OSError as error:  # SSLError is one
-            raise LocalFileError(f"{self.verify} holds no certificates: {error.strerror or error}") from error
+            raise LocalFileError(f"no certificates in {self.verify}: {error.strerror or error}") from error
 
 
 def _read_server(url: str) -> str:
@@ -117,10 +117,12 @@ def _read_server(url: str) -> str:
     except httpx.InvalidURL:
         parts = httpx.URL()
     if parts.userinfo:  # would be shown in errors, and sent instead of the key
-        raise SettingsError("invalid_server", "the server's URL has a user; accepted is http[s]://host[:port]")
+        raise SettingsError("invalid_server", "the server's URL contains a user; accepted is http[s]://host[:port]")
     is_port = parts.port is None or 0 < parts.port < 65_536
     if parts.scheme not in ("http", "https") or not parts.host or not is_port or parts.query or parts.fragment:
-        raise SettingsError("invalid_server", f"{url[:80]!a} is no server; accepted is http[s]://host[:port]")
+        raise SettingsError(
+            "invalid_server", f"{url[:80]!a} is not the URL of a server; accepted is http[s]://host[:port]"
+        )
     return url.rstrip("/")
 
 

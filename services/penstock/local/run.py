@@ -23,7 +23,7 @@ from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.local.inputs import Inputs, Source
 from penstock.local.manifest import Manifest
-from penstock.local.progress import Progress, Summary
+from penstock.local.summary import Summary
 from penstock.worker.process.pipe_supervisor import PipeSupervisor
 from penstock.worker.process.pipe_worker import WorkerSpec
 from penstock.worker.served_steps import performable_steps
@@ -48,6 +48,16 @@ class Workers(Protocol):
     @property
     def hopeless(self) -> bool:
         """Whether they fail to start again and again."""
+
+
+class Progress(Protocol):
+    """Shows the progress of a run."""
+
+    def update(self, ended: int, total: int | None) -> None:
+        """Show that `ended` images of `total` (None: not counted yet) have ended."""
+
+    def close(self) -> None:
+        """Restore the terminal."""
 
 
 @dataclass(frozen=True)

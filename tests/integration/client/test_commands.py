@@ -131,16 +131,16 @@ def test_steps_and_operations_are_shown(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["submit", "{pictures}"], "no operations are given"),
-        (["submit", "--op", "split"], "no pictures are given"),
+        (["submit", "{pictures}"], "no operations given"),
+        (["submit", "--op", "split"], "no images given"),
         (["submit", "{pictures}/none.jpg", "--op", "split"], "no such file or folder"),
-        (["submit", "{pictures}", "s3://bucket/a.jpg", "--op", "split"], "cannot come together"),
+        (["submit", "{pictures}", "s3://bucket/a.jpg", "--op", "split"], "cannot be combined"),
         (["submit", "{pictures}", "--op", "split", "--label", "city"], "is not KEY=VALUE"),
         (["submit", "{pictures}", "--op", "split", "--job", "{job}"], "both name operations"),
-        (["submit", "{pictures}", "--job", "{job}"], "names inputs already"),
-        (["submit", "--job", "{broken}"], "this is not JSON"),
+        (["submit", "{pictures}", "--job", "{job}"], "has inputs already"),
+        (["submit", "--job", "{broken}"], "not JSON"),
         (["results", "x"], "Missing option '--out'"),
-        (["jobs", "--server", "ftp://x"], "is no server"),
+        (["jobs", "--server", "ftp://x"], "is not the URL of a server"),
     ],
 )
 def test_what_is_used_wrongly_ends_with_two_and_a_reason(command, pictures, tmp_path, arguments, said):

@@ -1,4 +1,4 @@
-"""Clients and servers that die in the middle: each file is sent once, and the same command goes on."""
+"""Clients and servers that die in the middle: each file is sent once, and run the same command again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_interrupted_command_goes_on_where_it_was(
         _, errors = first.communicate(timeout=30)
         gate.opened.set()
     assert first.returncode == (-number if number == signal.SIGKILL else 130)
-    assert ("the same command goes on" in errors) == (number == signal.SIGINT)
+    assert ("run the same command again" in errors) == (number == signal.SIGINT)
     state.rename(state.with_name(memory_name(line.server_port, tmp_path)))
     output, errors = start_submit(line.server_port).communicate(timeout=90)
     assert '"done": 6' in output, errors
@@ -94,7 +94,7 @@ def test_a_command_that_was_interrupted_while_it_fetched_makes_no_second_job(
         first.send_signal(signal.SIGINT)
         _, errors = first.communicate(timeout=30)
         gate.opened.set()
-    assert (first.returncode, "the same command goes on" in errors) == (130, True)
+    assert (first.returncode, "run the same command again" in errors) == (130, True)
     assert not list(out.glob("**/*.part"))
     [state] = (tmp_path / "state" / "uploads").glob("*.json")
     state.rename(state.with_name(memory_name(line.server_port, tmp_path)))
@@ -120,7 +120,7 @@ def test_an_interrupted_command_for_pictures_elsewhere_says_how_its_job_is_follo
     [job] = client.jobs(limit=1)
     client.cancel(job.id)
     assert waiting.returncode == 130
-    assert errors.strip() == f"interrupted; job {job.id} is not: penstock status shows it, penstock results saves it"
+    assert errors.strip() == f"interrupted; job {job.id} continues: see penstock status, then penstock results"
 
 
 def memory_name(port: int, folder: Path) -> str:

@@ -91,7 +91,7 @@ def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
         (["https://127.0.0.1:1"], 2, "penstock: none.pem holds no certificates: No such file or directory"),
         (["http://127.0.0.1:1"], 3, "penstock: no answer from http://127.0.0.1:1"),
         (["localhost:8080"], 2, "penstock: --server localhost:8080: not a server; accepted is http://host:port"),
-        (["http://127.0.0.1:1", "--broker", "amqp://h"], 2, "--broker and --contestant go without it"),
+        (["http://127.0.0.1:1", "--broker", "amqp://h"], 2, "--broker and --contestant cannot be combined with it"),
         (["http://127.0.0.1:1", "--workload", "x"], 2, "penstock: no workload 'x'; accepted are resize-split"),
     ],
 )

@@ -1,16 +1,16 @@
-"""Jobs and steps as people see them."""
+"""Formatting of jobs, steps and operations."""
 
 from __future__ import annotations
 
 from penstock.cli.formatting import (
+    format_failures,
+    format_job,
+    format_jobs,
+    format_operations,
+    format_outcome,
+    format_webhook,
     printable,
-    show_end,
-    show_failures,
-    show_job,
-    show_jobs,
-    show_operations,
     show_steps,
-    show_webhook,
     table,
 )
 from penstock.client.models import (
@@ -42,60 +42,60 @@ JOB = Job(
 )
 
 
-def test_a_table_has_columns_as_wide_as_needed_and_numbers_to_the_right():
+def test_a_table_is_aligned_with_numbers_to_the_right() -> None:
     assert table(("NAME", "COUNT"), [("a", 5), ("longer", 12), ("b", None)]) == (
         "NAME    COUNT\na           5\nlonger     12\nb           –"
     )
 
 
-def test_nothing_that_a_server_says_moves_the_cursor():
+def test_control_characters_from_a_server_are_not_printed() -> None:
     assert printable("a\x1b[31mb\r\nc") == "a\ufffd[31mb\ufffd\ufffdc"
-    assert "\x1b" not in show_job(JOB) + show_jobs([JOB])
+    assert "\x1b" not in format_job(JOB) + format_jobs([JOB])
 
 
-def test_a_job_is_shown_with_its_steps_and_what_holds_it_back():
-    lines = show_job(JOB).split("\n")
-    assert lines[1:3] == ["running: 2 pending, 6 done, 1 failed", "3.2 images/s, 8 s to go"]
-    assert lines[4].split() == ["blur", "2", "0", "6", "1", "1.2", "holds", "it", "back"]
+def test_a_job_is_shown_with_its_steps_and_bottleneck() -> None:
+    lines = format_job(JOB).split("\n")
+    assert lines[1:3] == ["running: 2 pending, 6 done, 1 failed", "3.2 images/s, 8 s left"]
+    assert lines[4].split() == ["blur", "2", "0", "6", "1", "1.2", "bottleneck"]
     assert lines[5].split() == ["encode", "0", "0", "0", "0", "0.0"]
 
 
-def test_the_end_of_a_job_is_one_line_and_its_first_failures_are_named():
-    assert show_end(JOB) == "job 01m8 running: 6 done, 1 failed in 10.0 s"
+def test_the_outcome_of_a_job_is_one_line_followed_by_its_first_failures() -> None:
+    assert format_outcome(JOB) == "job 01m8 running: 6 done, 1 failed in 10.0 s"
     failed = Image(id=1, name="b\n.jpg", state="failed", error=ImageError(code="corrupt_image", message="damaged"))
-    assert show_failures([failed], 1) == ["  b\ufffd.jpg: corrupt_image: damaged"]
-    assert show_failures([failed], 5)[-1] == "  … and 4 more"
+    assert format_failures([failed], 1) == ["  b\ufffd.jpg: corrupt_image: damaged"]
+    assert format_failures([failed], 5)[-1] == "  … and 4 more"
 
 
-def test_a_webhook_is_shown_with_its_last_notice_and_last_attempt():
+def test_a_webhook_is_shown_with_its_last_notice_and_last_attempt() -> None:
     webhook = Webhook(receiver="https://hooks.example")
-    away = Delivery(at="2026-01-02T03:04:05Z", status=500, error="answered 500")
-    came = Delivery(at="2026-01-02T03:04:15Z", status=204)
+    failed = Delivery(at="2026-01-02T03:04:05Z", status=500, error="answered 500")
+    delivered = Delivery(at="2026-01-02T03:04:15Z", status=204)
 
     def show(*notices: Notice) -> str:
-        [line] = show_webhook(webhook, notices)
+        [line] = format_webhook(webhook, notices)
         return line.removeprefix("webhook https://hooks.example: ")
 
     def notice(state: str, *deliveries: Delivery, **more: str) -> Notice:
         return Notice(id="j-0", job_state="partial", state=state, deliveries=list(deliveries), **more)
 
-    assert show_webhook(None, []) == []
-    assert show() == "to be told of the end"
-    assert show(notice("waiting", next_at=came.at)).startswith("waiting; next at 2026-01-0")
-    assert show(notice("waiting", away, next_at=came.at)).endswith("answered 500")
-    delivered = show(notice("delivered", away, came), notice("given_up", away))
-    assert delivered.startswith("delivered; 2 attempts, the last at 2026-01-0")
-    assert "500" not in delivered
-    assert show(notice("given_up", away)).startswith("given up; 1 attempt, ")
+    assert format_webhook(None, []) == []
+    assert show() == "will be called when the job ends"
+    assert show(notice("waiting", next_at=delivered.at)).startswith("waiting; next at 2026-01-0")
+    assert show(notice("waiting", failed, next_at=delivered.at)).endswith("answered 500")
+    shown = show(notice("delivered", failed, delivered), notice("given_up", failed))
+    assert shown.startswith("delivered; 2 attempts, the last at 2026-01-0")
+    assert "500" not in shown
+    assert show(notice("given_up", failed)).startswith("given up; 1 attempt, ")
 
 
-def test_advice_stands_below_the_steps_with_its_command():
+def test_advice_is_shown_below_the_steps_with_its_command() -> None:
     advice = Advice(sentence="blur: no worker", step="blur", command="kubectl scale deployment/penstock-blur")
     shown = show_steps([Step(name="blur")], advice)
     assert shown.split("\n")[-3:] == ["", "blur: no worker", "kubectl scale deployment/penstock-blur"]
 
 
-def test_steps_that_were_not_measured_yet_have_gaps():
+def test_unmeasured_values_of_a_step_are_shown_as_a_dash() -> None:
     text = show_steps(
         [
             Step(name="blur", workers=2, utilisation=0.5, bottleneck=True),
@@ -107,13 +107,13 @@ def test_steps_that_were_not_measured_yet_have_gaps():
     assert encode.split() == ["encode", "1", "of", "3", "0", "0", "0", "–", "–", "–"]
 
 
-def test_operations_are_shown_as_the_command_line_takes_them():
+def test_operations_are_shown_in_the_syntax_of_the_command_line() -> None:
     operations = [
         Operation(name="resize", description="Scale.\nMore.", example={"short": ["resize", "512x512"]}),
         Operation(name="split", example={"short": ["split", True]}),
         Operation(name="own"),
     ]
-    lines = show_operations(operations).split("\n")[1:]
+    lines = format_operations(operations).split("\n")[1:]
     assert [line.rstrip() for line in lines] == [
         "resize     --op resize=512x512  Scale.",
         "split      --op split",

@@ -1,0 +1,114 @@
+"""Job options: `--op`, `--job`, `--output`, `--quality` and `--effort`, read in one place for all commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from penstock.common.model.op_syntax import read_op
+
+if TYPE_CHECKING:
+    from penstock.common.model.plan import Plan
+    from penstock.common.settings import Limits
+
+R = TypeVar("R")
+
+_OPTIONS = (
+    click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order."),
+    click.option(
+        "--job",
+        "job_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A job document as JSON; options take precedence over it.",
+    ),
+    click.option("--output", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]"),
+    click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]"),
+    click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, from 0 (fastest) to 3 (smallest)."),
+)
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What the options say about a job's operations and output."""
+
+    ops: tuple[str, ...] = ()
+    job_file: Path | None = None
+    output: str | None = None
+    quality: int | None = None
+    effort: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the job document: that of `--job`, with what the other options add to it and replace in it.
+
+        Raises:
+            UsageError: `--job` is not a JSON object, or `--op` and `--job` both name operations.
+        """
+        document = {} if self.job_file is None else _read_document(self.job_file)
+        if self.ops and "operations" in document:
+            raise click.UsageError("--op and --job both name operations; give one of them")
+        if self.ops:
+            document["operations"] = [read_op(op) for op in self.ops]
+        given = {"output": self.output, "quality": self.quality, "effort": self.effort}
+        return document | {name: value for name, value in given.items() if value is not None}
+
+    def plan(self, limits: Limits) -> Plan:
+        """Return the plan of the job document; without any operations it only encodes.
+
+        Raises:
+            UsageError: as `document`, or the document of `--job` is invalid.
+            PlanError: an operation is invalid.
+        """
+        from pydantic import ValidationError
+
+        from penstock.common.model.jobs import JobDocument
+        from penstock.common.model.operations import Encode
+        from penstock.common.model.plan import make_plan
+
+        document = self.document()
+        if self.job_file is None:
+            document.setdefault("operations", [])
+        try:
+            job = JobDocument.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = "/".join(map(str, first["loc"]))
+            raise click.UsageError(f"--job {self.job_file}: {field}: {first['msg']}") from error
+        given = {"format": job.output, "quality": job.quality, "effort": job.effort}
+        encode = {name: value for name, value in given.items() if value is not None}
+        return make_plan(job.operations, Encode.model_validate(encode) if encode else None, limits)
+
+
+def job_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the options to a command, which receives them as `job`."""
+
+    @wraps(command)
+    def run(
+        ops: tuple[str, ...],
+        job_file: Path | None,
+        output: str | None,
+        quality: int | None,
+        effort: int | None,
+        **others: Any,
+    ) -> R:
+        return command(job=JobOptions(ops, job_file, output, quality, effort), **others)
+
+    decorated: Callable[..., R] = run
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--job {path}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise click.UsageError(f"--job {path}: not a job document, which is a JSON object")
+    return document

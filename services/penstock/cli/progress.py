@@ -1,0 +1,202 @@
+"""Progress of a command on stderr: bars on a terminal, a line every few seconds in a log, nothing for scripts."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import click
+
+from penstock.cli.formatting import printable
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from penstock.client.models import Job
+
+
+class Bar(NamedTuple):
+    """How much of something is done; `total` is None while it is unknown."""
+
+    name: str
+    completed: int
+    total: int | None = None
+    note: str = ""
+
+
+class Update(NamedTuple):
+    """The latest progress, as a line and as bars; `always`: show the line even if another one came just before."""
+
+    line: str
+    bars: tuple[Bar, ...]
+    always: bool = False
+
+
+class Display(Protocol):
+    """Shows progress in one of the two forms."""
+
+    def show(self, update: Update) -> None:
+        """Show the latest progress."""
+
+    def close(self) -> None:
+        """Restore the terminal."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, update: Update) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Lines:
+    """Writes a line every `interval_secs`, the first one after that time."""
+
+    def __init__(
+        self,
+        write: Callable[[str], object] = lambda line: click.echo(line, err=True),
+        interval_secs: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._interval_secs = interval_secs
+        self._clock = clock
+        self._next_at = clock() + interval_secs
+
+    def show(self, update: Update) -> None:
+        """Write the line if one is due."""
+        now = self._clock()
+        if update.always or now >= self._next_at:
+            self._next_at = now + self._interval_secs
+            self._write(printable(update.line))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Bars:
+    """Draws bars with rich."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description:>10}", markup=False),
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self._tasks: dict[tuple[int, str], TaskID] = {}
+        self._progress.start()
+
+    def show(self, update: Update) -> None:
+        """Draw the bars, below those of other names that were drawn before."""
+        for index, bar in enumerate(update.bars):  # a plan may have a step twice
+            key = index, bar.name
+            if key not in self._tasks:
+                self._tasks[key] = self._progress.add_task(printable(bar.name), total=None, note="")
+            self._progress.update(self._tasks[key], completed=bar.completed, total=bar.total, note=bar.note)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+class Progress:
+    """Progress of a local run, and of uploads, jobs and downloads. May be called from any thread."""
+
+    def __init__(self, display: Display, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = display
+        self._clock = clock
+        self._started_at = clock()
+        self._lock = threading.RLock()
+        self._files = self._uploaded = self._downloaded = 0
+
+    def update(self, ended: int, total: int | None) -> None:
+        """Show that `ended` images of `total` (None: not counted yet) of a local run have ended."""
+        rate = ended / max(0.001, self._clock() - self._started_at)
+        eta_secs = None if total is None else max(0, total - ended) / max(0.001, rate)
+        speed = _describe_speed(rate, eta_secs)
+        self._show(f"{_describe_count(ended, total, 'images')} ({speed})", Bar("images", ended, total, speed))
+
+    def begin_upload(self, files: int, uploaded: int) -> None:
+        """Show that `uploaded` of `files` were on the server before."""
+        self._files, self._uploaded = files, uploaded
+        if uploaded:
+            line = f"resuming: {uploaded} of {files} files are already uploaded"
+            self._show(line, Bar("upload", uploaded, files), always=True)
+
+    def add_upload(self) -> None:
+        """Count a file that was uploaded."""
+        with self._lock:
+            self._uploaded += 1
+            line = f"uploaded {_describe_count(self._uploaded, self._files, 'files')}"
+            self._show(line, Bar("upload", self._uploaded, self._files))
+
+    def show_job(self, job: Job) -> None:
+        """Show a job's state, with a bar for each of its steps."""
+        speed = describe_job_speed(job)
+        last = len(job.steps) - 1
+        bars = [
+            Bar(step.step, step.done + step.failed, job.images.total, speed if index == last else "")
+            for index, step in enumerate(job.steps)
+        ]
+        self._show(describe_job(job), *bars)
+
+    def add_download(self) -> None:
+        """Count a result that was downloaded."""
+        with self._lock:
+            self._downloaded += 1
+            self._show(f"downloaded {self._downloaded} results", Bar("download", self._downloaded))
+
+    def close(self) -> None:
+        """Restore the terminal."""
+        self._display.close()
+
+    def _show(self, line: str, *bars: Bar, always: bool = False) -> None:
+        with self._lock:
+            self._display.show(Update(line, bars, always))
+
+
+def make_progress(*, as_json: bool) -> Progress:
+    """Return progress on the display that suits stderr; on none if the command writes JSON."""
+    return Progress(_choose_display(as_json=as_json))
+
+
+def _choose_display(*, as_json: bool) -> Display:
+    if as_json:
+        return Silent()
+    if sys.stderr.isatty() and find_spec("rich"):
+        return Bars()
+    return Lines()
+
+
+def describe_job(job: Job) -> str:
+    """Return a job's progress in one line."""
+    ended = job.images.done + job.images.failed
+    steps = ", ".join(f"{step.step} {step.done + step.failed}" for step in job.steps)
+    speed = describe_job_speed(job)
+    return f"{job.state}: {ended} of {job.images.total} images{speed and f' ({speed})'}; past each step: {steps}"
+
+
+def describe_job_speed(job: Job) -> str:
+    """Return a job's images per second and time left; nothing if they are unknown."""
+    return _describe_speed(job.images_per_second, job.eta_seconds) if job.images_per_second else ""
+
+
+def _describe_speed(images_per_second: float, eta_secs: float | None) -> str:
+    return f"{images_per_second:.1f} images/s" + ("" if eta_secs is None else f", {eta_secs:.0f} s left")
+
+
+def _describe_count(completed: int, total: int | None, unit: str) -> str:
+    return f"{completed} {unit}" if total is None else f"{completed} of {total} {unit}"

@@ -1,0 +1,71 @@
+"""`penstock run`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from penstock.cli.job_options import JobOptions, job_options
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@job_options
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+@click.option(
+    "--runner",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Worker processes, or a container for each step.",
+)
+@click.option("--image", "images", multiple=True, metavar="STEP=IMAGE", help="A step's image; repeat for more.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), help="Workers, or chains of containers.  [default: one per core]"
+)
+@click.option("--force", is_flag=True, help="Replace results of other operations in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON, and no progress.")
+def run(
+    job: JobOptions,
+    paths: tuple[str, ...],
+    out: Path,
+    runner: str,
+    images: tuple[str, ...],
+    parallel: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Process files, folders and globs on this host; run again, it processes only what is missing."""
+    from penstock.worker.process.forkserver import start_forker
+
+    if runner == "process":
+        if images:
+            raise click.UsageError("--image names a container image; use it with --runner docker")
+        start_forker()  # loads the workers' libraries while this process loads its own
+    from penstock.cli.progress import make_progress
+    from penstock.common.logs import set_up_logs
+    from penstock.common.registry import declare_steps
+    from penstock.common.settings import ContainerSettings, Limits, WorkerSettings, load
+    from penstock.local.docker.runner import DockerRunner, read_images
+    from penstock.local.inputs import Inputs
+    from penstock.local.run import RunOptions, default_workers
+    from penstock.local.run import run as run_inputs
+
+    set_up_logs("penstock")
+    limits, settings = load(Limits), load(WorkerSettings)
+    declare_steps(settings.step_schemas)
+    docker = None
+    if runner == "docker":
+        docker = DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
+    options = RunOptions(job.plan(limits), out, parallel or default_workers(), force, limits, settings)
+    if docker is not None:
+        options = docker.complete(options, parallel)
+    summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
+    if as_json:
+        click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
+    else:
+        click.echo("\n".join(summary.lines(str(out))))
+    sys.exit(summary.exit_code)

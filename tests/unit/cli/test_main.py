@@ -1,0 +1,42 @@
+"""Command line: missing packages and shell completion."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Return what bash offers to complete a line."""
+
+    def complete(line: str) -> list[str]:
+        monkeypatch.setenv("_PENSTOCK_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        command = [sys.executable, "-m", "penstock"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return [offered.partition(",")[2] for offered in done.stdout.split()]
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "s3://b/a.jpg", "--op", "split"], ["jobs"], ["status", "x"], ["results", "x", "--out", "o"], ["steps"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_command_without_httpx_names_the_package_to_install(arguments: list[str]) -> None:
+    program = "import sys; sys.modules['httpx'] = None; from penstock.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "penstock: httpx is not installed; install it with pip install 'penstock[client]'\n"
+
+
+def test_shells_complete_commands_and_options(complete: Callable[[str], list[str]]) -> None:
+    assert "submit" in complete("penstock su")
+    assert {"--state", "--label"} <= set(complete("penstock jobs --"))
+    assert complete("penstock jobs --state par") == ["partial"]
