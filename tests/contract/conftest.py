@@ -16,7 +16,7 @@ from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, Event, Failure, Outcome, Result, StepTime
 from penstock.common.settings import BrokerSettings
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Applied, Image, Job, Repository, StepTotals
+from penstock.coordinator.ports.repository import ALL_OWNERS, Applied, Image, Job, Repository, StepTotals
 
 DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/penstock.db",
@@ -147,7 +147,7 @@ class Desk:
 
     def check_counters(self, job: str = "job-1") -> Job:
         """Prove that what the job's row counts is what its images' rows say; return the job."""
-        found = self.repository.get_job(job)
+        found = self.repository.get_job(job, ALL_OWNERS)
         assert found is not None
         rows = self.rows(job)
         counted = Counter(image.state.value for image in rows)

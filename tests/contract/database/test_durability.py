@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import ALL_OWNERS
 
 
 def test_readers_see_counters_and_rows_that_belong_together_while_one_writes(desk, repository):
@@ -24,9 +25,9 @@ def test_readers_see_counters_and_rows_that_belong_together_while_one_writes(des
     def read() -> int:
         reads = 0
         while writing.is_set() or not reads:
-            before = repository.get_job("job-1").done
+            before = repository.get_job("job-1", ALL_OWNERS).done
             seen = len(repository.list_images("job-1", state=ImageState.DONE, limit=2_000))
-            assert before <= seen <= repository.get_job("job-1").done
+            assert before <= seen <= repository.get_job("job-1", ALL_OWNERS).done
             reads += 1
         return reads
 
@@ -80,10 +81,10 @@ def test_jobs_come_while_others_progress(desk, repository):
 def test_everything_is_there_after_closing_and_opening_again(desk, repository, open_repository):
     desk.received("job-0", idempotency_key="k")
     desk.ended("job-1", done=2, failed=1, labels={"a": "b"})
-    before = repository.get_job("job-1"), desk.rows("job-1")
+    before = repository.get_job("job-1", ALL_OWNERS), desk.rows("job-1")
     repository.close()
     reopened = open_repository()
-    assert (reopened.get_job("job-1"), reopened.list_images("job-1", limit=9)) == before
+    assert (reopened.get_job("job-1", ALL_OWNERS), reopened.list_images("job-1", limit=9)) == before
     assert reopened.discard_receiving() == ["job-0"]
 
 
@@ -101,6 +102,7 @@ CHILD = """
 import itertools, sys
 from penstock.common.model.messages import Event, Failure, Outcome
 from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.ports.repository import ALL_OWNERS
 
 def finished(image, run):
     failure = Failure(code="internal", message="m", step="blur", retry=True, step_index=1)
@@ -114,7 +116,7 @@ repository = SqlRepository(sys.argv[1])
 WORK = """
 for turn in itertools.count():
     taken = [image.id for image in repository.take_pending("job-1", 40)]
-    run = repository.get_job("job-1").run
+    run = repository.get_job("job-1", ALL_OWNERS).run
     repository.mark_running([Event(kind="started", job="job-1", run=run, chunk="c", images=taken[::2])])
     if turn % 5:
         repository.apply([finished(image, run) for image in taken[:30]])
@@ -122,7 +124,7 @@ for turn in itertools.count():
         repository.requeue_in_flight()
     if not taken:
         repository.requeue_in_flight()
-        if repository.get_job("job-1").finished_at:
+        if repository.get_job("job-1", ALL_OWNERS).finished_at:
             repository.retry_job("job-1")
     print(turn, flush=True)
 """
@@ -154,7 +156,7 @@ def test_a_retry_cut_short_by_a_kill_is_whole_for_everyone_after_it(desk, reposi
     count = 20_000
     desk.accepted(images=count, bad=tuple(range(count)))
     with start_child(database_url, 'repository.retry_job("job-1")') as child:
-        desk.wait_until(lambda: repository.get_job("job-1").run == 1)
+        desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
         child.kill()
     assert desk.check_counters().pending == count
     reopened = type(desk)(open_repository())
@@ -168,7 +170,7 @@ def test_a_deletion_cut_short_by_a_kill_leaves_nothing_to_whoever_comes_next(
     desk.accepted(images=20_000)
     repository.cancel_job("job-1")
     with start_child(database_url, 'repository.delete_job("job-1")') as child:
-        desk.wait_until(lambda: repository.get_job("job-1") is None)
+        desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS) is None)
         child.kill()
     reopened = type(desk)(open_repository())
     reopened.accepted(images=2)
@@ -188,7 +190,7 @@ repository.add_images("job-1", (Image(i, f"{i}.jpg", f"{i}", "r") for i in itert
         assert child.stdout.readline()
         desk.wait_until(lambda: repository.find_by_key("k").total > 0)
         child.kill()
-    assert repository.list_jobs(limit=9) == []
+    assert repository.list_jobs(ALL_OWNERS, limit=9) == []
     assert repository.discard_receiving() == ["job-1"]
     assert repository.count_open_jobs() == 0
 

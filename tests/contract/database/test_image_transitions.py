@@ -9,7 +9,7 @@ import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event
-from penstock.coordinator.ports.repository import ConflictError, StepTotals
+from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, StepTotals
 
 PENDING, QUEUED, RUNNING, DONE, FAILED, CANCELLED = ImageState
 OPEN = (PENDING, QUEUED, RUNNING)
@@ -50,7 +50,11 @@ def test_a_done_image_keeps_its_results_times_and_attempts(desk, repository):
     assert (image.state, image.attempts, image.error) == (DONE, 2, None)
     assert image.results == [desk.result("job-1", 1)]
     assert image.timings == desk.timings(3)
-    assert (applied.finished, applied.stale_results, applied.job) == (False, [], repository.get_job("job-1"))
+    assert (applied.finished, applied.stale_results, applied.job) == (
+        False,
+        [],
+        repository.get_job("job-1", ALL_OWNERS),
+    )
 
 
 def test_a_failed_image_keeps_why_and_where_a_retry_goes_on(desk, repository):
@@ -109,7 +113,7 @@ def test_duplicates_change_nothing_within_a_batch_or_after_it(desk, repository):
 
 def test_outcomes_of_another_run_or_of_images_that_are_not_there_change_nothing(desk, repository):
     desk.accepted(images=2)
-    before = repository.get_job("job-1")
+    before = repository.get_job("job-1", ALL_OWNERS)
     applied = desk.apply_one(desk.done("job-1", 0, run=1), desk.done("job-1", 2, 99), desk.started("job-1", 0))
     assert (applied.job, applied.stale_results) == (before, [])
     assert desk.states() == [PENDING, PENDING]

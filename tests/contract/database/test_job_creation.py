@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.coordinator.ports.repository import ConflictError, StepTotals
+from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, JobNotFoundError, StepTotals
 
 
 def test_a_job_comes_back_as_it_was_given(desk, repository):
@@ -24,7 +24,7 @@ def test_a_job_comes_back_as_it_was_given(desk, repository):
         "fingerprint": "f",
     }
     desk.accepted(images=2, **given)
-    job = repository.get_job("job-1")
+    job = repository.get_job("job-1", ALL_OWNERS)
     assert {name: getattr(job, name) for name in given} == given
     assert (job.id, job.state, job.document, job.created_at) == ("job-1", JobState.ACCEPTED, {"output": "jpg"}, 1.5)
     assert [item["op"] for item in job.plan] == ["resize", "blur", "encode"]
@@ -47,9 +47,13 @@ def test_images_come_back_as_they_were_given_and_in_their_order(desk, repository
 def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
     desk.received(idempotency_key="k", upload="u")
     assert repository.find_by_key("k").id == "job-1"
-    assert repository.get_job("job-1") is repository.get_image("job-1", 0) is None
+    assert repository.get_job("job-1", ALL_OWNERS) is repository.get_image("job-1", 0) is None
     assert desk.rows() == []
-    assert repository.list_jobs(limit=10) == repository.list_jobs(limit=10, state=JobState.RECEIVING) == []
+    assert (
+        repository.list_jobs(ALL_OWNERS, limit=10)
+        == repository.list_jobs(ALL_OWNERS, limit=10, state=JobState.RECEIVING)
+        == []
+    )
     assert repository.dispatchable() == repository.open_jobs() == []
     assert repository.take_pending("job-1", 5) == []
     assert repository.apply([desk.done("job-1", 0)]) == []
@@ -60,7 +64,7 @@ def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
 def test_a_receiving_job_cannot_be_cancelled_retried_or_deleted(desk, repository):
     desk.received()
     for change in (repository.cancel_job, repository.retry_job, repository.delete_job):
-        with pytest.raises(KeyError):
+        with pytest.raises(JobNotFoundError):
             change("job-1")
     assert repository.accept_job("job-1").pending == 3
 
@@ -81,7 +85,7 @@ def test_a_job_of_which_nothing_is_left_to_do_is_terminal_at_once(desk, reposito
     job = repository.accept_job(desk.received(images=images, bad=bad))
     assert job.state is state
     assert (job.finished_at is None) == (state is JobState.ACCEPTED)
-    assert repository.get_job("job-1") == job
+    assert repository.get_job("job-1", ALL_OWNERS) == job
 
 
 def test_only_a_receiving_job_takes_images_and_is_accepted(desk, repository):
@@ -90,7 +94,7 @@ def test_only_a_receiving_job_takes_images_and_is_accepted(desk, repository):
         repository.add_images("job-1", [desk.image(3)])
     with pytest.raises(ConflictError):
         repository.accept_job("job-1")
-    with pytest.raises(KeyError):
+    with pytest.raises(JobNotFoundError):
         repository.add_images("nobody", [desk.image(0)])
     assert desk.check_counters().total == 3
 
@@ -175,16 +179,16 @@ def test_of_two_threads_with_one_key_exactly_one_creates_its_job(desk, repositor
 def test_jobs_are_listed_newest_first_page_by_page(desk, repository):
     for number in (3, 1, 5, 2, 4):
         desk.accepted(f"job-{number}", images=0)
-    first = [job.id for job in repository.list_jobs(limit=2)]
-    second = [job.id for job in repository.list_jobs(limit=2, before=first[-1])]
-    third = [job.id for job in repository.list_jobs(limit=2, before=second[-1])]
+    first = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2)]
+    second = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2, before=first[-1])]
+    third = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2, before=second[-1])]
     assert (first, second, third) == (["job-5", "job-4"], ["job-3", "job-2"], ["job-1"])
 
 
 def test_ids_sort_as_bytes(desk, repository):
     for name in ("Zebra", "apple", "Apple"):
         desk.accepted(name, images=0)
-    assert [job.id for job in repository.list_jobs(limit=9)] == ["apple", "Zebra", "Apple"]
+    assert [job.id for job in repository.list_jobs(ALL_OWNERS, limit=9)] == ["apple", "Zebra", "Apple"]
 
 
 def test_jobs_are_filtered_by_label_and_state_together_with_the_page(desk, repository):
@@ -193,7 +197,7 @@ def test_jobs_are_filtered_by_label_and_state_together_with_the_page(desk, repos
         (desk.ended if number < 4 else desk.accepted)(f"job-{number}", labels=labels)
 
     def ids(**query):
-        return [job.id for job in repository.list_jobs(**{"limit": 9, **query})]
+        return [job.id for job in repository.list_jobs(ALL_OWNERS, **{"limit": 9, **query})]
 
     assert ids(label=("city", "delft")) == ["job-7", "job-5", "job-3", "job-1"]
     assert ids(label=("city", "delft"), limit=1, before="job-5") == ["job-3"]

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.coordinator.ports.repository import ConflictError
+from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, ImageNotFailedError, JobNotFoundError
 
 PENDING, QUEUED, RUNNING, DONE, FAILED, CANCELLED = ImageState
 
@@ -37,7 +37,7 @@ def test_no_image_of_a_cancelled_job_moves_any_more(desk, repository):
     assert repository.requeue_in_flight() == repository.requeue_in_flight("job-1") == 0
     repository.mark_running([desk.started("job-1", 2, 4)])
     assert not desk.apply_one(desk.done("job-1", 2, 3), desk.failed("job-1", 4)).finished
-    assert (desk.rows(), repository.get_job("job-1")) == (before, job)
+    assert (desk.rows(), repository.get_job("job-1", ALL_OWNERS)) == (before, job)
     assert repository.dispatchable() == repository.open_jobs() == []
 
 
@@ -66,11 +66,11 @@ def test_a_cancelled_job_stays_so_and_an_ended_one_cannot_be_cancelled(desk, rep
     assert repository.cancel_job("job-1") == repository.cancel_job("job-1")
     with pytest.raises(ConflictError):
         repository.retry_job("job-1")
-    before = repository.get_job(desk.ended("job-2"))
+    before = repository.get_job(desk.ended("job-2"), ALL_OWNERS)
     with pytest.raises(ConflictError):
         repository.cancel_job("job-2")
-    assert repository.get_job("job-2") == before
-    with pytest.raises(KeyError):
+    assert repository.get_job("job-2", ALL_OWNERS) == before
+    with pytest.raises(JobNotFoundError):
         repository.cancel_job("nobody")
 
 
@@ -98,7 +98,7 @@ def test_a_retry_of_named_images_leaves_the_other_failures(desk, repository):
 def test_a_retry_that_names_an_image_which_did_not_fail_changes_nothing(desk, repository, named):
     desk.ended(done=1, failed=2)
     before = desk.check_counters()
-    with pytest.raises(KeyError):
+    with pytest.raises(ImageNotFailedError):
         repository.retry_job("job-1", named)
     assert (desk.check_counters(), desk.states()) == (before, [DONE, FAILED, FAILED])
 
@@ -106,9 +106,9 @@ def test_a_retry_that_names_an_image_which_did_not_fail_changes_nothing(desk, re
 def test_a_retry_with_nothing_to_do_changes_nothing(desk, repository):
     desk.ended("job-1", done=2, failed=0)
     desk.ended("job-2", done=1, failed=1)
-    assert repository.retry_job("job-1") == (repository.get_job("job-1"), 0)
-    assert repository.retry_job("job-2", []) == (repository.get_job("job-2"), 0)
-    assert repository.get_job("job-1").state is JobState.SUCCEEDED
+    assert repository.retry_job("job-1") == (repository.get_job("job-1", ALL_OWNERS), 0)
+    assert repository.retry_job("job-2", []) == (repository.get_job("job-2", ALL_OWNERS), 0)
+    assert repository.get_job("job-1", ALL_OWNERS).state is JobState.SUCCEEDED
 
 
 def test_only_a_job_that_has_ended_is_retried(desk, repository):
@@ -116,7 +116,7 @@ def test_only_a_job_that_has_ended_is_retried(desk, repository):
     repository.apply([desk.failed("job-1", 0)])
     with pytest.raises(ConflictError):
         repository.retry_job("job-1")
-    with pytest.raises(KeyError):
+    with pytest.raises(JobNotFoundError):
         repository.retry_job("nobody")
     assert desk.check_counters().failed == 1
 
@@ -154,7 +154,7 @@ def test_a_retry_of_very_many_images_is_seen_whole_or_not_at_all(desk, repositor
     repository.apply([desk.done("job-1", 0)])
     thread = threading.Thread(target=repository.retry_job, args=("job-1",))
     thread.start()
-    desk.wait_until(lambda: repository.get_job("job-1").run == 1)
+    desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
     assert repository.list_images("job-1", state=FAILED, limit=1) == []
     assert repository.list_failures("job-1", after=0, limit=1) == []
     assert [image.id for image in repository.take_pending("job-1", 3)] == [1, 2, 3]
@@ -170,7 +170,7 @@ def test_a_job_cancelled_while_its_retry_is_written_is_cancelled_whole(desk, rep
     desk.accepted(images=12_000, bad=tuple(range(12_000)))
     thread = threading.Thread(target=repository.retry_job, args=("job-1",))
     thread.start()
-    desk.wait_until(lambda: repository.get_job("job-1").run == 1)
+    desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
     assert repository.cancel_job("job-1").cancelled == 12_000
     assert len(repository.list_images("job-1", state=CANCELLED, limit=20_000)) == 12_000
     thread.join()
@@ -179,12 +179,22 @@ def test_a_job_cancelled_while_its_retry_is_written_is_cancelled_whole(desk, rep
 
 def test_a_deleted_job_is_gone_with_all_that_was_its_own(desk, repository):
     desk.ended(labels={"a": "b"}, idempotency_key="k", upload="u")
-    before = repository.get_job("job-1")
+    before = repository.get_job("job-1", ALL_OWNERS)
     assert repository.delete_job("job-1") == before
-    assert repository.get_job("job-1") is repository.find_by_key("k") is repository.get_image("job-1", 0) is None
-    assert repository.list_jobs(limit=9) == repository.list_jobs(limit=9, label=("a", "b")) == desk.rows() == []
+    assert (
+        repository.get_job("job-1", ALL_OWNERS)
+        is repository.find_by_key("k")
+        is repository.get_image("job-1", 0)
+        is None
+    )
+    assert (
+        repository.list_jobs(ALL_OWNERS, limit=9)
+        == repository.list_jobs(ALL_OWNERS, limit=9, label=("a", "b"))
+        == desk.rows()
+        == []
+    )
     assert repository.apply([desk.done("job-1", 0)]) == []
-    with pytest.raises(KeyError):
+    with pytest.raises(JobNotFoundError):
         repository.delete_job("job-1")
 
 

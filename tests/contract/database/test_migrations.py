@@ -23,6 +23,7 @@ from penstock.coordinator.database.backends.engine import read_url
 from penstock.coordinator.database.backends.migrate import NEWEST, SchemaError
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.database.schema import metadata
+from penstock.coordinator.ports.repository import ALL_OWNERS
 
 BEFORE_MIGRATIONS = Path(__file__).with_name("before_migrations.sql")
 
@@ -96,7 +97,7 @@ def test_a_database_from_before_there_were_migrations_is_taken_over_with_all_it_
         old.executescript(BEFORE_MIGRATIONS.read_text())
     old.close()
     repository = SqlRepository.sqlite(tmp_path / "penstock.db")
-    [job] = repository.list_jobs(limit=9)
+    [job] = repository.list_jobs(ALL_OWNERS, limit=9)
     assert (job.id, job.state, job.pending) == ("job-1", JobState.RUNNING, 1)
     assert [image.name for image in repository.take_pending("job-1", 9)] == ["b.jpg"]
     repository.close()

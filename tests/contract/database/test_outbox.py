@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.model.errors import UnavailableError
+from penstock.coordinator.ports.repository import ALL_OWNERS
 from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEventState
 
 LATER = 1e11
@@ -31,7 +32,7 @@ def test_each_way_to_end_leaves_one_notice_with_what_there_is_to_tell(desk, repo
     first = found["job-1"]
     assert (first.id, first.url, first.secret) == ("job-1-0", *RECEIVER.values())
     assert (first.summary["name"], first.summary["labels"]) == ("delft", {"city": "delft"})
-    assert first.summary["finished_at"] == first.due_at == repository.get_job("job-1").finished_at
+    assert first.summary["finished_at"] == first.due_at == repository.get_job("job-1", ALL_OWNERS).finished_at
     counts = {"total": 3, "pending": 0, "queued": 0, "running": 0, "done": 2, "failed": 1, "cancelled": 0}
     assert first.summary["images"] == counts
 
@@ -134,6 +135,6 @@ def test_a_coordinator_that_no_longer_leads_takes_no_notices(desk, repository):
 def test_neither_secrets_nor_urls_are_shown_where_jobs_and_notices_are_printed(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
-    shown = repr(notice) + repr(repository.get_job("job-1"))
+    shown = repr(notice) + repr(repository.get_job("job-1", ALL_OWNERS))
     assert "own" not in shown.replace("owner", "")
     assert "token" not in shown

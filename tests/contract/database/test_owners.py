@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from penstock.coordinator.ports.repository import Upload, Usage
+from penstock.coordinator.ports.repository import ALL_OWNERS, Scope, Upload, Usage
 
 DAY_SECS = 86_400
 
@@ -13,8 +13,20 @@ def test_a_job_and_an_upload_remember_their_owner(desk, repository):
     desk.accepted("job-1", owner="delft")
     desk.accepted("job-2")
     repository.create_upload(Upload("u", 1.0, owner="delft"))
-    assert (repository.get_job("job-1").owner, repository.get_job("job-2").owner) == ("delft", "")
-    assert repository.get_upload("u").owner == "delft"
+    assert (repository.get_job("job-1", ALL_OWNERS).owner, repository.get_job("job-2", ALL_OWNERS).owner) == (
+        "delft",
+        "",
+    )
+    assert repository.get_upload("u", ALL_OWNERS).owner == "delft"
+
+
+def test_jobs_and_uploads_of_other_owners_are_not_found(desk, repository):
+    desk.accepted("job-1", owner="delft")
+    repository.create_upload(Upload("u", 1.0, owner="delft"))
+    assert repository.get_job("job-1", Scope("delft")).id == "job-1"
+    assert repository.get_upload("u", Scope("delft")).id == "u"
+    assert repository.get_job("job-1", Scope("gouda")) is repository.get_upload("u", Scope("gouda")) is None
+    assert repository.get_job("job-1", Scope("")) is repository.get_upload("u", Scope("")) is None
 
 
 def test_an_owners_jobs_are_listed_apart_with_every_other_filter(desk, repository):
@@ -23,14 +35,15 @@ def test_an_owners_jobs_are_listed_apart_with_every_other_filter(desk, repositor
     desk.accepted("job-3", owner="delft")
     desk.received("job-4", owner="delft")
 
-    def ids(**filters):
-        return [job.id for job in repository.list_jobs(limit=9, **filters)]
+    def ids(scope, **filters):
+        return [job.id for job in repository.list_jobs(scope, limit=9, **filters)]
 
-    assert ids() == ["job-3", "job-2", "job-1"]
-    assert ids(owner="delft") == ["job-3", "job-1"]
-    assert ids(owner="delft", before="job-3") == ids(owner="delft", label=("a", "b")) == ["job-1"]
-    assert ids(owner="gouda", state=repository.get_job("job-3").state) == ["job-2"]
-    assert ids(owner="nobody") == []
+    delft, gouda = Scope("delft"), Scope("gouda")
+    assert ids(ALL_OWNERS) == ["job-3", "job-2", "job-1"]
+    assert ids(delft) == ["job-3", "job-1"]
+    assert ids(delft, before="job-3") == ids(delft, label=("a", "b")) == ["job-1"]
+    assert ids(gouda, state=repository.get_job("job-3", ALL_OWNERS).state) == ["job-2"]
+    assert ids(Scope("nobody")) == []
 
 
 def test_what_an_owner_has_counts_what_is_coming_what_is_open_and_what_came_today(desk, repository):

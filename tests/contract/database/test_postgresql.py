@@ -19,7 +19,7 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.database.backends.engine import MAX_ATTEMPTS, CollisionError, Database, read_url
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ConflictError
+from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, ImageNotFailedError
 
 PROCESSES = 3
 IMAGES = 10_000
@@ -131,7 +131,9 @@ def test_a_commit_whose_answer_is_lost_has_happened_and_happens_once(desk, repos
         unlucky.apply(events)
     assert desk.check_counters().state is JobState.PARTIAL
     [again] = unlucky.apply(events)
-    assert (again.finished, again.job) == (False, repository.get_job("job-1")), "who asks again hears of no end"
+    assert (again.finished, again.job) == (False, repository.get_job("job-1", ALL_OWNERS)), (
+        "who asks again hears of no end"
+    )
     assert repository.totals() == {"done": 2, "step_timeout": 2}
 
 
@@ -165,7 +167,7 @@ def test_connections_cut_by_somebody_else_are_replaced_unseen(desk, repository, 
     with postgres.connect() as admin:
         name = database_url.rpartition("/")[2]
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-    assert repository.get_job("job-1").total == 3
+    assert repository.get_job("job-1", ALL_OWNERS).total == 3
 
 
 def test_a_statement_that_waits_too_long_for_a_row_is_given_up(desk, repository, postgres, database_url):
@@ -175,7 +177,7 @@ def test_a_statement_that_waits_too_long_for_a_row_is_given_up(desk, repository,
         other.execute("SELECT 1 FROM jobs WHERE id = 'job-1' FOR UPDATE")
         with pytest.raises(UnavailableError, match="lock timeout"):
             impatient.take_pending("job-1", 1)
-        assert repository.get_job("job-1").pending == 3, "readers don't wait"
+        assert repository.get_job("job-1", ALL_OWNERS).pending == 3, "readers don't wait"
     assert len(impatient.take_pending("job-1", 1)) == 1
     impatient.close()
 
@@ -271,11 +273,11 @@ def test_processes_that_take_and_apply_at_once_share_a_job_without_losing_or_dou
 def test_what_no_column_of_the_database_can_hold_is_not_found(desk, repository):
     desk.accepted(labels={"a": "b"})
     assert repository.image_by_name("job-1", "a\0b") is repository.image_by_stem("job-1", "\0") is None
-    assert repository.list_jobs(label=("a", "\0"), limit=9) == []
+    assert repository.list_jobs(ALL_OWNERS, label=("a", "\0"), limit=9) == []
     assert repository.list_images("job-1", after=10**15 - 1, limit=9) == []
     assert repository.list_failures("job-1", after=10**15 - 1, limit=9) == []
     assert repository.get_image("job-1", 10**15) is None
-    with pytest.raises(KeyError):
+    with pytest.raises(ImageNotFailedError):
         repository.retry_job(desk.ended("job-2"), [10**15])
 
 
@@ -284,7 +286,7 @@ def test_a_database_without_an_encoding_of_its_own_is_spoken_to_in_utf_8(desk, p
         admin.execute("CREATE DATABASE plain TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     plain = SqlRepository(postgres.url("plain"))
     type(desk)(plain).accepted(name="Århus ▲")
-    assert plain.get_job("job-1").name == "Århus ▲"
+    assert plain.get_job("job-1", ALL_OWNERS).name == "Århus ▲"
     plain.close()
 
 

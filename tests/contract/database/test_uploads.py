@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from penstock.coordinator.database import uploads
-from penstock.coordinator.ports.repository import ConflictError, Repository, Upload, UploadFile
+from penstock.coordinator.ports.repository import (
+    ALL_OWNERS,
+    ConflictError,
+    Repository,
+    Upload,
+    UploadFile,
+    UploadNotFoundError,
+)
 
 
 def file(name: str, **fields: Any) -> UploadFile:
@@ -28,10 +35,10 @@ def upload(repository: Repository) -> str:
 
 
 def test_an_upload_counts_the_files_that_come(repository, upload):
-    assert repository.get_upload("u") == Upload("u", 10.0)
+    assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 10.0)
     given = [file("b.jpg", size_bytes=5_000_000_000), file("a/b.png", kind="png"), file("notes.txt", kind=None)]
     assert [repository.add_upload_file("u", one, 20.0 + index) for index, one in enumerate(given)] == given
-    assert repository.get_upload("u") == Upload("u", 22.0, files=3, pictures=2, size_bytes=5_000_000_020)
+    assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 22.0, files=3, pictures=2, size_bytes=5_000_000_020)
     assert repository.get_upload_file("u", "b.jpg") == given[0]
     assert repository.get_upload_file("u", "c.jpg") is None
 
@@ -48,7 +55,7 @@ def test_a_name_stands_for_the_file_that_came_first(repository, upload):
     first, second = file("a", key="1"), file("a", key="2", sha256="cd" * 32)
     repository.add_upload_file("u", first, 1.0)
     assert repository.add_upload_file("u", second, 2.0) == first
-    assert repository.get_upload("u").files == 1
+    assert repository.get_upload("u", ALL_OWNERS).files == 1
 
 
 def test_many_at_once_add_each_file_once(repository, upload):
@@ -57,14 +64,14 @@ def test_many_at_once_add_each_file_once(repository, upload):
 
     with ThreadPoolExecutor(4) as pool:
         standing = set(pool.map(add, range(40)))
-    assert len(standing) == repository.get_upload("u").files == len(names(repository)) == 10
+    assert len(standing) == repository.get_upload("u", ALL_OWNERS).files == len(names(repository)) == 10
     assert standing == {one.key for one in repository.list_upload_files("u", limit=99)}
 
 
 def test_an_upload_that_is_not_there_takes_no_file(repository):
-    with pytest.raises(KeyError):
+    with pytest.raises(UploadNotFoundError):
         repository.add_upload_file("u", file("a"), 1.0)
-    assert repository.get_upload("u") is None
+    assert repository.get_upload("u", ALL_OWNERS) is None
 
 
 def test_an_upload_that_a_job_reads_takes_no_new_file_and_is_not_discarded(desk, repository, upload):
@@ -93,8 +100,8 @@ def test_only_what_did_not_change_for_long_is_abandoned(repository, upload):
         repository.create_upload(Upload(name, changed_at=at))
     repository.add_upload_file("v", file("a"), 25.0)
     assert repository.discard_uploads(before=20.0) == ["u"]
-    assert repository.get_upload("u") is None
-    assert repository.get_upload("v").files == 1
+    assert repository.get_upload("u", ALL_OWNERS) is None
+    assert repository.get_upload("v", ALL_OWNERS).files == 1
     assert sorted(repository.discard_uploads(before=99.0)) == ["v", "w"]
 
 
@@ -104,7 +111,7 @@ def test_a_discarded_upload_is_gone_with_all_its_files(repository, upload, monke
         repository.add_upload_file("u", file(f"{number}"), 1.0)
     assert repository.discard_uploads("u") == ["u"]
     assert repository.discard_uploads("u") == []
-    with pytest.raises(KeyError):
+    with pytest.raises(UploadNotFoundError):
         repository.add_upload_file("u", file("9"), 1.0)
     repository.create_upload(Upload("u", 1.0))
     assert names(repository) == []

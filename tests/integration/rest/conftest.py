@@ -26,7 +26,7 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Image, Job, Repository
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository
 from penstock.coordinator.ports.scheduler import Backlog, StepStatus
 
 
@@ -43,7 +43,7 @@ class HandEngine:
     def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
         """End up to `count` images: those whose name is in `fail` with that code, the others with `parts` results."""
         images = self.repository.take_pending(job, count)
-        found = self.repository.get_job(job)
+        found = self.repository.get_job(job, ALL_OWNERS)
         assert found is not None
         outcomes = [self._outcome(found, image, parts, (fail or {}).get(image.name)) for image in images]
         self.repository.apply([Event(kind="finished", job=job, run=found.run, chunk="c", outcomes=outcomes)])

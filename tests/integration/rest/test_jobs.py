@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import ALL_OWNERS, Job
 
 
 def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: Any, jpeg: bytes) -> None:
@@ -210,7 +210,7 @@ def test_a_job_that_ends_at_its_first_failure_ends_at_once_when_a_file_is_bad(co
 def test_an_ended_job_has_an_average_speed_and_no_time_left(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     coordinator.engine.finish(job["id"])
-    found: Job = coordinator.services.repository.get_job(job["id"])
+    found: Job = coordinator.services.repository.get_job(job["id"], ALL_OWNERS)
     shown = coordinator.http.get(job["url"]).json()
     assert found.started_at is not None
     assert found.finished_at is not None

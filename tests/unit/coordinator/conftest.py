@@ -27,7 +27,7 @@ from penstock.common.model.messages import (
 from penstock.common.registry import operations
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job
 from penstock.coordinator.scheduling.in_flight import InFlight
 
 SECS = 20.0
@@ -70,7 +70,7 @@ class House:
         return self.repository.accept_job(name)
 
     def row(self, name: str) -> Job:
-        found = self.repository.get_job(name)
+        found = self.repository.get_job(name, ALL_OWNERS)
         assert found is not None
         return found
 

@@ -13,6 +13,7 @@ from penstock.common.model.rest import Estimate, StepEstimate
 from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_job
+from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.forms import Form
 from penstock.coordinator.intake.input_resolver import find_inputs
 from penstock.coordinator.intake.job_requests import JobRequest, read_actions, read_json, read_order
@@ -38,6 +39,7 @@ class Submission:
     """One `POST /v1/jobs`: its options, and the two ways in which the job can come. Methods run in threads."""
 
     services: Services
+    caller: Caller
     intake: JobService
     dry_run: bool
     key: str | None
@@ -55,7 +57,7 @@ class Submission:
         services = self.services
         order.check_results(services.sources)
         order.check_webhook(services.webhooks)
-        upload = find_upload(services.repository, order.document.inputs)
+        upload = find_upload(services.repository, order.document.inputs, self.caller.scope)
         if upload is not None:
             files = uploaded_files(services.repository, upload, services.limits)
         else:

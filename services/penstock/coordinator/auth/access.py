@@ -1,24 +1,21 @@
-"""Who may call: the dependency of every route, and the repository as a caller sees it.
+"""Authentication: the dependency of every route that identifies the caller.
 
-A route is closed unless `_OPEN` names it, and finds others' jobs and uploads missing without asking whose they are.
+A route needs a key unless `_OPEN` names it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
-from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.middleware.security_headers import SAFE_METHODS
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import ApiKey, Keys
 from penstock.coordinator.auth.quotas import ANYBODY, Caller
 from penstock.coordinator.auth.sessions import COOKIE, find_session
-from penstock.coordinator.ports.repository import Job, Repository, Upload
 
 _OPEN = frozenset({"/healthz", "/readyz", "/", "/web/{path:path}", "/docs"})
 """Probes, and pages that hold nothing of anybody's."""
@@ -50,57 +47,6 @@ CallerDep = Annotated[Caller, Depends(admit)]
 def unauthorised(why: str) -> RequestError:
     """Return the refusal of a request without a key that counts."""
     return RequestError(401, "unauthorized", why)
-
-
-def view_services(services: Services, caller: Caller) -> Services:
-    """Return the services as a caller sees them."""
-    if caller.sees_all and not caller.owner:
-        return services
-    owned = OwnedRepository(services.repository, caller)
-    return replace(services, repository=cast(Repository, owned))
-
-
-class OwnedRepository:
-    """A repository in which a caller finds its own jobs and uploads, and what it begins is its own.
-
-    Everything of a job or upload is reached by way of `get_job` or `get_upload`; the rest is the repository's.
-    """
-
-    def __init__(self, repository: Repository, caller: Caller) -> None:
-        self._repository = repository
-        self._caller = caller
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._repository, name)
-
-    def get_job(self, job: str) -> Job | None:
-        """See Repository.get_job."""
-        found = self._repository.get_job(job)
-        return found if found is not None and self._sees(found.owner) else None
-
-    def list_jobs(
-        self,
-        *,
-        state: JobState | None = None,
-        label: tuple[str, str] | None = None,
-        limit: int,
-        before: str | None = None,
-    ) -> list[Job]:
-        """See Repository.list_jobs."""
-        owner = None if self._caller.sees_all else self._caller.owner
-        return self._repository.list_jobs(state=state, label=label, owner=owner, limit=limit, before=before)
-
-    def get_upload(self, upload: str) -> Upload | None:
-        """See Repository.get_upload."""
-        found = self._repository.get_upload(upload)
-        return found if found is not None and self._sees(found.owner) else None
-
-    def create_upload(self, upload: Upload) -> None:
-        """See Repository.create_upload."""
-        self._repository.create_upload(replace(upload, owner=self._caller.owner))
-
-    def _sees(self, owner: str) -> bool:
-        return self._caller.sees_all or owner == self._caller.owner
 
 
 async def _find_key(request: Request, services: Services, keys: Keys) -> ApiKey | None:

@@ -12,7 +12,7 @@ from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.coordinator.auth.keys import ApiKey
 from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS
-from penstock.coordinator.ports.repository import Job, Repository, Usage
+from penstock.coordinator.ports.repository import ALL_OWNERS, Job, Repository, Scope, Usage
 
 NOTHING_MORE = Usage(0, 0, 0)
 _DAY_SECS = 86_400
@@ -38,9 +38,9 @@ class Caller:
         return self.key.name if self.key else ""
 
     @property
-    def sees_all(self) -> bool:
-        """Whether others' jobs and uploads are there for it."""
-        return self.key is None or self.key.admin
+    def scope(self) -> Scope:
+        """Whose jobs and uploads it may see: its own; everyone's with an admin key, or where no key is needed."""
+        return ALL_OWNERS if self.key is None or self.key.admin else Scope(self.owner)
 
     def own(self, job: Job) -> Job:
         """Return a job as it is accepted from this caller.
@@ -61,10 +61,10 @@ class Caller:
                 f" {self.key.max_priority}",
                 "/priority",
             )
-        scoped = None if job.idempotency_key is None else self.scope(job.idempotency_key)
+        scoped = None if job.idempotency_key is None else self.scoped_key(job.idempotency_key)
         return replace(job, owner=self.owner, idempotency_key=scoped)
 
-    def scope(self, idempotency_key: str) -> str:
+    def scoped_key(self, idempotency_key: str) -> str:
         """Return an idempotency key as it is kept."""
         return f"{self.owner} {idempotency_key}" if self.owner else idempotency_key
 

@@ -21,7 +21,7 @@ from penstock.coordinator.database.schema import deletions, images, job_labels, 
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
 from penstock.coordinator.database.usage import add_to_usage
-from penstock.coordinator.ports.repository import ConflictError, Image, Job
+from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError
 
 IMAGES_PER_BATCH = 5_000
 
@@ -124,7 +124,7 @@ def accept_job(connection: Connection, job: str) -> Job:
 def _receiving(connection: Connection, job: str) -> JobCounters:
     ledger = open_ledger(connection, job)
     if ledger is None:
-        raise KeyError(job)
+        raise JobNotFoundError(job)
     if ledger.state is not JobState.RECEIVING:
         raise ConflictError(f"job {job} is {ledger.state}; only a receiving one takes images and is accepted")
     return ledger

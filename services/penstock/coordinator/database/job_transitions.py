@@ -15,7 +15,7 @@ from penstock.coordinator.database.queries import slices
 from penstock.coordinator.database.rows import job_of, read_timings
 from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
 from penstock.coordinator.database.totals import add_to_totals
-from penstock.coordinator.ports.repository import ConflictError, Job
+from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, Job, JobNotFoundError
 
 IMAGES_PER_PAGE = 5_000
 
@@ -55,7 +55,7 @@ def cancel_job(connection: Connection, job: str) -> Job:
 def _visible(connection: Connection, job: str) -> JobCounters:
     ledger = open_ledger(connection, job)
     if ledger is None or ledger.state is JobState.RECEIVING:
-        raise KeyError(job)
+        raise JobNotFoundError(job)
     return ledger
 
 
@@ -89,7 +89,7 @@ def _retry_named(connection: Connection, ledger: JobCounters, named: Sequence[in
             count_image(ledger.of_failed, failing, read_timings(timings), sign=-1)
         connection.execute(_RETRY_NAMED, which)
     if missing:
-        raise KeyError(f"image {min(missing)} is not one of the failed images of job {ledger.row['id']}")
+        raise ImageNotFailedError(ledger.row["id"], min(missing))
     return len(named)
 
 

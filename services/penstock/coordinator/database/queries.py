@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, BindParameter, Connection, Select, bindparam,
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.rows import Lens, job_of
 from penstock.coordinator.database.schema import images, job_labels, jobs, uploads
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.ports.repository import Image, Job, Scope
 
 IDS_PER_STATEMENT = 1_000
 """Values in one `IN (…)`: far under every database's bound on parameters."""
@@ -61,10 +61,10 @@ def slices(items: Sequence[Item], size: int = IDS_PER_STATEMENT) -> Iterator[Seq
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def get_job(connection: Connection, job: str) -> Job | None:
+def get_job(connection: Connection, job: str, scope: Scope) -> Job | None:
     """See Repository.get_job."""
     row = connection.execute(_BY_ID, {"job": job}).mappings().one_or_none()
-    return job_of(row) if row is not None else None
+    return job_of(row) if row is not None and scope.includes(row["owner"]) else None
 
 
 def find_by_key(connection: Connection, key: str) -> Job | None:
@@ -75,9 +75,9 @@ def find_by_key(connection: Connection, key: str) -> Job | None:
 
 def list_jobs(
     connection: Connection,
+    scope: Scope,
     state: JobState | None,
     label: tuple[str, str] | None,
-    owner: str | None,
     limit: int,
     before: str | None,
 ) -> list[Job]:
@@ -91,8 +91,8 @@ def list_jobs(
         query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
         query = query.where(jobs.c.state == state.value)
-    if owner is not None:
-        query = query.where(jobs.c.owner == owner)
+    if scope.owner is not None:
+        query = query.where(jobs.c.owner == scope.owner)
     if before is not None:
         query = query.where(ids < before)
     return _jobs(connection, query.order_by(ids.desc()))

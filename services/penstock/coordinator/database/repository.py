@@ -19,7 +19,7 @@ from penstock.coordinator.database import queries as reads
 from penstock.coordinator.database import sessions, totals, uploads, usage
 from penstock.coordinator.database.backends.engine import Database
 from penstock.coordinator.database.backends.migrate import prepare_schema
-from penstock.coordinator.ports.repository import Applied, Image, Job, Repository, Upload, UploadFile, Usage
+from penstock.coordinator.ports.repository import Applied, Image, Job, Repository, Scope, Upload, UploadFile, Usage
 from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent
 
 _PAUSE_SECS = 0.001
@@ -89,22 +89,22 @@ class SqlRepository(Repository):
         self._write_pages(endings.delete_page, numbers.values())
         return list(numbers)
 
-    def get_job(self, job: str) -> Job | None:
-        return self._database.read(reads.get_job, job)
+    def get_job(self, job: str, scope: Scope) -> Job | None:
+        return self._database.read(reads.get_job, job, scope)
 
     def find_by_key(self, idempotency_key: str) -> Job | None:
         return self._database.read(reads.find_by_key, idempotency_key)
 
     def list_jobs(
         self,
+        scope: Scope,
         *,
         state: JobState | None = None,
         label: tuple[str, str] | None = None,
-        owner: str | None = None,
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        return self._database.read(reads.list_jobs, state, label, owner, limit, before)
+        return self._database.read(reads.list_jobs, scope, state, label, limit, before)
 
     def count_open_jobs(self) -> int:
         return self._database.read(reads.count_open_jobs)
@@ -165,8 +165,8 @@ class SqlRepository(Repository):
     def create_upload(self, upload: Upload) -> None:
         self._database.write(uploads.create_upload, upload)
 
-    def get_upload(self, upload: str) -> Upload | None:
-        return self._database.read(uploads.get_upload, upload)
+    def get_upload(self, upload: str, scope: Scope) -> Upload | None:
+        return self._database.read(uploads.get_upload, upload, scope)
 
     def add_upload_file(self, upload: str, file: UploadFile, at: float) -> UploadFile:
         return self._database.write(uploads.add_file, upload, file, at)

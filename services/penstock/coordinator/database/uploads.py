@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, insert, select, update
 
 from penstock.coordinator.database.schema import jobs, upload_files, uploads
-from penstock.coordinator.ports.repository import ConflictError, Upload, UploadFile
+from penstock.coordinator.ports.repository import ConflictError, Scope, Upload, UploadFile, UploadNotFoundError
 
 FILES_PER_PAGE = 5_000
 
@@ -59,17 +59,17 @@ def create_upload(connection: Connection, upload: Upload) -> None:
     )
 
 
-def get_upload(connection: Connection, upload: str) -> Upload | None:
+def get_upload(connection: Connection, upload: str, scope: Scope) -> Upload | None:
     """See Repository.get_upload."""
     row = connection.execute(_BY_ID, {"upload": upload}).mappings().one_or_none()
-    return None if row is None else _upload_of(row)
+    return _upload_of(row) if row is not None and scope.includes(row["owner"]) else None
 
 
 def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -> UploadFile:
     """See Repository.add_upload_file."""
     row = lock_upload(connection, upload)
     if row is None:
-        raise KeyError(upload)
+        raise UploadNotFoundError(upload)
     standing = get_file(connection, upload, file.name)
     if standing is not None:
         return standing

@@ -16,10 +16,11 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import UploadedFile
 from penstock.common.store.keys import upload_file_key
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_parts import FilePart, NoUpload, SentFile
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import conflict, not_found
-from penstock.coordinator.ports.repository import ConflictError, UploadFile
+from penstock.coordinator.ports.repository import ConflictError, UploadFile, UploadNotFoundError
 
 
 class Arrival:
@@ -30,8 +31,9 @@ class Arrival:
         digest: the SHA-256 that its bytes should have; None: whatever they have.
     """
 
-    def __init__(self, services: Services, upload: str, name: str, digest: bytes | None) -> None:
+    def __init__(self, services: Services, caller: Caller, upload: str, name: str, digest: bytes | None) -> None:
         self._services = services
+        self._caller = caller
         self._upload = upload
         self._name = name
         self._digest = digest
@@ -80,7 +82,7 @@ class Arrival:
 
     def _open(self) -> FilePart:
         repository, limits = self._services.repository, self._services.limits
-        upload = repository.get_upload(self._upload)
+        upload = repository.get_upload(self._upload, self._caller.scope)
         if upload is None:
             raise no_upload(self._upload)
         self._standing = repository.get_upload_file(self._upload, self._name)
@@ -93,7 +95,7 @@ class Arrival:
         # Where the database is away nobody knows whether it has the file, so its bytes stay.
         try:
             standing = self._services.repository.add_upload_file(self._upload, file, time.time())
-        except KeyError as error:
+        except UploadNotFoundError as error:
             self._drop()
             raise no_upload(self._upload) from error
         except ConflictError as error:

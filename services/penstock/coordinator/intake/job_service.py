@@ -24,7 +24,7 @@ from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.job_requests import JobRequest
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import conflict
-from penstock.coordinator.ports.repository import ConflictError, Image, Job, Usage
+from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError, Usage
 
 _REPLAY_SECS = 5.0
 """How long a request waits for an equal one that is on its way in at the same time."""
@@ -83,7 +83,7 @@ class JobService:
 
     def knows(self, idempotency_key: str) -> bool:
         """Say whether a request of that key came before: its job may be the answer, however much is open."""
-        return self._repository.find_by_key(self._caller.scope(idempotency_key)) is not None
+        return self._repository.find_by_key(self._caller.scoped_key(idempotency_key)) is not None
 
     def retry(self, job: Job, images: Sequence[int] | None) -> tuple[Job, int]:
         """Try failed images of a job again, all or those named; it is open again then. See Repository.retry_job.
@@ -91,7 +91,8 @@ class JobService:
         Raises:
             RequestError: 429 where that is more than may be open.
             ConflictError: the job was cancelled or has not ended.
-            KeyError: no such job, or an image that is not one of its failed ones.
+            JobNotFoundError: no such job.
+            ImageNotFailedError: one of the images has not failed.
         """
         with self._turns.reopening:
             if job.failed and job.state in (JobState.PARTIAL, JobState.FAILED):
@@ -140,7 +141,7 @@ class JobService:
                 return self.accept([draft], created)[0], True
             except ConflictError:
                 _log.debug("it lost the race for its idempotency key", extra={"job": draft.job.id})
-            except KeyError as error:  # an equal request has taken this one for dead
+            except JobNotFoundError as error:  # an equal request has taken this one for dead
                 raise _in_progress() from error
         raise _in_progress()
 
@@ -184,7 +185,7 @@ class JobService:
         it live after all, it finds its job gone: there is never more than one.
         """
         deadline = time.monotonic() + _REPLAY_SECS
-        key = self._caller.scope(idempotency.key)
+        key = self._caller.scoped_key(idempotency.key)
         first: Job | None = None
         while (job := self._repository.find_by_key(key)) is not None:
             if job.fingerprint != idempotency.fingerprint:

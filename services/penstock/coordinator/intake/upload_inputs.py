@@ -11,12 +11,12 @@ from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.input_spool import InputSpool
 from penstock.coordinator.intake.job_service import no_images
 from penstock.coordinator.ports.ids import is_id
-from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.repository import Repository, Scope
 
 _FILES_AT_ONCE = 1_000
 
 
-def find_upload(repository: Repository, inputs: Sequence[object]) -> str | None:
+def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) -> str | None:
     """Return the upload that a job reads, None where it names none.
 
     Raises:
@@ -29,7 +29,7 @@ def find_upload(repository: Repository, inputs: Sequence[object]) -> str | None:
     pointer = f"/inputs/{index}"
     if len(inputs) > 1:
         raise RequestError(422, "upload_not_alone", "an upload is a job's only input; send several jobs", pointer)
-    upload = repository.get_upload(name) if is_id(name) else None
+    upload = repository.get_upload(name, scope) if is_id(name) else None
     if upload is None:
         raise RequestError(422, "source_not_found", f"there is no upload {name[:40]!a}", pointer)
     if upload.files == 0:

@@ -15,6 +15,20 @@ from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEv
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Whose jobs and uploads a read finds: those of one owner, or of everyone (None)."""
+
+    owner: str | None
+
+    def includes(self, owner: str) -> bool:
+        """Say whether something of this owner is in scope."""
+        return self.owner is None or self.owner == owner
+
+
+ALL_OWNERS = Scope(None)
+
+
+@dataclass(frozen=True)
 class StepTotals:
     """One operation of a job's plan: images that have left it for good, and their seconds."""
 
@@ -142,7 +156,23 @@ class Applied:
 
 
 class ConflictError(Exception):
-    """A job with that idempotency key exists already, or the job's state doesn't allow the change."""
+    """The idempotency key or the image's name is taken, or the state of the job or upload doesn't allow the change."""
+
+
+class JobNotFoundError(Exception):
+    """There is no such job."""
+
+
+class UploadNotFoundError(Exception):
+    """There is no such upload."""
+
+
+class ImageNotFailedError(Exception):
+    """The job has no such image, or the image has not failed."""
+
+    def __init__(self, job: str, image: int) -> None:
+        super().__init__(f"image {image} of job {job} has not failed")
+        self.image = image
 
 
 class Repository(Protocol):
@@ -166,7 +196,7 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job is no longer receiving, or two images share an id, name or stem.
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """
 
     def accept_job(self, job: str) -> Job:
@@ -174,28 +204,28 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job is no longer receiving.
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """
 
     def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
         """Drop one job that is still `receiving`, or all such (created before that time); return their ids."""
 
-    def get_job(self, job: str) -> Job | None:
-        """Return a job that is not `receiving`."""
+    def get_job(self, job: str, scope: Scope) -> Job | None:
+        """Return a job in scope that is not `receiving`."""
 
     def find_by_key(self, idempotency_key: str) -> Job | None:
         """Return the job that was sent with that key, in any state."""
 
     def list_jobs(
         self,
+        scope: Scope,
         *,
         state: JobState | None = None,
         label: tuple[str, str] | None = None,
-        owner: str | None = None,
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        """Return jobs newest first (ids sort by time of creation), those older than job `before`."""
+        """Return jobs in scope, newest first (ids sort by time of creation), only those older than job `before`."""
 
     def count_open_jobs(self) -> int:
         """Count jobs that are receiving, accepted or running."""
@@ -256,7 +286,7 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has ended otherwise already (a cancelled one stays as it is).
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """
 
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
@@ -267,7 +297,8 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
-            KeyError: no such job, or an image that is not one of its failed ones.
+            JobNotFoundError: no such job.
+            ImageNotFailedError: one of the images has not failed.
         """
 
     def delete_job(self, job: str) -> Job:
@@ -275,21 +306,21 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has not ended.
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """
 
     def create_upload(self, upload: Upload) -> None:
         """Begin an upload."""
 
-    def get_upload(self, upload: str) -> Upload | None:
-        """Return an upload that was begun and not discarded."""
+    def get_upload(self, upload: str, scope: Scope) -> Upload | None:
+        """Return an upload in scope that was not discarded."""
 
     def add_upload_file(self, upload: str, file: UploadFile, at: float) -> UploadFile:
         """Note a file that is in the store; return the one that has its name now: this one, or one that came before.
 
         Raises:
             ConflictError: a job reads the upload already, and there is no file of that name.
-            KeyError: no such upload.
+            UploadNotFoundError: no such upload.
         """
 
     def get_upload_file(self, upload: str, name: str) -> UploadFile | None:

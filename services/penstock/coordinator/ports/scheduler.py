@@ -77,7 +77,7 @@ class Scheduler(Protocol):
 
         Raises:
             ConflictError: it has ended otherwise already.
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """
 
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
@@ -85,7 +85,8 @@ class Scheduler(Protocol):
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
-            KeyError: no such job, or an image that is not one of its failed ones.
+            JobNotFoundError: no such job.
+            ImageNotFailedError: one of the images has not failed.
         """
 
     def delete(self, job: str) -> None:
@@ -93,5 +94,5 @@ class Scheduler(Protocol):
 
         Raises:
             ConflictError: it has not ended.
-            KeyError: no such job.
+            JobNotFoundError: no such job.
         """

@@ -8,7 +8,7 @@ from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
 from penstock.common.store.keys import tombstone_key, work_folders
 from penstock.coordinator.ports.ids import created_at, is_id
-from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.repository import ALL_OWNERS, Repository
 
 NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
 _THOROUGH_SECS = 3_600.0
@@ -59,7 +59,7 @@ class GarbageCollector:
         """Remove tombstones once no chunk of their job can be queued any more."""
         for key in list(self._store.list("cancelled")):
             name = key.removeprefix(tombstone_key(""))
-            job = self._repository.get_job(name)
+            job = self._repository.get_job(name, ALL_OWNERS)
             ended_at = job.finished_at if job else None
             if self._is_abandoned(name) if ended_at is None else time.time() - ended_at >= self._abandoned_secs:
                 self._store.delete(key)
@@ -80,7 +80,7 @@ class GarbageCollector:
             self._store.delete_prefix(f"uploads/{upload}")
 
     def _state(self, job: str) -> JobState | None:
-        found = self._repository.get_job(job)
+        found = self._repository.get_job(job, ALL_OWNERS)
         return None if found is None else found.state
 
     def _is_abandoned(self, name: str) -> bool:

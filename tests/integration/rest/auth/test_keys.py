@@ -13,6 +13,7 @@ import pytest
 
 from penstock.coordinator.api import routes
 from penstock.coordinator.auth.keys import Keys, make_key
+from penstock.coordinator.ports.repository import ALL_OWNERS
 
 MADE = {name: make_key(name, admin=name == "admin") for name in ("delft", "gouda", "admin")}
 KEYS = Keys([key for _, key in MADE.values()])
@@ -206,7 +207,7 @@ def test_two_owners_may_send_one_idempotency_key(coordinator, login, jpeg):
 
 
 def test_what_was_sent_before_there_were_keys_is_the_admins(serve, coordinator, login, jpeg):
-    job = coordinator.services.repository.list_jobs(limit=1)
+    job = coordinator.services.repository.list_jobs(ALL_OWNERS, limit=1)
     assert job == []
     open_one = serve()
     old = open_one.submit(["a.jpg"], jpeg)["id"]

@@ -11,7 +11,7 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime, step_queue
 from penstock.common.store.keys import tombstone_key, work_key
-from penstock.coordinator.ports.repository import ConflictError
+from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
@@ -94,7 +94,7 @@ def test_a_job_that_cannot_be_cancelled_gets_no_tombstone(house: Any) -> None:
     conductor = conductor_of(house)
     with pytest.raises(ConflictError):
         conductor.cancel("a")
-    with pytest.raises(KeyError):
+    with pytest.raises(JobNotFoundError):
         conductor.cancel("nobody's")
     assert "cancelled/a" not in keys(house)
 

@@ -10,7 +10,8 @@ from python_multipart.multipart import parse_options_header
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.problems import MEDIA_TYPE
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.access import CallerDep, view_services
+from penstock.coordinator.auth.access import CallerDep
+from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.ports.ids import is_id
 from penstock.coordinator.ports.refusals import not_found
@@ -19,10 +20,10 @@ from penstock.coordinator.ports.repository import Job, Repository
 # Coroutines, so that they cost no hop to a thread.
 
 
-async def _services(request: Request, caller: CallerDep) -> Services:
+async def _services(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
-    return view_services(services, caller)
+    return services
 
 
 async def _intake(request: Request, caller: CallerDep) -> JobService:
@@ -35,13 +36,13 @@ ServicesDep = Annotated[Services, Depends(_services)]
 IntakeDep = Annotated[JobService, Depends(_intake)]
 
 
-def find_job(repository: Repository, job: str) -> Job:
-    """Return the job of a URL.
+def find_job(repository: Repository, job: str, caller: Caller) -> Job:
+    """Return the job that a URL names, if the caller may see it.
 
     Raises:
         RequestError: 404.
     """
-    found = repository.get_job(job) if is_id(job) else None
+    found = repository.get_job(job, caller.scope) if is_id(job) else None
     if found is None:
         raise not_found(f"job {job[:40]!a}")
     return found

@@ -8,15 +8,16 @@ from fastapi import APIRouter
 
 from penstock.common.model import rest
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
+from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.get("/{job}/deliveries", summary="Show a job's webhook deliveries", responses=refusals(404))
-def list_deliveries(job: str, services: ServicesDep) -> rest.NoticeList:
+def list_deliveries(job: str, services: ServicesDep, caller: CallerDep) -> rest.NoticeList:
     """Return what was told of the job's end, when, and what was answered; empty where nobody is to be told."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     return rest.NoticeList(events=[_event(notice) for notice in services.repository.list_notices(job)])
 
 

@@ -17,7 +17,7 @@ from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusa
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import has_ended, view_image, view_job
 from penstock.coordinator.auth.access import CallerDep
-from penstock.coordinator.auth.quotas import Streams
+from penstock.coordinator.auth.quotas import Caller, Streams
 from penstock.coordinator.ports.repository import Image, Job
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
@@ -27,8 +27,8 @@ _FAILURES_AT_ONCE = 200
 _log = logging.getLogger(__name__)
 
 
-def _known_job(job: str, services: ServicesDep) -> str:
-    return find_job(services.repository, job).id
+def _known_job(job: str, services: ServicesDep, caller: CallerDep) -> str:
+    return find_job(services.repository, job, caller).id
 
 
 def _last_failure(
@@ -55,7 +55,10 @@ async def _one_stream(request: Request, caller: CallerDep) -> AsyncIterator[None
     dependencies=[Depends(_one_stream)],
 )
 async def follow_job(
-    job: Annotated[str, Depends(_known_job)], seen: Annotated[int, Depends(_last_failure)], services: ServicesDep
+    job: Annotated[str, Depends(_known_job)],
+    seen: Annotated[int, Depends(_last_failure)],
+    services: ServicesDep,
+    caller: CallerDep,
 ) -> AsyncIterable[ServerSentEvent]:
     """Send `progress` when something moved, at most four times a second, `image-failed` for every failure, and `end`.
 
@@ -65,7 +68,7 @@ async def follow_job(
     shown: dict[str, Any] | None = None
     try:
         while not services.leaving.is_set():
-            found, failed = await run_in_threadpool(_look, services, job, seen)
+            found, failed = await run_in_threadpool(_look, services, caller, job, seen)
             if found is None:
                 return
             for image in failed:
@@ -86,8 +89,8 @@ async def follow_job(
         _log.warning("events end early: %s", error.message, extra={"job": job})
 
 
-def _look(services: Services, job: str, seen: int) -> tuple[Job | None, list[Image]]:
-    found = services.repository.get_job(job)
+def _look(services: Services, caller: Caller, job: str, seen: int) -> tuple[Job | None, list[Image]]:
+    found = services.repository.get_job(job, caller.scope)
     if found is None or found.failures_seen <= seen:
         return found, []
     return found, services.repository.list_failures(job, after=seen, limit=_FAILURES_AT_ONCE)

@@ -26,12 +26,14 @@ from penstock.coordinator.api.routes.common import (
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.submission import Submission
 from penstock.coordinator.api.views import summarise, view_job
+from penstock.coordinator.auth.access import CallerDep
+from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.intake.request_bodies import BufferedBody, FormUpload, receive
 from penstock.coordinator.ports.links import page_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document, not_found
-from penstock.coordinator.ports.repository import ConflictError
+from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, JobNotFoundError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -54,6 +56,7 @@ ListedState = Annotated[
 async def submit_job(
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     intake: IntakeDep,
     dry_run: Annotated[bool, Query(description="Validate and estimate; create nothing")] = False,
     idempotency_key: Annotated[
@@ -63,7 +66,7 @@ async def submit_job(
     """Take a job: a JSON document with `inputs`, or a form with the document in `job` and pictures in `files`."""
     if idempotency_key is not None and not re.fullmatch(r"[!-~]{1,255}", idempotency_key):
         raise RequestError(400, "invalid_idempotency_key", "accepted are 1 to 255 printable ASCII characters")
-    submission = Submission(services, intake, dry_run, idempotency_key)
+    submission = Submission(services, caller, intake, dry_run, idempotency_key)
     kind = media_type(request)
     if kind == "application/json":
         return await receive(request, BufferedBody(submission.take_document), services.limits.max_field_bytes)
@@ -85,6 +88,7 @@ async def submit_job(
 @router.get("", summary="List jobs", responses=refusals(400, 422))
 def list_jobs(
     services: ServicesDep,
+    caller: CallerDep,
     state: ListedState = None,
     label: Annotated[str | None, Query(max_length=320, examples=["city=delft"], description="key=value")] = None,
     limit: Limit = 100,
@@ -94,7 +98,7 @@ def list_jobs(
     if state is JobState.RECEIVING:
         raise RequestError(422, "invalid_parameter", "query parameter state: receiving is never shown")
     before = read_job_cursor(cursor)
-    jobs = services.repository.list_jobs(state=state, label=_label(label), limit=limit + 1, before=before)
+    jobs = services.repository.list_jobs(caller.scope, state=state, label=_label(label), limit=limit + 1, before=before)
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
     return rest.JobPage(
         jobs=[summarise(job) for job in jobs[:limit]],
@@ -104,21 +108,21 @@ def list_jobs(
 
 
 @router.get("/{job}", summary="Look at a job", responses=refusals(404))
-def show_job(job: str, services: ServicesDep) -> rest.Job:
+def show_job(job: str, services: ServicesDep, caller: CallerDep) -> rest.Job:
     """Return a job's state, counts, progress per step, speed and time left."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     return view_job(found, measure(found, services.engine))
 
 
 @router.post("/{job}/cancel", status_code=202, summary="Cancel a job", responses=refusals(404, 409))
-def cancel_job(job: str, services: ServicesDep) -> rest.Job:
+def cancel_job(job: str, services: ServicesDep, caller: CallerDep) -> rest.Job:
     """Stop a job within seconds; results made so far stay."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     try:
         cancelled = services.engine.cancel(job)
     except ConflictError as error:
         raise conflict("job_ended", f"job {job} has ended already") from error
-    except KeyError as error:
+    except JobNotFoundError as error:
         raise not_found(f"job {job}") from error
     return view_job(cancelled, measure(cancelled, services.engine))
 
@@ -130,35 +134,37 @@ def cancel_job(job: str, services: ServicesDep) -> rest.Job:
     openapi_extra=RETRY_BODY,
     responses={202: {"model": rest.Retried}, **refusals(400, 404, 409, 413, 422, 429)},
 )
-async def retry_job(job: str, request: Request, services: ServicesDep, intake: IntakeDep) -> Response:
+async def retry_job(
+    job: str, request: Request, services: ServicesDep, caller: CallerDep, intake: IntakeDep
+) -> Response:
     """Try failed images again: from the step that failed where its input is still there, else from the start."""
-    recipient = BufferedBody(lambda data: _retry(services, intake, job, data))
+    recipient = BufferedBody(lambda data: _retry(services, caller, intake, job, data))
     return await receive(request, recipient, max_bytes=services.limits.max_field_bytes)
 
 
 @router.delete("/{job}", status_code=204, summary="Delete a job", responses=refusals(404, 409))
-def delete_job(job: str, services: ServicesDep) -> None:
+def delete_job(job: str, services: ServicesDep, caller: CallerDep) -> None:
     """Remove a job that has ended, its inputs and its results."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     try:
         services.engine.delete(job)
     except ConflictError as error:
         raise conflict("job_open", f"job {job} has not ended; cancel it first") from error
-    except KeyError as error:
+    except JobNotFoundError as error:
         raise not_found(f"job {job}") from error
 
 
-def _retry(services: Services, intake: JobService, job: str, data: bytes) -> Response:
-    found = find_job(services.repository, job)
+def _retry(services: Services, caller: Caller, intake: JobService, job: str, data: bytes) -> Response:
+    found = find_job(services.repository, job, caller)
     images = _images_to_retry(data)
     try:
         retried, count = intake.retry(found, images)
     except ConflictError as error:
         raise conflict("job_not_retryable", f"job {job} was cancelled or has not ended") from error
-    except KeyError as error:
-        raise RequestError(
-            422, "not_failed", f"{ascii(error.args[0])[:40]} is not a failed image of job {job}", "/images"
-        ) from error
+    except ImageNotFailedError as error:
+        raise RequestError(422, "not_failed", f"image {error.image} of job {job} has not failed", "/images") from error
+    except JobNotFoundError as error:
+        raise not_found(f"job {job}") from error
     services.engine.wake()
     view = view_job(retried, measure(retried, services.engine))
     return JSONResponse(view.model_dump(mode="json") | {"retried": count}, 202)

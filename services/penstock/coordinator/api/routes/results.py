@@ -16,6 +16,7 @@ from penstock.coordinator.api.responses.manifest import entries, images_at_once,
 from penstock.coordinator.api.responses.zip_stream import archive
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.api.views import view_image, view_result
+from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.ports.links import job_url, page_url
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
@@ -32,12 +33,13 @@ _RESULTS_A_PAGE = 20_000
 def list_images(
     job: str,
     services: ServicesDep,
+    caller: CallerDep,
     state: Annotated[ImageState | None, Query(description="Only images in this state")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Return images with their results, errors, and seconds waited and worked in each step."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     (start,) = read_position(cursor, (0,))
     size = images_at_once(found, limit, _RESULTS_A_PAGE)
     images = services.repository.list_images(job, state=state, after=start - 1, limit=size + 1)
@@ -58,10 +60,10 @@ def list_images(
     },
 )
 def list_results(
-    job: str, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
+    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """Return results so far: a page of them, or with `Accept: application/x-ndjson` all, one a line, streamed."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     image, index = read_position(cursor, (0, 0))
     if _NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(ndjson(found, entries(services.repository, found, image, index)), media_type=_NDJSON)
@@ -80,9 +82,9 @@ def list_results(
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}, **refusals(404)},
 )
-def download_results(job: str, services: ServicesDep) -> Response:
+def download_results(job: str, services: ServicesDep, caller: CallerDep) -> Response:
     """Stream the results so far as a ZIP file."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     return StreamingResponse(
         archive(members(services.store, entries(services.repository, found))),
         media_type="application/zip",

@@ -16,6 +16,7 @@ from penstock.coordinator.api.responses.html_listing import Entry, listing
 from penstock.coordinator.api.responses.manifest import entries
 from penstock.coordinator.api.responses.stored_files import result_content, sent_content
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
+from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.refusals import not_found
 
@@ -46,9 +47,11 @@ async def add_slash(request: Request) -> Response:
 
 
 @router.get("/", summary="List jobs", **_LISTED)
-def list_folders(request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Response:
+def list_folders(
+    request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
     """List the jobs' folders, newest first: HTML for browsers, JSON with `Accept: application/json`."""
-    jobs = services.repository.list_jobs(limit=limit + 1, before=read_job_cursor(cursor))
+    jobs = services.repository.list_jobs(caller.scope, limit=limit + 1, before=read_job_cursor(cursor))
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
     following = following and page_url("/static/", limit=limit, cursor=following)
     shown = jobs[:limit]
@@ -62,9 +65,9 @@ def list_folders(request: Request, services: ServicesDep, limit: Limit = 100, cu
 
 
 @router.get("/{job}/", summary="A job's folder", **_LISTED)
-def list_folder(job: str, request: Request, services: ServicesDep) -> Response:
+def list_folder(job: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
     """List a job's two folders."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     here = static_url(job)
     if _wants_json(request):
         sent, processed = f"{here}sent/", f"{here}processed/"
@@ -77,9 +80,11 @@ def list_folder(job: str, request: Request, services: ServicesDep) -> Response:
 
 
 @router.get("/{job}/sent/", summary="Files as they were sent", **_LISTED)
-def list_sent(job: str, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Response:
+def list_sent(
+    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
     """List the files of a job as they were sent."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     (start,) = read_position(cursor, (0,))
     images = services.repository.list_images(job, after=start - 1, limit=limit + 1)
     following = write_cursor(images[limit].id) if len(images) > limit else None
@@ -92,10 +97,10 @@ def list_sent(job: str, request: Request, services: ServicesDep, limit: Limit = 
 
 @router.get("/{job}/processed/", summary="Results", **_LISTED)
 def list_processed(
-    job: str, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
+    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """List the results of a job so far."""
-    found = find_job(services.repository, job)
+    found = find_job(services.repository, job, caller)
     image, index = read_position(cursor, (0, 0))
     page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
@@ -108,9 +113,9 @@ def list_processed(
 
 @router.head("/{job}/sent/{name:path}", include_in_schema=False)
 @router.get("/{job}/sent/{name:path}", summary="A file as it was sent", **_FILE)
-def get_sent(job: str, name: str, request: Request, services: ServicesDep) -> Response:
+def get_sent(job: str, name: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
     """Send a file as it was sent."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     image = services.repository.image_by_name(job, name)
     if image is None:
         raise not_found(f"sent file {name[:80]!a}")
@@ -119,9 +124,9 @@ def get_sent(job: str, name: str, request: Request, services: ServicesDep) -> Re
 
 @router.head("/{job}/processed/{name:path}", include_in_schema=False)
 @router.get("/{job}/processed/{name:path}", summary="A result", **_FILE)
-def get_processed(job: str, name: str, request: Request, services: ServicesDep) -> Response:
+def get_processed(job: str, name: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
     """Send a result."""
-    find_job(services.repository, job)
+    find_job(services.repository, job, caller)
     stem = re.sub(r"-[0-9]+\Z", "", without_suffix(name))
     image = services.repository.image_by_stem(job, stem)
     result = next((result for result in image.results if result.name == name), None) if image else None

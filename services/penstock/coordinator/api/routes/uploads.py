@@ -12,6 +12,8 @@ from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.paging import Limit, read_text, write_cursor
 from penstock.coordinator.api.routes.common import ServicesDep, refusals
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.access import CallerDep
+from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.file_names import clean_path
 from penstock.coordinator.intake.file_upload import Arrival, no_upload, read_digest, view_file
 from penstock.coordinator.intake.request_bodies import receive, upload_prefix
@@ -33,9 +35,9 @@ Digest = Annotated[str | None, Header(description="`sha-256=:BASE64:` of the fil
 
 
 @router.post("", status_code=201, summary="Begin an upload", responses=refusals())
-def begin_upload(response: Response, services: ServicesDep) -> rest.Upload:
+def begin_upload(response: Response, services: ServicesDep, caller: CallerDep) -> rest.Upload:
     """Begin an upload; its files are sent one by one, and jobs name it in `inputs` as `{"upload": id}`."""
-    upload = Upload(new_id(), datetime.now(UTC).timestamp())
+    upload = Upload(new_id(), datetime.now(UTC).timestamp(), owner=caller.owner)
     services.repository.create_upload(upload)
     response.headers["Location"] = upload_url(upload.id)
     return rest.Upload(**_summary(upload))
@@ -45,11 +47,12 @@ def begin_upload(response: Response, services: ServicesDep) -> rest.Upload:
 def show_upload(
     upload: str,
     services: ServicesDep,
+    caller: CallerDep,
     limit: Limit = 100,
     cursor: Annotated[str | None, Query(max_length=2_000, description="`cursor` of the page before")] = None,
 ) -> rest.UploadPage:
     """Return an upload and a page of its files, for a client that goes on after an interruption."""
-    found = _find(services, upload)
+    found = _find(services, caller, upload)
     after = "" if cursor is None else read_text(cursor)
     files = services.repository.list_upload_files(upload, after=after, limit=limit + 1)
     following = write_cursor(files[limit - 1].name) if len(files) > limit else None
@@ -77,6 +80,7 @@ async def send_file(
     upload: str,
     name: Annotated[str, Path(description="The file's name, with folders if it has any")],
     services: ServicesDep,
+    caller: CallerDep,
     repr_digest: Digest = None,
     digest: Digest = None,
 ) -> Response:
@@ -84,23 +88,25 @@ async def send_file(
     if not is_id(upload):
         raise no_upload(upload)
     limits = services.limits
-    arrival = Arrival(services, upload, clean_path(name, limits.max_name_bytes), read_digest(repr_digest or digest))
+    arrival = Arrival(
+        services, caller, upload, clean_path(name, limits.max_name_bytes), read_digest(repr_digest or digest)
+    )
     if int(request.headers.get("content-length", 0)) > limits.max_file_bytes:
         raise RequestError(413, "too_large_file", f"file {name[:60]!a} is larger than {limits.max_file_bytes} bytes")
     return await receive(request, arrival, limits.max_file_bytes)
 
 
 @router.delete("/{upload}", status_code=204, summary="Abandon an upload", responses=refusals(404, 409))
-def abandon_upload(upload: str, services: ServicesDep) -> None:
+def abandon_upload(upload: str, services: ServicesDep, caller: CallerDep) -> None:
     """Remove an upload that no job reads, with its files."""
-    _find(services, upload)
+    _find(services, caller, upload)
     if not services.repository.discard_uploads(upload):
         raise conflict("upload_in_use", "a job reads this upload; it goes with the last job that does")
     services.store.delete_prefix(upload_prefix(upload))
 
 
-def _find(services: Services, upload: str) -> Upload:
-    found = services.repository.get_upload(upload) if is_id(upload) else None
+def _find(services: Services, caller: Caller, upload: str) -> Upload:
+    found = services.repository.get_upload(upload, caller.scope) if is_id(upload) else None
     if found is None:
         raise no_upload(upload)
     return found
