@@ -6,7 +6,7 @@ JOBS := 3  # tests at a time: most of them wait for a server more than they comp
 PYTEST = $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-bare check devconsole bench ledger e2e docs screenshots lock images cluster-up clean
+.PHONY: help setup run test test-bare check devconsole bench ledger e2e docs docs-serve screenshots lock images cluster-up clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z][a-z0-9-]*\):[^#]*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -31,7 +31,7 @@ endif
 test-bare: ## Run the tests in a fresh clone, with every server that they could use hidden; wants root
 	@scripts/test_bare.sh
 
-check: $(READY) ## Check format, lint, types, import contracts, version and generated docs
+check: $(READY) ## Check format, lint, types, import contracts, version, generated docs, documentation site
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -40,6 +40,7 @@ check: $(READY) ## Check format, lint, types, import contracts, version and gene
 	@$(BIN)/python scripts/make_docs.py --check
 	@$(BIN)/python scripts/render_manifests.py --check
 	@$(BIN)/python scripts/make_chart_docs.py --check
+	@$(BIN)/python scripts/build_site.py
 	@scripts/check_chart.sh
 
 devconsole: $(READY) ## Open a Python console with the project's objects at hand
@@ -57,6 +58,9 @@ e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md)
 docs: $(READY) ## Generate the pages and schemas that come from the code
 	@$(BIN)/python scripts/make_docs.py
 	@$(BIN)/python scripts/make_chart_docs.py
+
+docs-serve: $(READY) ## Serve the documentation site on http://localhost:8000, rebuilt after each change
+	@$(BIN)/python scripts/build_site.py --serve
 
 screenshots: $(READY) ## Make the pictures in docs/images with Chromium; ARGS=FOLDER takes photographs from there
 	@$(BIN)/python scripts/make_screenshots.py $(ARGS)

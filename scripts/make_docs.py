@@ -83,7 +83,7 @@ def make_pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "messages" / "request.schema.json", show_schema(lines.Request)
     yield DOCS / "messages" / "answer.schema.json", show_schema(lines.Answer)
     yield DOCS / "messages" / "description.schema.json", show_schema(lines.Description)
-    for name in ("steps.md", "settings.md", "cli.md", "decisions/README.md"):
+    for name in ("operations.md", "settings.md", "cli.md", "decisions/README.md"):
         page = DOCS / name
         yield page, BLOCK.sub(lambda match: match[1] + MAKERS[match[2]]() + match[3], page.read_text())
 

@@ -29,6 +29,7 @@ VERBS = {
     "ledger",
     "e2e",
     "docs",
+    "docs-serve",
     "screenshots",
     "lock",
     "images",
