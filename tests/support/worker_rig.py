@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from penstock.common.broker.base import ConfirmCallback
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import (
@@ -53,6 +54,12 @@ class Broker(MemoryBroker):
             self.refused += 1
             raise UnavailableError("broker", "away")
         super().publish(queue, bodies, confirm=confirm)
+
+    def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
+        if self.away:
+            self.refused += 1
+            raise UnavailableError("broker", "away")
+        super().publish_then(messages, on_confirm)
 
 
 class Rig:

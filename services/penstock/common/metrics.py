@@ -1,6 +1,7 @@
-"""Counting without a metrics library: what workers count rides along in their events, and the coordinator shows it.
+"""Counters and histograms without a metrics library.
 
-So a worker needs no port and no library more, and what it counted is shown whether or not it still lives.
+Workers send what they count along with their events, and the coordinator exposes it. So workers need neither a port nor
+another library, and the counts of a worker outlive it.
 """
 
 from __future__ import annotations
@@ -9,25 +10,31 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import Calls, Measures
 
 CALL_BOUNDS_SECS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-CALLS = {
-    "store": ("put", "get", "stream", "size", "delete", "delete_prefix"),
-    "broker": ("publish", "depth", "declare"),
-}
-"""What is timed of each port. `publish` lasts until the broker has confirmed, whoever waits for that."""
-
-T = TypeVar("T")
-P = ParamSpec("P")
+CALLS = frozenset(
+    {
+        "store.put",
+        "store.get",
+        "store.stream",
+        "store.size",
+        "store.delete",
+        "store.delete_prefix",
+        "broker.publish",
+        "broker.depth",
+        "broker.declare",
+    }
+)
+"""The calls that are timed. `publish` lasts until the broker has confirmed, whether or not the caller waits for it."""
 
 
 class Histogram:
-    """How many values were up to each bound, and their sum. Whoever shares it between threads holds a lock."""
+    """How many values were up to each bound, and their sum. Not thread-safe."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -40,13 +47,13 @@ class Histogram:
         self.sum += value
 
     def add(self, buckets: Sequence[int], total: float) -> None:
-        """Count what somebody else counted by the same bounds."""
+        """Add the counts of another histogram with the same bounds."""
         self.buckets = [here + there for here, there in zip(self.buckets, buckets, strict=True)]
         self.sum += total
 
 
 class CallCounters:
-    """What one process counts. May be used from any thread."""
+    """What one process counts: calls of store and broker, and chunks. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,13 +62,37 @@ class CallCounters:
         self._chunks: Counter[str] = Counter()
         self._redelivered: Counter[str] = Counter()
 
-    def count_call(self, what: str, seconds: float, *, failed: bool = False) -> None:
-        """Count a call, such as `store.get`."""
+    @contextmanager
+    def time(self, call: str) -> Iterator[None]:
+        """Count what is done in this context as one call, such as `store.get`; an UnavailableError is a failed one."""
+        began, failed = time.perf_counter(), False
+        try:
+            yield
+        except UnavailableError:
+            failed = True
+            raise
+        finally:
+            self.count_call(call, time.perf_counter() - began, failed=failed)
+
+    def time_until_called(
+        self, call: str, callback: Callable[[UnavailableError | None], None]
+    ) -> Callable[[UnavailableError | None], None]:
+        """Return `callback`, which also counts a call that begins now and ends when it is called, with its error."""
+        began = time.perf_counter()
+
+        def count(error: UnavailableError | None) -> None:
+            self.count_call(call, time.perf_counter() - began, failed=error is not None)
+            callback(error)
+
+        return count
+
+    def count_call(self, call: str, seconds: float, *, failed: bool = False) -> None:
+        """Count a call that took `seconds`."""
         with self._lock:
-            if what not in self._calls:
-                self._calls[what] = Histogram(CALL_BOUNDS_SECS)
-            self._calls[what].observe(seconds)
-            self._failed[what] += failed
+            if call not in self._calls:
+                self._calls[call] = Histogram(CALL_BOUNDS_SECS)
+            self._calls[call].observe(seconds)
+            self._failed[call] += failed
 
     def count_chunk(self, step: str, *, redelivered: bool) -> None:
         """Count a chunk that was taken from a step's queue."""
@@ -71,71 +102,21 @@ class CallCounters:
                 self._redelivered[step] += 1
 
     def read(self) -> Measures:
-        """Return all that was counted."""
+        """Return all counts."""
         with self._lock:
             return self._measures()
 
     def take(self) -> Measures:
-        """Return what was counted since the last time."""
+        """Return all counts and begin again at zero."""
         with self._lock:
             measures = self._measures()
-            for counted in (self._calls, self._failed, self._chunks, self._redelivered):
-                counted.clear()
+            for counts in (self._calls, self._failed, self._chunks, self._redelivered):
+                counts.clear()
             return measures
 
     def _measures(self) -> Measures:
         calls = [
-            Calls(what=what, buckets=list(each.buckets), seconds=each.sum, failed=self._failed[what])
-            for what, each in self._calls.items()
+            Calls(what=call, buckets=list(histogram.buckets), seconds=histogram.sum, failed=self._failed[call])
+            for call, histogram in self._calls.items()
         ]
         return Measures(calls=calls, chunks=dict(self._chunks), redelivered=dict(self._redelivered))
-
-
-def measure(port: T, name: str, tally: CallCounters) -> T:
-    """Return a store or a broker whose calls (`CALLS[name]`) are counted; it is in all else the one that is given."""
-    return cast(T, _Measured(port, name, tally))
-
-
-class _Measured:
-    def __init__(self, port: object, name: str, tally: CallCounters) -> None:
-        self._port = port
-        for call in CALLS[name]:
-            setattr(self, call, _timed(getattr(port, call), f"{name}.{call}", tally))
-        if name == "broker":
-            self.publish_then = _timed_until_confirmed(getattr(port, "publish_then"), tally)  # noqa: B009 (typed as Any)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
-
-
-def _timed(call: Callable[P, T], what: str, tally: CallCounters) -> Callable[P, T]:
-    def timed(*args: P.args, **kwargs: P.kwargs) -> T:
-        began = time.perf_counter()
-        failed = False
-        try:
-            return call(*args, **kwargs)
-        except UnavailableError:
-            failed = True
-            raise
-        finally:
-            tally.count_call(what, time.perf_counter() - began, failed=failed)
-
-    return timed
-
-
-Then = Callable[[UnavailableError | None], None]
-
-
-def _timed_until_confirmed(
-    call: Callable[[Sequence[tuple[str, bytes]], Then], None], tally: CallCounters
-) -> Callable[[Sequence[tuple[str, bytes]], Then], None]:
-    def timed(messages: Sequence[tuple[str, bytes]], then: Then) -> None:
-        began = time.perf_counter()
-
-        def settled(error: UnavailableError | None) -> None:
-            tally.count_call("broker.publish", time.perf_counter() - began, failed=error is not None)
-            then(error)
-
-        call(messages, settled)
-
-    return timed

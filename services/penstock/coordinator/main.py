@@ -10,7 +10,6 @@ from contextlib import ExitStack
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.metrics import measure
 from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -72,8 +71,8 @@ def coordinate(
         sources = BucketAllowlist.of(store_settings)
         meters, tracing = Counters(), open_tracing("coordinator")
         stack.callback(tracing.close)
-        store = measure(CompositeStore(open_store(store_settings, settings.data), sources), "store", meters.tally)
-        broker = measure(RabbitBroker(broker_settings.broker_url, broker_settings), "broker", meters.tally)
+        store = CompositeStore(open_store(store_settings, settings.data), sources, meters.tally)
+        broker = RabbitBroker(broker_settings.broker_url, broker_settings, meters.tally)
         stack.callback(broker.close)
         several = settings.database_url is not None
         conductor = JobScheduler(

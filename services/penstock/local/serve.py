@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.metrics import measure
 from penstock.common.registry import declare_steps, declared_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -67,9 +66,9 @@ def serve(
         folder.sweep()
         sources = BucketAllowlist.of(store_settings)
         meters, tracing = Counters(), open_tracing("coordinator")
-        store = measure(CompositeStore(folder, sources), "store", meters.tally)
+        store = CompositeStore(folder, sources, meters.tally)
         queues = MemoryBroker()
-        broker = measure(queues, "broker", meters.tally)
+        broker = queues.counted_by(meters.tally)
         workers = settings.workers or default_workers()
         specs = _specs(settings, workers, limits, worker_settings, store_settings)
         dispatch = DispatchSettings(

@@ -289,14 +289,6 @@ def test_one_consumer_serves_several_queues_within_one_prefetch(broker: Broker) 
     assert {first.body, consumer.get(SECS).body} == {b"a", b"b"}
 
 
-def test_purge_drops_what_is_ready_and_leaves_what_is_delivered(broker: Broker) -> None:
-    broker.publish(QUEUE, [b"1", b"2", b"3"])
-    consumer = broker.consume([QUEUE], 1)
-    consumer.get(SECS)
-    assert broker.purge(QUEUE) == 2
-    wait_for_depth(broker, QUEUE, 0, 1)
-
-
 def test_depth_counts_the_consumers_of_everybody(setup: Setup) -> None:
     assert setup.broker.depth(QUEUE).consumers == 0
     consumer = setup.broker.consume([QUEUE, OTHER], 1)

@@ -54,8 +54,7 @@ class Site:
         self.broker = RabbitBroker(server.url, BrokerSettings())
         self.queues = [EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())]
         self.broker.declare(self.queues)
-        for queue in self.queues:
-            self.broker.purge(queue)
+        self.server.purge_queues(*self.queues)
         self._events = self.broker.consume([EVENTS_QUEUE], 1_000)
         self.seen: list[Event] = []
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -82,8 +81,7 @@ class Site:
             process.kill()
             process.wait(SECS)
         self._events.close()
-        for queue in self.queues:
-            self.broker.purge(queue)
+        self.server.purge_queues(*self.queues)
         self.broker.close()
 
     def upload(self, *pictures: np.ndarray) -> list[ImageRef]:

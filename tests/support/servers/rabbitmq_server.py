@@ -126,6 +126,12 @@ class RabbitServer(ABC):
             for queue in queues:
                 channel.queue_delete(queue)
 
+    def purge_queues(self, *queues: str) -> None:
+        """Remove all ready messages of queues."""
+        with self.channel() as channel:
+            for queue in queues:
+                channel.queue_purge(queue)
+
     @contextmanager
     def channel(self) -> Iterator[pika.channel.Channel]:
         """Give a channel for a test's own questions."""

@@ -1,6 +1,6 @@
-"""The broker's port: named queues of small messages, at-least-once, with acknowledgements and delivery counts.
+"""Broker port: named queues of small messages, delivered at least once, acknowledged, with delivery counts.
 
-Every adapter passes the one contract suite in `tests/contract/`.
+Every adapter passes the contract suite in `tests/contract/broker/`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Protocol
 
 from penstock.common.model.errors import UnavailableError
 
+ConfirmCallback = Callable[[UnavailableError | None], None]
+
 
 @dataclass(frozen=True)
 class QueueDepth:
-    """Messages of one queue: `ready` wait for a consumer, `in_flight` are delivered and not acknowledged.
+    """Messages and consumers of one queue: `ready` messages wait, `in_flight` ones are delivered but not acknowledged.
 
-    `consumers` take from it. A broker that does not tell what other processes' consumers hold counts in `in_flight`
-    what this process holds.
+    An adapter that cannot see other processes' deliveries counts only this process's as `in_flight`.
     """
 
     ready: int
@@ -27,9 +28,10 @@ class QueueDepth:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message in a consumer's hands. `attempt` is 1 at first, one more after each lost consumer.
+    """One message held by a consumer.
 
-    A broker may count what was given back as well, so more than 1 says that somebody may have died over the message.
+    `attempt` is 1 on the first delivery and rises by one with each lost consumer. Some brokers also count messages that
+    were requeued, so more than 1 means only that a consumer may have died while it held the message.
     """
 
     queue: str
@@ -39,64 +41,67 @@ class Delivery:
 
 
 class Consumer(Protocol):
-    """Messages from some queues, at most `prefetch` of them unacknowledged at a time.
+    """Receives messages from some queues, at most `prefetch` of them unacknowledged at a time.
 
-    A consumer that is lost (its process died, its connection broke) gives all it held back to their queues, first in
-    line, each with its attempt raised by one.
+    When a consumer is lost (its process dies, its connection breaks), its unacknowledged messages return to the front
+    of their queues with `attempt` raised by one.
     """
 
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
-        """Return the next message, or None after `timeout_secs` or once the consumer is closed."""
+        """Return the next message; None after `timeout_secs`, or when the consumer is closed."""
 
     def wake(self) -> None:
-        """Make a `get` that waits, or else the next one, return None at once. May be called from a signal handler."""
+        """Make a waiting `get`, or else the next one, return None at once. May be called from a signal handler."""
 
     def ack(self, delivery: Delivery) -> None:
-        """Done with: the message is gone for good. A second answer to one delivery is ignored."""
+        """Acknowledge: the message is removed. Only the first of ack, nack and reject has an effect."""
 
     def nack(self, delivery: Delivery) -> None:
-        """Give back unstarted: first in line again, the attempt not raised."""
+        """Requeue at the front of the queue; `attempt` is not raised."""
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        """Unreadable: to the dead-letter queue, with the reason."""
+        """Move a message that cannot be processed to the dead-letter queue, with the reason."""
 
     def close(self) -> None:
-        """Stop consuming and give back what is unacknowledged, attempts not raised."""
+        """Stop consuming and requeue what is unacknowledged; `attempt` is not raised."""
 
 
 class Broker(Protocol):
     """A connection to the queues. All methods may be called from any thread."""
 
     def declare(self, queues: Sequence[str]) -> None:
-        """Make sure that queues exist."""
-
-    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
-        """Add messages to a queue; returns once the broker holds them (at once where `confirm` is false).
+        """Create the queues that do not exist.
 
         Raises:
-            UnavailableError: the broker is away; none, some or all of the messages may have arrived.
+            UnavailableError: the broker is unreachable.
         """
 
-    def publish_then(
-        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
-    ) -> None:
-        """Add messages, each to its queue, and return at once; `then` is called once, when the broker holds them all.
-
-        It gets an error where that is not sure: none, some or all of the messages may have arrived. It runs in a
-        thread of the broker's, must not block, and must not raise. A broker that stays away may never call it.
+    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
+        """Add messages to a queue; wait until the broker has confirmed them, unless `confirm` is false.
 
         Raises:
-            UnavailableError: they cannot be sent.
+            UnavailableError: not confirmed; none, some or all of the messages may have been published.
+        """
+
+    def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
+        """Publish pairs of queue and message without waiting; `on_confirm` is called once, when all are confirmed.
+
+        It gets an error if they are not; none, some or all of the messages may have been published. It runs in a thread
+        of the broker and must neither block nor raise. It may never be called while the broker stays unreachable.
+
+        Raises:
+            UnavailableError: nothing was sent.
         """
 
     def consume(self, queues: Sequence[str], prefetch: int) -> Consumer:
-        """Start consuming; messages of all the queues come in turn."""
+        """Start consuming from several queues, in turn."""
 
     def depth(self, queue: str) -> QueueDepth:
-        """Count a queue's messages."""
+        """Count a queue's messages and consumers.
 
-    def purge(self, queue: str) -> int:
-        """Drop the messages that are ready; return how many."""
+        Raises:
+            UnavailableError: the broker is unreachable.
+        """
 
     def close(self) -> None:
-        """Give back what every consumer holds, and disconnect."""
+        """Requeue what all consumers hold, and disconnect."""

@@ -1,18 +1,18 @@
-"""Queues in this process's memory: what `penstock run` and `penstock serve` stand on."""
+"""Memory broker: queues in this process, for `penstock run` and `penstock serve`."""
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import count
 
-from penstock.common.broker.base import Delivery, QueueDepth
-from penstock.common.model.errors import UnavailableError
-from penstock.common.model.messages import DEAD_LETTER_QUEUE
+from penstock.common.broker.base import ConfirmCallback, Delivery, QueueDepth
+from penstock.common.broker.inbox import Inbox
+from penstock.common.metrics import CallCounters
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, write_dead_letter
 
 
 @dataclass
@@ -35,23 +35,28 @@ class MemoryBroker:
         self._lock = threading.Lock()
         self._queues: dict[str, _Queue] = {}
         self._tags = count(1)
+        self._counters = CallCounters()
+
+    def counted_by(self, counters: CallCounters) -> MemoryBroker:
+        """Return a view of this broker, on the same queues, whose calls are counted by `counters`."""
+        view = copy(self)
+        view._counters = counters
+        return view
 
     def declare(self, queues: Sequence[str]) -> None:
-        with self._lock:
+        with self._counters.time("broker.declare"), self._lock:
             for queue in queues:
                 self._queues.setdefault(queue, _Queue())
 
-    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:  # noqa: ARG002 (at once anyway)
-        with self._lock:
-            self._queues[queue].ready.extend(_Message(body) for body in bodies)
-            self._feed(queue)
+    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:  # noqa: ARG002 (nothing to wait for)
+        with self._counters.time("broker.publish"):
+            self._add(queue, bodies)
 
-    def publish_then(
-        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
-    ) -> None:
-        for name, body in messages:
-            self.publish(name, [body])
-        then(None)
+    def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
+        on_confirm = self._counters.time_until_called("broker.publish", on_confirm)
+        for queue, body in messages:
+            self._add(queue, [body])
+        on_confirm(None)
 
     def consume(self, queues: Sequence[str], prefetch: int) -> MemoryConsumer:
         return self.subscribe(queues, prefetch, MemoryConsumer)
@@ -59,26 +64,19 @@ class MemoryBroker:
     def subscribe(
         self, queues: Sequence[str], prefetch: int, kind: Callable[[MemoryBroker, Sequence[str], int], MemoryConsumer]
     ) -> MemoryConsumer:
-        """Start consuming with a consumer of another kind, such as one that hands deliveries to another process."""
+        """Start consuming with a consumer of another class, such as one that sends deliveries to another process."""
         consumer = kind(self, queues, prefetch)
         with self._lock:
             for queue in queues:
                 self._queues[queue].consumers.append(consumer)
             for queue in queues:
-                self._feed(queue)
+                self._deliver(queue)
         return consumer
 
     def depth(self, queue: str) -> QueueDepth:
-        with self._lock:
+        with self._counters.time("broker.depth"), self._lock:
             found = self._queues[queue]
             return QueueDepth(len(found.ready), found.in_flight, len(found.consumers))
-
-    def purge(self, queue: str) -> int:
-        with self._lock:
-            ready = self._queues[queue].ready
-            dropped = len(ready)
-            ready.clear()
-            return dropped
 
     def close(self) -> None:
         with self._lock:
@@ -86,8 +84,13 @@ class MemoryBroker:
         for consumer in consumers:
             consumer.close()
 
-    def _feed(self, name: str) -> None:
-        """Hand ready messages to consumers that have room, in turn. Called with the lock held."""
+    def _add(self, queue: str, bodies: Sequence[bytes]) -> None:
+        with self._lock:
+            self._queues[queue].ready.extend(_Message(body) for body in bodies)
+            self._deliver(queue)
+
+    def _deliver(self, name: str) -> None:
+        """Deliver ready messages, in turn, to consumers below their prefetch. Called with the lock held."""
         queue = self._queues[name]
         full = 0
         while queue.ready and full < len(queue.consumers):
@@ -103,22 +106,22 @@ class MemoryBroker:
             queue.in_flight += 1
             consumer.deliver(delivery)
 
-    def _settle(self, consumer: MemoryConsumer, tag: int, *, put_back: bool) -> Delivery | None:
-        """End a delivery and return it; None where it has ended already. Called without the lock."""
+    def _settle(self, consumer: MemoryConsumer, tag: int, *, requeue: bool) -> Delivery | None:
+        """End a delivery and return it; None if it was settled before. Called without the lock."""
         with self._lock:
             delivery = consumer.held.pop(tag, None)
             if delivery is None:
                 return None
             queue = self._queues[delivery.queue]
             queue.in_flight -= 1
-            if put_back:
+            if requeue:
                 queue.ready.appendleft(_Message(delivery.body, delivery.attempt))
             for name in consumer.queues:
-                self._feed(name)
+                self._deliver(name)
             return delivery
 
-    def _release(self, consumer: MemoryConsumer, *, lost: bool) -> None:
-        """Take a consumer away and give back what it held, in the order it was delivered."""
+    def _remove(self, consumer: MemoryConsumer, *, lost: bool) -> None:
+        """Remove a consumer and requeue what it held, in order of delivery."""
         with self._lock:
             for name in consumer.queues:
                 consumers = self._queues[name].consumers
@@ -131,7 +134,7 @@ class MemoryBroker:
                 queue.in_flight -= 1
                 queue.ready.appendleft(_Message(delivery.body, delivery.attempt + lost))
             for name in consumer.queues:
-                self._feed(name)
+                self._deliver(name)
 
 
 class MemoryConsumer:
@@ -142,62 +145,37 @@ class MemoryConsumer:
         self.prefetch = prefetch
         self.held: dict[int, Delivery] = {}
         self._broker = broker
-        self._inbox: deque[Delivery | None] = deque()
-        self._arrived = threading.Condition(threading.RLock())  # a signal handler may call wake amid a get
-        self._closed = False
+        self._inbox = Inbox()
 
     def deliver(self, delivery: Delivery) -> None:
-        """Take a message from the broker, which holds its lock meanwhile."""
-        with self._arrived:
-            self._inbox.append(delivery)
-            self._arrived.notify()
+        """Receive a message from the broker, which holds its lock during the call."""
+        self._inbox.put(delivery)
 
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
-        deadline = None if timeout_secs is None else time.monotonic() + timeout_secs
-        with self._arrived:
-            while not self._closed:
-                if self._inbox:
-                    return self._inbox.popleft()
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return None
-                self._arrived.wait(left)
-            return None
+        return self._inbox.get(timeout_secs)
 
     def wake(self) -> None:
-        with self._arrived:
-            self._inbox.appendleft(None)
-            self._arrived.notify()
+        self._inbox.wake()
 
     def ack(self, delivery: Delivery) -> None:
-        self._broker._settle(self, delivery.tag, put_back=False)
+        self._broker._settle(self, delivery.tag, requeue=False)
 
     def nack(self, delivery: Delivery) -> None:
-        self._broker._settle(self, delivery.tag, put_back=True)
+        self._broker._settle(self, delivery.tag, requeue=True)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        rejected = self._broker._settle(self, delivery.tag, put_back=False)
+        rejected = self._broker._settle(self, delivery.tag, requeue=False)
         if rejected is not None:
             self._broker.declare([DEAD_LETTER_QUEUE])
-            self._broker.publish(DEAD_LETTER_QUEUE, [dead_letter(rejected, reason)])
+            self._broker.publish(DEAD_LETTER_QUEUE, [write_dead_letter(rejected.queue, rejected.body, reason)])
 
     def close(self) -> None:
         self._end(lost=False)
 
     def lose(self) -> None:
-        """End as a consumer whose process has died: what it held goes back with attempts raised."""
+        """End as a consumer whose process has died: its messages are requeued with their attempts raised."""
         self._end(lost=True)
 
     def _end(self, *, lost: bool) -> None:
-        with self._arrived:
-            self._closed = True
-            self._inbox.clear()
-            self._arrived.notify_all()
-        self._broker._release(self, lost=lost)
-
-
-def dead_letter(delivery: Delivery, reason: str) -> bytes:
-    """Return the dead-letter queue's message for a delivery that cannot be read."""
-    return json.dumps(
-        {"queue": delivery.queue, "reason": reason, "body": delivery.body.decode("utf-8", "backslashreplace")}
-    ).encode()
+        self._inbox.close()
+        self._broker._remove(self, lost=lost)

@@ -6,6 +6,7 @@ know, so that two versions can run side by side during an upgrade.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
@@ -180,6 +181,12 @@ def read_events(body: bytes) -> list[Event]:
 def write_events(events: Sequence[Event]) -> bytes:
     """Return events as one message."""
     return b"[" + b",".join(event.model_dump_json().encode() for event in events) + b"]"
+
+
+def write_dead_letter(queue: str, body: bytes, reason: str) -> bytes:
+    """Return the dead-letter message for a message of `queue` that cannot be processed."""
+    shown = body.decode("utf-8", "backslashreplace")
+    return json.dumps({"queue": queue, "reason": reason, "body": shown}).encode()
 
 
 M = TypeVar("M", bound=_Message)

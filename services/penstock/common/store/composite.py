@@ -1,58 +1,64 @@
-"""A store that also takes URLs for keys: what customers asked to have in buckets of their own goes there."""
+"""Composite store: keys of the store, and URLs of objects in the buckets that jobs may use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.store.base import Buffer, ObjectNotFoundError, Store, Upload
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError, SourceNotFoundError
 
 
 def is_url(key: str) -> bool:
-    """Say whether a key is a URL; keys of the store never are, having no empty parts."""
+    """Return whether a key is a URL. Keys of the store never are, since no part of them is empty."""
     return "://" in key
 
 
 class CompositeStore:
-    """Implements `port.Store`: objects whose key is a URL lie in that bucket, all others in `store`.
+    """Implements the store port: a key that is a URL is an object in that bucket, any other is in `store`.
 
-    Every URL is checked again, each time; what may not be used any more counts as not there. Nothing is ever listed in
-    a customer's bucket, nor a whole folder removed.
+    Every URL is checked on each call; an object whose URL is no longer allowed counts as missing. Customers' buckets
+    are never listed, and no folder is removed from them. `counters` counts the calls.
     """
 
-    def __init__(self, store: Store, buckets: BucketAllowlist) -> None:
+    def __init__(self, store: Store, buckets: BucketAllowlist, counters: CallCounters | None = None) -> None:
         self._store = store
         self._buckets = buckets
+        self._counters = counters or CallCounters()
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
         """Write an object.
 
         Raises:
-            ImageError: a bucket that does not take it; the store's own being closed is the store being away.
+            ImageError: the bucket of a URL refuses it.
+            UnavailableError: the store is unreachable or full.
         """
-        if not is_url(key):
-            self._store.put(key, pieces)
-            return
-        try:
-            self._buckets.write(key, pieces)
-        except (SourceForbiddenError, SourceNotFoundError) as error:
-            raise ImageError(ImageCode(error.code), f"the result cannot be written: {error.message}") from error
+        with self._counters.time("store.put"):
+            if not is_url(key):
+                self._store.put(key, pieces)
+                return
+            try:
+                self._buckets.write(key, pieces)
+            except (SourceForbiddenError, SourceNotFoundError) as error:
+                raise ImageError(ImageCode(error.code), f"the result cannot be written: {error.message}") from error
 
     def upload(self, key: str) -> Upload:
         return self._store.upload(key)
 
     def get(self, key: str) -> bytes:
-        store, key = self._route(key)
-        return store.get(key)
+        with self._counters.time("store.get"):
+            store, key = self._route(key)
+            return store.get(key)
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        store, key = self._route(key)
-        return store.stream(key, start, end)
+        with self._counters.time("store.stream"):
+            store, key = self._route(key)
+            return store.stream(key, start, end)
 
     def size(self, key: str) -> int | None:
-        with suppress(ObjectNotFoundError):
+        with self._counters.time("store.size"), suppress(ObjectNotFoundError):
             store, key = self._route(key)
             return store.size(key)
         return None
@@ -64,12 +70,13 @@ class CompositeStore:
         return self._store.children(prefix)
 
     def delete(self, key: str) -> None:
-        with suppress(ObjectNotFoundError):
+        with self._counters.time("store.delete"), suppress(ObjectNotFoundError):
             store, key = self._route(key)
             store.delete(key)
 
     def delete_prefix(self, prefix: str) -> None:
-        self._store.delete_prefix(prefix)
+        with self._counters.time("store.delete_prefix"):
+            self._store.delete_prefix(prefix)
 
     def check(self) -> None:
         self._store.check()

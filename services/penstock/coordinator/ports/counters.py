@@ -16,7 +16,6 @@ from penstock.common.registry import operations
 WAIT_BOUNDS_SECS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0)
 WORK_BOUNDS_SECS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ATTEMPT_BOUNDS = (1, 2, 3, 5)
-_KNOWN = frozenset(f"{port}.{call}" for port, calls in CALLS.items() for call in calls)
 
 
 class Counters:
@@ -67,7 +66,7 @@ class Counters:
         steps = operations()
         with self.lock:
             for calls in measures.calls:
-                if calls.what in _KNOWN and len(calls.buckets) == len(CALL_BOUNDS_SECS) + 1:
+                if calls.what in CALLS and len(calls.buckets) == len(CALL_BOUNDS_SECS) + 1:
                     self.calls.setdefault(calls.what, Histogram(CALL_BOUNDS_SECS)).add(calls.buckets, calls.seconds)
                     self.failed_calls[calls.what] += calls.failed
             self.taken_chunks.update({step: count for step, count in measures.chunks.items() if step in steps})

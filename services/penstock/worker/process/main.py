@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.metrics import CallCounters, measure
+from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -154,8 +154,8 @@ def serve_steps(spec: ServiceSpec) -> int:
     performer = make_performer(spec.settings, spec.limits, spec.served)
     opened, buckets = open_store(spec.store, None), BucketAllowlist.of(spec.store)
     tally = CallCounters()
-    store = measure(CompositeStore(opened, buckets), "store", tally)
-    broker = measure(RabbitBroker(spec.broker_url, spec.broker), "broker", tally)
+    store = CompositeStore(opened, buckets, tally)
+    broker = RabbitBroker(spec.broker_url, spec.broker, tally)
     remote = not isinstance(opened, LocalStore)
     bench = WorkerContext(
         name=f"{socket.gethostname()}:{os.getpid()}",

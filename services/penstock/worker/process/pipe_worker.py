@@ -48,7 +48,7 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     from penstock.worker.process import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
     from penstock.common.broker.pipe import PipeBroker  # isort: skip
     from penstock.common.logs import set_up_logs
-    from penstock.common.metrics import CallCounters, measure
+    from penstock.common.metrics import CallCounters
     from penstock.common.registry import declare_steps
     from penstock.common.store.bucket_allowlist import BucketAllowlist
     from penstock.common.store.composite import CompositeStore
@@ -63,11 +63,11 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     declare_steps(spec.settings.step_schemas)
     buckets = BucketAllowlist.of(spec.buckets) if spec.buckets else BucketAllowlist()
     tally = CallCounters()
-    store = measure(CompositeStore(LocalStore(spec.store, spec.results), buckets), "store", tally)
+    store = CompositeStore(LocalStore(spec.store, spec.results), buckets, tally)
     bench = WorkerContext(
         name=spec.name,
         store=store,
-        broker=measure(PipeBroker(connection, on_lost=lambda: os._exit(0)), "broker", tally),
+        broker=PipeBroker(connection, on_lost=lambda: os._exit(0), counters=tally),
         sources=Sources(store, spec.limits, spec.input_root, buckets),
         limits=spec.limits,
         served=frozenset(spec.steps),

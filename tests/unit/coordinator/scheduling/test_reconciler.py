@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from queues import empty_queue
 
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, StepTime, step_queue
@@ -61,7 +62,7 @@ def test_images_of_a_purged_queue_are_sent_again(house: Any, clock: Callable[[fl
     measured(house, 0.01)
     house.job("a", 4, chunk_size=1)
     dispatch(house)
-    house.broker.purge(step_queue("resize"))
+    empty_queue(house.broker, step_queue("resize"))
     keeper = keeper_of(house)
     assert keeper.repair() == 0, "there is time for a sign of life"
     clock(31.0)
@@ -117,7 +118,7 @@ def test_a_waiting_image_that_later_ones_have_passed_is_sent_again_although_its_
     measured(house, 0.01)
     house.job("lost", 1)
     dispatch(house)
-    house.broker.purge(step_queue("resize"))
+    empty_queue(house.broker, step_queue("resize"))
     clock(50.0)
     house.broker.consume([step_queue("resize")], 1)
     house.job("busy", 3, chunk_size=1)
@@ -148,7 +149,7 @@ def test_slow_steps_are_given_the_time_for_what_their_workers_hold(house: Any, c
     measured(house, 10.0)
     house.job("a", 2, chunk_size=1)
     dispatch(house)
-    house.broker.purge(step_queue("resize"))
+    empty_queue(house.broker, step_queue("resize"))
     keeper = keeper_of(house)
     clock(60.0)
     assert keeper.repair() == 0, "3 chunks of 30 s may be before it"
@@ -160,12 +161,12 @@ def test_nothing_is_sent_again_while_signs_of_life_wait_to_be_read(house: Any, c
     measured(house, 0.01)
     house.job("a", 1)
     dispatch(house)
-    house.broker.purge(step_queue("resize"))
+    empty_queue(house.broker, step_queue("resize"))
     house.tell(house.done("a", 0))
     clock(1_000.0)
     keeper = keeper_of(house)
     assert keeper.repair() == 0
-    house.broker.purge(EVENTS_QUEUE)
+    empty_queue(house.broker, EVENTS_QUEUE)
     assert keeper.repair() == 1
 
 
@@ -175,7 +176,7 @@ def test_who_is_sent_again_in_vain_is_waited_for_twice_as_long(house: Any, clock
     keeper = keeper_of(house)
     for patience in (30.0, 60.0, 120.0):
         dispatch(house)
-        house.broker.purge(step_queue("resize"))
+        empty_queue(house.broker, step_queue("resize"))
         clock(patience - 1.0)
         assert keeper.repair() == 0
         clock(2.0)

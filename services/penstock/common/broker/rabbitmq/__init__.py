@@ -1,5 +1,5 @@
-"""The broker on RabbitMQ, from 3.10 to 4.x: `RabbitBroker` of `broker.py` implements the port.
+"""RabbitMQ adapter, for RabbitMQ 3.10 to 4.x: `RabbitBroker` in `broker.py` implements the broker port.
 
-`link.py` keeps a connection and `channel.py` what lives on it: `publisher.py` for what goes out, `consumer.py` for what
-comes in, `desk.py` for questions about queues. Nothing else in Penstock sees pika.
+`connection.py` keeps a connection open, and `channel.py` a channel on it: for `publisher.py` and `consumer.py`.
+`queue_admin.py` declares and inspects queues. No other package imports pika.
 """

@@ -1,85 +1,76 @@
-"""`Broker` on RabbitMQ: quorum queues, one connection for what goes out and one for what comes in.
+"""RabbitMQ broker: quorum queues, one connection that publishes and one that consumes.
 
-Where it differs from the memory broker, because RabbitMQ does:
+It differs from the memory broker where RabbitMQ does:
 
-- `Delivery.attempt` is the quorum queue's `x-delivery-count` plus one. Before RabbitMQ 4.3 that counts every way back
-  to the queue, `nack` and the close of a consumer included.
-- What is given back comes first again where the queue has a delivery limit (a policy's; 4.x has one of 20 by itself),
-  and last where it has none. What has come back ten times goes to the end of its queue as a new message, because
-  RabbitMQ drops what goes past the limit.
-- `QueueDepth.in_flight` counts what this broker's own consumers hold, and `ready` may lag behind by a moment.
-- A deleted queue is declared again where it is next needed; until then it counts as empty.
+- `Delivery.attempt` is the quorum queue's `x-delivery-count` plus one. Before RabbitMQ 4.3 that counts every return to
+  the queue, `nack` and the close of a consumer included.
+- A requeued message goes to the front if the queue has a delivery limit (set by a policy, or the default of 20 in 4.x),
+  and to the back if it has none. After ten returns it is replaced by a copy at the back of its queue, because RabbitMQ
+  drops messages that exceed the limit.
+- `QueueDepth.in_flight` counts what this broker's own consumers hold, and `ready` may lag behind for a moment.
+- A deleted queue is declared again when it is next used; until then it counts as empty.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pika.channel import Channel
-
-from penstock.common.broker.base import Delivery, QueueDepth
-from penstock.common.broker.memory import dead_letter
-from penstock.common.broker.rabbitmq.channel import declare
+from penstock.common.broker.base import ConfirmCallback, Delivery, QueueDepth
 from penstock.common.broker.rabbitmq.connection import Connection
 from penstock.common.broker.rabbitmq.consumer import RabbitConsumer
 from penstock.common.broker.rabbitmq.publisher import Publisher
-from penstock.common.broker.rabbitmq.queue_admin import Answer, QueueAdmin
+from penstock.common.broker.rabbitmq.queue_admin import QueueAdmin
 from penstock.common.broker.rabbitmq.url import read_url
-from penstock.common.model.errors import UnavailableError
-from penstock.common.model.messages import DEAD_LETTER_QUEUE
+from penstock.common.metrics import CallCounters
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, write_dead_letter
 from penstock.common.settings import BrokerSettings
 
 _FLUSH_SECS = 5.0
 
 
 class RabbitBroker:
-    """Connects at once, in threads of its own, and stays at it: a broker that is away makes calls fail, nothing else.
+    """Connects in threads of its own, and keeps trying: while RabbitMQ is unreachable, calls fail.
 
-    Not to be carried over a fork.
+    Must not be carried over a fork.
 
     Raises:
         SettingsError: the URL cannot be used.
     """
 
-    def __init__(self, url: str, settings: BrokerSettings) -> None:
-        logging.getLogger("pika").setLevel(logging.CRITICAL)  # the links say what happened, once
-        inward, outward = (read_url(url, settings, role) for role in ("consumes", "publishes"))
-        self._inward = Connection(inward, settings.broker_max_pause_secs)
-        self._outward = Connection(outward, settings.broker_max_pause_secs)
-        self._publisher = Publisher(self._outward, settings.broker_timeout_secs)
-        self._desk = QueueAdmin(self._inward, settings.broker_timeout_secs)
+    def __init__(self, url: str, settings: BrokerSettings, counters: CallCounters | None = None) -> None:
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # Connection logs each event once
+        consuming, publishing = (read_url(url, settings, role) for role in ("consumes", "publishes"))
+        self._counters = counters or CallCounters()
+        self._consuming = Connection(consuming, settings.broker_max_pause_secs)
+        self._publishing = Connection(publishing, settings.broker_max_pause_secs)
+        self._publisher = Publisher(self._publishing, settings.broker_timeout_secs)
+        self._admin = QueueAdmin(self._consuming, settings.broker_timeout_secs)
         self._consumers: list[RabbitConsumer] = []
         self._closed = False
 
     def declare(self, queues: Sequence[str]) -> None:
-        for queue in queues:
-            self._desk.ask(_declaring(queue))
+        with self._counters.time("broker.declare"):
+            for queue in queues:
+                self._admin.declare(queue)
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
-        self._publisher.publish(queue, bodies, confirm=confirm)
+        with self._counters.time("broker.publish"):
+            self._publisher.publish(queue, bodies, confirm=confirm)
 
-    def publish_then(
-        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
-    ) -> None:
-        self._publisher.publish_then(messages, then)
+    def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
+        self._publisher.publish_then(messages, self._counters.time_until_called("broker.publish", on_confirm))
 
     def consume(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
-        consumer = RabbitConsumer(self._inward, queues, prefetch, self._bury, self._publisher.republish)
+        consumer = RabbitConsumer(self._consuming, queues, prefetch, self._dead_letter, self._publisher.republish)
         self._consumers.append(consumer)
         return consumer
 
     def depth(self, queue: str) -> QueueDepth:
-        frame = self._desk.ask(lambda channel, answer: channel.queue_declare(queue, passive=True, callback=answer))
-        in_flight = sum(consumer.in_flight(queue) for consumer in tuple(self._consumers))
-        if frame is None:
-            return QueueDepth(0, in_flight)
-        return QueueDepth(int(frame.method.message_count), in_flight, int(frame.method.consumer_count))
-
-    def purge(self, queue: str) -> int:
-        frame = self._desk.ask(lambda channel, answer: channel.queue_purge(queue, callback=answer))
-        return 0 if frame is None else int(frame.method.message_count)
+        with self._counters.time("broker.depth"):
+            ready, consumers = self._admin.count(queue)
+            in_flight = sum(consumer.in_flight(queue) for consumer in tuple(self._consumers))
+            return QueueDepth(ready, in_flight, consumers)
 
     def close(self) -> None:
         if self._closed:
@@ -88,15 +79,9 @@ class RabbitBroker:
         for consumer in self._consumers:
             consumer.close()
         self._publisher.flush(_FLUSH_SECS)
-        self._inward.close()
-        self._outward.close()
+        self._consuming.close()
+        self._publishing.close()
 
-    def _bury(self, delivery: Delivery, reason: str) -> None:
-        self._publisher.publish(DEAD_LETTER_QUEUE, [dead_letter(delivery, reason)], confirm=True)
-
-
-def _declaring(queue: str) -> Any:
-    def ask(channel: Channel, answer: Answer) -> None:
-        declare(channel, queue, answer)
-
-    return ask
+    def _dead_letter(self, delivery: Delivery, reason: str) -> None:
+        body = write_dead_letter(delivery.queue, delivery.body, reason)
+        self._publisher.publish(DEAD_LETTER_QUEUE, [body], confirm=True)

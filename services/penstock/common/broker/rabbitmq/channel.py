@@ -1,4 +1,4 @@
-"""What lives on a channel: given a new one whenever the old one is lost, alone or with its connection."""
+"""Channel listener: what publisher and consumers share. It opens a new channel whenever the old one is lost."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from penstock.common.broker.rabbitmq.connection import Connection, describe
 
 log = logging.getLogger(__name__)
 
-_PAUSE_SECS = 0.5
-REBUILD_SECS = 0.5
-"""How long a queue that is gone stays so. A queue of its name that comes within some 50 ms of its end keeps consumers
-whom RabbitMQ (seen with 3.10) neither tells that the old one is gone, nor gives anything from the new one."""
+_REOPEN_SECS = 0.5
+REDECLARE_SECS = 0.5
+"""How long a deleted queue stays deleted. If a queue of the same name is declared within some 50 ms, RabbitMQ (seen
+with 3.10) neither tells consumers that the old queue is gone nor delivers anything from the new one to them."""
 QUORUM = {"x-queue-type": "quorum"}
-"""A queue's only argument: arguments cannot be changed later, so every limit is a policy's."""
+"""The only argument of a queue. Arguments can never be changed, so limits are set by policies."""
 
 
 class ChannelListener(ABC):
-    """The part that publisher and consumers share. Everything here happens in the link's thread."""
+    """Runs in the connection's thread."""
 
-    def __init__(self, link: Connection) -> None:
-        self._link = link
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._channel: Channel | None = None
-        self._left = False
+        self._closing = False
 
-    def move_in(self, connection: SelectConnection) -> None:
-        if not self._left:
-            connection.channel(on_open_callback=self._open)
-
-    @abstractmethod
-    def begin(self, channel: Channel) -> None:
-        """Set the new channel up."""
+    def on_open(self, connection: SelectConnection) -> None:
+        if not self._closing:
+            connection.channel(on_open_callback=self._use_channel)
 
     @abstractmethod
-    def end(self) -> None:
-        """Take note that the channel is gone, with everything that was under way on it."""
+    def on_channel_open(self, channel: Channel) -> None:
+        """Set up the new channel."""
 
-    def _open(self, channel: Channel) -> None:
-        if self._left:
+    @abstractmethod
+    def on_channel_lost(self) -> None:
+        """Clean up: everything unconfirmed or unacknowledged on the channel is lost with it."""
+
+    def call_if_open(self, channel: Channel, delay_secs: float, call: Callable[[], None]) -> None:
+        """Have something called after a delay, unless the channel is lost by then."""
+
+        def check_and_call() -> None:
+            if channel.is_open and channel is self._channel:
+                call()
+
+        self._connection.call_later(delay_secs, check_and_call)
+
+    def _use_channel(self, channel: Channel) -> None:
+        if self._closing:
             channel.close()
             return
         self._channel = channel
-        channel.add_on_close_callback(self._lose)
-        self.begin(channel)
+        channel.add_on_close_callback(self._on_channel_close)
+        self.on_channel_open(channel)
 
-    def _lose(self, channel: Channel, reason: Exception) -> None:
+    def _on_channel_close(self, channel: Channel, reason: Exception) -> None:
         connection = channel.connection
         if channel is not self._channel:
             return
         self._channel = None
-        self.end()
-        if self._left or not connection.is_open:
-            return  # a new connection will come with a new channel
+        self.on_channel_lost()
+        if self._closing or not connection.is_open:
+            return  # the next connection opens a new channel
         log.warning("RabbitMQ closed a channel: %s", describe(reason))
-        self._link.run_later(_PAUSE_SECS, lambda: self._move_back(connection))
+        self._connection.call_later(_REOPEN_SECS, self._reopen, connection)
 
-    def soon(self, channel: Channel, delay_secs: float, call: Callable[[], None]) -> None:
-        """Have something called after a while, unless the channel is gone by then."""
-
-        def call_if_open() -> None:
-            if channel.is_open and channel is self._channel:
-                call()
-
-        self._link.run_later(delay_secs, call_if_open)
-
-    def _move_back(self, connection: SelectConnection) -> None:
-        if connection.is_open and connection is self._link.connection:
-            self.move_in(connection)
+    def _reopen(self, connection: SelectConnection) -> None:
+        if connection.is_open and connection is self._connection.current:
+            self.on_open(connection)
 
 
 def declare(channel: Channel, queue: str, callback: Any = None) -> None:
-    """Make sure that a quorum queue exists; `callback` gets the server's answer."""
+    """Create a quorum queue if it does not exist; `callback` gets the server's answer."""
     channel.queue_declare(queue, durable=True, arguments=QUORUM, callback=callback)

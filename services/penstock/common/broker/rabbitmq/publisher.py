@@ -1,8 +1,8 @@
-"""What goes out: every message persistent, mandatory and confirmed, many under way at a time.
+"""Publisher: every message is persistent, mandatory and confirmed; many are in flight at a time.
 
-A message leaves this process's care once RabbitMQ has confirmed it. What a lost channel had not confirmed goes out
-again on the next one; what finds no queue waits until the queue is declared; what is nacked is tried again. A message
-that is not confirmed in `timeout_secs` is given up, so that nothing is sent long after its sender was told it failed.
+What was unconfirmed on a lost channel is published again on the next one. A message without a queue waits until the
+queue is declared again, and a nacked one is retried. A message that is not confirmed within `timeout_secs` is dropped,
+so that nothing is published long after its sender was told that it failed.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.spec import Basic
 
-from penstock.common.broker.base import Delivery
-from penstock.common.broker.rabbitmq.channel import REBUILD_SECS, ChannelListener, declare
+from penstock.common.broker.base import ConfirmCallback, Delivery
+from penstock.common.broker.rabbitmq.channel import REDECLARE_SECS, ChannelListener, declare
 from penstock.common.broker.rabbitmq.connection import Connection
 from penstock.common.model.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
 _PERSISTENT = 2
-_WINDOW = 1_000
-_MAX_UNSETTLED = 20_000
+_MAX_IN_FLIGHT = 1_000
+_MAX_PENDING = 20_000
 _NACK_PAUSE_SECS = 0.25
-RETURNS = "penstock-returns"
-"""The header in which a copy says how often the message had come back to its queue before."""
+RETURNS_HEADER = "penstock-returns"
+"""In a copy of a message: how often the original had returned to its queue."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages published together. `end` is called once, with whether RabbitMQ has confirmed them all."""
+    """Messages published together. `on_confirm` is called once, with whether RabbitMQ has confirmed them all."""
 
-    left: int
+    pending: int
     deadline: float
-    end: Callable[[bool], None]
+    on_confirm: Callable[[bool], None]
     confirmed: bool = True
 
 
@@ -55,181 +55,184 @@ class _Message:
 
 
 class Publisher(ChannelListener):
-    """Publishes on a link of its own: RabbitMQ stops reading from connections that publish during an alarm."""
+    """Publishes on a connection of its own: during an alarm, RabbitMQ stops reading from connections that publish."""
 
-    def __init__(self, link: Connection, timeout_secs: float) -> None:
-        super().__init__(link)
+    def __init__(self, connection: Connection, timeout_secs: float) -> None:
+        super().__init__(connection)
         self._timeout_secs = timeout_secs
+        self._pending = 0
+        self._pending_changed = threading.Condition()
+        # For the connection's thread.
         self._waiting: deque[_Message] = deque()
         self._unconfirmed: dict[int, _Message] = {}
-        self._homeless: dict[str, list[_Message]] = {}
+        self._unroutable: dict[str, list[_Message]] = {}
         self._number = 0
         self._ready = False
-        self._connection: Any = None
         self._alarm: str | None = None
-        self._unsettled = 0
-        self._settled = threading.Condition()
-        link.add(self)
+        self._watched: SelectConnection | None = None
+        connection.add_listener(self)
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool) -> None:
-        """Send messages; wait for RabbitMQ to confirm them all if `confirm`. From any thread.
+        """Publish messages, and wait for RabbitMQ to confirm them all if `confirm`. From any thread.
 
         Raises:
-            UnavailableError: not confirmed in time, or too many messages wait already.
+            UnavailableError: not confirmed in time, or too many messages are pending.
         """
         if not bodies:
             return
-        self._count(len(bodies), must_fit=not confirm)
         done = threading.Event()
-        batch = _Batch(len(bodies), time.monotonic() + self._timeout_secs, lambda _: done.set())
-        messages = [_Message(queue, body, batch) for body in bodies]
-        self._link.run_soon(lambda: self._take(messages))
+        batch = self._make_batch(len(bodies), lambda _: done.set(), limited=not confirm)
+        self._connection.call_soon(self._enqueue, [_Message(queue, body, batch) for body in bodies])
         if confirm and not (done.wait(self._timeout_secs) and batch.confirmed):
-            raise self._unavailable(f"of {len(bodies)} messages not all were confirmed")
+            raise self._unconfirmed_error(len(bodies))
 
-    def publish_then(
-        self, messages: Sequence[tuple[str, bytes]], then: Callable[[UnavailableError | None], None]
-    ) -> None:
-        """Send messages, each to its queue; `then` is told, in the link's thread, how it went. From any thread.
+    def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
+        """Publish pairs of queue and message; `on_confirm` is called in the connection's thread. From any thread.
 
         Raises:
-            UnavailableError: the link is closed, or too many messages wait already.
+            UnavailableError: the connection is closed, or too many messages are pending.
         """
-        self._count(len(messages), must_fit=True)
 
         def end(confirmed: bool) -> None:
-            then(None if confirmed else self._unavailable(f"of {len(messages)} messages not all were confirmed"))
+            on_confirm(None if confirmed else self._unconfirmed_error(len(messages)))
 
-        batch = _Batch(len(messages), time.monotonic() + self._timeout_secs, end)
-        sent = [_Message(queue, body, batch) for queue, body in messages]
-        self._link.run_soon(lambda: self._take(sent))
+        batch = self._make_batch(len(messages), end, limited=True)
+        self._connection.call_soon(self._enqueue, [_Message(queue, body, batch) for queue, body in messages])
 
-    def republish(self, delivery: Delivery, end: Callable[[bool], None]) -> None:
-        """Send a copy that goes on counting attempts where `delivery` is. `end` is told, in the link's thread,
-        whether it was confirmed. From any thread.
+    def republish(self, delivery: Delivery, on_confirm: Callable[[bool], None]) -> None:
+        """Publish a copy of a delivery that keeps its count of attempts; see `publish_then`.
 
         Raises:
-            UnavailableError: the link is closed.
+            UnavailableError: the connection is closed.
         """
-        self._count(1, must_fit=False)
-        batch = _Batch(1, time.monotonic() + self._timeout_secs, end)
-        message = _Message(delivery.queue, delivery.body, batch, returns=delivery.attempt - 1)
-        self._link.run_soon(lambda: self._take([message]))
+        batch = self._make_batch(1, on_confirm, limited=False)
+        self._connection.call_soon(
+            self._enqueue, [_Message(delivery.queue, delivery.body, batch, returns=delivery.attempt - 1)]
+        )
 
     def flush(self, timeout_secs: float) -> None:
-        """Wait until nothing is under way, for `timeout_secs` at most."""
-        self._link.run_soon(lambda: self._take([]))  # forgets what is late already
-        with self._settled:
-            self._settled.wait_for(lambda: not self._unsettled, timeout_secs)
+        """Wait until no message is pending, for at most `timeout_secs`."""
+        self._connection.call_soon(self._enqueue, [])  # drops what has expired
+        with self._pending_changed:
+            self._pending_changed.wait_for(lambda: not self._pending, timeout_secs)
 
-    def move_in(self, connection: SelectConnection) -> None:
-        if connection is not self._connection:
-            self._connection, self._alarm = connection, None
-            connection.add_on_connection_blocked_callback(self._block)
-            connection.add_on_connection_unblocked_callback(self._unblock)
-        super().move_in(connection)
+    def _make_batch(self, size: int, on_confirm: Callable[[bool], None], *, limited: bool) -> _Batch:
+        with self._pending_changed:
+            if limited and self._pending + size > _MAX_PENDING:
+                raise self._error(f"{self._pending} messages are waiting to be published")
+            self._pending += size
+        return _Batch(size, time.monotonic() + self._timeout_secs, on_confirm)
 
-    def begin(self, channel: Channel) -> None:
+    def _unconfirmed_error(self, size: int) -> UnavailableError:
+        return self._error(f"{size} messages were not all confirmed")
+
+    def _error(self, message: str) -> UnavailableError:
+        server = self._connection.server
+        reason = self._alarm or self._connection.outage or f"{server} did not answer within {self._timeout_secs:g} s"
+        return UnavailableError("broker", f"{message}: {reason}")
+
+    # Everything below runs in the connection's thread.
+
+    def on_open(self, connection: SelectConnection) -> None:
+        if connection is not self._watched:
+            self._watched, self._alarm = connection, None
+            connection.add_on_connection_blocked_callback(self._on_blocked)
+            connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        super().on_open(connection)
+
+    def on_channel_open(self, channel: Channel) -> None:
         self._number = 0
-        channel.add_on_return_callback(self._take_back)
-        channel.confirm_delivery(self._confirm, self._start)
+        channel.add_on_return_callback(self._on_return)
+        channel.confirm_delivery(self._on_confirm, self._on_ready)
 
-    def end(self) -> None:
+    def on_channel_lost(self) -> None:
         self._ready = False
-        homeless = [message for messages in self._homeless.values() for message in messages]
-        self._waiting.extendleft(reversed(homeless + list(self._unconfirmed.values())))
-        self._homeless.clear()
+        unroutable = [message for messages in self._unroutable.values() for message in messages]
+        self._waiting.extendleft(reversed(unroutable + list(self._unconfirmed.values())))
+        self._unroutable.clear()
         self._unconfirmed.clear()
 
-    def _count(self, messages: int, *, must_fit: bool) -> None:
-        with self._settled:
-            if must_fit and self._unsettled + messages > _MAX_UNSETTLED:
-                raise self._unavailable(f"{self._unsettled} messages wait to be sent")
-            self._unsettled += messages
-
-    def _unavailable(self, what: str) -> UnavailableError:
-        why = self._alarm or self._link.trouble or f"{self._link.server} did not answer in {self._timeout_secs:g} s"
-        return UnavailableError("broker", f"{what}: {why}")
-
-    def _start(self, _: object) -> None:
+    def _on_ready(self, _: object) -> None:
         self._ready = True
-        self._pump()
+        self._send_waiting()
 
-    def _take(self, messages: list[_Message]) -> None:
-        while self._waiting and self._forget_if_late(self._waiting[0]):
+    def _enqueue(self, messages: list[_Message]) -> None:
+        while self._waiting and self._drop_if_expired(self._waiting[0]):
             self._waiting.popleft()
         self._waiting.extend(messages)
-        self._pump()
+        self._send_waiting()
 
-    def _pump(self) -> None:
+    def _retry(self, messages: list[_Message]) -> None:
+        self._waiting.extendleft(reversed(messages))
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
         channel = self._channel
-        while self._waiting and self._ready and not self._alarm and len(self._unconfirmed) < _WINDOW:
+        while self._waiting and self._ready and not self._alarm and len(self._unconfirmed) < _MAX_IN_FLIGHT:
             if channel is None or not channel.is_open:
                 return
             message = self._waiting.popleft()
-            if not self._forget_if_late(message):
+            if not self._drop_if_expired(message):
                 self._send(channel, message)
 
     def _send(self, channel: Channel, message: _Message) -> None:
         self._number += 1
         self._unconfirmed[self._number] = message
-        # RabbitMQ returns a message without its delivery tag, so it carries its number itself.
-        headers = {RETURNS: message.returns} if message.returns else None
+        # RabbitMQ returns a message without its delivery tag, so the message carries the number itself.
+        headers = {RETURNS_HEADER: message.returns} if message.returns else None
         properties = BasicProperties(delivery_mode=_PERSISTENT, message_id=str(self._number), headers=headers)
         channel.basic_publish("", message.queue, message.body, properties, mandatory=True)
 
-    def _forget_if_late(self, message: _Message) -> bool:
+    def _drop_if_expired(self, message: _Message) -> bool:
         if time.monotonic() < message.batch.deadline:
             return False
         message.batch.confirmed = False
         self._settle([message])
-        if not message.batch.left:
-            log.warning("messages to %s are given up after %g s", message.queue, self._timeout_secs)
+        if not message.batch.pending:
+            log.warning("messages for %s dropped: not confirmed within %g s", message.queue, self._timeout_secs)
         return True
 
-    def _confirm(self, frame: Any) -> None:
+    def _settle(self, messages: list[_Message]) -> None:
+        for message in messages:
+            batch = message.batch
+            batch.pending -= 1
+            if not batch.pending:
+                batch.on_confirm(batch.confirmed)
+        with self._pending_changed:
+            self._pending -= len(messages)
+            self._pending_changed.notify_all()
+
+    def _on_confirm(self, frame: Any) -> None:
         last = frame.method.delivery_tag
         numbers = [last]
         if frame.method.multiple:
             numbers = list(takewhile(last.__ge__, self._unconfirmed))
         messages = [self._unconfirmed.pop(number) for number in numbers if number in self._unconfirmed]
         if isinstance(frame.method, Basic.Nack):
-            self._link.run_later(_NACK_PAUSE_SECS, lambda: self._again(messages))
+            self._connection.call_later(_NACK_PAUSE_SECS, self._retry, messages)
         else:
             self._settle(messages)
-            self._pump()
+            self._send_waiting()
 
-    def _settle(self, messages: list[_Message]) -> None:
-        for message in messages:
-            batch = message.batch
-            batch.left -= 1
-            if not batch.left:
-                batch.end(batch.confirmed)
-        with self._settled:
-            self._unsettled -= len(messages)
-            self._settled.notify_all()
-
-    def _take_back(self, channel: Channel, _: object, properties: BasicProperties, __: bytes) -> None:
-        """Keep a message for which there is no queue until there is one. Its confirm follows and finds it gone."""
+    def _on_return(self, channel: Channel, _: object, properties: BasicProperties, __: bytes) -> None:
+        """Keep an unroutable message until its queue is declared. RabbitMQ confirms it too, which has no effect."""
         message = self._unconfirmed.pop(int(properties.message_id), None)
         if message is None:
             return
-        homeless = self._homeless.setdefault(message.queue, [])
-        homeless.append(message)
-        if len(homeless) == 1:
-            queue = message.queue
-            self.soon(channel, REBUILD_SECS, lambda: declare(channel, queue, self._house(queue)))
+        queue = message.queue
+        unroutable = self._unroutable.setdefault(queue, [])
+        unroutable.append(message)
+        if len(unroutable) == 1:
+            self.call_if_open(
+                channel, REDECLARE_SECS, lambda: declare(channel, queue, lambda _: self._retry_unroutable(queue))
+            )
 
-    def _house(self, queue: str) -> Callable[[object], None]:
-        return lambda _: self._again(self._homeless.pop(queue, []))
+    def _retry_unroutable(self, queue: str) -> None:
+        self._retry(self._unroutable.pop(queue, []))
 
-    def _again(self, messages: list[_Message]) -> None:
-        self._waiting.extendleft(reversed(messages))
-        self._pump()
+    def _on_blocked(self, _: object, frame: Any) -> None:
+        self._alarm = f"{self._connection.server} takes no messages: {frame.method.reason}"
 
-    def _block(self, _: object, frame: Any) -> None:
-        self._alarm = f"{self._link.server} takes no messages: {frame.method.reason}"
-
-    def _unblock(self, *_: object) -> None:
+    def _on_unblocked(self, *_: object) -> None:
         self._alarm = None
-        self._pump()
+        self._send_waiting()

@@ -1,4 +1,4 @@
-"""Questions about queues: each on a channel of its own, since RabbitMQ closes the channel of one that goes wrong."""
+"""Queue admin: declares and inspects queues, each time on a new channel, since RabbitMQ closes it on an error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from penstock.common.broker.rabbitmq.channel import declare
 from penstock.common.broker.rabbitmq.connection import Connection, describe
 from penstock.common.model.errors import UnavailableError
 
@@ -18,42 +19,58 @@ _NOT_FOUND = 404
 
 
 class QueueAdmin:
-    """Asks on a link, once more where the connection broke meanwhile, for `timeout_secs` in all."""
+    """Sends requests, again if the connection breaks meanwhile, for `timeout_secs` in all. From any thread."""
 
-    def __init__(self, link: Connection, timeout_secs: float) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, timeout_secs: float) -> None:
+        self._connection = connection
         self._timeout_secs = timeout_secs
 
-    def ask(self, question: Callable[[Channel, Answer], None]) -> Any:
-        """Return the server's answer: a method frame, or None where the queue does not exist. From any thread.
+    def declare(self, queue: str) -> None:
+        """Create a queue if it does not exist.
 
         Raises:
-            UnavailableError: the broker is away, or refused.
+            UnavailableError: the broker is unreachable, or refused.
         """
+        self._call(lambda channel, answer: declare(channel, queue, answer))
+
+    def count(self, queue: str) -> tuple[int, int]:
+        """Return the number of ready messages and of consumers; zeros if there is no such queue.
+
+        Raises:
+            UnavailableError: the broker is unreachable, or refused.
+        """
+        frame = self._call(lambda channel, answer: channel.queue_declare(queue, passive=True, callback=answer))
+        return (0, 0) if frame is None else (int(frame.method.message_count), int(frame.method.consumer_count))
+
+    def _call(self, request: Callable[[Channel, Answer], None]) -> Any:
+        """Return the server's answer, a method frame; None if the queue does not exist."""
         deadline = time.monotonic() + self._timeout_secs
         while True:
-            self._link.wait_open(deadline - time.monotonic())
+            self._connection.wait_open(deadline - time.monotonic())
             future: Future[Any] = Future()
-            self._link.run_soon(lambda future=future: self._put(question, future))  # type: ignore[misc]
+            self._connection.call_soon(self._send, request, future)
             try:
                 return future.result(max(0.0, deadline - time.monotonic()))
             except TimeoutError as error:
-                raise UnavailableError("broker", f"{self._link.server} did not answer in time") from error
+                message = f"{self._connection.server} did not answer within {self._timeout_secs:g} s"
+                raise UnavailableError("broker", message) from error
             except ChannelClosedByBroker as error:
                 if error.reply_code == _NOT_FOUND:
                     return None
-                raise UnavailableError("broker", f"{self._link.server} refused: {describe(error)}") from error
+                message = f"{self._connection.server} refused: {describe(error)}"
+                raise UnavailableError("broker", message) from error
             except AMQPError:
-                continue  # the connection broke: the next one will know
+                continue  # the connection broke: try the next one
 
-    def _put(self, question: Callable[[Channel, Answer], None], future: Future[Any]) -> None:
-        if self._link.connection is None or not self._link.connection.is_open:
+    def _send(self, request: Callable[[Channel, Answer], None], future: Future[Any]) -> None:
+        connection = self._connection.current
+        if connection is None or not connection.is_open:
             future.set_exception(AMQPError("disconnected"))
             return
-        self._link.connection.channel(on_open_callback=lambda channel: _begin(channel, question, future))
+        connection.channel(on_open_callback=lambda channel: _send_on(channel, request, future))
 
 
-def _begin(channel: Channel, question: Callable[[Channel, Answer], None], future: Future[Any]) -> None:
+def _send_on(channel: Channel, request: Callable[[Channel, Answer], None], future: Future[Any]) -> None:
     def answer(frame: Any) -> None:
         if not future.done():
             future.set_result(frame)
@@ -65,4 +82,4 @@ def _begin(channel: Channel, question: Callable[[Channel, Answer], None], future
             future.set_exception(reason if isinstance(reason, AMQPError) else AMQPError(str(reason)))
 
     channel.add_on_close_callback(fail)
-    question(channel, answer)
+    request(channel, answer)

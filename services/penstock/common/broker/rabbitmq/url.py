@@ -1,4 +1,4 @@
-"""From the broker's URL to what pika connects with."""
+"""Broker URL: parsed into pika's connection parameters, with TLS and time limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TLS_FILES = ("cacertfile", "certfile", "keyfile")
 
 
 def read_url(url: str, settings: BrokerSettings, role: str) -> pika.URLParameters:
-    """Parse `amqp[s]://user:password@host:port/vhost?…`. `role` names the connection in RabbitMQ's own lists.
+    """Parse `amqp[s]://user:password@host:port/vhost?…`. `role` is part of the connection's name in RabbitMQ's lists.
 
-    Over `amqps` the server's certificate is checked against the system's authorities, or against those in
-    `cacertfile`; `certfile` and `keyfile` are what this side shows. Other fields of the query are pika's.
+    Over `amqps` the server's certificate is checked against the system's authorities, or against those in `cacertfile`;
+    `certfile` and `keyfile` are the client's certificate. Other fields of the query are passed to pika.
 
     Raises:
         SettingsError: the URL cannot be used; the message leaves out the password.
@@ -45,10 +45,10 @@ def _set_timeouts(
 ) -> pika.URLParameters:
     if "heartbeat" not in query:
         parameters.heartbeat = settings.broker_heartbeat_secs
-    parameters.connection_attempts = 1  # the link tries again by its own clock
+    parameters.connection_attempts = 1  # Connection retries with its own backoff
     parameters.socket_timeout = settings.broker_connect_timeout_secs
     parameters.stack_timeout = settings.broker_connect_timeout_secs
-    parameters.blocked_connection_timeout = None  # an alarm ends waits, not connections
+    parameters.blocked_connection_timeout = None  # during an alarm publishing fails, and the connection stays
     name = f"penstock {role} {socket.gethostname()}:{os.getpid()}"
     parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
     return parameters
