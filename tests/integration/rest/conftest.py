@@ -39,6 +39,7 @@ class HandEngine:
     woken: int = 0
     positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
+    before_steps: Callable[[], object] = lambda: None
 
     def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
         """End up to `count` images: those whose name is in `fail` with that code, the others with `parts` results."""
@@ -74,6 +75,7 @@ class HandEngine:
         return self.speeds.get("job")
 
     def steps(self) -> list[StepStatus]:
+        self.before_steps()
         return [
             StepStatus("resize", 2, 3, 1, 40, 0.01, 0.4, 0.5),
             StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0),

@@ -128,8 +128,8 @@ def test_a_client_that_falls_silent_is_told_so_and_leaves_nothing_behind(
     wait_for(lambda: coordinator.stored() == [])
 
 
-def test_a_client_that_never_stops_sending_is_let_go(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.coordinator.api.middleware.lingering_close._LINGER_BYTES", 5_000_000)
+def test_a_client_that_never_stops_sending_is_disconnected(serve: Callable[..., Any]) -> None:
+    small = serve(discard_bytes=5_000_000)
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
         connection.sendall(head(None, "/nowhere"))
         with pytest.raises(ConnectionError):

@@ -9,7 +9,8 @@ from fastapi import Depends, FastAPI
 from penstock import __version__
 from penstock.coordinator.api import openapi, problems
 from penstock.coordinator.api.middleware.lingering_close import LingeringClose
-from penstock.coordinator.api.middleware.security_headers import LoopbackHost, SameOrigin, SecurityHeaders
+from penstock.coordinator.api.middleware.same_origin import LoopbackHost, SameOrigin
+from penstock.coordinator.api.middleware.security_headers import SecurityHeaders
 from penstock.coordinator.api.monitoring.health import Readiness
 from penstock.coordinator.api.monitoring.metrics import Metrics, RequestMetrics
 from penstock.coordinator.api.monitoring.single_flight import SingleFlight
@@ -54,14 +55,14 @@ def create_app(services: Services) -> FastAPI:
     app.state.streams = Streams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)
-    app.state.looking = SingleFlight(lambda: services.engine.steps())
+    app.state.step_statuses = SingleFlight(services.engine.steps)
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     problems.add_handlers(app)
     app.add_middleware(SameOrigin)
     if services.for_this_host:
         app.add_middleware(LoopbackHost)
-    app.add_middleware(LingeringClose)
+    app.add_middleware(LingeringClose, max_bytes=services.discard_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
     openapi.complete(app)

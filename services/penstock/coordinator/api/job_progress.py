@@ -1,4 +1,4 @@
-"""How far a job has come: what its row counts, joined with what is under way just now."""
+"""Job progress: the counters of a job's row, combined with its images in flight."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.coordinator.ports.scheduler import Scheduler
 
 @dataclass(frozen=True)
 class Progress:
-    """A job's progress. `bottleneck` is the step with the most work left; what is not known yet is None."""
+    """A job's progress; `bottleneck` is the step with the most work left. Unknown values are None."""
 
     steps: list[StepProgress]
     images_per_second: float | None
@@ -22,22 +22,22 @@ class Progress:
     bottleneck: str | None
 
 
-def measure(job: Job, engine: Scheduler) -> Progress:
-    """Return a job's progress as of now."""
-    steps = _steps(job, engine.live(job.id))
+def job_progress(job: Job, scheduler: Scheduler) -> Progress:
+    """Return a job's current progress."""
+    steps = _steps(job, scheduler.live(job.id))
     if job.state in TERMINAL_JOB_STATES:
         return Progress(steps, _average_rate(job), None, None)
     left = job.pending + job.queued + job.running
-    rate = engine.images_per_second(job.id)
-    return Progress(steps, rate, left / rate if rate else None, _bottleneck(job, steps, engine))
+    rate = scheduler.images_per_second(job.id)
+    return Progress(steps, rate, left / rate if rate else None, _bottleneck(job, steps, scheduler))
 
 
 def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
     count = len(job.plan)
-    under_way = list(live) or [(0, 0)] * count
+    in_flight = list(live) or [(0, 0)] * count
     totals = job.steps or [StepTotals()] * count
-    # Images that are at a later operation now have passed this one; the row learns of it when they end.
-    later = [0, *accumulate(waiting + running for waiting, running in reversed(under_way))][-2::-1]
+    # Images at a later operation have passed this one, but the row counts them only when they end.
+    later = [0, *accumulate(waiting + running for waiting, running in reversed(in_flight))][-2::-1]
     return [
         StepProgress(
             step=operation["op"],
@@ -49,15 +49,15 @@ def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
             work_seconds=total.work_secs,
         )
         for index, (operation, (waiting, running), total, passed) in enumerate(
-            zip(job.plan, under_way, totals, later, strict=True)
+            zip(job.plan, in_flight, totals, later, strict=True)
         )
     ]
 
 
-def _bottleneck(job: Job, steps: Sequence[StepProgress], engine: Scheduler) -> str | None:
+def _bottleneck(job: Job, steps: Sequence[StepProgress], scheduler: Scheduler) -> str | None:
     left = list(accumulate(step.waiting + step.running for step in steps))
     work: dict[str, float] = {}
-    for step, images, secs in zip(steps, left, engine.seconds_of(job.plan), strict=True):
+    for step, images, secs in zip(steps, left, scheduler.seconds_of(job.plan), strict=True):
         work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
     slowest = max(work, key=lambda name: work[name])
     return slowest if work[slowest] > 0 else None

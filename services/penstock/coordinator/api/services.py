@@ -55,5 +55,9 @@ class Services:
     """How long a browser stays logged in."""
     webhooks: WebhookRules = field(default_factory=WebhookRules)
     """Where jobs may have their end told; public HTTPS with secrets of their own, unless given."""
+    check_timeout_secs: float = 5.0
+    """How long `/readyz` and `/v1/steps` wait: no longer than monitors do, while the broker's own timeout is 30 s."""
+    discard_bytes: int = 1024**3
+    """How much of a refused request is read and dropped, so that the client reads the answer."""
     leaving: Event = field(default_factory=Event)
     """Set once the server was told to end: what is sent until a job ends, ends then."""

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse, Response
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ImageState
 from penstock.common.model.rest import Estimate, StepEstimate
-from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_job
 from penstock.coordinator.auth.quotas import Caller
@@ -104,7 +103,7 @@ class Submission:
         else:
             idempotency = Idempotency(self.key, digest(order))
             job, new = self.intake.accept_once(draft_job(order, images, upload, idempotency), idempotency, created)
-        view = view_job(job, measure(job, self.services.engine))
+        view = view_job(job, self.services.engine)
         return JSONResponse(view.model_dump(mode="json"), 202 if new else 200, {"Location": job_url(job.id)})
 
     def _estimate(self, order: JobRequest, images: Iterable[Image]) -> Estimate:

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.api.middleware.security_headers import SAFE_METHODS
+from penstock.coordinator.api.middleware.same_origin import SAFE_METHODS
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import ApiKey, Keys
 from penstock.coordinator.auth.quotas import ANYBODY, Caller

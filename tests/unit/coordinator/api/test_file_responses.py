@@ -1,4 +1,4 @@
-"""Parts of files and names in headers, down to their corners."""
+"""Byte ranges, conditional requests and file names in headers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import pytest
 from fastapi import Request, Response
 
-from penstock.coordinator.api.responses.file_responses import Content, deliver
+from penstock.coordinator.api.responses.file_responses import Content, file_response
 
 DATA = bytes(range(100))
 
 
 def answer(name: str = "a.jpg", data: bytes = DATA, **headers: str) -> Response:
-    """Ask for a file with headers."""
+    """Request a file with headers."""
 
     def read(start: int, end: int) -> Iterator[bytes]:
         yield data[start:end]
 
     sent = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     request = Request({"type": "http", "headers": sent})
-    return deliver(request, Content(name, len(data), "image/jpeg", "tag", True, read))
+    return file_response(request, Content(name, len(data), "image/jpeg", "tag", True, read))
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def answer(name: str = "a.jpg", data: bytes = DATA, **headers: str) -> Response:
         ("bytes=\u0661-2", 200, DATA),
     ],
 )
-def test_a_range_is_followed_or_ignored_but_never_misread(span: str, status: int, body: bytes) -> None:
+def test_a_range_is_served_or_ignored_but_never_misread(span: str, status: int, body: bytes) -> None:
     sent = answer(range=span)
     assert (sent.status_code, sent.body) == (status, body)
 
 
-def test_no_range_of_an_empty_file_exists() -> None:
+def test_an_empty_file_has_no_ranges() -> None:
     assert answer(data=b"").status_code == 200
     assert answer(data=b"", range="bytes=0-").status_code == 416
 
@@ -51,7 +51,7 @@ def test_no_range_of_an_empty_file_exists() -> None:
 @pytest.mark.parametrize(
     ("known", "status"), [('"tag"', 304), ('W/"tag"', 304), ('"x", "tag"', 304), ("*", 304), ('"x"', 200)]
 )
-def test_a_client_that_has_the_file_is_not_sent_it_again(known: str, status: int) -> None:
+def test_a_client_that_has_the_file_gets_304(known: str, status: int) -> None:
     assert answer(if_none_match=known).status_code == status
 
 

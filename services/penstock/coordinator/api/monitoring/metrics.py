@@ -1,4 +1,4 @@
-"""What Prometheus sees of this process: its requests by route, and all that `exposition` reads when it asks."""
+"""Metrics: the Prometheus registry of one application, and the middleware that times its requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from prometheus_client import CollectorRegistry, GCCollector, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.coordinator.api.monitoring.collectors import Counted, System
+from penstock.coordinator.api.monitoring.collectors import CounterCollector, SystemCollector
 from penstock.coordinator.api.services import Services
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -15,24 +15,26 @@ _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 
 
 class Metrics:
-    """One application's metrics, in a registry of their own."""
+    """The metrics of one application, in a registry of its own."""
 
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(System(services))
-        self.registry.register(Counted(services.meters))
+        self.registry.register(
+            SystemCollector(services.repository, services.broker, services.engine.steps, services.data)
+        )
+        self.registry.register(CounterCollector(services.meters))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._requests = Histogram(
             "penstock_http_request_seconds",
-            "Seconds from a request's first byte to its answer's last",
+            "Seconds from a request's first byte to the last byte of its answer",
             ["method", "route", "status"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is its template, never its path."""
+        """Count a request; `route` is the template of its path."""
         label = method if method in _METHODS else "other"
         self._requests.labels(label, route, str(status)).observe(seconds)
 
@@ -51,14 +53,14 @@ class RequestMetrics:
         started = time.perf_counter()
         status = 500
 
-        async def note(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, note)
+            await self._app(scope, receive, send_and_note_status)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)

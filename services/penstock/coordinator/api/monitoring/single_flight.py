@@ -1,40 +1,58 @@
-"""Asking what may be away, by those who have less time than it takes to find that out."""
+"""Single flight: calls to dependencies that may hang, each running at most once at a time."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
+from penstock.common.model.errors import UnavailableError
+
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class SingleFlight(Generic[T]):
-    """One question, put by one thread at a time: many may want to know, however long the answer takes.
+    """Runs a call in a thread; callers that come while it runs share its result. May be used from any thread."""
 
-    May be used from any thread.
-    """
-
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
         self._lock = threading.Lock()
-        self._under_way: Future[T] | None = None
+        self._running: Future[T] | None = None
 
-    def ask(self) -> Future[T]:
-        """Return the answer to come: to the question as it is under way already, or else put now."""
+    def start(self) -> Future[T]:
+        """Return the future of the call that is running, or of a new one."""
         with self._lock:
-            if self._under_way is None:
-                self._under_way = Future()
-                # Daemonic, and so of no pool: what does not answer is to keep nobody from leaving.
-                threading.Thread(target=self._answer, args=(self._under_way,), name="asking", daemon=True).start()
-            return self._under_way
+            if self._running is None:
+                self._running = Future()
+                # A daemon thread, so that a call that hangs does not keep the process from exiting.
+                threading.Thread(target=self._run, args=(self._running,), name="single-flight", daemon=True).start()
+            return self._running
 
-    def _answer(self, answer: Future[T]) -> None:
+    def _run(self, future: Future[T]) -> None:
         try:
-            answer.set_result(self._question())
-        except BaseException as error:  # whoever asked is told, whatever it is
-            answer.set_exception(error)
+            future.set_result(self._call())
+        except BaseException as error:
+            future.set_exception(error)
         finally:
             with self._lock:
-                self._under_way = None
+                self._running = None
+
+
+def gather(flights: Mapping[str, SingleFlight[T]], timeout_secs: float) -> dict[str, T]:
+    """Run calls at the same time; return the results of those that succeed in time.
+
+    A call that takes longer or raises UnavailableError is left out.
+    """
+    futures = {name: flight.start() for name, flight in flights.items()}
+    wait(futures.values(), timeout_secs)
+    results = {}
+    for name, future in futures.items():
+        if future.done():
+            try:
+                results[name] = future.result()
+            except UnavailableError as error:
+                log.debug("%s unreachable: %s", name, error.message)  # a probe asks again and again
+    return results

@@ -1,4 +1,4 @@
-"""Files on their way out: whole, in part (`Range`), or not at all where the client has them already."""
+"""File responses: whole files, ranges, and 304 for a file that the client has already."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 _WHOLE_BYTES = 1024 * 1024
-"""Files up to this are read and sent in one go."""
+"""Up to this size a file is read and sent at once."""
 
 Read = Callable[[int, int], Iterator[bytes]]
 """Yields a file's bytes from the first offset up to, not including, the second."""
@@ -20,9 +20,9 @@ Read = Callable[[int, int], Iterator[bytes]]
 
 @dataclass(frozen=True)
 class Content:
-    """A file to deliver. `etag` is without quotes; `inline` whether a browser may show it.
+    """A file to send. `etag` is unquoted; `inline` lets a browser show the file instead of saving it.
 
-    `key` is where it lies in the store; None: elsewhere.
+    `key` is the file's key in the store; None: it is somewhere else.
     """
 
     name: str
@@ -34,21 +34,21 @@ class Content:
     key: str | None = None
 
 
-def deliver(request: Request, content: Content, accel_prefix: str | None = None) -> Response:
-    """Return the answer that sends a file.
+def file_response(request: Request, content: Content, accel_prefix: str | None = None) -> Response:
+    """Return the response that sends a file.
 
-    Where the request came by an nginx that has the store's files below `accel_prefix`, nginx sends the bytes, the part
-    asked for included.
+    If the request came through an nginx that serves the store's files below `accel_prefix`, nginx sends the bytes and
+    handles the range (X-Accel-Redirect).
     """
     headers = _headers(content)
-    if _has_already(request, content):
+    if _is_not_modified(request, content):
         return Response(status_code=304, headers=headers)
-    span = _span(request, content)
+    span = _requested_range(request, content)
     if span is not None and span[0] >= span[1]:
         headers["Content-Range"] = f"bytes */{content.size_bytes}"
         return Response(status_code=416, headers=headers)
     if accel_prefix and content.key is not None and request.headers.get("x-penstock-front") == "accel":
-        del headers["Accept-Ranges"]  # nginx says so itself
+        del headers["Accept-Ranges"]  # nginx adds it
         headers["X-Accel-Redirect"] = accel_prefix + quote(content.key)
         return Response(status_code=200, headers=headers, media_type=content.media_type)
     if span is None:
@@ -59,13 +59,13 @@ def deliver(request: Request, content: Content, accel_prefix: str | None = None)
 
 
 def _send(content: Content, start: int, end: int, status: int, headers: dict[str, str]) -> Response:
-    pieces = content.read(start, end)
+    chunks = content.read(start, end)
     if end - start <= _WHOLE_BYTES:
-        return Response(b"".join(pieces), status, headers, content.media_type)
+        return Response(b"".join(chunks), status, headers, content.media_type)
     headers["Content-Length"] = str(end - start)
-    # The first piece is read here, so that a file that is gone is answered as such.
-    first = next(pieces, b"")
-    return StreamingResponse(chain([first], pieces), status, headers, content.media_type)
+    # The first chunk is read before the response begins, so that a missing file is answered with 404.
+    first = next(chunks, b"")
+    return StreamingResponse(chain([first], chunks), status, headers, content.media_type)
 
 
 def _headers(content: Content) -> dict[str, str]:
@@ -85,15 +85,18 @@ def _disposition(content: Content) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _has_already(request: Request, content: Content) -> bool:
+def _is_not_modified(request: Request, content: Content) -> bool:
     known = request.headers.get("if-none-match")
     if known is None:
         return False
     return known.strip() == "*" or f'"{content.etag}"' in re.findall(r'"[^"]*"', known)
 
 
-def _span(request: Request, content: Content) -> tuple[int, int] | None:
-    """Return the bytes asked for, start before end where they exist; None for all (RFC 9110, section 14.2)."""
+def _requested_range(request: Request, content: Content) -> tuple[int, int] | None:
+    """Return the requested byte range; None for the whole file (RFC 9110, section 14.2).
+
+    Start is before end unless the file has no such bytes.
+    """
     condition = request.headers.get("if-range")
     if condition is not None and condition != f'"{content.etag}"':
         return None
@@ -104,5 +107,5 @@ def _span(request: Request, content: Content) -> tuple[int, int] | None:
     if match[1] == "":
         return max(0, size - int(match[2])), size
     start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
-    # A range that ends before it starts is no range, and what is no range is ignored.
+    # An invalid range, such as one that ends before it starts, is ignored.
     return None if match[2] and int(match[2]) < start else (start, end)

@@ -1,4 +1,4 @@
-"""Listings for browsers: plain HTML without scripts, every name escaped."""
+"""HTML listings of folders: no scripts, all names escaped."""
 
 from __future__ import annotations
 
@@ -23,29 +23,25 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a listing: a link, and what stands beside it."""
+    """A line of a listing: a link, and texts beside it."""
 
     name: str
     url: str
     notes: tuple[str, ...] = ()
 
 
-def listing(title: str, entries: Iterable[Entry], *, up: str | None, following: str | None) -> HTMLResponse:
-    """Return a page that lists entries, with links to the folder above and to the following page."""
+def html_listing(title: str, entries: Iterable[Entry], *, up: str | None, following: str | None) -> HTMLResponse:
+    """Return a page of entries with links to the parent folder and to the next page."""
     lines = [Entry("..", up)] if up else []
     rows = "".join(_row(entry) for entry in [*lines, *entries])
     more = f'<p><a rel="next" href="{escape(following)}">more</a></p>' if following else ""
-    return _page(title, f"<h1>{escape(title)}</h1><table>{rows}</table>{more}")
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><table>{rows}</table>{more}</body></html>\n",
+        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "private, no-cache"},
+    )
 
 
 def _row(entry: Entry) -> str:
     cells = "".join(f"<td>{escape(note)}</td>" for note in entry.notes)
     return f'<tr><td><a href="{escape(entry.url)}">{escape(entry.name)}</a></td>{cells}</tr>'
-
-
-def _page(title: str, body: str) -> HTMLResponse:
-    return HTMLResponse(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n",
-        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "private, no-cache"},
-    )

@@ -1,4 +1,4 @@
-"""A job's results in the order of its images, read page by page from the database."""
+"""Manifest: a job's results in the order of its images, read page by page from the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 4_096
 
 @dataclass(frozen=True)
 class Entry:
-    """One result, and its place: the image's id, and which of the image's results it is."""
+    """One result, with its image's id and its index among the image's results."""
 
     image: int
     index: int
@@ -30,12 +30,12 @@ class Entry:
 
 
 def images_at_once(job: Job, most: int, results: int = _ROWS_AT_ONCE) -> int:
-    """Return how many images of a job to hold in memory: they may have thousands of results each."""
+    """Return how many images of a job to load at once, since each may have thousands of results."""
     return max(1, min(most, results // plan_of(job.plan).parts))
 
 
 def entries(repository: Repository, job: Job, image: int = 0, index: int = 0, most: int = 500) -> Iterator[Entry]:
-    """Yield a job's results so far, from a place on, reading at most `most` images at a time."""
+    """Yield a job's results so far, starting at a result, reading at most `most` images at a time."""
     limit = images_at_once(job, min(most, 500))
     while page := repository.list_images(job.id, state=ImageState.DONE, after=image - 1, limit=limit):
         for done in page:
@@ -46,14 +46,14 @@ def entries(repository: Repository, job: Job, image: int = 0, index: int = 0, mo
 
 
 def ndjson(job: Job, results: Iterator[Entry]) -> Iterator[bytes]:
-    """Yield the manifest as lines of JSON, many at a time."""
+    """Yield the manifest as lines of JSON, 500 at a time."""
     while batch := list(islice(results, 500)):
         lines = [to_json(view_result(job.id, entry.image, entry.result)) for entry in batch]
         yield b"\n".join(lines) + b"\n"
 
 
 def members(store: Store, results: Iterable[Entry]) -> Iterator[Member]:
-    """Yield results as an archive takes them."""
+    """Yield results as members of a ZIP file."""
     for entry in results:
         result = entry.result
         yield Member(result.name, result.size, partial(store.stream, result.key))

@@ -1,4 +1,4 @@
-"""A job's files as they lie: sent ones in the store, in buckets or below the input root, results in the store."""
+"""A job's files: inputs in the store, in buckets or below the input root; results in the store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from penstock.common.image_header import HEAD_BYTES, image_type
+from penstock.common.model.errors import RequestError
 from penstock.common.model.messages import Result
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
@@ -19,20 +20,20 @@ from penstock.coordinator.api.services import Services
 from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.repository import Image
 
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 def result_content(store: Store, result: Result) -> Content:
-    """Return a result for delivery."""
+    """Return a result as a file to send."""
     key = None if is_url(result.key) else result.key
     return Content(result.name, result.size, result.media_type, result.sha256, True, _reader(store, result.key), key)
 
 
 def sent_content(services: Services, image: Image) -> Content:
-    """Return an image's file as it was sent, its type told by its bytes.
+    """Return an image's input file, with the media type found from its bytes.
 
     Raises:
-        RequestError: 404 where it is gone.
+        RequestError: 404 if the file no longer exists.
     """
     if image.ref.startswith("file:"):
         return _local_content(services.input_root, image)
@@ -40,7 +41,7 @@ def sent_content(services: Services, image: Image) -> Content:
         return _bucket_content(services.sources, image)
     size = services.store.size(image.ref)
     if size is None:
-        raise not_found(f"file {image.name!r} any more")
+        raise _gone(image)
     content = _content(image.name, size, image.ref.replace("/", "-"), _reader(services.store, image.ref))
     return replace(content, key=image.ref)
 
@@ -51,9 +52,9 @@ def _local_content(root: Path | None, image: Image) -> Content:
         status = path.stat()
         below = root is not None and path.resolve().is_relative_to(root.resolve())
     except OSError as error:
-        raise not_found(f"file {image.name!r} any more") from error
+        raise _gone(image) from error
     if not below or not stat.S_ISREG(status.st_mode):
-        raise not_found(f"file {image.name!r} below the folder for inputs")
+        raise not_found(f"file {image.name!r} below the input folder")
     return _content(image.name, status.st_size, f"{status.st_mtime_ns}-{status.st_size}", _local_reader(path))
 
 
@@ -64,7 +65,7 @@ def _bucket_content(buckets: BucketAllowlist, image: Image) -> Content:
     except SourceForbiddenError as error:
         raise not_found(f"file {image.name!r} in a bucket that this server may read") from error
     if found is None:
-        raise not_found(f"file {image.name!r} any more")
+        raise _gone(image)
     return _content(image.name, found.size_bytes, found.tag, _reader(buckets.store(place), place.key))
 
 
@@ -79,7 +80,7 @@ def _reader(store: Store, key: str) -> Read:
         try:
             return store.stream(key, start, end)
         except ObjectNotFoundError as error:
-            raise not_found("such file any more") from error
+            raise _gone() from error
 
     return read
 
@@ -89,10 +90,14 @@ def _local_reader(path: Path) -> Read:
         try:
             with open(path, "rb") as file:
                 file.seek(start)
-                while start < end and (piece := file.read(min(_PIECE_BYTES, end - start))):
-                    start += len(piece)
-                    yield piece
+                while start < end and (chunk := file.read(min(_CHUNK_BYTES, end - start))):
+                    start += len(chunk)
+                    yield chunk
         except OSError as error:
-            raise not_found("such file any more") from error
+            raise _gone() from error
 
     return read
+
+
+def _gone(image: Image | None = None) -> RequestError:
+    return not_found(f"file {image.name!r} any more" if image else "such file any more")

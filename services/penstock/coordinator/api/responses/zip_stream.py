@@ -1,9 +1,9 @@
-"""A ZIP file as a stream, of any number of files, in bounded memory.
+"""ZIP stream: a ZIP file of any number of files, written in bounded memory.
 
-Files are stored as they are: pictures are compressed already. Each is read once more for its checksum before it is
-sent where it is too large to hold, so that every header is complete and the archive can be unpacked while it arrives
-(a stored file without its size in front cannot). The directory at the end grows by about a hundred bytes a file;
-beyond a mebibyte it waits on disk. Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+Files are stored without compression, because images are compressed already. A stored file can be unpacked from a
+stream only if its header has size and checksum; a file that is too large to hold in memory is therefore read twice.
+The central directory takes about a hundred bytes per file and moves to disk above a mebibyte.
+Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
 from __future__ import annotations
@@ -26,12 +26,9 @@ _VERSION = 45  # with ZIP64
 _UNIX = 3 << 8
 _UTF8_NAME = 0x800
 _READABLE_FILE = 0o100644 << 16
-ZIP64_FROM_BYTES = 0xFFFFFFFF
-ZIP64_FROM_FILES = 0xFFFF
-"""Offsets and counts from which on the wider fields are written."""
-
 _MAX_16 = 0xFFFF
 _MAX_32 = 0xFFFFFFFF
+"""Larger counts and offsets need the wider fields of ZIP64."""
 
 _HELD_BYTES = 1024 * 1024
 _SENT_BYTES = 256 * 1024
@@ -39,29 +36,29 @@ _SENT_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Member:
-    """A file to put into an archive, under 4 GiB. `read` yields its bytes, the same ones each time."""
+    """A file of the archive, under 4 GiB. `read` yields its bytes, the same ones each time."""
 
     name: str
     size_bytes: int
     read: Callable[[], Iterator[bytes]]
 
 
-def archive(members: Iterable[Member]) -> Iterator[bytes]:
-    """Yield a ZIP file in pieces of about 256 KiB or more.
+def zip_stream(members: Iterable[Member], *, zip64_from_bytes: int = _MAX_32) -> Iterator[bytes]:
+    """Yield a ZIP file in chunks of 256 KiB or more.
 
     Raises:
-        ValueError: a file is not of the size it should be; the archive must not be taken for whole.
+        ValueError: a file has not the size of its member; the archive is incomplete.
     """
     held = bytearray()
-    for piece in _pieces(members):
-        held += piece
+    for chunk in _chunks(members, zip64_from_bytes):
+        held += chunk
         if len(held) >= _SENT_BYTES:
             yield bytes(held)
             held.clear()
     yield bytes(held)
 
 
-def _pieces(members: Iterable[Member]) -> Iterator[bytes]:
+def _chunks(members: Iterable[Member], zip64_from_bytes: int) -> Iterator[bytes]:
     offset = count = 0
     stamp = _dos_time()
     with SpooledTemporaryFile(_HELD_BYTES) as directory:
@@ -73,34 +70,36 @@ def _pieces(members: Iterable[Member]) -> Iterator[bytes]:
             )
             yield name
             yield from data
-            directory.write(_directory_entry(name, member.size_bytes, crc, stamp, offset))
+            directory.write(
+                _directory_entry(name, member.size_bytes, crc, stamp, offset, zip64=offset >= zip64_from_bytes)
+            )
             offset += _LOCAL.size + len(name) + member.size_bytes
             count += 1
         size = directory.tell()
         directory.seek(0)
-        while piece := directory.read(_SENT_BYTES):
-            yield piece
-    yield _end(count, size, offset)
+        while chunk := directory.read(_SENT_BYTES):
+            yield chunk
+    yield _end(count, size, offset, zip64=count >= _MAX_16 or max(size, offset) >= zip64_from_bytes)
 
 
 def _load(member: Member) -> tuple[int, Iterator[bytes]]:
-    """Return a file's checksum and its bytes."""
+    """Return a file's CRC-32 and its bytes."""
     if member.size_bytes <= _HELD_BYTES:
         data = b"".join(member.read())
         crc, size = zlib.crc32(data), len(data)
-        again = iter([data])
+        contents = iter([data])
     else:
         crc = size = 0
-        for piece in member.read():
-            crc, size = zlib.crc32(piece, crc), size + len(piece)
-        again = member.read()
+        for chunk in member.read():
+            crc, size = zlib.crc32(chunk, crc), size + len(chunk)
+        contents = member.read()
     if size != member.size_bytes:
         raise ValueError(f"{member.name} has {size} bytes instead of {member.size_bytes}")
-    return crc, again
+    return crc, contents
 
 
-def _directory_entry(name: bytes, size: int, crc: int, stamp: tuple[int, int], offset: int) -> bytes:
-    extra = _OFFSET_EXTRA.pack(1, 8, offset) if offset >= ZIP64_FROM_BYTES else b""
+def _directory_entry(name: bytes, size: int, crc: int, stamp: tuple[int, int], offset: int, *, zip64: bool) -> bytes:
+    extra = _OFFSET_EXTRA.pack(1, 8, offset) if zip64 else b""
     shown = _MAX_32 if extra else offset
     fixed = _CENTRAL.pack(
         b"PK\1\2", _UNIX | _VERSION, _VERSION if extra else 20, _UTF8_NAME, 0, *stamp,
@@ -109,11 +108,11 @@ def _directory_entry(name: bytes, size: int, crc: int, stamp: tuple[int, int], o
     return fixed + name + extra
 
 
-def _end(count: int, size: int, offset: int) -> bytes:
+def _end(count: int, size: int, offset: int, *, zip64: bool) -> bytes:
     plain = _END.pack(
         b"PK\5\6", 0, 0, min(count, _MAX_16), min(count, _MAX_16), min(size, _MAX_32), min(offset, _MAX_32), 0
     )
-    if count < ZIP64_FROM_FILES and size < ZIP64_FROM_BYTES and offset < ZIP64_FROM_BYTES:
+    if not zip64:
         return plain
     end_64 = _END_64.pack(b"PK\6\6", _END_64.size - 12, _UNIX | _VERSION, _VERSION, 0, 0, count, count, size, offset)
     return end_64 + _LOCATOR_64.pack(b"PK\6\7", 0, offset + size, 1) + plain

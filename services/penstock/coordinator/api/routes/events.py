@@ -12,10 +12,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.api.views import has_ended, view_image, view_job
+from penstock.coordinator.api.views import view_image, view_job
 from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.auth.quotas import Caller, Streams
 from penstock.coordinator.ports.repository import Image, Job
@@ -24,6 +23,7 @@ router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
 
 _INTERVAL_SECS = 0.25
 _FAILURES_AT_ONCE = 200
+_PROGRESS_FIELDS = {"id", "state", "images", "steps", "images_per_second", "eta_seconds", "bottleneck"}
 _log = logging.getLogger(__name__)
 
 
@@ -76,11 +76,12 @@ async def follow_job(
                 yield ServerSentEvent(data=view_image(found, image), event="image-failed", id=str(seen))
             if len(failed) == _FAILURES_AT_ONCE:
                 continue
-            progress = _progress(services, found)
+            view = view_job(found, services.engine)
+            progress = view.model_dump(mode="json", include=_PROGRESS_FIELDS)
             if progress != shown:
                 shown = progress
                 yield ServerSentEvent(data=progress, event="progress")
-            if has_ended(found):
+            if view.has_ended:
                 yield ServerSentEvent(data=progress, event="end")
                 return
             await asyncio.sleep(_INTERVAL_SECS)
@@ -94,10 +95,3 @@ def _look(services: Services, caller: Caller, job: str, seen: int) -> tuple[Job 
     if found is None or found.failures_seen <= seen:
         return found, []
     return found, services.repository.list_failures(job, after=seen, limit=_FAILURES_AT_ONCE)
-
-
-def _progress(services: Services, job: Job) -> dict[str, Any]:
-    view = view_job(job, measure(job, services.engine))
-    return view.model_dump(
-        mode="json", include={"id", "state", "images", "steps", "images_per_second", "eta_seconds", "bottleneck"}
-    )

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import JobState
-from penstock.coordinator.api.job_progress import measure
 from penstock.coordinator.api.openapi_examples import JOB_BODY, RETRY_BODY
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, write_cursor
 from penstock.coordinator.api.routes.common import (
@@ -111,7 +110,7 @@ def list_jobs(
 def show_job(job: str, services: ServicesDep, caller: CallerDep) -> rest.Job:
     """Return a job's state, counts, progress per step, speed and time left."""
     found = find_job(services.repository, job, caller)
-    return view_job(found, measure(found, services.engine))
+    return view_job(found, services.engine)
 
 
 @router.post("/{job}/cancel", status_code=202, summary="Cancel a job", responses=refusals(404, 409))
@@ -124,7 +123,7 @@ def cancel_job(job: str, services: ServicesDep, caller: CallerDep) -> rest.Job:
         raise conflict("job_ended", f"job {job} has ended already") from error
     except JobNotFoundError as error:
         raise not_found(f"job {job}") from error
-    return view_job(cancelled, measure(cancelled, services.engine))
+    return view_job(cancelled, services.engine)
 
 
 @router.post(
@@ -166,7 +165,7 @@ def _retry(services: Services, caller: Caller, intake: JobService, job: str, dat
     except JobNotFoundError as error:
         raise not_found(f"job {job}") from error
     services.engine.wake()
-    view = view_job(retried, measure(retried, services.engine))
+    view = view_job(retried, services.engine)
     return JSONResponse(view.model_dump(mode="json") | {"retried": count}, 202)
 
 

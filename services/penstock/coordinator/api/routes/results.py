@@ -13,7 +13,7 @@ from penstock.common.model.jobs import ImageState
 from penstock.common.model.rest import ImagePage, ResultPage
 from penstock.coordinator.api.paging import Cursor, Limit, read_position, write_cursor
 from penstock.coordinator.api.responses.manifest import entries, images_at_once, members, ndjson
-from penstock.coordinator.api.responses.zip_stream import archive
+from penstock.coordinator.api.responses.zip_stream import zip_stream
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.api.views import view_image, view_result
 from penstock.coordinator.auth.access import CallerDep
@@ -86,7 +86,7 @@ def download_results(job: str, services: ServicesDep, caller: CallerDep) -> Resp
     """Stream the results so far as a ZIP file."""
     found = find_job(services.repository, job, caller)
     return StreamingResponse(
-        archive(members(services.store, entries(services.repository, found))),
+        zip_stream(members(services.store, entries(services.repository, found))),
         media_type="application/zip",
         headers={"Content-Disposition": f'attachment; filename="{job}.zip"'},
     )

@@ -11,8 +11,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from penstock.common.model.names import without_suffix
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
-from penstock.coordinator.api.responses.file_responses import deliver
-from penstock.coordinator.api.responses.html_listing import Entry, listing
+from penstock.coordinator.api.responses.file_responses import file_response
+from penstock.coordinator.api.responses.html_listing import Entry, html_listing
 from penstock.coordinator.api.responses.manifest import entries
 from penstock.coordinator.api.responses.stored_files import result_content, sent_content
 from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
@@ -61,7 +61,7 @@ def list_folders(
     lines = [
         Entry(f"{job.id}/", static_url(job.id), (job.name, job.state, f"{job.done} of {job.total}")) for job in shown
     ]
-    return listing("/static/", lines, up="/", following=following)
+    return html_listing("/static/", lines, up="/", following=following)
 
 
 @router.get("/{job}/", summary="A job's folder", **_LISTED)
@@ -76,7 +76,7 @@ def list_folder(job: str, request: Request, services: ServicesDep, caller: Calle
         Entry("sent/", f"{here}sent/", (f"{found.total} files",)),
         Entry("processed/", f"{here}processed/", (f"of {found.done} files",)),
     ]
-    return listing(here, lines, up="/static/", following=None)
+    return html_listing(here, lines, up="/static/", following=None)
 
 
 @router.get("/{job}/sent/", summary="Files as they were sent", **_LISTED)
@@ -119,7 +119,7 @@ def get_sent(job: str, name: str, request: Request, services: ServicesDep, calle
     image = services.repository.image_by_name(job, name)
     if image is None:
         raise not_found(f"sent file {name[:80]!a}")
-    return deliver(request, sent_content(services, image), services.accel_prefix)
+    return file_response(request, sent_content(services, image), services.accel_prefix)
 
 
 @router.head("/{job}/processed/{name:path}", include_in_schema=False)
@@ -132,7 +132,7 @@ def get_processed(job: str, name: str, request: Request, services: ServicesDep, 
     result = next((result for result in image.results if result.name == name), None) if image else None
     if result is None:
         raise not_found(f"result {name[:80]!a}")
-    return deliver(request, result_content(services.store, result), services.accel_prefix)
+    return file_response(request, result_content(services.store, result), services.accel_prefix)
 
 
 def _wants_json(request: Request) -> bool:
@@ -145,7 +145,7 @@ def _list_files(request: Request, here: str, files: list[dict[str, Any]], limit:
     if _wants_json(request):
         return JSONResponse({"files": files, "next": following})
     lines = [Entry(file["name"], file["url"], _notes(file)) for file in files]
-    return listing(here, lines, up=f"{here.rstrip('/').rpartition('/')[0]}/", following=following)
+    return html_listing(here, lines, up=f"{here.rstrip('/').rpartition('/')[0]}/", following=following)
 
 
 def _notes(file: dict[str, Any]) -> tuple[str, ...]:

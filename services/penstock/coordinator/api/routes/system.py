@@ -26,9 +26,6 @@ from penstock.coordinator.scheduling.advice import advise
 
 router = APIRouter(tags=["system"])
 
-_PATIENCE_SECS = 5.0
-"""A broker that is away is given 30 s by those who need it; who looks at the steps asks again."""
-
 
 @router.get("/v1/operations", summary="List operations")
 def list_operations() -> rest.OperationList:
@@ -39,7 +36,7 @@ def list_operations() -> rest.OperationList:
 @router.get("/v1/steps", summary="Look at the steps", responses=refusals())
 def list_steps(request: Request, services: ServicesDep) -> rest.System:
     """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
-    found = _look_at_steps(request)
+    found = _step_statuses(request, services.check_timeout_secs)
     advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
     slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
     steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
@@ -83,19 +80,17 @@ def show_metrics(request: Request) -> Response:
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _look_at_steps(request: Request) -> list[StepStatus]:
-    """Look at the steps together with whoever does so already.
+def _step_statuses(request: Request, timeout_secs: float) -> list[StepStatus]:
+    """Return the status of all steps; concurrent requests share one look at the queues.
 
     Raises:
-        UnavailableError: database or broker are away.
+        UnavailableError: the database or the broker is unreachable, or takes longer than the timeout.
     """
-    looking = request.app.state.looking
-    assert isinstance(looking, SingleFlight)
+    flight: SingleFlight[list[StepStatus]] = request.app.state.step_statuses
     try:
-        found: list[StepStatus] = looking.ask().result(_PATIENCE_SECS)
+        return flight.start().result(timeout_secs)
     except TimeoutError as error:
-        raise UnavailableError("broker", f"the steps' queues gave no answer within {_PATIENCE_SECS:g} s") from error
-    return found
+        raise UnavailableError("broker", f"no status of the steps' queues within {timeout_secs:g} s") from error
 
 
 def _read_steps(text: str) -> list[str]:
