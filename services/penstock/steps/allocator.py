@@ -1,7 +1,7 @@
-"""What a worker process sets once, before its first picture: memory that stays, and one thread per process.
+"""Allocator and thread settings of a worker process, made once before its first image.
 
-glibc gives freed pictures back to the kernel and gets their successors page by page, each cleared. See
-`docs/decisions/` for what was measured.
+By default glibc returns the memory of every freed image to the kernel, which hands it out again page by page, each
+cleared. `docs/decisions/` has the measurements.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ MiB = 1024 * 1024
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8  # malloc.h
 _SETTINGS = (
-    (_M_MMAP_THRESHOLD, 128 * MiB),  # pictures come from the heap, not from the kernel, one by one
-    (_M_TRIM_THRESHOLD, 256 * MiB),  # and their memory stays there
+    (_M_MMAP_THRESHOLD, 128 * MiB),  # allocate images on the heap instead of mapping each
+    (_M_TRIM_THRESHOLD, 256 * MiB),  # and keep the memory of freed ones
     (_M_TOP_PAD, 16 * MiB),
-    (_M_ARENA_MAX, 1),  # also on threads: heaps of their own hold 64 MiB, and larger pictures would go past them
+    (_M_ARENA_MAX, 1),  # one heap for all threads: a thread's own holds 64 MiB, too little for large images
 )
 
 
 def keep_freed_memory() -> bool:
-    """Let the C allocator keep up to 256 MiB of freed memory for the next picture; return whether it can (glibc only).
+    """Let the C allocator keep up to 256 MiB of freed memory; return whether it can (glibc only).
 
-    To be called in a process of its own, before threads are started and OpenCV and NumPy are imported.
+    Call it in a dedicated process, before it starts threads or imports OpenCV and NumPy.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
 
 
 def limit_threads() -> None:
-    """Let OpenCV compute on the calling thread alone (pictures are the parallelism) and keep its warnings to itself."""
+    """Restrict OpenCV to the calling thread (workers run in parallel, one image each), and silence its warnings."""
     import cv2
 
     cv2.setNumThreads(1)

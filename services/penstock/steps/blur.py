@@ -1,4 +1,4 @@
-"""Blur: four methods, each as one OpenCV call (two for updownsampling) gives it."""
+"""Blur: four methods, each one OpenCV call (two for updownsampling)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 import cv2
 
 from penstock.common.model.operations import Blur
-from penstock.steps.image import Image, refused_by_opencv
+from penstock.steps.image import Image, translate_opencv_errors
 
 
 def blur(image: Image, params: Blur) -> Image:
-    """Return the picture blurred by `params.method`, of the same size.
+    """Return the image blurred by `params.method`, of the same size.
 
     Raises:
         ImageError: `parameter_not_applicable` where OpenCV refuses the size.
     """
-    with refused_by_opencv(image, f"blurred by {params.method}"):
+    with translate_opencv_errors(image, f"blurred by {params.method}"):
         return _METHODS[params.method](image)
 
 

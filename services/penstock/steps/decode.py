@@ -1,8 +1,8 @@
-"""A file's bytes become a picture: every limit checked first, nothing half-decoded ever passed on.
+"""Decode: a JPEG or PNG file becomes an array of pixels, after every limit is checked.
 
-The pixels are those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` with the same OpenCV, orientation applied once; the
-rules for alpha, 16 bits, palettes and greys are OpenCV's and stand in `docs/decisions/`. Unlike OpenCV it refuses
-what is cut off or damaged, where that can be seen, instead of filling the rest with grey.
+The pixels equal those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` of the same OpenCV, with the orientation applied once.
+OpenCV's rules for alpha, 16 bits, palettes and greys apply; `docs/decisions/` lists them. Unlike OpenCV, it refuses
+files that are visibly truncated or damaged, instead of filling the rest with grey.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from penstock.common.image_header import Header, corrupt, read_header, truncated
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
 from penstock.steps.image import Image
-from penstock.steps.png.file import sound_png
+from penstock.steps.png.file import check_and_repack
 
 MAX_SCAN_PIXELS = 5_000_000_000
-"""Scans times pixels of a JPEG that comes in several passes; the dozen passes of 50 Mpx come to a tenth of it."""
+"""Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
 
 
 def decode(data: bytes, limits: Limits) -> Image:
-    """Decode a JPEG or PNG file to an `H×W×3 uint8` array in BGR order, upright.
+    """Return a JPEG or PNG file as an upright `H×W×3 uint8` array in BGR order.
 
     Raises:
         ImageError: `empty_file`, `too_large_file`, `unsupported_type`, `too_many_pixels`, `unsupported_colorspace`,
-            `truncated_image` or `corrupt_image`; all but the last two before any pixel is touched.
+            `truncated_image` or `corrupt_image`; all but the last two are found before any pixel is decoded.
     """
     if not data:
         raise ImageError(ImageCode.EMPTY_FILE, "the file is empty")
@@ -39,8 +39,8 @@ def decode(data: bytes, limits: Limits) -> Image:
     header = read_header(data)
     _check_size(header, limits)
     if header.type == "png":
-        return _imdecode(sound_png(data, header), cv2.IMREAD_COLOR)
-    return _turn(_decode_jpeg(data, header), header.orientation)
+        return _imdecode(check_and_repack(data, header), cv2.IMREAD_COLOR)
+    return _apply_orientation(_decode_jpeg(data, header), header.orientation)
 
 
 def _check_size(header: Header, limits: Limits) -> None:
@@ -48,12 +48,12 @@ def _check_size(header: Header, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
-            f"the picture has {width}x{height} = {width * height} pixels; accepted are {limits.max_pixels}",
+            f"the image has {width}x{height} = {width * height} pixels; accepted are {limits.max_pixels}",
         )
     if max(width, height) > limits.max_side:
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
-            f"the picture has {width}x{height} pixels; accepted are sides of up to {limits.max_side}",
+            f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side}",
         )
 
 
@@ -68,29 +68,30 @@ def _decode_jpeg(data: bytes, header: Header) -> Image:
     try:
         return simplejpeg.decode_jpeg(data, "BGR")  # type: ignore[no-any-return]
     except ValueError as error:
-        return _second_look(data, header, str(error), error)
+        return _decode_leniently(data, header, error)
 
 
 def _check_scans(data: bytes, header: Header) -> None:
-    """Refuse a file whose passes would take minutes, each over every pixel (libjpeg-turbo LJT-01-005)."""
+    """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
     end = data.find(b"\xff\xd9", header.data_start)
     scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
     if scans * header.width * header.height > MAX_SCAN_PIXELS:
-        raise corrupt(f"the JPEG file draws its {header.width}x{header.height} pixels {scans} times over")
+        raise corrupt(f"the JPEG file has {scans} scans over {header.width}x{header.height} pixels, which is too many")
 
 
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_PADDING_BYTES = 16
 
 
-def _second_look(data: bytes, header: Header, message: str, cause: ValueError) -> Image:
-    """Accept what is sound although the strict decoder refused it; say of the rest what is wrong with it."""
+def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Image:
+    """Decode a valid file that the strict decoder refused; raise for any other."""
+    message = str(cause)
     padding = _PADDING.search(message)
-    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the end of the pixels
+    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
         return simplejpeg.decode_jpeg(data, "BGR", strict=False)  # type: ignore[no-any-return]
     if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
-        raise truncated(f"the JPEG file ends before its picture does: {message}") from cause
-    if "subsampling" in message:  # ratios that the strict decoder doesn't know, and OpenCV does
+        raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
+    if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
         return _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     raise corrupt(f"the JPEG file is damaged: {message}") from cause
 
@@ -105,7 +106,7 @@ def _imdecode(data: bytes, flags: int) -> Image:
     return image
 
 
-def _turn(image: Image, orientation: int) -> Image:
+def _apply_orientation(image: Image, orientation: int) -> Image:
     """Apply EXIF orientation 1 to 8, as OpenCV does."""
     if orientation >= 5:
         image = cv2.transpose(image)

@@ -1,6 +1,6 @@
-"""Pictures become files: JPEG as OpenCV writes it, PNG smaller than OpenCV's and several times faster.
+"""Encode: an array of pixels becomes a file. JPEG as OpenCV writes it; PNG smaller and several times faster.
 
-What was measured stands in `docs/decisions/`. No result carries metadata.
+`docs/decisions/` has the measurements. Results carry no metadata.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from penstock.steps.png.filters import ALL_FILTERS, PAETH, SUB, UP, filter_rows,
 
 
 def encode(image: Image, params: Encode) -> bytes:
-    """Write an `H×W×3 uint8` BGR picture as the bytes of a JPEG or PNG file, the same for the same picture.
+    """Return an `H×W×3 uint8` BGR array as a JPEG or PNG file; equal arrays give equal bytes.
 
     Raises:
-        ImageError: `parameter_not_applicable` where the format cannot hold the picture, `internal` where it is none.
+        ImageError: `parameter_not_applicable` where the format cannot hold the image, `internal` for any other array.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(
-            ImageCode.INTERNAL, f"an array of {image.dtype} {image.shape} is not a picture; accepted is uint8 (H, W, 3)"
+            ImageCode.INTERNAL, f"an array of {image.dtype} {image.shape} is not an image; accepted is uint8 (H, W, 3)"
         )
     return _encode_png(image, params.effort) if params.format == "png" else _encode_jpeg(image, params.quality)
 
@@ -72,8 +72,8 @@ _NEAR_WINDOW_BITS = 9
 def _deflate_near(rows: Image) -> bytes:
     """Compress with ISA-L, matches no farther than 512 bytes back.
 
-    In filtered photographs a match from farther away costs more bits than the few bytes that it stands for; the short
-    window makes files 2 % smaller, up to 5 % on smooth ones.
+    In filtered photographs a more distant match costs more bits than the few bytes it replaces; the short window makes
+    files 2 % smaller, smooth ones up to 5 %.
     """
     return isal_zlib.compress(rows.data, 1, _NEAR_WINDOW_BITS)
 
@@ -84,15 +84,15 @@ def _deflate_zlib(rows: Image, level: int, strategy: int) -> bytes:
 
 
 _SMALL_BYTES = 32 * 1024
-"""Pixels up to which every way is tried: it takes hardly longer than estimating."""
+"""Up to this many bytes of pixels every encoder is tried: estimating would hardly be faster."""
 
 _SAMPLES = ((12, 0.95), (48, 0.98))
-"""Rows to estimate OpenCV's size from, first few, then more, and the share of it below which a file is surely smaller.
-Over 500 pictures the estimates were 2 % too little at worst, and 11 % and 5 % too much."""
+"""Rows from which to estimate the size of OpenCV's file, and the share of it below which ours is certainly smaller.
+Few rows first, then more. Over 500 images the estimates were at most 2 % too low, and 11 % and 5 % too high."""
 
 
 def _is_surely_smaller(compressed: bytes, padded: Image) -> bool:
-    """Whether a file is smaller than OpenCV's would be, without making that one."""
+    """Return whether a file is smaller than OpenCV's would be, by an estimate of that one's size."""
     height, row_bytes = padded.shape[0] - 1, padded.shape[1] - 3
     if height * row_bytes <= _SMALL_BYTES or height < _SAMPLES[0][0]:
         return False
@@ -103,7 +103,7 @@ _STREAM_OVERHEAD_BYTES = 40
 
 
 def _estimate_opencv_bytes(padded: Image, sampled_rows: int) -> float:
-    """Estimate what OpenCV's way (filter Sub, runs only) makes of the pixels, from rows spread over the picture."""
+    """Estimate the size of OpenCV's file (filter Sub, run-length matching) from rows spread over the image."""
     height = padded.shape[0] - 1
     step = max(1, height // sampled_rows)
     sample = padded[1 + step // 2 :: step]

@@ -16,13 +16,13 @@ Image = npt.NDArray[Any]
 
 
 @contextmanager
-def refused_by_opencv(image: Image, attempt: str) -> Iterator[None]:
-    """Turn OpenCV's refusal of a picture into `parameter_not_applicable`; `attempt` says what could not be done."""
+def translate_opencv_errors(image: Image, action: str) -> Iterator[None]:
+    """Raise `parameter_not_applicable` where OpenCV refuses an image; `action` is a participle for the message."""
     try:
         yield
     except cv2.error as error:
         height, width = image.shape[:2]
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE,
-            f"a picture of {width}x{height} pixels cannot be {attempt}: OpenCV says {error.err}",
+            f"an image of {width}x{height} pixels cannot be {action}: OpenCV says {error.err}",
         ) from error

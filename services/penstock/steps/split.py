@@ -1,4 +1,4 @@
-"""Split: one picture becomes its four quadrants."""
+"""Split: an image becomes its four quadrants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def split(image: Image, params: Split) -> list[Image]:
     if min(height, width) < 2:
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE,
-            f"a picture of {width}x{height} pixels cannot be split; both sides must be 2 or more",
+            f"an image of {width}x{height} pixels cannot be split; both sides must be 2 or more",
         )
     x, y = width // 2, height // 2
     return [image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:]]

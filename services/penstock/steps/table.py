@@ -1,4 +1,4 @@
-"""Which function performs which step."""
+"""Step functions by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from penstock.steps.split import split
 
 
 def step_functions() -> dict[str, Callable[..., Any]]:
-    """Return every step's function `(image, params) → image | list of images` by name, those of packages included.
+    """Return each step's function `(image, params) → image | list of images` by name, including those of plugins.
 
-    `decode` and `encode` are not among them: they begin and end a plan, and have files on one side.
+    `decode` and `encode` are not among them: one takes a file, the other returns one.
     """
     return {"resize": resize, "split": split, "blur": blur, **custom_steps()}

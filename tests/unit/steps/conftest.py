@@ -1,4 +1,4 @@
-"""Pictures drawn for the step tests, and files built byte by byte."""
+"""Images drawn for the step tests, and PNG files built byte by byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def quiet_opencv() -> None:
 
 
 def draw(width: int, height: int) -> np.ndarray:
-    """Draw gradients, shapes and a little noise: edges, flat areas and texture in one picture."""
+    """Draw gradients, shapes and a little noise: edges, flat areas and texture in one image."""
     random = np.random.default_rng(width * 10_007 + height)
     y, x = np.mgrid[0:height, 0:width]
     image = np.stack([x * 255 // width, y * 255 // height, (x + y) * 4 % 256], axis=2).astype(np.uint8)
@@ -34,13 +34,13 @@ def draw(width: int, height: int) -> np.ndarray:
 
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def image(request: pytest.FixtureRequest) -> np.ndarray:
-    """A drawn picture of each size."""
+    """A drawn image of each size."""
     return draw(*request.param)
 
 
 @pytest.fixture
 def drawing() -> np.ndarray:
-    """A drawn picture of 96×72 pixels."""
+    """A drawn image of 96×72 pixels."""
     return draw(96, 72)
 
 
@@ -52,7 +52,7 @@ def photos(photographs: Path) -> list[np.ndarray]:
 
 
 def chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
-    """Build a PNG chunk, with a wrong checksum where one is given."""
+    """Build a PNG chunk, with its own checksum or the given one."""
     checksum = zlib.crc32(kind + content) if checksum is None else checksum
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
@@ -62,7 +62,7 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 class PngFile:
-    """A PNG file of random pixels that can be put together wrongly."""
+    """A PNG file of random pixels, which `build` can make invalid."""
 
     def __init__(self, width: int, height: int, depth: int = 8, colour: int = 2, interlaced: bool = False) -> None:
         random = np.random.default_rng(7)

@@ -9,7 +9,7 @@ import pytest
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Blur
 from penstock.steps.blur import blur
-from penstock.steps.image import refused_by_opencv
+from penstock.steps.image import translate_opencv_errors
 
 OPENCV: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
@@ -20,20 +20,22 @@ OPENCV: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("method", OPENCV)
-def test_blurring_gives_what_opencv_gives(image: np.ndarray, method: str) -> None:
+def test_blur_returns_the_pixels_of_opencv(image: np.ndarray, method: str) -> None:
     result = blur(image, Blur(method=method))  # type: ignore[arg-type]
     assert result.shape == image.shape
     assert np.array_equal(result, OPENCV[method](image))
 
 
 @pytest.mark.parametrize("method", OPENCV)
-def test_a_quadrant_blurs_as_the_same_pixels_in_memory_of_their_own(photos: list[np.ndarray], method: str) -> None:
+def test_blurring_a_view_equals_blurring_a_copy(photos: list[np.ndarray], method: str) -> None:
     quadrant = photos[0][:128, 128:384]
     assert np.array_equal(blur(quadrant, Blur(method=method)), OPENCV[method](quadrant.copy()))  # type: ignore[arg-type]
 
 
-def test_a_size_that_opencv_refuses_is_the_images_error(drawing: np.ndarray) -> None:
-    refusal = pytest.raises(ImageError, match="96x72 pixels cannot be turned")
-    with refusal as refused, refused_by_opencv(drawing, "turned"):
+def test_a_size_that_opencv_refuses_is_a_parameter_error_of_the_image(drawing: np.ndarray) -> None:
+    with (
+        pytest.raises(ImageError, match="96x72 pixels cannot be turned") as refused,
+        translate_opencv_errors(drawing, "turned"),
+    ):
         cv2.resize(drawing, (0, 0))
     assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE

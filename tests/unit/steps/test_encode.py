@@ -46,7 +46,9 @@ def test_a_png_is_never_larger_than_opencvs(image: np.ndarray) -> None:
 
 @pytest.mark.parametrize("kind", ["flat", "black", "noise", "two values", "gradient", "steps"])
 @pytest.mark.parametrize("side", [1, 10, 100, 300])
-def test_a_png_of_what_no_camera_takes_is_not_larger_either(kind: str, side: int, seeded: np.random.Generator) -> None:
+def test_a_png_of_a_synthetic_image_is_never_larger_than_opencvs(
+    kind: str, side: int, seeded: np.random.Generator
+) -> None:
     grey = {
         "flat": lambda: np.full((side, side), 77),
         "black": lambda: np.zeros((side, side)),
@@ -55,17 +57,17 @@ def test_a_png_of_what_no_camera_takes_is_not_larger_either(kind: str, side: int
         "gradient": lambda: np.add.outer(np.arange(side), np.arange(side)) * 127 // side,
         "steps": lambda: np.add.outer(np.arange(side) // 8, np.arange(side) // 8) % 2 * 255,
     }[kind]()
-    picture = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-    encoded = encode(picture, Encode(format="png"))
-    assert np.array_equal(read(encoded), picture)
-    assert len(encoded) <= len(opencv_png(picture))
+    image = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    encoded = encode(image, Encode(format="png"))
+    assert np.array_equal(read(encoded), image)
+    assert len(encoded) <= len(opencv_png(image))
 
 
 def test_pngs_of_photographs_are_smaller_than_opencvs(photos: list[np.ndarray]) -> None:
     for photo in photos:
         half = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        for picture in (half, cv2.GaussianBlur(half, (5, 5), 0), cv2.medianBlur(half, 5), half[:60, :80]):
-            assert len(encode(picture, Encode(format="png"))) < len(opencv_png(picture))
+        for image in (half, cv2.GaussianBlur(half, (5, 5), 0), cv2.medianBlur(half, 5), half[:60, :80]):
+            assert len(encode(image, Encode(format="png"))) < len(opencv_png(image))
 
 
 def test_more_effort_makes_smaller_files(photos: list[np.ndarray]) -> None:
@@ -75,12 +77,12 @@ def test_more_effort_makes_smaller_files(photos: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("form", ["jpg", "png"])
-def test_the_same_picture_makes_the_same_bytes(drawing: np.ndarray, form: str) -> None:
+def test_equal_arrays_give_equal_bytes(drawing: np.ndarray, form: str) -> None:
     params = Encode(format=form)  # type: ignore[arg-type]
     assert encode(drawing, params) == encode(np.asfortranarray(drawing), params)
 
 
-def test_a_png_has_no_chunk_but_header_pixels_and_end(drawing: np.ndarray) -> None:
+def test_a_png_has_no_chunks_but_ihdr_idat_and_iend(drawing: np.ndarray) -> None:
     data, kinds, position = encode(drawing, Encode(format="png")), [], 8
     while position < len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -92,7 +94,7 @@ def test_a_png_has_no_chunk_but_header_pixels_and_end(drawing: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("kind", [NONE, *ALL_FILTERS])
-def test_rows_of_each_filter_are_read_back_by_libpng(image: np.ndarray, kind: int) -> None:
+def test_libpng_reads_back_the_rows_of_each_filter(image: np.ndarray, kind: int) -> None:
     from penstock.steps.png.file import make_png
 
     height, width, _ = image.shape
@@ -108,12 +110,12 @@ def test_a_jpeg_longer_than_the_format_allows_is_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 4), (0, 4, 3)])
-def test_what_is_no_picture_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match="is not a picture") as refused:
+def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match="is not an image") as refused:
         encode(np.zeros(shape, np.uint8), Encode())
     assert refused.value.code is ImageCode.INTERNAL
 
 
-def test_floats_are_no_picture() -> None:
+def test_an_array_of_floats_is_refused() -> None:
     with pytest.raises(ImageError, match="float64"):
         encode(np.zeros((4, 4, 3)), Encode())

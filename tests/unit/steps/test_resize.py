@@ -9,7 +9,7 @@ from penstock.steps.resize import resize
 
 
 @pytest.mark.parametrize("size", [(1, 1), (200, 300), (31, 17), (64, 48), (100, 1)])
-def test_resizing_gives_what_opencv_gives_by_area(image: np.ndarray, size: tuple[int, int]) -> None:
+def test_resize_returns_the_pixels_of_opencvs_inter_area(image: np.ndarray, size: tuple[int, int]) -> None:
     result = resize(image, Resize(width=size[0], height=size[1]))
     assert result.shape == (size[1], size[0], 3)
     assert np.array_equal(result, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
@@ -21,7 +21,7 @@ def test_photographs_resize_as_opencv_resizes_them(photos: list[np.ndarray]) -> 
         assert np.array_equal(resize(photo, Resize(width=200, height=300)), expected)
 
 
-def test_resizing_leaves_its_input_as_it_is(drawing: np.ndarray) -> None:
+def test_resize_does_not_change_its_input(drawing: np.ndarray) -> None:
     before = drawing.copy()
     resize(drawing, Resize(width=96, height=72))
     assert np.array_equal(drawing, before)

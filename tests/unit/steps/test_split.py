@@ -9,22 +9,22 @@ from penstock.steps.split import split
 
 
 def test_split_gives_four_quadrants_in_reading_order() -> None:
-    picture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    left_top, right_top, left_bottom, right_bottom = split(picture, Split())
-    assert np.array_equal(left_top, picture[:2, :3])
-    assert np.array_equal(right_top, picture[:2, 3:])
-    assert np.array_equal(left_bottom, picture[2:, :3])
-    assert np.array_equal(right_bottom, picture[2:, 3:])
+    image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    left_top, right_top, left_bottom, right_bottom = split(image, Split())
+    assert np.array_equal(left_top, image[:2, :3])
+    assert np.array_equal(right_top, image[:2, 3:])
+    assert np.array_equal(left_bottom, image[2:, :3])
+    assert np.array_equal(right_bottom, image[2:, 3:])
 
 
-def test_the_quadrants_put_together_are_the_picture(image: np.ndarray) -> None:
+def test_the_quadrants_joined_give_the_image(image: np.ndarray) -> None:
     if min(image.shape[:2]) < 2:
         pytest.skip("a side of one pixel cannot be split")
     parts = split(image, Split())
     assert np.array_equal(np.vstack([np.hstack(parts[:2]), np.hstack(parts[2:])]), image)
 
 
-def test_the_quadrants_are_views_and_cost_no_memory(drawing: np.ndarray) -> None:
+def test_the_quadrants_are_views(drawing: np.ndarray) -> None:
     assert all(np.shares_memory(part, drawing) for part in split(drawing, Split()))
 
 
@@ -35,5 +35,5 @@ def test_a_side_of_one_pixel_cannot_be_split(shape: tuple[int, ...]) -> None:
     assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
 
 
-def test_a_split_that_is_switched_off_leaves_the_picture_whole(drawing: np.ndarray) -> None:
+def test_a_disabled_split_returns_the_image_unchanged(drawing: np.ndarray) -> None:
     assert split(drawing, Split(enabled=False)) == [drawing]

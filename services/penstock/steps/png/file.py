@@ -1,4 +1,4 @@
-"""PNG files taken apart, checked and put together: chunks, checksums, and the compressed rows between them.
+"""PNG files: reading, checking and writing their chunks and compressed rows.
 
 https://www.w3.org/TR/png-3/
 """
@@ -14,10 +14,10 @@ from isal.igzip_lib import IsalError
 from penstock.common.image_header import PNG_SIGNATURE, Header, corrupt, truncated
 
 MAX_CHUNKS = 100_000
-"""Chunks of one file; real ones of 64 MiB have some 8,000."""
+"""Chunks per file; real files of 64 MiB have about 8,000."""
 
 MAX_REPACKED_BYTES = 32 * 1024 * 1024
-"""Up to this many bytes of rows a file is repacked for decoding; beyond, memory counts for more than time."""
+"""Up to this many bytes of rows a file is repacked, which decodes faster; larger files would take too much memory."""
 
 _STORED_BLOCK_BYTES = 65_535
 _MAX_BYTES_BEYOND = 65_536
@@ -27,13 +27,13 @@ _EXIF_TEXT = b"Raw profile type "
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """Return a chunk: length, kind, content, checksum."""
+    """Return a chunk: length, kind, content and checksum."""
     checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
     return b"".join((len(content).to_bytes(4, "big"), kind, content, checksum.to_bytes(4, "big")))
 
 
 def make_png(width: int, height: int, compressed_rows: bytes) -> bytes:
-    """Return an 8-bit RGB PNG file without metadata, of filtered rows in a zlib stream."""
+    """Return an 8-bit RGB PNG file without metadata; `compressed_rows` is a zlib stream of filtered rows."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"".join((PNG_SIGNATURE, header, chunk(b"IDAT", compressed_rows), _IEND))
 
@@ -41,12 +41,11 @@ def make_png(width: int, height: int, compressed_rows: bytes) -> bytes:
 _IEND = chunk(b"IEND", b"")
 
 
-def sound_png(data: bytes, header: Header) -> bytes:
-    """Check a PNG file from end to end, and return one that decodes to the same picture, faster and in silence.
+def check_and_repack(data: bytes, header: Header) -> bytes:
+    """Check a whole PNG file, and return one that libpng decodes to the same pixels, faster and without warnings.
 
-    Rows are inflated with ISA-L, counted, and stored uncompressed, which leaves libpng little to do; what doesn't
-    touch the pixels or their orientation is dropped, so that libpng has nothing to warn of. Of an animation the
-    default image stays, the one that a viewer of still pictures shows.
+    Rows are inflated with ISA-L, counted, and stored uncompressed. Chunks that affect neither pixels nor orientation
+    are dropped. An animation is reduced to its default image.
 
     Raises:
         ImageError: `truncated_image` or `corrupt_image`.
@@ -58,7 +57,7 @@ def sound_png(data: bytes, header: Header) -> bytes:
     for kind, start, end in _chunks(data):
         if kind == b"IDAT":
             if pieces and previous != b"IDAT":
-                raise corrupt("the PNG file has its pixels in two places")
+                raise corrupt("the PNG file has other chunks between its IDAT chunks")
             _check(data, kind, start, end)
             pieces.append(data[start:end])
         elif _is_kept(data, kind, start, end):
@@ -67,13 +66,13 @@ def sound_png(data: bytes, header: Header) -> bytes:
     if not pieces:
         raise corrupt("the PNG file has no pixels: IDAT is missing")
     if _row_bytes(header, data) <= MAX_REPACKED_BYTES:
-        pieces = [_stored(_inflate(b"".join(pieces), header, data))]
+        pieces = [_store_uncompressed(_inflate(b"".join(pieces), header, data))]
     body = [chunk(b"IDAT", piece) for piece in pieces]
     return b"".join((data[: header.data_start], *before, *body, *after, _IEND))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, start, end) of each chunk's content after the header, up to and with IEND."""
+    """Yield (kind, start, end) of the content of each chunk after the header, IEND included."""
     _check(data, b"IHDR", 16, 29)
     position, size = 33, len(data)
     for _ in range(MAX_CHUNKS):
@@ -81,7 +80,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             break
         kind = data[position + 4 : position + 8]
         if not kind.isalpha():
-            raise corrupt(f"the PNG file has no chunk where one should be, at byte {position}")
+            raise corrupt(f"the PNG file has no chunk at byte {position}, where one should be")
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
         if end + 4 > size:
             break
@@ -95,36 +94,36 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _is_kept(data: bytes, kind: bytes, start: int, end: int) -> bool:
-    """Whether a chunk that is not pixels has a say in the picture; raises on those that must not be there."""
+    """Return whether a chunk other than IDAT affects pixels or orientation; raise if it is unknown and critical."""
     if kind == b"PLTE":
         _check(data, kind, start, end)
         return True
     if kind == b"IEND":
         return False
     if kind[0] & 0x20 == 0:
-        raise corrupt(f"the PNG file has a chunk {kind.decode()} that it cannot be read without")
+        raise corrupt(f"the PNG file has an unknown critical chunk, {kind.decode()}")
     wanted = kind in _KEPT_ANCILLARY or (kind in _TEXT_CHUNKS and data.startswith(_EXIF_TEXT, start))
-    return wanted and _is_whole(data, kind, start, end)
+    return wanted and _has_valid_checksum(data, kind, start, end)
 
 
-def _is_whole(data: bytes, kind: bytes, start: int, end: int) -> bool:
+def _has_valid_checksum(data: bytes, kind: bytes, start: int, end: int) -> bool:
     checksum = isal_zlib.crc32(memoryview(data)[start:end], isal_zlib.crc32(kind))
     return checksum == int.from_bytes(data[end : end + 4], "big")
 
 
 def _check(data: bytes, kind: bytes, start: int, end: int) -> None:
-    if not _is_whole(data, kind, start, end):
+    if not _has_valid_checksum(data, kind, start, end):
         raise corrupt(f"the PNG file is damaged: chunk {kind.decode()} at byte {start - 8} has a wrong checksum")
 
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""First column and row, and steps between columns and rows, of each pass of an interlaced picture."""
+"""First column, first row, column step and row step of each pass of an interlaced image."""
 
 _INTERLACE_AT = 28
 
 
 def _row_bytes(header: Header, data: bytes) -> int:
-    """Count the bytes of all rows, each with its filter byte."""
+    """Return the size of all rows, each with its filter byte."""
     bits = header.components * header.bit_depth
     if not data[_INTERLACE_AT]:
         return header.height * (1 + (header.width * bits + 7) // 8)
@@ -142,7 +141,7 @@ def _inflate(compressed: bytes, header: Header, data: bytes) -> bytes:
     stream = isal_zlib.decompressobj()
     try:
         rows: bytes = stream.decompress(compressed, expected)
-        if not stream.eof:  # the stream's own checksum follows, or a little beyond the rows, which libpng ignores too
+        if not stream.eof:  # the checksum follows, or a little excess data, which libpng ignores as well
             stream.decompress(stream.unconsumed_tail, _MAX_BYTES_BEYOND)
     except IsalError as error:  # type: ignore[misc]
         raise corrupt(f"the PNG file is damaged: its pixels cannot be decompressed ({error})") from error
@@ -155,8 +154,8 @@ def _inflate(compressed: bytes, header: Header, data: bytes) -> bytes:
     return rows
 
 
-def _stored(rows: bytes) -> bytes:
-    """Wrap rows as a zlib stream of stored blocks (RFC 1951, 3.2.4)."""
+def _store_uncompressed(rows: bytes) -> bytes:
+    """Return rows as a zlib stream of stored blocks (RFC 1951, 3.2.4)."""
     pieces = [b"\x78\x01"]
     for start in range(0, len(rows), _STORED_BLOCK_BYTES):
         block = rows[start : start + _STORED_BLOCK_BYTES]

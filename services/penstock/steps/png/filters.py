@@ -1,7 +1,7 @@
-"""The rows of a PNG file: each pixel byte replaced by its difference from a prediction, which compresses better.
+"""PNG filters: each byte of a row becomes its difference from a prediction, which compresses better.
 
-https://www.w3.org/TR/png-3/#9Filters. Work goes through OpenCV's vector code in bands that stay in the processor's
-cache; nothing here loops over pixels or rows.
+https://www.w3.org/TR/png-3/#9Filters. OpenCV's vector code does the work, in bands that fit the processor's cache;
+nothing here loops over pixels or rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from penstock.steps.image import Image
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 ALL_FILTERS = (PAETH, AVERAGE, UP, SUB)
-"""Every filter that helps, the one that is best most often first."""
+"""Every filter that helps; the one that is most often the best comes first."""
 
 _BAND_BYTES = 256 * 1024
 _SAMPLED_ROWS = 24
@@ -24,7 +24,7 @@ _SAMPLING_WORTHWHILE_BYTES = 96 * 1024
 
 
 def pad_rows(image: Image) -> Image:
-    """Return pixels as RGB rows, `(H+1)×(3·W+3)`, with a row and a pixel of zeros before the first ones."""
+    """Return an image as RGB rows, `(H+1)×(3·W+3)`, with a row of zeros on top and a pixel of zeros on the left."""
     height, width, _ = image.shape
     padded = np.empty((height + 1, width + 1, 3), np.uint8)
     padded[0] = 0
@@ -34,9 +34,9 @@ def pad_rows(image: Image) -> Image:
 
 
 def filter_rows(padded: Image, kinds: Sequence[int]) -> Image:
-    """Filter every row of `pad_rows` by the one of `kinds` that leaves the least, as `H×(1+3·W)`.
+    """Filter each row of `pad_rows` by the one of `kinds` with the smallest sum of absolute differences.
 
-    The least is the smallest sum of absolute differences, as the PNG specification advises.
+    The PNG specification recommends this heuristic. Returns `H×(1+3·W)`.
     """
     height, row_bytes = padded.shape[0] - 1, padded.shape[1] - 3
     rows = np.empty((height, 1 + row_bytes), np.uint8)
@@ -47,9 +47,9 @@ def filter_rows(padded: Image, kinds: Sequence[int]) -> Image:
 
 
 def needed_filters(padded: Image) -> tuple[int, ...]:
-    """Return the filters worth trying on each row: Paeth's alone where a sample says that the others add nothing.
+    """Return the filters worth trying on each row: Paeth alone where, in a sample, the others gain nothing.
 
-    Trying all takes twice as long as Paeth's alone; in most photographs it leaves hardly less.
+    Trying all takes twice as long as Paeth alone, and makes most photographs hardly smaller.
     """
     if padded.size < _SAMPLING_WORTHWHILE_BYTES:
         return ALL_FILTERS
@@ -76,7 +76,7 @@ def _filter_band(padded: Image, kinds: Sequence[int], rows: Image) -> None:
 
 
 def _cost(filtered: Image) -> Image:
-    """Sum the absolute differences of each row (one less for each negative one, which saves a step)."""
+    """Return the sum of absolute differences of each row (one less per negative difference, which saves a step)."""
     magnitudes = cv2.min(filtered, cv2.bitwise_not(filtered))
     return cv2.reduce(magnitudes, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
 
@@ -101,10 +101,10 @@ def _average(padded: Image) -> Image:
 
 
 def _paeth(padded: Image) -> Image:
-    """Predict by whichever of left, up and corner is nearest to left + up - corner, in that order where equal.
+    """Predict by whichever of left, up and corner is nearest to p = left + up - corner, in that order if equal.
 
-    In bytes: its distance to left is |up - corner|, to up |left - corner|, and to corner the difference of the two
-    where left and up lie on different sides of corner; otherwise corner is never nearer than both.
+    In bytes: the distance from p to left is |up - corner|, to up |left - corner|, and to corner the difference of these
+    two if left and up lie on different sides of corner. Otherwise corner is never nearer than both.
     """
     left, up, corner = padded[1:, :-3], padded[:-1, 3:], padded[:-1, :-3]
     to_left = cv2.absdiff(up, corner)
