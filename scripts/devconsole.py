@@ -14,14 +14,14 @@ from penstock.common import registry, settings
 from penstock.common.model import jobs, messages, operations, plan
 from penstock.common.model.plan import make_plan, plan_of, read_operation
 from penstock.common.settings import Limits, ServeSettings, WorkerSettings, load
-from penstock.local.sample_images import draw_photo, write_photos
+from penstock.local.sample_images import draw_image, write_images
 from penstock.steps import blur, encode, resize, split
 
 limits = load(Limits)
-photo = draw_photo(0, 1024, 768)
+photo = draw_image(0, 1024, 768)
 
 print(f"""Penstock {__version__}
-  photo                     a drawn picture, 768×1024×3 uint8, BGR; draw_photo(seed, width, height) draws others
+  photo                     a drawn picture, 768×1024×3 uint8, BGR; draw_image(seed, width, height) draws others
   make_plan([["resize", "512x512"], ["split", True]], None, limits)
   resize, split, blur, encode                     the steps' modules
   jobs, messages, operations, plan, registry, settings   what every service shares

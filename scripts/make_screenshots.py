@@ -15,8 +15,8 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from penstock.local.rest_client import RestClient
-from penstock.local.sample_images import write_photos
+from penstock.benchmark.http import RestClient
+from penstock.local.sample_images import write_images
 from penstock.local.server_process import find_free_port, serve
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos = find_photos(Path(arguments[0])) if arguments else write_photos(folder / "drawn", DRAWN, 1024, 768)
+        photos = find_photos(Path(arguments[0])) if arguments else write_images(folder / "drawn", DRAWN, 1024, 768)
         data = ["--data", str(folder / "data")]
         running = serve(data, port=find_free_port(), log=folder / "log")
         with running as (url, _), RestClient(url) as client, sync_playwright() as playwright:

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from penstock.client import Client
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 from penstock.local.server_process import find_free_port, stop
 
 OPERATIONS = [["resize", "1024x768"], ["split", True], ["blur", "bilateral"]]
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 def lay_out(folder: Path, photos: Path | None, count: int) -> Path:
     """Return a folder with `count` names of the photographs."""
     found = (
-        sorted(path for path in photos.rglob("*.jpg")) if photos else write_photos(folder / "drawn", DRAWN, 1280, 960)
+        sorted(path for path in photos.rglob("*.jpg")) if photos else write_images(folder / "drawn", DRAWN, 1280, 960)
     )
     if not found:
         sys.exit(f"no .jpg below {photos}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from penstock.client import Client, Job
 from penstock.common.model.errors import PenstockError
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 DOCUMENT = {"name": "first", "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]]}
 WIDTH, HEIGHT = 1024, 768
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     document = json.loads(given.job.read_text()) if given.job else DOCUMENT
     try:
         with tempfile.TemporaryDirectory(prefix="penstock-") as folder, Client(given.url) as client:
-            photos = given.photos or write_photos(Path(folder), given.pictures, WIDTH, HEIGHT)
+            photos = given.photos or write_images(Path(folder), given.pictures, WIDTH, HEIGHT)
             began = time.monotonic()
             job = client.wait(client.submit(document, photos).id, on_progress=Progress())
             seconds = time.monotonic() - began

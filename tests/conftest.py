@@ -18,7 +18,7 @@ from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
 
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
 DRAWN_PICTURES = 6
@@ -40,7 +40,7 @@ def photographs() -> Path:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Six drawn JPEGs of 320×240, `photo-0000.jpg` and on; not to be changed."""
-    return write_photos(tmp_path_factory.mktemp("drawn"), DRAWN_PICTURES, *DRAWN_SIZE)
+    return write_images(tmp_path_factory.mktemp("drawn"), DRAWN_PICTURES, *DRAWN_SIZE)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,9 @@ from nginx_server import NGINX
 from waiting import wait_until
 
 from penstock import __version__
+from penstock.benchmark.http import RefusedError, RestClient
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.auth.keys import hash_token
-from penstock.local.rest_client import RefusedError, RestClient
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["resize", "split", "blur", "encode"]

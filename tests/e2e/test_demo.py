@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.benchmark.http import RestClient
 from penstock.local.demo import PICTURES
-from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port
 
 CAME_UP = "Ctrl-C stops it."

@@ -17,7 +17,7 @@ import pytest
 from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
-from penstock.local.rest_client import RestClient
+from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port
 
 STEPS = ["resize", "split", "blur", "encode"]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from worker_rig import rig as rig  # a fixture, for all here
 
-from penstock.local.rest_client import RestClient
+from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port, serve
 
 PLUGINS = Path(__file__).parents[1] / "plugins"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 SIZE = (64, 48)
@@ -71,7 +71,7 @@ class Wanted:
 def draw(folder: Path, good: int) -> list[Path]:
     """Write `good` small JPEGs, and one of each kind that cannot be processed."""
     folder.mkdir(parents=True)
-    photos = write_photos(folder, good, *SIZE)
+    photos = write_images(folder, good, *SIZE)
     whole = photos[0].read_bytes()
     bad = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "broken.png": _break_png(folder)}
     for name, data in bad.items():
@@ -92,8 +92,8 @@ def make_tasks(folder: Path) -> list[Task]:
     main = [["resize", "40x30"], ["split", True], ["blur", "median"]]
     slow = [["resize", "40x30"], ["pause", 0.1], ["blur", "gaussian"]]
     mixed, below = draw(folder / "mixed", 5), draw(folder / "below", 6)
-    fine = write_photos(folder / "fine", 4, *SIZE)
-    tripping = [*write_photos(folder / "trip", 2, *SIZE), draw_plain(folder / "trip", "raises.png", RAISES)]
+    fine = write_images(folder / "fine", 4, *SIZE)
+    tripping = [*write_images(folder / "trip", 2, *SIZE), draw_plain(folder / "trip", "raises.png", RAISES)]
     return [
         Task("sent", main, mixed),
         Task("ones", slow, fine[:4], output="png", chunk_size=1, then="cancel"),
@@ -120,7 +120,7 @@ def make_batches(folder: Path) -> list[Task]:
 
 def make_poison(folder: Path) -> list[Task]:
     """Draw a job one of whose pictures kills the worker that touches it."""
-    pictures = [*write_photos(folder / "poison", 3, *SIZE), draw_plain(folder / "poison", "crash.png", CRASHES)]
+    pictures = [*write_images(folder / "poison", 3, *SIZE), draw_plain(folder / "poison", "crash.png", CRASHES)]
     return [Task("poison", [["resize", "64x48"], ["trip"]], pictures, output="png", chunk_size=8)]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from waiting import wait_until
 
-from penstock.local.rest_client import RestClient
+from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port
 
 LEAVE_SECS = 20.0

@@ -1,4 +1,4 @@
-"""`make run`: a server, a small batch of drawn pictures through it, where the results are, and on until Ctrl-C."""
+"""Demo (`make run`): starts a server, runs a small job, shows where the results are, and serves until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import click
 from penstock.client import Client, Job
 from penstock.common.model.errors import PenstockError
 from penstock.common.settings import ServeSettings, load
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 from penstock.local.server_process import is_port_free, serve
 
-PICTURES = 12
+IMAGES = 12
 WIDTH, HEIGHT = 1024, 768
 BAR_CELLS = 30
-NOT_REACHABLE = 3
+UNAVAILABLE = 3
 DOCUMENT: dict[str, Any] = {
     "name": "demo",
     "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
@@ -30,15 +30,15 @@ DOCUMENT: dict[str, Any] = {
 @click.command()
 @click.option("--port", type=int, help="Port to listen on; default: PENSTOCK_PORT, or 8080.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder to keep; default: PENSTOCK_DATA, or penstock-data."
+    "--data", type=click.Path(path_type=Path), help="Folder for the state; default: PENSTOCK_DATA, or penstock-data."
 )
 def main(port: int | None, data: Path | None) -> None:
-    """Start Penstock, put a batch of drawn pictures through it, and go on serving."""
+    """Start Penstock, process a batch of sample images, and keep serving."""
     sys.exit(run_demo(port, data))
 
 
 def run_demo(port: int | None = None, data: Path | None = None) -> int:
-    """Run the demo until Ctrl-C; return the exit code: 0 after Ctrl-C, 3 where the server can't be had."""
+    """Run the demo until Ctrl-C; return the exit code: 0 after Ctrl-C, 3 if the server cannot start."""
     try:
         settings = load(ServeSettings, port=port, data=data)
         _check_port(settings)
@@ -48,14 +48,14 @@ def run_demo(port: int | None = None, data: Path | None = None) -> int:
         return 0
     except PenstockError as error:
         click.echo(f"demo: {error.message}", err=True)
-        return NOT_REACHABLE
+        return UNAVAILABLE
 
 
 def _check_port(settings: ServeSettings) -> None:
     if not is_port_free(settings.host, settings.port):
         raise PenstockError(
             "port_in_use",
-            f"port {settings.port} of {settings.host} is in use; take another one with make run PORT=8081",
+            f"port {settings.port} of {settings.host} is in use; choose another: make run PORT=8081",
         )
 
 
@@ -69,15 +69,14 @@ def _run(settings: ServeSettings) -> NoReturn:
 
 def _process_batch(url: str) -> Job:
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, Client(url) as client:
-        click.echo(f"Drawing {PICTURES} pictures of {WIDTH}×{HEIGHT}")
-        photos = write_photos(Path(folder), PICTURES, WIDTH, HEIGHT)
-        job = client.submit(DOCUMENT, photos)
+        click.echo(f"Drawing {IMAGES} images of {WIDTH}×{HEIGHT}")
+        job = client.submit(DOCUMENT, write_images(Path(folder), IMAGES, WIDTH, HEIGHT))
         click.echo(f"Job {job.id}: resize to 512×512, split into quadrants, blur, write as JPEG")
-        return client.wait(job.id, on_progress=_ShowProgress())
+        return client.wait(job.id, on_progress=_ProgressLines())
 
 
-class _ShowProgress:
-    """A line for each change; one line redrawn would be torn by what the server logs meanwhile."""
+class _ProgressLines:
+    """Prints a line per change; the server's log lines would break a bar that is redrawn in place."""
 
     def __init__(self) -> None:
         self._shown = ""
@@ -98,7 +97,7 @@ Results    {(data / "store" / "results" / job.id).resolve()}
 The job    {url}/#/jobs/{job.id}
 The API    {url}/docs
 
-Penstock goes on serving; Ctrl-C stops it.""")
+Penstock keeps serving; Ctrl-C stops it.""")
 
 
 def _wait_for_end(process: subprocess.Popen[bytes]) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The pictures that `penstock run` is pointed at: files, folders and globs, listed folder by folder as it goes."""
+"""Inputs of `penstock run`: files, folders and globs, listed lazily, one folder at a time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from penstock.common.image_header import image_type
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import unique_stems
 
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 _HEAD_BYTES = 64
 
 
 @dataclass(frozen=True)
-class Source:
-    """One picture to be. `name` is its path below the folder that all inputs share; results are called after `stem`."""
+class InputFile:
+    """One input file. `name` is its path below the inputs' common folder; its results are named after `stem`."""
 
     path: str
     name: str
@@ -28,10 +28,10 @@ class Source:
 
 
 class Inputs:
-    """Files and folders from a command line; what lies in folder `exclude` is none, unless all of it does.
+    """The files that paths and globs of a command line name, without those in folder `exclude` unless all are.
 
     Raises:
-        RequestError: a path or glob that leads to nothing, or results that would lie among the pictures.
+        RequestError: a path does not exist, a glob matches nothing, or an input folder is `exclude` itself.
     """
 
     def __init__(self, paths: Sequence[str], exclude: Path) -> None:
@@ -44,11 +44,11 @@ class Inputs:
         self._root = os.path.commonpath([*self._folders, *(os.path.dirname(item) for item in self._files)])
         if self._folders and self._root == self._exclude:
             raise RequestError(
-                422, "results_among_inputs", f"{exclude} is the pictures' own folder; choose another --out"
+                422, "results_among_inputs", f"--out {exclude} is the input folder itself; choose another folder"
             )
 
-    def sources(self, passed_over: Callable[[str], None]) -> Iterator[Source]:
-        """Yield every picture; files in folders that are none by name or content go to `passed_over` instead."""
+    def files(self, on_ignored: Callable[[str], None]) -> Iterator[InputFile]:
+        """Yield every input; call `on_ignored` with files in folders that are no images by suffix and content."""
         by_folder: dict[str, list[str]] = {}
         for path in self._files:
             by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
@@ -56,13 +56,13 @@ class Inputs:
             yield from self._in_folder(folder, names)
         for folder in self._folders:
             for below, names in self._walk(folder):
-                pictures = [name for name in names if _is_picture(os.path.join(below, name))]
-                for name in set(names).difference(pictures):
-                    passed_over(os.path.join(below, name))
-                yield from self._in_folder(below, pictures)
+                images = [name for name in names if _is_image(os.path.join(below, name))]
+                for name in set(names).difference(images):
+                    on_ignored(os.path.join(below, name))
+                yield from self._in_folder(below, images)
 
     def count(self) -> int:
-        """Count the files, without a look at them."""
+        """Return the number of files, whether images or not."""
         return len(self._files) + sum(len(names) for folder in self._folders for _, names in self._walk(folder))
 
     def _walk(self, folder: str) -> Iterator[tuple[str, list[str]]]:
@@ -71,20 +71,20 @@ class Inputs:
             below = pending.pop()
             try:
                 names, folders = _list(below)
-            except OSError:  # as a picture it is told why it cannot be read
+            except OSError:  # yielded as a file, so that its job reports why it cannot be read
                 yield os.path.dirname(below), [os.path.basename(below)]
                 continue
             yield below, names
             pending.extend(path for path in reversed(folders) if path != self._exclude)
 
-    def _in_folder(self, folder: str, names: list[str]) -> Iterator[Source]:
+    def _in_folder(self, folder: str, names: list[str]) -> Iterator[InputFile]:
         relative = os.path.relpath(folder, self._root)
-        prefix = "" if relative == "." else f"{_text(relative)}/"
-        texts = [_text(name) for name in names]
+        prefix = "" if relative == "." else f"{_printable(relative)}/"
+        texts = [_printable(name) for name in names]
         for name, text, stem in zip(names, texts, unique_stems(texts), strict=True):
             path = os.path.join(folder, name)
             size_bytes, mtime_ns = _status(path)
-            yield Source(path, prefix + text, prefix + stem, size_bytes, mtime_ns)
+            yield InputFile(path, prefix + text, prefix + stem, size_bytes, mtime_ns)
 
 
 def _expand(path: str) -> Iterable[str]:
@@ -98,7 +98,7 @@ def _expand(path: str) -> Iterable[str]:
 
 
 def _within(path: str, folders: Set[str]) -> bool:
-    """Whether a path is one of the folders or lies in one."""
+    """Return whether a path is one of the folders or lies in one."""
     while path not in folders:
         parent = os.path.dirname(path)
         if parent == path:
@@ -108,7 +108,7 @@ def _within(path: str, folders: Set[str]) -> bool:
 
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Return a folder's file names and the paths of its folders, both sorted and without hidden ones."""
+    """Return a folder's file names and the paths of its folders, both sorted, without hidden ones."""
     names, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -116,32 +116,32 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif _may_be_read(entry):
+            elif _is_file(entry):
                 names.append(entry.name)
     return sorted(names), sorted(folders)
 
 
-def _may_be_read(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, or a link that leads nowhere: it is taken, so that its failure is told."""
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a file or a broken link, which is included so that its failure is reported."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:
         return True
 
 
-def _is_picture(path: str) -> bool:
-    """Whether a file is called a picture, or is one."""
-    if path.lower().endswith(_PICTURE_SUFFIXES):
+def _is_image(path: str) -> bool:
+    """Return whether a file is an image by its suffix or its content."""
+    if path.lower().endswith(_IMAGE_SUFFIXES):
         return True
     try:
         with open(path, "rb", buffering=0) as file:
             return image_type(file.read(_HEAD_BYTES)) is not None
     except OSError:
-        return True  # taken, so that the reason it cannot be read is told
+        return True  # included, so that the reason it cannot be read is reported
 
 
-def _text(name: str) -> str:
-    """Return a file name as text that can be written anywhere, whatever bytes it has on disk."""
+def _printable(name: str) -> str:
+    """Return a file name as valid UTF-8; bytes that are not are written as `\\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

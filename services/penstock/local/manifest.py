@@ -1,6 +1,6 @@
-"""The manifest beside the results of `penstock run`: one JSON line an image, written as images end.
+"""Manifest of `penstock run`: one JSON line per finished image, written beside the results.
 
-It is what makes the same command, run again, do only what is missing.
+It lets the same command, run again, process only what is missing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.messages import Outcome, Result
 from penstock.common.model.plan import Plan
-from penstock.local.inputs import Source
+from penstock.local.inputs import InputFile
 
 NAME = "manifest.ndjson"
 
 
 class Manifest:
-    """Opens (or begins) the manifest of a results folder for one plan, and keeps other runs out of the folder.
+    """The manifest of a results folder, for one plan; locks the folder against other runs.
 
     Raises:
-        RequestError: the folder holds results of another plan (`force` removes them), another run writes to it, or
-            it cannot be written to.
+        RequestError: the folder holds results of another plan (`force` removes them), is locked by another run, or
+            is not writable.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, force: bool) -> None:
@@ -39,19 +39,19 @@ class Manifest:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder)
             try:
-                self._begin(force=force)
+                self._restore(force=force)
                 self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
             except BaseException:
                 os.close(self._lock)
                 raise
 
-    def has(self, source: Source) -> bool:
-        """Whether a picture, unchanged since, has been done with its results still there."""
-        return _digest(source) in self._done
+    def is_done(self, file: InputFile) -> bool:
+        """Return whether an input is unchanged since it was done, and its results still exist."""
+        return _digest(file) in self._done
 
-    def add(self, source: Source, outcome: Outcome) -> None:
-        """Write how an image ended."""
-        entry: dict[str, Any] = {"image": source.name, "state": outcome.state, "source": f"{_digest(source):016x}"}
+    def add(self, file: InputFile, outcome: Outcome) -> None:
+        """Write the outcome of an image."""
+        entry: dict[str, Any] = {"image": file.name, "state": outcome.state, "source": f"{_digest(file):016x}"}
         if outcome.error is None:
             entry["results"] = [_without_key(result) for result in outcome.results]
         else:
@@ -60,20 +60,20 @@ class Manifest:
             self._file.write(json.dumps(entry) + "\n")
 
     def flush(self) -> None:
-        """Hand what was added to the operating system."""
+        """Hand all entries to the operating system."""
         with _writable(self._path):
             self._file.flush()
 
     def close(self) -> None:
-        """Flush, close, and let other runs into the folder."""
+        """Flush, close and unlock the folder."""
         with _writable(self._path):
             try:
                 self._file.close()
             finally:
                 os.close(self._lock)
 
-    def _begin(self, *, force: bool) -> None:
-        """Keep the lines of images that are done and whose results are there; drop the rest."""
+    def _restore(self, *, force: bool) -> None:
+        """Keep the entries of images that are done and whose results exist; drop the rest."""
         head = next(_read(self._path), None)
         if head is not None and head.get("plan") != self._plan:
             if not force:
@@ -85,18 +85,18 @@ class Manifest:
                 )
             self._remove_results()
             head = None
-        self._rewrite([] if head is None else self._still_true())
+        self._rewrite([] if head is None else self._valid_entries())
 
     def _remove_results(self) -> None:
         for entry in _read(self._path):
             for result in entry.get("results", []):
                 (self._folder / result["name"]).unlink(missing_ok=True)
 
-    def _still_true(self) -> Iterator[dict[str, Any]]:
-        """Yield the entries of images that are done; where one was done again, what came of it last."""
+    def _valid_entries(self) -> Iterator[dict[str, Any]]:
+        """Yield the entries of images that are done, of an image done repeatedly the last."""
         latest = {hash(entry["results"][0]["name"]): entry["source"] for entry in _read_done(self._path)}
         for entry in _read_done(self._path):
-            if latest[hash(entry["results"][0]["name"])] == entry["source"] and self._is_there(entry["results"]):
+            if latest[hash(entry["results"][0]["name"])] == entry["source"] and self._exist(entry["results"]):
                 yield entry
 
     def _rewrite(self, entries: Iterable[dict[str, Any]]) -> None:
@@ -108,7 +108,7 @@ class Manifest:
                 file.write(json.dumps(entry) + "\n")
         fresh.replace(self._path)
 
-    def _is_there(self, results: list[dict[str, Any]]) -> bool:
+    def _exist(self, results: list[dict[str, Any]]) -> bool:
         try:
             return all(os.stat(self._folder / result["name"]).st_size == result["size"] for result in results)
         except OSError:
@@ -124,7 +124,7 @@ def _without_key(result: Result) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are whole: a kill may have cut the last one. No file, no lines."""
+    """Yield the complete entries; a killed run may have left an incomplete last line, or no file."""
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -136,7 +136,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _lock(folder: Path) -> int:
-    """Return an open descriptor that keeps other runs out of a folder until it is closed."""
+    """Lock a folder against other runs; return the descriptor that holds the lock until it is closed."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,9 +163,9 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnavailableError("store", f"cannot write {path}: {error.strerror}; what is finished stays") from error
+        raise UnavailableError("store", f"cannot write {path}: {error.strerror}; finished results are kept") from error
 
 
-def _digest(source: Source) -> int:
-    text = f"{source.path}\0{source.stem}\0{source.size_bytes}\0{source.mtime_ns}".encode("utf-8", "surrogateescape")
+def _digest(file: InputFile) -> int:
+    text = f"{file.path}\0{file.stem}\0{file.size_bytes}\0{file.mtime_ns}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

@@ -1,6 +1,6 @@
-"""`python -m penstock.local.reloading worker`: a command of Penstock that is started anew whenever its code changes.
+"""Reloader: `python -m penstock.local.reloading worker` restarts a Penstock command whenever its code changes.
 
-For `skaffold dev`, which puts changed files into running containers; never for an installation that others use.
+For `skaffold dev`, which copies changed files into running containers. Never use it in production.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ POLL_SECS = 0.5
 
 
 class Reloader:
-    """Runs `command` until SIGTERM or SIGINT, and starts it anew after every change to a `.py` file below `folder`.
+    """Runs `command` until SIGTERM or SIGINT, and restarts it after every change to a `.py` file below `folder`.
 
-    Where it ends by itself, as code does that is half written, the next change starts it again.
+    A command that ended by itself, because of a syntax error for example, is restarted by the next change.
     """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self._command = command
         self._folder = folder
-        self._told = False
+        self._stopping = False
 
     def run(self) -> int:
-        """Return the exit status of the last process, once it was told to leave."""
+        """Run until a signal; return the exit status of the last process."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._hear)
+            signal.signal(number, self._stop)
         while True:
             stamps = read_stamps(self._folder)
-            process = subprocess.Popen(self._command)  # noqa: S603 (whoever starts this names it)
-            while not self._told and read_stamps(self._folder) == stamps:
+            process = subprocess.Popen(self._command)  # noqa: S603 (the caller's own command)
+            while not self._stopping and read_stamps(self._folder) == stamps:
                 time.sleep(POLL_SECS)
             process.terminate()
             status = process.wait()
-            if self._told:
+            if self._stopping:
                 return status
 
-    def _hear(self, *_: object) -> None:
-        self._told = True
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
 
 
 def read_stamps(folder: Path) -> dict[Path, int]:
-    """Return when each `.py` file below a folder was changed, in nanoseconds."""
+    """Return the modification time, in nanoseconds, of each `.py` file below a folder."""
     stamps = {}
     for path in folder.rglob("*.py"):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""`penstock run`: a folder of photographs through the steps on all cores of this host, with no services."""
+"""`penstock run`: processes images on all cores of this host, without any service."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.model.chunking import fit_chunk
 from penstock.common.model.errors import PlanError, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
 from penstock.common.model.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
-from penstock.local.inputs import Inputs, Source
+from penstock.local.inputs import InputFile, Inputs
 from penstock.local.manifest import Manifest
 from penstock.local.summary import Summary
 from penstock.worker.process.pipe_supervisor import PipeSupervisor
@@ -31,23 +32,21 @@ from penstock.worker.served_steps import performable_steps
 WORK_FOLDER = ".penstock"
 _JOB = "run"
 _CHUNKS_PER_WORKER = 3
-_MAX_CHUNK = 8
-_CHUNK_SECS = 0.1
 _POLL_SECS = 0.25
 
 
 class Workers(Protocol):
-    """Whoever takes chunks from the broker and works on them."""
+    """The workers of a run, which take chunks from the broker."""
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start them; returns at once."""
 
     def stop(self, timeout_secs: float) -> None:
-        """Let the images at hand be finished; what takes longer is ended."""
+        """Let them finish the current images; kill those that take longer."""
 
     @property
     def hopeless(self) -> bool:
-        """Whether they fail to start again and again."""
+        """Whether they repeatedly fail to start."""
 
 
 class Progress(Protocol):
@@ -62,9 +61,9 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `penstock run` was asked for.
+    """Options of `penstock run`.
 
-    `make_workers` makes them from the broker and the folder for what is on its way; None: worker processes.
+    `make_workers` makes the workers from the broker and the folder for intermediates; None: worker processes.
     """
 
     plan: Plan
@@ -77,14 +76,14 @@ class RunOptions:
 
 
 def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
-    """Process every input that has no results yet; returns what came of it.
+    """Process every image that has no results yet.
 
-    Ctrl-C ends it early: images at hand are finished, and what is finished stays.
+    Ctrl-C ends it early: workers finish their current images, and all results stay.
 
     Raises:
-        PlanError: nobody here performs one of the steps.
-        RequestError: the results folder belongs to other operations, to another run, or cannot be used.
-        UnavailableError: results cannot be written any more, or workers cannot start.
+        PlanError: no worker can run one of the steps.
+        RequestError: the results folder belongs to other operations or another run, or cannot be used.
+        UnavailableError: results cannot be written, or workers cannot start.
     """
     began = time.monotonic()
     if options.make_workers is None:
@@ -96,19 +95,19 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
         shutil.rmtree(work, ignore_errors=True)
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         stack.callback(progress.close)
-        session = _Session(inputs, options, manifest, progress)
-        stack.callback(session.end)
+        current = _Run(inputs, options, manifest, progress)
+        stack.callback(current.stop)
         try:
-            gc.freeze()  # the libraries stay; only what the run makes is worth looking through
-            session.work()
+            gc.freeze()  # keeps the garbage collector from scanning the imported libraries
+            current.process()
         except KeyboardInterrupt:
-            session.summary.interrupted = True
-    session.summary.seconds = time.monotonic() - began
-    return session.summary
+            current.summary.interrupted = True
+    current.summary.seconds = time.monotonic() - began
+    return current.summary
 
 
-class _Session:
-    """One run: sources on one side, workers on the other, a window of chunks between them."""
+class _Run:
+    """One run: publishes chunks of images within a window, and applies the workers' events."""
 
     def __init__(self, inputs: Inputs, options: RunOptions, manifest: Manifest, progress: Progress) -> None:
         self.summary = Summary()
@@ -117,33 +116,33 @@ class _Session:
         self._first_queue = step_queue(options.plan.steps[0])
         self._manifest = manifest
         self._progress = progress
-        self._under_way: dict[int, Source] = {}
-        self._sent = 0
+        self._in_flight: dict[int, InputFile] = {}
+        self._published = 0
         self._busy_secs = 0.0
         self._total: int | None = None
         self._inputs = inputs
         self._broker = MemoryBroker()
         self._broker.declare([EVENTS_QUEUE, *(step_queue(step) for step in operations())])
-        self._events: MemoryConsumer = self._broker.consume([EVENTS_QUEUE], 10_000)
+        self._events = self._broker.consume([EVENTS_QUEUE], 10_000)
         self._workers = self._make_workers()
 
-    def work(self) -> None:
-        """Send everything, and follow it to its end."""
+    def process(self) -> None:
+        """Process all images."""
         self._workers.start()
-        threading.Thread(target=self._count, name="counter", daemon=True).start()
-        sources = self._missing()
+        threading.Thread(target=self._count_inputs, name="counter", daemon=True).start()
+        pending = self._pending()
         while True:
-            self._send(sources)
-            if not self._under_way:
+            self._fill_window(pending)
+            if not self._in_flight:
                 return
             if self._workers.hopeless:
-                raise UnavailableError("workers", "the workers cannot start; the reason stands above")
-            self._follow(_POLL_SECS)
+                raise UnavailableError("workers", "the workers cannot start; see the messages above")
+            self._apply_events(_POLL_SECS)
 
-    def end(self) -> None:
-        """Stop the workers and note what they still finished."""
+    def stop(self) -> None:
+        """Stop the workers and apply their last events."""
         self._workers.stop(self._options.settings.drain_secs)
-        while self._under_way and self._follow(0.0):
+        while self._in_flight and self._apply_events(0.0):
             pass
 
     def _make_workers(self) -> Workers:
@@ -164,42 +163,34 @@ class _Session:
             settings=options.settings,
         )
 
-    def _missing(self) -> Iterator[Source]:
-        for source in self._inputs.sources(self._pass_over):
-            if self._manifest.has(source):
+    def _pending(self) -> Iterator[InputFile]:
+        for file in self._inputs.files(self._count_ignored):
+            if self._manifest.is_done(file):
                 self.summary.skipped += 1
             else:
-                yield source
+                yield file
 
-    def _pass_over(self, _path: str) -> None:
+    def _count_ignored(self, _path: str) -> None:
         self.summary.passed_over += 1
 
-    def _count(self) -> None:
+    def _count_inputs(self) -> None:
         self._total = self._inputs.count()
 
-    def _send(self, sources: Iterator[Source]) -> None:
-        """Fill the window."""
-        size = self._chunk_size()
-        while len(self._under_way) <= (_CHUNKS_PER_WORKER * self._options.workers - 1) * size:
-            batch = list(islice(sources, size))
+    def _fill_window(self, pending: Iterator[InputFile]) -> None:
+        ended = self.summary.done + self.summary.failed
+        size = fit_chunk(self._busy_secs / ended) if ended else 1
+        while len(self._in_flight) <= (_CHUNKS_PER_WORKER * self._options.workers - 1) * size:
+            batch = list(islice(pending, size))
             if not batch:
                 return
             self._publish(batch)
 
-    def _chunk_size(self) -> int:
-        """Return as many images as keep a worker busy for a moment; one at a time until that is known."""
-        ended = self.summary.done + self.summary.failed
-        if not ended:
-            return 1
-        secs = self._busy_secs / ended
-        return max(1, min(_MAX_CHUNK, int(_CHUNK_SECS / secs) if secs else _MAX_CHUNK))
-
-    def _publish(self, batch: list[Source]) -> None:
+    def _publish(self, batch: list[InputFile]) -> None:
         images = []
-        for source in batch:
-            self._under_way[self._sent] = source
-            images.append(ImageRef(id=self._sent, stem=source.stem, ref=f"file://{quote(os.fsencode(source.path))}"))
-            self._sent += 1
+        for file in batch:
+            self._in_flight[self._published] = file
+            images.append(ImageRef(id=self._published, stem=file.stem, ref=f"file://{quote(os.fsencode(file.path))}"))
+            self._published += 1
         chunk = Chunk(
             job=_JOB,
             chunk=str(images[0].id),
@@ -210,12 +201,12 @@ class _Session:
         )
         self._broker.publish(self._first_queue, [chunk.model_dump_json().encode()])
 
-    def _follow(self, timeout_secs: float) -> bool:
-        """Note the events that have arrived, waiting for the first one; returns whether there was any."""
+    def _apply_events(self, timeout_secs: float) -> bool:
+        """Wait for an event, then apply all that have arrived; return whether there was one."""
         delivery = self._events.get(timeout_secs)
         arrived = delivery is not None
         while delivery is not None:
-            self._note(delivery.body)
+            self._apply(delivery.body)
             self._events.ack(delivery)
             delivery = self._events.get(0.0)
         self._manifest.flush()
@@ -225,29 +216,29 @@ class _Session:
         self._progress.update(ended, total)
         return arrived
 
-    def _note(self, body: bytes) -> None:
+    def _apply(self, body: bytes) -> None:
         for outcome in (outcome for event in read_events(body) for outcome in event.outcomes):
-            source = self._under_way.pop(outcome.id, None)
-            if source is None:
+            file = self._in_flight.pop(outcome.id, None)
+            if file is None:
                 continue
-            self._manifest.add(source, outcome)
+            self._manifest.add(file, outcome)
             self._busy_secs += sum(timing.work for timing in outcome.timings)
             if outcome.error is None:
                 self.summary.done += 1
             else:
-                self._fail(source, outcome.error)
+                self._add_failure(file, outcome.error)
 
-    def _fail(self, source: Source, failure: Failure) -> None:
-        self.summary.fail(source.name, failure.model_dump(include={"code", "message", "step"}))
-        if failure.resume_blob:  # the failed step's input, kept for a retry, which there is none of here
+    def _add_failure(self, file: InputFile, failure: Failure) -> None:
+        self.summary.fail(file.name, failure.model_dump(include={"code", "message", "step"}))
+        if failure.resume_blob:  # the failed step's input, kept for a retry; a run has none
             with suppress(OSError):
                 (self._options.out / WORK_FOLDER / failure.resume_blob).unlink()
 
 
 def _check_performable(options: RunOptions) -> None:
-    here = performable_steps(program=bool(options.settings.program))
+    performable = performable_steps(program=bool(options.settings.program))
     for index, step in enumerate(options.plan.steps):
-        if step not in here:
+        if step not in performable:
             raise PlanError(
                 "unknown_operation",
                 f"{step} is declared, and PENSTOCK_PROGRAM names no program that performs it",
@@ -256,5 +247,5 @@ def _check_performable(options: RunOptions) -> None:
 
 
 def default_workers() -> int:
-    """Return the cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
-"""Drawn pictures that weigh what photographs weigh: for the demo, the benchmark and the tests.
+"""Sample images: drawn, but as costly to encode and decode as photographs. For the demo, the benchmark and the tests.
 
-A photograph's detail falls off with its frequency (about 1/f), its edges come from things that hide each other, and
-its sensor adds a little noise. A picture with those three costs a codec what a photograph of that size costs it.
+In a photograph, contrast falls with frequency (about 1/f), edges come from overlapping objects, and the sensor adds a
+little noise. An image with all three costs a codec about as much as a photograph of the same size.
 The same seed and size give the same pixels.
 """
 
@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Picture = NDArray[np.uint8]
     Layer = NDArray[np.float32]
 
 SHAPES = 24
 COARSEST_CELLS = 3
-"""Cells a side of the coarsest layer of texture; each finer layer has twice as many."""
+"""Cells per side of the coarsest texture layer; each finer layer has twice as many."""
 COARSEST_CONTRAST = 26.0
 FALLOFF = 0.77
-"""How much less contrast each finer layer has; with these three figures JPEG and PNG sizes match street photographs."""
+"""Contrast of each layer relative to the coarser one. With these constants, file sizes match street photographs."""
 SENSOR_NOISE = 2.2
 JPEG_QUALITY = 95
 
 
-def draw_photo(seed: int, width: int, height: int) -> Picture:
-    """Draw one picture.
+def draw_image(seed: int, width: int, height: int) -> NDArray[np.uint8]:
+    """Draw one image.
 
     Args:
-        seed: which picture, from 0 up.
+        seed: 0 or more.
         width: in pixels, 1 or more.
         height: in pixels, 1 or more.
 
@@ -48,8 +47,8 @@ def draw_photo(seed: int, width: int, height: int) -> Picture:
     return np.clip(scene, 0, 255).astype(np.uint8)
 
 
-def write_photos(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """Write the pictures of seeds 0 to `count - 1` as `photo-0000.jpg` and so on, JPEG of quality 95.
+def write_images(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """Write the images of seeds 0 to `count - 1` as `photo-0000.jpg` and so on, JPEGs of quality 95.
 
     Raises:
         OSError: a file cannot be written.
@@ -59,7 +58,7 @@ def write_photos(folder: Path, count: int, width: int, height: int) -> list[Path
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"photo-{seed:04d}.jpg" for seed in range(count)]
     for seed, path in enumerate(paths):
-        _, file = cv2.imencode(".jpg", draw_photo(seed, width, height), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        _, file = cv2.imencode(".jpg", draw_image(seed, width, height), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         path.write_bytes(file.tobytes())
     return paths
 

@@ -1,4 +1,4 @@
-"""`penstock serve` as a child process: started, waited for until it is ready, and stopped again."""
+"""Server process: runs `penstock serve` as a child process, waits until it is ready, and stops it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
-from penstock.local.rest_client import RestClient
 
 START_TIMEOUT_SECS = 60.0
 STOP_TIMEOUT_SECS = 20.0
@@ -22,7 +22,7 @@ POLL_SECS = 0.05
 
 
 def find_free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nothing listens on at this moment."""
+    """Return a port on which nothing listens right now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -30,7 +30,7 @@ def find_free_port(host: str = "127.0.0.1") -> int:
 
 
 def is_port_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there."""
+    """Return whether a server could listen on a port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -49,28 +49,28 @@ def serve(
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run `penstock serve` with `options` for as long as the context lasts; yield its URL and process once it is ready.
+    """Run `penstock serve` with `options` while the context lasts; yield its URL and process once it is ready.
 
-    Its output goes to the file `log`, or to this process's own where that is None. SIGTERM meanwhile raises
-    SystemExit, so that no server is left behind.
+    Its output goes to the file `log`, or to this process's own output if that is None. Meanwhile SIGTERM raises
+    SystemExit, so that the server is stopped as well.
 
     Raises:
-        UnavailableError: it ended before it was ready, or wasn't ready in time.
+        UnavailableError: it ended before it was ready, or was not ready in time.
     """
     command = [sys.executable, "-m", "penstock", "serve", "--host", host, "--port", str(port), *options]
     variables = {**os.environ, **(environment or {})}
-    with _leave_on_sigterm(), open(log, "ab") if log else nullcontext() as output:
+    with _exit_on_sigterm(), open(log, "ab") if log else nullcontext() as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)  # noqa: S603 - our own command
         try:
             url = f"http://{host}:{port}"
-            _wait_until_ready(process, url, log)
+            _wait_until_ready(process, HTTPConnection(host, port, timeout=START_TIMEOUT_SECS), log)
             yield url, process
         finally:
             stop(process)
 
 
 @contextmanager
-def _leave_on_sigterm() -> Iterator[None]:
+def _exit_on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,7 +82,7 @@ def _leave_on_sigterm() -> Iterator[None]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server to leave, and end it where it doesn't within `STOP_TIMEOUT_SECS`."""
+    """Terminate a server; kill it if it has not ended within `STOP_TIMEOUT_SECS`."""
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT_SECS)
@@ -91,18 +91,26 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path | None) -> None:
-    until = time.monotonic() + START_TIMEOUT_SECS
-    with RestClient(url) as client:
-        while not client.is_ready():
-            if process.poll() is not None:
-                raise UnavailableError("server", f"penstock serve ended with {process.returncode}{_tail(log)}")
-            if time.monotonic() > until:
-                raise UnavailableError("server", f"penstock serve was not ready in {START_TIMEOUT_SECS:.0f} s")
-            time.sleep(POLL_SECS)
+def _wait_until_ready(process: subprocess.Popen[bytes], server: HTTPConnection, log: Path | None) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECS
+    while not _is_ready(server):
+        if process.poll() is not None:
+            raise UnavailableError("server", f"penstock serve ended with {process.returncode}{_last_line(log)}")
+        if time.monotonic() > deadline:
+            raise UnavailableError("server", f"penstock serve was not ready in {START_TIMEOUT_SECS:.0f} s")
+        time.sleep(POLL_SECS)
 
 
-def _tail(log: Path | None) -> str:
+def _is_ready(server: HTTPConnection) -> bool:
+    with closing(server):
+        try:
+            server.request("GET", "/readyz")
+            return server.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+def _last_line(log: Path | None) -> str:
     lines = log.read_text(errors="replace").split("\n") if log else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f": {last}" if last else ""

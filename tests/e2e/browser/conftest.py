@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from penstock.local.rest_client import RestClient
+from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port, serve
 
 PLUGINS = Path(__file__).parents[2] / "plugins"

@@ -14,7 +14,7 @@ from rabbitmq_server import RabbitServer
 
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 QUICK_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_TIMEOUT_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
 
@@ -46,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
     """A folder of 40 drawn photographs below the input root."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    write_photos(folder, 40, 320, 240)
+    write_images(folder, 40, 320, 240)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import pytest
 
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 OPERATIONS = [["resize", "150x101"], ["split", True], ["blur", "updownsampling"], ["split", True], ["blur", "median"]]
 OPS = ["--op", "resize=150x101", "--op", "split", "--op", "blur=updownsampling", "--op", "split", "--op", "blur=median"]
@@ -19,7 +19,7 @@ OPS = ["--op", "resize=150x101", "--op", "split", "--op", "blur=updownsampling",
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    write_photos(folder, 20, 320, 240)
+    write_images(folder, 20, 320, 240)
     return folder
 
 

@@ -20,7 +20,7 @@ from run_folders import Run, codes, digests, leftovers, names, written
 from waiting import wait_until
 
 from penstock import __version__
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 IMAGES = os.environ.get("PENSTOCK_TEST_IMAGES", "local")
 CHAIN = ["--op", "resize=120x90", "--op", "split", "--op", "blur=median", "--output", "png"]
@@ -168,7 +168,7 @@ def test_only_the_image_at_hand_pays_for_what_a_container_does(run: Run, tmp_pat
 def test_containers_that_are_killed_cost_no_image_and_may_do_nothing_but_their_step(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    inputs = write_photos(tmp_path / "in", 60, 640, 480)
+    inputs = write_images(tmp_path / "in", 60, 640, 480)
     process = start("run", "--runner", "docker", *inputs, *CHAIN, "--parallel", 2, "--out", tmp_path / "out")
     wait_until(lambda: len(names(tmp_path / "out")) > 8, 60)
     found = containers(tmp_path / "out")
@@ -192,7 +192,7 @@ def test_containers_that_are_killed_cost_no_image_and_may_do_nothing_but_their_s
 def test_an_interrupted_run_keeps_what_is_finished_and_goes_on_later(
     start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path
 ) -> None:
-    inputs = write_photos(tmp_path / "in", 60, 640, 480)
+    inputs = write_images(tmp_path / "in", 60, 640, 480)
     process = start("run", "--runner", "docker", *inputs, *CHAIN, "--parallel", 2, "--out", tmp_path / "out")
     wait_until(lambda: len(names(tmp_path / "out")) > 8, 60)
     os.killpg(process.pid, signal.SIGINT)
@@ -233,8 +233,13 @@ def said_in(container: str) -> str:
     [
         ([], {"PATH": "/nowhere"}, 3, "no docker on this host"),
         ([], {"DOCKER_HOST": "unix:///nowhere/docker.sock"}, 3, "the Docker daemon does not answer"),
-        (["--image", "split=localhost:1/none:1"], {}, 3, "image localhost:1/none:1 is not here and cannot be pulled"),
-        (["--image", "split={odd}"], {}, 3, "performs odd, and not split, as --image says"),
+        (
+            ["--image", "split=localhost:1/none:1"],
+            {},
+            3,
+            "image localhost:1/none:1 is not on this host and cannot be pulled",
+        ),
+        (["--image", "split={odd}"], {}, 3, "this image runs odd, not split"),
         (["--image", "split"], {}, 2, "--image split: accepted is STEP=IMAGE"),
         (["--op", "sharpen"], {}, 2, "no operation 'sharpen'"),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 OPERATIONS = [["resize", "200x150"], ["pause", 0.02], ["split", True], ["blur", "median"]]
 SECS = 60.0
@@ -22,7 +22,7 @@ SECS = 60.0
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    write_photos(folder, 60, 320, 240)
+    write_images(folder, 60, 320, 240)
     return folder
 
 

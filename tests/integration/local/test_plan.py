@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from penstock.benchmark.http import RestClient
 from penstock.benchmark.plan.check import PLANS, START_SECS, Check
 from penstock.benchmark.plan.estimate import ask_server
 from penstock.benchmark.plan.measure import measure
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
-from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, serve
 
 TIMEOUT_SECS = 120

@@ -108,7 +108,7 @@ def test_workers_that_cannot_start_end_the_run_with_3(penstock: Run, tmp_path: P
     )
     assert refused.returncode == 3
     assert "libjpeg is missing" in refused.stderr
-    assert refused.stderr.splitlines()[-1] == "penstock: the workers cannot start; the reason stands above"
+    assert refused.stderr.splitlines()[-1] == "penstock: the workers cannot start; see the messages above"
     assert leftovers(tmp_path / "o") == set()
 
 

@@ -15,7 +15,7 @@ import pytest
 from example_steps import KINDS, ODD, POSTERIZE, compile_invert, paint, perl_command, posterize
 from run_folders import Run, codes, draw, names
 
-from penstock.local.rest_client import RefusedError
+from penstock.benchmark.http import RefusedError
 
 
 def declare(**schemas: Any) -> str:

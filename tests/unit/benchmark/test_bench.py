@@ -20,7 +20,7 @@ from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
-from penstock.local.sample_images import draw_photo
+from penstock.local.sample_images import draw_image
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
@@ -45,7 +45,7 @@ def test_a_folder_holds_as_many_pictures_as_asked_for_all_of_the_workloads_size(
 def test_photographs_are_scaled_to_the_workloads_size_and_other_files_passed_over(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
-    cv2.imwrite(str(photos / "one.png"), draw_photo(1, 90, 60))
+    cv2.imwrite(str(photos / "one.png"), draw_image(1, 90, 60))
     (photos / "notes.txt").write_text("not a picture")
     (tmp_path / "pictures").mkdir()
     distinct = Pictures(tmp_path / "pictures", photos).distinct(32)
@@ -81,8 +81,8 @@ def test_the_plain_pool_gives_what_opencv_called_by_hand_gives(tmp_path: Path, d
 def reference(tmp_path: Path) -> Path:
     folder = tmp_path / "reference"
     folder.mkdir()
-    cv2.imwrite(str(folder / "a-0.jpg"), draw_photo(1, 64, 48))
-    cv2.imwrite(str(folder / "b-0.png"), draw_photo(2, 64, 48))
+    cv2.imwrite(str(folder / "a-0.jpg"), draw_image(1, 64, 48))
+    cv2.imwrite(str(folder / "b-0.png"), draw_image(2, 64, 48))
     return folder
 
 
@@ -91,7 +91,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_the_same_pixels_in_another_png_are_right(reference: Path) -> None:
-    other = cv2.imencode(".png", draw_photo(2, 64, 48), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    other = cv2.imencode(".png", draw_image(2, 64, 48), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
     results = dict(read_all(reference)) | {"b-0.png": other}
     assert other != (reference / "b-0.png").read_bytes()
     Verifier().verify("run", reference, results.items())
@@ -100,8 +100,8 @@ def test_the_same_pixels_in_another_png_are_right(reference: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a-0.jpg", cv2.imencode(".jpg", draw_photo(1, 64, 48), [cv2.IMWRITE_JPEG_QUALITY, 94])[1].tobytes()),
-        ("b-0.png", cv2.imencode(".png", draw_photo(3, 64, 48))[1].tobytes()),
+        ("a-0.jpg", cv2.imencode(".jpg", draw_image(1, 64, 48), [cv2.IMWRITE_JPEG_QUALITY, 94])[1].tobytes()),
+        ("b-0.png", cv2.imencode(".png", draw_image(3, 64, 48))[1].tobytes()),
         ("b-0.png", b"not a picture"),
     ],
 )

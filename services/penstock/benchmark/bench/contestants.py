@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from penstock.benchmark.bench.workloads import Workload
+from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
-from penstock.local.rest_client import RestClient
 from penstock.local.server_process import find_free_port, serve
 
 JOB_POLL_SECS = 0.25

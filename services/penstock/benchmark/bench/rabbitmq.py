@@ -13,8 +13,8 @@ from pathlib import Path
 
 from penstock.benchmark.bench.contestants import Arena, Contestant, Round, Server, Start, enter_server
 from penstock.benchmark.bench.workloads import Workload
+from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
-from penstock.local.rest_client import RestClient
 
 PLACEMENTS = ("fused", "per_step")
 CHUNK_SIZES: tuple[int | str, ...] = (1, "auto", 8)

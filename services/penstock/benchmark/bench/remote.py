@@ -24,10 +24,10 @@ from penstock.benchmark.bench.contestants import CONTESTANTS, Arena, BenchError
 from penstock.benchmark.bench.report import align, percentiles_ms, show_percentiles
 from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload, choose_workloads
+from penstock.benchmark.http import RefusedError, RestClient
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.settings import ClientSettings, load
-from penstock.local.rest_client import RefusedError, RestClient
 
 IMAGES = 200
 """Pictures per workload unless told otherwise: they go up in one request, which a server bounds."""

@@ -20,7 +20,7 @@ from penstock.benchmark.bench.rabbitmq import HOP_PICTURES, HOP_SIDE, broker_con
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
 from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload, choose, choose_workloads
-from penstock.local.rest_client import RestClient
+from penstock.benchmark.http import RestClient
 
 BASELINE = "pool"
 WARM_UP_PICTURES = 16

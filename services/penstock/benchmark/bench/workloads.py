@@ -105,9 +105,9 @@ class Pictures:
         return self._distinct[side]
 
     def _draw(self, folder: Path, side: int) -> list[Path]:
-        from penstock.local.sample_images import write_photos
+        from penstock.local.sample_images import write_images
 
-        return write_photos(folder, DISTINCT_PICTURES, side, side)
+        return write_images(folder, DISTINCT_PICTURES, side, side)
 
     def _scale(self, folder: Path, side: int) -> list[Path]:
         import cv2

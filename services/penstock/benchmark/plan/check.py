@@ -179,9 +179,9 @@ class Check:
 def _copy_photos(folder: Path, photos: Path | None) -> list[Path]:
     """Return pictures that lie where links to them can be made."""
     if photos is None:
-        from penstock.local.sample_images import write_photos
+        from penstock.local.sample_images import write_images
 
-        return write_photos(folder, DRAWN_PICTURES, *DRAWN_SIZE)
+        return write_images(folder, DRAWN_PICTURES, *DRAWN_SIZE)
     folder.mkdir()
     return [
         Path(shutil.copyfile(photo, folder / f"{index:03d}{photo.suffix}"))

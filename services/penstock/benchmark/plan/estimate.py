@@ -130,10 +130,10 @@ def measure_here(plan: Plan, photos: Path | None, size: tuple[int, int], secs: f
     processes = default_workers()
     if photos is not None:
         return measure(plan, pick_photos(photos), processes, secs, limits)
-    from penstock.local.sample_images import write_photos
+    from penstock.local.sample_images import write_images
 
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
-        return measure(plan, write_photos(Path(folder), DRAWN_PICTURES, *size), processes, secs, limits)
+        return measure(plan, write_images(Path(folder), DRAWN_PICTURES, *size), processes, secs, limits)
 
 
 def pick_photos(folder: Path) -> list[Path]:

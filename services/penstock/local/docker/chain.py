@@ -1,4 +1,4 @@
-"""One chain of containers: an image goes through a container of each of its steps, its pictures in a shared folder."""
+"""Container chain: one container per step of a plan; images pass from one to the next through a shared folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ HOPELESS_STARTS = 3
 
 
 class Chain:
-    """Performs operations by containers, which live on between images. A `Performer`; its parts are shared pictures.
+    """A `StepExecutor` that runs steps in containers, which are reused for all images.
 
-    Nothing is decoded here. The first step's container decodes where it can, else that of `encode`, which is in every
-    plan.
+    This process decodes nothing: the container of the first step does, or that of `encode`, which every plan has.
     """
 
     def __init__(
@@ -48,10 +47,10 @@ class Chain:
         }
 
     def warm_up(self) -> None:
-        """Begin to start all containers, beside each other."""
+        """Start all containers concurrently."""
         self._each(lambda program: program.start())
 
-    def patience_secs(self, step: str) -> float | None:  # noqa: ARG002 (containers can all be killed)
+    def patience_secs(self, step: str) -> float | None:  # noqa: ARG002 (any container can be killed)
         return self._settings.max_attempts * (self._settings.step_timeout_secs + self._start_secs)
 
     def decode(self, data: bytes) -> list[SharedPicture]:
@@ -79,27 +78,27 @@ class Chain:
         self._each(Program.close)
 
     def kill(self) -> None:
-        """End all containers at once."""
+        """Kill all containers."""
         self._each(Program.kill)
 
     def _readable(self, step: str, parts: list[SharedPicture]) -> list[SharedPicture]:
-        """Return the parts as the step's program takes them: decoded, where it takes no files."""
+        """Return the parts in a form that the step's program accepts: decoded, unless it accepts files."""
         if all(part.shape for part in parts) or set(FILE_TYPES) <= set(self._start(step)):
             return parts
         folder, paths = self._ask("encode", {}, parts, DECODE)
         return self._folder.find_pictures(folder, paths)
 
     def _start(self, step: str) -> Sequence[str]:
-        """Return what the program of a step accepts."""
+        """Start the program of a step; return the types that it accepts."""
         try:
             return self._programs[step].start().accepts
         except ProgramStartError as error:
-            raise self._away(error) from error
+            raise self._start_failure(error) from error
 
     def _ask(
         self, step: str, params: Mapping[str, object], parts: Sequence[SharedPicture], op: str | None = None
     ) -> tuple[str, list[str]]:
-        """Have a step's program do something; return the folder of its results, and their paths."""
+        """Send a request to a step's program; return the folder and the paths of its results."""
         folder = ""
 
         def make() -> Request:
@@ -111,26 +110,26 @@ class Chain:
         try:
             answer = ask_until_it_answers(self._programs[step], make, settings.max_attempts, settings.step_timeout_secs)
         except ProgramStartError as error:
-            raise self._away(error) from error
+            raise self._start_failure(error) from error
         except OSError as error:
             raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
         self.failed_starts = 0
         return folder, answer.out
 
-    def _away(self, error: ProgramStartError) -> UnavailableError:
+    def _start_failure(self, error: ProgramStartError) -> UnavailableError:
         self.failed_starts += 1
-        return UnavailableError("docker", f"the container of {error}{f'; it said: {error.said}' if error.said else ''}")
+        return UnavailableError("docker", f"the container of {error}{f': {error.said}' if error.said else ''}")
 
     def _each(self, act: Callable[[Program], object]) -> None:
-        threads = [threading.Thread(target=_try, args=(act, program)) for program in self._programs.values()]
+        threads = [threading.Thread(target=_call, args=(act, program)) for program in self._programs.values()]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
 
-def _try(act: Callable[[Program], object], program: Program) -> None:
+def _call(act: Callable[[Program], object], program: Program) -> None:
     try:
         act(program)
     except ProgramStartError as error:
-        log.warning("%s; it said: %s", error, error.said or "nothing")
+        log.warning("%s: %s", error, error.said or "no output")

@@ -1,4 +1,4 @@
-"""Docker by its command line: images, and how one container of a step is started and ended."""
+"""Docker command line: pulling images, and starting and killing containers of steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from penstock.worker.executors.program import Launch
 log = logging.getLogger(__name__)
 
 SHARED = "/data"
-"""Where a container sees the folder that is shared with it."""
+"""Mount point of the shared folder in a container."""
 LABEL = "penstock.folder"
 _CALL_SECS = 30.0
 _PULL_SECS = 600.0
@@ -30,23 +30,23 @@ _SHOWN = 300
 
 
 def check_docker() -> None:
-    """Make sure that Docker answers.
+    """Check that Docker is available.
 
     Raises:
-        UnavailableError: it is not installed, or its daemon is away.
+        UnavailableError: it is not installed, or its daemon is unreachable.
     """
     if shutil.which("docker") is None:
-        raise _away("no docker on this host; install it, or leave out --runner docker")
+        raise _unavailable("no docker on this host; install it, or leave out --runner docker")
     asked = _docker("version", "--format", "{{.Server.Version}}")
     if asked.returncode:
-        raise _away(f"the Docker daemon does not answer: {_last_line(asked.stderr)}")
+        raise _unavailable(f"the Docker daemon does not answer: {_last_line(asked.stderr)}")
 
 
 def ensure_images(images: Iterable[str]) -> None:
-    """Make sure that images are here, pulling those that are not.
+    """Pull the images that are not on this host.
 
     Raises:
-        UnavailableError: naming one that cannot be had.
+        UnavailableError: an image cannot be pulled.
     """
     for image in sorted(set(images)):
         if _docker("image", "inspect", "--format", "{{.Id}}", image).returncode == 0:
@@ -54,24 +54,24 @@ def ensure_images(images: Iterable[str]) -> None:
         log.info("pulling %s", image)
         pulled = _docker("pull", "--quiet", image, timeout_secs=_PULL_SECS)
         if pulled.returncode:
-            raise _away(f"image {image} is not here and cannot be pulled: {_last_line(pulled.stderr)}")
+            raise _unavailable(f"image {image} is not on this host and cannot be pulled: {_last_line(pulled.stderr)}")
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove containers of an earlier run into the same folder, which was killed. Nobody else may be running there."""
+    """Remove containers that a killed run left behind; the caller must hold the lock of the results folder."""
     found = _docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}={_owner(out)}").stdout.split()
     if found:
-        log.info("removing %d containers of a run that was killed", len(found))
+        log.info("removing %d containers left by a killed run", len(found))
         _docker("rm", "--force", *found)
 
 
 def list_gpus() -> list[str]:
-    """Return the numbers of this host's GPUs; none where there is no NVIDIA driver."""
+    """Return the numbers of this host's GPUs; none without an NVIDIA driver."""
     if shutil.which("nvidia-smi") is None:
         return []
     with suppress(OSError, subprocess.TimeoutExpired):
         listed = subprocess.run(
-            ["nvidia-smi", "-L"],  # noqa: S607 (the one that is found on the path)
+            ["nvidia-smi", "-L"],  # noqa: S607 (found by PATH)
             capture_output=True,
             text=True,
             timeout=_CALL_SECS,
@@ -84,9 +84,9 @@ def list_gpus() -> list[str]:
 
 @dataclass(frozen=True)
 class Container:
-    """How the containers of one step are started, one after the other. `shared` is their folder; None: they have none.
+    """Starts containers of one step, one at a time. `shared` is the folder to mount, if any.
 
-    They have no network, no rights, nothing to write to but that folder and `/tmp`, and belong to whoever runs this.
+    Containers have no network and no capabilities, run as the current user, and can write only to `shared` and `/tmp`.
     """
 
     image: str
@@ -97,7 +97,7 @@ class Container:
     gpus: str | None = None
 
     def launch(self) -> Launch:
-        """Return how to start the next one, and how to end it."""
+        """Return how to start and kill the next container."""
         name = f"penstock-{os.getpid()}-{next(_NUMBERS)}-{os.urandom(3).hex()}"
         return Launch(self._command(name), lambda: kill_container(name))
 
@@ -107,7 +107,7 @@ class Container:
         command += ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]  # noqa: S108
         command += ["--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}"]
         command += ["--pids-limit", str(settings.container_pids), "--memory", settings.container_memory]
-        command += ["--log-driver", "none"]  # the daemon would keep every answer
+        command += ["--log-driver", "none"]  # otherwise the daemon would store all output
         for field, value in self.limits.model_dump(exclude_defaults=True).items():
             command += ["--env", f"PENSTOCK_{field.upper()}={value}"]
         if self.shared is not None:
@@ -121,7 +121,7 @@ _NUMBERS = count()
 
 
 def kill_container(name: str) -> None:
-    """End a container at once, if it is there."""
+    """Kill a container, if it exists."""
     with suppress(UnavailableError):
         _docker("kill", name)
 
@@ -129,7 +129,7 @@ def kill_container(name: str) -> None:
 def _docker(*arguments: str, timeout_secs: float = _CALL_SECS) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603
-            ["docker", *arguments],  # noqa: S607 (the one that is found on the path)
+            ["docker", *arguments],  # noqa: S607 (found by PATH)
             capture_output=True,
             text=True,
             timeout=timeout_secs,
@@ -138,13 +138,13 @@ def _docker(*arguments: str, timeout_secs: float = _CALL_SECS) -> subprocess.Com
             start_new_session=True,
         )
     except subprocess.TimeoutExpired as error:
-        raise _away(f"docker {arguments[0]} took longer than {timeout_secs:g} s") from error
+        raise _unavailable(f"docker {arguments[0]} took longer than {timeout_secs:g} s") from error
     except OSError as error:
-        raise _away(f"docker cannot be run: {error.strerror}") from error
+        raise _unavailable(f"docker cannot be run: {error.strerror}") from error
 
 
 def _mount(shared: Path) -> str:
-    """Return the value of `--mount`, which is a line of CSV: a path may hold commas and colons."""
+    """Return the value of `--mount`, a line of CSV, because a path may contain commas and colons."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(["type=bind", f"source={shared}", f"target={SHARED}"])
     return line.getvalue()
@@ -156,8 +156,8 @@ def _owner(out: Path) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "it says nothing")[:_SHOWN]
+    return (lines[-1] if lines else "no message")[:_SHOWN]
 
 
-def _away(message: str) -> UnavailableError:
+def _unavailable(message: str) -> UnavailableError:
     return UnavailableError("docker", message)

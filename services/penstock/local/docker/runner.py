@@ -1,4 +1,4 @@
-"""`penstock run --runner docker`: chains of containers on this host, one container of each step in every chain."""
+"""Docker runner: `penstock run --runner docker` processes images in chains of containers, one container per step."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from penstock.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_LAST_SECS = 15.0
+_KILL_SECS = 15.0
 
 
 @dataclass(frozen=True)
 class DockerRunner:
-    """Where the steps' containers come from. `images` are those that the command line names, by step.
+    """Starts the chains of a run. `images` and `descriptions`, by step, are of the images that the command line names.
 
     Raises:
-        UnavailableError: Docker or an image cannot be had, or an image is none of a step.
+        UnavailableError: Docker or an image is not available, or an image does not run its step.
     """
 
     images: Mapping[str, str]
@@ -51,21 +51,21 @@ class DockerRunner:
     def prepare(
         cls, images: Mapping[str, str], settings: ContainerSettings, limits: Limits, worker: WorkerSettings, out: Path
     ) -> DockerRunner:
-        """Look at the images that were named, and let jobs name the operations that they bring."""
+        """Pull and inspect the images, and declare the operations that they add."""
         check_docker()
         ensure_images(images.values())
-        plain = cls(images, settings, limits, worker, out.absolute(), {})
+        undescribed = cls(images, settings, limits, worker, out.absolute(), {})
         with ThreadPoolExecutor(max(1, len(images))) as pool:
-            descriptions = dict(zip(images, pool.map(plain._describe, images), strict=True))
+            descriptions = dict(zip(images, pool.map(undescribed._describe, images), strict=True))
         unknown = {step: said.schema_of(step) or {} for step, said in descriptions.items() if step not in operations()}
         declare_steps({**worker.step_schemas, **unknown})
-        return replace(plain, descriptions=descriptions)
+        return replace(undescribed, descriptions=descriptions)
 
     def complete(self, options: RunOptions, parallel: int | None) -> RunOptions:
-        """Have a run's images go through chains of containers: as many as asked, or one a GPU, or one a core.
+        """Return options that make `parallel` chains of containers, by default one per GPU or core.
 
         Raises:
-            UnavailableError: a step's image cannot be had.
+            UnavailableError: a step's image is not available.
         """
         plan = options.plan
         ensure_images(self._image(step) for step in plan.steps)
@@ -73,7 +73,7 @@ class DockerRunner:
         return replace(options, workers=count, make_workers=partial(self.make_chains, plan, count))
 
     def make_chains(self, plan: Plan, count: int, broker: MemoryBroker, work: Path) -> Chains:
-        """Return the workers of a run. Called once nobody else works in the folder of its results."""
+        """Return the workers of a run; the caller must hold the lock of the results folder."""
         remove_leftovers(self.out)
         gpu_steps, gpus = self._gpu_steps(plan), list_gpus()
         chains = []
@@ -86,9 +86,11 @@ class DockerRunner:
             }
             chains.append(Chain(containers, folder, self.limits, self.worker_settings, self.settings))
         store = LocalStore(work, self.out)
-        return Chains(chains, [self._bench(number, chain, broker, store) for number, chain in enumerate(chains)], self)
+        return Chains(
+            chains, [self._context(number, chain, broker, store) for number, chain in enumerate(chains)], self
+        )
 
-    def _bench(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> WorkerContext:
+    def _context(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> WorkerContext:
         return WorkerContext(
             name=f"chain-{number}",
             store=store,
@@ -114,23 +116,23 @@ class DockerRunner:
         try:
             description = program.start()
         except ProgramStartError as error:
-            said = f"; it said: {error.said}" if error.said else ""
+            said = f": {error.said}" if error.said else ""
             raise UnavailableError("docker", f"image {self._image(step)}: {error}{said}") from error
         finally:
             program.close()
         if description.schema_of(step) is None:
             raise UnavailableError(
-                "docker", f"image {self._image(step)} performs {description.step}, and not {step}, as --image says"
+                "docker", f"--image {step}={self._image(step)}: this image runs {description.step}, not {step}"
             )
         return description
 
 
 class Chains:
-    """The chains of a run, each a thread that takes chunks and passes their images through its containers."""
+    """The workers of a run: one thread per chain, which takes chunks and runs their images through its containers."""
 
-    def __init__(self, chains: Sequence[Chain], benches: Sequence[WorkerContext], runner: DockerRunner) -> None:
+    def __init__(self, chains: Sequence[Chain], contexts: Sequence[WorkerContext], runner: DockerRunner) -> None:
         self._chains = chains
-        self._workers = [Worker(bench, runner.worker_settings) for bench in benches]
+        self._workers = [Worker(context, runner.worker_settings) for context in contexts]
         self._broken = False
         self._threads = [
             threading.Thread(target=self._run, args=(chain, worker), name=f"chain-{number}", daemon=True)
@@ -144,34 +146,34 @@ class Chains:
 
     @property
     def hopeless(self) -> bool:
-        """Whether containers fail to start again and again."""
+        """Whether containers repeatedly fail to start."""
         return self._broken or any(chain.failed_starts >= HOPELESS_STARTS for chain in self._chains)
 
     def stop(self, timeout_secs: float) -> None:
-        """Let the images at hand be finished; containers that take longer than `timeout_secs` are killed."""
+        """Let the chains finish their current images; kill containers after `timeout_secs`."""
         for worker in self._workers:
             worker.stop()
         if not join_all(self._threads, timeout_secs):
             for chain in self._chains:
                 chain.kill()
-            join_all(self._threads, _LAST_SECS)
+            join_all(self._threads, _KILL_SECS)
 
     def _run(self, chain: Chain, worker: Worker) -> None:
         try:
             chain.warm_up()
             worker.run()
         except Exception:
-            log.exception("a chain ended that should not have")
+            log.exception("unexpected error; the chain ends")
             self._broken = True
         finally:
             chain.close()
 
 
 def read_images(given: Sequence[str]) -> dict[str, str]:
-    """Read `blur=registry/name:tag`, as often as it was given.
+    """Return images by step from `STEP=IMAGE` texts.
 
     Raises:
-        RequestError: one is not written so.
+        RequestError: a text has another form.
     """
     images = {}
     for text in given:

@@ -18,7 +18,7 @@ from installation import PATIENCE_SECS, Installation
 from kube import wait_for
 from workload import Task, Wanted, draw, want
 
-from penstock.local.sample_images import write_photos
+from penstock.local.sample_images import write_images
 
 POLL_SECS = 0.5
 QUIET_SECS = 45.0
@@ -84,7 +84,7 @@ def _rename(wanted: Wanted, file: Path) -> dict[str, str]:
 def make_pictures(folder: Path, photographs: Path) -> Pictures:
     """Return street photographs of 1024×768, or drawn pictures of that size where there are none."""
     found = sorted((photographs / "street").glob("lund-*.jpg"))[:ORIGINALS]
-    return Pictures(found or write_photos(folder / "drawn", ORIGINALS, 1024, 768), folder)
+    return Pictures(found or write_images(folder / "drawn", ORIGINALS, 1024, 768), folder)
 
 
 @dataclass

@@ -12,10 +12,10 @@ from typing import Any
 from client import Client
 from kube import CommandError, Namespace, Release, wait_for
 
+from penstock.benchmark.http import RestClient
 from penstock.common.settings import StoreSettings
 from penstock.common.store.base import Store
 from penstock.common.store.factory import open_store
-from penstock.local.rest_client import RestClient
 
 PATIENCE_SECS = 180.0
 VHOST = "penstock"

@@ -1,4 +1,4 @@
-"""How containers are started: what the command says, whatever the folder is called."""
+"""The docker command that starts a container of a step."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def command(shared: Path | None = None, **more: object) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["plain", "with, comma", 'with "quotes"', "with:colon", "with space"])
-def test_a_folder_of_any_name_is_mounted(name: str) -> None:
+def test_a_folder_with_any_name_is_mounted(name: str) -> None:
     given = command(Path("/out") / name)
     (fields,) = csv.reader([given[given.index("--mount") + 1]])
     assert fields == ["type=bind", f"source=/out/{name}", "target=/data"]
 
 
-def test_limits_that_were_set_hold_within_as_well() -> None:
+def test_limits_are_passed_to_the_container() -> None:
     given = command()
     assert [given[at + 1] for at, word in enumerate(given) if word == "--env"] == ["PENSTOCK_MAX_PIXELS=1000"]
     assert "--mount" not in given
     assert given[-2:] == ["my/blur:1", "stdio"]
 
 
-def test_only_a_step_that_wants_a_gpu_gets_one() -> None:
+def test_only_a_step_with_a_gpu_gets_one() -> None:
     given = command(gpus="device=1")
     assert given[given.index("--gpus") + 1] == "device=1"
     assert "--gpus" not in command()
 
 
-def test_every_container_has_a_name_of_its_own() -> None:
+def test_every_container_has_a_unique_name() -> None:
     container = Container("my/blur:1", ContainerSettings(), Limits(), Path("/out"))
-    names = {list(launch.command)[list(launch.command).index("--name") + 1] for launch in
-             (container.launch() for _ in range(5))}  # fmt: skip
+    commands = [list(container.launch().command) for _ in range(5)]
+    names = {command[command.index("--name") + 1] for command in commands}
     assert len(names) == 5
 
 
-def test_images_are_named_by_step() -> None:
+def test_images_are_read_by_step() -> None:
     assert read_images(["blur=a/b:1", "split=c=d"]) == {"blur": "a/b:1", "split": "c=d"}
 
 
 @pytest.mark.parametrize("text", ["blur", "=image", "blur="])
-def test_an_image_without_a_step_is_refused(text: str) -> None:
+def test_an_image_without_step_or_name_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="accepted is STEP=IMAGE"):
         read_images([text])
