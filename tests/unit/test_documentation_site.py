@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,11 @@ def test_the_rest_reference_has_every_operation_of_the_api() -> None:
     called = [f"`{method.upper()} {path}`" for path, item in document["paths"].items() for method in item]
     assert {each.split()[0].strip("`").lower() for each in called} <= set(METHODS)
     assert [each for each in called if each not in page] == []
+
+
+def test_every_file_that_the_architecture_page_names_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where is")[2]
+    named = re.findall(r"`((?:tests|\w+)/[\w/.]+)`", page)
+    assert len(named) > 12
+    places = (ROOT, ROOT / "services" / "penstock")
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
