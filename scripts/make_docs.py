@@ -81,7 +81,7 @@ def make_pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "messages" / "chunk.schema.json", show_schema(messages.Chunk)
     yield DOCS / "messages" / "event.schema.json", show_schema(messages.Event)
     yield DOCS / "messages" / "request.schema.json", show_schema(lines.Request)
-    yield DOCS / "messages" / "answer.schema.json", show_schema(lines.Answer)
+    yield DOCS / "messages" / "answer.schema.json", show_schema(lines.Response)
     yield DOCS / "messages" / "description.schema.json", show_schema(lines.Description)
     for name in ("operations.md", "settings.md", "cli.md", "decisions/README.md"):
         page = DOCS / name

@@ -15,7 +15,7 @@ from report import BEGIN, END, write_page
 from sweep import COLUMNS, Row
 
 from penstock.common.model.errors import UnavailableError
-from penstock.common.store.keys import attempts_key, plan_key, resume_key, tombstone_key, upload_key, work_key
+from penstock.common.store.keys import attempts_key, cancellation_key, plan_key, resume_key, upload_key, work_key
 
 HERE = Path(__file__).parent
 
@@ -60,7 +60,7 @@ def test_only_the_call_before_death_goes_unconfirmed() -> None:
 
 
 def test_every_kind_of_object_has_the_point_of_its_own() -> None:
-    keys = [work_key("j", "c", 1), attempts_key("j", 0, 1), resume_key("j", 0, 1), tombstone_key("j"), plan_key("j")]
+    keys = [work_key("j", "c", 1), attempts_key("j", 0, 1), resume_key("j", 0, 1), cancellation_key("j"), plan_key("j")]
     points = [point_of_put(key) for key in keys]
     assert points == ["blob written", "start counted", "retry's input kept", "tombstone put", "plan stored"]
     assert point_of_put(upload_key("u", 0)) is None

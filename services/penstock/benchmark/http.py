@@ -19,7 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.jobs import TERMINAL_JOB_STATES
-from penstock.common.tls import trust
+from penstock.common.tls import make_ssl_context
 
 TIMEOUT_SECS = 60.0
 KEEPALIVE_SECS = 1.0
@@ -135,7 +135,7 @@ class RestClient:
 
 def _read_trust(tls_ca: Path) -> ssl.SSLContext:
     try:
-        return trust(tls_ca)
+        return make_ssl_context(tls_ca)
     except OSError as error:  # SSLError is one
         raise PenstockError("invalid_tls_ca", f"{tls_ca} holds no certificates: {error.strerror or error}") from error
 

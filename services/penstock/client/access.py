@@ -15,7 +15,7 @@ from penstock import __version__
 from penstock.client.errors import LocalFileError
 from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
 from penstock.common.settings import ClientSettings, SettingsError, load
-from penstock.common.tls import trust
+from penstock.common.tls import make_ssl_context
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
@@ -106,7 +106,7 @@ class Access:
         if self.verify is True:
             return ssl.create_default_context()  # the host's; httpx's own would be a list that it brings along
         try:
-            return trust(self.verify)
+            return make_ssl_context(self.verify)
         except OSError as error:  # SSLError is one
             raise LocalFileError(f"no certificates in {self.verify}: {error.strerror or error}") from error
 

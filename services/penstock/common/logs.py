@@ -26,7 +26,7 @@ _CHATTY = ("asyncio", "kubernetes", "pika", "urllib3")
 
 
 @contextmanager
-def about(**fields: str) -> Iterator[None]:
+def log_context(**fields: str) -> Iterator[None]:
     """Have every record of this context bear `job`, `step` or `chunk`, besides those that it bears already."""
     token = _ABOUT.set({**_ABOUT.get(_NOTHING), **fields})
     try:
@@ -35,7 +35,7 @@ def about(**fields: str) -> Iterator[None]:
         _ABOUT.reset(token)
 
 
-def now_about(**fields: str) -> None:
+def update_log_context(**fields: str) -> None:
     """Have what follows in the innermost `about` bear these instead."""
     _ABOUT.set({**_ABOUT.get(_NOTHING), **fields})
 
@@ -48,7 +48,7 @@ def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
     """
     settings = load(LogSettings) if settings is None else settings
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(component) if writes_json(settings) else TextLines(component))
+    handler.setFormatter(JsonFormatter(component) if writes_json(settings) else TextFormatter(component))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for other in _CHATTY:
@@ -62,7 +62,7 @@ def writes_json(settings: LogSettings) -> bool:
     return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
 
 
-class TextLines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """`12:00:00 worker WARNING what happened (job 1f, step blur)`."""
 
     def __init__(self, component: str) -> None:
@@ -75,7 +75,7 @@ class TextLines(logging.Formatter):
         return f"{line} ({known})" if known else line
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a record; `time`, `severity` and `message` as Google's and others' collectors read them."""
 
     def __init__(self, component: str) -> None:

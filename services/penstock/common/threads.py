@@ -1,4 +1,4 @@
-"""Waiting for threads that were told to end."""
+"""Joining several threads with one time limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import Thread
 
 
 def join_all(threads: Sequence[Thread], timeout_secs: float) -> bool:
-    """Wait until all threads have ended, for `timeout_secs` in all; return whether they have."""
+    """Wait for all threads to end, for `timeout_secs` in all; return whether they have."""
     deadline = time.monotonic() + timeout_secs
     for thread in threads:
         if thread.ident is not None:  # an interrupt may have come before it was started

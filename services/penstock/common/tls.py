@@ -1,4 +1,4 @@
-"""How a server is trusted by an authority of one's own, as Kubernetes' API server by the one that a pod is given."""
+"""TLS with a private certificate authority, such as that of a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import ssl
 from pathlib import Path
 
 
-def trust(authority: Path) -> ssl.SSLContext:
-    """Return what checks a server's name, and its certificate against one authority's.
+def make_ssl_context(ca_file: Path) -> ssl.SSLContext:
+    """Return a context that verifies the server's name, and its certificate against the authorities in a file.
 
-    Python 3.13 refuses authorities without a key usage extension, which RFC 5280 wants and many a cluster's lacks.
-    Other clients of Kubernetes, its own among them, accept those.
+    Python 3.13 rejects authorities without a key usage extension. RFC 5280 requires it, but many clusters' authorities
+    lack it, and Kubernetes' own client accepts those.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificate.
     """
-    context = ssl.create_default_context(cafile=str(authority))
+    context = ssl.create_default_context(cafile=str(ca_file))
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from penstock.common.logs import now_about
+from penstock.common.logs import update_log_context
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
@@ -98,11 +98,11 @@ class ChunkTask:
             try:
                 result = self._process(image, watchdog)
             except (BlobLostError, UnavailableError) as error:
-                self.trace.fail(error)
+                self.trace.record_error(error)
                 raise
             except Exception as error:
                 watchdog.end()
-                self.trace.fail(error)
+                self.trace.record_error(error)
                 result = self.fail(image, _as_image_error(error))
             with watchdog.guard:
                 watchdog.end()
@@ -135,7 +135,7 @@ class ChunkTask:
 
     def fail_current(self, code: ImageCode, message: str) -> None:
         """End the image at hand with a failure."""
-        self.trace.fail(ImageError(code, message))
+        self.trace.record_error(ImageError(code, message))
         self.outcomes.append(self.fail(self.todo.popleft(), ImageError(code, message)))
 
     def fail_without_start(self, code: ImageCode, message: str, at: int) -> None:
@@ -222,11 +222,11 @@ class ChunkTask:
         """Go on with the chunk's trace, and let the coordinator know that the chunk has left its queue."""
         chunk = self.chunk
         step = self.plan.steps[chunk.step]
-        self.trace = self._bench.tracing.follow(
+        self.trace = self._bench.tracing.continue_trace(
             chunk.traceparent, f"work {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
         )
         if chunk.enqueued_at:
-            self.trace.waited(f"wait {step}", chunk.enqueued_at)
+            self.trace.record_wait(f"wait {step}", chunk.enqueued_at)
         event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
         self._bench.teller.tell_on_way(event, self.chunk.chunk)
 
@@ -269,7 +269,7 @@ class ChunkTask:
 
     def _enter(self, image: ImageRef, index: int) -> None:
         self._at = index
-        now_about(step=self.plan.steps[index])
+        update_log_context(step=self.plan.steps[index])
         if self._starts is not None:
             write_starts(
                 self._bench.store, self.chunk.job, self.chunk.run, image.id, AttemptCount(self._starts.count, index)

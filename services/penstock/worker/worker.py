@@ -13,7 +13,7 @@ from functools import partial
 
 from penstock.common.backoff import Backoff
 from penstock.common.broker.base import Consumer, Delivery
-from penstock.common.logs import about
+from penstock.common.logs import log_context
 from penstock.common.model.errors import ImageCode, PlanError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
@@ -29,7 +29,7 @@ from penstock.common.model.messages import (
 from penstock.common.model.plan import Plan, plan_of
 from penstock.common.settings import WorkerSettings
 from penstock.common.store.base import ObjectNotFoundError
-from penstock.common.store.keys import tombstone_key
+from penstock.common.store.keys import cancellation_key
 from penstock.common.tracing.base import UNTRACED
 from penstock.worker.attempts import AttemptCount, read_starts
 from penstock.worker.cancelled_jobs import CancelledJobs
@@ -69,7 +69,7 @@ class Ending:
 
     def context(self) -> AbstractContextManager[None]:
         """Have logs say whose ending it is."""
-        return about(**(self.work.names if self.work else self.names))
+        return log_context(**(self.work.names if self.work else self.names))
 
 
 class Worker:
@@ -201,7 +201,7 @@ class Worker:
     def _send(self, consumer: Consumer, delivery: Delivery, ending: Ending, messages: list[tuple[str, bytes]]) -> None:
         """Publish what a chunk became, and acknowledge it once the broker has that; nobody waits for it here."""
 
-        publishing = ending.work.trace.begin("publish") if ending.work else UNTRACED
+        publishing = ending.work.trace.start_span("publish") if ending.work else UNTRACED
 
         def settled(error: UnavailableError | None) -> None:
             with ending.context():
@@ -210,7 +210,7 @@ class Worker:
                         self._clear_up(ending.work)
                         consumer.ack(delivery)
                     else:
-                        publishing.fail(error)
+                        publishing.record_error(error)
                         again = threading.Thread(
                             target=self._give_back, args=(consumer, delivery, ending, error), daemon=True
                         )
@@ -260,7 +260,7 @@ class Worker:
             chunk = read_chunk(delivery.body)
             later = partial(self._try_later, delivery, chunk, chunk.images, error)
             return Ending(later, names=_names_of(chunk, delivery))
-        with about(**work.names):
+        with log_context(**work.names):
             log.debug("%d images, delivered %d times", len(work.chunk.images), delivery.attempt)
             return self._work_on(work, delivery)
 
@@ -357,7 +357,7 @@ class Worker:
             return
         work, delivery = self._current
         limit = self._settings.step_timeout_secs
-        with about(**work.names):
+        with log_context(**work.names):
             log.error("a step took longer than %g s; this process ends", limit)
         try:
             work.fail_current(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s")
@@ -382,7 +382,7 @@ class Worker:
             raise PlanError("plan_lost", "the job's plan is gone from the store") from error
 
     def _is_cancelled(self, job: str) -> bool:
-        return self._bench.store.size(tombstone_key(job)) is not None
+        return self._bench.store.size(cancellation_key(job)) is not None
 
 
 def _step_of(delivery: Delivery) -> str:

@@ -153,7 +153,8 @@ def test_a_collector_that_never_answers_keeps_no_image_and_nobody_from_leaving(
 def test_what_exports_is_not_even_loaded_where_nothing_is_configured() -> None:
     program = """
 import sys
-from penstock.common.tracing.base import NO_TRACING, open_tracing
+from penstock.common.tracing.base import NO_TRACING
+from penstock.common.tracing.factory import open_tracing
 assert open_tracing("worker") is NO_TRACING
 import penstock.worker.worker, penstock.coordinator.scheduling.scheduler, penstock.local.serve
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])

@@ -14,7 +14,7 @@ import pytest
 from waiting import wait_until
 from worker_rig import JOB, SECS, Rig, draw
 
-from penstock.common.logs import JsonLines
+from penstock.common.logs import JsonFormatter
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.plan import Planned
 from penstock.coordinator.ports.counters import Counters
@@ -72,7 +72,7 @@ def log() -> Iterator[io.StringIO]:
     """What is logged, as machines read it."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(JsonLines("worker"))
+    handler.setFormatter(JsonFormatter("worker"))
     logging.getLogger("penstock").addHandler(handler)
     yield written
     logging.getLogger("penstock").removeHandler(handler)

@@ -17,7 +17,7 @@ from penstock.common.model.messages import (
     step_queue,
 )
 from penstock.common.registry import operations
-from penstock.common.store.keys import resume_key, tombstone_key
+from penstock.common.store.keys import cancellation_key, resume_key
 
 
 @pytest.mark.parametrize("placement", [[()], [("resize", "split"), ("blur", "encode")], "each"], ids=str)
@@ -67,7 +67,7 @@ def test_chunks_of_a_cancelled_job_come_to_nothing_and_leave_nothing(rig: Rig) -
     rig.send(rig.chunk(CHAIN, rig.upload(draw(0))))
     wait_until(lambda: rig.broker.depth(step_queue("split")).ready == 1)
     assert list(rig.store.list("work"))
-    rig.store.put(tombstone_key(JOB), [b""])
+    rig.store.put(cancellation_key(JOB), [b""])
     rig.start("split", "blur", "encode")
     wait_until(rig.idle)
     assert list(rig.store.list("work")) == []

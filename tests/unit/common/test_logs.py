@@ -15,7 +15,7 @@ from penstock.common.settings import SettingsError
 
 PROGRAM = """
 import logging, threading, warnings
-from penstock.common.logs import about, set_up_logs
+from penstock.common.logs import log_context, set_up_logs
 set_up_logs("worker-1")
 log = logging.getLogger("penstock.test")
 {body}
@@ -45,7 +45,7 @@ def test_where_no_terminal_is_each_line_is_a_json_object() -> None:
 
 
 def test_a_person_reads_text_with_what_it_is_about() -> None:
-    line = run("with about(job='1f', step='blur'):\n    log.info('100 %% done')", PENSTOCK_LOG_FORMAT="text")
+    line = run("with log_context(job='1f', step='blur'):\n    log.info('100 %% done')", PENSTOCK_LOG_FORMAT="text")
     assert line.split(" ", 1)[1] == "worker-1 INFO 100 %% done (job 1f, step blur)\n"
 
 
@@ -61,9 +61,9 @@ def test_on_a_terminal_logs_are_text_unless_told_otherwise() -> None:
 
 def test_every_record_of_a_context_says_what_it_is_about_until_the_context_ends() -> None:
     body = """
-with about(job="1f", step="resize", chunk="3-ab"):
+with log_context(job="1f", step="resize", chunk="3-ab"):
     log.info("outer")
-    with about(step="blur"):
+    with log_context(step="blur"):
         logging.getLogger("other.library").warning("inner")
     log.info("outer again", extra={"step": "encode"})
 log.info("after")

@@ -1,4 +1,4 @@
-"""Trusting a cluster's API server: by its authority and its name, though the authority is of a plain kind."""
+"""TLS with a private authority: only its certificates are trusted, and the server's name is checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NoReturn
 
 import pytest
 
-from penstock.common.tls import trust
+from penstock.common.tls import make_ssl_context
 
 
 @pytest.fixture
 def authority(tmp_path: Path, without_service: Callable[[str], NoReturn]) -> Path:
-    """An authority's certificate without extensions, as `openssl req` makes it and many a cluster has it."""
+    """An authority's certificate without key usage, like those of many clusters."""
     if shutil.which("openssl") is None:
         without_service("no openssl to make a certificate with")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -25,12 +25,12 @@ def authority(tmp_path: Path, without_service: Callable[[str], NoReturn]) -> Pat
     return tmp_path / "ca.crt"
 
 
-def test_nobody_but_the_authority_is_trusted_and_only_by_name(authority: Path) -> None:
-    context = trust(authority)
+def test_only_the_authority_is_trusted_and_the_name_is_checked(authority: Path) -> None:
+    context = make_ssl_context(authority)
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert [dict(pair[0] for pair in each["subject"]) for each in context.get_ca_certs()] == [{"commonName": "cluster"}]
 
 
 def test_an_authority_without_a_key_usage_is_accepted(authority: Path) -> None:
-    assert not trust(authority).verify_flags & ssl.VERIFY_X509_STRICT
+    assert not make_ssl_context(authority).verify_flags & ssl.VERIFY_X509_STRICT

@@ -27,7 +27,7 @@ FILE_TYPES = ("jpeg", "png")
 """What `accepts` names."""
 
 
-class LineError(PenstockError):
+class ProtocolError(PenstockError):
     """A line that is no request, or no answer."""
 
 
@@ -50,7 +50,7 @@ class Request(_Line):
     out: str = ""
 
 
-class LineFailure(_Line):
+class ResponseError(_Line):
     """Why a request failed: one of the image error codes, and whether the same request may succeed another time."""
 
     code: Annotated[str, Field(max_length=64)]
@@ -58,13 +58,13 @@ class LineFailure(_Line):
     retry: bool = False
 
 
-class Answer(_Line):
+class Response(_Line):
     """What became of a request: the files of its results in order, or why there are none."""
 
     v: Literal[1] = 1
     ok: bool
     out: list[str] = []
-    error: LineFailure | None = None
+    error: ResponseError | None = None
 
 
 class Description(_Line):
@@ -91,7 +91,7 @@ class Description(_Line):
 L = TypeVar("L", bound=_Line)
 
 
-def write_line(line: Request | Answer | Description) -> bytes:
+def write_message(line: Request | Response | Description) -> bytes:
     """Return a line with its end; what was not given is left out."""
     fields = line.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode() + b"\n"
@@ -101,20 +101,20 @@ def read_request(line: bytes) -> Request:
     """Parse a request.
 
     Raises:
-        LineError: it is none, or of another version.
+        ProtocolError: it is none, or of another version.
     """
     return _read(Request, line)
 
 
-def read_answer(line: bytes) -> Answer:
+def read_response(line: bytes) -> Response:
     """Parse an answer.
 
     Raises:
-        LineError: it is none, or of another version.
+        ProtocolError: it is none, or of another version.
     """
-    answer = _read(Answer, line)
+    answer = _read(Response, line)
     if not answer.ok and answer.error is None:
-        raise LineError("unreadable_line", "error: an answer that is not ok says why")
+        raise ProtocolError("unreadable_line", "error: an answer that is not ok says why")
     return answer
 
 
@@ -122,7 +122,7 @@ def read_description(line: bytes) -> Description:
     """Parse the answer to `describe`.
 
     Raises:
-        LineError: it is none, or of another version.
+        ProtocolError: it is none, or of another version.
     """
     return _read(Description, line)
 
@@ -133,4 +133,4 @@ def _read(kind: type[L], line: bytes) -> L:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "line"
-        raise LineError("unreadable_line", f"{where}: {first['msg']}") from error
+        raise ProtocolError("unreadable_line", f"{where}: {first['msg']}") from error

@@ -71,7 +71,7 @@ def attempts_key(job: str, run: int, image: int) -> str:
     return f"work/0/{job}/attempts-{run}-{image}"
 
 
-def tombstone_key(job: str) -> str:
+def cancellation_key(job: str) -> str:
     """Return the key whose presence says that a job was cancelled."""
     return f"cancelled/{job}"
 

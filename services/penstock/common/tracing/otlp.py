@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, sent by OTLP over HTTP. Its exporter reads `OTEL_…` variables by itself."""
+"""OpenTelemetry tracing, exported by OTLP over HTTP. The exporter reads the `OTEL_…` variables itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class OtlpTracing:
-    """`Tracing` by OpenTelemetry; a share `ratio` of the traces that begin here is recorded."""
+    """Implements `Tracing`; the share `ratio` of the traces that start here is sampled."""
 
     def __init__(self, component: str, ratio: float) -> None:
         resource = Resource.create({"service.name": f"penstock-{component}", "service.version": __version__})
@@ -33,27 +33,27 @@ class OtlpTracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("penstock", __version__)
 
-    def start(self, name: str, **attributes: Value) -> Trace:
-        return self._begin(Context(), name, attributes)
+    def start_trace(self, name: str, **attributes: Value) -> Trace:
+        return self._start(Context(), name, attributes)
 
-    def follow(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:
+    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:
         if traceparent is None:
             return UNTRACED
         context = _PROPAGATOR.extract({"traceparent": traceparent}, Context())
-        known = otel.get_current_span(context).get_span_context().is_valid  # what cannot be read begins no trace
-        return self._begin(context, name, attributes) if known else UNTRACED
+        is_valid = otel.get_current_span(context).get_span_context().is_valid
+        return self._start(context, name, attributes) if is_valid else UNTRACED
 
-    def _begin(self, context: Context, name: str, attributes: dict[str, Value]) -> Trace:
-        span = self._tracer.start_span(name, context, attributes=_named(attributes))
-        return _Recorded(self._tracer, context, span) if span.is_recording() else UNTRACED
+    def _start(self, context: Context, name: str, attributes: dict[str, Value]) -> Trace:
+        span = self._tracer.start_span(name, context, attributes=_prefix(attributes))
+        return _RecordedSpan(self._tracer, context, span) if span.is_recording() else UNTRACED
 
     def close(self) -> None:
-        flushing = threading.Thread(target=self._provider.force_flush, daemon=True)  # it knows no time limit
+        flushing = threading.Thread(target=self._provider.force_flush, daemon=True)  # it has no time limit
         flushing.start()
         flushing.join(_CLOSE_SECS)
 
 
-class _Recorded:
+class _RecordedSpan:
     """A sampled span."""
 
     def __init__(self, tracer: otel.Tracer, parent: Context, span: otel.Span) -> None:
@@ -65,25 +65,25 @@ class _Recorded:
 
     @contextmanager
     def span(self, name: str, **attributes: Value) -> Iterator[object]:
-        part = self.begin(name, **attributes)
+        span = self.start_span(name, **attributes)
         try:
-            yield part
+            yield span
         except Exception as error:
-            part.fail(error)
+            span.record_error(error)
             raise
         finally:
-            part.end()
+            span.end()
 
-    def begin(self, name: str, **attributes: Value) -> Trace:
-        span = self._tracer.start_span(name, self._context, attributes=_named(attributes))
-        return _Recorded(self._tracer, self._context, span)
+    def start_span(self, name: str, **attributes: Value) -> Trace:
+        span = self._tracer.start_span(name, self._context, attributes=_prefix(attributes))
+        return _RecordedSpan(self._tracer, self._context, span)
 
-    def waited(self, name: str, since: float) -> None:
+    def record_wait(self, name: str, since: float) -> None:
         now = time()
-        began = int(min(since, now) * 1e9)  # hosts' clocks differ
-        self._tracer.start_span(name, self._parent, start_time=began).end(int(now * 1e9))
+        started = int(min(since, now) * 1e9)  # hosts' clocks differ
+        self._tracer.start_span(name, self._parent, start_time=started).end(int(now * 1e9))
 
-    def fail(self, error: Exception) -> None:
+    def record_error(self, error: Exception) -> None:
         self._span.record_exception(error)
         self._span.set_status(otel.StatusCode.ERROR, str(error) or type(error).__name__)
 
@@ -98,5 +98,5 @@ def _write_traceparent(context: Context) -> str | None:
     return carrier.get("traceparent")
 
 
-def _named(attributes: dict[str, Value]) -> dict[str, Value]:
+def _prefix(attributes: dict[str, Value]) -> dict[str, Value]:
     return {f"penstock.{name}": value for name, value in attributes.items()}

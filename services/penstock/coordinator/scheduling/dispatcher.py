@@ -170,7 +170,7 @@ class Dispatcher:
 
     def _prepare(self, chunk: Chunk, step: str) -> Trace:
         """Put a chunk among those to be published; return its dispatch's trace."""
-        trace = self._tracing.start(
+        trace = self._tracing.start_trace(
             f"dispatch {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
         )
         if step in operations():

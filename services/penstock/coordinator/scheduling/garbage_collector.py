@@ -6,7 +6,7 @@ import time
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
-from penstock.common.store.keys import tombstone_key, work_folders
+from penstock.common.store.keys import cancellation_key, work_folders
 from penstock.coordinator.ports.ids import created_at, is_id
 from penstock.coordinator.ports.repository import ALL_OWNERS, Repository
 
@@ -58,7 +58,7 @@ class GarbageCollector:
     def _sweep_tombstones(self) -> None:
         """Remove tombstones once no chunk of their job can be queued any more."""
         for key in list(self._store.list("cancelled")):
-            name = key.removeprefix(tombstone_key(""))
+            name = key.removeprefix(cancellation_key(""))
             job = self._repository.get_job(name, ALL_OWNERS)
             ended_at = job.finished_at if job else None
             if self._is_abandoned(name) if ended_at is None else time.time() - ended_at >= self._abandoned_secs:

@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.common.tls import trust
+from penstock.common.tls import make_ssl_context
 from penstock.coordinator.scheduling.replicas import Replicas
 
 STEPS_ANNOTATION = "penstock.dev/steps"
@@ -71,7 +71,7 @@ class Deployments:
         configuration = client.Configuration(host=self._settings.kubernetes_url)
         configuration.retries = False  # the next look is one
         api = client.ApiClient(configuration)
-        context = trust(self._settings.kubernetes_account / "ca.crt")
+        context = make_ssl_context(self._settings.kubernetes_account / "ca.crt")
         api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
         return client.CustomObjectsApi(api)
 

@@ -14,7 +14,7 @@ from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
 from penstock.common.store.base import Store
-from penstock.common.store.keys import plan_key, results_prefix, tombstone_key, work_prefixes
+from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_prefixes
 from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository
@@ -144,7 +144,7 @@ class JobScheduler:
         cancelled = self._repository.cancel_job(job)
         # The tombstone only saves work, so it comes second: without the row, it would make the job wait for ever.
         with _later_if_away():
-            self._store.put(tombstone_key(job), [b""])
+            self._store.put(cancellation_key(job), [b""])
         _log_end(cancelled)
         self._end(cancelled)
         self.wake()
@@ -162,7 +162,7 @@ class JobScheduler:
             self._store.delete_prefix(prefix)
         self._store.delete(plan_key(job))
         if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; a sweep removes the tombstone
-            self._store.delete(tombstone_key(job))
+            self._store.delete(cancellation_key(job))
         if deleted.upload:
             self._repository.discard_uploads(deleted.upload)
             if not self._repository.uploads_in_use([deleted.upload]):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from penstock.common.backoff import Backoff
-from penstock.common.logs import about
+from penstock.common.logs import log_context
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.ports.repository import Repository
@@ -116,7 +116,7 @@ class Sender:
                 raise
 
     def _deliver(self, event: WebhookEvent) -> None:
-        with about(job=event.job):
+        with log_context(job=event.job):
             try:
                 self._record(event, self._attempt(event))
             except UnavailableError as error:

@@ -18,13 +18,13 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.stdio_protocol import (
     DESCRIBE,
     MAX_LINE_BYTES,
-    Answer,
     Description,
-    LineError,
+    ProtocolError,
     Request,
-    read_answer,
+    Response,
     read_description,
-    write_line,
+    read_response,
+    write_message,
 )
 
 log = logging.getLogger(__name__)
@@ -79,18 +79,18 @@ class Program:
         if self._running is None or self._description is None:
             self._running = running = self._begin()
             try:
-                line = running.exchange(write_line(Request(op=DESCRIBE)), self._start_secs)
+                line = running.exchange(write_message(Request(op=DESCRIBE)), self._start_secs)
                 self._description = read_description(line)
             except ProgramTimedOutError as error:
                 raise self._give_up(f"{self.name} said nothing within {self._start_secs:g} s") from error
             except ProgramDiedError as error:
                 raise self._give_up(f"{self.name} cannot be started: {error}") from error
-            except LineError as error:
+            except ProtocolError as error:
                 message = f"{self.name} does not say what it is in the lines that steps speak: {error.message}"
                 raise self._give_up(message) from error
         return self._description
 
-    def ask(self, request: Request, limit_secs: float) -> Answer:
+    def ask(self, request: Request, limit_secs: float) -> Response:
         """Have one request answered. Whatever is raised, the program has ended, and the next call starts another.
 
         Raises:
@@ -101,8 +101,8 @@ class Program:
         self.start()
         assert self._running is not None
         try:
-            return read_answer(self._running.exchange(write_line(request), limit_secs))
-        except LineError as error:
+            return read_response(self._running.exchange(write_message(request), limit_secs))
+        except ProtocolError as error:
             self._end()
             raise ProgramDiedError(f"it said something that is no answer: {error.message}") from error
         except (ProgramDiedError, ProgramTimedOutError):
@@ -244,7 +244,7 @@ class _Running:
                     self._context.run(log.info, "%s: %s", self._name, text)
 
 
-def ask_until_it_answers(program: Program, make: Callable[[], Request], attempts: int, limit_secs: float) -> Answer:
+def ask_until_it_answers(program: Program, make: Callable[[], Request], attempts: int, limit_secs: float) -> Response:
     """Have a request answered, once more where the program dies over it; `make` gives the request of each attempt.
 
     Raises:

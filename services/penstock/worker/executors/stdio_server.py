@@ -21,13 +21,13 @@ from penstock.common.model.stdio_protocol import (
     FILE_TYPES,
     MAX_LINE_BYTES,
     RAW,
-    Answer,
     Description,
-    LineError,
-    LineFailure,
+    ProtocolError,
     Request,
+    Response,
+    ResponseError,
     read_request,
-    write_line,
+    write_message,
 )
 from penstock.common.registry import operations
 from penstock.common.settings import Limits
@@ -69,12 +69,12 @@ class StdioServer:
         """Return the answer to a line; None stands for one that was too long to be read."""
         try:
             if line is None:
-                raise LineError("unreadable_line", f"more than {MAX_LINE_BYTES} bytes")
+                raise ProtocolError("unreadable_line", f"more than {MAX_LINE_BYTES} bytes")
             request = read_request(line)
             if request.op == DESCRIBE:
-                return write_line(self.describe())
-            return write_line(Answer(ok=True, out=self._work(request)))
-        except LineError as error:
+                return write_message(self.describe())
+            return write_message(Response(ok=True, out=self._work(request)))
+        except ProtocolError as error:
             return _refuse(BAD_REQUEST, error.message, retry=False)
         except ImageError as error:
             return _refuse(error.code, error.message, retry=error.code in RETRY_MAY_HELP)
@@ -101,9 +101,9 @@ class StdioServer:
         """Perform a request; return the files of its results."""
         if request.op != DECODE and request.op not in self._steps:
             accepted = ", ".join((*self._steps, DECODE, DESCRIBE))
-            raise LineError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
+            raise ProtocolError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
         if not 1 <= len(request.inputs) <= self._limits.max_parts:
-            raise LineError(
+            raise ProtocolError(
                 "unreadable_line", f"in: {len(request.inputs)} files; accepted are 1 to {self._limits.max_parts}"
             )
         if request.op == DECODE:
@@ -159,7 +159,7 @@ class StdioServer:
         try:
             descriptor = os.open(raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise LineError("unreadable_line", f"out: the folder cannot be used: {error.strerror}") from error
+            raise ProtocolError("unreadable_line", f"out: the folder cannot be used: {error.strerror}") from error
         try:
             real = real_path(descriptor, raw)
             if self._root is not None and real != self._root and not is_below(real, self._root):
@@ -210,7 +210,7 @@ def _remove(name: str, folder: int) -> None:
 def _encode_path(path: str) -> bytes:
     raw = os.fsencode(path)
     if not raw.startswith(b"/") or b"\0" in raw:
-        raise LineError("unreadable_line", f"{path[:200]!r} is no path; accepted are absolute ones")
+        raise ProtocolError("unreadable_line", f"{path[:200]!r} is no path; accepted are absolute ones")
     return raw
 
 
@@ -223,4 +223,4 @@ def _check_bytes(size_bytes: int, limits: Limits) -> None:
 
 def _refuse(code: str, message: str, *, retry: bool) -> bytes:
     text = " ".join(message.split())
-    return write_line(Answer(ok=False, error=LineFailure(code=code, message=text, retry=retry)))
+    return write_message(Response(ok=False, error=ResponseError(code=code, message=text, retry=retry)))

@@ -53,7 +53,7 @@ def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
     from penstock.common.store.bucket_allowlist import BucketAllowlist
     from penstock.common.store.composite import CompositeStore
     from penstock.common.store.local import LocalStore
-    from penstock.common.tracing.base import open_tracing
+    from penstock.common.tracing.factory import open_tracing
     from penstock.worker.context import WorkerContext
     from penstock.worker.executors.external import make_performer
     from penstock.worker.image_sources import Sources

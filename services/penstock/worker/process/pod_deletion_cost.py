@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings, SettingsError
-from penstock.common.tls import trust
+from penstock.common.tls import make_ssl_context
 from penstock.worker.liveness import BUSY
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class OwnPod:
     def _patch(self, body: str) -> tuple[int, bytes]:
         """Send a merge patch. Token and authority are read each time: both are replaced while a pod lives."""
         token = (self._account / "token").read_text().strip()
-        context = trust(self._account / "ca.crt")
+        context = make_ssl_context(self._account / "ca.crt")
         connection = HTTPSConnection(
             self._url.hostname or "", self._url.port or 443, timeout=_TIMEOUT_SECS, context=context
         )

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from penstock.common.model.stdio_protocol import (
-    Answer,
     Description,
-    LineError,
-    LineFailure,
+    ProtocolError,
     Request,
-    read_answer,
+    Response,
+    ResponseError,
     read_description,
     read_request,
-    write_line,
+    read_response,
+    write_message,
 )
 
 REQUEST = {"v": 1, "op": "blur", "params": {"method": "median"}, "in": ["/data/0"], "out": "/data/out"}
@@ -23,7 +23,7 @@ REQUEST = {"v": 1, "op": "blur", "params": {"method": "median"}, "in": ["/data/0
 
 def test_a_request_is_read_as_it_was_written() -> None:
     request = Request(op="blur", params={"method": "median"}, inputs=["/data/0"], out="/data/out")
-    line = write_line(request)
+    line = write_message(request)
     assert json.loads(line) == REQUEST
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -32,7 +32,7 @@ def test_a_request_is_read_as_it_was_written() -> None:
 
 def test_fields_of_later_versions_are_passed_over() -> None:
     assert read_request(b'{"v": 1, "op": "describe", "since": 2}').op == "describe"
-    assert read_answer(b'{"v": 1, "ok": true, "out": ["/a"], "seconds": 2}').out == ["/a"]
+    assert read_response(b'{"v": 1, "ok": true, "out": ["/a"], "seconds": 2}').out == ["/a"]
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     ],
 )
 def test_what_is_no_request_is_refused_with_the_reason(line: bytes, said: str) -> None:
-    with pytest.raises(LineError) as caught:
+    with pytest.raises(ProtocolError) as caught:
         read_request(line)
     assert caught.value.message.startswith(said)
 
 
 def test_only_what_was_said_is_written() -> None:
-    assert json.loads(write_line(Answer(ok=True, out=["/a"]))) == {"v": 1, "ok": True, "out": ["/a"]}
-    failed = Answer(ok=False, error=LineFailure(code="corrupt_image", message="x", retry=False))
-    assert json.loads(write_line(failed)) == {
+    assert json.loads(write_message(Response(ok=True, out=["/a"]))) == {"v": 1, "ok": True, "out": ["/a"]}
+    failed = Response(ok=False, error=ResponseError(code="corrupt_image", message="x", retry=False))
+    assert json.loads(write_message(failed)) == {
         "v": 1,
         "ok": False,
         "error": {"code": "corrupt_image", "message": "x", "retry": False},
@@ -65,8 +65,8 @@ def test_only_what_was_said_is_written() -> None:
 
 
 def test_an_answer_that_is_not_ok_has_to_say_why() -> None:
-    with pytest.raises(LineError, match="says why"):
-        read_answer(b'{"v": 1, "ok": false}')
+    with pytest.raises(ProtocolError, match="says why"):
+        read_response(b'{"v": 1, "ok": false}')
 
 
 def test_a_description_knows_the_schema_of_each_operation() -> None:
@@ -77,4 +77,4 @@ def test_a_description_knows_the_schema_of_each_operation() -> None:
     assert description.schema_of("blur") is None
     assert description.accepts == ["safetensors"]
     assert not description.gpu
-    assert read_description(write_line(Description(step="invert", gpu=True))).gpu
+    assert read_description(write_message(Description(step="invert", gpu=True))).gpu

@@ -11,7 +11,7 @@ from queues import empty_queue
 
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, StepTime, step_queue
-from penstock.common.store.keys import tombstone_key, work_key
+from penstock.common.store.keys import cancellation_key, work_key
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
@@ -265,7 +265,7 @@ def test_a_sweep_leaves_what_may_yet_be_needed_until_it_is_old(house: Any) -> No
     upload, cancelled = new_id(), new_id()
     house.job(cancelled, 1)
     house.repository.cancel_job(cancelled)
-    kept = put(house, f"uploads/{upload}/0", tombstone_key(cancelled))
+    kept = put(house, f"uploads/{upload}/0", cancellation_key(cancelled))
     GarbageCollector(house.repository, house.store, abandoned_secs=60.0).sweep()
     assert keys(house) == kept
     GarbageCollector(house.repository, house.store, abandoned_secs=0.0).sweep()

@@ -10,7 +10,7 @@ import pytest
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime, step_queue
-from penstock.common.store.keys import tombstone_key, work_key
+from penstock.common.store.keys import cancellation_key, work_key
 from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
@@ -75,9 +75,9 @@ def test_after_a_death_images_under_way_start_again_and_orphans_go(house: Any) -
 
 def test_a_tombstone_that_a_death_left_without_its_cancel_does_not_hold_the_job_up(house: Any) -> None:
     house.job("a", 1)
-    put(house, tombstone_key("a"))
+    put(house, cancellation_key("a"))
     conductor_of(house).recover()
-    assert house.store.size(tombstone_key("a")) is None
+    assert house.store.size(cancellation_key("a")) is None
 
 
 def test_cancel_ends_the_job_and_removes_what_was_on_its_way(house: Any) -> None:
@@ -85,7 +85,7 @@ def test_cancel_ends_the_job_and_removes_what_was_on_its_way(house: Any) -> None
     put(house, work_key("a", "0-c", 1), "resume/a/0-1")
     conductor = conductor_of(house)
     assert conductor.cancel("a").state == JobState.CANCELLED
-    assert keys(house) == {tombstone_key("a")}
+    assert keys(house) == {cancellation_key("a")}
     assert conductor.cancel("a").state == JobState.CANCELLED, "again is as well"
 
 
@@ -124,7 +124,7 @@ def test_late_results_of_a_cancelled_job_are_removed(house: Any, conduct: Callab
     house.wait_until(lambda: house.row("a").queued == 2)
     conductor.cancel("a")
     house.tell(house.done("a", 0))
-    house.wait_until(lambda: keys(house) == {tombstone_key("a")})
+    house.wait_until(lambda: keys(house) == {cancellation_key("a")})
     assert house.row("a").done == 0
 
 
@@ -181,7 +181,7 @@ def test_a_cancelled_job_keeps_its_tombstone_when_it_is_deleted(house: Any) -> N
     conductor = conductor_of(house)
     conductor.cancel("a")
     conductor.delete("a")
-    assert keys(house) == {tombstone_key("a")}
+    assert keys(house) == {cancellation_key("a")}
     conductor_of(house).recover()
     assert keys(house) == set()
 

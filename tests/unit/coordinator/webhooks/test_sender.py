@@ -18,7 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from waiting import wait_until
 from webhook_receiver import HANG, Receiver, running_receiver
 
-from penstock.common.logs import JsonLines
+from penstock.common.logs import JsonFormatter
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.settings import SettingsError, WebhookSettings
@@ -159,7 +159,7 @@ def test_an_event_that_is_never_accepted_is_given_up_and_the_log_has_neither_sec
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(caplog.handler, "formatter", JsonLines("coordinator"))
+    monkeypatch.setattr(caplog.handler, "formatter", JsonFormatter("coordinator"))
     with running_receiver(*[500] * 9) as receiver:
         finish_job(coordinator, "job-1", receiver, secret=JOB_SECRET)
         start_sender(webhook_attempts=3)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from waiting import wait_until
 
-from penstock.common.logs import JsonLines, about
+from penstock.common.logs import JsonFormatter, log_context
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.stdio_protocol import MAX_LINE_BYTES, Request
 from penstock.worker.executors.program import Launch, Program, ProgramStartError, ask_until_it_answers
@@ -71,10 +71,10 @@ def test_what_it_writes_over_an_image_is_logged_as_being_about_that_image(
     make: Callable[..., Program], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(caplog.handler, "formatter", JsonLines("worker"))
+    monkeypatch.setattr(caplog.handler, "formatter", JsonFormatter("worker"))
     program = make("echo begun >&2; " + DESCRIBE + "while read x; do echo at work >&2; " + OK + "; done")
     for number, chunk in enumerate(("one", "two"), 1):
-        with about(job="1f", step="odd", chunk=chunk):
+        with log_context(job="1f", step="odd", chunk=chunk):
             ask(program)
         wait_until(lambda number=number: caplog.text.count("at work") == number)
     program.close()
