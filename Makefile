@@ -38,6 +38,7 @@ check: $(READY) ## Check format, lint, types, import contracts, version, generat
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_version.py
 	@$(BIN)/python scripts/make_docs.py --check
+	@$(BIN)/python scripts/make_sync_client.py --check
 	@$(BIN)/python scripts/render_manifests.py --check
 	@$(BIN)/python scripts/make_chart_docs.py --check
 	@$(BIN)/python scripts/build_site.py
@@ -55,8 +56,9 @@ ledger: $(READY) ## Kill and disturb whole systems, audit what is left; ARGS="--
 e2e: $(READY) ## Test whole installations on a real Kubernetes (CONTRIBUTING.md); ARGS="-k name" picks some
 	@$(BIN)/pytest tests/e2e/cluster $(ARGS)
 
-docs: $(READY) ## Generate the pages and schemas that come from the code
+docs: $(READY) ## Generate the pages and schemas that come from the code, and the blocking client
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python scripts/make_sync_client.py
 	@$(BIN)/python scripts/make_chart_docs.py
 
 docs-serve: $(READY) ## Serve the documentation site on http://localhost:8000, rebuilt after each change

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.cli.progress import Progress
-from penstock.client.local_files import remove_unfinished
-from penstock.client.models import Result
+from penstock.client.local_files import remove_partial_files
 from penstock.client.sync_client import Client
-from penstock.client.transfers import at_once
+from penstock.client.threads import map_concurrently
+from penstock.common.model.rest import Result
 
 
 @dataclass
@@ -40,8 +40,8 @@ def download_results(client: Client, job: str, folder: Path, progress: Progress)
         progress.add_download()
 
     try:
-        at_once(save, client.results(job))
+        map_concurrently(save, client.results(job))
     except KeyboardInterrupt:  # the threads may be in the middle of a file
-        remove_unfinished(folder)
+        remove_partial_files(folder)
         raise
     return downloaded

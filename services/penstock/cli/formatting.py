@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.client.models import Advice, Image, Job, Notice, Operation, Step, Webhook
+    from penstock.common.model.rest import Advice, Image, Job, Notice, Operation, Step, WebhookSummary
 
 MAX_FAILURES = 20
 """Failures of a job that are printed."""
@@ -67,7 +67,7 @@ def format_job(job: Job) -> str:
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
 
 
-def format_webhook(webhook: Webhook | None, notices: Sequence[Notice]) -> list[str]:
+def format_webhook(webhook: WebhookSummary | None, notices: Sequence[Notice]) -> list[str]:
     """Return a line about the newest notice to a job's webhook and its attempts; nothing without a webhook."""
     if webhook is None:
         return []

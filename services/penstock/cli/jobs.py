@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from penstock.cli.progress import Progress
-    from penstock.client.models import Job
     from penstock.client.sync_client import Client
+    from penstock.common.model.rest import Job
 
 STATES = ["accepted", "running", "succeeded", "partial", "failed", "cancelled"]
 _RESUME = "run the same command again to resume"

@@ -16,7 +16,7 @@ from penstock.cli.formatting import printable
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from penstock.client.models import Job
+    from penstock.common.model.rest import Job
 
 
 class Bar(NamedTuple):

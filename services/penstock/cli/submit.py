@@ -12,8 +12,8 @@ from penstock.cli.job_options import JobOptions
 from penstock.cli.progress import Progress
 from penstock.client.errors import RefusedError
 from penstock.client.local_files import Photo, find_photos
-from penstock.client.models import Job
 from penstock.client.upload_checkpoint import UploadCheckpoint, job_key
+from penstock.common.model.rest import Job
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client

@@ -1,6 +1,6 @@
-"""Penstock's client library: `Client`, `AsyncClient`, what they answer with and what they raise.
+"""Client library: `Client` and `AsyncClient`, the models they return and the errors they raise.
 
-Loaded when first asked for: the command line imports this package to tell what commands there are.
+Names are imported on first use: the command line imports this package for `--help`, which must be fast.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from penstock.client.errors import RefusedError as RefusedError
     from penstock.client.errors import UnavailableError as UnavailableError
     from penstock.client.errors import UnexpectedAnswerError as UnexpectedAnswerError
+    from penstock.client.event_stream import Event as Event
     from penstock.client.local_files import Photo as Photo
     from penstock.client.local_files import find_photos as find_photos
-    from penstock.client.models import Event as Event
-    from penstock.client.models import Image as Image
-    from penstock.client.models import Job as Job
-    from penstock.client.models import Notice as Notice
-    from penstock.client.models import Operation as Operation
-    from penstock.client.models import Result as Result
-    from penstock.client.models import Retried as Retried
-    from penstock.client.models import Step as Step
-    from penstock.client.models import System as System
-    from penstock.client.models import Upload as Upload
-    from penstock.client.models import UploadedFile as UploadedFile
     from penstock.client.sync_client import Client as Client
+    from penstock.common.model.rest import Image as Image
+    from penstock.common.model.rest import Job as Job
+    from penstock.common.model.rest import Notice as Notice
+    from penstock.common.model.rest import Operation as Operation
+    from penstock.common.model.rest import Result as Result
+    from penstock.common.model.rest import Retried as Retried
+    from penstock.common.model.rest import Step as Step
+    from penstock.common.model.rest import System as System
+    from penstock.common.model.rest import Upload as Upload
+    from penstock.common.model.rest import UploadedFile as UploadedFile
 
 _ERRORS = (
     "DamagedError",
@@ -40,7 +40,6 @@ _ERRORS = (
     "UnexpectedAnswerError",
 )
 _MODELS = (
-    "Event",
     "Image",
     "Job",
     "Notice",
@@ -53,18 +52,19 @@ _MODELS = (
     "UploadedFile",
 )
 _FILES = ("Photo", "find_photos")
-_PLACES = {
-    "Client": "sync_client",
-    "AsyncClient": "async_client",
-    **dict.fromkeys(_ERRORS, "errors"),
-    **dict.fromkeys(_MODELS, "models"),
-    **dict.fromkeys(_FILES, "local_files"),
+_MODULES = {
+    "Client": "penstock.client.sync_client",
+    "AsyncClient": "penstock.client.async_client",
+    "Event": "penstock.client.event_stream",
+    **dict.fromkeys(_ERRORS, "penstock.client.errors"),
+    **dict.fromkeys(_MODELS, "penstock.common.model.rest"),
+    **dict.fromkeys(_FILES, "penstock.client.local_files"),
 }
 
-__all__ = ["AsyncClient", "Client", *_ERRORS, *_MODELS, *_FILES]
+__all__ = ["AsyncClient", "Client", "Event", *_ERRORS, *_MODELS, *_FILES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)

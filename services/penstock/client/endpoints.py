@@ -1,4 +1,4 @@
-"""Every call of the REST API, as data: what is sent, and what the answer becomes."""
+"""Endpoints: a function for each call of the REST API, which returns its `Request`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,22 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel
 
-from penstock.client.exchange import Call, Sink
-from penstock.client.local_files import Photo, Saving
-from penstock.client.models import Image, Job, Notice, Operation, Result, Retried, System, Upload, UploadedFile
+from penstock.client.local_files import AtomicFile, Photo
+from penstock.client.request import Request
+from penstock.common.model.rest import (
+    Image,
+    Job,
+    Notice,
+    Operation,
+    Result,
+    Retried,
+    System,
+    Upload,
+    UploadedFile,
+)
 
 MAX_LIMIT = 1_000
+"""Entries per page."""
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -25,164 +36,158 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some entries of a list, and the path of the following ones."""
+    """One page of a list, and the path of the next one."""
 
     items: Sequence[T]
     next: str | None
 
 
-def submit(document: Mapping[str, Any], key: str | None) -> Call[Job]:
-    """Create a job; without a key it gets one of its own, so that an attempt whose answer is lost makes no second."""
-    return _post("/v1/jobs", document, _reader(Job), {"Idempotency-Key": key or uuid4().hex})
+def submit(document: Mapping[str, Any], key: str | None) -> Request[Job]:
+    """Create a job. The idempotency key, random if None, keeps retries from creating a second one."""
+    return _post("/v1/jobs", document, _model(Job), {"Idempotency-Key": key or uuid4().hex})
 
 
-def check_free_inputs(document: Mapping[str, Any]) -> None:
-    """Make sure that files given beside a document replace nothing.
-
-    Raises:
-        ValueError: it has `inputs`.
-    """
-    if document.get("inputs"):
-        raise ValueError(f"the document has inputs, {str(document['inputs'])[:80]}; accepted are those or files")
-
-
-def estimate(document: Mapping[str, Any]) -> Call[dict[str, Any]]:
-    """Ask what a job would do."""
+def estimate(document: Mapping[str, Any]) -> Request[dict[str, Any]]:
+    """Estimate a job."""
     return _post("/v1/jobs?dry_run=true", document, lambda response: dict(response.json()))
 
 
-def list_jobs(state: str | None, label: str | None, limit: int) -> Call[Page[Job]]:
-    """Get the newest jobs."""
+def list_jobs(state: str | None, label: str | None, limit: int) -> Request[Page[Job]]:
+    """List the newest jobs."""
     params = {"state": state, "label": label, "limit": min(limit, MAX_LIMIT)}
-    return Call("GET", "/v1/jobs", _page_reader("jobs", Job), params=params)
+    return Request("GET", "/v1/jobs", _page("jobs", Job), params=params)
 
 
-def get_job(job: str) -> Call[Job]:
-    """Get a job as it is now."""
-    return Call("GET", _job(job), _reader(Job))
+def get_job(job: str) -> Request[Job]:
+    """Get a job."""
+    return Request("GET", _job_path(job), _model(Job))
 
 
-def list_images(job: str, state: str | None) -> Call[Page[Image]]:
-    """Get a job's first images."""
+def list_images(job: str, state: str | None) -> Request[Page[Image]]:
+    """List a job's images."""
     params = {"state": state, "limit": MAX_LIMIT}
-    return Call("GET", f"{_job(job)}/images", _page_reader("images", Image), params=params)
+    return Request("GET", f"{_job_path(job)}/images", _page("images", Image), params=params)
 
 
-def list_results(job: str) -> Call[Page[Result]]:
-    """Get the beginning of a job's manifest."""
-    return Call("GET", f"{_job(job)}/results", _page_reader("results", Result), params={"limit": MAX_LIMIT})
+def list_results(job: str) -> Request[Page[Result]]:
+    """List a job's results."""
+    return Request("GET", f"{_job_path(job)}/results", _page("results", Result), params={"limit": MAX_LIMIT})
 
 
-def follow(page: Page[T], call: Call[Page[T]]) -> Call[Page[T]] | None:
-    """Return the call for the page that comes after one; None after the last."""
-    return None if page.next is None else Call("GET", page.next, call.read)
+def next_page(page: Page[T], request: Request[Page[T]]) -> Request[Page[T]] | None:
+    """Return the request for the page after one; None after the last."""
+    return None if page.next is None else Request("GET", page.next, request.parse)
 
 
-def cancel(job: str) -> Call[Job]:
-    """Stop a job."""
-    return Call("POST", f"{_job(job)}/cancel", _reader(Job))
+def cancel(job: str) -> Request[Job]:
+    """Cancel a job."""
+    return Request("POST", f"{_job_path(job)}/cancel", _model(Job))
 
 
-def retry(job: str, images: Sequence[int] | None) -> Call[Retried]:
-    """Try failed images again. Not repeatable: what failed once more meanwhile would be tried a third time."""
+def retry(job: str, images: Sequence[int] | None) -> Request[Retried]:
+    """Retry failed images. Not idempotent: an image that failed again in between would be retried again."""
     document = {} if images is None else {"images": list(images)}
-    return _post(f"{_job(job)}/retry", document, _reader(Retried), repeatable=False)
+    return _post(f"{_job_path(job)}/retry", document, _model(Retried), idempotent=False)
 
 
-def delete(job: str) -> Call[None]:
-    """Remove a job that has ended."""
-    return Call("DELETE", _job(job), _nothing)
+def delete(job: str) -> Request[None]:
+    """Delete a job that has ended."""
+    return Request("DELETE", _job_path(job), _nothing)
 
 
-def list_deliveries(job: str) -> Call[list[Notice]]:
-    """Get what was told of a job's ends."""
-    return Call("GET", f"{_job(job)}/deliveries", _list_reader("events", Notice))
+def list_deliveries(job: str) -> Request[list[Notice]]:
+    """List the events of a job's webhook with their deliveries."""
+    return Request("GET", f"{_job_path(job)}/deliveries", _list("events", Notice))
 
 
-def list_operations() -> Call[list[Operation]]:
-    """Get every operation."""
-    return Call("GET", "/v1/operations", _list_reader("operations", Operation))
+def list_operations() -> Request[list[Operation]]:
+    """List all operations."""
+    return Request("GET", "/v1/operations", _list("operations", Operation))
 
 
-def look_at_system() -> Call[System]:
-    """Get every step, and advice."""
-    return Call("GET", "/v1/steps", _reader(System))
+def get_system() -> Request[System]:
+    """Get all steps, and advice."""
+    return Request("GET", "/v1/steps", _model(System))
 
 
-def is_ready() -> Call[bool]:
-    """Ask whether the server can accept jobs."""
-    return Call("GET", "/readyz", lambda response: bool(response.json()["ready"]))
+def is_ready() -> Request[bool]:
+    """Get whether the server accepts jobs."""
+    return Request("GET", "/readyz", lambda response: bool(response.json()["ready"]))
 
 
-def begin_upload() -> Call[Upload]:
-    """Begin an upload. One too many does no harm: it is empty, and swept."""
-    return Call("POST", "/v1/uploads", _reader(Upload))
+def begin_upload() -> Request[Upload]:
+    """Create an upload. Idempotent enough: the server deletes empty ones after a while."""
+    return Request("POST", "/v1/uploads", _model(Upload))
 
 
-def list_upload(upload: str) -> Call[Page[UploadedFile]]:
-    """Get the first files of an upload that have arrived."""
-    return Call("GET", _upload(upload), _page_reader("files", UploadedFile), params={"limit": MAX_LIMIT})
+def list_upload(upload: str) -> Request[Page[UploadedFile]]:
+    """List the files of an upload."""
+    return Request("GET", _upload_path(upload), _page("files", UploadedFile), params={"limit": MAX_LIMIT})
 
 
-def send_file(upload: str, photo: Photo, sha256: bytes) -> Call[UploadedFile]:
-    """Send one file."""
-    return Call(
+def send_file(upload: str, photo: Photo, sha256: bytes) -> Request[UploadedFile]:
+    """Upload a file."""
+    return Request(
         "PUT",
-        f"{_upload(upload)}/files/{quote(photo.name)}",
-        _reader(UploadedFile),
+        f"{_upload_path(upload)}/files/{quote(photo.name)}",
+        _model(UploadedFile),
         headers={"Repr-Digest": f"sha-256=:{base64.b64encode(sha256).decode()}:"},
-        body=photo.pieces,
+        content=photo.iter_bytes,
         size_bytes=photo.size_bytes,
     )
 
 
-def download(result: Result, saving: Callable[[], Saving]) -> Call[None]:
-    """Get a result's bytes."""
-    sink: Callable[[], Sink[None]] = saving
-    return Call("GET", result.url, sink=sink)
+def download(result: Result, sink: Callable[[], AtomicFile]) -> Request[None]:
+    """Download a result."""
+    return Request("GET", result.url, _nothing, sink=sink)
 
 
-def events(job: str) -> Call[None]:
-    """Follow a job; the answer is a stream that is read as it comes."""
-    return Call("GET", f"{_job(job)}/events")
+def events(job: str) -> Request[None]:
+    """Stream a job's events."""
+    return Request("GET", f"{_job_path(job)}/events", _nothing)
 
 
 def _post(
     path: str,
     document: Mapping[str, Any],
-    read: Callable[[httpx.Response], T],
+    parse: Callable[[httpx.Response], T],
     headers: Mapping[str, str] | None = None,
     *,
-    repeatable: bool = True,
-) -> Call[T]:
-    data = json.dumps(document).encode()
-    sent = {"Content-Type": "application/json", **(headers or {})}
-    return Call(
-        "POST", path, read, headers=sent, body=lambda: iter([data]), size_bytes=len(data), repeatable=repeatable
+    idempotent: bool = True,
+) -> Request[T]:
+    body = json.dumps(document).encode()
+    return Request(
+        "POST",
+        path,
+        parse,
+        headers={"Content-Type": "application/json", **(headers or {})},
+        content=lambda: iter([body]),
+        size_bytes=len(body),
+        idempotent=idempotent,
     )
 
 
-def _job(job: str) -> str:
+def _job_path(job: str) -> str:
     return f"/v1/jobs/{quote(job, safe='')}"
 
 
-def _upload(upload: str) -> str:
+def _upload_path(upload: str) -> str:
     return f"/v1/uploads/{quote(upload, safe='')}"
 
 
-def _reader(model: type[M]) -> Callable[[httpx.Response], M]:
+def _model(model: type[M]) -> Callable[[httpx.Response], M]:
     return lambda response: model.model_validate_json(response.content)
 
 
-def _page_reader(field: str, model: type[M]) -> Callable[[httpx.Response], Page[M]]:
-    def read(response: httpx.Response) -> Page[M]:
+def _page(field: str, model: type[M]) -> Callable[[httpx.Response], Page[M]]:
+    def parse(response: httpx.Response) -> Page[M]:
         page = response.json()
         return Page([model.model_validate(item) for item in page[field]], page["next"])
 
-    return read
+    return parse
 
 
-def _list_reader(field: str, model: type[M]) -> Callable[[httpx.Response], list[M]]:
+def _list(field: str, model: type[M]) -> Callable[[httpx.Response], list[M]]:
     return lambda response: [model.model_validate(item) for item in response.json()[field]]
 
 

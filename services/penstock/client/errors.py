@@ -1,12 +1,12 @@
-"""What a client raises.
+"""Errors of the client library.
 
 PenstockError
 └── PenstockClientError
-    ├── RefusedError             the server understood and said no; carries its problem document (RFC 9457)
-    ├── UnavailableError         no answer, or none but "later", for as long as the client is patient
-    ├── DamagedError             bytes came that have another checksum than they should
-    ├── UnexpectedAnswerError    what answered does not speak as Penstock does
-    └── LocalFileError           a file here cannot be read, written or named so
+    ├── RefusedError             the server refused the request; carries its problem document (RFC 9457)
+    ├── UnavailableError         the server was unreachable or overloaded until the client's patience was over
+    ├── DamagedError             a download does not match its checksum
+    ├── UnexpectedAnswerError    the response is not one of Penstock's
+    └── LocalFileError           a file of this host cannot be read or written
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from penstock.common.model.errors import PenstockError
 
 
 class PenstockClientError(PenstockError):
-    """Anything that goes wrong between a client and its server. `exit_code` is the command line's."""
+    """Base of the library's errors. `exit_code` is the command line's."""
 
     exit_code = 3
 
 
 class RefusedError(PenstockClientError):
-    """A request was refused. `code` is stable; `pointer` leads into the document that was sent (RFC 6901)."""
+    """The server refused a request. `code` is stable; `pointer` leads into the document that was sent (RFC 6901)."""
 
     def __init__(self, status: int, code: str, detail: str, pointer: str | None = None) -> None:
-        where = f"{pointer}: " if pointer else ""
-        super().__init__(code, f"{where}{detail}")
+        prefix = f"{pointer}: " if pointer else ""
+        super().__init__(code, f"{prefix}{detail}")
         self.status = status
         self.detail = detail
         self.pointer = pointer
 
 
 class UnavailableError(PenstockClientError):
-    """The server did not answer, or could not take the request, however often it was sent again."""
+    """The server did not answer, or with `status` only, however often the request was sent."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__("unavailable", message)
@@ -40,21 +40,21 @@ class UnavailableError(PenstockClientError):
 
 
 class DamagedError(PenstockClientError):
-    """What was downloaded is not what the manifest says."""
+    """A downloaded file does not match the checksum in the manifest."""
 
     def __init__(self, message: str) -> None:
         super().__init__("damaged", message)
 
 
 class UnexpectedAnswerError(PenstockClientError):
-    """An answer that is none of Penstock's: another server listens there, or something between changes answers."""
+    """The response is not one of Penstock's: another server listens there, or a proxy changed it."""
 
     def __init__(self, message: str) -> None:
         super().__init__("unexpected_answer", message)
 
 
 class LocalFileError(PenstockClientError):
-    """A file of this host is not there, has changed while it was sent, or may not be written."""
+    """A file of this host does not exist, changed during its upload, or cannot be written."""
 
     exit_code = 2
 

@@ -1,17 +1,27 @@
-"""Server-sent events, line by line: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+"""Server-sent events, parsed line by line: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
 from __future__ import annotations
 
 import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from penstock.client.errors import UnexpectedAnswerError
-from penstock.client.models import Event
 
-ENDED_EARLY = "the stream of events ended before the job did"
+
+class Event(BaseModel):
+    """One event of a job: `progress`, `image-failed` or `end`, and its data."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    id: str | None = None
+    data: dict[str, Any] = {}
 
 
 class EventReader:
-    """Takes a stream's lines and gives its events; remembers the last id, from which another stream can go on."""
+    """Parses the lines of a stream into events, and keeps the last id, from which another stream can continue."""
 
     def __init__(self, last_id: str | None = None) -> None:
         self.last_id = last_id
@@ -19,16 +29,16 @@ class EventReader:
         self._data: list[str] = []
 
     def restart(self) -> dict[str, str]:
-        """Begin with another stream; return the headers to ask for it with."""
+        """Drop an incomplete event; return the headers that request the stream after the last id."""
         self._kind, self._data = "", []
-        resuming = {"Last-Event-ID": self.last_id} if self.last_id is not None else {}
-        return {"Accept": "text/event-stream", "Cache-Control": "no-store", **resuming}
+        last_id = {"Last-Event-ID": self.last_id} if self.last_id is not None else {}
+        return {"Accept": "text/event-stream", "Cache-Control": "no-store", **last_id}
 
-    def take(self, line: str) -> Event | None:
-        """Take one line without its end; return the event that it completes.
+    def feed(self, line: str) -> Event | None:
+        """Parse a line without its end; return the event that it completes.
 
         Raises:
-            UnexpectedAnswerError: an event's data is not a JSON object.
+            UnexpectedAnswerError: the event's data is not a JSON object.
         """
         if not line:
             return self._complete()
@@ -50,4 +60,4 @@ class EventReader:
         try:
             return Event(kind=kind or "message", id=self.last_id, data=json.loads(data))
         except ValueError as error:
-            raise UnexpectedAnswerError(f"an event of kind {kind[:40]!a} that holds no JSON object") from error
+            raise UnexpectedAnswerError(f"event {kind[:40]!a}: its data is not a JSON object") from error

@@ -1,4 +1,4 @@
-"""Files of this host: pictures to send, and results to save where no server can choose the place."""
+"""Local files: images to upload, and results to save where no server can choose the path."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.image_header import HEAD_BYTES, image_type
 from penstock.common.model.names import without_suffix
 
-PIECE_BYTES = 256 * 1024
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
+READ_BYTES = 256 * 1024
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 
 
 class Photo(NamedTuple):
-    """A file to send: where it is (`root/relative`), and the size and time of change that it was found with."""
+    """A file to upload: its path `root/relative`, and the size and modification time that it was found with."""
 
     root: str
     relative: str
@@ -31,49 +31,49 @@ class Photo(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is."""
+        """Its path."""
         return os.path.join(self.root, self.relative)
 
     @property
     def name(self) -> str:
-        """What the server shall call it."""
-        return "/".join(map(_sendable, self.relative.split(os.sep)))
+        """Its name on the server."""
+        return "/".join(map(_valid_name, self.relative.split(os.sep)))
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield its bytes.
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Yield its content in blocks.
 
         Raises:
-            LocalFileError: it cannot be read, or has another size than when it was found.
+            LocalFileError: it cannot be read, or its size has changed.
         """
         left = self.size_bytes
         with _readable(self.path) as file:
-            while piece := file.read(PIECE_BYTES):
-                left -= len(piece)
+            while data := file.read(READ_BYTES):
+                left -= len(data)
                 if left < 0:
                     break
-                yield piece
+                yield data
         if left:
-            raise LocalFileError(f"{self.path} changed while it was sent; send it again once it is finished")
+            raise LocalFileError(f"{self.path} changed during the upload; upload it again when it is complete")
 
     def digest(self) -> bytes:
-        """Return its SHA-256; errors as `pieces`."""
+        """Return its SHA-256; raises the errors of `iter_bytes`."""
         sha256 = hashlib.sha256()
-        for piece in self.pieces():
-            sha256.update(piece)
+        for data in self.iter_bytes():
+            sha256.update(data)
         return sha256.digest()
 
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-"""Files, folders and globs; or one of them."""
+"""Files, folders and globs, or one of them."""
 
 
 def find_photos(paths: Paths) -> list[Photo]:
-    """Return the files, and the pictures in folders and below, each once; names are relative to what holds all.
+    """Return files, and the images in folders and subfolders, each once, named relative to their common folder.
 
-    Passed over in folders: hidden files, links, and what is no picture by its name or first bytes.
+    Hidden files, links, and files that are no images by name or first bytes are skipped in folders.
 
     Raises:
-        LocalFileError: a path or glob that leads to nothing, or a folder that cannot be read.
+        LocalFileError: a path or glob that matches nothing, or a folder that cannot be read.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     found = {os.path.abspath(item) for path in given for item in _expand(os.fspath(path))}
@@ -83,7 +83,7 @@ def find_photos(paths: Paths) -> list[Photo]:
         return []
     root = os.path.commonpath([*folders, *map(os.path.dirname, files)])
     listed = {*files, *(path for folder in folders for path in _walk(folder))}
-    return sorted(_photo(root, path) for path in listed)
+    return sorted(_stat_file(root, path) for path in listed)
 
 
 def _expand(path: str) -> list[str]:
@@ -91,31 +91,31 @@ def _expand(path: str) -> list[str]:
         return [path]
     found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
     if not found:
-        raise LocalFileError(f"{path}: no such file or folder, and no glob that matches any")
+        raise LocalFileError(f"{path}: no such file or folder, and no glob that matches one")
     return found
 
 
 def _walk(folder: str) -> Iterator[str]:
-    for below, folders, names in os.walk(folder, onerror=_refuse):
+    for below, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(below, name)
-            if not name.startswith(".") and _is_file(path) and _is_picture(path):
+            if not name.startswith(".") and _is_file(path) and _is_image(path):
                 yield path
 
 
-def _refuse(error: OSError) -> NoReturn:
-    """Leave out no folder silently."""
+def _raise(error: OSError) -> NoReturn:
+    """Report a folder that cannot be read, which os.walk would skip."""
     raise LocalFileError(f"{error.filename}: {error.strerror}") from error
 
 
 def _is_file(path: str) -> bool:
-    """Whether it is a file, no link to one, and no pipe, which would be waited for."""
+    """Whether it is a regular file: neither a link, nor a pipe, which reading would wait for."""
     return os.path.isfile(path) and not os.path.islink(path)
 
 
-def _is_picture(path: str) -> bool:
-    if path.lower().endswith(_PICTURE_SUFFIXES):
+def _is_image(path: str) -> bool:
+    if path.lower().endswith(_IMAGE_SUFFIXES):
         return True
     try:
         with open(path, "rb", buffering=0) as file:
@@ -124,7 +124,7 @@ def _is_picture(path: str) -> bool:
         return False
 
 
-def _photo(root: str, path: str) -> Photo:
+def _stat_file(root: str, path: str) -> Photo:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -149,8 +149,8 @@ def _writable(path: Path) -> Iterator[None]:
         raise LocalFileError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _sendable(name: str) -> str:
-    """Return a file's or folder's name as servers take it; one that had to be changed ends in a digest."""
+def _valid_name(name: str) -> str:
+    """Return a name that the server accepts; one that had to be changed gets a digest of the original."""
     raw = os.fsencode(name)
     text = raw.decode("utf-8", "replace")
     clean = "".join("_" if letter == "\\" or unicodedata.category(letter) == "Cc" else letter for letter in text)
@@ -161,23 +161,23 @@ def _sendable(name: str) -> str:
 
 
 def target_path(folder: Path, name: str) -> Path:
-    """Return where a result of that name goes.
+    """Return the path of a result in a folder.
 
     Raises:
         LocalFileError: the name could lead out of the folder.
     """
     parts = name.split("/")
-    foreign = r"[\x00-\x1f\x7f-\x9f\\:]" if os.name == "nt" else r"[\x00-\x1f\x7f-\x9f]"
-    if any(part in ("", ".", "..") or re.search(foreign, part) for part in parts):
-        raise LocalFileError(f"the server names a result {name[:80]!a}, which could lead out of {folder}")
+    forbidden = r"[\x00-\x1f\x7f-\x9f\\:]" if os.name == "nt" else r"[\x00-\x1f\x7f-\x9f]"
+    if any(part in ("", ".", "..") or re.search(forbidden, part) for part in parts):
+        raise LocalFileError(f"the server's name for a result, {name[:80]!a}, could lead out of {folder}")
     target = folder.joinpath(*parts)
     if not target.parent.resolve().is_relative_to(folder.resolve()):
-        raise LocalFileError(f"{target} would be written elsewhere: a link leads out of {folder}")
+        raise LocalFileError(f"{target} would not be written there: a link leads out of {folder}")
     return target
 
 
 def is_saved(target: Path, size_bytes: int, sha256: str) -> bool:
-    """Whether a file is there already, with these bytes."""
+    """Whether a file exists with this size and checksum."""
     try:
         if target.is_symlink() or target.stat().st_size != size_bytes:
             return False
@@ -187,14 +187,14 @@ def is_saved(target: Path, size_bytes: int, sha256: str) -> bool:
         return False
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what this process was writing below a folder when it was interrupted."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove the files below a folder that this process has not finished writing."""
     for path in folder.rglob(f".{os.getpid():x}-*.part"):
         path.unlink(missing_ok=True)
 
 
-class Saving:
-    """A file being written beside its place, which it takes once all bytes are there and have the right checksum."""
+class AtomicFile:
+    """A file that is written under a temporary name, and renamed when it is complete and matches its checksum."""
 
     def __init__(self, target: Path, sha256: str) -> None:
         self._target = target
@@ -203,30 +203,30 @@ class Saving:
         self._temporary = target.with_name(f".{os.getpid():x}-{id(self):x}.part")
         with _writable(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 (closed by finish or abort)
+            self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Append data."""
         self._digest.update(data)
         view = memoryview(data)
         with _writable(self._target):
             while view:
                 view = view[self._file.write(view) :]
 
-    def finish(self) -> None:
-        """Put the file in its place.
+    def commit(self) -> None:
+        """Give the file its name.
 
         Raises:
-            DamagedError: these are other bytes than the manifest says.
+            DamagedError: it does not match its checksum.
         """
         self._file.close()
         if self._digest.hexdigest() != self._sha256:
-            raise DamagedError(f"{self._target.name} came with other bytes than its checksum says")
+            raise DamagedError(f"{self._target.name} does not match its checksum after the download")
         with _writable(self._target):
             os.replace(self._temporary, self._target)
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove the file, unless it was committed."""
         self._file.close()
         with suppress(OSError):
             os.unlink(self._temporary)

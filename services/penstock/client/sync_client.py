@@ -1,26 +1,28 @@
-"""`Client`: the REST API for programs that wait."""
+"""`Client`: the REST API, blocking. Generated from async_client.py by scripts/make_sync_client.py."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from penstock.client import endpoints as calls
-from penstock.client.access import Access
+from penstock.client import endpoints
+from penstock.client.config import PATIENCE_SECS, TIMEOUT_SECS, ClientConfig
 from penstock.client.endpoints import Page
 from penstock.client.errors import DamagedError, UnavailableError
-from penstock.client.event_stream import ENDED_EARLY, EventReader
-from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS, Attempts, Call, ignore
-from penstock.client.local_files import Paths, Photo, Saving, find_photos, is_saved, target_path
-from penstock.client.models import (
-    Event,
+from penstock.client.event_stream import Event, EventReader
+from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
+from penstock.client.request import Request
+from penstock.client.retries import Retries
+from penstock.client.threads import iterate_blocking, map_concurrently, run_blocking, sleep
+from penstock.common.backoff import Backoff
+from penstock.common.model.rest import (
     Image,
     Job,
     Notice,
@@ -32,24 +34,26 @@ from penstock.client.models import (
     Upload,
     UploadedFile,
 )
-from penstock.client.polling import poll_pauses
-from penstock.client.transfers import at_once
 
 T = TypeVar("T")
 
 
-class Client:
-    """A Penstock server. For any number of threads; to be closed, or used with `with`.
+def _ignore(_: object) -> None:
+    """Do nothing."""
 
-    Every method raises RefusedError where the server says no, UnavailableError where it is away or full for longer
-    than `patience_secs`, and UnexpectedAnswerError where something else than Penstock answers.
+
+class Client:
+    """A Penstock server. Use it with `with`, or close it with `close`. Methods may be called concurrently.
+
+    Every method raises RefusedError if the server refuses the request, UnavailableError if it is unreachable or
+    overloaded for longer than `patience_secs`, and UnexpectedAnswerError if the response is not one of Penstock's.
 
     Args:
-        server: URL; PENSTOCK_SERVER, or http://127.0.0.1:8080, where it is not given.
-        api_key: PENSTOCK_API_KEY where it is not given.
-        verify: a file of certificates to trust (PENSTOCK_TLS_CA), or False to trust any.
-        timeout_secs: for a connection, and for each piece of an answer.
-        patience_secs: how long a call is tried again.
+        server: its URL; by default PENSTOCK_SERVER, or http://127.0.0.1:8080.
+        api_key: by default PENSTOCK_API_KEY.
+        verify: a file of certificates to trust, by default PENSTOCK_TLS_CA; or False to trust any.
+        timeout_secs: limit for connecting, and for each read and write.
+        patience_secs: how long a request is retried.
     """
 
     def __init__(
@@ -61,199 +65,208 @@ class Client:
         timeout_secs: float = TIMEOUT_SECS,
         patience_secs: float = PATIENCE_SECS,
     ) -> None:
-        self._access = Access.of(server, api_key, verify, timeout_secs, patience_secs)
-        self._http = self._access.open(httpx.Client)
+        self._config = ClientConfig.load(server, api_key, verify, timeout_secs, patience_secs)
+        self._http = self._config.make_client(httpx.Client)
 
     @property
     def server(self) -> str:
         """The server's URL."""
-        return self._access.server
+        return self._config.server
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._http.close()
 
-    def submit(
-        self,
-        document: Mapping[str, Any],
-        files: Paths = (),
-        *,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        """Create a job of a job document, whose `inputs` name its pictures, or of files and folders of this host.
+    def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> Job:
+        """Create a job from a document with `inputs`, or from files and folders of this host, which are uploaded.
 
         Raises:
-            LocalFileError: a file is not there or cannot be read.
+            LocalFileError: a file does not exist or cannot be read.
             ValueError: both a document with `inputs` and files.
         """
-        photos = find_photos(files)
+        photos = run_blocking(find_photos, files)
         if photos:
-            calls.check_free_inputs(document)
+            if inputs := document.get("inputs"):
+                raise ValueError(f"the document has inputs, {str(inputs)[:80]}; accepted are inputs or files")
             upload = self.begin_upload()
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
-        return self.send(calls.submit(document, idempotency_key))
+        return self.send(endpoints.submit(document, idempotency_key))
 
     def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a job document would do, and create nothing."""
-        return self.send(calls.estimate(document))
+        """Return what a job would do, without creating it."""
+        return self.send(endpoints.estimate(document))
 
     def jobs(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
-        return islice(self._pages(calls.list_jobs(state, label, limit or calls.MAX_LIMIT)), limit)
+        if limit == 0:
+            return
+        left = limit
+        for job in self._pages(endpoints.list_jobs(state, label, limit or endpoints.MAX_LIMIT)):
+            yield job
+            left = None if left is None else left - 1
+            if left == 0:
+                return
 
     def job(self, job: str) -> Job:
-        """Return a job as it is now."""
-        return self.send(calls.get_job(job))
+        """Return a job."""
+        return self.send(endpoints.get_job(job))
 
     def images(self, job: str, *, state: str | None = None) -> Iterator[Image]:
-        """Yield a job's images in their order."""
-        return self._pages(calls.list_images(job, state))
+        """Yield a job's images in order."""
+        return self._pages(endpoints.list_images(job, state))
 
     def results(self, job: str) -> Iterator[Result]:
-        """Yield the manifest so far."""
-        return self._pages(calls.list_results(job))
+        """Yield a job's results so far."""
+        return self._pages(endpoints.list_results(job))
 
     def wait(
-        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = ignore
+        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = _ignore
     ) -> Job:
-        """Return a job once it has ended, or as it is when the time is up."""
-        pauses = poll_pauses(timeout_secs)
+        """Return a job as soon as it has ended, or as it is after `timeout_secs`."""
+        deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
+        backoff = Backoff(first_secs=0.05, max_secs=2.0, factor=1.3, jitter=0)  # most jobs are short
         while True:
             found = self.job(job)
             on_progress(found)
-            pause_secs = next(pauses, None)
-            if found.has_ended or pause_secs is None:
+            left_secs = deadline - time.monotonic()
+            if found.has_ended or left_secs <= 0:
                 return found
-            time.sleep(pause_secs)
+            sleep(min(backoff.next_secs(), left_secs))
 
     def events(self, job: str, *, last_id: str | None = None) -> Iterator[Event]:
-        """Yield a job's events until its end, through cut connections, each `image-failed` once."""
-        reader, call = EventReader(last_id), calls.events(job)
-        attempts = self._attempts(call)
+        """Yield a job's events until its end, reconnecting if necessary; each `image-failed` comes once."""
+        reader, request = EventReader(last_id), endpoints.events(job)
+        retries = self._retries(request)
         while True:
             try:
-                with self._http.stream(**call.request(reader.restart())) as response:
+                with self._http.stream(**request.httpx_arguments(reader.restart())) as response:
                     if response.is_success:
                         for line in response.iter_lines():
-                            if (event := reader.take(line)) is not None:
+                            if (event := reader.feed(line)) is not None:
                                 yield event
                                 if event.kind == "end":
                                     return
-                                attempts = self._attempts(call)
-                        raise httpx.RemoteProtocolError(ENDED_EARLY)
+                                retries = self._retries(request)
+                        raise httpx.RemoteProtocolError("the event stream ended before the job did")
                     response.read()
-                    pause_secs = attempts.pause_after_answer(response)
+                    delay_secs = retries.delay_after_response(response)
             except httpx.RequestError as error:
-                pause_secs = attempts.pause_after_error(error)
-            time.sleep(pause_secs)
+                delay_secs = retries.delay_after_error(error)
+            sleep(delay_secs)
 
     def cancel(self, job: str) -> Job:
-        """Stop a job; results made so far stay."""
-        return self.send(calls.cancel(job))
+        """Cancel a job; results made so far stay."""
+        return self.send(endpoints.cancel(job))
 
     def retry(self, job: str, images: Sequence[int] | None = None) -> Retried:
-        """Try a job's failed images again: all, or those."""
-        return self.send(calls.retry(job, images))
+        """Retry a job's failed images: these, or all of them."""
+        return self.send(endpoints.retry(job, images))
 
     def delete(self, job: str) -> None:
-        """Remove a job that has ended, its files and its results."""
-        self.send(calls.delete(job))
+        """Delete a job that has ended, with its files and results."""
+        self.send(endpoints.delete(job))
 
     def deliveries(self, job: str) -> list[Notice]:
-        """Return what its webhook was told of a job's ends, and when, the last end first; nothing without a webhook."""
-        return self.send(calls.list_deliveries(job))
+        """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
+        return self.send(endpoints.list_deliveries(job))
 
     def operations(self) -> list[Operation]:
-        """Return every operation that jobs can name."""
-        return self.send(calls.list_operations())
+        """Return all operations that jobs can name."""
+        return self.send(endpoints.list_operations())
 
     def steps(self) -> list[Step]:
-        """Return every step, and how busy it is."""
-        return self.system().steps
+        """Return all steps, and how busy they are."""
+        return (self.system()).steps
 
     def system(self) -> System:
-        """Return every step, and what would bring their work to its end sooner."""
-        return self.send(calls.look_at_system())
+        """Return all steps, and advice on which one to scale."""
+        return self.send(endpoints.get_system())
 
     def is_ready(self) -> bool:
-        """Tell whether the server can accept jobs."""
+        """Return whether the server accepts jobs."""
         try:
-            return self.send(calls.is_ready(), patience_secs=0)
+            return self.send(endpoints.is_ready(), patience_secs=0)
         except UnavailableError:
             return False
 
     def begin_upload(self) -> Upload:
-        """Begin an upload."""
-        return self.send(calls.begin_upload())
+        """Create an upload."""
+        return self.send(endpoints.begin_upload())
 
     def uploaded(self, upload: str) -> Iterator[UploadedFile]:
-        """Yield the files of an upload that have arrived."""
-        return self._pages(calls.list_upload(upload))
+        """Yield the files of an upload."""
+        return self._pages(endpoints.list_upload(upload))
 
     def send_file(self, upload: str, photo: Photo) -> UploadedFile:
-        """Send one file; once it returns, the file is there to stay."""
-        return self.send(calls.send_file(upload, photo, photo.digest()))
+        """Upload one file; it is stored durably when this returns."""
+        return self.send(endpoints.send_file(upload, photo, run_blocking(photo.digest)))
 
     def send_files(
-        self, upload: str, photos: Iterable[Photo], on_sent: Callable[[UploadedFile], object] = ignore
+        self, upload: str, photos: Iterable[Photo], on_sent: Callable[[UploadedFile], object] = _ignore
     ) -> None:
-        """Send files, a few at the same time; `on_sent` is called from their threads."""
-        at_once(lambda photo: on_sent(self.send_file(upload, photo)), photos)
+        """Upload files, several at a time. `on_sent` is called after each; `Client` calls it from several threads."""
+
+        def send(photo: Photo) -> None:
+            on_sent(self.send_file(upload, photo))
+
+        map_concurrently(send, photos)
 
     def download(self, result: Result, folder: str | os.PathLike[str]) -> bool:
-        """Save a result below a folder; return whether it had to be fetched: the right bytes may be there already.
+        """Save a result below a folder; return False if a file with its checksum was there already.
 
         Raises:
-            LocalFileError: its name leads out of the folder, or it cannot be written.
-            DamagedError: other bytes come than its checksum says.
+            LocalFileError: the result's name leads out of the folder, or the file cannot be written.
+            DamagedError: the download does not match the result's checksum.
         """
         target = target_path(Path(folder), result.name)
-        if is_saved(target, result.size, result.sha256):
+        if run_blocking(is_saved, target, result.size, result.sha256):
             return False
-        self.send(calls.download(result, lambda: Saving(target, result.sha256)))
+        self.send(endpoints.download(result, lambda: AtomicFile(target, result.sha256)))
         return True
 
-    def send(self, call: Call[T], *, patience_secs: float | None = None) -> T:
-        """Make a call, as often as it takes."""
-        attempts = self._attempts(call, patience_secs)
+    def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
+        """Send a request, with retries, and return its result."""
+        retries = self._retries(request, patience_secs)
         while True:
             try:
-                with self._http.stream(**call.request(), content=call.body and call.body()) as response:
-                    if attempts.is_answered(response):
-                        return _take(call, response)
+                content = iterate_blocking(request.content()) if request.content else None
+                with self._http.stream(**request.httpx_arguments(), content=content) as response:
+                    if retries.is_success(response):
+                        self._receive(response, request.sink)
+                        return request.result(response)
                     response.read()
-                    pause_secs = attempts.pause_after_answer(response)
+                    delay_secs = retries.delay_after_response(response)
             except (httpx.RequestError, DamagedError) as error:
-                pause_secs = attempts.pause_after_error(error)
-            time.sleep(pause_secs)
+                delay_secs = retries.delay_after_error(error)
+            sleep(delay_secs)
 
-    def _pages(self, call: Call[Page[T]]) -> Iterator[T]:
-        following: Call[Page[T]] | None = call
+    def _receive(self, response: httpx.Response, sink: Callable[[], AtomicFile] | None) -> None:
+        if sink is None:
+            response.read()
+            return
+        file = run_blocking(sink)
+        try:
+            for data in response.iter_bytes():
+                run_blocking(file.write, data)
+            run_blocking(file.commit)
+        finally:
+            file.abort()
+
+    def _pages(self, request: Request[Page[T]]) -> Iterator[T]:
+        following: Request[Page[T]] | None = request
         while following is not None:
             page = self.send(following)
             yield from page.items
-            following = calls.follow(page, call)
+            following = endpoints.next_page(page, request)
 
-    def _attempts(self, call: Call[Any], patience_secs: float | None = None) -> Attempts:
-        patience_secs = self._access.patience_secs if patience_secs is None else patience_secs
-        return Attempts(call, self.server, patience_secs)
-
-
-def _take(call: Call[T], response: httpx.Response) -> T:
-    if call.sink is None:
-        response.read()
-        return call.answer(response)
-    sink = call.sink()
-    try:
-        for piece in response.iter_bytes():
-            sink.write(piece)
-        return sink.finish()
-    finally:
-        sink.abort()
+    def _retries(self, request: Request[Any], patience_secs: float | None = None) -> Retries:
+        return Retries(request, self.server, self._config.patience_secs if patience_secs is None else patience_secs)

@@ -1,4 +1,4 @@
-"""One `penstock serve` for all tests of the client, and a line to it that can be cut."""
+"""One `penstock serve` for all tests of the client, and a proxy to it that fails on demand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def port_of() -> Callable[[str], int]:
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     return find_free_port()
 
 
@@ -36,13 +36,13 @@ def unused_port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[str]:
     """The URL of a server with two workers."""
     folder = tmp_path_factory.mktemp("server")
-    given = ["--data", str(folder / "data"), "--workers", "2"]
+    options = ["--data", str(folder / "data"), "--workers", "2"]
     variables = {
         **environment,
         "PENSTOCK_WEBHOOK_ALLOW": '["http://127.0.0.1/32"]',
         "PENSTOCK_WEBHOOK_FIRST_PAUSE_SECS": "0.1",
     }
-    with serve(given, port=find_free_port(), environment=variables, log=folder / "log") as (url, _):
+    with serve(options, port=find_free_port(), environment=variables, log=folder / "log") as (url, _):
         yield url
 
 
@@ -54,16 +54,16 @@ def client(server: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def line(server: str, port_of: Callable[[str], int]) -> Iterator[HttpLine]:
-    """A line to that server, which a test may cut."""
-    with http_line(port_of(server)) as line:
-        yield line
+def proxy(server: str, port_of: Callable[[str], int]) -> Iterator[HttpLine]:
+    """A proxy to that server, which refuses requests and breaks connections on demand."""
+    with http_line(port_of(server)) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, drawn: list[Path]) -> Path:
-    """A folder with six pictures, two of them in a folder of their own."""
-    folder = tmp_path / "pictures"
+def image_folder(tmp_path: Path, drawn: list[Path]) -> Path:
+    """A folder with six images, two of them in a subfolder."""
+    folder = tmp_path / "images"
     (folder / "north").mkdir(parents=True)
     for index, path in enumerate(drawn):
         shutil.copy(path, folder / ("north" if index < 2 else "") / path.name)
@@ -71,6 +71,6 @@ def pictures(tmp_path: Path, drawn: list[Path]) -> Path:
 
 
 @pytest.fixture
-def uploads_of(line: HttpLine) -> Callable[[], list[str]]:
-    """Return the requests that sent a file over the line."""
-    return lambda: [request for request in line.requests if request.startswith("PUT ")]
+def uploaded_files(proxy: HttpLine) -> Callable[[], list[str]]:
+    """Return the requests through the proxy that uploaded a file."""
+    return lambda: [request for request in proxy.requests if request.startswith("PUT ")]

@@ -1,9 +1,10 @@
-"""The commands for jobs against a real server: what they say to people and to scripts, and how they end."""
+"""Commands for jobs against a real server: output for people and scripts, and exit codes."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -13,35 +14,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_line import HttpLine
 from waiting import wait_until
 
 from penstock.cli.main import main
 from penstock.client import Client
 
+RunCommand = Callable[..., tuple[int, Any]]
+
 
 @pytest.fixture
 def command(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Any]:
-    """Run a command for jobs in this process; return its exit code, and what it wrote: as JSON if it was asked to."""
+) -> RunCommand:
+    """Run a command in this process; return its exit code and output, parsed if it is JSON."""
 
     def run(*arguments: object, to: str = server) -> tuple[int, Any]:
         monkeypatch.setenv("PENSTOCK_SERVER", to)
         monkeypatch.setenv("PENSTOCK_STATE", str(tmp_path / "state"))
         monkeypatch.setattr(sys, "argv", ["penstock", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exited:
             main()
-        code, wrote = left.value.code or 0, capsys.readouterr()
+        code, output = int(exited.value.code or 0), capsys.readouterr()
         if "--json" in arguments and code not in (2, 3):
-            return code, json.loads(wrote.out)
-        return code, wrote.out + wrote.err
+            return code, json.loads(output.out)
+        return code, output.out + output.err
 
     return run
 
 
-def test_pictures_go_the_whole_way_by_one_command(command, pictures, tmp_path):
+def test_one_command_uploads_images_and_downloads_their_results(
+    command: RunCommand, image_folder: Path, tmp_path: Path
+) -> None:
     code, job = command(
-        "submit", pictures, "--op", "resize=64x48", "--op", "split", "--output", "png", "--name", "delft",
+        "submit", image_folder, "--op", "resize=64x48", "--op", "split", "--output", "png", "--name", "delft",
         "--label", "city=delft", "--priority", 3, "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     assert (code, job["state"], job["images"]["done"], job["failures"]) == (0, "succeeded", 6, [])
@@ -51,8 +57,10 @@ def test_pictures_go_the_whole_way_by_one_command(command, pictures, tmp_path):
     assert not list((tmp_path / "state").rglob("*.json"))
 
 
-def test_results_are_fetched_once_and_what_is_damaged_again(command, client, pictures, tmp_path):
-    _, job = command("submit", pictures, "--op", "blur=median", "--wait", "--json")
+def test_results_are_downloaded_once_and_damaged_ones_again(
+    command: RunCommand, client: Client, image_folder: Path, tmp_path: Path
+) -> None:
+    _, job = command("submit", image_folder, "--op", "blur=median", "--wait", "--json")
     out = tmp_path / "out"
     assert command("results", job["id"], "--out", out, "--json")[1]["saved"]["present"] == 0
     (out / "photo-0003-0.jpg").write_bytes(b"damaged")
@@ -64,9 +72,9 @@ def test_results_are_fetched_once_and_what_is_damaged_again(command, client, pic
     )
 
 
-def test_a_job_with_failures_ends_with_one_and_can_be_tried_again(command, pictures):
-    (pictures / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
-    code, text = command("submit", pictures, "--op", "blur=median", "--wait")
+def test_a_job_with_failures_exits_with_1_and_can_be_retried(command: RunCommand, image_folder: Path) -> None:
+    (image_folder / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    code, text = command("submit", image_folder, "--op", "blur=median", "--wait")
     assert code == 1
     assert "partial: 6 done, 1 failed" in text
     assert "  bad.jpg: " in text
@@ -79,9 +87,9 @@ def test_a_job_with_failures_ends_with_one_and_can_be_tried_again(command, pictu
     assert (code, "STEP" in text) == (0, True)
 
 
-def test_jobs_are_listed_by_label_and_cancelled(command, pictures):
+def test_jobs_are_listed_by_label_and_cancelled(command: RunCommand, image_folder: Path) -> None:
     slow = ["--op", "resize=800x800", *["--op", "blur=bilateral"] * 30]
-    _, job = command("submit", pictures, *slow, "--label", "kind=slow", "--json")
+    _, job = command("submit", image_folder, *slow, "--label", "kind=slow", "--json")
     assert [found["id"] for found in command("jobs", "--label", "kind=slow", "--json")[1]["jobs"]] == [job["id"]]
     code, text = command("cancel", job["id"])
     assert (code, text.strip()) == (0, f"job {job['id']} cancelled")
@@ -90,18 +98,22 @@ def test_jobs_are_listed_by_label_and_cancelled(command, pictures):
     assert command("status", job["id"], "--watch")[0] == 1
 
 
-def test_one_job_that_cannot_be_cancelled_keeps_no_other_from_it(command, client, pictures):
-    ended = client.wait(client.submit({"operations": [["split", True]]}, [pictures]).id)
-    slow = client.submit({"operations": [["blur", "bilateral"]] * 30}, [pictures])
+def test_a_job_that_cannot_be_cancelled_does_not_keep_the_others_from_it(
+    command: RunCommand, client: Client, image_folder: Path
+) -> None:
+    ended = client.wait(client.submit({"operations": [["split", True]]}, [image_folder]).id)
+    slow = client.submit({"operations": [["blur", "bilateral"]] * 30}, [image_folder])
     code, text = command("cancel", ended.id, "0" * 26, slow.id)
     assert (code, f"job {slow.id} cancelled\n" in text) == (3, True)
     assert f"penstock: job {ended.id} has ended already\n" in text
     assert client.job(slow.id).state == "cancelled"
 
 
-def test_the_status_of_a_job_with_a_webhook_tells_whether_it_was_told(command, client, pictures, unused_port):
+def test_the_status_of_a_job_shows_whether_its_webhook_was_delivered(
+    command: RunCommand, client: Client, image_folder: Path, unused_port: int
+) -> None:
     webhook = {"url": f"http://127.0.0.1:{unused_port}/hook", "secret": "sixteen characters"}
-    job = client.submit({"operations": [["split", True]], "webhook": webhook}, [pictures]).id
+    job = client.submit({"operations": [["split", True]], "webhook": webhook}, [image_folder]).id
     client.wait(job)
     wait_until(lambda: client.deliveries(job)[0].deliveries)
     assert f"\nwebhook http://127.0.0.1:{unused_port}: waiting; next at 20" in command("status", job)[1]
@@ -112,16 +124,18 @@ def test_the_status_of_a_job_with_a_webhook_tells_whether_it_was_told(command, c
     )
 
 
-def test_a_script_is_told_of_every_change_in_a_line(penstock, server, pictures):
+def test_a_script_gets_a_line_for_every_change(
+    penstock: Callable[..., subprocess.CompletedProcess[str]], server: str, image_folder: Path
+) -> None:
     with Client(server) as client:
-        job = client.submit({"operations": [["blur", "median"]]}, [pictures])
+        job = client.submit({"operations": [["blur", "median"]]}, [image_folder])
     done = penstock("status", job.id, "--watch", "--json", "--server", server)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, lines[-1]["state"]) == (0, "succeeded")
     assert all(before != after for before, after in pairwise(lines))
 
 
-def test_steps_and_operations_are_shown(command):
+def test_steps_and_operations_are_shown(command: RunCommand) -> None:
     assert {step["name"] for step in command("steps", "--json")[1]["steps"]} >= {"resize", "blur"}
     assert "WORKERS" in command("steps")[1]
     assert {one["name"] for one in command("operations", "--json")[1]["operations"]} >= {"resize", "blur"}
@@ -131,42 +145,46 @@ def test_steps_and_operations_are_shown(command):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["submit", "{pictures}"], "no operations given"),
+        (["submit", "{image_folder}"], "no operations given"),
         (["submit", "--op", "split"], "no images given"),
-        (["submit", "{pictures}/none.jpg", "--op", "split"], "no such file or folder"),
-        (["submit", "{pictures}", "s3://bucket/a.jpg", "--op", "split"], "cannot be combined"),
-        (["submit", "{pictures}", "--op", "split", "--label", "city"], "is not KEY=VALUE"),
-        (["submit", "{pictures}", "--op", "split", "--job", "{job}"], "both name operations"),
-        (["submit", "{pictures}", "--job", "{job}"], "has inputs already"),
+        (["submit", "{image_folder}/none.jpg", "--op", "split"], "no such file or folder"),
+        (["submit", "{image_folder}", "s3://bucket/a.jpg", "--op", "split"], "cannot be combined"),
+        (["submit", "{image_folder}", "--op", "split", "--label", "city"], "is not KEY=VALUE"),
+        (["submit", "{image_folder}", "--op", "split", "--job", "{job}"], "both name operations"),
+        (["submit", "{image_folder}", "--job", "{job}"], "has inputs already"),
         (["submit", "--job", "{broken}"], "not JSON"),
         (["results", "x"], "Missing option '--out'"),
         (["jobs", "--server", "ftp://x"], "is not the URL of a server"),
     ],
 )
-def test_what_is_used_wrongly_ends_with_two_and_a_reason(command, pictures, tmp_path, arguments, said):
+def test_wrong_usage_exits_with_2_and_a_reason(
+    command: RunCommand, image_folder: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
     (tmp_path / "job.json").write_text('{"operations": [["split", true]], "inputs": ["a.jpg"]}')
     (tmp_path / "broken.json").write_text("{")
-    places = {"pictures": pictures, "job": tmp_path / "job.json", "broken": tmp_path / "broken.json"}
+    places = {"image_folder": image_folder, "job": tmp_path / "job.json", "broken": tmp_path / "broken.json"}
     code, text = command(*(argument.format(**places) for argument in arguments))
     assert (code, said in text) == (2, True), text
     assert "Traceback" not in text
 
 
-def test_what_is_refused_or_not_reachable_ends_with_three(command, pictures, server):
-    code, text = command("submit", pictures, "--op", "sharpen=1")
+def test_a_refused_request_exits_with_3(command: RunCommand, image_folder: Path, server: str) -> None:
+    code, text = command("submit", image_folder, "--op", "sharpen=1")
     assert (code, text.count("\n")) == (3, 1)
     assert "/operations/0: no operation 'sharpen'" in text
     assert command("status", "0" * 26)[0] == 3
     assert command("submit", "s3://nobodys/a.jpg", "--op", "split")[0] == 3
 
 
-def test_a_document_is_refused_before_its_pictures_are_sent(line, command, pictures, uploads_of):
-    assert command("submit", pictures, "--op", "sharpen=1", to=f"http://127.0.0.1:{line.server_port}")[0] == 3
-    assert uploads_of() == []
+def test_a_document_is_refused_before_its_images_are_uploaded(
+    proxy: HttpLine, command: RunCommand, image_folder: Path, uploaded_files: Callable[[], list[str]]
+) -> None:
+    assert command("submit", image_folder, "--op", "sharpen=1", to=f"http://127.0.0.1:{proxy.server_port}")[0] == 3
+    assert uploaded_files() == []
 
 
 class HostileServer(BaseHTTPRequestHandler):
-    """Says of a job that it has a result with a name of its choosing."""
+    """Names a job's result as it likes."""
 
     name = ""
 
@@ -181,7 +199,8 @@ class HostileServer(BaseHTTPRequestHandler):
             "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
             "url": "/abc",
         }
-        page = {"results": [result], "next": None, "id": "j", "state": "succeeded", "unknown": {"field": 1}}
+        job = {"id": "j", "state": "succeeded", "created_at": "2026-01-02T03:04:05Z", "unknown": {"field": 1}}
+        page = {"results": [result], "next": None, **job}
         body = b"abc" if self.path == "/abc" else json.dumps(page).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -189,11 +208,13 @@ class HostileServer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", "link/x", "ok.jpg"])
-def test_no_name_that_a_server_gives_leads_out_of_the_folder(command, tmp_path, monkeypatch, name):
+def test_a_servers_name_for_a_result_never_leads_out_of_the_folder(
+    command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(HostileServer, "name", name)
     out = tmp_path / "here" / "out"
     out.mkdir(parents=True)

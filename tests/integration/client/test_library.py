@@ -1,9 +1,10 @@
-"""The library against a real server: everything that can be asked, by programs that wait and by those that don't."""
+"""The client library against a real server, blocking and asynchronous."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ from webhook_receiver import running_receiver
 from penstock.client import AsyncClient, Client, DamagedError, LocalFileError, RefusedError, UnavailableError
 from penstock.client.local_files import find_photos
 
+PortOf = Callable[[str], int]
 BLUR = {"operations": [["blur", "median"]]}
 PAGE = Path(__file__).parents[3] / "docs" / "client.md"
 
 
-def test_a_folder_becomes_a_job_and_its_results_come_back(client, pictures, tmp_path):
-    job = client.submit({**BLUR, "name": "delft", "labels": {"city": "delft"}}, [pictures])
+def test_a_folder_becomes_a_job_with_results_to_download(client: Client, image_folder: Path, tmp_path: Path) -> None:
+    job = client.submit({**BLUR, "name": "delft", "labels": {"city": "delft"}}, [image_folder])
     assert (job.state, job.images.total, job.name) == ("accepted", 6, "delft")
     seen = []
     ended = client.wait(job.id, on_progress=seen.append)
     assert (ended.state, ended.images.done, ended.has_ended) == ("succeeded", 6, True)
     assert [step.step for step in seen[0].steps] == ["blur", "encode"]
-    names = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.jpg"))
+    names = sorted(path.relative_to(image_folder).as_posix() for path in image_folder.rglob("*.jpg"))
     assert [image.name for image in client.images(job.id)] == names
     for result in client.results(job.id):
         assert client.download(result, tmp_path / "out")
@@ -42,21 +44,23 @@ def test_a_folder_becomes_a_job_and_its_results_come_back(client, pictures, tmp_
     assert (caught.value.status, caught.value.code) == (404, "not_found")
 
 
-def test_the_page_of_the_library_begins_with_a_program_that_runs(server, pictures, tmp_path, monkeypatch, capsys):
+def test_the_first_example_of_the_documentation_runs(
+    server: str, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
-    pictures.rename(tmp_path / "photos")
+    image_folder.rename(tmp_path / "photos")
     (tmp_path / "photos" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
     monkeypatch.chdir(tmp_path)
     exec(program.replace("http://127.0.0.1:8080", server), {})
     assert len(list((tmp_path / "results").rglob("*.jpg"))) == 6
-    said = capsys.readouterr().out
-    assert "6 of 7\n" in said
-    assert "bad.jpg " in said
+    output = capsys.readouterr().out
+    assert "6 of 7\n" in output
+    assert "bad.jpg " in output
 
 
-def test_failures_are_listed_told_as_events_and_tried_again(client, pictures):
-    (pictures / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
-    job = client.submit(BLUR, [pictures])
+def test_failures_are_listed_sent_as_events_and_retried(client: Client, image_folder: Path) -> None:
+    (image_folder / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    job = client.submit(BLUR, [image_folder])
     events = list(client.events(job.id))
     assert (events[-1].kind, events[-1].data["state"]) == ("end", "partial")
     [failure] = [event for event in events if event.kind == "image-failed"]
@@ -70,13 +74,15 @@ def test_failures_are_listed_told_as_events_and_tried_again(client, pictures):
     assert client.wait(job.id).state == "partial"
 
 
-def test_a_jobs_end_is_seen_to_arrive_at_its_webhook(client, server, pictures):
+def test_the_deliveries_of_a_webhook_are_listed(client: Client, server: str, image_folder: Path) -> None:
     async def look(job: str) -> Any:
         async with AsyncClient(server) as other:
             return await other.deliveries(job), [each async for each in other.jobs(limit=0)]
 
     with running_receiver(500) as receiver:
-        job = client.submit({**BLUR, "webhook": {"url": receiver.url(), "secret": "sixteen characters"}}, [pictures])
+        job = client.submit(
+            {**BLUR, "webhook": {"url": receiver.url(), "secret": "sixteen characters"}}, [image_folder]
+        )
         assert job.webhook is not None
         assert job.webhook.receiver == f"http://127.0.0.1:{receiver.port}"
         client.wait(job.id)
@@ -85,16 +91,16 @@ def test_a_jobs_end_is_seen_to_arrive_at_its_webhook(client, server, pictures):
     assert (notice.id, notice.run, notice.job_state, notice.next_at) == (f"{job.id}-0", 0, "succeeded", None)
     assert [(each.status, each.error) for each in notice.deliveries] == [(500, "answered 500"), (204, None)]
     assert anyio.run(look, job.id) == ([notice], list(client.jobs(limit=0)))
-    assert client.deliveries(client.submit(BLUR, [pictures]).id) == []
+    assert client.deliveries(client.submit(BLUR, [image_folder]).id) == []
 
 
-def test_what_the_server_offers_is_typed(client):
+def test_operations_and_steps_are_typed(client: Client) -> None:
     assert {"resize", "split", "blur", "encode"} <= {operation.name for operation in client.operations()}
     assert {step.name: step.workers for step in client.steps()}["blur"] >= 1
     assert client.is_ready()
 
 
-def test_a_document_that_cannot_be_is_refused_with_its_place(client, pictures):
+def test_an_invalid_document_is_refused_with_a_pointer(client: Client, image_folder: Path) -> None:
     with pytest.raises(RefusedError) as caught:
         client.estimate({"operations": [["sharpen", 1]]})
     assert (caught.value.status, caught.value.code, caught.value.pointer) == (
@@ -103,26 +109,26 @@ def test_a_document_that_cannot_be_is_refused_with_its_place(client, pictures):
         "/operations/0",
     )
     with pytest.raises(LocalFileError):
-        client.submit(BLUR, [pictures / "nothing.jpg"])
+        client.submit(BLUR, [image_folder / "nothing.jpg"])
     with pytest.raises(ValueError, match="the document has inputs"):
-        client.submit({**BLUR, "inputs": ["s3://bucket/a.jpg"]}, pictures)
+        client.submit({**BLUR, "inputs": ["s3://bucket/a.jpg"]}, image_folder)
 
 
-def test_a_job_can_be_cancelled_as_often_as_one_likes(client, pictures):
-    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [pictures])
+def test_a_job_can_be_cancelled_twice(client: Client, image_folder: Path) -> None:
+    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [image_folder])
     assert client.cancel(job.id).state == client.cancel(job.id).state == "cancelled"
     assert client.wait(job.id, timeout_secs=5).state == "cancelled"
 
 
-def test_waiting_ends_when_the_time_is_up(client, pictures):
-    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [pictures])
+def test_waiting_ends_after_its_timeout(client: Client, image_folder: Path) -> None:
+    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [image_folder])
     assert not client.wait(job.id, timeout_secs=0).has_ended
     client.cancel(job.id)
 
 
-def test_pages_are_followed_to_the_end(client, pictures, monkeypatch):
+def test_all_pages_are_read(client: Client, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.client.endpoints.MAX_LIMIT", 2)
-    job = client.submit({"operations": [["split", True]]}, [pictures])
+    job = client.submit({"operations": [["split", True]]}, [image_folder])
     client.wait(job.id)
     assert len(list(client.images(job.id))) == 6
     assert len({result.name for result in client.results(job.id)}) == 24
@@ -130,9 +136,9 @@ def test_pages_are_followed_to_the_end(client, pictures, monkeypatch):
     assert list(client.uploaded(upload.id)) == []
 
 
-async def use_all(server: str, pictures: Path, out: Path) -> dict[str, Any]:
+async def use_all(server: str, image_folder: Path, out: Path) -> dict[str, Any]:
     async with AsyncClient(server) as client:
-        job = await client.submit(BLUR, [pictures])
+        job = await client.submit(BLUR, [image_folder])
         events = [event.kind async for event in client.events(job.id)]
         ended = await client.wait(job.id)
         results = [result async for result in client.results(job.id)]
@@ -140,22 +146,22 @@ async def use_all(server: str, pictures: Path, out: Path) -> dict[str, Any]:
         with pytest.raises(RefusedError):
             await client.estimate({"operations": []})
         with pytest.raises(RefusedError):
-            await client.send_files("0" * 26, find_photos([pictures]))
+            await client.send_files("0" * 26, find_photos([image_folder]))
         found = {
             "state": ended.state,
             "last": events[-1],
             "came": came,
             "images": len([image async for image in client.images(job.id)]),
             "jobs": len([job async for job in client.jobs(limit=1)]),
-            "cancelled": (await client.cancel((await client.submit(BLUR, [pictures])).id)).state,
+            "cancelled": (await client.cancel((await client.submit(BLUR, [image_folder])).id)).state,
             "offered": bool(await client.operations()) and bool(await client.steps()) and await client.is_ready(),
         }
         await client.delete(job.id)
     return found
 
 
-def test_the_same_goes_without_waiting(server, pictures, tmp_path):
-    found = anyio.run(use_all, server, pictures, tmp_path / "out")
+def test_the_asynchronous_client_does_the_same(server: str, image_folder: Path, tmp_path: Path) -> None:
+    found = anyio.run(use_all, server, image_folder, tmp_path / "out")
     assert found == {
         "state": "succeeded",
         "last": "end",
@@ -168,60 +174,62 @@ def test_the_same_goes_without_waiting(server, pictures, tmp_path):
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 6
 
 
-def test_a_failed_upload_of_many_is_told_as_what_it_is(server, pictures):
+def test_a_failed_upload_raises_the_error_itself(server: str, image_folder: Path) -> None:
     async def send() -> None:
         async with AsyncClient(server) as client:
-            await client.submit(BLUR, [pictures / "north", pictures / "gone.jpg"])
+            await client.submit(BLUR, [image_folder / "north", image_folder / "gone.jpg"])
 
     with pytest.raises(LocalFileError, match=r"gone\.jpg: no such file"):
         anyio.run(send)
 
 
-def test_cut_connections_and_refusals_for_now_are_made_up_for(line: HttpLine, pictures):
-    with Client(f"http://127.0.0.1:{line.server_port}", patience_secs=30) as client:
-        line.refuse(HANG_UP, times=1)
+def test_broken_connections_and_temporary_refusals_are_retried(proxy: HttpLine, image_folder: Path) -> None:
+    with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
+        proxy.refuse(HANG_UP, times=1)
         upload = client.begin_upload()
-        line.refuse(503, times=2)
-        job = client.submit(BLUR, [pictures])
-        line.refuse(HANG_UP, times=1)
+        proxy.refuse(503, times=2)
+        job = client.submit(BLUR, [image_folder])
+        proxy.refuse(HANG_UP, times=1)
         assert client.wait(job.id).state == "succeeded"
-        line.refuse(502, times=1)
+        proxy.refuse(502, times=1)
         assert len(list(client.results(job.id))) == 6
-        line.refuse(HANG_UP, times=1)
+        proxy.refuse(HANG_UP, times=1)
         assert list(client.events(job.id))[-1].kind == "end"
         assert list(client.uploaded(upload.id)) == []
 
 
-def test_a_retry_whose_answer_is_lost_is_not_sent_twice(line: HttpLine):
-    with Client(f"http://127.0.0.1:{line.server_port}", patience_secs=30) as client:
-        line.refuse(HANG_UP, times=1)
+def test_a_retry_whose_response_is_lost_is_not_sent_twice(proxy: HttpLine) -> None:
+    with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
+        proxy.refuse(HANG_UP, times=1)
         with pytest.raises(UnavailableError):
             client.retry("0" * 26)
-    assert len(line.requests) == 1
+    assert len(proxy.requests) == 1
 
 
-def test_retry_after_is_waited_for_or_it_is_over(server, port_of):
-    with http_line(port_of(server), extra={"Retry-After": "1"}) as line:
-        with Client(f"http://127.0.0.1:{line.server_port}", patience_secs=30) as client:
-            line.refuse(429, times=1)
+def test_retry_after_is_respected_within_the_patience(server: str, port_of: PortOf) -> None:
+    with http_line(port_of(server), extra={"Retry-After": "1"}) as proxy:
+        with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
+            proxy.refuse(429, times=1)
             assert client.steps()
-            assert len(line.requests) == 2
-        with Client(f"http://127.0.0.1:{line.server_port}", patience_secs=0.5) as client:
-            line.refuse(429, times=1)
+            assert len(proxy.requests) == 2
+        with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=0.5) as client:
+            proxy.refuse(429, times=1)
             with pytest.raises(UnavailableError, match="answers 429"):
                 client.steps()
-            assert len(line.requests) == 3
+            assert len(proxy.requests) == 3
 
 
-def test_other_bytes_than_the_manifest_says_are_not_saved(server, port_of, pictures, tmp_path):
+def test_a_result_that_does_not_match_its_checksum_is_not_saved(
+    server: str, port_of: PortOf, image_folder: Path, tmp_path: Path
+) -> None:
     def rewrite(method: str, path: str) -> str:
         return path.replace("photo-0003-0", "photo-0004-0")
 
     with (
-        http_line(port_of(server), rewrite) as line,
-        Client(f"http://127.0.0.1:{line.server_port}", patience_secs=1) as client,
+        http_line(port_of(server), rewrite) as proxy,
+        Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=1) as client,
     ):
-        job = client.submit(BLUR, [pictures])
+        job = client.submit(BLUR, [image_folder])
         client.wait(job.id)
         [result] = [result for result in client.results(job.id) if result.name == "photo-0003-0.jpg"]
         with pytest.raises(DamagedError):
@@ -229,27 +237,31 @@ def test_other_bytes_than_the_manifest_says_are_not_saved(server, port_of, pictu
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
-def test_a_server_that_is_not_there_is_given_up(unused_port):
+def test_an_unreachable_server_is_reported(unused_port: int) -> None:
     with Client(f"http://127.0.0.1:{unused_port}", patience_secs=0.3) as client:
         assert not client.is_ready()
-        with pytest.raises(UnavailableError, match="no answer from"):
+        with pytest.raises(UnavailableError, match="cannot reach"):
             client.steps()
 
 
-def test_no_proxy_stands_between_this_host_and_itself(server, unused_port, monkeypatch):
+def test_this_host_is_not_reached_through_a_proxy(
+    server: str, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_port}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     with Client(server, patience_secs=0.3) as client:
         assert client.steps()
 
 
-def test_the_key_is_sent_and_the_environment_is_heard(server, port_of, monkeypatch):
-    with http_line(port_of(server)) as line:
+def test_server_and_key_come_from_the_environment(
+    server: str, port_of: PortOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_line(port_of(server)) as proxy:
         seen: list[str | None] = []
-        monkeypatch.setenv("PENSTOCK_SERVER", f"http://127.0.0.1:{line.server_port}")
+        monkeypatch.setenv("PENSTOCK_SERVER", f"http://127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("PENSTOCK_API_KEY", "secret")
         with Client() as client:
-            assert client.server == f"http://127.0.0.1:{line.server_port}"
+            assert client.server == f"http://127.0.0.1:{proxy.server_port}"
             client._http.event_hooks["request"] = [lambda request: seen.append(request.headers.get("authorization"))]
             client.steps()
     assert seen == ["Bearer secret"]

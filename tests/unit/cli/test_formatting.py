@@ -13,7 +13,7 @@ from penstock.cli.formatting import (
     show_steps,
     table,
 )
-from penstock.client.models import (
+from penstock.common.model.rest import (
     Advice,
     Counts,
     Delivery,
@@ -24,7 +24,7 @@ from penstock.client.models import (
     Operation,
     Step,
     StepProgress,
-    Webhook,
+    WebhookSummary,
 )
 
 JOB = Job(
@@ -68,7 +68,7 @@ def test_the_outcome_of_a_job_is_one_line_followed_by_its_first_failures() -> No
 
 
 def test_a_webhook_is_shown_with_its_last_notice_and_last_attempt() -> None:
-    webhook = Webhook(receiver="https://hooks.example")
+    webhook = WebhookSummary(receiver="https://hooks.example")
     failed = Delivery(at="2026-01-02T03:04:05Z", status=500, error="answered 500")
     delivered = Delivery(at="2026-01-02T03:04:15Z", status=204)
 

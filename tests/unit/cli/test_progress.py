@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from penstock.cli.progress import Lines, Progress, describe_job, make_progress
-from penstock.client.models import Counts, Job, StepProgress
+from penstock.common.model.rest import Counts, Job, StepProgress
 
 STEPS = [StepProgress(step="resize", done=7), StepProgress(step="blur", done=5, failed=1)]
 JOB = Job(

@@ -1,4 +1,4 @@
-"""Pictures to send are found and read; results are saved whole, checked, and below their folder."""
+"""Local files: images to upload are found and read; results are saved complete, verified, and below their folder."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from penstock.client.errors import DamagedError, LocalFileError
-from penstock.client.local_files import Saving, find_photos, is_saved, target_path
+from penstock.client.local_files import AtomicFile, find_photos, is_saved, target_path
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("photos/a.jpg", "photos/north/b.PNG", "photos/north/picture", "photos/.hidden/c.jpg", "photos/.d.jpg"):
+    for name in ("photos/a.jpg", "photos/north/b.PNG", "photos/north/image", "photos/.hidden/c.jpg", "photos/.d.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(JPEG)
-    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
     (tmp_path / "photos" / "link.jpg").symlink_to(tmp_path / "photos" / "a.jpg")
     return tmp_path
 
@@ -28,26 +28,26 @@ def names(*paths: object) -> list[str]:
     return [photo.name for photo in find_photos([str(path) for path in paths])]
 
 
-def test_folders_give_their_pictures_by_name_or_first_bytes(folder):
-    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/picture"]
+def test_images_in_folders_are_found_by_name_or_first_bytes(folder: Path) -> None:
+    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/image"]
 
 
-def test_files_and_folders_are_taken_once_and_named_below_what_holds_them_all(folder):
+def test_files_are_found_once_and_named_relative_to_their_common_folder(folder: Path) -> None:
     inside = folder / "photos" / "north"
     assert names(inside, folder / "photos" / "notes.txt", inside / "b.PNG") == [
         "north/b.PNG",
-        "north/picture",
+        "north/image",
         "notes.txt",
     ]
     assert names(folder / "photos" / "a.jpg") == ["a.jpg"]
 
 
-def test_one_path_is_as_good_as_a_list_of_one(folder):
+def test_one_path_means_a_list_of_one(folder: Path) -> None:
     assert find_photos(str(folder / "photos")) == find_photos(folder / "photos") == find_photos([folder / "photos"])
     assert find_photos(()) == []
 
 
-def test_globs_are_understood_and_what_leads_nowhere_is_refused(folder):
+def test_globs_are_expanded_and_a_path_that_matches_nothing_is_refused(folder: Path) -> None:
     assert names(folder / "photos" / "**" / "*.PNG") == ["b.PNG"]
     for path in ("nothing.jpg", "*.nothing"):
         with pytest.raises(LocalFileError, match="no such file or folder"):
@@ -55,14 +55,14 @@ def test_globs_are_understood_and_what_leads_nowhere_is_refused(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_pipes_are_not_waited_for(folder):
+def test_pipes_are_skipped(folder: Path) -> None:
     os.mkfifo(folder / "photos" / "pipe")
     os.mkfifo(folder / "photos" / "pipe.jpg")
-    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/picture"]
+    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/image"]
 
 
 @pytest.mark.skipif(os.mkdir not in os.supports_dir_fd, reason="no paths that are too long can be made here")
-def test_a_folder_that_cannot_be_read_is_told_instead_of_left_out(folder):
+def test_a_folder_that_cannot_be_read_is_an_error(folder: Path) -> None:
     below = os.open(folder, os.O_RDONLY)
     for _ in range(20):
         os.mkdir("x" * 250, dir_fd=below)
@@ -75,23 +75,23 @@ def test_a_folder_that_cannot_be_read_is_told_instead_of_left_out(folder):
 
 
 @pytest.mark.parametrize("raw", [b"caf\xe9.jpg", b"a\\b.jpg", b"a\x01b.jpg"])
-def test_names_that_servers_refuse_are_changed_and_told_apart(tmp_path, raw):
+def test_invalid_names_are_changed_and_stay_different(tmp_path: Path, raw: bytes) -> None:
     path = os.fsencode(tmp_path) + b"/" + raw
     Path(os.fsdecode(path)).write_bytes(JPEG)
     [photo] = find_photos([tmp_path])
     assert photo.name.isprintable()
     assert "\\" not in photo.name
     assert hashlib.sha256(raw).hexdigest()[:8] in photo.name
-    assert b"".join(photo.pieces()) == JPEG
+    assert b"".join(photo.iter_bytes()) == JPEG
 
 
-def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_half(folder):
+def test_a_file_that_changes_during_the_upload_is_refused(folder: Path) -> None:
     path = folder / "photos" / "a.jpg"
     [photo] = find_photos([path])
     assert photo.digest() == hashlib.sha256(JPEG).digest()
     for data in (JPEG + b"more", JPEG[:-1]):
         path.write_bytes(data)
-        with pytest.raises(LocalFileError, match="changed while it was sent"):
+        with pytest.raises(LocalFileError, match="changed during the upload"):
             photo.digest()
     path.unlink()
     with pytest.raises(LocalFileError, match="No such file"):
@@ -99,12 +99,12 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_half(folder):
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/", "x\0y", "a\n", "\x9b2J"])
-def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, name):
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(LocalFileError, match="could lead out"):
         target_path(tmp_path, name)
 
 
-def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path):
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "north").symlink_to(tmp_path)
     with pytest.raises(LocalFileError, match="a link leads out"):
@@ -112,15 +112,15 @@ def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path):
     assert target_path(tmp_path / "out", "south/x.jpg") == tmp_path / "out" / "south" / "x.jpg"
 
 
-def test_a_file_takes_its_place_once_it_is_whole_and_right(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete_and_verified(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"onetwo").hexdigest()
     target = tmp_path / "north" / "x.jpg"
-    saving = Saving(target, digest)
-    saving.write(b"one")
+    file = AtomicFile(target, digest)
+    file.write(b"one")
     assert not target.exists()
-    saving.write(b"two")
-    saving.finish()
-    saving.abort()
+    file.write(b"two")
+    file.commit()
+    file.abort()
     assert target.read_bytes() == b"onetwo"
     assert is_saved(target, 6, digest)
     assert not is_saved(target, 6, "ab" * 32)
@@ -128,19 +128,19 @@ def test_a_file_takes_its_place_once_it_is_whole_and_right(tmp_path):
     assert not is_saved(tmp_path / "none", 6, digest)
 
 
-def test_a_damaged_file_leaves_nothing_and_what_was_there_stays(tmp_path):
+def test_a_damaged_file_is_removed_and_the_previous_one_stays(tmp_path: Path) -> None:
     target = tmp_path / "x.jpg"
     target.write_bytes(b"before")
-    saving = Saving(target, hashlib.sha256(b"right").hexdigest())
-    saving.write(b"wrong")
+    file = AtomicFile(target, hashlib.sha256(b"right").hexdigest())
+    file.write(b"wrong")
     with pytest.raises(DamagedError):
-        saving.finish()
-    saving.abort()
+        file.commit()
+    file.abort()
     assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
     assert target.read_bytes() == b"before"
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalFileError, match="cannot be written"):
-        Saving(tmp_path / "file" / "x.jpg", "")
+        AtomicFile(tmp_path / "file" / "x.jpg", "")

@@ -30,8 +30,8 @@ from penstock.local.run import default_workers
 from penstock.worker.served_steps import performable_steps
 
 if TYPE_CHECKING:
-    from penstock.client.models import Job
     from penstock.client.sync_client import Client
+    from penstock.common.model.rest import Job
 
 SAMPLE_PHOTOS = 48
 DRAWN_PICTURES = 12

@@ -1,4 +1,4 @@
-"""Which server a client speaks to, and with which key: as told, or as the environment has it."""
+"""Client configuration: the server's URL, the API key, certificates and timeouts, from arguments or the environment."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ import httpx
 
 from penstock import __version__
 from penstock.client.errors import LocalFileError
-from penstock.client.exchange import PATIENCE_SECS, TIMEOUT_SECS
 from penstock.common.settings import ClientSettings, SettingsError, load
 from penstock.common.tls import make_ssl_context
 
-H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
-CONNECTIONS = 4
-"""Files that are sent or fetched at the same time."""
+CONCURRENT_FILES = 4
+"""Files that are uploaded or downloaded at the same time."""
+PATIENCE_SECS = 60.0
+TIMEOUT_SECS = 60.0
 
 
 @dataclass(frozen=True)
-class Access:
+class ClientConfig:
     """How to reach a server.
 
     Args:
         server: its URL.
         api_key: sent as `Authorization: Bearer …`.
-        verify: True for the certificates that this host trusts, a file of others, or False for any (never for a key).
-        timeout_secs: for a connection, and for each piece of an answer.
-        patience_secs: how long a call is tried again while the server is away or full.
+        verify: True to trust this host's certificates, a file of certificates to trust, or False to trust any.
+        timeout_secs: limit for connecting, and for each read and write.
+        patience_secs: how long a request is retried while the server is unreachable or overloaded.
     """
 
     server: str
@@ -42,76 +43,76 @@ class Access:
     patience_secs: float
 
     @classmethod
-    def of(
+    def load(
         cls,
         server: str | None = None,
         api_key: str | None = None,
         verify: bool | str | Path | None = None,
         timeout_secs: float = TIMEOUT_SECS,
-        patience_secs: float | None = None,
-    ) -> Access:
-        """Return what was given, and `PENSTOCK_SERVER` and its likes for what was not.
+        patience_secs: float = PATIENCE_SECS,
+    ) -> ClientConfig:
+        """Return the arguments, with settings from the environment for those that are None.
 
         Raises:
-            SettingsError: no URL of a server, or a key that cannot be sent.
+            SettingsError: an invalid URL, or an API key that cannot be sent.
         """
         settings = load(ClientSettings)
+        if verify is None:
+            verify = settings.tls_ca or True
         return cls(
-            server=_read_server(server or settings.server),
-            api_key=_read_key(api_key or settings.api_key),
-            verify=_verification(verify if verify is not None else settings.tls_ca),
+            server=_check_url(server or settings.server),
+            api_key=_check_key(api_key or settings.api_key or ""),
+            verify=verify if isinstance(verify, bool) else Path(verify),
             timeout_secs=timeout_secs,
-            patience_secs=PATIENCE_SECS if patience_secs is None else patience_secs,
+            patience_secs=patience_secs,
         )
 
-    def open(self, kind: type[H]) -> H:
-        """Return a client of httpx's that reaches the server.
+    def make_client(self, client: type[C]) -> C:
+        """Return an httpx client for the server.
 
         Raises:
-            LocalFileError: the file of certificates holds none.
-            SettingsError: the environment names a proxy that cannot be used.
+            LocalFileError: the file of certificates contains none.
+            SettingsError: the environment names an invalid proxy.
         """
         try:
-            return kind(**self.options())
+            return client(**self.httpx_options())
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise SettingsError("invalid_proxy", f"invalid proxy in the environment: {error}") from error
 
-    def options(self) -> dict[str, Any]:
-        """Return what httpx's clients are made with."""
+    def httpx_options(self) -> dict[str, Any]:
+        """Return the arguments of httpx's clients."""
         headers = {"User-Agent": f"penstock/{__version__}", "Accept": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         return {
             "base_url": self.server,
             "headers": headers,
-            "verify": self._trust(),
+            "verify": self._ssl_verification(),
             "timeout": self.timeout_secs,
-            "trust_env": not self._is_here(),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS * 2),
+            "trust_env": not self._is_local(),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=CONCURRENT_FILES * 2),
         }
 
-    def _is_here(self) -> bool:
-        """Whether the server is this host, which a proxy would take for itself."""
+    def _is_local(self) -> bool:
+        """Whether the server is on this host, which must not be reached through a proxy."""
         host = urlsplit(self.server).hostname or ""
         try:
             return host == "localhost" or ip_address(host).is_loopback
         except ValueError:
             return False
 
-    def _trust(self) -> bool | ssl.SSLContext:
-        if self.server.startswith("http:"):
-            return False  # loading every certificate of the host takes longer than most calls
-        if self.verify is False:
-            return False
+    def _ssl_verification(self) -> bool | ssl.SSLContext:
+        if self.server.startswith("http:") or self.verify is False:
+            return False  # for http as well: loading the host's certificates takes longer than most requests
         if self.verify is True:
-            return ssl.create_default_context()  # the host's; httpx's own would be a list that it brings along
+            return ssl.create_default_context()  # the host's certificates instead of the list that httpx comes with
         try:
             return make_ssl_context(self.verify)
         except OSError as error:  # SSLError is one
             raise LocalFileError(f"no certificates in {self.verify}: {error.strerror or error}") from error
 
 
-def _read_server(url: str) -> str:
+def _check_url(url: str) -> str:
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
@@ -126,14 +127,8 @@ def _read_server(url: str) -> str:
     return url.rstrip("/")
 
 
-def _read_key(key: str | None) -> str | None:
-    key = (key or "").strip()  # files of secrets end in a new line
+def _check_key(key: str) -> str | None:
+    key = key.strip()  # files of secrets end in a newline
     if not (key.isascii() and key.isprintable()):
-        raise SettingsError(
-            "invalid_api_key", "the API key has characters that no key has; accepted is printable ASCII"
-        )
+        raise SettingsError("invalid_api_key", "the API key has invalid characters; accepted is printable ASCII")
     return key or None
-
-
-def _verification(given: bool | str | Path | None) -> bool | Path:
-    return Path(given) if isinstance(given, str | Path) else given is None or given
