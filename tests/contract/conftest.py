@@ -16,7 +16,7 @@ from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, Event, Failure, Outcome, Result, StepTime
 from penstock.common.settings import BrokerSettings
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ALL_OWNERS, Applied, Image, Job, Repository, StepTotals
+from penstock.coordinator.ports.repository import ALL_OWNERS, Applied, Image, Job, Repository, StepTotals, StoredPlan
 
 DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/penstock.db",
@@ -63,7 +63,7 @@ class Desk:
         self.repository = repository
 
     def job(self, job: str, **fields: Any) -> Job:
-        return Job(job, JobState.RECEIVING, PLAN, {"output": "jpg"}, created_at=1.5, **fields)
+        return Job(job, JobState.RECEIVING, StoredPlan.read(PLAN), {"output": "jpg"}, created_at=1.5, **fields)
 
     def image(self, image: int, **fields: Any) -> Image:
         return Image(image, f"photos/{image}.jpg", f"{image}", f"uploads/u/{image}", **fields)

@@ -25,7 +25,7 @@ from penstock.common.model.messages import (
 from penstock.common.registry import operations
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.ports.repository import Image, Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight
 
 PLAN = [{"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"}]
@@ -80,7 +80,9 @@ class CoordinatorFixture:
         self, name: str, images: int | list[Image] = 3, plan: Sequence[dict[str, Any]] = PLAN, **fields: Any
     ) -> Job:
         """Create and accept a job with `images` images named by numbers, or with those given."""
-        self.repository.create_job(Job(name, JobState.RECEIVING, list(plan), {}, created_at=time.time(), **fields))
+        self.repository.create_job(
+            Job(name, JobState.RECEIVING, StoredPlan.read(plan), {}, created_at=time.time(), **fields)
+        )
         if isinstance(images, int):
             images = [Image(number, f"{number}.jpg", f"{number}", f"uploads/u/{number}") for number in range(images)]
         self.repository.add_images(name, images)

@@ -181,8 +181,8 @@ def test_a_deletion_cut_short_by_a_kill_leaves_nothing_to_whoever_comes_next(
 def test_a_reception_cut_short_by_a_kill_can_be_discarded_after_it(desk, repository, database_url):
     work = """
 from penstock.common.model.jobs import JobState
-from penstock.coordinator.ports.repository import Image, Job
-repository.create_job(Job("job-1", JobState.RECEIVING, [], {}, 0.0, idempotency_key="k"))
+from penstock.coordinator.ports.repository import Image, Job, StoredPlan
+repository.create_job(Job("job-1", JobState.RECEIVING, StoredPlan(()), {}, 0.0, idempotency_key="k"))
 print("created", flush=True)
 repository.add_images("job-1", (Image(i, f"{i}.jpg", f"{i}", "r") for i in itertools.count()))
 """

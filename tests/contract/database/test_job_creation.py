@@ -27,7 +27,7 @@ def test_a_job_comes_back_as_it_was_given(desk, repository):
     job = repository.get_job("job-1", ALL_OWNERS)
     assert {name: getattr(job, name) for name in given} == given
     assert (job.id, job.state, job.document, job.created_at) == ("job-1", JobState.ACCEPTED, {"output": "jpg"}, 1.5)
-    assert [item["op"] for item in job.plan] == ["resize", "blur", "encode"]
+    assert job.plan.steps == ("resize", "blur", "encode")
     assert (job.total, job.pending, job.run, job.started_at, job.finished_at) == (2, 2, 0, None, None)
     assert job.steps == [StepTotals()] * 3
 

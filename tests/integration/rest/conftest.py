@@ -26,7 +26,7 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
 from penstock.coordinator.ports.scheduler import Backlog, StepStatus
 
 
@@ -50,9 +50,9 @@ class HandEngine:
         self.repository.apply([Event(kind="finished", job=job, run=found.run, chunk="c", outcomes=outcomes)])
 
     def _outcome(self, job: Job, image: Image, parts: int, code: str | None) -> Outcome:
-        timings = [StepTime(step=index, wait=0.5, work=0.25) for index in range(len(job.plan))]
+        timings = [StepTime(step=index, wait=0.5, work=0.25) for index in range(len(job.plan.steps))]
         if code is not None:
-            error = Failure(code=code, message=f"it is {code}", step=job.plan[0]["op"], retry=True)
+            error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=True)
             return Outcome(id=image.id, state="failed", error=error)
         results = [self._result(job.id, image, part) for part in range(parts)]
         return Outcome(id=image.id, state="done", results=results, timings=timings)
@@ -86,8 +86,8 @@ class HandEngine:
         named = [status for status in self.steps() if status.name in steps]
         return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
-        return [self.speeds.get(operation["op"]) for operation in plan]
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
+        return [self.speeds.get(step) for step in plan.steps]
 
     def cancel(self, job: str) -> Job:
         return self.repository.cancel_job(job)

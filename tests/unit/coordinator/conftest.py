@@ -27,7 +27,7 @@ from penstock.common.model.messages import (
 from penstock.common.registry import operations
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight
 
 SECS = 20.0
@@ -63,7 +63,9 @@ class House:
 
     def job(self, name: str, images: int | list[Image] = 3, plan: list[Any] = PLAN, **fields: Any) -> Job:
         """Accept a job."""
-        self.repository.create_job(Job(name, JobState.RECEIVING, plan, {}, created_at=time.time(), **fields))
+        self.repository.create_job(
+            Job(name, JobState.RECEIVING, StoredPlan.read(plan), {}, created_at=time.time(), **fields)
+        )
         if isinstance(images, int):
             images = [Image(number, f"{number}.jpg", f"{number}", f"uploads/u/{number}") for number in range(images)]
         self.repository.add_images(name, images)

@@ -33,14 +33,14 @@ def job_progress(job: Job, scheduler: Scheduler) -> Progress:
 
 
 def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
-    count = len(job.plan)
+    count = len(job.plan.steps)
     in_flight = list(live) or [(0, 0)] * count
     totals = job.steps or [StepTotals()] * count
     # Images at a later operation have passed this one, but the row counts them only when they end.
     later = [0, *accumulate(waiting + running for waiting, running in reversed(in_flight))][-2::-1]
     return [
         StepProgress(
-            step=operation["op"],
+            step=step,
             waiting=waiting + (job.pending if index == 0 else 0),
             running=running,
             done=total.done + passed,
@@ -48,8 +48,8 @@ def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
             wait_seconds=total.wait_secs,
             work_seconds=total.work_secs,
         )
-        for index, (operation, (waiting, running), total, passed) in enumerate(
-            zip(job.plan, in_flight, totals, later, strict=True)
+        for index, (step, (waiting, running), total, passed) in enumerate(
+            zip(job.plan.steps, in_flight, totals, later, strict=True)
         )
     ]
 

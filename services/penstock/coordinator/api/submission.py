@@ -30,7 +30,7 @@ from penstock.coordinator.intake.job_service import (
 from penstock.coordinator.intake.request_bodies import FormUpload
 from penstock.coordinator.intake.upload_inputs import find_upload, uploaded_files
 from penstock.coordinator.ports.links import job_url, static_url
-from penstock.coordinator.ports.repository import Image
+from penstock.coordinator.ports.repository import Image, StoredPlan
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Submission:
         if total == 0:
             raise no_images()
         good = total - failing
-        plan = order.plan.document()
+        plan = StoredPlan.read(order.plan.document())
         return Estimate(
-            operations=plan,
+            operations=plan.document(),
             images=total,
             failing=failing,
             results_per_image=order.plan.parts,

@@ -23,7 +23,7 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
     """Return a job with its plan and current progress."""
     return rest.Job(
         **_summary(job),
-        operations=job.plan,
+        operations=job.plan.document(),
         priority=job.priority,
         weight=job.weight,
         chunk_size=job.chunk_size,
@@ -51,9 +51,9 @@ def view_image(job: Job, image: Image) -> dict[str, Any]:
         "results": [view_result(job.id, image.id, result) for result in image.results],
         "error": {name: image.error.get(name) for name in rest.ImageError.model_fields} if image.error else None,
         "steps": [
-            {"step": job.plan[time.step]["op"], "wait_seconds": time.wait, "work_seconds": time.work}
+            {"step": job.plan.steps[time.step], "wait_seconds": time.wait, "work_seconds": time.work}
             for time in image.timings
-            if time.step < len(job.plan)
+            if time.step < len(job.plan.steps)
         ],
     }
 

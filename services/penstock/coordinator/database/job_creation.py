@@ -44,11 +44,11 @@ def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 def create_job(connection: Connection, job: Job) -> None:
     """See Repository.create_job."""
-    nothing = write_tallies(Tally() for _ in job.plan)
+    nothing = write_tallies(Tally() for _ in job.plan.operations)
     row = {
         "id": job.id,
         "state": JobState.RECEIVING.value,
-        "plan": json.dumps(job.plan),
+        "plan": json.dumps(job.plan.document()),
         "document": json.dumps(job.document),
         "labels": json.dumps(job.labels),
         "created_at": job.created_at,

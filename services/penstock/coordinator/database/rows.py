@@ -20,7 +20,7 @@ from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
 from penstock.common.model.messages import Result, StepTime
 from penstock.coordinator.database.job_counters import JobCounters, add_tallies, read_tallies
 from penstock.coordinator.database.schema import images
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.ports.repository import Image, Job, StoredPlan
 
 _RESULTS = TypeAdapter(list[Result])
 _TIMINGS = TypeAdapter(list[StepTime])
@@ -53,7 +53,7 @@ def job_of(row: Row) -> Job:
     return Job(
         **{name: row[name] for name in _PLAIN_OF_JOB},
         state=JobState(row["state"]),
-        plan=json.loads(row["plan"]),
+        plan=StoredPlan.read(json.loads(row["plan"])),
         document=json.loads(row["document"]),
         labels=json.loads(row["labels"]),
         steps=add_tallies(read_tallies(row["steps_of_done"]), read_tallies(row["steps_of_failed"])),

@@ -24,7 +24,7 @@ from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.job_requests import JobRequest
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import conflict
-from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError, Usage
+from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError, StoredPlan, Usage
 
 _REPLAY_SECS = 5.0
 """How long a request waits for an equal one that is on its way in at the same time."""
@@ -212,7 +212,7 @@ def draft_job(
     job = Job(
         id=new_id(),
         state=JobState.RECEIVING,
-        plan=order.plan.document(),
+        plan=StoredPlan.read(order.plan.document()),
         document=order.remembered(),
         created_at=time.time(),
         name=document.name,

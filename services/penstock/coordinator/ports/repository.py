@@ -5,7 +5,7 @@ The database is the truth. Every adapter passes the one contract suite in `tests
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,36 @@ ALL_OWNERS = Scope(None)
 
 
 @dataclass(frozen=True)
+class StoredOperation:
+    """One operation of a stored plan: its step, which may no longer be installed, and its parameters."""
+
+    step: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A job's plan as the database and messages carry it. It can be read even when a step is no longer installed."""
+
+    operations: tuple[StoredOperation, ...]
+
+    @classmethod
+    def read(cls, document: Iterable[Mapping[str, Any]]) -> StoredPlan:
+        """Read the long form of every operation: `{"op": "resize", "width": 200, "height": 300}`."""
+        split = ((str(given["op"]), {key: given[key] for key in given if key != "op"}) for given in document)
+        return cls(tuple(StoredOperation(step, params) for step, params in split))
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The step of each operation; the same step may appear more than once."""
+        return tuple(operation.step for operation in self.operations)
+
+    def document(self) -> list[dict[str, Any]]:
+        """Return the long form of every operation."""
+        return [{"op": operation.step, **operation.params} for operation in self.operations]
+
+
+@dataclass(frozen=True)
 class StepTotals:
     """One operation of a job's plan: images that have left it for good, and their seconds."""
 
@@ -44,7 +74,7 @@ class Job:
 
     id: str
     state: JobState
-    plan: list[dict[str, Any]]
+    plan: StoredPlan
     document: dict[str, Any]
     """The job document as it was understood (without `operations`, which `plan` holds, and `inputs`)."""
     created_at: float

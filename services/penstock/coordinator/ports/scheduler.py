@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Scheduler(Protocol):
             UnavailableError: the database is away.
         """
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
         """Return the work that one image takes in each operation of a plan, as those took that went the same way.
 
         Where there were none, it is what images take in the step; None before any was measured.

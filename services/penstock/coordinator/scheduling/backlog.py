@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.ports.scheduler import Backlog
 
 UNMEASURED_SECS = 1.0
@@ -20,7 +20,7 @@ class View(Protocol):
     def positions(self, job: str) -> list[tuple[int, int]]:
         """Return `(waiting, running)` images for each operation of the plan; empty where none is under way."""
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
         """Return the work one image takes in each operation of a plan; None before any was measured in its step."""
 
 
@@ -50,6 +50,6 @@ def measure_backlog(steps: Sequence[str], jobs: Sequence[Job], view: View, worke
 def _yet_to_pass(job: Job, view: View) -> Iterator[tuple[str, int, float | None]]:
     """Yield, for each operation of a job's plan, its step, how many images have not passed it, and one's seconds."""
     left = job.pending + job.queued + job.running
-    under_way = [waiting + running for waiting, running in view.positions(job.id)] or [0] * len(job.plan)
-    for index, (operation, secs) in enumerate(zip(job.plan, view.seconds_of(job.plan), strict=True)):
-        yield str(operation["op"]), max(0, left - sum(under_way[index + 1 :])), secs
+    under_way = [waiting + running for waiting, running in view.positions(job.id)] or [0] * len(job.plan.steps)
+    for index, (step, secs) in enumerate(zip(job.plan.steps, view.seconds_of(job.plan), strict=True)):
+        yield step, max(0, left - sum(under_way[index + 1 :])), secs

@@ -21,7 +21,7 @@ from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
 from penstock.coordinator.ports.repository import Image, Job, Repository
 from penstock.coordinator.scheduling.fair_share import FairShare
-from penstock.coordinator.scheduling.in_flight import InFlight, steps_of
+from penstock.coordinator.scheduling.in_flight import InFlight
 from penstock.coordinator.scheduling.worker_counts import WorkerCounts
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Dispatcher:
 
     def _measure(self, job: Job) -> tuple[int, int]:
         """Return the images of a message of a job, and how many it may have under way if it is alone."""
-        steps = [step for step in steps_of(job) if step in operations()]
+        steps = [step for step in job.plan.steps if step in operations()]
         workers = max((self._fleet.workers(step) for step in steps), default=1)
         size = self._chunk_size(job, workers)
         return size, self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
@@ -158,9 +158,7 @@ class Dispatcher:
         if not images:
             return 0
         self._live.dispatched(job, ((image.id, image.resume_step) for image in images))
-        traces = [
-            self._prepare(chunk, str(job.plan[chunk.step]["op"])) for chunk in self._chunks(job, images, size, plan)
-        ]
+        traces = [self._prepare(chunk, job.plan.steps[chunk.step]) for chunk in self._chunks(job, images, size, plan)]
         try:
             self._flush()
         finally:
@@ -215,9 +213,10 @@ class Dispatcher:
 
     def _plan(self, job: Job) -> list[dict[str, object]] | str:
         """Return the plan as messages carry it: itself, or the key of an object when it is long."""
-        text = json.dumps(job.plan).encode()
+        plan = job.plan.document()
+        text = json.dumps(plan).encode()
         if len(text) <= _MAX_INLINE_PLAN_BYTES:
-            return job.plan
+            return plan
         key = plan_key(job.id)
         if self._store.size(key) is None:
             self._store.put(key, [text])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.coordinator.ports.repository import Job
-from penstock.coordinator.scheduling.in_flight import InFlight, Steps, steps_of
+from penstock.coordinator.scheduling.in_flight import InFlight, Steps
 
 _LOOK_SECS = 0.5
 """How long it holds where images wait: to see that, all that are under way are gone through."""
@@ -35,14 +35,14 @@ class FairShare:
         """Share between jobs, each of which might have a window of so many images under way if it were alone."""
         claims = {job.id: _Claim(window, self._live.under_way(job.id)) for job, window in windows}
         if len({(job.owner, job.weight) for job, _ in windows}) > 1:
-            self._look({steps_of(job) for job, _ in windows})
+            self._look({job.plan.steps for job, _ in windows})
             self._bound(claims, [job for job, _ in windows])
         return Allocation(claims)
 
     def _bound(self, claims: Mapping[str, _Claim], jobs: Sequence[Job]) -> None:
         places: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
-            places.setdefault(self._place(steps_of(job)), {}).setdefault(job.owner, []).append(job)
+            places.setdefault(self._place(job.plan.steps), {}).setdefault(job.owner, []).append(job)
         under_way = self._under_way() if any(len(owners) > 1 for owners in places.values()) else Counter()
         for place, owners in places.items():
             heaviest = max(map(self._weight, owners))

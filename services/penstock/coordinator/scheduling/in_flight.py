@@ -6,14 +6,14 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from penstock.common.model.messages import Event
 from penstock.coordinator.ports.counters import Counters
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_secs, name_kinds
 
 _RECENT_SECS = 10.0
@@ -117,7 +117,7 @@ class InFlight:
             return None
         live = self._jobs.get(job.id)
         if live is None or live.run != job.run:
-            live = self._jobs[job.id] = _LiveJob(job.run, steps_of(job), name_kinds(job.plan), job.owner)
+            live = self._jobs[job.id] = _LiveJob(job.run, job.plan.steps, name_kinds(job.plan), job.owner)
         return live
 
     def observe(self, events: Sequence[Event]) -> None:
@@ -261,7 +261,7 @@ class InFlight:
         with self._lock:
             return self._speeds.of_step(step)
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
         """Return the work one image takes in each operation of a plan, as those took that went the same way so far.
 
         Where there were none, it is what images take in the step, whatever it did; None before any was measured.
@@ -298,8 +298,3 @@ class InFlight:
         steps = {step: [self.seconds_per_image(step), self.busy(step)] for step in measured}
         more = {"kinds": kinds, "chunks": self.chunks_running(), "joined": sorted(self.joined())}
         return json.dumps({"jobs": jobs, "steps": steps, **more})
-
-
-def steps_of(job: Job) -> Steps:
-    """Return the steps of a job's plan."""
-    return tuple(str(operation["op"]) for operation in job.plan)

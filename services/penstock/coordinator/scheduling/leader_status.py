@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.repository import Repository, StoredPlan
 from penstock.coordinator.scheduling.service_times import find_secs
 
 _HOLD_SECS = 0.5
@@ -39,7 +38,7 @@ class Snapshot:
         secs: float | None = self._steps.get(step, (None, None))[0]
         return secs
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
         """As `Live.seconds_of`."""
         return find_secs(plan, self._kinds.get, self.seconds_per_image)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
@@ -17,7 +16,7 @@ from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_prefixes
 from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
-from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository
+from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository, StoredPlan
 from penstock.coordinator.ports.scheduler import Backlog, StepStatus
 from penstock.coordinator.scheduling.backlog import count_left, measure_backlog
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
@@ -132,7 +131,7 @@ class JobScheduler:
     def images_per_second(self, job: str) -> float | None:
         return self._view().images_per_second(job)
 
-    def seconds_of(self, plan: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
         return self._view().seconds_of(plan)
 
     def _view(self) -> InFlight | Snapshot:

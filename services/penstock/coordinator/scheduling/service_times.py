@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+
+from penstock.coordinator.ports.repository import StoredPlan
 
 _MEMORY_IMAGES = 1_000
 _MEMORY_KINDS = 256
@@ -72,16 +73,16 @@ class ServiceTimes:
 
 
 def find_secs(
-    plan: Sequence[Mapping[str, Any]], of_kind: Callable[[str], float | None], of_step: Callable[[str], float | None]
+    plan: StoredPlan, of_kind: Callable[[str], float | None], of_step: Callable[[str], float | None]
 ) -> list[float | None]:
     """Return the seconds of an image in each operation of a plan: of its kind, else of its step; None for neither."""
-    found = [(of_kind(kind), str(operation["op"])) for kind, operation in zip(name_kinds(plan), plan, strict=True)]
+    found = [(of_kind(kind), step) for kind, step in zip(name_kinds(plan), plan.steps, strict=True)]
     return [of_step(step) if secs is None else secs for secs, step in found]
 
 
-def name_kinds(plan: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def name_kinds(plan: StoredPlan) -> tuple[str, ...]:
     """Return a name for each operation of a plan, which plans share that are the same up to it."""
-    return _name_kinds(json.dumps(plan, sort_keys=True))
+    return _name_kinds(json.dumps(plan.document(), sort_keys=True))
 
 
 @lru_cache(maxsize=_MEMORY_KINDS)

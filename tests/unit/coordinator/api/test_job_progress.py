@@ -9,7 +9,7 @@ import pytest
 
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.job_progress import job_progress
-from penstock.coordinator.ports.repository import Job, StepTotals
+from penstock.coordinator.ports.repository import Job, StepTotals, StoredPlan
 
 STEPS = ("resize", "blur", "blur", "encode")
 
@@ -28,13 +28,14 @@ class SchedulerStub:
     def images_per_second(self, job: str) -> float | None:
         return self._rate
 
-    def seconds_of(self, plan: list[dict[str, Any]]) -> list[float | None]:
-        return [self._seconds.get(operation["op"]) for operation in plan]
+    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
+        return [self._seconds.get(step) for step in plan.steps]
 
 
 def job(**changes: Any) -> Job:
     """A running job of four operations."""
-    return replace(Job("j", JobState.RUNNING, [{"op": step} for step in STEPS], {}, created_at=1.0), **changes)
+    made = Job("j", JobState.RUNNING, StoredPlan.read({"op": step} for step in STEPS), {}, created_at=1.0)
+    return replace(made, **changes)
 
 
 def test_every_image_counts_once_before_in_or_past_each_operation() -> None:

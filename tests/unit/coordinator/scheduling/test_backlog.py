@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.common.model.jobs import JobState
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.ports.scheduler import Backlog
 from penstock.coordinator.scheduling.backlog import UNMEASURED_SECS, count_left, measure_backlog
 from penstock.coordinator.scheduling.leader_status import Snapshot
@@ -23,7 +23,7 @@ class View(Snapshot):
 
 
 def job(plan: tuple[str, ...] = PLAN, **counts: int) -> Job:
-    return Job("a", JobState.RUNNING, [{"op": step} for step in plan], {}, 0.0, **counts)
+    return Job("a", JobState.RUNNING, StoredPlan.read({"op": step} for step in plan), {}, 0.0, **counts)
 
 
 def backlog(steps: str, found: Job, view: Any, workers: int = 0) -> Backlog:

@@ -42,7 +42,7 @@ def test_a_chunk_says_all_that_a_worker_needs(house: Any) -> None:
     dispatcher_of(house).fill()
     [chunk] = house.sent()
     assert (chunk.job, chunk.run, chunk.step, chunk.blob, chunk.results) == ("a", 0, 0, None, "results/a")
-    assert chunk.plan == house.row("a").plan
+    assert chunk.plan == house.row("a").plan.document()
     assert [(image.id, image.stem, image.ref) for image in chunk.images] == [(0, "0", "uploads/u/0")]
     assert house.row("a").queued == 1
     assert house.live.under_way("a") == 1

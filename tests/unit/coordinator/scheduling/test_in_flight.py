@@ -9,11 +9,11 @@ import pytest
 
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Failure, Outcome, StepTime
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight, Rate
 from penstock.coordinator.scheduling.leader_status import Snapshot
 
-PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
+PLAN = StoredPlan.read([{"op": "resize"}, {"op": "blur"}, {"op": "encode"}])
 
 
 def job(run: int = 0, name: str = "j") -> Job:
@@ -57,7 +57,7 @@ def test_a_plans_place_is_where_most_of_its_images_wait_or_else_are_worked_on(li
 
 def test_what_is_under_way_is_counted_by_owner_and_plan(live: InFlight) -> None:
     live.dispatched(replace(job(name="k"), owner="delft"), [(0, 0), (1, 0)])
-    live.dispatched(replace(job(name="l"), owner="delft", plan=PLAN[:1]), [(0, 0)])
+    live.dispatched(replace(job(name="l"), owner="delft", plan=StoredPlan(PLAN.operations[:1])), [(0, 0)])
     plan = ("resize", "blur", "encode")
     assert live.load() == {("", plan): 3, ("delft", plan): 2, ("delft", ("resize",)): 1}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime
-from penstock.coordinator.ports.repository import Job
+from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.backlog import count_left
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
@@ -21,7 +21,7 @@ RESIZE, GAUSSIAN, BILATERAL = (
 
 
 def job(name: str, *plan: dict[str, Any], **counts: int) -> Job:
-    return Job(name, JobState.RUNNING, list(plan), {}, created_at=0.0, **counts)
+    return Job(name, JobState.RUNNING, StoredPlan.read(plan), {}, created_at=0.0, **counts)
 
 
 def live_after(*jobs: tuple[Job, list[float]]) -> InFlight:
@@ -44,9 +44,9 @@ def test_a_mean_follows_what_is_recent() -> None:
 
 
 def test_operations_are_of_a_kind_where_all_was_the_same_up_to_them() -> None:
-    first, second = name_kinds([RESIZE, GAUSSIAN]), name_kinds([RESIZE, BILATERAL])
+    first, second = name_kinds(StoredPlan.read([RESIZE, GAUSSIAN])), name_kinds(StoredPlan.read([RESIZE, BILATERAL]))
     assert first[0] == second[0]
-    assert len({*first, *second, *name_kinds([GAUSSIAN, RESIZE])}) == 5
+    assert len({*first, *second, *name_kinds(StoredPlan.read([GAUSSIAN, RESIZE]))}) == 5
 
 
 def test_a_slow_blur_is_not_taken_for_a_quick_one() -> None:
@@ -75,19 +75,20 @@ def test_slow_images_go_one_by_one_though_most_of_their_step_were_quick(house: A
 
 def test_what_comes_first_decodes_and_is_not_taken_for_what_comes_later() -> None:
     live = live_after((job("a", GAUSSIAN), [0.02]), (job("b", RESIZE, GAUSSIAN), [0.01, 0.001]))
-    assert live.seconds_of([RESIZE, GAUSSIAN]) == [0.01, 0.001]
+    assert live.seconds_of(StoredPlan.read([RESIZE, GAUSSIAN])) == [0.01, 0.001]
 
 
 def test_a_new_kind_is_taken_to_be_as_its_step_and_a_new_step_is_not_known() -> None:
     live = live_after((job("a", GAUSSIAN), [0.25]))
-    assert live.seconds_of([BILATERAL, RESIZE]) == [0.25, None]
+    assert live.seconds_of(StoredPlan.read([BILATERAL, RESIZE])) == [0.25, None]
 
 
 def test_those_who_follow_know_as_much_as_the_leader() -> None:
     live = live_after((job("a", GAUSSIAN), [0.01]), (job("b", BILATERAL), [0.5]))
-    for plan in ([GAUSSIAN], [BILATERAL], [BILATERAL, RESIZE]):
+    for operations in ([GAUSSIAN], [BILATERAL], [BILATERAL, RESIZE]):
+        plan = StoredPlan.read(operations)
         assert Snapshot(live.tell()).seconds_of(plan) == live.seconds_of(plan)
-    assert Snapshot().seconds_of([GAUSSIAN]) == [None]
+    assert Snapshot().seconds_of(StoredPlan.read([GAUSSIAN])) == [None]
 
 
 def test_kinds_by_the_thousand_take_bounded_memory_and_those_in_use_stay() -> None:
@@ -97,4 +98,4 @@ def test_kinds_by_the_thousand_take_bounded_memory_and_those_in_use_stay() -> No
         speeds.add("blur", "in use", 0.5)
     assert len(speeds.kinds()) <= 256
     assert speeds.of_kind("in use") == 0.5
-    assert find_secs([RESIZE], speeds.of_kind, speeds.of_step) == [1.0]
+    assert find_secs(StoredPlan.read([RESIZE]), speeds.of_kind, speeds.of_step) == [1.0]
