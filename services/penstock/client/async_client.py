@@ -5,23 +5,26 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
+from pydantic import BaseModel
 
-from penstock.client import endpoints
 from penstock.client.config import PATIENCE_SECS, TIMEOUT_SECS, ClientConfig
-from penstock.client.endpoints import Page
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
-from penstock.client.request import Request
+from penstock.client.request import Request, ignore_body, parse_list, parse_model, parse_page, post_json
 from penstock.client.retries import Retries
 from penstock.client.tasks import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
@@ -38,11 +41,21 @@ from penstock.common.model.rest import (
     UploadedFile,
 )
 
+PAGE_LIMIT = 1_000
+M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 
 def _ignore(_: object) -> None:
     """Do nothing."""
+
+
+def _job_path(job: str) -> str:
+    return f"/v1/jobs/{quote(job, safe='')}"
+
+
+def _upload_path(upload: str) -> str:
+    return f"/v1/uploads/{quote(upload, safe='')}"
 
 
 class AsyncClient:
@@ -104,11 +117,12 @@ class AsyncClient:
             upload = await self.begin_upload()
             await self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
-        return await self.send(endpoints.submit(document, idempotency_key))
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}  # a retry must not create a second job
+        return await self.send(post_json("/v1/jobs", document, parse_model(Job), headers=headers))
 
     async def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a job would do, without creating it."""
-        return await self.send(endpoints.estimate(document))
+        return await self.send(post_json("/v1/jobs?dry_run=true", document, lambda response: dict(response.json())))
 
     async def jobs(
         self, *, state: str | None = None, label: str | None = None, limit: int | None = None
@@ -117,7 +131,8 @@ class AsyncClient:
         if limit == 0:
             return
         left = limit
-        async for job in self._pages(endpoints.list_jobs(state, label, limit or endpoints.MAX_LIMIT)):
+        params = {"state": state, "label": label, "limit": min(limit or PAGE_LIMIT, PAGE_LIMIT)}
+        async for job in self._pages("/v1/jobs", "jobs", Job, params):
             yield job
             left = None if left is None else left - 1
             if left == 0:
@@ -125,15 +140,15 @@ class AsyncClient:
 
     async def job(self, job: str) -> Job:
         """Return a job."""
-        return await self.send(endpoints.get_job(job))
+        return await self.send(Request("GET", _job_path(job), parse_model(Job)))
 
     def images(self, job: str, *, state: str | None = None) -> AsyncIterator[Image]:
         """Yield a job's images in order."""
-        return self._pages(endpoints.list_images(job, state))
+        return self._pages(f"{_job_path(job)}/images", "images", Image, {"state": state})
 
     def results(self, job: str) -> AsyncIterator[Result]:
         """Yield a job's results so far."""
-        return self._pages(endpoints.list_results(job))
+        return self._pages(f"{_job_path(job)}/results", "results", Result)
 
     async def wait(
         self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = _ignore
@@ -151,7 +166,7 @@ class AsyncClient:
 
     async def events(self, job: str, *, last_id: str | None = None) -> AsyncIterator[Event]:
         """Yield a job's events until its end, reconnecting if necessary; each `image-failed` comes once."""
-        reader, request = EventReader(last_id), endpoints.events(job)
+        reader, request = EventReader(last_id), Request("GET", f"{_job_path(job)}/events", ignore_body)
         retries = self._retries(request)
         while True:
             try:
@@ -172,23 +187,26 @@ class AsyncClient:
 
     async def cancel(self, job: str) -> Job:
         """Cancel a job; results made so far stay."""
-        return await self.send(endpoints.cancel(job))
+        return await self.send(Request("POST", f"{_job_path(job)}/cancel", parse_model(Job)))
 
     async def retry(self, job: str, images: Sequence[int] | None = None) -> Retried:
         """Retry a job's failed images: these, or all of them."""
-        return await self.send(endpoints.retry(job, images))
+        document = {} if images is None else {"images": list(images)}
+        # not idempotent: an image that failed again in between would be retried again
+        request = post_json(f"{_job_path(job)}/retry", document, parse_model(Retried), idempotent=False)
+        return await self.send(request)
 
     async def delete(self, job: str) -> None:
         """Delete a job that has ended, with its files and results."""
-        await self.send(endpoints.delete(job))
+        await self.send(Request("DELETE", _job_path(job), ignore_body))
 
     async def deliveries(self, job: str) -> list[Notice]:
         """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
-        return await self.send(endpoints.list_deliveries(job))
+        return await self.send(Request("GET", f"{_job_path(job)}/deliveries", parse_list("events", Notice)))
 
     async def operations(self) -> list[Operation]:
         """Return all operations that jobs can name."""
-        return await self.send(endpoints.list_operations())
+        return await self.send(Request("GET", "/v1/operations", parse_list("operations", Operation)))
 
     async def steps(self) -> list[Step]:
         """Return all steps, and how busy they are."""
@@ -196,26 +214,36 @@ class AsyncClient:
 
     async def system(self) -> System:
         """Return all steps, and advice on which one to scale."""
-        return await self.send(endpoints.get_system())
+        return await self.send(Request("GET", "/v1/steps", parse_model(System)))
 
     async def is_ready(self) -> bool:
         """Return whether the server accepts jobs."""
+        request = Request("GET", "/readyz", lambda response: bool(response.json()["ready"]))
         try:
-            return await self.send(endpoints.is_ready(), patience_secs=0)
+            return await self.send(request, patience_secs=0)
         except UnavailableError:
             return False
 
     async def begin_upload(self) -> Upload:
         """Create an upload."""
-        return await self.send(endpoints.begin_upload())
+        return await self.send(Request("POST", "/v1/uploads", parse_model(Upload)))
 
     def uploaded(self, upload: str) -> AsyncIterator[UploadedFile]:
         """Yield the files of an upload."""
-        return self._pages(endpoints.list_upload(upload))
+        return self._pages(_upload_path(upload), "files", UploadedFile)
 
     async def send_file(self, upload: str, photo: Photo) -> UploadedFile:
         """Upload one file; it is stored durably when this returns."""
-        return await self.send(endpoints.send_file(upload, photo, await run_blocking(photo.digest)))
+        digest = base64.b64encode(await run_blocking(photo.digest)).decode()
+        request = Request(
+            "PUT",
+            f"{_upload_path(upload)}/files/{quote(photo.name)}",
+            parse_model(UploadedFile),
+            headers={"Repr-Digest": f"sha-256=:{digest}:"},
+            content=photo.iter_bytes,
+            size_bytes=photo.size_bytes,
+        )
+        return await self.send(request)
 
     async def send_files(
         self, upload: str, photos: Iterable[Photo], on_sent: Callable[[UploadedFile], object] = _ignore
@@ -237,7 +265,8 @@ class AsyncClient:
         target = target_path(Path(folder), result.name)
         if await run_blocking(is_saved, target, result.size, result.sha256):
             return False
-        await self.send(endpoints.download(result, lambda: AtomicFile(target, result.sha256)))
+        sink = partial(AtomicFile, target, result.sha256)
+        await self.send(Request("GET", result.url, ignore_body, sink=sink))
         return True
 
     async def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
@@ -268,13 +297,18 @@ class AsyncClient:
         finally:
             file.abort()
 
-    async def _pages(self, request: Request[Page[T]]) -> AsyncIterator[T]:
-        following: Request[Page[T]] | None = request
-        while following is not None:
-            page = await self.send(following)
+    async def _pages(
+        self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[M]:
+        parse = parse_page(field, model)
+        request = Request("GET", path, parse, params={"limit": PAGE_LIMIT, **(params or {})})
+        while True:
+            page = await self.send(request)
             for item in page.items:
                 yield item
-            following = endpoints.next_page(page, request)
+            if page.next is None:
+                return
+            request = Request("GET", page.next, parse)
 
     def _retries(self, request: Request[Any], patience_secs: float | None = None) -> Retries:
         return Retries(request, self.server, self._config.patience_secs if patience_secs is None else patience_secs)

@@ -1,16 +1,19 @@
-"""Request: one call of the REST API as data, and how to read its response."""
+"""Request: one call of the REST API as data, and the parsers of responses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx
+from pydantic import BaseModel
 
 from penstock.client.errors import UnexpectedAnswerError
 from penstock.client.local_files import AtomicFile
 
+M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 
@@ -66,3 +69,57 @@ class Request(Generic[T]):
             raise UnexpectedAnswerError(
                 f"unexpected response {response.status_code} from {response.request.url}: is it a Penstock server?"
             ) from error
+
+
+def post_json(
+    path: str,
+    document: Mapping[str, Any],
+    parse: Callable[[httpx.Response], T],
+    *,
+    headers: Mapping[str, str] | None = None,
+    idempotent: bool = True,
+) -> Request[T]:
+    """Return a request that sends a JSON document."""
+    body = json.dumps(document).encode()
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    return Request(
+        "POST",
+        path,
+        parse,
+        headers=headers,
+        content=lambda: iter([body]),
+        size_bytes=len(body),
+        idempotent=idempotent,
+    )
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list, and the path of the next one."""
+
+    items: Sequence[T]
+    next: str | None
+
+
+def parse_model(model: type[M]) -> Callable[[httpx.Response], M]:
+    """Return a parser of a JSON object."""
+    return lambda response: model.model_validate_json(response.content)
+
+
+def parse_list(field: str, model: type[M]) -> Callable[[httpx.Response], list[M]]:
+    """Return a parser of the list in a field of a JSON object."""
+    return lambda response: [model.model_validate(item) for item in response.json()[field]]
+
+
+def parse_page(field: str, model: type[M]) -> Callable[[httpx.Response], Page[M]]:
+    """Return a parser of a page whose items are in a field."""
+
+    def parse(response: httpx.Response) -> Page[M]:
+        page = response.json()
+        return Page([model.model_validate(item) for item in page[field]], page["next"])
+
+    return parse
+
+
+def ignore_body(_: httpx.Response) -> None:
+    """Parse nothing."""

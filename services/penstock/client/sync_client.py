@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
+from pydantic import BaseModel
 
-from penstock.client import endpoints
 from penstock.client.config import PATIENCE_SECS, TIMEOUT_SECS, ClientConfig
-from penstock.client.endpoints import Page
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
-from penstock.client.request import Request
+from penstock.client.request import Request, ignore_body, parse_list, parse_model, parse_page, post_json
 from penstock.client.retries import Retries
 from penstock.client.threads import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
@@ -35,11 +38,21 @@ from penstock.common.model.rest import (
     UploadedFile,
 )
 
+PAGE_LIMIT = 1_000
+M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 
 def _ignore(_: object) -> None:
     """Do nothing."""
+
+
+def _job_path(job: str) -> str:
+    return f"/v1/jobs/{quote(job, safe='')}"
+
+
+def _upload_path(upload: str) -> str:
+    return f"/v1/uploads/{quote(upload, safe='')}"
 
 
 class Client:
@@ -99,18 +112,20 @@ class Client:
             upload = self.begin_upload()
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
-        return self.send(endpoints.submit(document, idempotency_key))
+        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}  # a retry must not create a second job
+        return self.send(post_json("/v1/jobs", document, parse_model(Job), headers=headers))
 
     def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a job would do, without creating it."""
-        return self.send(endpoints.estimate(document))
+        return self.send(post_json("/v1/jobs?dry_run=true", document, lambda response: dict(response.json())))
 
     def jobs(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
         if limit == 0:
             return
         left = limit
-        for job in self._pages(endpoints.list_jobs(state, label, limit or endpoints.MAX_LIMIT)):
+        params = {"state": state, "label": label, "limit": min(limit or PAGE_LIMIT, PAGE_LIMIT)}
+        for job in self._pages("/v1/jobs", "jobs", Job, params):
             yield job
             left = None if left is None else left - 1
             if left == 0:
@@ -118,15 +133,15 @@ class Client:
 
     def job(self, job: str) -> Job:
         """Return a job."""
-        return self.send(endpoints.get_job(job))
+        return self.send(Request("GET", _job_path(job), parse_model(Job)))
 
     def images(self, job: str, *, state: str | None = None) -> Iterator[Image]:
         """Yield a job's images in order."""
-        return self._pages(endpoints.list_images(job, state))
+        return self._pages(f"{_job_path(job)}/images", "images", Image, {"state": state})
 
     def results(self, job: str) -> Iterator[Result]:
         """Yield a job's results so far."""
-        return self._pages(endpoints.list_results(job))
+        return self._pages(f"{_job_path(job)}/results", "results", Result)
 
     def wait(
         self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = _ignore
@@ -144,7 +159,7 @@ class Client:
 
     def events(self, job: str, *, last_id: str | None = None) -> Iterator[Event]:
         """Yield a job's events until its end, reconnecting if necessary; each `image-failed` comes once."""
-        reader, request = EventReader(last_id), endpoints.events(job)
+        reader, request = EventReader(last_id), Request("GET", f"{_job_path(job)}/events", ignore_body)
         retries = self._retries(request)
         while True:
             try:
@@ -165,23 +180,26 @@ class Client:
 
     def cancel(self, job: str) -> Job:
         """Cancel a job; results made so far stay."""
-        return self.send(endpoints.cancel(job))
+        return self.send(Request("POST", f"{_job_path(job)}/cancel", parse_model(Job)))
 
     def retry(self, job: str, images: Sequence[int] | None = None) -> Retried:
         """Retry a job's failed images: these, or all of them."""
-        return self.send(endpoints.retry(job, images))
+        document = {} if images is None else {"images": list(images)}
+        # not idempotent: an image that failed again in between would be retried again
+        request = post_json(f"{_job_path(job)}/retry", document, parse_model(Retried), idempotent=False)
+        return self.send(request)
 
     def delete(self, job: str) -> None:
         """Delete a job that has ended, with its files and results."""
-        self.send(endpoints.delete(job))
+        self.send(Request("DELETE", _job_path(job), ignore_body))
 
     def deliveries(self, job: str) -> list[Notice]:
         """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
-        return self.send(endpoints.list_deliveries(job))
+        return self.send(Request("GET", f"{_job_path(job)}/deliveries", parse_list("events", Notice)))
 
     def operations(self) -> list[Operation]:
         """Return all operations that jobs can name."""
-        return self.send(endpoints.list_operations())
+        return self.send(Request("GET", "/v1/operations", parse_list("operations", Operation)))
 
     def steps(self) -> list[Step]:
         """Return all steps, and how busy they are."""
@@ -189,26 +207,36 @@ class Client:
 
     def system(self) -> System:
         """Return all steps, and advice on which one to scale."""
-        return self.send(endpoints.get_system())
+        return self.send(Request("GET", "/v1/steps", parse_model(System)))
 
     def is_ready(self) -> bool:
         """Return whether the server accepts jobs."""
+        request = Request("GET", "/readyz", lambda response: bool(response.json()["ready"]))
         try:
-            return self.send(endpoints.is_ready(), patience_secs=0)
+            return self.send(request, patience_secs=0)
         except UnavailableError:
             return False
 
     def begin_upload(self) -> Upload:
         """Create an upload."""
-        return self.send(endpoints.begin_upload())
+        return self.send(Request("POST", "/v1/uploads", parse_model(Upload)))
 
     def uploaded(self, upload: str) -> Iterator[UploadedFile]:
         """Yield the files of an upload."""
-        return self._pages(endpoints.list_upload(upload))
+        return self._pages(_upload_path(upload), "files", UploadedFile)
 
     def send_file(self, upload: str, photo: Photo) -> UploadedFile:
         """Upload one file; it is stored durably when this returns."""
-        return self.send(endpoints.send_file(upload, photo, run_blocking(photo.digest)))
+        digest = base64.b64encode(run_blocking(photo.digest)).decode()
+        request = Request(
+            "PUT",
+            f"{_upload_path(upload)}/files/{quote(photo.name)}",
+            parse_model(UploadedFile),
+            headers={"Repr-Digest": f"sha-256=:{digest}:"},
+            content=photo.iter_bytes,
+            size_bytes=photo.size_bytes,
+        )
+        return self.send(request)
 
     def send_files(
         self, upload: str, photos: Iterable[Photo], on_sent: Callable[[UploadedFile], object] = _ignore
@@ -230,7 +258,8 @@ class Client:
         target = target_path(Path(folder), result.name)
         if run_blocking(is_saved, target, result.size, result.sha256):
             return False
-        self.send(endpoints.download(result, lambda: AtomicFile(target, result.sha256)))
+        sink = partial(AtomicFile, target, result.sha256)
+        self.send(Request("GET", result.url, ignore_body, sink=sink))
         return True
 
     def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
@@ -261,12 +290,15 @@ class Client:
         finally:
             file.abort()
 
-    def _pages(self, request: Request[Page[T]]) -> Iterator[T]:
-        following: Request[Page[T]] | None = request
-        while following is not None:
-            page = self.send(following)
+    def _pages(self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None) -> Iterator[M]:
+        parse = parse_page(field, model)
+        request = Request("GET", path, parse, params={"limit": PAGE_LIMIT, **(params or {})})
+        while True:
+            page = self.send(request)
             yield from page.items
-            following = endpoints.next_page(page, request)
+            if page.next is None:
+                return
+            request = Request("GET", page.next, parse)
 
     def _retries(self, request: Request[Any], patience_secs: float | None = None) -> Retries:
         return Retries(request, self.server, self._config.patience_secs if patience_secs is None else patience_secs)

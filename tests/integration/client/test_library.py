@@ -127,7 +127,7 @@ def test_waiting_ends_after_its_timeout(client: Client, image_folder: Path) -> N
 
 
 def test_all_pages_are_read(client: Client, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.client.endpoints.MAX_LIMIT", 2)
+    monkeypatch.setattr("penstock.client.sync_client.PAGE_LIMIT", 2)
     job = client.submit({"operations": [["split", True]]}, [image_folder])
     client.wait(job.id)
     assert len(list(client.images(job.id))) == 6
