@@ -1,7 +1,7 @@
-"""What a file is, by its first bytes: type, size, colours and orientation, before any pixel is touched.
+"""Image headers: type, size, components and orientation of a JPEG or PNG file, read without decoding it.
 
-Pure Python, so that the coordinator can use it. Reading is bounded whatever the bytes say: one pass, no copies, a
-limit on the number of segments.
+Pure Python, so that the coordinator can use it. The work is bounded for any input: one pass, no copies, and a limit on
+the number of segments.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ ImageType = Literal["jpeg", "png"]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 HEAD_BYTES = 8
-"""How many bytes `image_type` needs."""
+"""Bytes that `image_type` needs."""
 
 MAX_SEGMENTS = 4_096
-"""Segments read before a JPEG's picture; real files have a few dozen, with a large colour profile some 300."""
+"""Limit on segments before a JPEG's pixels. Real files have a few dozen; with a large colour profile, some 300."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file's header says of its picture.
+    """The header of a file.
 
-    `width` and `height` are pixels as stored: an `orientation` of 5 to 8 swaps them in the picture as it is shown.
-    `components` counts colour channels as stored (a palette counts as 1, alpha as one more). `orientation` is that of
-    a JPEG's EXIF data; 1 for PNG, where the decoder sees to it. `data_start` is where compressed pixels begin, and
-    `scans` says whether they come in one or several passes over the picture.
+    `width` and `height` are pixels as stored; an `orientation` of 5 to 8 swaps them when the image is displayed.
+    `components` counts the stored channels: 1 for a palette, one more for alpha. `orientation` comes from a JPEG's
+    EXIF data; it is 1 for PNG, where the decoder applies it. `data_start` is the offset of the compressed pixels, and
+    `scans` says whether they come in one pass over the image or several.
     """
 
     type: ImageType
@@ -46,7 +46,7 @@ class Header:
 
 
 def image_type(head: bytes) -> ImageType | None:
-    """Tell a file's type from its first `HEAD_BYTES` bytes; None where it is no type that is accepted."""
+    """Return a file's type from its first `HEAD_BYTES` bytes; None if it is not supported."""
     if head.startswith(JPEG_SIGNATURE):
         return "jpeg"
     if head.startswith(PNG_SIGNATURE):
@@ -58,7 +58,7 @@ def read_header(data: bytes) -> Header:
     """Read the header of a JPEG or PNG file.
 
     Raises:
-        ImageError: `unsupported_type`, `corrupt_image`, or `truncated_image` where the file ends within its header.
+        ImageError: `unsupported_type`, `corrupt_image`, or `truncated_image` if the file ends within its header.
     """
     kind = image_type(data[:HEAD_BYTES])
     if kind == "jpeg":
@@ -71,12 +71,12 @@ def read_header(data: bytes) -> Header:
 
 
 def corrupt(message: str) -> ImageError:
-    """Return the error for a file that breaks its format's rules."""
+    """Return the error for a file that violates its format."""
     return ImageError(ImageCode.CORRUPT_IMAGE, message)
 
 
 def truncated(message: str) -> ImageError:
-    """Return the error for a file that ends before its picture does."""
+    """Return the error for a file that ends too early."""
     return ImageError(ImageCode.TRUNCATED_IMAGE, message)
 
 
@@ -94,13 +94,13 @@ def _read_png(data: bytes) -> Header:
         ">I4sIIBBBBB", data, len(PNG_SIGNATURE)
     )
     if kind != b"IHDR" or length != 13:
-        raise corrupt("the PNG file does not begin with its header chunk, IHDR")
+        raise corrupt("the PNG file does not begin with an IHDR chunk")
     if not 0 < width < 2**31 or not 0 < height < 2**31:
-        raise corrupt(f"the PNG header says {width}x{height} pixels; both sides must be 1 or more")
+        raise corrupt(f"the PNG header has {width}x{height} pixels; accepted are 1 or more on each side")
     if depth not in _PNG_DEPTHS.get(colour, ()):
-        raise corrupt(f"the PNG header says colour type {colour} with {depth} bits, which does not exist")
+        raise corrupt(f"the PNG header has colour type {colour} with {depth} bits, which does not exist")
     if compression or filtering or interlace > 1:
-        raise corrupt(f"the PNG header says methods {compression}, {filtering}, {interlace}, which do not exist")
+        raise corrupt(f"the PNG header has methods {compression}, {filtering}, {interlace}, which do not exist")
     return Header("png", width, height, _PNG_COMPONENTS[colour], depth, data_start=_PNG_DATA_START)
 
 
@@ -156,7 +156,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if fill and fill.end() == size:
             return
         if not fill or data[fill.end()] == 0:
-            raise corrupt(f"the JPEG file has no marker where one should be, at byte {position}")
+            raise corrupt(f"the JPEG file has no marker at byte {position}, where one is required")
         marker = data[fill.end()]
         position = fill.end() + 1
         if marker in _WITHOUT_LENGTH or marker in (_SOI, _EOI):
@@ -166,7 +166,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         length = data[position] << 8 | data[position + 1]
         if length < 2:
-            raise corrupt(f"the JPEG file has a segment {marker:02x} of {length} bytes; the least is 2")
+            raise corrupt(f"the JPEG file has a segment {marker:02x} of {length} bytes; accepted are 2 or more")
         end = position + length
         if end > size:
             return
@@ -182,11 +182,13 @@ def _read_frame(data: bytes, marker: int, start: int, end: int) -> tuple[int, in
     if precision != 8:
         raise ImageError(ImageCode.UNSUPPORTED_TYPE, f"JPEG with {precision} bits is not supported; accepted is 8")
     if not width or not height or not components:
-        raise corrupt(f"the JPEG header says {width}x{height} pixels, {components} colours; each must be 1 or more")
+        raise corrupt(
+            f"the JPEG header has {width}x{height} pixels, {components} components; accepted are 1 or more of each"
+        )
     return width, height, components, marker
 
 
-# EXIF, to the letter of what OpenCV honours: https://github.com/opencv/opencv/blob/4.x/modules/imgcodecs/src/exif.cpp
+# EXIF, exactly as OpenCV reads it: https://github.com/opencv/opencv/blob/4.x/modules/imgcodecs/src/exif.cpp
 
 _EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
@@ -196,10 +198,10 @@ _ENTRY_BYTES = 12
 
 
 def _read_orientation(segment: bytes) -> int | None:
-    """Return the first orientation entry's number, whatever it is; None where none can be read.
+    """Return the value of the first orientation entry, whatever it is; None if there is none.
 
-    Like OpenCV: no matter which type and count the entry has, only the first directory, and nothing that comes after
-    an entry which leads out of the segment.
+    Like OpenCV, it ignores the entry's type and count, reads only the first directory, and stops at an entry that
+    points beyond the segment.
     """
     if not segment.startswith(_EXIF):
         return None
@@ -214,14 +216,14 @@ def _read_orientation(segment: bytes) -> int | None:
             (tag,) = struct.unpack_from(order + "H", tiff, start)
             if tag == _ORIENTATION:
                 return int(struct.unpack_from(order + "H", tiff, start + 8)[0])
-            if (tag in _TEXTS or tag in _RATIONALS) and _leads_out(tiff, order, start, tag):
+            if (tag in _TEXTS or tag in _RATIONALS) and _points_beyond(tiff, order, start, tag):
                 return None
-    except struct.error:  # the directory leads out of the segment
+    except struct.error:  # the directory points beyond the segment
         return None
     return None
 
 
-def _leads_out(tiff: bytes, order: str, start: int, tag: int) -> bool:
+def _points_beyond(tiff: bytes, order: str, start: int, tag: int) -> bool:
     size, offset = struct.unpack_from(order + "II", tiff, start + 4)
     if tag in _RATIONALS:
         size = 8 * _RATIONALS[tag]

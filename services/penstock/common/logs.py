@@ -1,7 +1,7 @@
-"""Logs on stderr: a line of text each where a person looks, a JSON object each where a machine does.
+"""Logs on stderr: lines of text on a terminal, JSON objects elsewhere.
 
-Debug is every message, info lifecycle, warning degraded but handled, error a failure that nobody expected. What is
-logged while a chunk is worked on bears its job, step and chunk, wherever in the code that is.
+Debug is every message, info lifecycle, warning degraded but handled, error an unexpected failure. Records logged during
+the work on a chunk carry its job, step and chunk, wherever in the code they come from.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from types import TracebackType
 from penstock.common.settings import LogSettings, load
 
 FIELDS = ("job", "step", "chunk")
-_ABOUT: ContextVar[dict[str, str]] = ContextVar("about")
-_NOTHING: dict[str, str] = {}
+_CONTEXT: ContextVar[dict[str, str]] = ContextVar("log_context")
+_EMPTY: dict[str, str] = {}
 _CHATTY = ("asyncio", "kubernetes", "pika", "urllib3")
-"""Libraries whose debugging is about themselves."""
+"""Libraries whose debug messages are of no use here."""
 
 
 @contextmanager
 def log_context(**fields: str) -> Iterator[None]:
-    """Have every record of this context bear `job`, `step` or `chunk`, besides those that it bears already."""
-    token = _ABOUT.set({**_ABOUT.get(_NOTHING), **fields})
+    """Add `job`, `step` or `chunk` to every record of this context, and of contexts within it."""
+    token = _CONTEXT.set({**_CONTEXT.get(_EMPTY), **fields})
     try:
         yield
     finally:
-        _ABOUT.reset(token)
+        _CONTEXT.reset(token)
 
 
 def update_log_context(**fields: str) -> None:
-    """Have what follows in the innermost `about` bear these instead."""
-    _ABOUT.set({**_ABOUT.get(_NOTHING), **fields})
+    """Replace fields of the innermost `log_context` from here on."""
+    _CONTEXT.set({**_CONTEXT.get(_EMPTY), **fields})
 
 
 def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
-    """Send this process's logs, Python's warnings and what ends its threads to stderr.
+    """Log to stderr, with Python's warnings and unhandled exceptions.
 
     Raises:
-        SettingsError: PENSTOCK_LOG_FORMAT or PENSTOCK_LOG_LEVEL is none that is known.
+        SettingsError: PENSTOCK_LOG_FORMAT or PENSTOCK_LOG_LEVEL is not valid.
     """
     settings = load(LogSettings) if settings is None else settings
     handler = logging.StreamHandler(sys.stderr)
@@ -53,12 +53,12 @@ def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
     logging.captureWarnings(capture=True)
     for other in _CHATTY:
         logging.getLogger(other).setLevel(max(logging.INFO, logging.getLogger().level))
-    sys.excepthook = _log_end
-    threading.excepthook = _log_thread_end
+    sys.excepthook = _log_exception
+    threading.excepthook = _log_thread_exception
 
 
 def writes_json(settings: LogSettings) -> bool:
-    """Return whether logs are JSON: as the settings say, or else where stderr is no terminal."""
+    """Return whether logs are JSON; with `auto` they are, unless stderr is a terminal."""
     return settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
 
 
@@ -70,13 +70,13 @@ class TextFormatter(logging.Formatter):
         super().__init__(f"%(asctime)s {shown} %(levelname)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
-        known = ", ".join(f"{name} {value}" for name, value in fields_of(record).items())
+        context = ", ".join(f"{name} {value}" for name, value in fields_of(record).items())
         line = super().formatMessage(record)
-        return f"{line} ({known})" if known else line
+        return f"{line} ({context})" if context else line
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record; `time`, `severity` and `message` as Google's and others' collectors read them."""
+    """One JSON object per record, with `time`, `severity` and `message` as log collectors such as Google's expect."""
 
     def __init__(self, component: str) -> None:
         super().__init__()
@@ -99,20 +99,20 @@ class JsonFormatter(logging.Formatter):
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, str]:
-    """Return the job, step and chunk that a record is about: its own (`extra=`), or its context's."""
-    context = _ABOUT.get(_NOTHING)
+    """Return the job, step and chunk of a record: its own (`extra=`), or those of the context."""
+    context = _CONTEXT.get(_EMPTY)
     found = {name: getattr(record, name, None) or context.get(name) for name in FIELDS}
     return {name: str(value) for name, value in found.items() if value}
 
 
-def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if not issubclass(kind, KeyboardInterrupt):
-        logging.getLogger("penstock").critical("this process ends", exc_info=(kind, error, trace))
+        logging.getLogger("penstock").critical("unhandled exception; process ends", exc_info=(kind, error, trace))
 
 
-def _log_thread_end(ended: threading.ExceptHookArgs) -> None:
-    if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or issubclass(args.exc_type, SystemExit):
         return
-    name = ended.thread.name if ended.thread else "?"
-    error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
-    logging.getLogger("penstock").critical("thread %s ends", name, exc_info=error)
+    name = args.thread.name if args.thread else "?"
+    error = (args.exc_type, args.exc_value, args.exc_traceback)
+    logging.getLogger("penstock").critical("unhandled exception; thread %s ends", name, exc_info=error)

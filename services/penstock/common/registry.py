@@ -1,4 +1,6 @@
-"""Steps of one's own: the decorator that makes them, how installed ones are found, and those that are declared.
+"""Registry of steps: built-in ones, custom ones from installed packages, and declared ones.
+
+A package adds a step with
 
     from penstock.common.model.operations import Parameters
     from penstock.common.registry import step
@@ -33,12 +35,12 @@ StepFunction = Callable[[Any, Any], Any]
 
 
 class StepError(PenstockError):
-    """A step that an installed package brings cannot be used."""
+    """A custom or declared step cannot be used."""
 
 
 @dataclass(frozen=True)
 class CustomStep:
-    """A step that an installed package brings: its name, parameter model and function."""
+    """A step from an installed package: its name, parameter model and function."""
 
     name: str
     params: type[Parameters]
@@ -49,7 +51,7 @@ class CustomStep:
 
 
 def step(name: str, *, params: type[Parameters]) -> Callable[[StepFunction], CustomStep]:
-    """Make a function `(image, params) → image | list of images` a step that jobs can name.
+    """Decorate a function `(image, params) → image | list of images` to make it a step.
 
     `image` is an `H×W×3 uint8` array in BGR order and must not be changed in place.
     """
@@ -62,13 +64,13 @@ def custom_steps() -> dict[str, CustomStep]:
     """Return the steps of all installed packages, by name.
 
     Raises:
-        StepError: one cannot be imported, is not what `@step` made, or has the name of another.
+        StepError: a step cannot be imported, was not made by `@step`, or has the name of another one.
     """
     found: dict[str, CustomStep] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry)
         if loaded.name in found and found[loaded.name] != loaded:
-            raise StepError("broken_step", f"two packages bring a step {loaded.name!r}; uninstall one of them")
+            raise StepError("broken_step", f"two packages provide the step {loaded.name!r}; uninstall one of them")
         found[loaded.name] = loaded
     return found
 
@@ -81,20 +83,20 @@ def _load(entry: EntryPoint) -> CustomStep:
         raise StepError("broken_step", f"step {entry.name} = {entry.value} cannot be loaded: {text}") from error
     if not isinstance(loaded, CustomStep):
         raise StepError(
-            "broken_step", f"entry point {entry.name} = {entry.value} is not a step; accepted is what @step returns"
+            "broken_step", f"entry point {entry.name} = {entry.value} is not a step; decorate it with @step"
         )
     return loaded
 
 
 _declared: dict[str, type[Parameters]] = {}
-"""Set once by each process's composition root."""
+"""Set once, when a process starts."""
 
 
 def declare_steps(schemas: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let jobs name these steps, each with the JSON Schema of its parameters; those declared before are forgotten.
+    """Declare steps by name, each with the JSON Schema of its parameters; replaces earlier declarations.
 
     Raises:
-        StepError: one has no step's name, or no schema that can be used.
+        StepError: a name or schema is not accepted.
     """
     made: dict[str, type[Parameters]] = {}
     for name, schema in schemas.items():
@@ -108,14 +110,14 @@ def declare_steps(schemas: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def declared_steps() -> frozenset[str]:
-    """Return the names of the steps that no installed package brings: programs perform them."""
+    """Return the names of the steps that no installed package provides; external programs run them."""
     return frozenset(_declared).difference(custom_steps())
 
 
 def operations() -> dict[str, type[Parameters]]:
-    """Return every operation's parameter model by name: Penstock's own, installed packages', then declared ones.
+    """Return the parameter models of all operations by name: built-in, declared, then custom ones.
 
-    What a package brings goes before what is declared under the same name.
+    A custom step replaces a declared one of the same name.
     """
     return {**BUILT_IN, **_declared, **{name: custom.params for name, custom in custom_steps().items()}}
 
@@ -124,4 +126,4 @@ def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise ValueError(f"{name!r} is not a step name; accepted are up to 40 of a-z, 0-9 and -, a letter first")
     if name in BUILT_IN:
-        raise ValueError(f"{name!r} is an operation of Penstock's own; give the step another name")
+        raise ValueError(f"{name!r} is a built-in operation; rename the step")

@@ -35,7 +35,7 @@ def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(desk, repo
     postgres.stop()
     try:
         for call in (repository.check, lambda: repository.take_pending("job-1", 1)):
-            with pytest.raises(UnavailableError, match="the database is away: ") as caught:
+            with pytest.raises(UnavailableError, match="the database is unreachable: ") as caught:
                 call()
             assert caught.value.what == "database"
             assert len(caught.value.message.splitlines()) == 1
@@ -127,7 +127,7 @@ def test_a_commit_whose_answer_is_lost_has_happened_and_happens_once(desk, repos
     unlucky, proxy = losing_answers
     desk.accepted(images=4)
     events = [desk.done("job-1", 0, 1), desk.failed("job-1", 2, 3)]
-    with proxy.losing(), pytest.raises(UnavailableError, match="the database is away"):
+    with proxy.losing(), pytest.raises(UnavailableError, match="the database is unreachable"):
         unlucky.apply(events)
     assert desk.check_counters().state is JobState.PARTIAL
     [again] = unlucky.apply(events)

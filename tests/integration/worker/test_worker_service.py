@@ -264,7 +264,7 @@ def test_a_worker_killed_amid_a_chunk_loses_nothing(site: Site) -> None:
 
 def test_workers_wait_for_a_broker_that_starts_after_them_and_leave_when_told(site: Site) -> None:
     waiting = site.start(url="amqp://127.0.0.1:1")
-    wait_until(lambda: "is away" in (site.folder / "log").read_text())
+    wait_until(lambda: "is unreachable" in (site.folder / "log").read_text())
     assert finish(waiting) == 0
 
 
@@ -301,7 +301,7 @@ def test_the_file_of_a_worker_is_there_while_it_consumes_and_goes_with_it(
     (site.folder / "alive-0").touch()  # as a container finds it that is started again
     (site.folder / "alive-1").touch()
     worker = site.start(url="amqp://127.0.0.1:1", **more)
-    wait_until(lambda: "is away" in (site.folder / "log").read_text())
+    wait_until(lambda: "is unreachable" in (site.folder / "log").read_text())
     assert penstock("worker", "--alive", **more).returncode == 1, "it does not consume yet"
     assert finish(worker) == 0
     worker = site.start(**more)

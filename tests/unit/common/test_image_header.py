@@ -49,11 +49,11 @@ def refusal(data: bytes) -> ImageError:
         (b"", None),
     ],
 )
-def test_a_type_is_told_by_the_first_bytes(head: bytes, expected: str | None) -> None:
+def test_the_type_follows_from_the_first_bytes(head: bytes, expected: str | None) -> None:
     assert image_type(head) == expected
 
 
-def test_neither_jpeg_nor_png_is_not_supported_and_the_message_shows_the_bytes() -> None:
+def test_other_types_are_refused_and_the_message_shows_the_bytes() -> None:
     error = refusal(b"GIF89a and so on")
     assert error.code is ImageCode.UNSUPPORTED_TYPE
     assert "47 49 46 38" in error.message
@@ -74,7 +74,7 @@ def test_a_png_header_gives_size_depth_and_components() -> None:
         png().replace(b"IHDR", b"CgBI"),
     ],
 )
-def test_a_png_header_that_says_what_cannot_be_is_corrupt(data: bytes) -> None:
+def test_a_png_header_with_impossible_values_is_corrupt(data: bytes) -> None:
     assert refusal(data).code is ImageCode.CORRUPT_IMAGE
 
 
@@ -111,23 +111,23 @@ def test_fill_bytes_and_parameterless_markers_between_segments_are_skipped() -> 
         (jpeg(head=frame(marker=0xC5)), ImageCode.UNSUPPORTED_TYPE),
     ],
 )
-def test_a_jpeg_header_that_breaks_the_rules_is_refused_with_its_code(data: bytes, code: ImageCode) -> None:
+def test_an_invalid_jpeg_header_is_refused_with_its_code(data: bytes, code: ImageCode) -> None:
     assert refusal(data).code is code
 
 
-def test_a_jpeg_of_several_passes_is_told_from_one_of_one_pass() -> None:
+def test_progressive_jpegs_have_several_scans() -> None:
     assert read_header(jpeg()).scans == "one"
     assert read_header(jpeg(head=frame(marker=0xC2))).scans == "several"
     assert read_header(SOI + frame() + scan(1)).scans == "several"
 
 
-def test_a_flood_of_segments_is_refused() -> None:
+def test_too_many_segments_are_refused() -> None:
     most = [segment(0xFE, b"")] * (MAX_SEGMENTS - 2)
     assert read_header(jpeg(*most)).width == 4
     assert str(MAX_SEGMENTS) in refusal(jpeg(*most, segment(0xFE, b"") * 1_000)).message
 
 
-def test_a_flood_of_fill_bytes_is_a_file_without_a_picture() -> None:
+def test_a_file_of_fill_bytes_only_is_truncated() -> None:
     assert refusal(SOI + b"\xff" * 1_000_000).code is ImageCode.TRUNCATED_IMAGE
 
 
@@ -164,12 +164,12 @@ def test_orientation_is_read_in_both_byte_orders(number: int, order: str) -> Non
         ([exif(6, magic=43), exif(3)], 3),
     ],
 )
-def test_the_first_orientation_that_can_be_read_counts_and_odd_ones_turn_nothing(
+def test_the_first_readable_orientation_is_used_and_invalid_ones_are_ignored(
     before: list[bytes], expected: int
 ) -> None:
-    lengths = [segment(0xE1, item[4:]) for item in before]  # a cut segment says its true length
+    lengths = [segment(0xE1, item[4:]) for item in before]  # a cut segment keeps its original length
     assert read_header(jpeg(*lengths)).orientation == expected
 
 
-def test_orientation_after_the_first_scan_does_not_count() -> None:
+def test_an_orientation_after_the_first_scan_is_ignored() -> None:
     assert read_header(jpeg()[:-2] + exif(6) + EOI).orientation == 1

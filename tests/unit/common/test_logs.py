@@ -1,4 +1,4 @@
-"""Logs: a JSON object a line for machines, a readable line for people, and what each record is about."""
+"""Logs: JSON lines, text lines on a terminal, and the context of each record."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penstock.common.logs import set_up_logs
 from penstock.common.settings import SettingsError
 
 PROGRAM = """
@@ -23,7 +24,7 @@ log = logging.getLogger("penstock.test")
 
 
 def run(body: str, **environment: str) -> str:
-    """Return what a program writes to stderr, which is no terminal."""
+    """Return what a program writes to stderr, which is not a terminal."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
     command = [sys.executable, "-c", PROGRAM.format(body=body)]
     return subprocess.run(command, capture_output=True, text=True, env=bare | environment, check=False).stderr
@@ -33,33 +34,33 @@ def read(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_where_no_terminal_is_each_line_is_a_json_object() -> None:
-    [record] = read(run("log.warning('%s: it\\'s away', 'the store')"))
+def test_without_a_terminal_each_line_is_a_json_object() -> None:
+    [record] = read(run("log.warning('%s: it\\'s full', 'the store')"))
     assert record.pop("time").endswith("Z")
     assert record == {
         "severity": "WARNING",
         "component": "worker-1",
         "logger": "penstock.test",
-        "message": "the store: it's away",
+        "message": "the store: it's full",
     }
 
 
-def test_a_person_reads_text_with_what_it_is_about() -> None:
+def test_a_line_of_text_ends_with_its_context() -> None:
     line = run("with log_context(job='1f', step='blur'):\n    log.info('100 %% done')", PENSTOCK_LOG_FORMAT="text")
     assert line.split(" ", 1)[1] == "worker-1 INFO 100 %% done (job 1f, step blur)\n"
 
 
-def test_on_a_terminal_logs_are_text_unless_told_otherwise() -> None:
-    ours, theirs = pty.openpty()
-    body = PROGRAM.format(body="log.info('begun')")
-    for settings, expected in ({}, "worker-1 INFO begun"), ({"PENSTOCK_LOG_FORMAT": "json"}, '"message": "begun"'):
-        subprocess.run([sys.executable, "-c", body], stderr=theirs, env=os.environ | settings, check=True)
-        assert expected in os.read(ours, 4_096).decode()
-    os.close(ours)
-    os.close(theirs)
+def test_on_a_terminal_logs_are_text_by_default() -> None:
+    master, terminal = pty.openpty()
+    body = PROGRAM.format(body="log.info('started')")
+    for settings, expected in ({}, "worker-1 INFO started"), ({"PENSTOCK_LOG_FORMAT": "json"}, '"message": "started"'):
+        subprocess.run([sys.executable, "-c", body], stderr=terminal, env=os.environ | settings, check=True)
+        assert expected in os.read(master, 4_096).decode()
+    os.close(master)
+    os.close(terminal)
 
 
-def test_every_record_of_a_context_says_what_it_is_about_until_the_context_ends() -> None:
+def test_records_carry_the_fields_of_the_innermost_context() -> None:
     body = """
 with log_context(job="1f", step="resize", chunk="3-ab"):
     log.info("outer")
@@ -85,18 +86,21 @@ def test_a_traceback_is_one_field_of_one_line() -> None:
     assert record["exception"].endswith("ZeroDivisionError: division by zero")
 
 
-def test_what_ends_a_thread_or_the_process_is_logged_as_all_else_is() -> None:
+def test_an_unhandled_exception_of_a_thread_or_the_process_is_logged() -> None:
     body = "t = threading.Thread(target=lambda: 1 / 0, name='tracker'); t.start(); t.join()\nraise OSError('no disk')"
     thread, process = read(run(body))
-    assert (thread["message"], process["message"]) == ("thread tracker ends", "this process ends")
+    assert (thread["message"], process["message"]) == (
+        "unhandled exception; thread tracker ends",
+        "unhandled exception; process ends",
+    )
     assert {thread["severity"], process["severity"]} == {"CRITICAL"}
     assert "OSError: no disk" in process["exception"]
 
 
-def test_pythons_warnings_are_records_too() -> None:
-    [record] = read(run("warnings.simplefilter('always'); warnings.warn('soon gone')"))
+def test_warnings_of_python_are_logged() -> None:
+    [record] = read(run("warnings.simplefilter('always'); warnings.warn('deprecated')"))
     assert (record["severity"], record["logger"]) == ("WARNING", "py.warnings")
-    assert "soon gone" in record["message"]
+    assert "deprecated" in record["message"]
 
 
 @pytest.mark.parametrize(("level", "count"), [("debug", 3), ("info", 2), ("error", 0)])
@@ -105,9 +109,7 @@ def test_nothing_below_the_level_is_logged(level: str, count: int) -> None:
     assert len(read(run(body, PENSTOCK_LOG_LEVEL=level))) == count
 
 
-def test_a_level_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from penstock.common.logs import set_up_logs
-
+def test_an_unknown_level_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_LOG_LEVEL", "loud")
     with pytest.raises(SettingsError, match="PENSTOCK_LOG_LEVEL=loud: Input should be 'debug', 'info'"):
         set_up_logs("worker")

@@ -1,4 +1,4 @@
-"""Steps of installed packages: found by entry point, checked, and told of in one line where they are broken."""
+"""Custom steps: found by entry point and checked; broken ones are reported in one line."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def work(image, params):
 """
 
 
-def test_a_step_is_its_name_its_parameters_and_its_function() -> None:
+def test_a_step_has_a_name_parameters_and_a_function() -> None:
     made = step("repeat", params=Amount)(lambda image, params: [image] * params.amount)
     assert (made.name, made.params) == ("repeat", Amount)
     assert made("picture", Amount(amount=2)) == ["picture", "picture"]
 
 
 @pytest.mark.parametrize("name", ["", "Repeat", "1st", "two words", "a_b", "x" * 41, "ä", "a\n"])
-def test_names_that_cannot_be_queues_and_deployments_are_refused(name: str) -> None:
+def test_names_that_are_invalid_for_queues_or_deployments_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a step name"):
         step(name, params=Amount)
 
 
 @pytest.mark.parametrize("name", ["resize", "split", "blur", "encode"])
-def test_names_of_penstocks_own_are_taken(name: str) -> None:
-    with pytest.raises(ValueError, match="give the step another name"):
+def test_names_of_built_in_operations_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="built-in operation; rename the step"):
         step(name, params=Amount)
 
 
-def test_installed_steps_come_after_penstocks_own(install: Callable[[str, str, str], None]) -> None:
+def test_custom_steps_are_listed_after_built_in_ones(install: Callable[[str, str, str], None]) -> None:
     install("repeat_package", CODE.format(name="repeat"), "repeat = repeat_package:work")
     assert list(operations())[:4] == ["resize", "split", "blur", "encode"]
     assert operations()["repeat"].model_fields.keys() == {"amount"}
@@ -74,7 +74,7 @@ def test_installed_steps_come_after_penstocks_own(install: Callable[[str, str, s
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("work = print", "is not a step; accepted is what @step returns"),
+        ("work = print", "is not a step; decorate it with @step"),
         ("other = 1", "cannot be loaded: AttributeError"),
         ("import nowhere_to_be_found", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("1 / 0", "cannot be loaded: ZeroDivisionError"),
@@ -82,7 +82,7 @@ def test_installed_steps_come_after_penstocks_own(install: Callable[[str, str, s
     ],
     ids=["no step", "nothing there", "import", "raises", "name"],
 )
-def test_a_broken_package_is_named_in_one_line(
+def test_a_broken_package_is_reported_in_one_line(
     install: Callable[[str, str, str], None], code: str, said: str, request: pytest.FixtureRequest
 ) -> None:
     name = f"broken_{request.node.callspec.id.replace(' ', '_')}"
@@ -97,5 +97,5 @@ def test_a_broken_package_is_named_in_one_line(
 def test_two_packages_with_one_step_are_refused(install: Callable[[str, str, str], None]) -> None:
     install("first_package", CODE.format(name="repeat"), "repeat = first_package:work")
     install("second_package", CODE.format(name="repeat"), "repeat = second_package:work")
-    with pytest.raises(StepError, match="two packages bring a step 'repeat'"):
+    with pytest.raises(StepError, match="two packages provide the step 'repeat'"):
         custom_steps()

@@ -1,7 +1,8 @@
-"""Settings: defaults, then the environment, then the command line; and all that is wrong is told at once."""
+"""Settings: precedence of defaults, environment and command line; all errors are reported at once."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,18 @@ from penstock.common.settings import Limits, ServeSettings, SettingsError, Worke
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("kind", [Limits, WorkerSettings, ServeSettings])
-def test_every_setting_has_a_default_that_is_accepted_and_a_description(kind: type) -> None:
+def test_every_setting_has_a_valid_default_and_a_description(kind: type) -> None:
     assert load(kind)
     assert all(field.description for field in kind.model_fields.values())
 
 
-def test_the_limits_are_those_of_the_contract() -> None:
+def test_the_default_limits_are_those_that_are_documented() -> None:
     limits = load(Limits)
     assert (limits.max_files, limits.max_file_bytes, limits.max_upload_bytes) == (1_000, 64 << 20, 1 << 30)
     assert (limits.max_pixels, limits.max_side, limits.max_operations) == (50_000_000, 32_768, 32)
@@ -32,7 +31,9 @@ def test_the_limits_are_those_of_the_contract() -> None:
     assert (limits.max_images, limits.max_open_jobs) == (5_000_000, 1_000)
 
 
-def test_the_environment_goes_before_defaults_and_the_command_line_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_overrides_the_environment_and_that_overrides_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PENSTOCK_PORT", "9000")
     monkeypatch.setenv("PENSTOCK_DATA", "/srv/data")
     monkeypatch.setenv("PENSTOCK_UNHEARD_OF", "1")
@@ -40,11 +41,11 @@ def test_the_environment_goes_before_defaults_and_the_command_line_before_both(m
     assert (settings.port, settings.data, settings.workers) == (9001, Path("/srv/data"), None)
 
 
-def test_serve_listens_on_loopback_unless_told_otherwise() -> None:
+def test_serve_listens_on_loopback_by_default() -> None:
     assert load(ServeSettings).host == "127.0.0.1"
 
 
-def test_everything_wrong_is_told_at_once_with_name_value_and_what_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_reported_at_once_with_name_value_and_what_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_PORT", "99999")
     monkeypatch.setenv("PENSTOCK_WORKERS", "many")
     monkeypatch.setenv("PENSTOCK_PLACEMENT", "both")
@@ -62,7 +63,7 @@ def test_everything_wrong_is_told_at_once_with_name_value_and_what_is_accepted(m
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "1e99"])
-def test_times_that_no_clock_can_wait_for_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_durations_that_are_not_positive_and_finite_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PENSTOCK_STEP_TIMEOUT_SECS", value)
     monkeypatch.setenv("PENSTOCK_DRAIN_SECS", value)
     with pytest.raises(SettingsError) as caught:
@@ -70,6 +71,6 @@ def test_times_that_no_clock_can_wait_for_are_refused(monkeypatch: pytest.Monkey
     assert len(caught.value.message.splitlines()) == 2
 
 
-def test_settings_cannot_be_changed_once_read() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
         load(Limits).max_pixels = 1  # type: ignore[misc]

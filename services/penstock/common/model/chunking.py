@@ -1,4 +1,4 @@
-"""Chunk size: how many images share a message, from the seconds that one image takes."""
+"""Chunk size: how many images share a message, from the service time of one image."""
 
 CHUNK_SECS = 0.06
 """Work of one chunk in its slowest step. A message costs about a millisecond, which is little beside it."""

@@ -1,4 +1,4 @@
-"""The job document that customers send, and the states that jobs and images go through."""
+"""Job document as customers send it, and the states of jobs and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class JobState(StrEnum):
-    """`receiving` is before acceptance and never shown."""
+    """State of a job. `receiving` is before acceptance and never shown."""
 
     RECEIVING = "receiving"
     ACCEPTED = "accepted"
@@ -21,7 +21,7 @@ class JobState(StrEnum):
 
 
 class ImageState(StrEnum):
-    """Terminal is terminal; only a retry makes a failed image pending again."""
+    """State of an image. Only a retry makes a failed image pending again; other terminal states are final."""
 
     PENDING = "pending"
     QUEUED = "queued"
@@ -38,28 +38,28 @@ TERMINAL_IMAGE_STATES = (ImageState.DONE, ImageState.FAILED, ImageState.CANCELLE
 
 
 class Prefix(BaseModel):
-    """All images below a folder: of the configured root, or of a bucket."""
+    """All images below a folder of the input root or of a bucket."""
 
     model_config = ConfigDict(extra="forbid")
     prefix: Annotated[str, Field(min_length=1, max_length=4096, examples=["gs://maps/delft/"])]
 
 
 class ManifestRef(BaseModel):
-    """All images that a text file names, one a line: URLs, or paths below the configured root."""
+    """All images in an input list: a text file with one URL, or path below the input root, per line."""
 
     model_config = ConfigDict(extra="forbid")
     manifest: Annotated[str, Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])]
 
 
 class UploadRef(BaseModel):
-    """All files of an upload that was sent file by file (`POST /v1/uploads`)."""
+    """All files of an upload (`POST /v1/uploads`)."""
 
     model_config = ConfigDict(extra="forbid")
     upload: Annotated[str, Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])]
 
 
 class Webhook(BaseModel):
-    """Where to tell that the job has ended, however it did: by a POST that is signed."""
+    """A URL that is called with a signed POST when the job ends."""
 
     model_config = ConfigDict(extra="forbid")
     url: Annotated[
@@ -76,13 +76,13 @@ class Webhook(BaseModel):
         Field(
             min_length=16,
             max_length=256,
-            description="Signs it, instead of the server's secret; never shown again",
+            description="Signs the request instead of the server's secret; never shown again",
         ),
     ] = None
 
 
 class JobDocument(BaseModel):
-    """What a customer asks for. Only `operations` and the pictures (`inputs`, or files beside it) are needed."""
+    """A job. Only `operations` and images are required: `inputs`, or files in the same request."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -108,15 +108,15 @@ class JobDocument(BaseModel):
         list[Any],
         Field(description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'),
     ]
-    output: Annotated[Literal["jpg", "png"] | None, Field(description="Format of the results; jpg if not given")] = None
-    quality: Annotated[int | None, Field(ge=1, le=100, description="JPEG quality; 95 if not given")] = None
-    effort: Annotated[int | None, Field(ge=0, le=3, description="PNG effort, 0 fastest to 3 smallest")] = None
+    output: Annotated[Literal["jpg", "png"] | None, Field(description="Format of the results; default jpg")] = None
+    quality: Annotated[int | None, Field(ge=1, le=100, description="JPEG quality; default 95")] = None
+    effort: Annotated[int | None, Field(ge=0, le=3, description="PNG effort, from 0 (fastest) to 3 (smallest)")] = None
     inputs: Annotated[
         list[str | Prefix | ManifestRef | UploadRef],
         Field(
             max_length=10_000,
-            description="Files, folders as `{prefix}`, and lists of files as `{manifest}`: URLs of buckets that the"
-            " server may read, or paths below the configured root. Or `{upload}` alone: files sent one by one before",
+            description="Files, folders as `{prefix}`, and input lists as `{manifest}`: URLs in buckets that the"
+            " server may read, or paths below its input root. Or `{upload}` alone, for files uploaded before",
         ),
     ] = []
     results: Annotated[
@@ -124,19 +124,19 @@ class JobDocument(BaseModel):
         Field(
             min_length=1,
             max_length=1024,
-            description="Folder of a bucket, as a URL, to write results to, in a folder named by the job's id",
+            description="URL of a bucket's folder to write results to, in a subfolder named by the job's id",
         ),
     ] = None
     name: Annotated[str, Field(max_length=200)] = ""
     labels: Annotated[
         dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]], Field(max_length=32)
     ] = {}
-    priority: Annotated[int, Field(ge=-100, le=100, description="Higher goes first")] = 0
-    weight: Annotated[int, Field(ge=1, le=100, description="Share among jobs of one priority")] = 1
+    priority: Annotated[int, Field(ge=-100, le=100, description="Jobs of higher priority go first")] = 0
+    weight: Annotated[int, Field(ge=1, le=100, description="Share among jobs of the same priority")] = 1
     on_failure: Annotated[
-        Literal["continue", "cancel"], Field(description="cancel ends the job at its first failed image")
+        Literal["continue", "cancel"], Field(description="`cancel` cancels the job at its first failed image")
     ] = "continue"
     chunk_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=64)], Field(description="Images a message")
+        Literal["auto"] | Annotated[int, Field(ge=1, le=64)], Field(description="Images per message")
     ] = "auto"
-    webhook: Annotated[Webhook | None, Field(description="Who is told when the job has ended")] = None
+    webhook: Annotated[Webhook | None, Field(description="URL to call when the job ends")] = None

@@ -1,7 +1,7 @@
-"""The messages between coordinator and workers: public, versioned JSON that carries references and never pixels.
+"""Messages between coordinator and workers: public, versioned JSON with references to pixels, never pixels.
 
-Their JSON Schema stands in `docs/`. A reader ignores fields that it doesn't know and refuses a `v` that it doesn't
-know, so that two versions can run side by side during an upgrade.
+Their JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse an unknown `v`, so that two versions
+can run side by side during an upgrade.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def step_queue(step: str) -> str:
 
 
 class MessageError(PenstockError):
-    """A message that cannot be read: not JSON, fields missing, or another version."""
+    """A message that cannot be parsed: no JSON, missing fields, or another version."""
 
 
 class _Message(BaseModel):
@@ -33,7 +33,7 @@ class _Message(BaseModel):
 
 
 class StepTime(_Message):
-    """Seconds one image waited for and was worked on in one operation of its plan; `step` is the plan's index."""
+    """Seconds that one image waited for a step and was processed by it; `step` is an index into the plan."""
 
     step: int
     wait: float
@@ -43,8 +43,8 @@ class StepTime(_Message):
 class ImageRef(_Message):
     """One image of a chunk.
 
-    `stem` is what its results are named after, unique in the job. `ref` is its source: a store key, or a `file://`
-    URL. `parts` is how many pictures of it lie in the chunk's blob (0 while it is still its source), at `slot`.
+    Its results are named after `stem`, which is unique in the job. `ref` is its source: a store key, or a `file://`
+    URL. `parts` is how many parts of it are in the chunk's blob, from `slot` on; 0 while it is still its source.
     """
 
     id: int
@@ -56,14 +56,13 @@ class ImageRef(_Message):
 
 
 class Chunk(_Message):
-    """One or more images of one job on their way to the operation at index `step` of their plan.
+    """One or more images of one job, for the operation at index `step` of their plan.
 
-    `run` counts the job's retries, so that what an earlier run still sends is told apart. `blob` is the store key of
-    the images' pixels (safetensors), None where the step reads the sources; `pixels` how many they are, 0 where the
-    sender does not say. `results` is the store prefix of the
-    results. `alone` marks an image taken out of a chunk that could not be finished: it shares the blob with others,
-    and once a worker has died over it its starts are counted. `attempt` counts how often it was given back because
-    something the worker stands on was away.
+    `run` counts the job's retries, which tells the events of an earlier run apart. `blob` is the store key of the
+    images' pixels (safetensors), None if the step reads the sources; `pixels` is their number, 0 if unknown. `results`
+    is the store prefix of the results. `alone` marks an image that was split from a redelivered chunk: it shares the
+    blob with others, and its attempts are counted once a worker has died while processing it. `attempt` counts how
+    often the chunk was requeued because a service was unreachable.
     """
 
     v: Literal[1] = 1
@@ -83,7 +82,7 @@ class Chunk(_Message):
 
 
 class Result(_Message):
-    """One file that an image became. `key` is its place in the store; `sha256` is in hex."""
+    """One output file of an image. `key` is its key in the store; `sha256` is in hex."""
 
     key: str
     name: str
@@ -95,9 +94,9 @@ class Result(_Message):
 
 
 class Failure(_Message):
-    """Why an image failed, in which step, and whether a retry may help.
+    """Why an image failed, in which step, and whether a retry may succeed.
 
-    `resume_blob` is the store key of that step's input, kept so that a retry goes on from there.
+    `resume_blob` is the store key of that step's input, kept so that a retry can continue there.
     """
 
     code: str
@@ -110,7 +109,7 @@ class Failure(_Message):
 
 
 class Outcome(_Message):
-    """What became of one image. `attempts` is how often it was started."""
+    """The final state of one image. `attempts` is how often it was started."""
 
     id: int
     state: Literal["done", "failed"]
@@ -121,9 +120,9 @@ class Outcome(_Message):
 
 
 class Calls(_Message):
-    """Calls of one kind that a worker made of its store or broker, such as `store.get`, since it told of them last.
+    """A worker's calls of its store or broker, such as `store.get`, since its last report.
 
-    `buckets` counts those that took up to each of `metrics.CALL_BOUNDS_SECS`, and at its end those that took longer.
+    `buckets` counts the calls up to each bound in `metrics.CALL_BOUNDS_SECS`; the last one counts all longer ones.
     """
 
     what: str
@@ -133,7 +132,7 @@ class Calls(_Message):
 
 
 class Measures(_Message):
-    """What a worker has counted since it told of it last; `chunks` it took and `redelivered` ones of them, by step."""
+    """A worker's counts since its last report; `chunks` it received, and `redelivered` ones of them, by step."""
 
     calls: list[Calls] = []
     chunks: dict[str, int] = {}
@@ -141,11 +140,11 @@ class Measures(_Message):
 
 
 class Event(_Message):
-    """What a worker tells of a chunk. A message holds one event, or a list of them.
+    """A worker's report about a chunk. A message holds one event or a list of them.
 
-    `started`: its work at `step` has begun; `stepped`: it went on to `step`, whose queue it now waits in;
-    `finished`: `outcomes` are final. `images` are the ids that the first two speak of; they may come late, or not at
-    all where the chunk is further already. `measures` come with some event every second or so.
+    `started`: its work at `step` has begun. `stepped`: it was handed on to `step` and waits in that queue. `finished`:
+    `outcomes` are final. `images` are the ids of the images that the first two are about; those events may come late,
+    or never if the chunk has already moved on. An event carries `measures` about once a second.
     """
 
     v: Literal[1] = 1
@@ -164,22 +163,22 @@ def read_chunk(body: bytes) -> Chunk:
     """Parse a chunk message.
 
     Raises:
-        MessageError: with the reason, for the dead-letter queue.
+        MessageError: it cannot be parsed; the message is the reason for the dead-letter queue.
     """
     return _read(Chunk, body)
 
 
 def read_events(body: bytes) -> list[Event]:
-    """Parse a message of `penstock.events`: one event, or a JSON list of them in their order.
+    """Parse a message of `penstock.events`: one event, or a JSON list of events in order.
 
     Raises:
-        MessageError: with the reason, for the dead-letter queue.
+        MessageError: it cannot be parsed; the message is the reason for the dead-letter queue.
     """
     return _read_list(body) if body.lstrip()[:1] == b"[" else [_read(Event, body)]
 
 
 def write_events(events: Sequence[Event]) -> bytes:
-    """Return events as one message."""
+    """Return one message with all events."""
     return b"[" + b",".join(event.model_dump_json().encode() for event in events) + b"]"
 
 

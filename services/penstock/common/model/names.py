@@ -1,4 +1,4 @@
-"""Names of results: every image of a job gets a stem of its own, so that no two results ever meet."""
+"""Result names: every image of a job gets a unique stem, so that no result overwrites another."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 MAX_STEM_BYTES = 236
-"""A stem's last part, in UTF-8: with `-4095.png` or a temporary suffix it still fits the 255 bytes of a file name."""
+"""Limit for the last part of a stem, in UTF-8. With `-4095.png` it still fits the 255 bytes of a file name."""
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """Return what the results of each of `names` are named after: no two alike, in linear time.
+    """Return a unique stem for each name, in linear time.
 
-    A name without its suffix where nobody else has the same or is called so, the whole name otherwise: `a.jpg`,
-    `x.jpg` and `x.png` give `a`, `x.jpg` and `x.png`. Folders before the last `/` stay. What is too long for a file
-    name is cut and ends in a digest.
+    It is the name without its suffix, or the whole name if that would not be unique: `a.jpg`, `x.jpg` and `x.png` give
+    `a`, `x.jpg` and `x.png`. Folders before the last `/` are kept. A name that is too long is cut and ends in a digest.
     """
     stems = [shorten(without_suffix(name)) for name in names]
     wholes = [shorten(name) for name in names]
@@ -25,13 +24,13 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Return the names with equal ones told apart: `x.jpg`, `x.jpg` give `x.jpg`, `x~2.jpg`. The first one stays."""
+    """Return names with a number added to duplicates: `x.jpg`, `x.jpg` give `x.jpg`, `x~2.jpg`."""
     given = list(names)
     if len(set(given)) == len(given):
         return given
     taken = set(given)
     seen: Counter[str] = Counter()
-    return [_told_apart(name, seen, taken) for name in given]
+    return [_numbered(name, seen, taken) for name in given]
 
 
 def without_suffix(name: str) -> str:
@@ -41,7 +40,7 @@ def without_suffix(name: str) -> str:
     return name[:dot] if dot > start else name
 
 
-def _told_apart(name: str, seen: Counter[str], taken: set[str]) -> str:
+def _numbered(name: str, seen: Counter[str], taken: set[str]) -> str:
     seen[name] += 1
     if seen[name] == 1:
         return name
@@ -53,7 +52,7 @@ def _told_apart(name: str, seen: Counter[str], taken: set[str]) -> str:
 
 
 def shorten(path: str) -> str:
-    """Return a path whose last part fits a file's name, cut and with a digest at its end where it did not."""
+    """Return a path whose last part fits a file name; if it is too long, it is cut and ends in a digest."""
     folder, slash, name = path.rpartition("/")
     raw = name.encode()
     if len(raw) <= MAX_STEM_BYTES:

@@ -1,4 +1,4 @@
-"""Operations as people write them on a command line."""
+"""Syntax of `--op` on the command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 def read_op(text: str) -> list[Any]:
     """Read `resize=512x512`, `split`, or `brighten={"amount": 3}` into a job document's short form."""
-    name, given, value = text.partition("=")
-    if not given:
+    name, equals, value = text.partition("=")
+    if not equals:
         return [name]
     try:
-        read = json.loads(value)
+        return [name, json.loads(value)]
     except ValueError:
-        read = value
-    return [name, read]
+        return [name, value]

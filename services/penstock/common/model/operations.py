@@ -1,7 +1,7 @@
-"""The operations a job may name, and the parameters each one takes.
+"""Operations and their parameters.
 
-One model per operation serves REST, the command line, `GET /v1/operations` and the docs alike. Every model reads
-its long form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
+One model per operation serves REST, the command line, `GET /v1/operations` and the docs. Every model reads its long
+form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_SIDE = 32_768
-"""Longest side of any picture, in pixels."""
+"""Longest side of any image, in pixels."""
 
 
 class Parameters(BaseModel):
-    """Parameters of one operation. A step of one's own subclasses this."""
+    """Base of all parameters; custom steps subclass it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     example: ClassVar[Any] = True
-    """The short form's second element, as the docs show it."""
+    """Second element of the short form, shown in the docs."""
 
     @classmethod
     def from_short(cls, value: object) -> Self:
-        """Read the second element of `[name, value]`: a dict of fields, `true` for the defaults, or the only field."""
+        """Parse the second element of `[name, value]`: a dict of fields, `true` for the defaults, or the only field.
+
+        Raises:
+            ValueError: it is not accepted.
+        """
         if isinstance(value, dict):
             return cls.model_validate(value)
         if value is True and "enabled" not in cls.model_fields:
@@ -36,12 +40,12 @@ class Parameters(BaseModel):
 
     @property
     def does_nothing(self) -> bool:
-        """Whether the operation leaves every picture as it is, so that it need not be visited."""
+        """Whether the operation leaves every image unchanged, so that its step can be skipped."""
         return False
 
     @property
     def parts(self) -> int:
-        """How many parts one part becomes."""
+        """How many parts it makes from one."""
         return 1
 
 
@@ -70,7 +74,7 @@ class Split(Parameters):
 
     example: ClassVar[Any] = True
 
-    enabled: Annotated[bool, Field(description="false leaves the picture whole")] = True
+    enabled: Annotated[bool, Field(description="false leaves the image whole")] = True
 
     @property
     def does_nothing(self) -> bool:
@@ -96,14 +100,14 @@ class Blur(Parameters):
 
 
 class Encode(Parameters):
-    """Write the pictures as files. Always the last operation of a plan; named by a job's `output`."""
+    """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 
     example: ClassVar[Any] = "jpg"
 
     format: Annotated[Literal["jpg", "png"], Field(description="jpg (lossy) or png (lossless)")] = "jpg"
-    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; without meaning for png")] = 95
+    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; ignored for png")] = 95
     effort: Annotated[
-        int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); without meaning for jpg")
+        int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); ignored for jpg")
     ] = 2
 
     @classmethod
@@ -119,4 +123,4 @@ class Encode(Parameters):
 
 
 BUILT_IN: dict[str, type[Parameters]] = {"resize": Resize, "split": Split, "blur": Blur, "encode": Encode}
-"""The operations that come with Penstock, in the order the docs show them."""
+"""The built-in operations, in the order of the docs."""

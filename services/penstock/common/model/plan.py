@@ -1,4 +1,4 @@
-"""A job's operations, read and checked: the plan that every image of the job goes through."""
+"""Plan: a job's operations after validation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock.common.settings import Limits
 
 @dataclass(frozen=True)
 class Planned:
-    """One operation of a plan: the step that performs it, and its parameters."""
+    """One operation of a plan: its step and parameters."""
 
     step: str
     params: Parameters
@@ -36,34 +36,34 @@ class Plan:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The step of each operation; one name may stand more than once."""
+        """The step of each operation; a step may occur more than once."""
         return tuple(planned.step for planned in self.operations)
 
     @property
     def encode(self) -> Encode:
-        """How results are written."""
+        """The parameters of `encode`, the last operation."""
         params = self.operations[-1].params
         assert isinstance(params, Encode)
         return params
 
     @property
     def parts(self) -> int:
-        """Results per image, as far as parameters tell (a step of one's own may make more or fewer)."""
+        """Results per image, as calculated from the parameters; a custom step may make more or fewer."""
         parts = 1
         for planned in self.operations:
             parts *= planned.params.parts
         return parts
 
     def document(self) -> list[dict[str, Any]]:
-        """Return the long form of every operation, as messages and the database carry it."""
+        """Return the long form of every operation, as used in messages and the database."""
         return [planned.document() for planned in self.operations]
 
 
 def read_operation(raw: object, pointer: str) -> Planned:
-    """Read one operation in its short (`["resize", "200x300"]`) or long form (`{"op": "resize", …}`).
+    """Parse one operation in its short (`["resize", "200x300"]`) or long form (`{"op": "resize", …}`).
 
     Raises:
-        PlanError: not an operation, not known, or parameters that are not accepted.
+        PlanError: not an operation, an unknown one, or parameters that are not accepted.
     """
     known = operations()
     name: object
@@ -93,22 +93,22 @@ def read_operation(raw: object, pointer: str) -> Planned:
 
 
 def make_plan(raw: object, output: Encode | None, limits: Limits) -> Plan:
-    """Read a job's operations and check them against every limit that can be checked without a picture.
+    """Parse a job's operations and check every limit that can be checked without an image.
 
     Args:
-        raw: the document's `operations`, a list in the user's order.
-        output: how to write results; `None` leaves it to an `encode` at the end of `raw`, or to the default.
-        limits: the bounds to hold.
+        raw: the job document's `operations`.
+        output: how to write results; `None` for an `encode` at the end of `raw`, or the default.
+        limits: the limits to check.
 
     Raises:
-        PlanError: with a pointer to the operation that cannot be.
+        PlanError: with a pointer to the operation that is refused.
     """
     if not isinstance(raw, list):
         shown = json.dumps(raw, default=str)[:60]
         raise PlanError("invalid_operations", f"{shown} is not a list of operations", "/operations")
     if len(raw) > limits.max_operations:
         raise PlanError(
-            "too_many_operations", f"{len(raw)} operations; accepted are {limits.max_operations}", "/operations"
+            "too_many_operations", f"{len(raw)} operations; accepted are up to {limits.max_operations}", "/operations"
         )
     planned = [read_operation(item, f"/operations/{index}") for index, item in enumerate(raw)]
     last = len(planned) - 1
@@ -131,20 +131,22 @@ def _check_sizes(planned: Iterable[Planned], limits: Limits) -> None:
         pointer = f"/operations/{index}"
         parts *= operation.params.parts
         if parts > limits.max_parts:
-            raise PlanError("too_many_parts", f"{parts} parts an image; accepted are {limits.max_parts}", pointer)
+            raise PlanError(
+                "too_many_parts", f"{parts} parts per image; accepted are up to {limits.max_parts}", pointer
+            )
         if isinstance(operation.params, Resize):
             width, height = operation.params.width, operation.params.height
             if parts * width * height > limits.max_pixels:
                 raise PlanError(
                     "too_many_pixels",
-                    f"resize to {width}x{height} makes {parts * width * height} pixels an image; "
-                    f"accepted are {limits.max_pixels}",
+                    f"resize to {width}x{height} makes {parts * width * height} pixels per image; "
+                    f"accepted are up to {limits.max_pixels}",
                     pointer,
                 )
 
 
 def plan_of(document: Sequence[dict[str, Any]]) -> Plan:
-    """Return the plan of a message or a database row, which was checked when the job was accepted."""
+    """Return the plan of a message or database row, which was validated when the job was accepted."""
     return _plan_of(json.dumps(document))
 
 

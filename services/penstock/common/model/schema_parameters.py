@@ -1,6 +1,6 @@
-"""Operations whose parameters are known by a JSON Schema alone: those of programs, in whatever language.
+"""Schema parameters: parameter models made from a JSON Schema, for steps that are external programs.
 
-The schema is its author's: it is shown as it was given, and what it accepts is accepted.
+The schema is shown as its author wrote it, and decides alone what is accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_SHOWN = 200
 
 
 class DeclaredParameters(Parameters):
-    """Parameters of a declared operation: each of its fields is an extra one. See `declare_parameters`."""
+    """Base of the models that `declare_parameters` makes. All fields are extra fields."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -29,7 +29,7 @@ class DeclaredParameters(Parameters):
 
     @classmethod
     def from_short(cls, value: object) -> Self:
-        """Read a dict of fields, or the schema's first property; `true` stands for the defaults unless that takes it.
+        """Parse a dict of fields, or the schema's first property; `true` means the defaults, unless that is a boolean.
 
         Raises:
             ValueError: the schema does not accept it.
@@ -46,7 +46,7 @@ class DeclaredParameters(Parameters):
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return the schema as its author gave it."""
+        """Return the schema as its author wrote it."""
         return copy.deepcopy(cls.given_schema)
 
     @classmethod
@@ -79,17 +79,19 @@ class DeclaredParameters(Parameters):
         try:
             found = best_match(cls.validator.iter_errors(fields))
         except Unresolvable as error:
-            raise ValueError(f"the step's schema refers to what is not in it: {str(error)[:_MAX_SHOWN]}") from error
+            raise ValueError(
+                f"the step's schema has a reference that cannot be resolved: {str(error)[:_MAX_SHOWN]}"
+            ) from error
         if found is not None:
             where = "/".join(str(part) for part in found.absolute_path)
             raise ValueError(f"{where}: {found.message[:_MAX_SHOWN]}" if where else found.message[:_MAX_SHOWN])
 
 
 def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
-    """Return the parameter model that a JSON Schema describes.
+    """Return a parameter model for a JSON Schema.
 
     Raises:
-        ValueError: it is no schema of an object, or has a property `op`, which is the operation's name.
+        ValueError: not a JSON Schema of an object, or it has a property `op`, which is the operation's name.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
@@ -101,11 +103,11 @@ def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
         kind.check_schema(given)
     except SchemaError as error:
         where = "/".join(str(part) for part in error.absolute_path) or "params"
-        raise ValueError(f"no JSON Schema: {where}: {error.message[:_MAX_SHOWN]}") from error
+        raise ValueError(f"not a JSON Schema: {where}: {error.message[:_MAX_SHOWN]}") from error
     if given.get("type", "object") != "object":
         raise ValueError(f"a schema of type {given['type']!r}; accepted is object")
     if "op" in (given.get("properties") or {}):
-        raise ValueError("a property 'op', which is the operation's name; call the parameter something else")
+        raise ValueError("a property 'op', which is reserved for the operation's name; rename the parameter")
     first = next(iter((given.get("properties") or {}).values()), None)
     named = {"__doc__": str(given.get("description", "")), "__module__": __name__}
     made = cast(type[DeclaredParameters], type("Declared", (DeclaredParameters,), named))
@@ -116,7 +118,7 @@ def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
 
 
 def _find_example(first: object) -> object:
-    """Return what the short form of an example may hold: a value of the first property."""
+    """Return a value of the first property, for the short form of an example."""
     if not isinstance(first, dict):
         return True
     values = [*first.get("examples", []), *([first["default"]] if "default" in first else [])]

@@ -1,7 +1,6 @@
-"""The lines that a step's program reads and writes: one JSON object a line, one answer a request, in order.
+"""Stdio protocol of external programs: JSON requests on stdin, one per line, each answered by one line on stdout.
 
-Their JSON Schema stands in `docs/messages/`. A reader ignores fields that it doesn't know and refuses a `v` that it
-doesn't know.
+Its JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse an unknown `v`.
 """
 
 from __future__ import annotations
@@ -15,32 +14,32 @@ from penstock.common.model.errors import PenstockError
 
 VERSION = 1
 MAX_LINE_BYTES = 1024 * 1024
-"""Longest line of either side, its end included."""
+"""Longest line in either direction, with its newline."""
 
 DESCRIBE = "describe"
 DECODE = "decode"
 BAD_REQUEST = "bad_request"
-"""Code of an answer to what is no request; all others are the image error codes."""
+"""Error code of a response to an invalid request. All other codes are image error codes."""
 
 RAW = "safetensors"
 FILE_TYPES = ("jpeg", "png")
-"""What `accepts` names."""
+"""Values of `accepts`, besides `safetensors`."""
 
 
 class ProtocolError(PenstockError):
-    """A line that is no request, or no answer."""
+    """A line that is not a valid message of the protocol."""
 
 
-class _Line(BaseModel):
+class _Message(BaseModel):
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
-class Request(_Line):
-    """Have one image worked on.
+class Request(_Message):
+    """A request to process one image.
 
-    `op` is the operation; `describe` asks what the program is and has no other fields. `params` are the operation's.
-    `in` are the files of the image's parts, in order. The results are to lie in the folder `out`, which is there and
-    empty, each in a file of its own.
+    `op` is the operation and `params` its parameters; `describe` asks for the program's description and has no other
+    fields. `in` lists the files of the image's parts, in order. The program writes each result to a file of its own in
+    the folder `out`, which exists and is empty.
     """
 
     v: Literal[1] = 1
@@ -50,16 +49,16 @@ class Request(_Line):
     out: str = ""
 
 
-class ResponseError(_Line):
-    """Why a request failed: one of the image error codes, and whether the same request may succeed another time."""
+class ResponseError(_Message):
+    """Why a request failed: an image error code, and whether the same request may succeed later."""
 
     code: Annotated[str, Field(max_length=64)]
     message: str = ""
     retry: bool = False
 
 
-class Response(_Line):
-    """What became of a request: the files of its results in order, or why there are none."""
+class Response(_Message):
+    """The response to a request: the files of its results in order, or an error."""
 
     v: Literal[1] = 1
     ok: bool
@@ -67,12 +66,12 @@ class Response(_Line):
     error: ResponseError | None = None
 
 
-class Description(_Line):
-    """The answer to `describe`.
+class Description(_Message):
+    """The response to `describe`.
 
-    `params` is the JSON Schema of the operation's parameters; where a program performs several operations,
-    `operations` gives each one's by name. `accepts` are the files that it takes a picture from; one that takes JPEG
-    and PNG decodes them when it comes first. `gpu` says that it wants one.
+    `params` is the JSON Schema of the operation's parameters; a program for several operations gives one for each in
+    `operations`. `accepts` lists the file types that it reads; a program that accepts JPEG and PNG decodes images
+    itself if it is the first step. `gpu` says that it needs a GPU.
     """
 
     v: Literal[1] = 1
@@ -84,16 +83,16 @@ class Description(_Line):
     gpu: bool = False
 
     def schema_of(self, step: str) -> dict[str, Any] | None:
-        """Return the JSON Schema of a step's parameters; None where the program does not perform it."""
+        """Return the JSON Schema of a step's parameters; None if the program does not run that step."""
         return self.params if step == self.step else self.operations.get(step)
 
 
-L = TypeVar("L", bound=_Line)
+M = TypeVar("M", bound=_Message)
 
 
-def write_message(line: Request | Response | Description) -> bytes:
-    """Return a line with its end; what was not given is left out."""
-    fields = line.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def write_message(message: Request | Response | Description) -> bytes:
+    """Return a message as a line with its newline; fields that were not set are left out."""
+    fields = message.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode() + b"\n"
 
 
@@ -101,33 +100,33 @@ def read_request(line: bytes) -> Request:
     """Parse a request.
 
     Raises:
-        ProtocolError: it is none, or of another version.
+        ProtocolError: it is not valid, or of another version.
     """
     return _read(Request, line)
 
 
 def read_response(line: bytes) -> Response:
-    """Parse an answer.
+    """Parse a response.
 
     Raises:
-        ProtocolError: it is none, or of another version.
+        ProtocolError: it is not valid, or of another version.
     """
-    answer = _read(Response, line)
-    if not answer.ok and answer.error is None:
-        raise ProtocolError("unreadable_line", "error: an answer that is not ok says why")
-    return answer
+    response = _read(Response, line)
+    if not response.ok and response.error is None:
+        raise ProtocolError("unreadable_line", "error: a response that is not ok needs one")
+    return response
 
 
 def read_description(line: bytes) -> Description:
-    """Parse the answer to `describe`.
+    """Parse the response to `describe`.
 
     Raises:
-        ProtocolError: it is none, or of another version.
+        ProtocolError: it is not valid, or of another version.
     """
     return _read(Description, line)
 
 
-def _read(kind: type[L], line: bytes) -> L:
+def _read(kind: type[M], line: bytes) -> M:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

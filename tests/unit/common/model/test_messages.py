@@ -1,4 +1,4 @@
-"""Messages: what is written reads back, what is new is passed over, and another version is refused with the reason."""
+"""Messages: round trips, unknown fields, and other versions, which are refused with the reason."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def without(message: Any, field: str) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_what_is_written_reads_back() -> None:
+def test_messages_survive_a_round_trip() -> None:
     assert read_chunk(CHUNK.model_dump_json().encode()) == CHUNK
     assert read_events(EVENT.model_dump_json().encode()) == [EVENT]
     started = Event(kind="started", job="j", chunk="3-ab", images=[3, 4])
     assert read_events(write_events([started, EVENT])) == [started, EVENT]
 
 
-def test_fields_of_a_newer_minor_version_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     document = {**json.loads(CHUNK.model_dump_json()), "colour": "red"}
     document["images"][0]["weight"] = 5
     assert read_chunk(json.dumps(document).encode()) == CHUNK
@@ -76,7 +76,7 @@ def test_fields_that_have_defaults_may_be_missing() -> None:
     ],
     ids=["empty", "bytes", "null", "nested", "missing", "version", "type", "fraction"],
 )
-def test_what_cannot_be_read_names_the_place(body: bytes, where: str) -> None:
+def test_an_unreadable_message_is_refused_with_the_field(body: bytes, where: str) -> None:
     with pytest.raises(MessageError) as caught:
         read_chunk(body)
     assert caught.value.message.startswith(f"{where}: ")
@@ -92,11 +92,11 @@ def test_an_event_of_an_unknown_kind_is_refused(kind: Any) -> None:
         read_events(b"[" + EVENT.model_dump_json().encode() + b"," + body + b"]")
 
 
-def test_eight_images_with_names_of_everyday_length_stay_under_4_kb() -> None:
+def test_a_chunk_of_eight_images_with_usual_names_is_under_4_kb() -> None:
     images = [IMAGE.model_copy(update={"id": i, "ref": f"file:///photos/delft/{i:06}.jpg"}) for i in range(8)]
     chunk = CHUNK.model_copy(update={"images": images})
     assert len(chunk.model_dump_json().encode()) < 4_096
 
 
-def test_a_queue_is_called_after_its_step() -> None:
+def test_a_queue_is_named_after_its_step() -> None:
     assert step_queue("blur") == "penstock.step.blur"

@@ -1,4 +1,4 @@
-"""Stems of results: no two alike, whatever the names."""
+"""Stems of results: unique for any names."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from penstock.common.model.names import MAX_STEM_BYTES, distinct, unique_stems
         ([], []),
     ],
 )
-def test_a_name_loses_its_suffix_where_nobody_minds(names: list[str], stems: list[str]) -> None:
+def test_a_stem_has_no_suffix_unless_it_is_needed(names: list[str], stems: list[str]) -> None:
     assert unique_stems(names) == stems
 
 
-def test_stems_of_any_names_are_all_different_and_fit_a_file_name() -> None:
+def test_stems_of_any_names_are_unique_and_fit_a_file_name() -> None:
     chance = random.Random(1)
     for _ in range(300):
         alphabet = chance.choice([["x", ".", "~", "2"], ["a", ".jpg", ".png", "/", "~2"]])
@@ -36,7 +36,7 @@ def test_stems_of_any_names_are_all_different_and_fit_a_file_name() -> None:
         assert len(set(stems)) == len(names), names
 
 
-def test_names_that_are_too_long_end_in_a_digest_and_stay_different() -> None:
+def test_names_that_are_too_long_end_in_a_digest_and_stay_unique() -> None:
     long = [f"{'n' * 250}{end}" for end in (".jpg", ".png", "2.jpg")] + ["ü" * 127 + ".jpg", "a/" + "m" * 251 + ".jpg"]
     stems = unique_stems(long)
     assert len(set(stems)) == 5
@@ -44,12 +44,12 @@ def test_names_that_are_too_long_end_in_a_digest_and_stay_different() -> None:
     assert stems[4].startswith("a/mmm")
 
 
-def test_equal_names_are_told_apart_and_the_first_stays() -> None:
+def test_duplicate_names_are_numbered_from_the_second_on() -> None:
     assert distinct(["x.jpg", "x.jpg", "x~2.jpg", "x.jpg", "y"]) == ["x.jpg", "x~3.jpg", "x~2.jpg", "x~4.jpg", "y"]
     assert distinct(["a/x", "a/x"]) == ["a/x", "a/x~2"]
 
 
-def test_equal_names_by_the_thousand_take_no_time_that_grows_with_their_square() -> None:
+def test_thousands_of_duplicate_names_take_linear_time() -> None:
     names = distinct(["x.jpg"] * 50_000)
     assert len(set(names)) == 50_000
     assert names[-1] == "x~50000.jpg"

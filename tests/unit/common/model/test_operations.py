@@ -1,4 +1,4 @@
-"""Parameter models: short forms, what they leave alone, and what they promise of themselves."""
+"""Parameter models: short forms, examples, descriptions and immutability."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Two(Parameters):
 
 
 @pytest.mark.parametrize(("value", "amount"), [(True, 10), (3, 3), ("3", 3), ({"amount": 4}, 4), ({}, 10)])
-def test_the_only_parameter_can_be_given_as_it_is(value: Any, amount: int) -> None:
+def test_a_single_parameter_can_be_given_without_its_name(value: Any, amount: int) -> None:
     assert One.from_short(value).amount == amount
 
 
@@ -31,13 +31,13 @@ def test_one_value_for_several_parameters_is_refused_with_their_names() -> None:
 
 
 @pytest.mark.parametrize("model", BUILT_IN.values(), ids=BUILT_IN)
-def test_every_example_is_accepted_and_reads_back_from_its_long_form(model: type[Parameters]) -> None:
+def test_every_example_is_accepted_and_survives_its_long_form(model: type[Parameters]) -> None:
     made = model.from_short(model.example)
     assert model.from_short(made.model_dump(mode="json")) == made
 
 
 @pytest.mark.parametrize("model", BUILT_IN.values(), ids=BUILT_IN)
-def test_parameters_that_nobody_knows_are_refused(model: type[Parameters]) -> None:
+def test_unknown_parameters_are_refused(model: type[Parameters]) -> None:
     with pytest.raises(ValidationError):
         model.from_short({**model.from_short(model.example).model_dump(), "colour": "red"})
 
@@ -48,7 +48,7 @@ def test_every_field_has_a_description_for_the_docs(model: type[Parameters]) -> 
     assert model.__doc__
 
 
-def test_parameters_cannot_be_changed_once_made() -> None:
+def test_parameters_are_immutable() -> None:
     with pytest.raises(ValidationError):
         Resize(width=1, height=1).width = 2  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""Plans: every form of an operation is read alike, and what cannot be is refused with its place and the reason."""
+"""Plans: both forms of operations, and errors with pointer and reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def refusal(*operations: Any, output: Encode | None = None, **limits: Any) -> Pl
         {"op": "resize", "width": 200, "height": 300},
     ],
 )
-def test_every_form_of_an_operation_means_the_same(raw: Any) -> None:
+def test_both_forms_of_an_operation_are_equivalent(raw: Any) -> None:
     planned = read_operation(raw, "/0")
     assert (planned.step, planned.params) == ("resize", Resize(width=200, height=300))
     assert planned.document() == {"op": "resize", "width": 200, "height": 300}
@@ -46,22 +46,22 @@ def test_an_operation_without_parameters_needs_none(raw: Any) -> None:
     assert plan(raw).steps == ("split", "encode")
 
 
-def test_a_plan_keeps_the_users_order_and_ends_in_encode() -> None:
+def test_a_plan_keeps_the_order_and_ends_with_encode() -> None:
     made = plan(["blur", "median"], "split", ["blur", "gaussian"], output=Encode(format="png"))
     assert made.steps == ("blur", "split", "blur", "encode")
     assert made.operations[2].params == Blur(method="gaussian")
     assert (made.encode, made.parts) == (Encode(format="png"), 4)
 
 
-def test_the_empty_plan_only_encodes() -> None:
+def test_an_empty_plan_only_encodes() -> None:
     assert plan().document() == [{"op": "encode", "format": "jpg", "quality": 95, "effort": 2}]
 
 
-def test_what_does_nothing_is_left_out() -> None:
+def test_operations_that_do_nothing_are_left_out() -> None:
     assert plan(["split", False], ["blur", "median"], {"op": "split", "enabled": False}).steps == ("blur", "encode")
 
 
-def test_encode_may_stand_at_the_end_and_agree_with_the_output() -> None:
+def test_encode_may_be_last_if_it_agrees_with_the_output() -> None:
     assert plan("split", ["encode", "png"]).encode.format == "png"
     assert plan(["encode", "png"], output=Encode(format="png")).steps == ("encode",)
     assert refusal(["encode", "png"], output=Encode()).code == "two_outputs"
@@ -100,7 +100,7 @@ def test_encode_may_stand_at_the_end_and_agree_with_the_output() -> None:
     ],
     ids=lambda value: str(value)[:24],
 )
-def test_what_is_no_operation_is_refused_with_its_place_and_the_reason(raw: Any, code: str, said: str) -> None:
+def test_an_invalid_operation_is_refused_with_pointer_and_reason(raw: Any, code: str, said: str) -> None:
     error = refusal("split", raw)
     assert (error.code, error.pointer) == (code, "/operations/1")
     assert said in error.message
@@ -108,12 +108,12 @@ def test_what_is_no_operation_is_refused_with_its_place_and_the_reason(raw: Any,
 
 
 @pytest.mark.parametrize("raw", [None, "split", {"op": "split"}, 1])
-def test_operations_that_are_no_list_are_refused(raw: Any) -> None:
+def test_operations_must_be_a_list(raw: Any) -> None:
     with pytest.raises(PlanError, match="is not a list of operations"):
         make_plan(raw, None, LIMITS)
 
 
-def test_limits_that_need_no_picture_are_checked_at_once() -> None:
+def test_limits_that_need_no_image_are_checked() -> None:
     assert plan(*["split"] * 6).parts == 4_096
     assert refusal(*["split"] * 7).pointer == "/operations/6"
     assert len(plan(*[["blur", "median"]] * 32).steps) == 33
@@ -123,7 +123,7 @@ def test_limits_that_need_no_picture_are_checked_at_once() -> None:
     assert refusal("split", ["resize", "600x600"], max_pixels=1_000_000).pointer == "/operations/1"
 
 
-def test_a_plans_document_reads_back_as_the_same_plan() -> None:
+def test_a_plan_survives_a_round_trip_through_its_document() -> None:
     made = plan(["resize", "20x30"], "split", ["blur", "bilateral"], output=Encode(quality=80))
     assert plan_of(made.document()) == made
 

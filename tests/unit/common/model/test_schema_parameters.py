@@ -1,4 +1,4 @@
-"""Declared steps: a JSON Schema is all that is known of their parameters."""
+"""Declared steps: their parameters are checked by a JSON Schema."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SHARPEN = {
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+def no_declared_steps() -> Iterator[None]:
     yield
     declare_steps({})
 
 
-def test_a_declared_step_stands_among_the_operations_with_the_schema_as_given() -> None:
+def test_a_declared_step_is_listed_among_the_operations_with_its_schema() -> None:
     declare_steps({"sharpen": SHARPEN})
     assert list(operations()) == ["resize", "split", "blur", "encode", "sharpen"]
     assert operations()["sharpen"].model_json_schema() == SHARPEN
@@ -46,14 +46,14 @@ def test_a_declared_step_stands_among_the_operations_with_the_schema_as_given() 
         ({"op": "sharpen", "amount": 9}, {"amount": 9}),
     ],
 )
-def test_both_forms_are_read_and_defaults_filled_in(given: Any, fields: dict[str, Any]) -> None:
+def test_both_forms_are_parsed_and_defaults_filled_in(given: Any, fields: dict[str, Any]) -> None:
     declare_steps({"sharpen": SHARPEN})
     planned = read_operation(given, "/operations/0")
     assert planned.document() == {"op": "sharpen", **fields}
     assert plan_of([planned.document()]).operations == (planned,)
 
 
-def test_true_switches_on_what_is_a_switch() -> None:
+def test_true_is_the_value_of_a_boolean_parameter() -> None:
     declare_steps({"flip": {"properties": {"upright": {"type": "boolean", "default": False}}}})
     assert read_operation(["flip", True], "").document() == {"op": "flip", "upright": True}
     assert read_operation(["flip", {}], "").document() == {"op": "flip", "upright": False}
@@ -67,7 +67,7 @@ def test_true_switches_on_what_is_a_switch() -> None:
         ({"radius": 1}, "sharpen: Additional properties are not allowed ('radius' was unexpected)"),
     ],
 )
-def test_what_the_schema_does_not_accept_is_refused_in_one_line(value: Any, said: str) -> None:
+def test_parameters_that_the_schema_refuses_are_refused_in_one_line(value: Any, said: str) -> None:
     declare_steps({"sharpen": SHARPEN})
     with pytest.raises(PlanError) as caught:
         make_plan([["sharpen", value]], None, Limits())
@@ -86,13 +86,13 @@ def test_a_schema_without_properties_takes_no_short_value() -> None:
     ("name", "schema", "said"),
     [
         ("Sharpen", {}, "is not a step name"),
-        ("blur", {}, "an operation of Penstock's own"),
-        ("sharpen", {"type": "nonsense"}, "no JSON Schema: type"),
+        ("blur", {}, "a built-in operation"),
+        ("sharpen", {"type": "nonsense"}, "not a JSON Schema: type"),
         ("sharpen", {"type": "array"}, "accepted is object"),
         ("sharpen", {"properties": {"op": {}}}, "a property 'op'"),
     ],
 )
-def test_what_cannot_be_declared_is_refused_by_name(name: str, schema: dict[str, Any], said: str) -> None:
+def test_an_invalid_declaration_is_refused_with_the_steps_name(name: str, schema: dict[str, Any], said: str) -> None:
     with pytest.raises(StepError) as caught:
         declare_steps({"fine": {}, name: schema})
     assert said in caught.value.message
@@ -100,13 +100,13 @@ def test_what_cannot_be_declared_is_refused_by_name(name: str, schema: dict[str,
     assert declared_steps() == frozenset()
 
 
-def test_a_schema_that_refers_to_the_network_fetches_nothing() -> None:
+def test_a_remote_reference_in_a_schema_is_never_fetched() -> None:
     declare_steps({"sharpen": {"properties": {"amount": {"$ref": "http://127.0.0.1:9/schema.json"}}}})
-    with pytest.raises(PlanError, match="refers to what is not in it"):
+    with pytest.raises(PlanError, match="reference that cannot be resolved"):
         read_operation(["sharpen", 1], "")
 
 
-def test_what_a_package_brings_goes_before_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_step_replaces_a_declared_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend("tests/plugins")
     custom_steps.cache_clear()
     try:
@@ -117,7 +117,7 @@ def test_what_a_package_brings_goes_before_what_is_declared(monkeypatch: pytest.
         custom_steps.cache_clear()
 
 
-def test_the_settings_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_declared_steps_are_set_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_DECLARED_STEPS", '{"sharpen": {"params": {"type": "object"}}}')
     monkeypatch.setenv("PENSTOCK_PROGRAM", '["/usr/bin/sharpen", "-v"]')
     settings = load(WorkerSettings)

@@ -1,4 +1,4 @@
-"""The stdio protocol's lines: what is read, what is refused, and how they are written."""
+"""Stdio protocol: parsing, refusing and writing its lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from penstock.common.model.stdio_protocol import (
 REQUEST = {"v": 1, "op": "blur", "params": {"method": "median"}, "in": ["/data/0"], "out": "/data/out"}
 
 
-def test_a_request_is_read_as_it_was_written() -> None:
+def test_a_request_survives_a_round_trip() -> None:
     request = Request(op="blur", params={"method": "median"}, inputs=["/data/0"], out="/data/out")
     line = write_message(request)
     assert json.loads(line) == REQUEST
@@ -30,7 +30,7 @@ def test_a_request_is_read_as_it_was_written() -> None:
     assert read_request(line) == read_request(json.dumps(REQUEST).encode())
 
 
-def test_fields_of_later_versions_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert read_request(b'{"v": 1, "op": "describe", "since": 2}').op == "describe"
     assert read_response(b'{"v": 1, "ok": true, "out": ["/a"], "seconds": 2}').out == ["/a"]
 
@@ -48,13 +48,13 @@ def test_fields_of_later_versions_are_passed_over() -> None:
         (b"[" * 100_000, "line: Invalid JSON"),
     ],
 )
-def test_what_is_no_request_is_refused_with_the_reason(line: bytes, said: str) -> None:
+def test_an_invalid_request_is_refused_with_the_reason(line: bytes, said: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         read_request(line)
     assert caught.value.message.startswith(said)
 
 
-def test_only_what_was_said_is_written() -> None:
+def test_only_fields_that_were_set_are_written() -> None:
     assert json.loads(write_message(Response(ok=True, out=["/a"]))) == {"v": 1, "ok": True, "out": ["/a"]}
     failed = Response(ok=False, error=ResponseError(code="corrupt_image", message="x", retry=False))
     assert json.loads(write_message(failed)) == {
@@ -64,12 +64,12 @@ def test_only_what_was_said_is_written() -> None:
     }
 
 
-def test_an_answer_that_is_not_ok_has_to_say_why() -> None:
-    with pytest.raises(ProtocolError, match="says why"):
+def test_a_response_that_is_not_ok_needs_an_error() -> None:
+    with pytest.raises(ProtocolError, match="needs one"):
         read_response(b'{"v": 1, "ok": false}')
 
 
-def test_a_description_knows_the_schema_of_each_operation() -> None:
+def test_a_description_has_a_schema_for_each_operation() -> None:
     said = b'{"v": 1, "step": "invert", "params": {"a": 1}, "operations": {"negate": {"b": 2}}}'
     description = read_description(said)
     assert description.schema_of("invert") == {"a": 1}

@@ -118,7 +118,7 @@ def translate(error: DBAPIError) -> UnavailableError:
     reason = first_line(error)
     if postgresql.is_collision(error):
         return CollisionError("database", f"another transaction was in the way: {reason}")
-    return UnavailableError("database", f"the database is away: {reason}")
+    return UnavailableError("database", f"the database is unreachable: {reason}")
 
 
 def first_line(error: SQLAlchemyError) -> str:
