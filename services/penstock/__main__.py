@@ -1,4 +1,4 @@
-"""`penstock` and `python -m penstock`."""
+"""Entry point of `penstock` and `python -m penstock`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.worker.process.probe import answer_probe
 
 
 def main() -> None:
-    """Answer a probe at once, and everything else by the command line, which takes longer to load."""
+    """Run the command line; answer a worker's probe without it, because it takes longer to load."""
     status = answer_probe(sys.argv[1:], os.environ)
     if status is not None:
         sys.exit(status)

@@ -38,16 +38,9 @@ def printable(value: object) -> str:
 def format_jobs(jobs: Sequence[Job]) -> str:
     """Return jobs as a table."""
     rows = [
-        (
-            job.id,
-            job.state,
-            job.images.done,
-            job.images.failed,
-            job.images.total,
-            _format_time(job.created_at),
-            job.name,
-        )
+        (job.id, job.state, images.done, images.failed, images.total, _format_time(job.created_at), job.name)
         for job in jobs
+        for images in [job.images]
     ]
     return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "CREATED", "NAME"), rows)
 
@@ -56,15 +49,24 @@ def format_job(job: Job) -> str:
     """Return a job with its steps."""
     counts = ", ".join(f"{count} {state}" for state, count in job.images if count and state != "total")
     lines = [f"job {job.id} {printable(job.name)}".rstrip(), f"{job.state}: {counts or 'no images'}"]
-    if job.images_per_second:
-        eta = "" if job.eta_seconds is None else f", {job.eta_seconds:.0f} s left"
-        lines.append(f"{job.images_per_second:.1f} images/s{eta}")
+    if speed := format_job_speed(job):
+        lines.append(speed)
     rows = [
         (step.step, step.waiting, step.running, step.done, step.failed, f"{step.work_seconds:.1f}", mark)
         for step in job.steps
         for mark in ["bottleneck" if step.step == job.bottleneck else ""]
     ]
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
+
+
+def format_job_speed(job: Job) -> str:
+    """Return a job's images per second and time left; nothing if they are unknown."""
+    return format_speed(job.images_per_second, job.eta_seconds) if job.images_per_second else ""
+
+
+def format_speed(images_per_second: float, eta_secs: float | None) -> str:
+    """Return images per second, and the time left if it is known."""
+    return f"{images_per_second:.1f} images/s" + ("" if eta_secs is None else f", {eta_secs:.0f} s left")
 
 
 def format_webhook(webhook: WebhookSummary | None, notices: Sequence[Notice]) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from penstock.cli.formatting import printable
+from penstock.cli.formatting import format_job_speed, format_speed, printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -28,34 +28,6 @@ class Bar(NamedTuple):
     note: str = ""
 
 
-class Update(NamedTuple):
-    """The latest progress, as a line and as bars; `always`: show the line even if another one came just before."""
-
-    line: str
-    bars: tuple[Bar, ...]
-    always: bool = False
-
-
-class Display(Protocol):
-    """Shows progress in one of the two forms."""
-
-    def show(self, update: Update) -> None:
-        """Show the latest progress."""
-
-    def close(self) -> None:
-        """Restore the terminal."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, update: Update) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 class Lines:
     """Writes a line every `interval_secs`, the first one after that time."""
 
@@ -70,15 +42,12 @@ class Lines:
         self._clock = clock
         self._next_at = clock() + interval_secs
 
-    def show(self, update: Update) -> None:
-        """Write the line if one is due."""
+    def show(self, line: str, *, always: bool = False) -> None:
+        """Write a line if one is due, or `always`."""
         now = self._clock()
-        if update.always or now >= self._next_at:
+        if always or now >= self._next_at:
             self._next_at = now + self._interval_secs
-            self._write(printable(update.line))
-
-    def close(self) -> None:
-        """Do nothing."""
+            self._write(printable(line))
 
 
 class Bars:
@@ -99,9 +68,9 @@ class Bars:
         self._tasks: dict[tuple[int, str], TaskID] = {}
         self._progress.start()
 
-    def show(self, update: Update) -> None:
-        """Draw the bars, below those of other names that were drawn before."""
-        for index, bar in enumerate(update.bars):  # a plan may have a step twice
+    def show(self, bars: Iterable[Bar]) -> None:
+        """Draw bars; those that were drawn before move, new ones appear below them."""
+        for index, bar in enumerate(bars):  # a plan may have a step twice
             key = index, bar.name
             if key not in self._tasks:
                 self._tasks[key] = self._progress.add_task(printable(bar.name), total=None, note="")
@@ -113,9 +82,14 @@ class Bars:
 
 
 class Progress:
-    """Progress of a local run, and of uploads, jobs and downloads. May be called from any thread."""
+    """Progress of a local run, and of uploads, jobs and downloads. May be called from any thread.
 
-    def __init__(self, display: Display, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        display: shows it; None: nothing is shown.
+        clock: returns seconds.
+    """
+
+    def __init__(self, display: Lines | Bars | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._display = display
         self._clock = clock
         self._started_at = clock()
@@ -126,7 +100,7 @@ class Progress:
         """Show that `ended` images of `total` (None: not counted yet) of a local run have ended."""
         rate = ended / max(0.001, self._clock() - self._started_at)
         eta_secs = None if total is None else max(0, total - ended) / max(0.001, rate)
-        speed = _describe_speed(rate, eta_secs)
+        speed = format_speed(rate, eta_secs)
         self._show(f"{_describe_count(ended, total, 'images')} ({speed})", Bar("images", ended, total, speed))
 
     def begin_upload(self, files: int, uploaded: int) -> None:
@@ -145,7 +119,7 @@ class Progress:
 
     def show_job(self, job: Job) -> None:
         """Show a job's state, with a bar for each of its steps."""
-        speed = describe_job_speed(job)
+        speed = format_job_speed(job)
         last = len(job.steps) - 1
         bars = [
             Bar(step.step, step.done + step.failed, job.images.total, speed if index == last else "")
@@ -161,41 +135,30 @@ class Progress:
 
     def close(self) -> None:
         """Restore the terminal."""
-        self._display.close()
+        if isinstance(self._display, Bars):
+            self._display.close()
 
     def _show(self, line: str, *bars: Bar, always: bool = False) -> None:
         with self._lock:
-            self._display.show(Update(line, bars, always))
+            if isinstance(self._display, Bars):
+                self._display.show(bars)
+            elif self._display is not None:
+                self._display.show(line, always=always)
 
 
 def make_progress(*, as_json: bool) -> Progress:
-    """Return progress on the display that suits stderr; on none if the command writes JSON."""
-    return Progress(_choose_display(as_json=as_json))
-
-
-def _choose_display(*, as_json: bool) -> Display:
+    """Return progress that is shown as stderr suggests; not at all if the command writes JSON."""
     if as_json:
-        return Silent()
-    if sys.stderr.isatty() and find_spec("rich"):
-        return Bars()
-    return Lines()
+        return Progress(None)
+    return Progress(Bars() if sys.stderr.isatty() and find_spec("rich") else Lines())
 
 
 def describe_job(job: Job) -> str:
     """Return a job's progress in one line."""
     ended = job.images.done + job.images.failed
     steps = ", ".join(f"{step.step} {step.done + step.failed}" for step in job.steps)
-    speed = describe_job_speed(job)
+    speed = format_job_speed(job)
     return f"{job.state}: {ended} of {job.images.total} images{speed and f' ({speed})'}; past each step: {steps}"
-
-
-def describe_job_speed(job: Job) -> str:
-    """Return a job's images per second and time left; nothing if they are unknown."""
-    return _describe_speed(job.images_per_second, job.eta_seconds) if job.images_per_second else ""
-
-
-def _describe_speed(images_per_second: float, eta_secs: float | None) -> str:
-    return f"{images_per_second:.1f} images/s" + ("" if eta_secs is None else f", {eta_secs:.0f} s left")
 
 
 def _describe_count(completed: int, total: int | None, unit: str) -> str:
