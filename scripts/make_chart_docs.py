@@ -30,10 +30,10 @@ helm install penstock charts/penstock --namespace penstock --create-namespace --
 helm test penstock --namespace penstock
 ```
 
-What it installs and how to work with it: [docs/kubernetes.md](../../docs/kubernetes.md). Helm refuses a key that is not
-on this page. Kubernetes 1.30 or newer, Helm 3.14 or newer.
+[docs/kubernetes.md](../../docs/kubernetes.md) explains what it installs and how to use it. Helm rejects keys that are not on
+this page. It needs Kubernetes 1.30 and Helm 3.14, or newer.
 
-A step of your own is one more entry of `steps`:
+A custom step is one more entry in `steps`:
 
 ```yaml
 steps:

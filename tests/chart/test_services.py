@@ -233,7 +233,7 @@ def test_what_comes_by_a_gateway_is_marked_where_no_nginx_marks_it(chart: Chart)
     assert "filters" not in rule
 
 
-def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Chart) -> None:
+def test_notes_show_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Chart) -> None:
     notes = chart.notes({"steps": {"blur": {"autoscaling": {"mode": "none"}}}})
     for line in (
         "localhost:8080/v1/jobs",
@@ -243,13 +243,13 @@ def test_notes_tell_how_to_send_a_job_find_the_bottleneck_and_scale_it(chart: Ch
         "kubectl --namespace pictures scale deployment/penstock-blur --replicas=20",
         "blur: by hand; an upgrade keeps what you set",
         "encode: 1 to 10 by CPU (hpa)",
-        "persistentvolumeclaim/penstock-coordinator (jobs), persistentvolumeclaim/penstock-web (pictures)",
+        "persistentvolumeclaim/penstock-coordinator (jobs), persistentvolumeclaim/penstock-web (images and results)",
     ):
         assert line in notes
-    assert "Not right yet" not in notes
+    assert "Warnings:" not in notes
 
 
-def test_notes_name_what_is_not_safe(chart: Chart) -> None:
+def test_notes_warn_about_unsafe_values(chart: Chart) -> None:
     notes = chart.notes(
         {
             "networkPolicy": {"enabled": False},

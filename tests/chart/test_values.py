@@ -37,17 +37,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a folder as a store": ({"store": {"type": "url", "url": "file:///data"}}, "/store/url"),
     "less than one by CPU": (
         {"fused": {"autoscaling": {"minReplicas": 0}}, "placement": "fused"},
-        "mode keda goes to 0",
+        "mode keda supports 0",
     ),
     "more at least than at most": (
         {"steps": {"blur": {"autoscaling": {"minReplicas": 11}}}},
-        "at most maxReplicas, 10",
+        "it must not exceed maxReplicas, 10",
     ),
     "every eviction forbidden": ({"stepDefaults": {"pdb": {"maxUnavailable": 0}}}, "/maxUnavailable"),
     "every eviction forbidden by percent": ({"steps": {"blur": {"pdb": {"maxUnavailable": "0%"}}}}, "/maxUnavailable"),
     "a database that SQLite would not use": (
         {"database": {"existingSecret": {"name": "ours"}}},
-        "database.existingSecret.name is ours: it counts with database.type postgresql alone",
+        "database.existingSecret.name is ours: it is used only with database.type postgresql",
     ),
     "replicas that an autoscaler sets": (
         {"steps": {"blur": {"replicas": 20}}},
@@ -59,7 +59,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a bucket that the bundled store would not use": (
         {"store": {"url": "gs://pictures"}},
-        "store.url is gs://pictures: it counts with store.type url alone",
+        "store.url is gs://pictures: it is used only with store.type url",
     ),
     "keys that nobody would ask for": (
         {"apiKeys": {"enabled": False, "existingSecret": "ours"}},
@@ -84,7 +84,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a route to nowhere": ({"gateway": {"enabled": True}}, "gateway.className and gateway.parentRefs are empty"),
     "a Gateway that is made, and another": (
         {"gateway": {"enabled": True, "className": "gke-l7-rilb", "parentRefs": [{"name": "shared"}]}},
-        "gateway.parentRefs names a Gateway that is there: one of them is accepted",
+        "gateway.parentRefs names an existing Gateway: set only one of them",
     ),
     "two certificates for one Gateway": (
         {"gateway": {"enabled": True, "className": "g", "tlsSecret": "tls", "certificateMap": "map"}},
@@ -92,12 +92,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a certificate for somebody else's Gateway": (
         {"gateway": {"enabled": True, "parentRefs": [{"name": "shared"}], "tlsSecret": "tls"}},
-        "are for a Gateway of the chart's own",
+        "are for a Gateway that the chart creates",
     ),
     "nobody who encodes": ({"steps": {"encode": {"enabled": False}}}, "no other step serves encode"),
     "a setting that another key sets": (
         {"settings": {"PENSTOCK_STORE_URL": "s3://ours"}},
-        "settings.PENSTOCK_STORE_URL is set: the key store.url is for that",
+        "settings.PENSTOCK_STORE_URL is set: use the key store.url instead",
     ),
     "a setting that pods rely on": (
         {"settings": {"PENSTOCK_PORT": "80"}},

@@ -1,4 +1,4 @@
-{{/* What a schema cannot say: keys that only make sense together. Of two that contradict each other none is dropped silently. */}}
+{{/* Checks that a schema cannot express: keys that depend on each other. Contradictory values fail; none is dropped silently. */}}
 {{- define "penstock.check" -}}
 {{- include "penstock.refuseRemovedKeys" . -}}
 {{- include "penstock.checkServers" . -}}
@@ -25,7 +25,7 @@
   {{- fail "\n\ndatabase.existingSecret.name is empty: postgresql needs the Secret that holds postgresql://user:password@host/name" -}}
 {{- end -}}
 {{- if and (eq $database.type "sqlite") $database.existingSecret.name -}}
-  {{- fail (printf "\n\ndatabase.existingSecret.name is %s: it counts with database.type postgresql alone" $database.existingSecret.name) -}}
+  {{- fail (printf "\n\ndatabase.existingSecret.name is %s: it is used only with database.type postgresql" $database.existingSecret.name) -}}
 {{- end -}}
 {{- $rabbitmq := $values.rabbitmq -}}
 {{- if and (not $rabbitmq.bundled) (not $rabbitmq.existingSecret.name) -}}
@@ -33,17 +33,17 @@
 {{- end -}}
 {{- $memory := include "penstock.rabbitmqMemory" . -}}
 {{- if and $rabbitmq.bundled $memory (not (regexMatch "^[0-9]+([MG]i?B)?$" $memory)) -}}
-  {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ takes whole numbers alone, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
+  {{- fail (printf "\n\nrabbitmq.resources.limits.memory is %v: RabbitMQ accepts only whole numbers, such as 1536Mi" $rabbitmq.resources.limits.memory) -}}
 {{- end -}}
 {{- $queues := $rabbitmq.persistence -}}
 {{- if and $rabbitmq.bundled $queues.enabled (ge (include "penstock.bytes" $rabbitmq.diskFreeLimit | int64) (include "penstock.bytes" $queues.size | int64)) -}}
-  {{- fail (printf "\n\nrabbitmq.diskFreeLimit is %s: less than rabbitmq.persistence.size, %v, is needed, or nothing is ever taken in" $rabbitmq.diskFreeLimit $queues.size) -}}
+  {{- fail (printf "\n\nrabbitmq.diskFreeLimit is %s: less than rabbitmq.persistence.size, %v, is needed, or publishers are always blocked" $rabbitmq.diskFreeLimit $queues.size) -}}
 {{- end -}}
 {{- if and (not $values.apiKeys.enabled) (hasKey $values.settings "PENSTOCK_API_KEYS") -}}
-  {{- fail "\n\nsettings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false nobody is asked for a key" -}}
+  {{- fail "\n\nsettings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false, no key is required" -}}
 {{- end -}}
 {{- if and (not $values.apiKeys.enabled) $values.apiKeys.existingSecret -}}
-  {{- fail (printf "\n\napiKeys.existingSecret is %s: with apiKeys.enabled false nobody is asked for a key" $values.apiKeys.existingSecret) -}}
+  {{- fail (printf "\n\napiKeys.existingSecret is %s: with apiKeys.enabled false, no key is required" $values.apiKeys.existingSecret) -}}
 {{- end -}}
 {{- end }}
 
@@ -53,12 +53,12 @@
   {{- fail "\n\nstore.url is empty: store.type url needs gs://bucket/prefix, s3://…, az://… or http://…" -}}
 {{- end -}}
 {{- if and (eq $store.type "web") $store.url -}}
-  {{- fail (printf "\n\nstore.url is %s: it counts with store.type url alone" $store.url) -}}
+  {{- fail (printf "\n\nstore.url is %s: it is used only with store.type url" $store.url) -}}
 {{- end -}}
 {{- $upload := get .Values.settings "PENSTOCK_MAX_UPLOAD_BYTES" | int64 -}}
 {{- $body := include "penstock.bodyBytes" .Values.web.limits.body | int64 -}}
 {{- if and (eq $store.type "web") (gt $body 0) (gt $upload $body) -}}
-  {{- fail (printf "\n\nweb.limits.body is %s: settings.PENSTOCK_MAX_UPLOAD_BYTES, %d, and what surrounds it need more" .Values.web.limits.body $upload) -}}
+  {{- fail (printf "\n\nweb.limits.body is %s: settings.PENSTOCK_MAX_UPLOAD_BYTES, %d, and the form around it need more" .Values.web.limits.body $upload) -}}
 {{- end -}}
 {{- end }}
 
@@ -82,21 +82,21 @@
 {{- $gateway := .Values.gateway -}}
 {{- if $gateway.enabled -}}
   {{- if and (not $gateway.className) (not $gateway.parentRefs) -}}
-    {{- fail "\n\ngateway.className and gateway.parentRefs are empty: one of them says by which Gateway Penstock is reached" -}}
+    {{- fail "\n\ngateway.className and gateway.parentRefs are empty: set one of them to name the Gateway" -}}
   {{- end -}}
   {{- if and $gateway.className $gateway.parentRefs -}}
-    {{- fail (printf "\n\ngateway.className is %s, and gateway.parentRefs names a Gateway that is there: one of them is accepted" $gateway.className) -}}
+    {{- fail (printf "\n\ngateway.className is %s, and gateway.parentRefs names an existing Gateway: set only one of them" $gateway.className) -}}
   {{- end -}}
   {{- if and $gateway.tlsSecret $gateway.certificateMap -}}
-    {{- fail (printf "\n\ngateway.tlsSecret is %s, and gateway.certificateMap %s: one of them is accepted" $gateway.tlsSecret $gateway.certificateMap) -}}
+    {{- fail (printf "\n\ngateway.tlsSecret is %s, and gateway.certificateMap %s: set only one of them" $gateway.tlsSecret $gateway.certificateMap) -}}
   {{- end -}}
   {{- if and (not $gateway.className) (or $gateway.tlsSecret $gateway.certificateMap) -}}
-    {{- fail "\n\ngateway.className is empty: gateway.tlsSecret and gateway.certificateMap are for a Gateway of the chart's own" -}}
+    {{- fail "\n\ngateway.className is empty: gateway.tlsSecret and gateway.certificateMap are for a Gateway that the chart creates" -}}
   {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* Settings that other keys set, and those that pods could not do with another value. */}}
+{{/* Settings that other keys set, and settings that the chart sets itself. */}}
 {{- define "penstock.takenSettings" -}}
 PENSTOCK_ACCEL_PREFIX: store.type
 PENSTOCK_API_KEYS_FILE: apiKeys.existingSecret
@@ -123,7 +123,7 @@ PENSTOCK_PORT: ""
 {{- $settings := .Values.settings -}}
 {{- range $name, $key := include "penstock.takenSettings" . | fromYaml -}}
   {{- if hasKey $settings $name -}}
-    {{- fail (printf "\n\nsettings.%s is set: %s" $name (ternary (printf "the key %s is for that" $key) "the chart itself sets it" (ne $key ""))) -}}
+    {{- fail (printf "\n\nsettings.%s is set: %s" $name (ternary (printf "use the key %s instead" $key) "the chart itself sets it" (ne $key ""))) -}}
   {{- end -}}
 {{- end -}}
 {{- end }}
@@ -136,16 +136,16 @@ PENSTOCK_PORT: ""
 {{- $path := ternary "fused" (printf "steps.%s" $name) (eq $name "fused") -}}
 {{- $scaling := $step.autoscaling -}}
 {{- if and (not $step.image) (not (has $name (list "resize" "split" "blur" "encode" "blur-gpu" "fused"))) -}}
-  {{- fail (printf "\n\n%s.image is empty: a step of your own needs its image, registry/name:tag" $path) -}}
+  {{- fail (printf "\n\n%s.image is empty: a custom step needs an image, registry/name:tag" $path) -}}
 {{- end -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
-  {{- fail (printf "\n\n%s.autoscaling.minReplicas is %d: at most maxReplicas, %d, is accepted" $path (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
+  {{- fail (printf "\n\n%s.autoscaling.minReplicas is %d: it must not exceed maxReplicas, %d" $path (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (lt (int $scaling.minReplicas) 1) -}}
-  {{- fail (printf "\n\n%s.autoscaling.minReplicas is 0: by CPU at least 1 is needed, mode keda goes to 0" $path) -}}
+  {{- fail (printf "\n\n%s.autoscaling.minReplicas is 0: mode hpa needs at least 1; mode keda supports 0" $path) -}}
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (not (dig "requests" "cpu" "" $step.resources)) -}}
-  {{- fail (printf "\n\n%s.resources.requests.cpu is empty: autoscaling.mode hpa measures use by it" $path) -}}
+  {{- fail (printf "\n\n%s.resources.requests.cpu is empty: autoscaling.mode hpa needs it" $path) -}}
 {{- end -}}
 {{- $given := ternary $root.Values.fused (get $root.Values.steps $name) (eq $name "fused") | default dict -}}
 {{- if and (ne $scaling.mode "none") (hasKey $given "replicas") -}}
