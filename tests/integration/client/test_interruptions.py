@@ -148,16 +148,16 @@ def test_a_client_waits_for_a_server_that_was_killed_and_nothing_is_lost(
         Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=60) as client,
     ):
         upload = client.begin_upload().id
-        photos = find_photos([image_folder])
-        for photo in photos[:3]:
-            client.send_file(upload, photo)
+        files = find_photos([image_folder])
+        for file in files[:3]:
+            client.send_file(upload, file)
         first.kill()
         proxy.refuse(HANG_UP)
         second = start_server("--workers", "1")
         proxy.target = port_of(second.client.url)
         proxy.refuse(HANG_UP, times=2)
-        assert sorted(file.name for file in client.uploaded(upload)) == [photo.name for photo in photos[:3]]
-        client.send_files(upload, photos)
+        assert sorted(file.name for file in client.uploaded(upload)) == [file.name for file in files[:3]]
+        client.send_files(upload, files)
         document = {"operations": [["blur", "median"]], "inputs": [{"upload": upload}]}
         job = client.submit(document, idempotency_key="once")
         assert client.wait(job.id).images.done == 6
