@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Run `make test` as on a user's machine: in a fresh clone, without the servers and tools that tests use where they find
-# them, and without the photographs. Wants root, for a mount namespace in which those programs are hidden.
+# them, and without the photographs. Needs root: the programs are removed in a mount namespace of the tests' own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-hidden=(/usr/lib/postgresql /usr/lib/rabbitmq /opt/rabbitmq /usr/local/go)
+missing=(/usr/lib/postgresql /usr/lib/rabbitmq /opt/rabbitmq /usr/local/go /run/docker.sock)
 programs=(docker dockerd nginx chromium prometheus promtool postgres go helm kubectl skaffold versitygw fake-gcs-server)
 reasons=("no photographs" Docker "PostgreSQL server" "RabbitMQ server" nginx Prometheus Chromium versitygw fake-gcs-server helm)
 
@@ -13,17 +13,25 @@ log=$(mktemp)
 trap 'rm -rf "$clone" "$log"' EXIT
 git clone --quiet . "$clone/penstock"
 for program in "${programs[@]}"; do
-    mapfile -t -O "${#hidden[@]}" hidden < <(PATH=$PATH:/usr/sbin type -aP "$program" | sort -u)
+    mapfile -t -O "${#missing[@]}" missing < <(PATH=$PATH:/usr/sbin type -aP "$program" | sort -u)
 done
 
-# An empty folder covers a folder, and /dev/null, which nothing can execute or connect to, a file.
+# Each folder is covered by an overlay, from which the file is then removed.
 CLONE=$clone/penstock unshare --mount bash -euo pipefail -c '
+    changes=$(mktemp -d)
+    mount -t tmpfs none "$changes"
     for path in "$@"; do
-        if [[ -d $path ]]; then mount -t tmpfs none "$path"; elif [[ -e $path ]]; then mount --bind /dev/null "$path"; fi
+        folder=$(dirname "$path")
+        [[ -e $path || -L $path ]] || continue
+        if [[ ! -e $changes/$folder ]]; then
+            mkdir -p "$changes/$folder/upper" "$changes/$folder/work"
+            mount -t overlay -o "lowerdir=$folder,upperdir=$changes/$folder/upper,workdir=$changes/$folder/work" none "$folder"
+        fi
+        rm -r "$path"
     done
     cd "$CLONE"
     unset CI
-    make test' bare "${hidden[@]}" /run/docker.sock 2>&1 | tee "$log"
+    make test' bare "${missing[@]}" 2>&1 | tee "$log"
 
 for reason in "${reasons[@]}"; do
     grep -q "^SKIPPED.*$reason" "$log" || { echo "test_bare: no test was skipped for want of $reason" >&2; exit 1; }
