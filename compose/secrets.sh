@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write passwords of this host's own into .env, which compose.yaml reads. What is there already stays.
+# Write generated passwords into .env, which compose.yaml reads. Existing entries stay.
 set -eu
 cd "$(dirname "$0")/.."
 umask 077

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a bucket for Penstock's store and let its pods, and nobody else's, use it by Workload Identity: no key anywhere.
+# Create a bucket for Penstock's store, and give access only to its pods, with Workload Identity and without keys.
 #   PROJECT=my-project REGION=europe-west4 BUCKET=my-penstock k8s/gke/bucket.sh
-# NAMESPACE (penstock) and SERVICE_ACCOUNTS (the chart's with release name penstock) say who.
+# NAMESPACE (penstock) and SERVICE_ACCOUNTS (those of the chart for the release penstock) select the pods.
 set -euo pipefail
 : "${PROJECT:?bucket.sh: set PROJECT to the id of your Google Cloud project}"
 : "${REGION:?bucket.sh: set REGION to where the cluster is, such as europe-west4}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make a PostgreSQL of Cloud SQL with an address inside the cluster's network, and the Secret that the chart reads.
+# Create a Cloud SQL PostgreSQL with an address in the cluster's network, and the Secret for the chart.
 #   PROJECT=my-project REGION=europe-west4 k8s/gke/cloud-sql.sh
-# NETWORK (default) is the cluster's. With PostgreSQL the coordinator can have several replicas.
+# NETWORK (default) is the cluster's. With PostgreSQL, the coordinator can have several replicas.
 set -euo pipefail
 : "${PROJECT:?cloud-sql.sh: set PROJECT to the id of your Google Cloud project}"
 : "${REGION:?cloud-sql.sh: set REGION to where the cluster is, such as europe-west4}"

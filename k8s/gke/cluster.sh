@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Make a GKE cluster for Penstock and point kubectl at it.
+# Create a GKE cluster for Penstock, and point kubectl at it.
 #   PROJECT=my-project REGION=europe-west4 k8s/gke/cluster.sh standard|autopilot
-# CLUSTER (penstock) names it. Standard gets nodes of its own identity and Dataplane V2, which enforces NetworkPolicies and
-# can't be switched on later; Autopilot has both already.
+# CLUSTER (penstock) names it. Standard gets its own service account for nodes, and Dataplane V2, which enforces
+# NetworkPolicies and cannot be enabled later. Autopilot includes both.
 set -euo pipefail
 mode=${1:?cluster.sh: say standard or autopilot}
 : "${PROJECT:?cluster.sh: set PROJECT to the id of your Google Cloud project}"

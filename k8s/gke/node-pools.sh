@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Node pools of a Standard cluster for the steps, where no ComputeClass shall make them:
+# Create node pools for the steps on a Standard cluster, as an alternative to a ComputeClass:
 #   PROJECT=my-project REGION=europe-west4 k8s/gke/node-pools.sh spot|gpu
-# spot   e2-standard-8 on spot, 0 to MAX_NODES (10) in each zone, tainted: only pods that tolerate it come (values-standard.yaml)
-# gpu    g2-standard-4 with one L4 on spot, 0 to MAX_NODES (2) in each zone; GKE taints GPU nodes itself
+# spot   e2-standard-8 on spot, 0 to MAX_NODES (10) per zone, tainted: only pods that tolerate it run there (values-standard.yaml)
+# gpu    g2-standard-4 with one L4 on spot, 0 to MAX_NODES (2) per zone; GKE taints GPU nodes itself
 #        (ZONES=europe-west4-a,europe-west4-b names the zones that have L4)
 set -euo pipefail
 kind=${1:?node-pools.sh: say spot or gpu}
