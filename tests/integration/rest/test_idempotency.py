@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,9 @@ def take_no_further(coordinator: Any, monkeypatch: pytest.MonkeyPatch, method: s
 
 @pytest.mark.parametrize("method", ["add_images", "accept_job"])
 def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
-    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
+    serve: Callable[..., Any], jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.intake.job_service._REPLAY_SECS", 0.2)
+    coordinator = serve(replay_secs=0.2)
     take_no_further(coordinator, monkeypatch, method, jpeg)
     answers = [send(coordinator, jpeg) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 200]
@@ -151,9 +152,9 @@ def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
 
 
 def test_a_request_that_was_taken_for_dead_makes_no_second_job(
-    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Any], jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.coordinator.intake.job_service._REPLAY_SECS", 0.2)
+    coordinator = serve(replay_secs=0.2)
     repository = coordinator.services.repository
     accept, begun, go_on = repository.accept_job, threading.Event(), threading.Event()
 

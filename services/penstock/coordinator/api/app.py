@@ -51,7 +51,15 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    app.state.intake = JobService(services)
+    app.state.intake = JobService(
+        services.repository,
+        services.engine,
+        services.limits,
+        input_root=services.input_root,
+        buckets=services.sources,
+        webhooks=services.webhooks,
+        replay_secs=services.replay_secs,
+    )
     app.state.streams = Streams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)

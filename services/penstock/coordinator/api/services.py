@@ -59,5 +59,7 @@ class Services:
     """How long `/readyz` and `/v1/steps` wait: no longer than monitors do, while the broker's own timeout is 30 s."""
     discard_bytes: int = 1024**3
     """How much of a refused request is read and dropped, so that the client reads the answer."""
+    replay_secs: float = 5.0
+    """How long a request waits for an equal one that is being received at the same time."""
     leaving: Event = field(default_factory=Event)
     """Set once the server was told to end: what is sent until a job ends, ends then."""

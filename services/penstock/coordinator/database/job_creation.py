@@ -21,7 +21,7 @@ from penstock.coordinator.database.schema import deletions, images, job_labels, 
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
 from penstock.coordinator.database.usage import add_to_usage
-from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError
+from penstock.coordinator.ports.repository import ConflictError, DuplicateImageError, Image, Job, JobNotFoundError
 
 IMAGES_PER_BATCH = 5_000
 
@@ -84,7 +84,9 @@ def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None
     try:
         insert_rows(connection, images, _COLUMNS, (_image_row(ledger, image) for image in batch))
     except IntegrityError as error:
-        raise ConflictError(f"two images of job {job} have one id, name or stem: {first_line(error)}") from error
+        raise DuplicateImageError(
+            f"two images of job {job} have the same id, name or stem: {first_line(error)}"
+        ) from error
     save(connection, ledger)
 
 

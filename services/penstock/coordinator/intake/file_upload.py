@@ -17,7 +17,7 @@ from penstock.common.model.rest import UploadedFile
 from penstock.common.store.keys import upload_file_key
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.quotas import Caller
-from penstock.coordinator.intake.form_parts import FilePart, NoUpload, SentFile
+from penstock.coordinator.intake.form_parts import DiscardedUpload, FilePart, SentFile
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import conflict, not_found
 from penstock.coordinator.ports.repository import ConflictError, UploadFile, UploadNotFoundError
@@ -88,7 +88,7 @@ class Arrival:
         self._standing = repository.get_upload_file(self._upload, self._name)
         if self._standing is None and upload.files >= limits.max_images:
             raise RequestError(413, "too_many_files", f"the upload has {upload.files} files, as many as are accepted")
-        writer = self._services.store.upload(self._key) if self._standing is None else NoUpload()
+        writer = self._services.store.upload(self._key) if self._standing is None else DiscardedUpload()
         return FilePart(self._sent, self._name, limits, writer, digest=True)
 
     def _note(self, file: UploadFile) -> UploadFile:

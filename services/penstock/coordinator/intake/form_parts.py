@@ -1,4 +1,4 @@
-"""The parts of an upload form, while their bytes come in: a text, or a file on its way to the store."""
+"""Parts of a form: a text that is held in memory, or a file that is written to the store as it arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD_BYTES = 32
 
 @dataclass(frozen=True)
 class SentFile:
-    """One file of a form: its clean name, size, type by its bytes (None: not an accepted one), and digest if asked."""
+    """A received file: its clean name, size, type by its first bytes (None: not accepted), and digest if asked for."""
 
     name: str
     size_bytes: int
@@ -25,35 +25,35 @@ class SentFile:
     sha256: str | None
 
 
-class NoUpload:
-    """Where the files of a dry run go: nowhere."""
+class DiscardedUpload:
+    """An upload that stores nothing, for dry runs."""
 
     def write(self, data: Buffer) -> None:
-        """Forget."""
+        """Discard the bytes."""
 
     def commit(self) -> int:
-        """Store nothing."""
+        """Return the stored size: 0."""
         return 0
 
     def abort(self) -> None:
-        """Nothing is there to drop."""
+        """Do nothing."""
 
 
 class Part(Protocol):
-    """A part of a form while its bytes come in."""
+    """A part of a form while it arrives."""
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes."""
 
     def commit(self) -> None:
-        """All bytes are there."""
+        """Complete the part."""
 
     def abort(self) -> None:
-        """Drop what came in."""
+        """Drop the part."""
 
 
 class TextPart:
-    """A part that is read into memory."""
+    """A text; `commit` appends it to `texts`."""
 
     def __init__(self, texts: list[str], name: str, count: Callable[[int], None]) -> None:
         self._texts = texts
@@ -76,7 +76,7 @@ class TextPart:
 
 
 class FilePart:
-    """A part that is written to the store as it arrives."""
+    """A file; `commit` appends it to `files`."""
 
     def __init__(self, files: list[SentFile], name: str, limits: Limits, upload: Upload, *, digest: bool) -> None:
         self._files = files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,16 @@ class JobRequest:
         except SourceForbiddenError as error:
             raise RequestError(403, error.code, error.message, pointer) from error
 
-    def remembered(self) -> dict[str, Any]:
+    def stored_document(self) -> dict[str, Any]:
         """Return what a job's row keeps of the document; the plan and the inputs stand elsewhere."""
         return self.document.model_dump(
             mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
         )
+
+
+def no_images() -> RequestError:
+    """Return the refusal of a job without images."""
+    return RequestError(422, "no_images", "no images were given; accepted are files of a form, or inputs")
 
 
 def read_json(data: bytes | str) -> Any:
@@ -80,7 +85,7 @@ def read_json(data: bytes | str) -> Any:
         raise RequestError(400, "invalid_json", f"this is not JSON: {error}") from error
 
 
-def read_order(document: Any, limits: Limits) -> JobRequest:
+def read_job_request(document: Any, limits: Limits) -> JobRequest:
     """Check a parsed job document.
 
     Raises:
@@ -94,6 +99,22 @@ def read_order(document: Any, limits: Limits) -> JobRequest:
         if re.search(r"[\x00-\x1f\x7f]", text):
             raise RequestError(422, "invalid_document", "control characters are not accepted", pointer)
     return JobRequest(job, make_plan(job.operations, _output(job), limits))
+
+
+def read_form_request(texts: Sequence[str], limits: Limits) -> JobRequest:
+    """Read the job document of a form, which has its images in files.
+
+    Raises:
+        RequestError: 400 or 422.
+    """
+    if len(texts) != 1:
+        raise RequestError(422, "no_job", f"{len(texts)} fields job; accepted is one, with the job document", "/job")
+    request = read_job_request(read_json(texts[0]), limits)
+    if request.document.inputs:
+        raise RequestError(
+            422, "inputs_and_files", "inputs and files cannot be sent together; send two jobs", "/inputs"
+        )
+    return request
 
 
 def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
@@ -119,7 +140,7 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
 def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
     pointer = f"/actions/{index}"
     try:
-        order = read_order(document, limits)
+        order = read_job_request(document, limits)
     except RequestError as error:
         where = pointer + (error.pointer or "")
         raise RequestError(error.status, error.code, error.message, where) from error

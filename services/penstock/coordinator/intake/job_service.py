@@ -1,321 +1,274 @@
-"""Jobs on their way in: admitted, written with all their images, accepted; or refused without a trace."""
+"""JobService: creates jobs with all their images, within the limits of the server and of the caller's API key."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, RequestError, UnavailableError
+from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
-from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.rest import Estimate, StepEstimate
 from penstock.common.settings import Limits
-from penstock.common.store.keys import upload_key
-from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.quotas import ANYBODY, Caller
-from penstock.coordinator.intake.form_parts import SentFile
-from penstock.coordinator.intake.input_files import FoundFile
-from penstock.coordinator.intake.job_requests import JobRequest
-from penstock.coordinator.ports.ids import new_id
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.coordinator.auth.quotas import Caller
+from penstock.coordinator.intake.form_upload import FormUpload
+from penstock.coordinator.intake.input_resolver import find_inputs
+from penstock.coordinator.intake.job_requests import JobRequest, no_images
+from penstock.coordinator.intake.new_job import NewJob, check_files, images_of_files, images_of_inputs
+from penstock.coordinator.intake.upload_inputs import find_upload, uploaded_files
 from penstock.coordinator.ports.refusals import conflict
-from penstock.coordinator.ports.repository import ConflictError, Image, Job, JobNotFoundError, StoredPlan, Usage
+from penstock.coordinator.ports.repository import (
+    ConflictError,
+    DuplicateImageError,
+    Image,
+    Job,
+    JobNotFoundError,
+    Repository,
+    StoredPlan,
+    Usage,
+)
+from penstock.coordinator.ports.scheduler import Scheduler
+from penstock.coordinator.webhooks.rules import WebhookRules
 
-_REPLAY_SECS = 5.0
-"""How long a request waits for an equal one that is on its way in at the same time."""
+_MAX_RACES = 3
+"""Attempts of a request that loses its idempotency key to an equal one which then fails."""
 
-_RACES = 3
-"""How often a request that loses its idempotency key to an equal one, which then fails, tries again."""
+_POLL_SECS = 0.05
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class NewJob:
-    """A job that is not there yet, and its images."""
-
-    job: Job
-    images: Iterable[Image]
-
-
-@dataclass(frozen=True)
-class Idempotency:
-    """What a client calls its request, and the digest of all that it asks for."""
-
-    key: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class _Turns:
-    """What is done by one request at a time, so that each sees what the one before has taken."""
-
-    creating: AbstractContextManager[Any] = field(default_factory=threading.Lock)
-    reopening: AbstractContextManager[Any] = field(default_factory=threading.Lock)
-    """Apart: a job of millions takes its time."""
-
-
 class JobService:
-    """Makes jobs. One of them per coordinator, and `of` it one for each request: they hold the bound on open jobs."""
+    """Creates and retries jobs. One for each coordinator, because it serializes the checks of limits.
 
-    def __init__(self, services: Services, caller: Caller = ANYBODY, turns: _Turns | None = None) -> None:
-        self._services = services
-        self._repository = services.repository
-        self._caller = caller
-        self._turns = turns or _Turns()
+    Every method may block and may be called from any thread.
 
-    def of(self, caller: Caller) -> JobService:
-        """Return the intake of a caller's jobs."""
-        return JobService(self._services, caller, self._turns)
+    Args:
+        input_root: the folder below which jobs may name files; None: nowhere.
+        buckets: the buckets that jobs may name.
+        webhooks: which webhooks jobs may name.
+        replay_secs: how long a request waits for an equal one that is being received at the same time.
+    """
 
-    def admit(self, count: int = 1) -> None:
-        """Make sure that `count` more jobs fit, and with them at least an image more, all over and of this caller.
+    def __init__(
+        self,
+        repository: Repository,
+        scheduler: Scheduler,
+        limits: Limits,
+        *,
+        input_root: Path | None = None,
+        buckets: BucketAllowlist | None = None,
+        webhooks: WebhookRules | None = None,
+        replay_secs: float = 5.0,
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._limits = limits
+        self._input_root = input_root
+        self._buckets = buckets or BucketAllowlist()
+        self._webhooks = webhooks or WebhookRules()
+        self._replay_secs = replay_secs
+        self._creation_lock = threading.Lock()
+        self._retry_lock = threading.Lock()  # a retry of a million images should not delay new jobs
+
+    def admit(self, caller: Caller, idempotency_key: str | None = None, jobs: int = 1) -> None:
+        """Check, before anything is received, that more jobs fit: each with at least one image.
+
+        A repeated request always passes, since it gets the job that it created before.
 
         Raises:
             RequestError: 429.
         """
-        self._check_room(Usage(count, open_images=1, images_today=1))
+        if idempotency_key is not None and self._repository.find_by_key(caller.scoped_key(idempotency_key)) is not None:
+            return
+        self._check_capacity(caller, Usage(jobs, open_images=1, images_today=1))
 
-    def knows(self, idempotency_key: str) -> bool:
-        """Say whether a request of that key came before: its job may be the answer, however much is open."""
-        return self._repository.find_by_key(self._caller.scoped_key(idempotency_key)) is not None
+    def prepare(self, caller: Caller, request: JobRequest, form: FormUpload | None = None, pointer: str = "") -> NewJob:
+        """Check what a request asks for and find its images: the files of `form`, or else the request's inputs.
 
-    def retry(self, job: Job, images: Sequence[int] | None) -> tuple[Job, int]:
-        """Try failed images of a job again, all or those named; it is open again then. See Repository.retry_job.
+        Inputs are listed only when the job's images are read. `pointer` leads to the request in the sent document.
 
         Raises:
-            RequestError: 429 where that is more than may be open.
+            RequestError: 403 for a place that jobs may not read or write; 415 or 422 without images, or for inputs or
+                a webhook that are not accepted.
+            UnavailableError: the database or a bucket is unreachable.
+        """
+        inputs = request.document.inputs
+        if form is None and not inputs:
+            raise no_images()
+        request.check_results(self._buckets, f"{pointer}/results")
+        request.check_webhook(self._webhooks, f"{pointer}/webhook")
+        if form is not None:
+            check_files(form.files)
+            return NewJob(request, images_of_files(request, form.files, form.id), form.id, form)
+        upload = find_upload(self._repository, inputs, caller.scope)
+        if upload is not None:
+            files = uploaded_files(self._repository, upload, self._limits)
+        else:
+            files = find_inputs(inputs, self._input_root, self._buckets, self._limits)
+        return NewJob(request, images_of_inputs(request, files, self._limits), upload)
+
+    def submit(
+        self, caller: Caller, new_jobs: Sequence[NewJob], idempotency_key: str | None = None
+    ) -> tuple[list[Job], bool]:
+        """Create jobs, all of them or none, and let them start; return them, and whether they are new.
+
+        With an idempotency key, which is for one job, an equal request gets the job of the earlier one.
+
+        Raises:
+            RequestError: 403 for a priority above the caller's; 409 if the idempotency key belongs to another request,
+                or to one still being received; 422 for no images, too many, or two whose results would have the same
+                name; 429 above a limit of the server or of the caller.
+        """
+        jobs = [caller.own(new_job.job(idempotency_key)) for new_job in new_jobs]
+        for _ in range(_MAX_RACES):
+            earlier = self._find_earlier(jobs[0])
+            if earlier is not None:
+                return [earlier], False
+            try:
+                with self._discard_on_error(jobs):
+                    with self._creation_lock:
+                        self.admit(caller, jobs=len(jobs))
+                        for job in jobs:
+                            self._repository.create_job(job)
+                    for job, new_job in zip(jobs, new_jobs, strict=True):
+                        self._repository.add_images(
+                            job.id, check_count(new_job.images, caller.most_images(self._limits))
+                        )
+                    return self._accept(caller, jobs, new_jobs[0].form), True
+            except ConflictError:
+                _log.debug("another request took the idempotency key first", extra={"job": jobs[0].id})
+        raise _in_progress()
+
+    def estimate(self, new_job: NewJob) -> Estimate:
+        """Return what a job would do, without creating it.
+
+        Raises:
+            RequestError: 422 for no images or too many.
+        """
+        total = failing = 0
+        for image in check_count(new_job.images, self._limits.max_images):
+            total += 1
+            failing += image.state is ImageState.FAILED
+        good = total - failing
+        plan = new_job.request.plan
+        stored = StoredPlan.read(plan.document())
+        return Estimate(
+            operations=stored.document(),
+            images=total,
+            failing=failing,
+            results_per_image=plan.parts,
+            results=good * plan.parts,
+            steps=[
+                StepEstimate(step=step, seconds_per_image=secs, seconds=None if secs is None else secs * good)
+                for step, secs in zip(plan.steps, self._scheduler.seconds_of(stored), strict=True)
+            ],
+        )
+
+    def retry(self, caller: Caller, job: Job, images: Sequence[int] | None) -> tuple[Job, int]:
+        """Retry a job's failed images, all or those given; return the job, which is open again, and how many.
+
+        Raises:
+            RequestError: 429 above a limit of the server or of the caller.
             ConflictError: the job was cancelled or has not ended.
             JobNotFoundError: no such job.
             ImageNotFailedError: one of the images has not failed.
         """
-        with self._turns.reopening:
+        with self._retry_lock:
             if job.failed and job.state in (JobState.PARTIAL, JobState.FAILED):
-                again = job.failed if images is None else len(set(images))
-                self._check_room(Usage(1, open_images=again, images_today=0))
-            return self._services.engine.retry(job.id, images)
+                count = job.failed if images is None else len(set(images))
+                self._check_capacity(caller, Usage(1, open_images=count, images_today=0))
+            return self._scheduler.retry(job.id, images)
 
-    def _check_room(self, more: Usage) -> None:
-        most = self._services.limits.max_open_jobs
-        self._caller.check_quota(self._repository, more)
+    def _check_capacity(self, caller: Caller, more: Usage) -> None:
+        most = self._limits.max_open_jobs
+        caller.check_quota(self._repository, more)
         if self._repository.count_open_jobs() + more.open_jobs > most:
-            raise RequestError(429, "too_many_jobs", f"{most} jobs are open, as many as are accepted; try again later")
-
-    def accept(self, drafts: Sequence[NewJob], created: Callable[[], None] = lambda: None) -> list[Job]:
-        """Create jobs, all of them or none, and let them start; calls `created` in between.
-
-        Raises:
-            RequestError: 422 for a job with no images or too many, 429 where too many jobs are open, or more than the
-                caller may have; 403 for what it may not ask for.
-            ConflictError: a job's idempotency key is taken.
-        """
-        drafts = [replace(draft, job=self._caller.own(draft.job)) for draft in drafts]
-        try:
-            self._create(drafts)
-            created()
-            jobs = [self._repository.accept_job(draft.job.id) for draft in drafts]
-        except BaseException:
-            self._discard(drafts)
-            raise
-        self._services.engine.wake()
-        return [self._end_if_failed(job) for job in jobs]
-
-    def accept_once(
-        self, draft: NewJob, idempotency: Idempotency, created: Callable[[], None] = lambda: None
-    ) -> tuple[Job, bool]:
-        """Create a job, or return the one that an equal request made before; and whether it is new.
-
-        Raises:
-            RequestError: as `accept`; 409 where the key stands for another request.
-        """
-        for _ in range(_RACES):
-            earlier = self._earlier(idempotency)
-            if earlier is not None:
-                return earlier, False
-            try:
-                return self.accept([draft], created)[0], True
-            except ConflictError:
-                _log.debug("it lost the race for its idempotency key", extra={"job": draft.job.id})
-            except JobNotFoundError as error:  # an equal request has taken this one for dead
-                raise _in_progress() from error
-        raise _in_progress()
-
-    def _create(self, drafts: Sequence[NewJob]) -> None:
-        with self._turns.creating:
-            self.admit(len(drafts))
-            for draft in drafts:
-                self._repository.create_job(draft.job)
-        for draft in drafts:
-            images = bounded(draft.images, self._caller.most_images(self._services.limits))
-            if self._add_images(draft.job.id, images) == 0:
-                raise no_images()
-        self._caller.check_quota(self._repository)
-
-    def _add_images(self, job: str, images: Iterable[Image]) -> int:
-        try:
-            return self._repository.add_images(job, images)
-        except ConflictError as error:  # names that differ, but not enough for results to be named after them
             raise RequestError(
-                422, "equal_names", "two inputs would have results of the same name; send them as two jobs", "/inputs"
-            ) from error
+                429, "too_many_jobs", f"{most} jobs are open, which is the server's limit; try again later"
+            )
 
-    def _discard(self, drafts: Sequence[NewJob]) -> None:
-        try:
-            for draft in drafts:
-                self._repository.discard_receiving(draft.job.id)
-        except UnavailableError as error:
-            _log.warning("unaccepted jobs stay until the next start: %s", error.message)
+    def _accept(self, caller: Caller, jobs: Sequence[Job], form: FormUpload | None) -> list[Job]:
+        caller.check_quota(self._repository)
+        if form is not None:
+            form.keep()
+        accepted = [self._repository.accept_job(job.id) for job in jobs]
+        self._scheduler.wake()
+        return [self._cancel_if_failed(job) for job in accepted]
 
-    def _end_if_failed(self, job: Job) -> Job:
-        """End a job that is to end at its first failure and came with one."""
+    def _cancel_if_failed(self, job: Job) -> Job:
+        """Cancel a job with `on_failure: cancel` that has images which failed before it started."""
         if job.on_failure == "cancel" and job.failed > 0 and job.state in OPEN_JOB_STATES:
             with suppress(ConflictError):
-                return self._services.engine.cancel(job.id)
+                return self._scheduler.cancel(job.id)
         return job
 
-    def _earlier(self, idempotency: Idempotency) -> Job | None:
-        """Return the job that an equal request has made; None where there is none, or it never got as far.
+    @contextmanager
+    def _discard_on_error(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Discard the jobs if they can't be accepted."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                for job in jobs:
+                    self._repository.discard_receiving(job.id)
+            except UnavailableError as unavailable:
+                _log.warning("jobs that were not accepted stay until the next start: %s", unavailable.message)
+            if isinstance(error, DuplicateImageError):
+                raise RequestError(
+                    422,
+                    "equal_names",
+                    "two inputs would have results of the same name; send them as two jobs",
+                    "/inputs",
+                ) from error
+            if isinstance(error, JobNotFoundError):  # an equal request took this one for abandoned
+                raise _in_progress() from error
+            raise
 
-        A request that adds no image for so long has died with its coordinator, and this one takes its place. Should
-        it live after all, it finds its job gone: there is never more than one.
+    def _find_earlier(self, job: Job) -> Job | None:
+        """Return the job of an earlier equal request; None without one, or if it was abandoned.
+
+        A request that adds no image for `replay_secs` has died with its coordinator, and this one replaces it. If it
+        lives after all, it finds its job gone: there is never more than one.
         """
-        deadline = time.monotonic() + _REPLAY_SECS
-        key = self._caller.scoped_key(idempotency.key)
+        if job.idempotency_key is None:
+            return None
+        deadline = time.monotonic() + self._replay_secs
         first: Job | None = None
-        while (job := self._repository.find_by_key(key)) is not None:
-            if job.fingerprint != idempotency.fingerprint:
-                raise conflict("idempotency_key_taken", "this Idempotency-Key was sent with another request before")
-            if job.state is not JobState.RECEIVING:
-                return job
-            first = first or job
+        while (earlier := self._repository.find_by_key(job.idempotency_key)) is not None:
+            if earlier.fingerprint != job.fingerprint:
+                raise conflict("idempotency_key_taken", "this Idempotency-Key belongs to an earlier, different request")
+            if earlier.state is not JobState.RECEIVING:
+                return earlier
+            first = first or earlier
             if time.monotonic() > deadline:
-                if job != first:
+                if earlier != first:
                     raise _in_progress()
-                _log.warning("it came no further, and an equal request takes its place", extra={"job": job.id})
-                self._repository.discard_receiving(job.id)
+                _log.warning("discarding an abandoned job: an equal request replaces it", extra={"job": earlier.id})
+                self._repository.discard_receiving(earlier.id)
                 return None
-            time.sleep(0.05)
+            time.sleep(_POLL_SECS)
         return None
 
 
-def draft_job(
-    order: JobRequest, images: Iterable[Image], upload: str | None = None, idempotency: Idempotency | None = None
-) -> NewJob:
-    """Return the job that an order becomes."""
-    document = order.document
-    webhook = document.webhook
-    job = Job(
-        id=new_id(),
-        state=JobState.RECEIVING,
-        plan=StoredPlan.read(order.plan.document()),
-        document=order.remembered(),
-        created_at=time.time(),
-        name=document.name,
-        labels=document.labels,
-        priority=document.priority,
-        weight=document.weight,
-        chunk_size=None if document.chunk_size == "auto" else document.chunk_size,
-        on_failure=document.on_failure,
-        upload=upload,
-        idempotency_key=idempotency.key if idempotency else None,
-        fingerprint=idempotency.fingerprint if idempotency else None,
-        webhook_url=webhook.url if webhook else None,
-        webhook_secret=webhook.secret.get_secret_value() if webhook and webhook.secret else None,
-    )
-    return NewJob(job, images)
-
-
-def check_files(files: Sequence[SentFile]) -> None:
-    """Refuse an upload with nothing in it that could be processed.
+def check_count(images: Iterable[Image], most: int) -> Iterator[Image]:
+    """Yield a job's images.
 
     Raises:
-        RequestError: 422 without files; 415 where all are of a type that is not accepted.
+        RequestError: 422 if there are none, or at the first one too many.
     """
-    if not files:
-        raise no_images()
-    if all(file.kind is None and file.size_bytes > 0 for file in files):
-        raise RequestError(
-            415,
-            "unsupported_type",
-            f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG",
-            "/files",
-        )
-
-
-def sent_images(order: JobRequest, files: Sequence[SentFile], upload: str) -> list[Image]:
-    """Return a job's images for uploaded files, those that cannot be processed failed already."""
-    names = distinct(file.name for file in files)
-    step = order.plan.steps[0]
-    return [
-        _image(index, name, stem, upload_key(upload, index), file.size_bytes, _sent_fault(file, step))
-        for index, (file, name, stem) in enumerate(zip(files, names, unique_stems(names), strict=True))
-    ]
-
-
-def found_images(order: JobRequest, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
-    """Yield a job's images for inputs, those that are known to be of no use failed already."""
-    step = order.plan.steps[0]
-    for index, (name, stem, ref, size_bytes) in enumerate(files):
-        if size_bytes is None:
-            yield Image(index, name, stem, ref)
-        else:
-            yield _image(index, name, stem, ref, size_bytes, _found_fault(size_bytes, step, limits))
-
-
-def fingerprint(order: JobRequest, files: Sequence[SentFile] = ()) -> str:
-    """Return the digest of all that a request asks for, however it was written."""
-    sent = [[file.name, file.size_bytes, file.sha256] for file in files]
-    text = json.dumps([order.canonical(), sent], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def no_images() -> RequestError:
-    """Return the refusal of a job without pictures."""
-    return RequestError(422, "no_images", "no pictures were given; accepted are files of a form, or inputs")
-
-
-def _in_progress() -> RequestError:
-    return conflict("request_in_progress", "an equal request is still on its way in; try again later")
-
-
-def bounded(images: Iterable[Image], most: int) -> Iterator[Image]:
-    """Yield images, no more than are accepted for one job.
-
-    Raises:
-        RequestError: 422 at the first one too many.
-    """
+    count = 0
     for count, image in enumerate(images, start=1):
         if count > most:
             raise RequestError(422, "too_many_images", f"more than {most} images; accepted are {most} a job", "/inputs")
         yield image
+    if count == 0:
+        raise no_images()
 
 
-def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
-    state = ImageState.PENDING if error is None else ImageState.FAILED
-    return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
-
-
-def _sent_fault(file: SentFile, step: str) -> dict[str, Any] | None:
-    if file.size_bytes == 0:
-        return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
-    if file.kind is None:
-        return _fault(ImageCode.UNSUPPORTED_TYPE, "neither JPEG nor PNG by its first bytes", step)
-    return None
-
-
-def _found_fault(size_bytes: int, step: str, limits: Limits) -> dict[str, Any] | None:
-    if size_bytes == 0:
-        return _fault(ImageCode.EMPTY_FILE, "the file is empty", step)
-    if size_bytes > limits.max_file_bytes:
-        message = f"the file has {size_bytes} bytes; accepted are {limits.max_file_bytes}"
-        return _fault(ImageCode.TOO_LARGE_FILE, message, step)
-    return None
-
-
-def _fault(code: ImageCode, message: str, step: str) -> dict[str, Any]:
-    return {"code": code.value, "message": message, "step": step, "retry": code in RETRY_MAY_HELP}
+def _in_progress() -> RequestError:
+    return conflict("request_in_progress", "an equal request is still being received; try again later")

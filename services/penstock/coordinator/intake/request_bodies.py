@@ -12,12 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import RequestError
-from penstock.common.settings import Limits
-from penstock.common.store.base import Store, Upload
-from penstock.common.store.keys import upload_key
-from penstock.coordinator.intake.form_parts import NoUpload
-from penstock.coordinator.intake.forms import Form, FormReader
-from penstock.coordinator.ports.ids import new_id
 
 _PIECE_BYTES = 1024 * 1024
 """Network chunks are gathered up to this before they go to a thread: a small upload costs one hop."""
@@ -42,69 +36,6 @@ class Recipient(Protocol[T_co]):
         """Undo: the body won't come to its end, or was refused."""
 
 
-class FormUpload(Generic[T]):
-    """One upload form being received: its files go to the store, and all of them away again unless `keep` is called.
-
-    Args:
-        admit: called before the first byte is stored; raises to refuse.
-        answer: makes the answer of the complete form.
-    """
-
-    def __init__(
-        self,
-        content_type: str,
-        text_field: str,
-        *,
-        store: Store,
-        limits: Limits,
-        admit: Callable[[], None],
-        answer: Callable[[Form, FormUpload[T]], T],
-        dry_run: bool = False,
-        digest: bool = False,
-    ) -> None:
-        self.upload = new_id()
-        self._store = store
-        self._dry_run = dry_run
-        self._admit: Callable[[], None] | None = admit
-        self._answer = answer
-        self._kept = False
-        self._opened = False
-        self._reader = FormReader(content_type, text_field, limits, self._open, digest=digest)
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        if self._admit is not None:
-            self._admit()
-            self._admit = None
-        self._reader.feed(data)
-
-    def finish(self, data: bytes) -> T:
-        """Take the last bytes and answer."""
-        self.feed(data)
-        answer = self._answer(self._reader.finish(), self)
-        self._clear()
-        return answer
-
-    def keep(self) -> None:
-        """From now on a job may read the files."""
-        self._kept = True
-
-    def abort(self) -> None:
-        """Remove everything that came in."""
-        self._reader.abort()
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._opened and not self._kept:
-            self._store.delete_prefix(upload_prefix(self.upload))
-
-    def _open(self, index: int) -> Upload:
-        if self._dry_run:
-            return NoUpload()
-        self._opened = True
-        return self._store.upload(upload_key(self.upload, index))
-
-
 class BufferedBody(Generic[T]):
     """A small body, gathered in memory.
 
@@ -127,11 +58,6 @@ class BufferedBody(Generic[T]):
     def abort(self) -> None:
         """Forget what came in."""
         self._data.clear()
-
-
-def upload_prefix(upload: str) -> str:
-    """Return the folder of an upload's files."""
-    return upload_key(upload, 0).rpartition("/")[0]
 
 
 async def receive(request: Request, recipient: Recipient[T], max_bytes: int) -> T:

@@ -9,7 +9,7 @@ from penstock.common.model.jobs import UploadRef
 from penstock.common.settings import Limits
 from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.input_spool import InputSpool
-from penstock.coordinator.intake.job_service import no_images
+from penstock.coordinator.intake.job_requests import no_images
 from penstock.coordinator.ports.ids import is_id
 from penstock.coordinator.ports.repository import Repository, Scope
 

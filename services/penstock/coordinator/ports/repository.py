@@ -186,7 +186,11 @@ class Applied:
 
 
 class ConflictError(Exception):
-    """The idempotency key or the image's name is taken, or the state of the job or upload doesn't allow the change."""
+    """The idempotency key is taken, or the state of the job or upload does not allow the change."""
+
+
+class DuplicateImageError(ConflictError):
+    """Two images of a job have the same id, name or stem."""
 
 
 class JobNotFoundError(Exception):
@@ -225,7 +229,8 @@ class Repository(Protocol):
         so. What was added before `images` raised stays, until the job is discarded.
 
         Raises:
-            ConflictError: the job is no longer receiving, or two images share an id, name or stem.
+            ConflictError: the job is no longer receiving.
+            DuplicateImageError: two images have the same id, name or stem.
             JobNotFoundError: no such job.
         """
 

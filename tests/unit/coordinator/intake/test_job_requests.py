@@ -1,4 +1,4 @@
-"""Job documents: one meaning, however they are written."""
+"""Job documents: read strictly, and equal however they are written."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import pytest
 
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
-from penstock.coordinator.intake.job_requests import read_actions, read_json, read_order
-from penstock.coordinator.intake.job_service import fingerprint
+from penstock.coordinator.intake.job_requests import JobRequest, read_actions, read_job_request, read_json
+from penstock.coordinator.intake.new_job import fingerprint
 
 
-def order(**document: Any) -> Any:
-    """Read a document."""
-    return read_order(document, Limits())
+def request(**document: Any) -> JobRequest:
+    return read_job_request(document, Limits())
 
 
 def test_short_and_long_forms_and_defaults_are_one_request() -> None:
-    short = order(operations=[["resize", "20x30"], "split"])
-    long = order(
+    short = request(operations=[["resize", "20x30"], "split"])
+    long = request(
         operations=[{"op": "resize", "height": 30, "width": 20}, {"op": "split"}, {"op": "encode"}],
         output="jpg",
         quality=95,
@@ -34,13 +33,13 @@ def test_short_and_long_forms_and_defaults_are_one_request() -> None:
     "change", [{"output": "png"}, {"quality": 94}, {"name": "x"}, {"labels": {"a": "b"}}, {"inputs": ["a"]}]
 )
 def test_what_changes_the_meaning_changes_the_fingerprint(change: dict[str, Any]) -> None:
-    assert fingerprint(order(operations=[["split", True]])) != fingerprint(
-        order(operations=[["split", True]], **change)
+    assert fingerprint(request(operations=[["split", True]])) != fingerprint(
+        request(operations=[["split", True]], **change)
     )
 
 
-def test_a_row_keeps_what_was_given_without_plan_and_inputs() -> None:
-    kept = order(operations=[["split", True]], inputs=["a.jpg"], name="delft", output="png").remembered()
+def test_the_stored_document_has_the_given_fields_without_plan_and_inputs() -> None:
+    kept = request(operations=[["split", True]], inputs=["a.jpg"], name="delft", output="png").stored_document()
     assert kept == {"name": "delft", "output": "png"}
 
 

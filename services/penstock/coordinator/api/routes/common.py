@@ -10,7 +10,6 @@ from python_multipart.multipart import parse_options_header
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.problems import MEDIA_TYPE
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.ports.ids import is_id
@@ -26,10 +25,10 @@ async def _services(request: Request) -> Services:
     return services
 
 
-async def _intake(request: Request, caller: CallerDep) -> JobService:
+async def _intake(request: Request) -> JobService:
     intake = request.app.state.intake
     assert isinstance(intake, JobService)
-    return intake.of(caller)
+    return intake
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

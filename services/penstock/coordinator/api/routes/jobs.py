@@ -23,13 +23,14 @@ from penstock.coordinator.api.routes.common import (
     unsupported_body,
 )
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.api.submission import Submission
+from penstock.coordinator.api.submission import Submission, receive_form
 from penstock.coordinator.api.views import summarise, view_job
 from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.auth.quotas import Caller
+from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.intake.job_service import JobService
-from penstock.coordinator.intake.request_bodies import BufferedBody, FormUpload, receive
+from penstock.coordinator.intake.request_bodies import BufferedBody, receive
 from penstock.coordinator.ports.links import page_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document, not_found
 from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, JobNotFoundError
@@ -66,22 +67,22 @@ async def submit_job(
     if idempotency_key is not None and not re.fullmatch(r"[!-~]{1,255}", idempotency_key):
         raise RequestError(400, "invalid_idempotency_key", "accepted are 1 to 255 printable ASCII characters")
     submission = Submission(services, caller, intake, dry_run, idempotency_key)
+    limits = services.limits
     kind = media_type(request)
     if kind == "application/json":
-        return await receive(request, BufferedBody(submission.take_document), services.limits.max_field_bytes)
+        return await receive(request, BufferedBody(submission.take_document), limits.max_field_bytes)
     if kind != "multipart/form-data":
         raise unsupported_body(kind, "application/json or multipart/form-data")
-    reception: FormUpload[Response] = FormUpload(
+    upload = FormUpload(
         request.headers["content-type"],
         "job",
-        store=services.store,
-        limits=services.limits,
-        admit=submission.admit,
-        answer=submission.take_form,
+        services.store,
+        limits,
+        admit=None if dry_run else lambda: intake.admit(caller, idempotency_key),
         dry_run=dry_run,
         digest=idempotency_key is not None,
     )
-    return await receive(request, reception, services.limits.max_upload_bytes)
+    return await receive_form(request, upload, limits.max_upload_bytes, submission.take_form)
 
 
 @router.get("", summary="List jobs", responses=refusals(400, 422))
@@ -157,7 +158,7 @@ def _retry(services: Services, caller: Caller, intake: JobService, job: str, dat
     found = find_job(services.repository, job, caller)
     images = _images_to_retry(data)
     try:
-        retried, count = intake.retry(found, images)
+        retried, count = intake.retry(caller, found, images)
     except ConflictError as error:
         raise conflict("job_not_retryable", f"job {job} was cancelled or has not ended") from error
     except ImageNotFailedError as error:

@@ -16,7 +16,8 @@ from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.file_names import clean_path
 from penstock.coordinator.intake.file_upload import Arrival, no_upload, read_digest, view_file
-from penstock.coordinator.intake.request_bodies import receive, upload_prefix
+from penstock.coordinator.intake.form_upload import upload_prefix
+from penstock.coordinator.intake.request_bodies import receive
 from penstock.coordinator.ports.ids import is_id, new_id
 from penstock.coordinator.ports.links import page_url, upload_url
 from penstock.coordinator.ports.refusals import conflict

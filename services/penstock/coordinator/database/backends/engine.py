@@ -55,21 +55,20 @@ class Database:
 
         It is called again from the start after a collision, so it must not use up what it is given.
         """
-        for attempt in range(MAX_ATTEMPTS - 1):
+        for attempt in range(MAX_ATTEMPTS):
             try:
-                return self._write_once(work, *args, **kwargs)
+                with self._one_writer(), self._translated(), self._writing_engine.begin() as connection:
+                    return work(connection, *args, **kwargs)
             except CollisionError:
-                time.sleep(BACKOFF.delay_secs(attempt))
-        return self._write_once(work, *args, **kwargs)
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
+            time.sleep(BACKOFF.delay_secs(attempt))
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Disconnect; any later transaction is refused."""
         self._closed = True
         self._engine.dispose()
-
-    def _write_once(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._one_writer(), self._translated(), self._writing_engine.begin() as connection:
-            return work(connection, *args, **kwargs)
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:

@@ -1,0 +1,126 @@
+"""NewJob: a job that is to be created, with the images that its request's files or inputs become."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, RequestError
+from penstock.common.model.jobs import ImageState, JobState
+from penstock.common.model.names import distinct, unique_stems
+from penstock.common.settings import Limits
+from penstock.common.store.keys import upload_key
+from penstock.coordinator.intake.form_parts import SentFile
+from penstock.coordinator.intake.form_upload import FormUpload
+from penstock.coordinator.intake.input_files import FoundFile
+from penstock.coordinator.intake.job_requests import JobRequest, no_images
+from penstock.coordinator.ports.ids import new_id
+from penstock.coordinator.ports.repository import Image, Job, StoredPlan
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A checked request and its images. `upload` has their files; None for inputs elsewhere."""
+
+    request: JobRequest
+    images: Iterable[Image]
+    upload: str | None = None
+    form: FormUpload | None = None
+    """The form that brought the files, if there was one."""
+
+    def job(self, idempotency_key: str | None) -> Job:
+        """Return the job's row, with a new id."""
+        document = self.request.document
+        webhook = document.webhook
+        return Job(
+            id=new_id(),
+            state=JobState.RECEIVING,
+            plan=StoredPlan.read(self.request.plan.document()),
+            document=self.request.stored_document(),
+            created_at=time.time(),
+            name=document.name,
+            labels=document.labels,
+            priority=document.priority,
+            weight=document.weight,
+            chunk_size=None if document.chunk_size == "auto" else document.chunk_size,
+            on_failure=document.on_failure,
+            upload=self.upload,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint(self.request, self.form.files if self.form else ()) if idempotency_key else None,
+            webhook_url=webhook.url if webhook else None,
+            webhook_secret=webhook.secret.get_secret_value() if webhook and webhook.secret else None,
+        )
+
+
+def check_files(files: Sequence[SentFile]) -> None:
+    """Refuse an upload without any image.
+
+    Raises:
+        RequestError: 422 without files; 415 if none is of an accepted type.
+    """
+    if not files:
+        raise no_images()
+    if all(file.kind is None and file.size_bytes > 0 for file in files):
+        raise RequestError(
+            415,
+            "unsupported_type",
+            f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG",
+            "/files",
+        )
+
+
+def images_of_files(request: JobRequest, files: Sequence[SentFile], upload: str) -> list[Image]:
+    """Return a job's images for the files of a form. Those that can't be processed have failed already."""
+    names = distinct(file.name for file in files)
+    step = request.plan.steps[0]
+    return [
+        _image(index, name, stem, upload_key(upload, index), file.size_bytes, _file_error(file, step))
+        for index, (file, name, stem) in enumerate(zip(files, names, unique_stems(names), strict=True))
+    ]
+
+
+def images_of_inputs(request: JobRequest, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
+    """Yield a job's images for its inputs. Those that can't be processed have failed already."""
+    step = request.plan.steps[0]
+    for index, (name, stem, ref, size_bytes) in enumerate(files):
+        if size_bytes is None:
+            yield Image(index, name, stem, ref)
+        else:
+            yield _image(index, name, stem, ref, size_bytes, _input_error(size_bytes, step, limits))
+
+
+def fingerprint(request: JobRequest, files: Sequence[SentFile] = ()) -> str:
+    """Return a digest of everything that a request asks for, the same however it is written."""
+    sent = [[file.name, file.size_bytes, file.sha256] for file in files]
+    text = json.dumps([request.canonical(), sent], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
+    state = ImageState.PENDING if error is None else ImageState.FAILED
+    return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
+
+
+def _file_error(file: SentFile, step: str) -> dict[str, Any] | None:
+    if file.size_bytes == 0:
+        return _error(ImageCode.EMPTY_FILE, "the file is empty", step)
+    if file.kind is None:
+        return _error(ImageCode.UNSUPPORTED_TYPE, "neither JPEG nor PNG by its first bytes", step)
+    return None
+
+
+def _input_error(size_bytes: int, step: str, limits: Limits) -> dict[str, Any] | None:
+    if size_bytes == 0:
+        return _error(ImageCode.EMPTY_FILE, "the file is empty", step)
+    if size_bytes > limits.max_file_bytes:
+        message = f"the file has {size_bytes} bytes; accepted are {limits.max_file_bytes}"
+        return _error(ImageCode.TOO_LARGE_FILE, message, step)
+    return None
+
+
+def _error(code: ImageCode, message: str, step: str) -> dict[str, Any]:
+    return {"code": code.value, "message": message, "step": step, "retry": code in RETRY_MAY_HELP}
