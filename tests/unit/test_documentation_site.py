@@ -108,3 +108,11 @@ def test_every_file_that_the_architecture_page_names_exists() -> None:
     assert len(named) > 12
     places = (ROOT, ROOT / "services" / "penstock")
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def test_the_map_of_the_tree_has_a_line_for_every_package() -> None:
+    source = ROOT / "services" / "penstock"
+    modules = [path for path in source.rglob("*.py") if path.name != "__init__.py"]
+    packages = {path.parent.relative_to(source) for path in modules} - {Path()}
+    listed = re.findall(r"^\| `([\w/]+)/`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert {str(package) for package in packages if "migrations" not in package.parts} == set(listed)
