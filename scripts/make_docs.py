@@ -1,7 +1,7 @@
-"""Write what `docs/` says of steps, settings, commands and messages from the code that it is about.
+"""Generate the parts of `docs/` about operations, settings, commands and messages from the code.
 
-`make_docs.py` writes; `make_docs.py --check` writes nothing and ends with 1 where a page is out of date.
-In a page, what stands between `<!-- made by make docs: NAME -->` and `<!-- end -->` is made; the rest is prose.
+`make_docs.py` writes them. `make_docs.py --check` writes nothing, and exits with 1 if a page is out of date.
+In a page, everything between `<!-- made by make docs: NAME -->` and `<!-- end -->` is generated.
 """
 
 from __future__ import annotations
@@ -63,21 +63,21 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Write all pages, or name those that differ."""
+    """Write all pages, or list those that are out of date."""
     outdated = [path for path, text in make_pages() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in outdated:
-            print(f"{path.relative_to(DOCS.parent)} is out of date; make docs writes it anew", file=sys.stderr)
+            print(f"{path.relative_to(DOCS.parent)} is out of date; run make docs", file=sys.stderr)
         return 1 if outdated else 0
     for path, text in make_pages():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    print(f"{len(outdated)} pages written anew" if outdated else "all pages are up to date")
+    print(f"{len(outdated)} pages written" if outdated else "all pages are up to date")
     return 0
 
 
 def make_pages() -> Iterator[tuple[Path, str]]:
-    """Yield every page and what should stand in it."""
+    """Yield every generated page with its text."""
     yield DOCS / "messages" / "chunk.schema.json", show_schema(messages.Chunk)
     yield DOCS / "messages" / "event.schema.json", show_schema(messages.Event)
     yield DOCS / "messages" / "request.schema.json", show_schema(lines.Request)
@@ -89,12 +89,12 @@ def make_pages() -> Iterator[tuple[Path, str]]:
 
 
 def show_schema(model: type[BaseModel]) -> str:
-    """Return the JSON Schema of a message, readers' side: fields that it doesn't name are allowed."""
+    """Return the JSON Schema of a message as its readers see it: unknown fields are allowed."""
     return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def show_operations() -> str:
-    """Return one section for each of Penstock's own operations."""
+    """Return one section per built-in operation."""
     return "".join(_show_operation(name, model) for name, model in operations.BUILT_IN.items())
 
 
@@ -108,12 +108,12 @@ def _show_operation(name: str, model: type[operations.Parameters]) -> str:
 def _parameter_rows(model: type[BaseModel]) -> Iterator[list[str]]:
     schema = model.model_json_schema()
     for name, field in schema["properties"].items():
-        default = f"`{json.dumps(field['default'])}`" if "default" in field else "none: must be given"
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
         yield [f"`{name}`", describe_type(field), default, field.get("description", "")]
 
 
 def show_settings() -> str:
-    """Return one table for each settings object."""
+    """Return one table per settings object."""
     return "".join(_show_settings_of(title, kind) for title, kind in SETTINGS.items())
 
 
@@ -123,19 +123,19 @@ def _show_settings_of(title: str, kind: type[BaseSettings]) -> str:
 
 
 def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
-    """Yield a row for each setting that is not in the table of the settings it builds on already."""
+    """Yield a row per setting that is not in the table of its base class."""
     prefix = kind.model_config["env_prefix"]
     shown = {name for other in SETTINGS.values() if other in kind.__mro__[1:] for name in other.model_fields}
     for name, field in kind.model_json_schema()["properties"].items():
         if name in shown:
             continue
         default = "unset" if field.get("default") in (None, []) else f"`{field['default']}`"
-        variable = name if name.isupper() else f"{prefix}{name.upper()}"  # in capitals where it is not ours to name
+        variable = name if name.isupper() else f"{prefix}{name.upper()}"  # in capitals if the name is another project's
         yield [f"`{variable}`", describe_type(field), default, field.get("description", "")]
 
 
 def describe_type(field: dict[str, Any]) -> str:
-    """Say in a few words what a field of a JSON Schema accepts."""
+    """Describe in a few words what a field of a JSON Schema accepts."""
     if "anyOf" in field:
         return " or ".join(describe_type(each) for each in field["anyOf"] if each.get("type") != "null")
     if "enum" in field:
@@ -162,13 +162,13 @@ def show_commands() -> str:
 
 
 def _make_context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
-    # The width is given, or else it would be that of whatever terminal this runs in.
+    # A fixed width: the default is that of the terminal.
     settings = {**command.context_settings, "terminal_width": HELP_WIDTH}
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def show_decisions() -> str:
-    """Return the index of the decisions, newest last, each under its page's title."""
+    """Return a list of all decisions with their titles, newest last."""
     pages = sorted(page for page in (DOCS / "decisions").glob("*.md") if page.name != "README.md")
     return "".join(f"- [{page.read_text().splitlines()[0].lstrip('# ')}]({page.name})\n" for page in pages)
 
