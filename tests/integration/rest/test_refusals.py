@@ -118,10 +118,8 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(coordinator: A
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_client_that_falls_silent_is_told_so_and_leaves_nothing_behind(
-    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("penstock.coordinator.intake.request_bodies._IDLE_SECS", 0.2)
+def test_a_client_that_stops_sending_gets_408_and_leaves_nothing_behind(serve: Callable[..., Any], jpeg: bytes) -> None:
+    coordinator = serve(idle_secs=0.2)
     body = named(b'"a.jpg"', jpeg + bytes(3_000_000))
     status, answer = coordinator.raw(head(len(body)) + body[:2_000_000])
     assert (status, json.loads(answer)["code"]) == (408, "request_timeout")

@@ -134,7 +134,7 @@ class Job(JobSummary):
     eta_seconds: float | None = None
     bottleneck: str | None = None
     webhook: WebhookSummary | None = None
-    links: Links = {}
+    links: Links = Field(default_factory=dict)  # in OpenAPI, {} would be a default without its required members
 
 
 class Retried(Job):

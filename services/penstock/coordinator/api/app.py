@@ -1,4 +1,4 @@
-"""The coordinator's REST API, put together."""
+"""Application: the routes, middleware and error handlers of the coordinator's REST API."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import logging
 from fastapi import Depends, FastAPI
 
 from penstock import __version__
-from penstock.coordinator.api import openapi, problems
+from penstock.coordinator.api.authentication import authenticate
 from penstock.coordinator.api.middleware.lingering_close import LingeringClose
 from penstock.coordinator.api.middleware.same_origin import LoopbackHost, SameOrigin
 from penstock.coordinator.api.middleware.security_headers import SecurityHeaders
 from penstock.coordinator.api.monitoring.health import Readiness
 from penstock.coordinator.api.monitoring.metrics import Metrics, RequestMetrics
 from penstock.coordinator.api.monitoring.single_flight import SingleFlight
+from penstock.coordinator.api.openapi import TAGS, complete_openapi, operation_id
+from penstock.coordinator.api.problems import add_handlers
 from penstock.coordinator.api.routes import (
     deliveries,
     events,
@@ -27,31 +29,34 @@ from penstock.coordinator.api.routes import (
     uploads,
 )
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.access import admit
-from penstock.coordinator.auth.quotas import Streams
+from penstock.coordinator.auth.quotas import EventStreams
 from penstock.coordinator.intake.job_service import JobService
 
-_DESCRIPTION = """Ordered image operations over whole batches of photographs.
+_DESCRIPTION = """Ordered image operations over batches of images.
 
-A job is a list of operations and pictures: sent with it, or named below the server's input folder. `/v1/operations`
-lists the operations with an example of each. Errors are `application/problem+json` with a stable `code`."""
+A job is a list of operations and images. The images are sent with the job, uploaded before it, or named by reference.
+`/v1/operations` lists the operations with an example of each. Errors are `application/problem+json` with a stable
+`code`."""
 
 
 def create_app(services: Services) -> FastAPI:
-    """Return the REST API over its services."""
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a bad form is answered, and no trouble of ours
+    """Return the REST API on top of its services."""
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of malformed forms, which get an answer
     app = FastAPI(
-        dependencies=[Depends(admit)],
+        dependencies=[Depends(authenticate)],
         title="Penstock",
         version=__version__,
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        docs_url=None,  # a page of its own, which asks nobody outside for anything
+        openapi_tags=TAGS,
+        servers=[{"url": "/", "description": "This server"}],
+        generate_unique_id_function=operation_id,
+        docs_url=None,  # routes/page.py has a page that loads nothing from other sites
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.services = services
-    app.state.intake = JobService(
+    app.state.job_service = JobService(
         services.repository,
         services.engine,
         services.limits,
@@ -60,18 +65,18 @@ def create_app(services: Services) -> FastAPI:
         webhooks=services.webhooks,
         replay_secs=services.replay_secs,
     )
-    app.state.streams = Streams(services.limits.max_event_streams)
+    app.state.streams = EventStreams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.engine.steps)
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
-    problems.add_handlers(app)
+    add_handlers(app)
     app.add_middleware(SameOrigin)
     if services.for_this_host:
         app.add_middleware(LoopbackHost)
     app.add_middleware(LingeringClose, max_bytes=services.discard_bytes)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=app.state.metrics)
-    openapi.complete(app)
+    complete_openapi(app)
     return app

@@ -1,51 +1,91 @@
-"""The OpenAPI document, completed with what streamed bodies and problem answers refer to."""
+"""OpenAPI: what FastAPI cannot derive from the routes, such as streamed bodies and problem documents."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
 from penstock.common.model.jobs import JobDocument
-from penstock.common.model.rest import Problem, Result, RetryRequest
-from penstock.coordinator.api.routes.common import refusals
+from penstock.common.model.rest import Login, Problem, Result, RetryRequest
+from penstock.coordinator.api.problems import MEDIA_TYPE
 
-_REPLACED = "HTTPValidationError"
-"""What FastAPI describes for bad parameters; here they are answered with a problem."""
+TAGS = [
+    {"name": "jobs", "description": "Create jobs, follow, cancel, retry and delete them."},
+    {"name": "process", "description": "Create jobs with one form."},
+    {"name": "results", "description": "A job's images, its manifest, and all results as a ZIP file."},
+    {"name": "uploads", "description": "Send images one by one, and resume after an interruption."},
+    {"name": "static", "description": "Input files and results as folders, for browsers and scripts."},
+    {"name": "session", "description": "Log browsers in and out."},
+    {"name": "system", "description": "Operations, load of the steps, health and metrics."},
+]
 
-_REFERRED: dict[type[BaseModel], JsonSchemaMode] = {
+_SCHEMAS: dict[type[BaseModel], JsonSchemaMode] = {
     JobDocument: "validation",
+    Login: "validation",
     Problem: "validation",
-    RetryRequest: "validation",
     Result: "serialization",
+    RetryRequest: "validation",
+}
+"""Models that the document refers to by name only."""
+
+_FASTAPI_ERROR = "HTTPValidationError"
+"""FastAPI's description of a 422, which this server answers with a problem document."""
+
+_ERRORS = {
+    400: "The request is malformed.",
+    401: "The API key is missing or unknown.",
+    403: "The server may not read or write what the request names, or the key does not allow it.",
+    404: "There is no such resource.",
+    408: "The client stopped sending.",
+    409: "The current state does not allow this.",
+    413: "The request, a file or a document is too large.",
+    415: "The body's media type is not accepted, or no file is a JPEG or PNG.",
+    416: "The file has no such range.",
+    422: "The request is understood but invalid.",
+    429: "A limit is reached; see Retry-After.",
+    503: "The broker, the store or the database is unreachable; see Retry-After.",
 }
 
 
-def complete(app: FastAPI) -> None:
-    """Make an application's OpenAPI document hold every schema that it refers to."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of a route's errors; 401 and 503 are always among them."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _ERRORS[status], "content": content} for status in (*statuses, 401, 503)}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return a route's operation id: its function's name in camel case."""
+    first, *others = route.name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def complete_openapi(app: FastAPI) -> None:
+    """Add schemas and security to an application's OpenAPI document."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model, mode in _REFERRED.items():
+        for model, mode in _SCHEMAS.items():
             schema = model.model_json_schema(mode=mode, ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
-        _correct_problems(document)
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for name in (_FASTAPI_ERROR, "ValidationError"):
+            schemas.pop(name, None)
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            responses = operation["responses"]
+            if _FASTAPI_ERROR in str(responses.get("422")):
+                responses["422"] = error_responses(422)[422]
+            if events := responses.get("200", {}).get("content", {}).get("text/event-stream"):
+                events.pop("itemSchema", None)  # FastAPI writes it, but it comes with OpenAPI 3.2
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer", "description": "An API key, pk_…"}
+        }
         document["security"] = [{"key": []}, {}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _correct_problems(document: dict[str, Any]) -> None:
-    routes = (route for methods in document["paths"].values() for route in methods.values())
-    for responses in (route["responses"] for route in routes):
-        if _REPLACED in str(responses.get("422")):
-            responses["422"] = refusals(422)[422]
-    for name in (_REPLACED, "ValidationError"):
-        document["components"]["schemas"].pop(name, None)

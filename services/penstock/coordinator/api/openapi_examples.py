@@ -1,4 +1,4 @@
-"""Request bodies as the OpenAPI document describes them, for routes that read their bodies as streams."""
+"""OpenAPI request bodies: for routes that read their bodies as streams, which FastAPI cannot describe."""
 
 from __future__ import annotations
 
@@ -9,94 +9,93 @@ _OPERATIONS: list[Any] = [["resize", "512x512"], ["split", True], ["blur", "gaus
 _FILES = {
     "type": "array",
     "items": {"type": "string", "format": "binary"},
-    "description": "Pictures: JPEG or PNG by their bytes",
+    "description": "JPEG and PNG files; the type is found from the bytes",
 }
 
-JOB_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": _DOCUMENT,
-                "examples": {
-                    "folder": {
-                        "summary": "Every picture of a folder below the configured root",
-                        "value": {
-                            "operations": _OPERATIONS,
-                            "output": "jpg",
-                            "inputs": [{"prefix": "delft/"}],
-                            "name": "delft",
-                            "labels": {"city": "delft"},
-                        },
+
+def _body(content: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _form(document: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    """Return a form with job documents in one field and images in `files`."""
+    return {
+        "schema": {
+            "type": "object",
+            "required": [document, "files"],
+            "properties": {document: schema, "files": _FILES},
+        },
+        "encoding": {document: {"contentType": "application/json"}},
+        "example": {document: example, "files": ["0001.jpg"]},
+    }
+
+
+JOB_BODY = _body(
+    {
+        "application/json": {
+            "schema": _DOCUMENT,
+            "examples": {
+                "folder": {
+                    "summary": "All images of a folder below the server's input folder",
+                    "value": {
+                        "operations": _OPERATIONS,
+                        "output": "jpg",
+                        "inputs": [{"prefix": "delft/"}],
+                        "name": "delft",
+                        "labels": {"city": "delft"},
                     },
-                    "buckets": {
-                        "summary": "Objects, a folder of a bucket and a list, results to a bucket of your own",
-                        "value": {
-                            "operations": _OPERATIONS,
-                            "output": "jpg",
-                            "inputs": [
-                                "s3://photos/a.jpg",
-                                {"prefix": "gs://maps/delft/"},
-                                {"manifest": "s3://photos/list.txt"},
-                            ],
-                            "results": "s3://photos/out/",
-                        },
+                },
+                "buckets": {
+                    "summary": "Objects, a folder of a bucket and an input list; results go to your own bucket",
+                    "value": {
+                        "operations": _OPERATIONS,
+                        "output": "jpg",
+                        "inputs": [
+                            "s3://photos/a.jpg",
+                            {"prefix": "gs://maps/delft/"},
+                            {"manifest": "s3://photos/list.txt"},
+                        ],
+                        "results": "s3://photos/out/",
                     },
-                    "long form": {
-                        "summary": "Single files, operations in their long form",
-                        "value": {
-                            "operations": [{"op": "resize", "width": 200, "height": 300}],
-                            "output": "png",
-                            "inputs": ["delft/0001.jpg", "delft/0002.jpg"],
-                        },
+                },
+                "files": {
+                    "summary": "Single files, with the long form of an operation",
+                    "value": {
+                        "operations": [{"op": "resize", "width": 200, "height": 300}],
+                        "output": "png",
+                        "inputs": ["delft/0001.jpg", "delft/0002.jpg"],
                     },
                 },
             },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["job", "files"],
-                    "properties": {"job": _DOCUMENT, "files": _FILES},
-                },
-                "encoding": {"job": {"contentType": "application/json"}},
-                "example": {"job": '{"operations": [["resize", "512x512"]], "output": "jpg"}'},
+        },
+        "multipart/form-data": _form("job", _DOCUMENT, {"operations": [["resize", "512x512"]], "output": "jpg"}),
+    }
+)
+
+PROCESS_BODY = _body(
+    {
+        "multipart/form-data": _form(
+            "actions",
+            {
+                "type": "array",
+                "items": _DOCUMENT,
+                "description": "Job documents without inputs: one in each field, or a JSON list of them",
             },
-        },
+            [{"operations": [["resize", "200x300"], ["split", True], ["blur", "gaussian"]], "output": "jpg"}],
+        )
     }
-}
+)
 
-PROCESS_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["actions", "files"],
-                    "properties": {
-                        "actions": {
-                            "type": "array",
-                            "items": _DOCUMENT,
-                            "description": "Job documents without inputs, one a field or a JSON list of them",
-                        },
-                        "files": _FILES,
-                    },
-                },
-                "encoding": {"actions": {"contentType": "application/json"}},
-                "example": {
-                    "actions": '{"operations": [["resize", "200x300"], ["split", true], ["blur", "gaussian"]], '
-                    '"output": "jpg"}'
-                },
-            }
-        },
-    }
-}
+RETRY_BODY = _body(
+    {"application/json": {"schema": {"$ref": "#/components/schemas/RetryRequest"}, "example": {"images": [3, 7]}}},
+    required=False,
+)
 
-RETRY_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": False,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/RetryRequest"}, "example": {"images": [3, 7]}}
-        },
+FILE_BODY = _body({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
+
+LOGIN_BODY = _body(
+    {
+        media_type: {"schema": {"$ref": "#/components/schemas/Login"}, "example": {"key": "pk_…"}}
+        for media_type in ("application/json", "application/x-www-form-urlencoded")
     }
-}
+)

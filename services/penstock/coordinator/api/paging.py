@@ -1,21 +1,26 @@
-"""Cursors: where the next page begins, opaque to customers."""
+"""Paging: cursors that name the start of a page. Clients treat them as opaque."""
 
 from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.ports.ids import is_id
+from penstock.coordinator.ports.links import page_url
 
 MAX_LIMIT = 1_000
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most entries of a page; it may hold fewer")]
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="Where the page begins: `cursor` of the page before it")
-]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of entries; a page may have fewer")]
+Cursor = Annotated[str | None, Query(max_length=200, description="The previous page's `cursor`")]
+NameCursor = Annotated[str | None, Query(max_length=2_000, description="The previous page's `cursor`")]
+
+
+def next_page(cursor: str | None, path: str, **query: object) -> dict[str, Any]:
+    """Return the fields `cursor` and `next` that lead to the next page; None after the last page."""
+    return {"cursor": cursor, "next": cursor and page_url(path, **query, cursor=cursor)}
 
 
 def write_cursor(*position: object) -> str:
@@ -24,51 +29,47 @@ def write_cursor(*position: object) -> str:
 
 
 def read_job_cursor(cursor: str | None) -> str | None:
-    """Return the id of the job before the page.
+    """Return the id of the last job of the previous page.
 
     Raises:
-        RequestError: 400 for what is no cursor of ours.
+        RequestError: 400 for an invalid cursor.
     """
     if cursor is None:
         return None
-    job = _read(cursor)
+    job = read_name_cursor(cursor)
     if not is_id(job):
         raise _invalid(cursor)
     return job
 
 
 def read_position(cursor: str | None, start: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the numbers of a cursor, as many as `start` has; `start` where there is no cursor.
+    """Return the numbers of a cursor, as many as `start` has; `start` if there is no cursor.
 
     Raises:
-        RequestError: 400 for what is no cursor of ours.
+        RequestError: 400 for an invalid cursor.
     """
     if cursor is None:
         return start
-    parts = _read(cursor).split(".")
+    parts = read_name_cursor(cursor).split(".")
     if len(parts) != len(start) or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
         raise _invalid(cursor)
     return tuple(map(int, parts))
 
 
-def read_text(cursor: str) -> str:
-    """Return the text of a cursor: a name.
+def read_name_cursor(cursor: str) -> str:
+    """Return the name in a cursor.
 
     Raises:
-        RequestError: 400 for what is no cursor of ours.
+        RequestError: 400 for an invalid cursor.
     """
-    text = _read(cursor, "utf-8")
+    try:
+        text = b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+    except ValueError as error:
+        raise _invalid(cursor) from error
     if "\0" in text:
         raise _invalid(cursor)
     return text
 
 
-def _read(cursor: str, encoding: str = "ascii") -> str:
-    try:
-        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode(encoding)
-    except ValueError as error:
-        raise _invalid(cursor) from error
-
-
 def _invalid(cursor: str) -> RequestError:
-    return RequestError(400, "invalid_cursor", f"{cursor[:40]!a} is not a cursor; accepted is one of a page here")
+    return RequestError(400, "invalid_cursor", f"{cursor[:40]!a} is not a cursor; accepted is the `cursor` of a page")

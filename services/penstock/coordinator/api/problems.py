@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.rest import Problem
-from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS, abbreviate
+from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS, abbreviate, not_found
+from penstock.coordinator.ports.repository import JobNotFoundError
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def problem(
 def add_handlers(app: FastAPI) -> None:
     """Make an application answer every error with a problem document."""
     app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(JobNotFoundError, _job_not_found)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
@@ -51,6 +53,11 @@ def _request_error(_: Request, error: Exception) -> JSONResponse:
     if error.status in (429, 503):
         headers["Retry-After"] = str(getattr(error, "retry_after_secs", BUSY_RETRY_SECS))
     return problem(error.status, error.code, error.message, error.pointer, headers)
+
+
+def _job_not_found(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, JobNotFoundError)  # it was deleted while the request was handled
+    return _request_error(request, not_found(f"job {error}"))
 
 
 def _unavailable(_: Request, error: Exception) -> JSONResponse:

@@ -57,6 +57,8 @@ class Services:
     """Where jobs may have their end told; public HTTPS with secrets of their own, unless given."""
     check_timeout_secs: float = 5.0
     """How long `/readyz` and `/v1/steps` wait: no longer than monitors do, while the broker's own timeout is 30 s."""
+    idle_secs: float = 60.0
+    """How long a client may send nothing of its request's body."""
     discard_bytes: int = 1024**3
     """How much of a refused request is read and dropped, so that the client reads the answer."""
     replay_secs: float = 5.0

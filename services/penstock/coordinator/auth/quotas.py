@@ -96,7 +96,7 @@ class Caller:
 ANYBODY = Caller()
 
 
-class Streams:
+class EventStreams:
     """The event streams that are open, `most` for each caller. Each asks the database four times a second.
 
     For one event loop.

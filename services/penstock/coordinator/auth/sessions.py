@@ -1,7 +1,7 @@
-"""Browsers that are logged in: each has a random token in a cookie, and the database its digest.
+"""Sessions: browsers that are logged in. Each has a random token in a cookie; the database keeps the token's hash.
 
-Kept there, and not in a signed cookie, so that every coordinator knows it, logging out ends it, and no secret has to be
-shared. It ends as well when its key is taken away.
+Unlike a signed cookie, a session is known to every coordinator, ends at logout and needs no shared secret. It also ends
+when its API key is removed.
 """
 
 from __future__ import annotations
@@ -9,45 +9,23 @@ from __future__ import annotations
 import secrets
 import time
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from penstock.coordinator.auth.keys import ApiKey, Keys, hash_token
 from penstock.coordinator.ports.repository import Repository
 
-COOKIE = "penstock_session"
 
-
-def begin_session(repository: Repository, key: ApiKey, lasts_secs: float) -> str:
-    """Log a browser in with a key; return what its cookie holds."""
+def begin_session(repository: Repository, key: ApiKey, lifetime_secs: float) -> str:
+    """Log a browser in with a key; return the token for its cookie."""
     token, now = secrets.token_urlsafe(32), time.time()
-    repository.begin_session(hash_token(token), key.hash, now, now + lasts_secs)
+    repository.begin_session(hash_token(token), key.hash, now, now + lifetime_secs)
     return token
 
 
 def find_session(repository: Repository, keys: Keys, token: str) -> ApiKey | None:
-    """Return the key that a cookie's browser is logged in with."""
-    digest = repository.find_session(hash_token(token), time.time())
-    return None if digest is None else keys.find_hash(digest)
+    """Return the key that a browser is logged in with; None if its session is unknown or has expired."""
+    key_hash = repository.find_session(hash_token(token), time.time())
+    return None if key_hash is None else keys.find_hash(key_hash)
 
 
 def end_session(repository: Repository, token: str) -> None:
     """Log a browser out."""
     repository.end_session(hash_token(token))
-
-
-def set_cookie(request: Request, response: Response, token: str, lasts_secs: float) -> None:
-    """Give a browser its cookie, which no script reads and no other site's page makes it send."""
-    response.set_cookie(
-        COOKIE, token, max_age=int(lasts_secs), path="/", secure=_is_https(request), httponly=True, samesite="strict"
-    )
-
-
-def drop_cookie(request: Request, response: Response) -> None:
-    """Take a browser's cookie away."""
-    response.delete_cookie(COOKIE, path="/", secure=_is_https(request), httponly=True, samesite="strict")
-
-
-def _is_https(request: Request) -> bool:
-    # Whoever speaks TLS to the browser says so in the header; who makes it up only closes a door to himself.
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").partition(",")[0].strip())

@@ -68,8 +68,8 @@ def test_a_key_is_made_opens_the_server_and_brings_results_by_library_and_comman
     assert job.id in listed.stdout
     refused = penstock("jobs", **{**by_command, "PENSTOCK_API_KEY": "pk_wrong"})
     assert refused.returncode == 3
-    assert "the API key is none of this server's" in refused.stderr
-    with Client(server.client.url) as nobody, pytest.raises(RefusedError, match="asks for an API key"):
+    assert "this server does not know the API key" in refused.stderr
+    with Client(server.client.url) as nobody, pytest.raises(RefusedError, match="needs an API key"):
         nobody.job(job.id)
     log = (tmp_path / "log").read_text()
     assert token not in log

@@ -1,4 +1,4 @@
-"""What has become of telling a job's end: `GET /v1/jobs/{id}/deliveries`."""
+"""`/v1/jobs/{job}/deliveries`: deliveries of a job's webhook events."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from datetime import UTC, datetime
 from fastapi import APIRouter
 
 from penstock.common.model import rest
-from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
-from penstock.coordinator.auth.access import CallerDep
-from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent, WebhookEventState
+from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.openapi import error_responses
+from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
-@router.get("/{job}/deliveries", summary="Show a job's webhook deliveries", responses=refusals(404))
-def list_deliveries(job: str, services: ServicesDep, caller: CallerDep) -> rest.NoticeList:
-    """Return what was told of the job's end, when, and what was answered; empty where nobody is to be told."""
-    find_job(services.repository, job, caller)
-    return rest.NoticeList(events=[_event(notice) for notice in services.repository.list_notices(job)])
+@router.get("/{job}/deliveries", summary="List webhook deliveries", responses=error_responses(404))
+def list_deliveries(job: JobDep, services: ServicesDep) -> rest.NoticeList:
+    """Return each end of the job with the attempts to deliver it to the webhook; empty without a webhook."""
+    return rest.NoticeList(events=[_view_event(event) for event in services.repository.list_notices(job.id)])
 
 
-def _event(notice: WebhookEvent) -> rest.Notice:
+def _view_event(event: WebhookEvent) -> rest.Notice:
     return rest.Notice(
-        id=notice.id,
-        run=notice.run,
-        job_state=notice.summary["state"],
-        state=notice.state,
-        next_at=_moment(notice.due_at) if notice.state is WebhookEventState.WAITING else None,
-        deliveries=[_delivery(delivery) for delivery in notice.deliveries],
+        id=event.id,
+        run=event.run,
+        job_state=event.summary["state"],
+        state=event.state,
+        next_at=_time(event.due_at) if event.state is WebhookEventState.WAITING else None,
+        deliveries=[
+            rest.Delivery(at=_time(attempt.at), seconds=attempt.secs, status=attempt.status, error=attempt.error)
+            for attempt in event.deliveries
+        ],
     )
 
 
-def _delivery(delivery: DeliveryAttempt) -> rest.Delivery:
-    return rest.Delivery(at=_moment(delivery.at), seconds=delivery.secs, status=delivery.status, error=delivery.error)
-
-
-def _moment(seconds: float) -> datetime:
+def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -12,12 +12,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
+from penstock.coordinator.api.authentication import CallerDep
+from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_image, view_job
-from penstock.coordinator.auth.access import CallerDep
-from penstock.coordinator.auth.quotas import Caller, Streams
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.auth.quotas import EventStreams
+from penstock.coordinator.ports.repository import Image, Job, Scope
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
 
@@ -27,22 +28,17 @@ _PROGRESS_FIELDS = {"id", "state", "images", "steps", "images_per_second", "eta_
 _log = logging.getLogger(__name__)
 
 
-def _known_job(job: str, services: ServicesDep, caller: CallerDep) -> str:
-    return find_job(services.repository, job, caller).id
-
-
 def _last_failure(
-    last_event_id: Annotated[str, Header(description="The last failure that was seen; resumes after it")] = "0",
+    last_event_id: Annotated[str, Header(description="The last failure received; the stream resumes after it")] = "0",
 ) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
-        raise RequestError(400, "invalid_last_event_id", f"{last_event_id[:40]!a} is not the id of an event here")
+        raise RequestError(400, "invalid_last_event_id", f"{last_event_id[:40]!a} is not an event id of this stream")
     return int(last_event_id)
 
 
-async def _one_stream(request: Request, caller: CallerDep) -> AsyncIterator[None]:
-    """Hold one of the caller's streams until it has been sent."""
-    streams = request.app.state.streams
-    assert isinstance(streams, Streams)
+async def _hold_stream(request: Request, caller: CallerDep) -> AsyncIterator[None]:
+    """Count the stream among the caller's until it has ended."""
+    streams: EventStreams = request.app.state.streams
     with streams.hold(caller.owner):
         yield
 
@@ -51,24 +47,20 @@ async def _one_stream(request: Request, caller: CallerDep) -> AsyncIterator[None
     "/events",
     summary="Follow a job",
     response_class=EventSourceResponse,
-    responses=refusals(400, 404, 429),
-    dependencies=[Depends(_one_stream)],
+    responses=error_responses(400, 404, 429),
+    dependencies=[Depends(_hold_stream)],
 )
 async def follow_job(
-    job: Annotated[str, Depends(_known_job)],
-    seen: Annotated[int, Depends(_last_failure)],
-    services: ServicesDep,
-    caller: CallerDep,
+    job: JobDep, seen: Annotated[int, Depends(_last_failure)], services: ServicesDep, caller: CallerDep
 ) -> AsyncIterable[ServerSentEvent]:
-    """Send `progress` when something moved, at most four times a second, `image-failed` for every failure, and `end`.
+    """Send `progress` after a change, at most four times a second; `image-failed` for every failure; `end` last.
 
-    The ids of `image-failed` count the job's failures, so that a client that reconnects misses none and sees none
-    twice.
+    The ids of `image-failed` count the job's failures: a client that reconnects gets each of them once.
     """
     shown: dict[str, Any] | None = None
     try:
         while not services.leaving.is_set():
-            found, failed = await run_in_threadpool(_look, services, caller, job, seen)
+            found, failed = await run_in_threadpool(_read, services, caller.scope, job.id, seen)
             if found is None:
                 return
             for image in failed:
@@ -86,12 +78,13 @@ async def follow_job(
                 return
             await asyncio.sleep(_INTERVAL_SECS)
     except UnavailableError as error:
-        # The stream has begun, so there is no status left to answer with; clients reconnect by themselves.
-        _log.warning("events end early: %s", error.message, extra={"job": job})
+        # The status has been sent already; clients reconnect by themselves.
+        _log.warning("event stream aborted: %s", error.message, extra={"job": job.id})
 
 
-def _look(services: Services, caller: Caller, job: str, seen: int) -> tuple[Job | None, list[Image]]:
-    found = services.repository.get_job(job, caller.scope)
+def _read(services: Services, scope: Scope, job: str, seen: int) -> tuple[Job | None, list[Image]]:
+    """Return a job and its failures after those seen."""
+    found = services.repository.get_job(job, scope)
     if found is None or found.failures_seen <= seen:
         return found, []
     return found, services.repository.list_failures(job, after=seen, limit=_FAILURES_AT_ONCE)

@@ -1,4 +1,4 @@
-"""The web page at `/`, the API's description at `/docs`, and the files that both are made of."""
+"""`/`, `/docs` and `/web/`: the web page, the page that describes the API, and their files."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _OWN = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'
 _CLOSED = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = f"{_OWN}; img-src 'self'; {_CLOSED}; require-trusted-types-for 'script'; trusted-types 'none'"
 _DOCS_POLICY = f"{_OWN}; img-src 'self' data:; {_CLOSED}"
-"""Swagger UI's style sheet holds its icons, as `data:`."""
+"""Swagger UI's style sheet has its icons as `data:` URLs."""
 
 
 @router.get("/")
-async def show_page(request: Request) -> Response:
+async def get_page(request: Request) -> Response:
     """Return the web page."""
     return _send(request, read_assets()["index.html"], _PAGE_POLICY)
 
 
 @router.get("/docs")
-async def show_docs(request: Request) -> Response:
-    """Return the page that describes the REST API and tries its calls."""
+async def get_docs(request: Request) -> Response:
+    """Return the page that describes the REST API."""
     return _send(request, read_assets()["docs.html"], _DOCS_POLICY)
 
 
 @router.get("/web/{path:path}")
-async def show_asset(path: str, request: Request) -> Response:
+async def get_asset(path: str, request: Request) -> Response:
     """Return a file of the pages."""
     asset = read_assets().get(path)
     if asset is None:
@@ -41,6 +41,6 @@ def _send(request: Request, asset: Asset, policy: str | None) -> Response:
     headers = {"ETag": asset.etag, "Cache-Control": "no-cache"}
     if policy:
         headers["Content-Security-Policy"] = policy
-    if request.headers.get("if-none-match", "").removeprefix("W/") == asset.etag:  # nginx weakens what it compresses
+    if request.headers.get("if-none-match", "").removeprefix("W/") == asset.etag:  # nginx makes it weak by compressing
         return Response(status_code=304, headers=headers)
     return Response(asset.content, media_type=asset.media_type, headers=headers)

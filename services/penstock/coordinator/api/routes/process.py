@@ -1,15 +1,20 @@
-"""`POST /process`: every action document on every file, as the customer has always sent them."""
+"""`/process`: runs every action document on every file of a form."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.rest import Processed
+from penstock.coordinator.api.authentication import CallerDep
+from penstock.coordinator.api.dependencies import JobServiceDep, ServicesDep, check_media_type
+from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.openapi_examples import PROCESS_BODY
-from penstock.coordinator.api.routes.common import IntakeDep, ServicesDep, media_type, refusals, unsupported_body
-from penstock.coordinator.api.submission import Processing, receive_form
-from penstock.coordinator.auth.access import CallerDep
+from penstock.coordinator.api.request_body import received_form
 from penstock.coordinator.intake.form_upload import FormUpload
+from penstock.coordinator.intake.job_requests import read_actions
+from penstock.coordinator.ports.links import job_url, static_url
 
 router = APIRouter(tags=["process"])
 
@@ -17,21 +22,32 @@ router = APIRouter(tags=["process"])
 @router.post(
     "/process",
     status_code=202,
-    summary="Process pictures",
+    summary="Process images",
     openapi_extra=PROCESS_BODY,
-    responses={202: {"model": Processed}, **refusals(400, 408, 413, 415, 422, 429)},
+    responses={
+        202: {"model": Processed, "description": "Accepted"},
+        **error_responses(400, 403, 408, 413, 415, 422, 429),
+    },
 )
-async def process(request: Request, services: ServicesDep, caller: CallerDep, intake: IntakeDep) -> Response:
-    """Take `actions` (JSON documents) and `files` (pictures); every document becomes a job over all the files."""
-    kind = media_type(request)
-    if kind != "multipart/form-data":
-        raise unsupported_body(kind, "multipart/form-data")
+async def process_images(
+    request: Request, services: ServicesDep, caller: CallerDep, job_service: JobServiceDep
+) -> Response:
+    """Create a job over all `files` for every document in `actions`; the files are stored once."""
+    check_media_type(request, "multipart/form-data")
+
+    def submit(form: FormUpload) -> Response:
+        requests = read_actions(form.texts, services.limits)
+        new_jobs = [
+            job_service.prepare(caller, requested, form, f"/actions/{index}")
+            for index, requested in enumerate(requests)
+        ]
+        jobs, _ = job_service.submit(caller, new_jobs)
+        entries = [{"id": job.id, "url": job_url(job.id), "static": static_url(job.id)} for job in jobs]
+        return JSONResponse({"jobs": entries}, 202)
+
+    content_type = request.headers["content-type"]
     upload = FormUpload(
-        request.headers["content-type"],
-        "actions",
-        services.store,
-        services.limits,
-        admit=lambda: intake.admit(caller),
+        content_type, "actions", services.store, services.limits, admit=lambda: job_service.admit(caller)
     )
-    take_form = Processing(services, caller, intake).take_form
-    return await receive_form(request, upload, services.limits.max_upload_bytes, take_form)
+    async with received_form(request, upload, services.limits.max_upload_bytes, services.idle_secs) as form:
+        return await run_in_threadpool(submit, form)

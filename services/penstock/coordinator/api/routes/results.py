@@ -1,4 +1,4 @@
-"""`/v1/jobs/{job}/images`, `/results` and `/results.zip`: what became of every image."""
+"""`/v1/jobs/{job}/images`, `/results` and `/results.zip`: a job's images, its manifest, and all results as a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic_core import to_json
 
 from penstock.common.model.jobs import ImageState
 from penstock.common.model.rest import ImagePage, ResultPage
-from penstock.coordinator.api.paging import Cursor, Limit, read_position, write_cursor
+from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.openapi import error_responses
+from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_position, write_cursor
 from penstock.coordinator.api.responses.manifest import entries, images_at_once, members, ndjson
 from penstock.coordinator.api.responses.zip_stream import zip_stream
-from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
 from penstock.coordinator.api.views import view_image, view_result
-from penstock.coordinator.auth.access import CallerDep
-from penstock.coordinator.ports.links import job_url, page_url
+from penstock.coordinator.ports.links import job_url
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
 
@@ -28,69 +28,63 @@ _RESULTS_A_PAGE = 20_000
 @router.get(
     "/images",
     summary="List a job's images",
-    responses={200: {"model": ImagePage}, **refusals(400, 404, 422)},
+    responses={200: {"model": ImagePage}, **error_responses(400, 404, 422)},
 )
 def list_images(
-    job: str,
+    job: JobDep,
     services: ServicesDep,
-    caller: CallerDep,
     state: Annotated[ImageState | None, Query(description="Only images in this state")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """Return images with their results, errors, and seconds waited and worked in each step."""
-    found = find_job(services.repository, job, caller)
+    """Return images with results, error, and the seconds of waiting and work in each step."""
     (start,) = read_position(cursor, (0,))
-    size = images_at_once(found, limit, _RESULTS_A_PAGE)
-    images = services.repository.list_images(job, state=state, after=start - 1, limit=size + 1)
+    size = images_at_once(job, limit, _RESULTS_A_PAGE)
+    images = services.repository.list_images(job.id, state=state, after=start - 1, limit=size + 1)
     following = write_cursor(images[size].id) if len(images) > size else None
-    return _page(
-        images=[view_image(found, image) for image in images[:size]],
-        cursor=following,
-        next=following and page_url(f"{job_url(job)}/images", state=state, limit=limit, cursor=following),
+    return _json(
+        images=[view_image(job, image) for image in images[:size]],
+        **next_page(following, f"{job_url(job.id)}/images", state=state, limit=limit),
     )
 
 
 @router.get(
     "/results",
-    summary="The manifest",
+    summary="Get the manifest",
     responses={
         200: {"model": ResultPage, "content": {_NDJSON: {"schema": {"$ref": "#/components/schemas/Result"}}}},
-        **refusals(400, 404, 422),
+        **error_responses(400, 404, 422),
     },
 )
 def list_results(
-    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
+    job: JobDep, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """Return results so far: a page of them, or with `Accept: application/x-ndjson` all, one a line, streamed."""
-    found = find_job(services.repository, job, caller)
+    """Return the results so far: a page, or with `Accept: application/x-ndjson` a stream of all, one per line."""
     image, index = read_position(cursor, (0, 0))
     if _NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(ndjson(found, entries(services.repository, found, image, index)), media_type=_NDJSON)
-    page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
+        return StreamingResponse(ndjson(job, entries(services.repository, job, image, index)), media_type=_NDJSON)
+    page = list(islice(entries(services.repository, job, image, index, limit + 1), limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
-    return _page(
-        results=[view_result(job, entry.image, entry.result) for entry in page[:limit]],
-        cursor=following,
-        next=following and page_url(f"{job_url(job)}/results", limit=limit, cursor=following),
+    return _json(
+        results=[view_result(job.id, entry.image, entry.result) for entry in page[:limit]],
+        **next_page(following, f"{job_url(job.id)}/results", limit=limit),
     )
 
 
 @router.get(
     "/results.zip",
-    summary="All results in one file",
+    summary="Download all results",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {}}}, **refusals(404)},
+    responses={200: {"description": "A ZIP file", "content": {"application/zip": {}}}, **error_responses(404)},
 )
-def download_results(job: str, services: ServicesDep, caller: CallerDep) -> Response:
+def download_results(job: JobDep, services: ServicesDep) -> Response:
     """Stream the results so far as a ZIP file."""
-    found = find_job(services.repository, job, caller)
     return StreamingResponse(
-        zip_stream(members(services.store, entries(services.repository, found))),
+        zip_stream(members(services.store, entries(services.repository, job))),
         media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{job}.zip"'},
+        headers={"Content-Disposition": f'attachment; filename="{job.id}.zip"'},
     )
 
 
-def _page(**fields: object) -> Response:
+def _json(**fields: object) -> Response:
     return Response(to_json(fields), media_type="application/json")

@@ -1,4 +1,4 @@
-"""`/session`: a browser logs in with an API key, asks who it is, and logs out."""
+"""`/session`: logs a browser in with an API key, shows the caller, and logs out."""
 
 from __future__ import annotations
 
@@ -7,89 +7,79 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import Login, Session
-from penstock.coordinator.api.routes.common import ServicesDep, media_type, refusals, unsupported_body
+from penstock.coordinator.api.authentication import SESSION_COOKIE, CallerDep, unauthorized
+from penstock.coordinator.api.dependencies import ServicesDep, check_media_type
+from penstock.coordinator.api.openapi import error_responses
+from penstock.coordinator.api.openapi_examples import LOGIN_BODY
+from penstock.coordinator.api.request_body import read_body
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth import sessions
-from penstock.coordinator.auth.access import CallerDep, unauthorised
 from penstock.coordinator.auth.quotas import Caller
+from penstock.coordinator.auth.sessions import begin_session, end_session
 from penstock.coordinator.intake.job_requests import read_json
-from penstock.coordinator.intake.request_bodies import BufferedBody, receive
 from penstock.coordinator.ports.refusals import invalid_document
 
-router = APIRouter(prefix="/session", tags=["system"])
+router = APIRouter(prefix="/session", tags=["session"])
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_BYTES = 4_096
 
 
-_LOGIN_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {kind: {"schema": Login.model_json_schema()} for kind in ("application/json", _FORM)},
-    }
-}
-
-
-@router.get("", summary="Who am I?", responses=refusals())
-async def show_session(services: ServicesDep, caller: CallerDep) -> Session:
-    """Return the name of the key that the request brings; 401 where it has to bring one."""
+@router.get("", summary="Get the caller", responses=error_responses())
+async def get_session(services: ServicesDep, caller: CallerDep) -> Session:
+    """Return the name of the request's API key; 401 if the server needs one and there is none."""
     return _view(services, caller)
 
 
 @router.post(
     "",
     summary="Log in",
-    openapi_extra=_LOGIN_BODY,
+    openapi_extra=LOGIN_BODY,
     responses={
-        200: {"model": Session, "description": "Logged in: the answer sets a cookie"},
-        303: {"description": "A form's way to the web page"},
-        **refusals(400, 413, 415, 422),
+        200: {"model": Session, "description": "Logged in; the response sets a cookie"},
+        303: {"description": "Logged in by a form; redirects to the web page"},
+        **error_responses(400, 413, 415, 422),
     },
 )
 async def log_in(request: Request, services: ServicesDep) -> Response:
-    """Log a browser in: `{"key": "pk_…"}` as JSON, or as a form, gives it a cookie that stands for the key."""
-    kind = media_type(request)
-    if kind not in ("application/json", _FORM):
-        raise unsupported_body(kind, f"application/json or {_FORM}")
-    as_form = kind == _FORM
-    recipient = BufferedBody(
-        lambda data: _log_in(request, services, _read_login(data, as_form=as_form), as_form=as_form)
-    )
-    return await receive(request, recipient, _MAX_BYTES)
-
-
-@router.delete("", status_code=204, summary="Log out", responses=refusals())
-def log_out(request: Request, services: ServicesDep) -> Response:
-    """End the browser's session and take its cookie away."""
-    answer = Response(status_code=204)
-    token = request.cookies.get(sessions.COOKIE)
-    if token is not None:
-        sessions.end_session(services.repository, token)
-        sessions.drop_cookie(request, answer)
-    return answer
-
-
-def _log_in(request: Request, services: Services, login: Login, *, as_form: bool) -> Response:
-    key = services.keys.find(login.key.strip()) if services.keys else None
-    if services.keys is not None and key is None:
-        raise unauthorised("the API key is none of this server's")
-    view = _view(services, Caller(key)).model_dump()
-    answer = RedirectResponse("/", 303) if as_form else JSONResponse(view)
-    if key is not None:
-        token = sessions.begin_session(services.repository, key, services.session_secs)
-        sessions.set_cookie(request, answer, token, services.session_secs)
-    return answer
-
-
-def _read_login(data: bytes, *, as_form: bool) -> Login:
-    document = _read_form(data) if as_form else read_json(data)
+    """Give a browser a session cookie for an API key: `{"key": "pk_…"}` as JSON, or a form with the field `key`."""
+    is_form = check_media_type(request, "application/json", _FORM) == _FORM
+    data = await read_body(request, _MAX_BYTES, services.idle_secs)
+    document = _read_form(data) if is_form else read_json(data)
     try:
-        return Login.model_validate(document)
+        login = Login.model_validate(document)
     except ValidationError as error:
         raise invalid_document(error, document) from error
+    key = services.keys.find(login.key.strip()) if services.keys else None
+    if services.keys is not None and key is None:
+        raise unauthorized("this server does not know the API key")
+    view = _view(services, Caller(key)).model_dump()
+    response = RedirectResponse("/", 303) if is_form else JSONResponse(view)
+    if key is not None:
+        token = await run_in_threadpool(begin_session, services.repository, key, services.session_secs)
+        response.set_cookie(
+            SESSION_COOKIE,
+            token,
+            max_age=int(services.session_secs),
+            secure=_is_https(request),
+            httponly=True,
+            samesite="strict",
+        )
+    return response
+
+
+@router.delete("", status_code=204, summary="Log out", responses=error_responses())
+def log_out(request: Request, services: ServicesDep) -> Response:
+    """End the browser's session and delete its cookie."""
+    response = Response(status_code=204)
+    token = request.cookies.get(SESSION_COOKIE)
+    if token is not None:
+        end_session(services.repository, token)
+        response.delete_cookie(SESSION_COOKIE, secure=_is_https(request), httponly=True, samesite="strict")
+    return response
 
 
 def _read_form(data: bytes) -> dict[str, str]:
@@ -102,3 +92,8 @@ def _read_form(data: bytes) -> dict[str, str]:
 def _view(services: Services, caller: Caller) -> Session:
     key = caller.key
     return Session(open=services.keys is None, name=key.name if key else None, admin=key is None or key.admin)
+
+
+def _is_https(request: Request) -> bool:
+    # A proxy that ends TLS says so in the header. A client that forges it only gets a cookie it cannot use.
+    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").partition(",")[0].strip())

@@ -1,38 +1,46 @@
-"""`/static/`: jobs, the files that were sent and what they became, for browsers and for scripts."""
+"""`/static/`: jobs, their input files and results as folders, for browsers and scripts."""
 
 from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from penstock.common.model.names import without_suffix
+from penstock.coordinator.api.authentication import CallerDep
+from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
 from penstock.coordinator.api.responses.file_responses import file_response
 from penstock.coordinator.api.responses.html_listing import Entry, html_listing
 from penstock.coordinator.api.responses.manifest import entries
 from penstock.coordinator.api.responses.stored_files import result_content, sent_content
-from penstock.coordinator.api.routes.common import ServicesDep, find_job, refusals
-from penstock.coordinator.auth.access import CallerDep
 from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.refusals import not_found
 
 router = APIRouter(prefix="/static", tags=["static"])
 
-_LISTED: dict[str, Any] = {
+FileName = Annotated[str, Path(description="The file's name, with its folders")]
+_LISTING: dict[str, Any] = {
     "response_class": HTMLResponse,
-    "responses": {200: {"content": {"application/json": {}}}, **refusals(400, 404, 422)},
+    "responses": {
+        200: {"description": "A listing", "content": {"application/json": {}}},
+        **error_responses(400, 404, 422),
+    },
 }
 _FILE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
-        200: {"content": {"image/jpeg": {}, "image/png": {}, "application/octet-stream": {}}},
-        206: {"description": "The part that Range names"},
-        304: {"description": "As the client has it"},
-        **refusals(404, 416),
+        200: {
+            "description": "The file",
+            "content": {"image/jpeg": {}, "image/png": {}, "application/octet-stream": {}},
+        },
+        206: {"description": "The requested range"},
+        304: {"description": "Not modified"},
+        **error_responses(404, 416),
     },
 }
 
@@ -42,18 +50,19 @@ _FILE: dict[str, Any] = {
 @router.get("/{job}/sent", include_in_schema=False)
 @router.get("/{job}/processed", include_in_schema=False)
 async def add_slash(request: Request) -> Response:
-    """Lead from a folder's name to the folder."""
+    """Redirect to the folder's URL with a slash."""
     return RedirectResponse(page_url(f"{request.url.path}/", **request.query_params), 307)
 
 
-@router.get("/", summary="List jobs", **_LISTED)
-def list_folders(
+@router.get("/", summary="List jobs as folders", **_LISTING)
+def list_job_folders(
     request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """List the jobs' folders, newest first: HTML for browsers, JSON with `Accept: application/json`."""
+    """List the folders of jobs, newest first: HTML for browsers, JSON with `Accept: application/json`."""
     jobs = services.repository.list_jobs(caller.scope, limit=limit + 1, before=read_job_cursor(cursor))
-    following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
-    following = following and page_url("/static/", limit=limit, cursor=following)
+    following = (
+        page_url("/static/", limit=limit, cursor=write_cursor(jobs[limit - 1].id)) if len(jobs) > limit else None
+    )
     shown = jobs[:limit]
     if _wants_json(request):
         folders = [{"id": job.id, "name": job.name, "state": job.state, "url": static_url(job.id)} for job in shown]
@@ -64,71 +73,66 @@ def list_folders(
     return html_listing("/static/", lines, up="/", following=following)
 
 
-@router.get("/{job}/", summary="A job's folder", **_LISTED)
-def list_folder(job: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
-    """List a job's two folders."""
-    found = find_job(services.repository, job, caller)
-    here = static_url(job)
+@router.get("/{job}/", summary="Get a job's folder", **_LISTING)
+def get_job_folder(job: JobDep, request: Request) -> Response:
+    """List the two folders of a job: `sent` for input files, `processed` for results."""
+    here = static_url(job.id)
     if _wants_json(request):
         sent, processed = f"{here}sent/", f"{here}processed/"
-        return JSONResponse({"id": job, "state": found.state, "sent": sent, "processed": processed})
+        return JSONResponse({"id": job.id, "state": job.state, "sent": sent, "processed": processed})
     lines = [
-        Entry("sent/", f"{here}sent/", (f"{found.total} files",)),
-        Entry("processed/", f"{here}processed/", (f"of {found.done} files",)),
+        Entry("sent/", f"{here}sent/", (f"{job.total} files",)),
+        Entry("processed/", f"{here}processed/", (f"of {job.done} files",)),
     ]
     return html_listing(here, lines, up="/static/", following=None)
 
 
-@router.get("/{job}/sent/", summary="Files as they were sent", **_LISTED)
-def list_sent(
-    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
+@router.get("/{job}/sent/", summary="List input files", **_LISTING)
+def list_input_files(
+    job: JobDep, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
-    """List the files of a job as they were sent."""
-    find_job(services.repository, job, caller)
+    """List the input files of a job."""
     (start,) = read_position(cursor, (0,))
-    images = services.repository.list_images(job, after=start - 1, limit=limit + 1)
+    images = services.repository.list_images(job.id, after=start - 1, limit=limit + 1)
     following = write_cursor(images[limit].id) if len(images) > limit else None
     files = [
-        {"name": image.name, "size": image.size, "state": image.state, "url": sent_url(job, image.name)}
+        {"name": image.name, "size": image.size, "state": image.state, "url": sent_url(job.id, image.name)}
         for image in images[:limit]
     ]
-    return _list_files(request, f"{static_url(job)}sent/", files, limit, following)
+    return _list_files(request, f"{static_url(job.id)}sent/", files, limit, following)
 
 
-@router.get("/{job}/processed/", summary="Results", **_LISTED)
-def list_processed(
-    job: str, request: Request, services: ServicesDep, caller: CallerDep, limit: Limit = 100, cursor: Cursor = None
+@router.get("/{job}/processed/", summary="List results as files", **_LISTING)
+def list_result_files(
+    job: JobDep, request: Request, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """List the results of a job so far."""
-    found = find_job(services.repository, job, caller)
     image, index = read_position(cursor, (0, 0))
-    page = list(islice(entries(services.repository, found, image, index, limit + 1), limit + 1))
+    page = list(islice(entries(services.repository, job, image, index, limit + 1), limit + 1))
     following = write_cursor(page[limit].image, page[limit].index) if len(page) > limit else None
     files = [
-        {"name": entry.result.name, "size": entry.result.size, "url": result_url(job, entry.result.name)}
+        {"name": entry.result.name, "size": entry.result.size, "url": result_url(job.id, entry.result.name)}
         for entry in page[:limit]
     ]
-    return _list_files(request, f"{static_url(job)}processed/", files, limit, following)
+    return _list_files(request, f"{static_url(job.id)}processed/", files, limit, following)
 
 
 @router.head("/{job}/sent/{name:path}", include_in_schema=False)
-@router.get("/{job}/sent/{name:path}", summary="A file as it was sent", **_FILE)
-def get_sent(job: str, name: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
-    """Send a file as it was sent."""
-    find_job(services.repository, job, caller)
-    image = services.repository.image_by_name(job, name)
+@router.get("/{job}/sent/{name:path}", summary="Download an input file", **_FILE)
+def get_input_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
+    """Send an input file as it was uploaded."""
+    image = services.repository.image_by_name(job.id, name)
     if image is None:
-        raise not_found(f"sent file {name[:80]!a}")
+        raise not_found(f"input file {name[:80]!a}")
     return file_response(request, sent_content(services, image), services.accel_prefix)
 
 
 @router.head("/{job}/processed/{name:path}", include_in_schema=False)
-@router.get("/{job}/processed/{name:path}", summary="A result", **_FILE)
-def get_processed(job: str, name: str, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
+@router.get("/{job}/processed/{name:path}", summary="Download a result", **_FILE)
+def get_result_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
     """Send a result."""
-    find_job(services.repository, job, caller)
     stem = re.sub(r"-[0-9]+\Z", "", without_suffix(name))
-    image = services.repository.image_by_stem(job, stem)
+    image = services.repository.image_by_stem(job.id, stem)
     result = next((result for result in image.results if result.name == name), None) if image else None
     if result is None:
         raise not_found(f"result {name[:80]!a}")

@@ -1,4 +1,4 @@
-"""The system itself: operations, steps, health and metrics."""
+"""`/v1/operations`, `/v1/steps`, `/v1/backlog`, `/healthz`, `/readyz` and `/metrics`: the system as a whole."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import read_operation
 from penstock.common.registry import operations
+from penstock.coordinator.api.dependencies import ServicesDep
 from penstock.coordinator.api.monitoring.health import Readiness
 from penstock.coordinator.api.monitoring.metrics import Metrics
 from penstock.coordinator.api.monitoring.single_flight import SingleFlight
-from penstock.coordinator.api.routes.common import ServicesDep, refusals
+from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.scheduler import StepStatus
@@ -33,50 +34,48 @@ def list_operations() -> rest.OperationList:
     return rest.OperationList(operations=[_view_operation(name, model) for name, model in operations().items()])
 
 
-@router.get("/v1/steps", summary="Look at the steps", responses=refusals())
+@router.get("/v1/steps", summary="List steps", responses=error_responses())
 def list_steps(request: Request, services: ServicesDep) -> rest.System:
-    """Return every step: what waits, what is worked on, how fast, and which one holds the system back."""
+    """Return the load of every step, the bottleneck, and advice on how many replicas would help."""
     found = _step_statuses(request, services.check_timeout_secs)
     advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
-    slowest = advice.step if advice else None  # of steps that share workers, the whole work counts
-    steps = [_view_step(step, services, is_slowest=step.name == slowest) for step in found]
-    return rest.System(steps=steps, bottleneck=slowest, advice=advice)
+    bottleneck = advice.step if advice else None
+    steps = [_view_step(step, services, is_bottleneck=step.name == bottleneck) for step in found]
+    return rest.System(steps=steps, bottleneck=bottleneck, advice=advice)
 
 
-@router.get("/v1/backlog", summary="Look at what is left for some steps", responses=refusals(404))
-def show_backlog(
-    services: ServicesDep, steps: Annotated[str, Query(description="Names with commas between", examples=["blur"])]
+@router.get("/v1/backlog", summary="Get the backlog of steps", responses=error_responses(404, 422))
+def get_backlog(
+    services: ServicesDep, steps: Annotated[str, Query(description="Names, separated by commas", examples=["blur"])]
 ) -> rest.Backlog:
-    """Return what is left over the named steps, always in numbers: for autoscalers, such as KEDA's `metrics-api`.
+    """Return the work left for some steps as plain numbers, for autoscalers such as KEDA's `metrics-api`.
 
-    `backlog_seconds` is above 0 as long as an image of an open job has yet to pass one of them, and 0 after. An image
-    counts with 1 s in a step that has not worked on any yet.
+    `backlog_seconds` is above 0 while any image of an open job has yet to pass one of the steps. An image counts as 1 s
+    in a step that has not worked on any yet.
     """
     return rest.Backlog(**vars(services.engine.backlog(_read_steps(steps))))
 
 
-@router.get("/healthz", summary="Is it alive?")
-async def show_health() -> dict[str, str]:
-    """Answer as long as the process does."""
+@router.get("/healthz", summary="Check liveness")
+async def get_health() -> dict[str, str]:
+    """Answer while the process is alive."""
     return {"status": "alive", "version": __version__}
 
 
-@router.get("/readyz", summary="Can it accept jobs?", responses={503: {"description": "Something is away"}})
-def show_readiness(request: Request) -> JSONResponse:
-    """Try the store, the database and the broker."""
-    readiness = request.app.state.readiness
-    assert isinstance(readiness, Readiness)
+@router.get("/readyz", summary="Check readiness", responses={503: {"description": "A dependency is unreachable"}})
+def get_readiness(request: Request) -> JSONResponse:
+    """Check the store, the database and the broker, which are needed to accept jobs."""
+    readiness: Readiness = request.app.state.readiness
     checks = readiness.check()
     ready = all(state == "ok" for state in checks.values())
     headers = {} if ready else {"Retry-After": "5"}
     return JSONResponse({"ready": ready, "checks": checks}, 200 if ready else 503, headers)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
-def show_metrics(request: Request) -> Response:
-    """Return the metrics in Prometheus' text format."""
-    metrics = request.app.state.metrics
-    assert isinstance(metrics, Metrics)
+@router.get("/metrics", summary="Get metrics", response_class=PlainTextResponse)
+def get_metrics(request: Request) -> Response:
+    """Return all metrics in Prometheus' text format."""
+    metrics: Metrics = request.app.state.metrics
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -94,10 +93,10 @@ def _step_statuses(request: Request, timeout_secs: float) -> list[StepStatus]:
 
 
 def _read_steps(text: str) -> list[str]:
-    """Return the steps that `blur,encode` names, each once.
+    """Return the steps of a list such as `blur,encode`, each once.
 
     Raises:
-        RequestError: 404, there is no such step.
+        RequestError: 404 for an unknown step.
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     known = operations()
@@ -107,11 +106,12 @@ def _read_steps(text: str) -> list[str]:
     return names
 
 
-def _view_step(step: StepStatus, services: Services, *, is_slowest: bool) -> rest.Step:
+def _view_step(step: StepStatus, services: Services, *, is_bottleneck: bool) -> rest.Step:
     found = services.find_replicas(step.name)
-    replicas = (None, step.workers) if found is None else (found.desired, found.ready)
-    shown = rest.Replicas(desired=replicas[0], ready=replicas[1])
-    return rest.Step(**vars(step), replicas=shown, bottleneck=is_slowest)
+    replicas = (
+        rest.Replicas(ready=step.workers) if found is None else rest.Replicas(desired=found.desired, ready=found.ready)
+    )
+    return rest.Step(**vars(step), replicas=replicas, bottleneck=is_bottleneck)
 
 
 def _view_operation(name: str, model: type[Parameters]) -> rest.Operation:
@@ -125,5 +125,5 @@ def _example(name: str, model: type[Parameters]) -> dict[str, Any] | None:
     try:
         planned = read_operation([name, model.example], "/example")
     except PenstockError:
-        return None  # a step of one's own need not bring one
+        return None  # custom steps may lack an example
     return {"short": [name, model.example], "long": planned.document()}

@@ -1,0 +1,99 @@
+"""Request bodies: received in bounded memory from clients that may send too much, stop sending, or leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+import anyio
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from penstock.common.model.errors import RequestError
+from penstock.coordinator.intake.form_upload import FormUpload
+
+_CHUNK_BYTES = 1024 * 1024
+"""Network chunks are collected up to this size for each switch to a thread."""
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class BodyReceiver(Protocol[T_co]):
+    """Takes a body in chunks. Its methods run in threads, one at a time."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def finish(self, data: bytes) -> T_co:
+        """Take the last bytes and return what the body becomes."""
+
+    def abort(self) -> None:
+        """Undo everything: the body was refused, or the client left."""
+
+
+async def receive_body(request: Request, receiver: BodyReceiver[T_co], max_bytes: int, idle_secs: float) -> T_co:
+    """Stream a request's body to a receiver and return its result; abort the receiver if that fails.
+
+    Raises:
+        RequestError: 413 for more than `max_bytes`; 408 if nothing arrives for `idle_secs`; the receiver's own.
+        ClientDisconnect: the client left.
+    """
+    held = bytearray()
+    try:
+        async for chunk in _chunks(request, max_bytes, idle_secs):
+            held += chunk
+            if len(held) >= _CHUNK_BYTES:
+                await run_in_threadpool(receiver.feed, bytes(held))
+                held.clear()
+        return await run_in_threadpool(receiver.finish, bytes(held))
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(receiver.abort)
+        raise
+
+
+@asynccontextmanager
+async def received_form(
+    request: Request, form: FormUpload, max_bytes: int, idle_secs: float
+) -> AsyncIterator[FormUpload]:
+    """Receive a form; remove its files afterwards unless a job keeps them. Raises as `receive_body`."""
+    await receive_body(request, form, max_bytes, idle_secs)
+    try:
+        yield form
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(form.close)
+
+
+async def read_body(request: Request, max_bytes: int, idle_secs: float) -> bytes:
+    """Return a request's body; raises as `receive_body`."""
+    return b"".join([chunk async for chunk in _chunks(request, max_bytes, idle_secs)])
+
+
+async def _chunks(request: Request, max_bytes: int, idle_secs: float) -> AsyncIterator[bytes]:
+    _check_size(int(request.headers.get("content-length", 0)), max_bytes)
+    received, more = 0, True
+    while more:
+        chunk, more = await _next_chunk(request, idle_secs)
+        received += len(chunk)
+        _check_size(received, max_bytes)
+        yield chunk
+
+
+def _check_size(size_bytes: int, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        raise RequestError(413, "too_large_request", f"the request is larger than {max_bytes} bytes")
+
+
+async def _next_chunk(request: Request, idle_secs: float) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout(idle_secs):
+            message = await request.receive()
+    except TimeoutError as error:
+        raise RequestError(408, "request_timeout", f"nothing arrived for {idle_secs:g} s") from error
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
