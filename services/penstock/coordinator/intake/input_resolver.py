@@ -122,7 +122,7 @@ class _Search:
             return
         assert self.root is not None
         base = _local_folder(self.located.base.relative_to(self.root.resolve()).as_posix())
-        listing.hold(base)
+        listing.include_folder(base)
         for file in find_files(self.located):
             folder, slash, name = file.name.rpartition("/")
             listing.add(f"{base}{folder}{slash}", name, file.ref, file.size_bytes)
@@ -145,7 +145,7 @@ class _Search:
     def _list_folder(self, listing: InputSpool, index: int, folder: Place) -> None:
         """List a folder without what is hidden, and without the empty objects that stand for folders."""
         with _refused(f"/inputs/{index}"):
-            listing.hold(shown_folder(folder.url.rstrip("/")))
+            listing.include_folder(shown_folder(folder.url.rstrip("/")))
             empty = True
             for key, size in self.buckets.list(folder):
                 hidden = "/." in f"/{key[len(folder.key) :]}"

@@ -1,120 +1,134 @@
-"""Pictures that were found, on their way through a file beside the process: all are seen before the first is named.
+"""InputSpool: a temporary table of a job's inputs, because their names are known only after the last one was found.
 
-Their names depend on the folder that holds them all, and what their results are named after on who has the same. A
-list of a million pictures waits on disk meanwhile; memory holds a table of a fixed bound (see stems.py).
+Names start below the deepest folder that has all inputs, and a result is named without the image's suffix only if no
+other image could have a result of the same name. A list of a million images stays on disk until then.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.common.model.names import shorten
+from penstock.common.model.names import shorten, without_suffix
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part
 from penstock.coordinator.intake.input_files import FoundFile
-from penstock.coordinator.intake.stems import Stems, strip
 
-_HELD_BYTES = 1024 * 1024
-_LINES_AT_ONCE = 4_096
-_SURELY_SHORT = 59
-"""Characters that are within the bytes of a stem, whatever they are."""
+_ROWS_PER_INSERT = 4_096
+_ALWAYS_SHORT = 59
+"""Characters that fit into the bytes of a stem, whatever they are."""
+
+_CREATE = "CREATE TABLE files (name TEXT, stem TEXT, ref TEXT, size INTEGER)"
+_INSERT = "INSERT INTO files VALUES (?, ?, ?, ?)"
+_COLLISIONS = """
+SELECT stem, count(*), max(times)
+FROM (SELECT stem, count(*) AS times FROM files GROUP BY stem, name)
+GROUP BY stem HAVING count(*) > 1 OR max(times) > 1
+"""
+_FILES = "SELECT name, stem, ref, size FROM files ORDER BY rowid"
 
 
 class InputSpool:
-    """Takes pictures one by one, `most` of them, and gives them back named. To be used with `with`."""
+    """Collects up to `max_files` inputs, then returns them with their names. A context manager."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_files: int) -> None:
+        self._max_files = max_files
         self._count = 0
-        self._lines: list[str] = []
-        self._folder: str | None = None
-        self._last: str | None = None
-        self._file = SpooledTemporaryFile(_HELD_BYTES)  # noqa: SIM115 (closed by __exit__)
+        self._rows: list[tuple[str, str, str, int | None]] = []
+        self._base: str | None = None
+        self._last_folder: str | None = None
+        # A file that SQLite creates once its cache is full, and that is gone when it is closed.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _CREATE, "BEGIN"):
+            self._database.execute(statement)
 
     def __enter__(self) -> InputSpool:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        self._file.close()
+        self._database.close()
 
-    def hold(self, folder: str) -> None:
-        """Let names begin no deeper than in this folder (as `shown_folder` gives it)."""
-        if self._folder is None:
-            self._folder = folder
-        while not folder.startswith(self._folder):
-            parent, slash, _ = self._folder[:-1].rpartition("/")
-            self._folder = parent + slash
+    def include_folder(self, folder: str) -> None:
+        """Start names no deeper than in this folder (as `shown_folder` returns it)."""
+        if self._base is None:
+            self._base = folder
+        while not folder.startswith(self._base):
+            parent, slash, _ = self._base[:-1].rpartition("/")
+            self._base = parent + slash
 
     def add(self, folder: str, name: str, ref: str, size_bytes: int | None = None) -> None:
-        """Take a picture called `name` in a folder (as `shown_folder` gives it).
+        """Add an input called `name` in a folder (as `shown_folder` returns it).
 
         Raises:
             RequestError: 422 for one too many.
             UnavailableError: the disk is full.
         """
-        if folder != self._last:
-            self.hold(folder)
-            self._last = folder
-        self._lines.append(f"{folder}{name}\t{ref}\t{'' if size_bytes is None else size_bytes}\n")
+        if folder != self._last_folder:
+            self.include_folder(folder)
+            self._last_folder = folder
+        path = folder + name
+        self._rows.append((path, without_suffix(path), ref, size_bytes))
         self._count += 1
-        if self._count > self._most:
-            raise RequestError(
-                422, "too_many_images", f"more than {self._most} images; accepted are {self._most} a job", "/inputs"
-            )
-        if len(self._lines) == _LINES_AT_ONCE:
+        if self._count > self._max_files:
+            most = self._max_files
+            raise RequestError(422, "too_many_images", f"more than {most} images; accepted are {most} a job", "/inputs")
+        if len(self._rows) == _ROWS_PER_INSERT:
             self._flush()
 
     def files(self) -> Iterator[FoundFile]:
-        """Yield all pictures in the order they came, none twice.
+        """Yield all inputs in the order they were added, none of them twice.
 
-        Different ones may still have one name, where it was made of what cannot be shown: the database refuses them.
+        Two different ones may still have the same name if it replaces characters; the database refuses them.
         """
         self._flush()
-        stems = Stems(self._count)
-        for line in self._rows():
-            stems.note(line[: line.index(b"\t")])
-        for line in self._rows():
-            stems.compare(line[: line.index(b"\t")])
-        start = len((self._folder or "").encode())
-        taken: set[tuple[bytes, bytes]] = set()
-        for line in self._rows():
-            name, ref, size = line[:-1].split(b"\t")
-            if stems.is_doubled(name):
-                if (name, ref) in taken:
-                    continue
-                taken.add((name, ref))
-            alone = stems.is_alone(name)
-            shown, stem = name[start:].decode(), (strip(name) if alone else name)[start:].decode()
-            if len(stem) > _SURELY_SHORT:
-                stem = shorten(stem)
-            yield FoundFile(shown, stem, ref.decode(), int(size) if size else None)
+        with _translate_errors():
+            collisions = self._database.execute(_COLLISIONS).fetchall()
+            shared = {stem for stem, names, _ in collisions if names > 1}
+            repeated = {stem for stem, _, times in collisions if times > 1}
+            seen: set[tuple[str, str]] = set()
+            start = len(self._base or "")
+            for name, stem, ref, size in self._database.execute(_FILES):
+                if stem in repeated:
+                    if (name, ref) in seen:
+                        continue
+                    seen.add((name, ref))
+                shown = (name if shared and _may_collide(stem, shared) else stem)[start:]
+                yield FoundFile(name[start:], shown if len(shown) <= _ALWAYS_SHORT else shorten(shown), ref, size)
 
     def _flush(self) -> None:
-        with _disk():
-            self._file.write("".join(self._lines).encode())
-        self._lines.clear()
+        with _translate_errors():
+            self._database.executemany(_INSERT, self._rows)
+        self._rows.clear()
 
-    def _rows(self) -> Iterator[bytes]:
-        with _disk():
-            self._file.seek(0)
-            yield from self._file
+
+def _may_collide(stem: str, shared: set[str]) -> bool:
+    """Return whether another image's result may be named after this stem.
+
+    So it is if another name has the same stem, or if a name that keeps its suffix is equal to the stem. The latter
+    needs a shared stem among what remains when more suffixes are removed.
+    """
+    while stem not in shared:
+        shorter = without_suffix(stem)
+        if shorter == stem:
+            return False
+        stem = shorter
+    return True
 
 
 @lru_cache(maxsize=1024)
 def shown_folder(folder: str) -> str:
-    """Return a folder of a bucket (`s3://photos/delft`) as names begin with it: `s3/photos/delft/`."""
+    """Return a folder of a bucket (`s3://photos/delft`) as the start of names: `s3/photos/delft/`."""
     scheme, _, path = folder.partition("://")
     parts = (shorten(shown_key_part(part)) for part in (scheme, *path.split("/")))
     return "".join(folder_name(part) for part in parts)
 
 
 @contextmanager
-def _disk() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise UnavailableError("disk", f"the list of a job's pictures cannot wait on disk: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise UnavailableError("disk", f"the list of a job's images can't be written to disk: {error}") from error

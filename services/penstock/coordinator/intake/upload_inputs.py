@@ -44,7 +44,7 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) 
 def uploaded_files(repository: Repository, upload: str, limits: Limits) -> Iterator[FoundFile]:
     """Yield an upload's files by name, as `find_inputs` does. To be asked for once its job has been created."""
     with InputSpool(limits.max_images) as listing:
-        listing.hold("")
+        listing.include_folder("")
         after = ""
         while page := repository.list_upload_files(upload, after=after, limit=_FILES_AT_ONCE):
             for file in page:
