@@ -47,7 +47,7 @@ class House:
         broker = MemoryBroker()
         repository = SqlRepository.sqlite(folder / "penstock.db")
         self.conductor = JobScheduler(repository, routed, broker, DispatchSettings(1, 1), ReconcilerSettings())
-        self.conductor.begin()
+        self.conductor.start_leading()
         self.services = Services(repository, routed, broker, self.conductor, LIMITS, None, self.buckets)
         app = create_app(self.services)
         self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off"))
@@ -68,7 +68,7 @@ class House:
         self._serving.join(20)
         self._worker.stop()
         self._thread.join(20)
-        self.conductor.end()
+        self.conductor.stop_leading()
         self.services.repository.close()
 
     def run(self, *inputs: Any, **document: Any) -> dict[str, Any]:

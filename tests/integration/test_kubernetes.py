@@ -126,12 +126,12 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
 ) -> None:
     deployments = Deployments(settings_of("coordinator").model_copy(update={"pod_namespace": None}), "kind=step")
     both = ("blur", "fused")
-    assert deployments.look() == {
+    assert deployments.read_replicas() == {
         "blur": Replicas(2, 0, both, NAMESPACE),
         "encode": Replicas(2, 0, both[1:], NAMESPACE),
     }
     namespace.kubectl("scale", "deployment/blur", "--replicas=3")
-    assert deployments.look() == {
+    assert deployments.read_replicas() == {
         "blur": Replicas(5, 0, both, NAMESPACE),
         "encode": Replicas(2, 0, both[1:], NAMESPACE),
     }
@@ -139,4 +139,4 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
 
 def test_a_coordinator_without_the_right_is_told_so(settings_of: Callable[[str], KubernetesSettings]) -> None:
     with pytest.raises(UnavailableError, match="403 Forbidden, listing Deployments"):
-        Deployments(settings_of("steps"), "kind=step").look()
+        Deployments(settings_of("steps"), "kind=step").read_replicas()

@@ -25,7 +25,7 @@ from penstock.common.model.messages import (
 from penstock.common.registry import operations
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Image, Job, StoredPlan
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight
 
 PLAN = [{"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"}]
@@ -71,7 +71,7 @@ class CoordinatorFixture:
     _consumers: dict[str, MemoryConsumer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.in_flight = InFlight()
+        self.in_flight = InFlight(clock=self.clock)
         self.store = LocalStore(self.folder / "store")
         self.repository = SqlRepository.sqlite(self.folder / "penstock.sqlite")
         self.broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
@@ -95,7 +95,7 @@ class CoordinatorFixture:
         self.repository.apply([self.failed(name, 0) if failed else self.done(name, 0)])
 
     def get_job(self, name: str) -> Job:
-        found = self.repository.get_job(name)
+        found = self.repository.get_job(name, ALL_OWNERS)
         assert found is not None
         return found
 

@@ -29,9 +29,9 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
         WorkerSettings,
         load,
     )
-    from penstock.coordinator.main import coordinate
+    from penstock.coordinator.main import run_coordinator
 
     settings = load(CoordinatorSettings, database_url=database, **given)
     broker_settings, store_settings = load(BrokerSettings, broker_url=broker), load(StoreSettings, store_url=store)
     more = load(Limits), load(WorkerSettings), load(KubernetesSettings)
-    sys.exit(coordinate(settings, broker_settings, store_settings, *more))
+    sys.exit(run_coordinator(settings, broker_settings, store_settings, *more))

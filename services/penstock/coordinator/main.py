@@ -1,15 +1,15 @@
-"""`penstock coordinator`: REST, dispatch and tracking, over RabbitMQ and a store that all hosts reach.
-
-A composition root.
-"""
+"""Coordinator process: builds a coordinator from its settings, for `penstock coordinator` and `penstock serve`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
-from penstock.common.broker.rabbitmq.broker import RabbitBroker
+from penstock.common.broker.base import Broker
 from penstock.common.logs import set_up_logs
+from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
 from penstock.common.settings import (
     BrokerSettings,
@@ -26,7 +26,6 @@ from penstock.common.store.factory import open_store
 from penstock.common.tracing.factory import open_tracing
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
-from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
@@ -36,15 +35,31 @@ from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.server import answer
-from penstock.coordinator.startup_locks import listening, locked
+from penstock.coordinator.server import run_server
+from penstock.coordinator.startup_locks import bind_port, lock_data_folder
 from penstock.coordinator.webhooks.rules import WebhookRules
 from penstock.coordinator.webhooks.sender import Sender
 
 _POLL_SECS = 0.5
+"""Jobs that another coordinator accepted are found by polling."""
 
 
-def coordinate(
+@dataclass(frozen=True)
+class Coordinator:
+    """A coordinator that is ready to serve."""
+
+    scheduler: JobScheduler
+    services: Services
+    leader_loop: LeaderLoop
+    listener: socket.socket
+
+    def serve(self) -> None:
+        """Campaign for leadership and serve the REST API until SIGINT or SIGTERM."""
+        self.leader_loop.start()
+        run_server(self.services, self.listener)
+
+
+def run_coordinator(
     settings: CoordinatorSettings,
     broker_settings: BrokerSettings,
     store_settings: StoreSettings,
@@ -52,91 +67,126 @@ def coordinate(
     worker_settings: WorkerSettings,
     kubernetes: KubernetesSettings,
 ) -> int:
-    """Coordinate until SIGINT or SIGTERM; returns the exit status.
+    """Run a coordinator over RabbitMQ until SIGINT or SIGTERM; return the exit status.
 
     Raises:
-        RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: no broker is named, no API key for an address that others reach, or a webhook setting is wrong.
-        UnavailableError: the database or the store is away.
+        SettingsError: no broker is named; see also `build_coordinator`.
+        StartupError, UnavailableError: see `build_coordinator`.
     """
-    if broker_settings.broker_url is None:
+    url = broker_settings.broker_url
+    if url is None:
         raise SettingsError("invalid_settings", "no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL")
+    from penstock.common.broker.rabbitmq.broker import RabbitBroker
+
     set_up_logs("coordinator")
     declare_steps(worker_settings.step_schemas)
-    with ExitStack() as stack:
-        listener = stack.enter_context(listening(settings.host, settings.port))
-        keys = read_keys(settings, listener.getsockname()[0])
-        webhooks = WebhookRules.from_settings(settings)
-        repository, leadership = _database(settings, stack)
-        sources = BucketAllowlist.of(store_settings)
-        meters, tracing = Counters(), open_tracing("coordinator")
-        stack.callback(tracing.close)
-        store = CompositeStore(open_store(store_settings, settings.data), sources, meters.tally)
-        broker = RabbitBroker(broker_settings.broker_url, broker_settings, meters.tally)
-        stack.callback(broker.close)
-        several = settings.database_url is not None
-        conductor = JobScheduler(
-            repository,
-            store,
-            broker,
-            DispatchSettings(
-                window_images=settings.window_images,
-                max_chunk=settings.max_chunk,
-                poll_secs=_POLL_SECS,
-                weights=keys.weights if keys else {},
-            ),
-            ReconcilerSettings.of(settings, worker_settings, tells=several),
-            meters=meters,
-            tracing=tracing,
-            courier=Sender.from_settings(repository, settings),
-        )
-        leading = LeaderLoop(conductor, leadership)
-        leading.start()
-        stack.callback(leading.stop)
-        answer(
-            Services(
-                repository=repository,
-                store=store,
-                broker=broker,
-                engine=conductor,
-                limits=limits,
-                input_root=settings.input_root,
-                sources=sources,
-                accel_prefix=settings.accel_prefix,
-                find_replicas=_watch_replicas(kubernetes, stack),
-                advice_secs=settings.advice_secs,
-                meters=meters,
-                data=None if several else settings.data,
-                keys=keys,
-                for_this_host=keys is None and not settings.open,
-                session_secs=settings.session_secs,
-                webhooks=webhooks,
-            ),
-            listener,
-        )
+    with build_coordinator(
+        settings,
+        store_settings,
+        limits,
+        worker_settings,
+        open_broker=lambda calls: RabbitBroker(url, broker_settings, calls),
+        dispatch=DispatchSettings(poll_secs=_POLL_SECS),
+        kubernetes=kubernetes,
+    ) as coordinator:
+        coordinator.serve()
     return 0
 
 
-def _watch_replicas(settings: KubernetesSettings, stack: ExitStack) -> Callable[[str], Replicas | None]:
-    """Begin to look at the steps' Deployments, where there is a Kubernetes; return what tells a step's replicas."""
-    if settings.kubernetes_selector is None:
+@contextmanager
+def build_coordinator(
+    settings: CoordinatorSettings,
+    store_settings: StoreSettings,
+    limits: Limits,
+    worker_settings: WorkerSettings,
+    *,
+    open_broker: Callable[[CallCounters], Broker],
+    dispatch: DispatchSettings,
+    kubernetes: KubernetesSettings | None = None,
+    can_grow: bool = True,
+) -> Iterator[Coordinator]:
+    """Take port and data folder, connect database, store and broker, and close all of it at the end.
+
+    `open_broker` opens a broker whose calls are counted. Of `dispatch`, what `settings` say is filled in. `can_grow`
+    says whether workers can be added while the coordinator runs.
+
+    Raises:
+        StartupError: the port or the data folder can't be used, or is in use.
+        SettingsError: there is no API key although the address is not loopback, or a webhook setting is wrong.
+        UnavailableError: the database or the store is unreachable.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(bind_port(settings.host, settings.port))
+        keys = read_keys(settings, listener.getsockname()[0])
+        webhooks = WebhookRules.from_settings(settings)
+        repository, leadership = _open_database(settings, stack)
+        buckets = BucketAllowlist.of(store_settings)
+        counters, tracing = Counters(), open_tracing("coordinator")
+        stack.callback(tracing.close)
+        store = CompositeStore(open_store(store_settings, settings.data), buckets, counters.own_calls)
+        broker = open_broker(counters.own_calls)
+        stack.callback(broker.close)
+        is_replicated = settings.database_url is not None
+        scheduler = JobScheduler(
+            repository,
+            store,
+            broker,
+            replace(
+                dispatch,
+                window_images=settings.window_images,
+                max_chunk=settings.max_chunk,
+                weights=keys.weights if keys else {},
+            ),
+            ReconcilerSettings.from_settings(settings, worker_settings, publishes_status=is_replicated),
+            counters=counters,
+            tracing=tracing,
+            webhook_sender=Sender.from_settings(repository, settings),
+        )
+        services = Services(
+            repository=repository,
+            store=store,
+            broker=broker,
+            engine=scheduler,
+            limits=limits,
+            input_root=settings.input_root,
+            sources=buckets,
+            accel_prefix=settings.accel_prefix,
+            find_replicas=_watch_replicas(kubernetes, stack),
+            advice_secs=settings.advice_secs,
+            can_grow=can_grow,
+            meters=counters,
+            data=None if is_replicated else settings.data,
+            keys=keys,
+            for_this_host=keys is None and not settings.open,
+            session_secs=settings.session_secs,
+            webhooks=webhooks,
+        )
+        leader_loop = LeaderLoop(scheduler, leadership)
+        stack.callback(leader_loop.stop)
+        yield Coordinator(scheduler, services, leader_loop, listener)
+
+
+def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Callable[[str], Replicas | None]:
+    """Watch the steps' Deployments if there is a Kubernetes; return a function that finds a step's replicas."""
+    if settings is None or settings.kubernetes_selector is None:
         return lambda _: None
-    watch = ReplicaWatch(Deployments(settings, settings.kubernetes_selector).look)
+    watch = ReplicaWatch(Deployments(settings, settings.kubernetes_selector).read_replicas)
     watch.start()
     stack.callback(watch.stop)
     return watch.find
 
 
-def _database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
-    """Open PostgreSQL, which several coordinators share, or SQLite, which is one coordinator's alone."""
-    leadership: Leadership
+def _open_database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
+    """Open PostgreSQL, which several coordinators share, or SQLite, which one coordinator has locked."""
+    leadership: Leadership = AlwaysLeader()
     if settings.database_url is not None:
+        from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
+
         repository = SqlRepository(settings.database_url)
         leadership = PostgresLeadership(settings.database_url)
     else:
-        stack.enter_context(locked(settings.data))
+        stack.enter_context(lock_data_folder(settings.data))
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         repository.discard_receiving()
-        leadership = AlwaysLeader()
     stack.callback(repository.close)
     return repository, leadership

@@ -1,4 +1,4 @@
-"""The coordinator's HTTP server."""
+"""HTTP server: runs the REST API on uvicorn until a signal ends it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from penstock.coordinator.api.services import Services
 log = logging.getLogger(__name__)
 
 _SHUTDOWN_SECS = 5
-_SWITCH_SECS = 0.001
-"""How soon a thread that computes lets another one go on: a request shares this process with the tracker."""
+_THREAD_SWITCH_SECS = 0.001
+"""Python's default of 5 ms lets the tracker's thread delay requests."""
 
 
-def answer(services: Services, listener: socket.socket) -> None:
-    """Serve the REST API until SIGINT or SIGTERM, which let requests under way end."""
-    sys.setswitchinterval(_SWITCH_SECS)
+def run_server(services: Services, listener: socket.socket) -> None:
+    """Serve the REST API until SIGINT or SIGTERM; requests in progress may finish."""
+    sys.setswitchinterval(_THREAD_SWITCH_SECS)
     app = create_app(services)
     gc.collect()
-    gc.freeze()  # what is there to stay is not looked through again while requests wait
+    gc.freeze()  # objects that live as long as the process are not scanned again while requests wait
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    _announce(f"Penstock serves on http://{shown}:{port} (Ctrl-C ends it)")
+    _announce(f"Penstock serves on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -41,29 +40,28 @@ def answer(services: Services, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_SHUTDOWN_SECS,
         server_header=False,
     )
-    # After it has shut down, uvicorn raises the signal that told it to once more: it must not end the process.
+    # After shutting down, uvicorn raises the signal again, which must not kill the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _Server(config, services.leaving).run(sockets=[listener])
     except KeyboardInterrupt:
-        log.info("interrupted; leaving")
+        log.info("interrupted; shutting down")
 
 
 class _Server(uvicorn.Server):
-    """Tells streams that it ends: it would wait for them as long as it may, then cut them off with an error."""
+    """Sets an event on shutdown, so that event streams end; uvicorn would wait for them and then cut them off."""
 
-    def __init__(self, config: uvicorn.Config, leaving: Event) -> None:
+    def __init__(self, config: uvicorn.Config, shutting_down: Event) -> None:
         super().__init__(config)
-        self._leaving = leaving
+        self._shutting_down = shutting_down
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal."""
-        self._leaving.set()
+        self._shutting_down.set()
         super().handle_exit(sig, frame)
 
 
 def _announce(line: str) -> None:
-    """Tell where it serves: a person, whatever is logged; a machine, in its log."""
+    """Write the server's address to stderr for people, or to the log if that is JSON."""
     if writes_json(load(LogSettings)):
         log.info("%s", line)
     else:

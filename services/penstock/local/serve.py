@@ -1,7 +1,4 @@
-"""`penstock serve`: coordinator and workers on one host, over a broker in memory, SQLite and a folder.
-
-A composition root. With a RabbitMQ it is `penstock coordinator` and `penstock worker` in one command.
-"""
+"""`penstock serve`: a coordinator and its workers on one host, with queues in memory or over RabbitMQ."""
 
 from __future__ import annotations
 
@@ -17,21 +14,9 @@ from penstock.common.settings import (
     StoreSettings,
     WorkerSettings,
 )
-from penstock.common.store.bucket_allowlist import BucketAllowlist
-from penstock.common.store.composite import CompositeStore
 from penstock.common.store.local import LocalStore
-from penstock.common.tracing.factory import open_tracing
-from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.keys import read_keys
-from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
-from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.server import answer
-from penstock.coordinator.startup_locks import listening, locked
-from penstock.coordinator.webhooks.rules import WebhookRules
-from penstock.coordinator.webhooks.sender import Sender
 from penstock.local.run import default_workers
 from penstock.worker.process.forkserver import start_forker
 from penstock.worker.process.pipe_supervisor import PipeSupervisor
@@ -46,73 +31,43 @@ def serve(
     broker_settings: BrokerSettings,
     store_settings: StoreSettings,
 ) -> int:
-    """Serve until SIGINT or SIGTERM; returns the exit status.
+    """Serve until SIGINT or SIGTERM; return the exit status.
 
     Raises:
-        RequestError: the port or the data folder is in use, or cannot be used.
-        SettingsError: a store or database is named without a broker, a step is declared that nobody performs, or there
-            is no API key for an address that others reach.
+        StartupError: the port or the data folder can't be used, or is in use.
+        SettingsError: a store or database is named without a broker, a declared step has no program, or there is no API
+            key although the address is not loopback.
     """
     declare_steps(worker_settings.step_schemas)
     if broker_settings.broker_url is not None:
-        return _serve_over_broker(settings, limits, worker_settings, broker_settings, store_settings)
-    _refuse_what_has_no_use(settings, worker_settings, store_settings)
+        return _serve_over_rabbitmq(settings, limits, worker_settings, broker_settings, store_settings)
+    _refuse_unused_settings(settings, worker_settings, store_settings)
     start_forker()
     set_up_logs("penstock")
-    with listening(settings.host, settings.port) as listener, locked(settings.data):
-        keys = read_keys(settings, listener.getsockname()[0])
-        webhooks = WebhookRules.from_settings(settings)
-        folder = LocalStore(settings.data / "store")
-        folder.sweep()
-        sources = BucketAllowlist.of(store_settings)
-        meters, tracing = Counters(), open_tracing("coordinator")
-        store = CompositeStore(folder, sources, meters.tally)
-        queues = MemoryBroker()
-        broker = queues.counted_by(meters.tally)
-        workers = settings.workers or default_workers()
-        specs = _specs(settings, workers, limits, worker_settings, store_settings)
-        dispatch = DispatchSettings(
-            workers, len(specs), settings.window_images, settings.max_chunk, weights=keys.weights if keys else {}
-        )
-        repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
-        housekeeping = ReconcilerSettings.of(settings, worker_settings)
-        courier = Sender.from_settings(repository, settings)
-        conductor = JobScheduler(
-            repository, store, broker, dispatch, housekeeping, meters=meters, tracing=tracing, courier=courier
-        )
-        conductor.recover()
+    queues = MemoryBroker()
+    workers = settings.workers or default_workers()
+    specs = _worker_specs(settings, workers, limits, worker_settings, store_settings)
+    with build_coordinator(
+        settings,
+        store_settings,
+        limits,
+        worker_settings,
+        open_broker=queues.counted_by,
+        dispatch=DispatchSettings(workers, len(specs)),
+        can_grow=False,
+    ) as coordinator:
+        LocalStore(settings.data / "store").sweep()
+        coordinator.scheduler.recover()
         supervisor = PipeSupervisor(queues, specs)
         supervisor.start()
-        conductor.begin()
         try:
-            services = Services(
-                repository=repository,
-                store=store,
-                broker=broker,
-                engine=conductor,
-                limits=limits,
-                input_root=settings.input_root,
-                advice_secs=settings.advice_secs,
-                can_grow=False,
-                sources=sources,
-                meters=meters,
-                data=settings.data,
-                keys=keys,
-                for_this_host=keys is None and not settings.open,
-                session_secs=settings.session_secs,
-                webhooks=webhooks,
-            )
-            answer(services, listener)
+            coordinator.serve()
         finally:
             supervisor.stop(worker_settings.drain_secs)
-            conductor.end()
-            tracing.close()
-            broker.close()
-            repository.close()
     return 0
 
 
-def _refuse_what_has_no_use(
+def _refuse_unused_settings(
     settings: ServeSettings, worker_settings: WorkerSettings, store_settings: StoreSettings
 ) -> None:
     for name, value in (("store_url", store_settings.store_url), ("database_url", settings.database_url)):
@@ -128,15 +83,14 @@ def _refuse_what_has_no_use(
         )
 
 
-def _serve_over_broker(
+def _serve_over_rabbitmq(
     settings: ServeSettings,
     limits: Limits,
     worker_settings: WorkerSettings,
     broker_settings: BrokerSettings,
     store_settings: StoreSettings,
 ) -> int:
-    # Imported here and not above, so that who needs no RabbitMQ need not load what speaks to it.
-    from penstock.coordinator.main import coordinate
+    # Imported here, because it loads RabbitMQ's client.
     from penstock.worker.process.main import ServiceSpec, make_members
     from penstock.worker.process.supervisor import Supervisor
 
@@ -149,12 +103,12 @@ def _serve_over_broker(
     assert broker_settings.broker_url is not None
     specs = [
         ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
-        for group in _groups(settings, worker_settings)
+        for group in _step_groups(settings, worker_settings)
     ]
-    crew = Supervisor([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
-    crew.start()
+    supervisor = Supervisor([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
+    supervisor.start()
     try:
-        return coordinate(
+        return run_coordinator(
             settings,
             broker_settings,
             store_settings,
@@ -163,16 +117,16 @@ def _serve_over_broker(
             KubernetesSettings(kubernetes_selector=None),
         )
     finally:
-        crew.stop()
+        supervisor.stop()
 
 
-def _groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:
-    """Return the steps that each kind of worker serves."""
+def _step_groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:
+    """Return the steps of each group of workers."""
     steps = performable_steps(program=bool(worker_settings.program))
     return [steps] if settings.placement == "fused" else [(step,) for step in steps]
 
 
-def _specs(
+def _worker_specs(
     settings: ServeSettings, workers: int, limits: Limits, worker_settings: WorkerSettings, buckets: StoreSettings
 ) -> list[WorkerSpec]:
     return [
@@ -186,6 +140,6 @@ def _specs(
             settings=worker_settings,
             buckets=buckets,
         )
-        for group in _groups(settings, worker_settings)
+        for group in _step_groups(settings, worker_settings)
         for index in range(workers)
     ]

@@ -48,7 +48,7 @@ def test_a_job_waits_for_a_step_without_workers_and_is_done_once_there_is_one(
         images = ask(coordinator, f"/v1/jobs/{job}/images?limit=100")["images"]
         assert {image["attempts"] for image in images} == {1}
         assert {entry["name"]: entry["sha256"] for entry in client.results(job)} == undisturbed
-    assert "sent again" not in coordinator.output
+    assert "requeued" not in coordinator.output
     assert worker.leave() == 0
     assert backlog(coordinator, "resize,split,blur,encode")["backlog_seconds"] == 0
 

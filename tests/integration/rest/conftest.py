@@ -37,7 +37,7 @@ class HandEngine:
     repository: Repository
     store: LocalStore
     woken: int = 0
-    positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    job_positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
     before_steps: Callable[[], object] = lambda: None
 
@@ -68,8 +68,8 @@ class HandEngine:
     def wake(self) -> None:
         self.woken += 1
 
-    def live(self, job: str) -> list[tuple[int, int]]:
-        return self.positions.get(job, [])
+    def positions(self, job: str) -> list[tuple[int, int]]:
+        return self.job_positions.get(job, [])
 
     def images_per_second(self, job: str) -> float | None:
         return self.speeds.get("job")
@@ -86,7 +86,7 @@ class HandEngine:
         named = [status for status in self.steps() if status.name in steps]
         return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
 
-    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
+    def service_times(self, plan: StoredPlan) -> list[float | None]:
         return [self.speeds.get(step) for step in plan.steps]
 
     def cancel(self, job: str) -> Job:

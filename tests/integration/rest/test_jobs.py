@@ -129,7 +129,7 @@ def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, 
     job = coordinator.submit([f"{n}.jpg" for n in range(10)], jpeg)
     coordinator.engine.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
     coordinator.services.repository.take_pending(job["id"], 5)
-    coordinator.engine.positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
+    coordinator.engine.job_positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
     coordinator.engine.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
     shown = coordinator.http.get(job["url"]).json()
     fields = ("step", "waiting", "running", "done", "failed")

@@ -219,10 +219,10 @@ def test_uploads_are_swept_once_nothing_came_for_long(coordinator, begin, send, 
     for upload in (kept, left):
         send(upload, "a.jpg", jpeg)
     job = coordinator.http.post("/v1/jobs", json=job_of(kept)).json()
-    GarbageCollector(coordinator.services.repository, coordinator.store, abandoned_secs=3_600.0).sweep()
+    GarbageCollector(coordinator.services.repository, coordinator.store, abandoned_secs=3_600.0).collect()
     assert len(coordinator.stored()) == 2
     time.sleep(0.01)
-    GarbageCollector(coordinator.services.repository, coordinator.store, abandoned_secs=0.001).sweep()
+    GarbageCollector(coordinator.services.repository, coordinator.store, abandoned_secs=0.001).collect()
     assert [key.split("/")[1] for key in coordinator.stored()] == [kept.rpartition("/")[2]]
     assert coordinator.http.get(left).status_code == 404
     assert coordinator.http.get(f"/v1/jobs/{job['id']}").status_code == 200

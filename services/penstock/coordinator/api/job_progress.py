@@ -24,7 +24,7 @@ class Progress:
 
 def job_progress(job: Job, scheduler: Scheduler) -> Progress:
     """Return a job's current progress."""
-    steps = _steps(job, scheduler.live(job.id))
+    steps = _steps(job, scheduler.positions(job.id))
     if job.state in TERMINAL_JOB_STATES:
         return Progress(steps, _average_rate(job), None, None)
     left = job.pending + job.queued + job.running
@@ -57,7 +57,7 @@ def _steps(job: Job, live: Sequence[tuple[int, int]]) -> list[StepProgress]:
 def _bottleneck(job: Job, steps: Sequence[StepProgress], scheduler: Scheduler) -> str | None:
     left = list(accumulate(step.waiting + step.running for step in steps))
     work: dict[str, float] = {}
-    for step, images, secs in zip(steps, left, scheduler.seconds_of(job.plan), strict=True):
+    for step, images, secs in zip(steps, left, scheduler.service_times(job.plan), strict=True):
         work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
     slowest = max(work, key=lambda name: work[name])
     return slowest if work[slowest] > 0 else None

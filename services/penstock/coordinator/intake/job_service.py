@@ -165,7 +165,7 @@ class JobService:
             results=good * plan.parts,
             steps=[
                 StepEstimate(step=step, seconds_per_image=secs, seconds=None if secs is None else secs * good)
-                for step, secs in zip(plan.steps, self._scheduler.seconds_of(stored), strict=True)
+                for step, secs in zip(plan.steps, self._scheduler.service_times(stored), strict=True)
             ],
         )
 

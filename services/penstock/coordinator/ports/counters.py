@@ -1,6 +1,6 @@
-"""What this coordinator counts for Prometheus while it leads: its own doing, and what workers told of theirs.
+"""Counters: what this coordinator counts for Prometheus, its own work and what workers report of theirs.
 
-Nothing here is per job: steps and kinds of calls are few, and what a message names otherwise is left out.
+Nothing is counted per job. Steps and calls with unknown names are ignored, so the number of series is bounded.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ ATTEMPT_BOUNDS = (1, 2, 3, 5)
 
 
 class Counters:
-    """Counts since the process began. May be used from any thread; whoever reads several at once holds `lock`."""
+    """Counts since the process started. May be used from any thread; hold `lock` to read several consistently."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.tally = CallCounters()
+        self.own_calls = CallCounters()
         """The coordinator's own calls of store and broker."""
-        self.leads = False
+        self.is_leader = False
         self.window_images = 0
-        """Images that may be under way, over all open jobs."""
-        self.waits: dict[str, Histogram] = {}
-        self.works: dict[str, Histogram] = {}
+        """Images that may be in flight, over all open jobs."""
+        self.wait_secs: dict[str, Histogram] = {}
+        """Seconds that images waited for each step."""
+        self.work_secs: dict[str, Histogram] = {}
+        """Seconds that each step worked on images."""
         self.attempts = Histogram(ATTEMPT_BOUNDS)
-        self.calls: dict[str, Histogram] = {}
-        """The workers' calls, such as `store.get`."""
-        self.failed_calls: Counter[str] = Counter()
+        self.worker_calls: dict[str, Histogram] = {}
+        """Seconds of the workers' calls, such as `store.get`."""
+        self.failed_worker_calls: Counter[str] = Counter()
         self.taken_chunks: Counter[str] = Counter()
         self.redelivered_chunks: Counter[str] = Counter()
         self.dispatched_chunks: Counter[str] = Counter()
@@ -41,33 +43,34 @@ class Counters:
         self.repaired_images = 0
 
     def count_dispatched(self, step: str, images: int) -> None:
-        """Count a chunk that was sent to a step."""
+        """Count a chunk sent to a step."""
         with self.lock:
             self.dispatched_chunks[step] += 1
             self.dispatched_images[step] += images
 
     def count_repaired(self, images: int) -> None:
-        """Count images that were lost and are sent again."""
+        """Count lost images that were requeued."""
         with self.lock:
             self.repaired_images += images
 
     def count_image(self, steps: Sequence[str], outcome: Outcome) -> None:
-        """Count an image that has ended; `steps` are its plan's."""
+        """Count an image that has ended; `steps` are those of its plan."""
         with self.lock:
             self.attempts.observe(outcome.attempts)
             for timing in outcome.timings:
                 if 0 <= timing.step < len(steps):
                     step = steps[timing.step]
-                    self.waits.setdefault(step, Histogram(WAIT_BOUNDS_SECS)).observe(timing.wait)
-                    self.works.setdefault(step, Histogram(WORK_BOUNDS_SECS)).observe(timing.work)
+                    self.wait_secs.setdefault(step, Histogram(WAIT_BOUNDS_SECS)).observe(timing.wait)
+                    self.work_secs.setdefault(step, Histogram(WORK_BOUNDS_SECS)).observe(timing.work)
 
-    def add(self, measures: Measures) -> None:
-        """Count what a worker counted. A kind of call or a step that nobody here knows is passed over."""
+    def add_measures(self, measures: Measures) -> None:
+        """Add what a worker has counted."""
         steps = operations()
         with self.lock:
             for calls in measures.calls:
                 if calls.what in CALLS and len(calls.buckets) == len(CALL_BOUNDS_SECS) + 1:
-                    self.calls.setdefault(calls.what, Histogram(CALL_BOUNDS_SECS)).add(calls.buckets, calls.seconds)
-                    self.failed_calls[calls.what] += calls.failed
+                    histogram = self.worker_calls.setdefault(calls.what, Histogram(CALL_BOUNDS_SECS))
+                    histogram.add(calls.buckets, calls.seconds)
+                    self.failed_worker_calls[calls.what] += calls.failed
             self.taken_chunks.update({step: count for step, count in measures.chunks.items() if step in steps})
             self.redelivered_chunks.update({s: count for s, count in measures.redelivered.items() if s in steps})

@@ -1,4 +1,4 @@
-"""Who dispatches: of all coordinators on one database, the one that leads. All of them answer REST."""
+"""Leadership port: elects, of all coordinators on one database, the one that dispatches."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Protocol
 
 
 class Leadership(Protocol):
-    """The right to dispatch and to track, which one coordinator has at a time. Called from any thread."""
+    """The right to dispatch and to track, held by one coordinator at a time. May be used from any thread."""
 
     @property
     def term(self) -> int | None:
-        """Which time of leading this is, over all coordinators; None where there can't be another one.
+        """The fencing token, one higher for each leader; None if there can be only one coordinator.
 
-        `SqlRepository.lead` fences by it: what an earlier leader still takes after it was paused is refused.
+        `Repository.lead` takes it, and refuses writes of leaders that were replaced while they were paused.
         """
 
     def acquire(self, timeout_secs: float) -> bool:
-        """Wait for the right; return whether this coordinator has it now. A database that is away is waited for too."""
+        """Wait for leadership, also while the database is unreachable; return whether this coordinator has it now."""
 
     def is_leader(self) -> bool:
-        """Whether this coordinator leads still; cheap, and true no longer than a paused process could rely on it."""
+        """Return whether this coordinator still leads. Cheap, and false in time for a process that was paused."""
 
     def on_lost(self, call: Callable[[], None]) -> None:
-        """Call this, from a thread of the leadership's own, whenever the right is lost (not when it is released).
+        """Register a callback for lost (not released) leadership; it runs on a thread of the adapter's.
 
-        `acquire` doesn't give the right back before every such call has returned.
+        `acquire` does not succeed again before all callbacks have returned.
         """
 
     def release(self) -> None:
-        """Give the right up for good, for the next one to take at once; every `acquire` then says no."""
+        """Give leadership up for good, so that another coordinator can take it at once."""
 
 
 class AlwaysLeader(Leadership):
-    """The only coordinator there can be: a lock on the data folder keeps others out of an SQLite database."""
+    """Leadership of the only coordinator there can be: SQLite's data folder is locked."""
 
     @property
     def term(self) -> int | None:

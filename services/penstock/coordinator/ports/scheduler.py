@@ -1,4 +1,4 @@
-"""What the REST API asks of the engine, the part of the coordinator that moves images through their steps."""
+"""Scheduler port: what the REST API and intake need of the part that moves images through their steps."""
 
 from __future__ import annotations
 
@@ -11,77 +11,82 @@ from penstock.coordinator.ports.repository import Job, StoredPlan
 
 @dataclass(frozen=True)
 class StepStatus:
-    """One step as a whole, over all jobs. What was not measured yet is None."""
+    """One step over all jobs. What was not measured yet is None."""
 
     name: str
     workers: int
     """Workers that consume from its queue."""
     ready: int
-    """Chunks that wait in its queue."""
+    """Chunks waiting in its queue."""
     in_flight: int
-    """Chunks in a worker's hands."""
+    """Chunks that its workers hold."""
     remaining: int
-    """Images that will still reach it, those not dispatched yet included."""
+    """Images that have not passed it, including those not dispatched yet."""
     seconds_per_image: float | None = None
     backlog_seconds: float | None = None
-    """The work that is for these images, as one worker would take for it."""
+    """Work that these images are for one worker."""
     utilisation: float | None = None
     """Share of its workers' time spent working, 0 to 1."""
     shared_with: tuple[str, ...] = ()
-    """Steps that the same workers serve, as images tell that came from one to the other without waiting."""
+    """Steps that the same workers serve, known from images that went from one step to the other without waiting."""
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is left for some steps together, over all jobs; always numbers, for those that scale by them."""
+    """Work left for some steps together, over all jobs. All fields are numbers, because autoscalers read them."""
 
     steps: tuple[str, ...]
     backlog_seconds: float
-    """Work that is left in them, as one worker would take for it; 0 only when no image has yet to pass them."""
+    """Work left for one worker; 0 only if no image has yet to pass these steps."""
     remaining: int
     """Images that have yet to pass at least one of them."""
     workers: int
-    """Workers that serve them; where they differ from step to step, the most."""
+    """Workers that serve them; the most of any step, if they differ."""
 
 
 class Scheduler(Protocol):
     """Dispatch and tracking. All methods may be called from any thread."""
 
     def wake(self) -> None:
-        """New work may be there: a job was accepted or retried."""
+        """Look for work now, because a job was accepted or retried."""
 
-    def live(self, job: str) -> list[tuple[int, int]]:
-        """Return `(waiting, running)` images for each operation of the plan; empty where none is under way."""
+    def positions(self, job: str) -> list[tuple[int, int]]:
+        """Return `(waiting, running)` images for each operation of the plan; empty if none are in flight."""
 
     def images_per_second(self, job: str) -> float | None:
-        """Return how fast a job's images end just now; None before that is known."""
+        """Return a job's current throughput; None before it is known."""
 
     def steps(self) -> list[StepStatus]:
-        """Return every step that this system runs."""
-
-    def backlog(self, steps: Sequence[str]) -> Backlog:
-        """Return what is left to do for some steps together; their workers as seen last, where the broker is away.
+        """Return the status of every step.
 
         Raises:
-            UnavailableError: the database is away.
+            UnavailableError: the database or the broker is unreachable.
         """
 
-    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
-        """Return the work that one image takes in each operation of a plan, as those took that went the same way.
+    def backlog(self, steps: Sequence[str]) -> Backlog:
+        """Return the work left for some steps together. If the broker is unreachable, the last known workers count.
 
-        Where there were none, it is what images take in the step; None before any was measured.
+        Raises:
+            UnavailableError: the database is unreachable.
+        """
+
+    def service_times(self, plan: StoredPlan) -> list[float | None]:
+        """Return the service time of one image in each operation of a plan, in seconds.
+
+        It is that of images with the same operations up to there; without such images, that of the step; None before
+        any image was measured.
         """
 
     def cancel(self, job: str) -> Job:
-        """Cancel a job and everything of it that is under way.
+        """Cancel a job and its images that have not ended.
 
         Raises:
-            ConflictError: it has ended otherwise already.
+            ConflictError: the job has ended, and not by cancellation.
             JobNotFoundError: no such job.
         """
 
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
-        """Make failed images (all, or those named) pending again; return the job and how many.
+        """Make failed images (all, or those given) pending again; return the job and their number.
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
@@ -90,9 +95,9 @@ class Scheduler(Protocol):
         """
 
     def delete(self, job: str) -> None:
-        """Remove a job that has ended, its results and intermediates, and its upload when nobody else reads it.
+        """Delete a job that has ended, its results and intermediates, and its upload if no other job reads it.
 
         Raises:
-            ConflictError: it has not ended.
+            ConflictError: the job has not ended.
             JobNotFoundError: no such job.
         """

@@ -1,14 +1,14 @@
-"""The answer: which step holds the system back, and how many replicas more would end that.
+"""Advice: which step is the bottleneck, and how many more replicas would help.
 
-Arithmetic alone, over what the steps tell. Each worker counts as one that has a core of its own. Work is to be done
-within a goal (`PENSTOCK_ADVICE_SECS`); where the step after it would take longer than that anyhow, no more replicas
-are asked for than bring the slowest step down to it, and it is named as the next.
+The work left should be done within a goal (`PENSTOCK_ADVICE_SECS`). If another step takes longer than that anyway, only
+as many replicas are advised as bring the bottleneck down to it, and it is named as the next one. Each worker counts as
+having a core of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.common.model.rest import Advice
@@ -17,10 +17,12 @@ from penstock.coordinator.scheduling.replicas import Replicas
 
 _ROUNDING = 1e-9
 
+FindReplicas = Callable[[str], Replicas | None]
+
 
 @dataclass(frozen=True)
-class Team:
-    """Steps that the same workers serve, the one with most work first. Most often it is one step."""
+class WorkerPool:
+    """Steps that the same workers serve, the one with most work first. Most pools have one step."""
 
     steps: tuple[str, ...]
     backlog_secs: float | None
@@ -29,163 +31,126 @@ class Team:
     workers: int
     busy: float | None
     replicas: int
-    workers_each: float
+    workers_per_replica: float
     deployments: tuple[str, ...]
     namespace: str
 
     @property
-    def is_needed(self) -> bool:
-        """Whether anything is known to be left to do for it."""
+    def has_work(self) -> bool:
+        """Whether work is known to be left for it."""
         return self.remaining > 0 and (self.workers == 0 or bool(self.backlog_secs))
 
     @property
     def finish_secs(self) -> float:
-        """How long its workers need for what is left: for ever, where there is none."""
+        """How long its workers need for the work left; infinite without workers."""
         return (self.backlog_secs or 0.0) / self.workers if self.workers else math.inf
 
     def replicas_for(self, secs: float) -> int:
-        """Return how many replicas do the work within so many seconds; never more than there are images for."""
-        wanted = (self.backlog_secs or 0.0) / secs / self.workers_each
-        return max(1, math.ceil(min(wanted, self.remaining / self.workers_each) - _ROUNDING))
+        """Return how many replicas finish the work within `secs`; never more than there are images for."""
+        wanted = (self.backlog_secs or 0.0) / secs / self.workers_per_replica
+        return max(1, math.ceil(min(wanted, self.remaining / self.workers_per_replica) - _ROUNDING))
 
     def secs_with(self, replicas: int) -> float | None:
-        """Return how long so many replicas need; None where that was not measured, or for none."""
+        """Return how long `replicas` need for the work left; None if not measured, or without replicas."""
         if self.backlog_secs is None or not replicas:
             return None
-        return self.backlog_secs / min(replicas * self.workers_each, max(1, self.remaining))
+        return self.backlog_secs / min(replicas * self.workers_per_replica, max(1, self.remaining))
+
+    def command_for(self, replicas: int) -> str | None:
+        """Return the command that scales to `replicas`; None if several Deployments serve these steps."""
+        if len(self.deployments) == 1:
+            namespace = f" --namespace={self.namespace}" if self.namespace else ""
+            return f"kubectl scale deployment/{self.deployments[0]} --replicas={replicas}{namespace}"
+        if self.deployments:
+            return None
+        return f"penstock worker --steps {','.join(sorted(self.steps))} --concurrency {replicas - self.replicas}"
 
 
 def advise(
-    statuses: Sequence[StepStatus],
-    find_replicas: Callable[[str], Replicas | None],
-    goal_secs: float,
-    *,
-    can_grow: bool = True,
+    statuses: Sequence[StepStatus], find_replicas: FindReplicas, goal_secs: float, *, can_grow: bool = True
 ) -> Advice | None:
-    """Return what would bring the work of the slowest step down to `goal_secs`; None where nothing is left to do.
+    """Return how to finish the bottleneck's work within `goal_secs`; None if no work is left.
 
-    `can_grow`: whether workers can be added while the system runs.
+    `can_grow` says whether workers can be added while the system runs.
     """
-    teams = [team for team in make_teams(statuses, find_replicas) if team.is_needed]
-    if not teams:
+    pools = [pool for pool in make_pools(statuses, find_replicas) if pool.has_work]
+    if not pools:
         return None
-    slowest, *others = sorted(teams, key=lambda team: (team.finish_secs, team.ready, team.remaining), reverse=True)
-    following = others[0] if others else None
-    within = max(goal_secs, following.finish_secs) if following and following.workers else goal_secs
-    more = max(0, slowest.replicas_for(within) - slowest.replicas) if can_grow else 0
-    finishes = slowest.secs_with(slowest.replicas + more)
-    after = following if more and following and following.finish_secs > (finishes or 0.0) else None
+    bottleneck, *others = sorted(pools, key=lambda pool: (pool.finish_secs, pool.ready, pool.remaining), reverse=True)
+    second = others[0] if others else None
+    target_secs = max(goal_secs, second.finish_secs) if second and second.workers else goal_secs
+    more = max(0, bottleneck.replicas_for(target_secs) - bottleneck.replicas) if can_grow else 0
+    finish_secs = bottleneck.secs_with(bottleneck.replicas + more)
+    is_overtaken = more and second is not None and second.finish_secs > (finish_secs or 0.0)
+    next_step = second.steps[0] if second and is_overtaken else None
     return Advice(
-        sentence=_say(slowest, more, finishes, after),
-        step=slowest.steps[0],
-        steps=list(slowest.steps),
-        busy=slowest.busy,
-        backlog_seconds=slowest.backlog_secs,
-        replicas_now=slowest.replicas,
+        sentence=_summarize(bottleneck, more, finish_secs, next_step),
+        step=bottleneck.steps[0],
+        steps=list(bottleneck.steps),
+        busy=bottleneck.busy,
+        backlog_seconds=bottleneck.backlog_secs,
+        replicas_now=bottleneck.replicas,
         replicas_more=more,
-        finishes_in_seconds=finishes,
-        next_step=after.steps[0] if after else None,
-        command=_command(slowest, more) if more else None,
+        finishes_in_seconds=finish_secs,
+        next_step=next_step,
+        command=bottleneck.command_for(bottleneck.replicas + more) if more else None,
     )
 
 
-def make_teams(statuses: Sequence[StepStatus], find_replicas: Callable[[str], Replicas | None]) -> list[Team]:
-    """Return the steps in groups that share their workers, as their images and their Deployments tell."""
-    found = {status.name: find_replicas(status.name) for status in statuses}
+def _summarize(pool: WorkerPool, more: int, finish_secs: float | None, next_step: str | None) -> str:
+    """Return the advice as one line for terminals."""
+    name, *others = pool.steps
+    parts = [
+        f"{name} (with {', '.join(others)})" if others else name,
+        "" if pool.busy is None else f"{pool.busy:.0%} busy",
+        f"{pool.remaining:,} images left" if pool.backlog_secs is None else f"{pool.backlog_secs:,.1f} s of work left",
+        f"replicas: {pool.replicas:,} + {more:,}" if more else f"replicas: {pool.replicas:,}",
+        "" if finish_secs is None else f"finishes in {finish_secs:,.1f} s",
+        f"next bottleneck: {next_step}" if next_step else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def make_pools(statuses: Sequence[StepStatus], find_replicas: FindReplicas) -> list[WorkerPool]:
+    """Group the steps that share their workers, as known from their Deployments or their images."""
+    replicas = {status.name: find_replicas(status.name) for status in statuses}
     groups: list[list[StepStatus]] = []
     for status in statuses:
-        group = next((group for group in groups if any(_share(status, other, found) for other in group)), None)
+        group = next(
+            (group for group in groups if any(_share_workers(status, other, replicas) for other in group)), None
+        )
         if group is None:
             groups.append([status])
         else:
             group.append(status)
-    return [_make_team(group, found[group[0].name]) for group in groups]
+    return [_make_pool(group, replicas[group[0].name]) for group in groups]
 
 
-def _share(one: StepStatus, other: StepStatus, found: dict[str, Replicas | None]) -> bool:
-    here, there = found[one.name], found[other.name]
-    if here is not None and there is not None and here.deployments:
-        return here.deployments == there.deployments
+def _share_workers(one: StepStatus, other: StepStatus, replicas: Mapping[str, Replicas | None]) -> bool:
+    first, second = replicas[one.name], replicas[other.name]
+    if first is not None and second is not None and first.deployments:
+        return first.deployments == second.deployments
     return other.name in one.shared_with or one.name in other.shared_with
 
 
-def _make_team(group: Sequence[StepStatus], found: Replicas | None) -> Team:
+def _make_pool(group: Sequence[StepStatus], replicas: Replicas | None) -> WorkerPool:
     ordered = sorted(group, key=lambda status: status.backlog_seconds or 0.0, reverse=True)
     workers = max(status.workers for status in group)
-    return Team(
+    busy = _sum_known(status.utilisation for status in group)
+    return WorkerPool(
         steps=tuple(status.name for status in ordered),
         backlog_secs=_sum_known(status.backlog_seconds for status in group),
         remaining=max(status.remaining for status in group),
         ready=max(status.ready for status in group),
         workers=workers,
-        busy=_at_most_1(_sum_known(status.utilisation for status in group)),
-        replicas=workers if found is None else found.desired,
-        workers_each=max(1.0, workers / found.ready) if found is not None and found.ready else 1.0,
-        deployments=() if found is None else found.deployments,
-        namespace="" if found is None else found.namespace,
+        busy=None if busy is None else min(1.0, busy),
+        replicas=workers if replicas is None else replicas.desired,
+        workers_per_replica=max(1.0, workers / replicas.ready) if replicas is not None and replicas.ready else 1.0,
+        deployments=() if replicas is None else replicas.deployments,
+        namespace="" if replicas is None else replicas.namespace,
     )
 
 
 def _sum_known(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _at_most_1(value: float | None) -> float | None:
-    return None if value is None else min(1.0, value)
-
-
-def _command(team: Team, more: int) -> str | None:
-    if len(team.deployments) == 1:
-        where = f" --namespace={team.namespace}" if team.namespace else ""
-        return f"kubectl scale deployment/{team.deployments[0]} --replicas={team.replicas + more}{where}"
-    if team.deployments:
-        return None  # which of them is for whoever made several
-    return f"penstock worker --steps {','.join(sorted(team.steps))} --concurrency {more}"
-
-
-def _say(team: Team, more: int, finishes_secs: float | None, after: Team | None) -> str:
-    told = f"{_name(team)}: {_say_state(team)}, {_say_work(team)}; {_say_remedy(team, more, finishes_secs)}"
-    return told if after is None else f"{told}, and then {after.steps[0]} holds things back"
-
-
-def _name(team: Team) -> str:
-    first, *others = team.steps
-    return first if not others else f"{first} (with {', '.join(others)} in the same workers)"
-
-
-def _say_state(team: Team) -> str:
-    if not team.workers:
-        return f"none of its {_count(team)} is at work yet" if team.replicas else "no worker"
-    return "at work" if team.busy is None else f"{team.busy:.0%}".replace("%", " % busy")
-
-
-def _say_work(team: Team) -> str:
-    if team.backlog_secs is None:
-        return f"{team.remaining:,} image{'s' * (team.remaining != 1)} waiting"
-    return f"{team.backlog_secs:,.{0 if team.backlog_secs >= 10 else 1}f} s of work waiting"
-
-
-def _say_remedy(team: Team, more: int, secs: float | None) -> str:
-    who = _count(team, more, "more " * bool(team.replicas)) if more else f"its {_count(team)}"
-    one = (more or team.replicas) == 1
-    if not more and not team.replicas:
-        return "nobody can be added here"
-    if secs is None:
-        return f"{who} begin{'s' * one} it, and tell{'s' * one} how long it takes"
-    return f"{who} finish{'es' * one} it in {say_secs(secs)}"
-
-
-def _count(team: Team, count: int | None = None, more: str = "") -> str:
-    count = team.replicas if count is None else count
-    noun = "replica" if team.deployments else "worker"
-    return f"{count:,} {more}{noun}{'s' * (count != 1)}"
-
-
-def say_secs(secs: float) -> str:
-    """Return a time as one says it: `40 seconds`, `5 minutes`, `2.5 hours`."""
-    for limit, unit, form in ((100.0, 1.0, "second"), (6_000.0, 60.0, "minute")):
-        if secs < limit:
-            number = max(1, round(secs / unit))
-            return f"{number} {form}{'s' * (number != 1)}"
-    return f"{secs / 3_600:,.1f} hours"

@@ -1,4 +1,4 @@
-"""Feeds the queues: takes pending images of open jobs in turn, a bounded window of each, and sends them as chunks."""
+"""Dispatcher: publishes chunks of pending images to their first step's queue, a window of each job, in fair shares."""
 
 from __future__ import annotations
 
@@ -29,26 +29,23 @@ log = logging.getLogger(__name__)
 _MAX_INLINE_PLAN_BYTES = 1_500
 _MAX_IMAGES_BYTES = 2_000
 _WINDOW_SECS = 0.12
-"""Work that each worker has before it: enough for the time from an outcome to the next message, some 50 ms."""
+"""Work that each worker should have queued: enough for the time from an outcome to the next message, some 50 ms."""
 _RETRY_SECS = 1.0
 
 
 @dataclass(frozen=True)
 class DispatchSettings:
-    """Each worker may have up to `window_images` images of a job under way, in chunks of at most `max_chunk`.
-
-    A step's workers are counted at its queue, all workers by their events; `workers` is how many each step has at
-    least, and `processes` how many there are at least. It looks for work every `poll_secs` as well: what other
-    coordinators accepted, and what was written though the answer of the database was lost, nobody wakes it for.
-    `weights` are the owners', 1 unless given.
-    """
+    """Limits of dispatch. `workers` (per step) and `processes` (in all) are minimums; more are counted when seen."""
 
     workers: int = 1
     processes: int = 1
     window_images: int = 32
+    """Images of one job in flight per worker, at most."""
     max_chunk: int = 8
     poll_secs: float = 2.0
+    """How often to look without being woken, for jobs of other coordinators and for commits whose response was lost."""
     weights: Mapping[str, int] = field(default_factory=dict)
+    """Owners' weights; 1 for those not given."""
 
 
 class Dispatcher:
@@ -59,28 +56,32 @@ class Dispatcher:
         repository: Repository,
         store: Store,
         broker: Broker,
-        live: InFlight,
+        in_flight: InFlight,
         settings: DispatchSettings,
         tracing: Tracing = NO_TRACING,
+        *,
+        fair_share: FairShare | None = None,
+        retry_secs: float = _RETRY_SECS,
     ) -> None:
         self._repository = repository
         self._store = store
         self._broker = broker
-        self._live = live
+        self._in_flight = in_flight
         self._settings = settings
         self._tracing = tracing
-        self._fleet = WorkerCounts(broker, settings.workers)
-        self._shares = FairShare(live, settings.weights)
+        self._retry_secs = retry_secs
+        self._worker_counts = WorkerCounts(broker, settings.workers)
+        self._fair_share = fair_share or FairShare(in_flight, settings.weights)
         self._windows: dict[str, int] = {}
         self._served: dict[str, float] = {}
-        """Where the weighted round-robin of an owner's jobs stands: how many images each has had, by its weight."""
+        """Weighted round-robin of an owner's jobs: images dispatched so far, divided by the job's weight."""
         self._unsent: dict[str, list[bytes]] = {}
         self._wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, which looks for work at once."""
+        """Start the thread."""
         self._wanted.set()
         self._thread.start()
 
@@ -89,7 +90,7 @@ class Dispatcher:
         self._wanted.set()
 
     def stop(self) -> None:
-        """End the thread after what it is sending."""
+        """Stop the thread after the round in progress."""
         self._stopping = True
         self._wanted.set()
         self._thread.join()
@@ -101,118 +102,98 @@ class Dispatcher:
             if self._stopping:
                 return
             try:
-                while self.fill():
+                while self.dispatch_round():
                     pass
             except UnavailableError as error:
-                log.warning("dispatch waits: %s", error.message)
-                self._pause()
+                log.warning("dispatch delayed: %s", error.message)
+                self._retry_later()
             except Exception:
-                log.exception("dispatch failed; trying again")
-                self._pause()
+                log.exception("dispatch delayed: unexpected error")
+                self._retry_later()
 
-    def _pause(self) -> None:
-        time.sleep(_RETRY_SECS)
+    def _retry_later(self) -> None:
+        time.sleep(self._retry_secs)
         self._wanted.set()
 
-    def fill(self) -> int:
-        """Send one round of chunks; return how many images that were (0: every window is full, or nothing pends)."""
-        self._flush()
+    def dispatch_round(self) -> int:
+        """Publish one round of chunks; return the number of images, 0 if all windows are full or nothing is pending."""
+        self._publish_unsent()
         jobs = self._repository.dispatchable()
-        top = [job for job in jobs if job.priority == jobs[0].priority]
-        self._served = self._line_up(jobs)
-        sizes = {job.id: self._measure(job) for job in top}
+        first = [job for job in jobs if job.priority == jobs[0].priority]
+        self._served = self._carry_over_served(jobs)
+        sizes = {job.id: self._chunk_size_and_window(job) for job in first}
         self._windows = {job.id: self._windows.get(job.id, 0) for job in jobs} | {
             job: window for job, (_, window) in sizes.items()
         }
-        split = self._shares.split([(job, self._windows[job.id]) for job in top])
-        sent = 0
-        for job in sorted(top, key=lambda job: self._served[job.id]):
-            count = self._send(job, sizes[job.id][0], split.room(job.id))
-            split.take(job.id, count)
+        allocation = self._fair_share.allocate([(job, self._windows[job.id]) for job in first])
+        dispatched = 0
+        for job in sorted(first, key=lambda job: self._served[job.id]):
+            count = self._dispatch(job, sizes[job.id][0], allocation.free(job.id))
+            allocation.use(job.id, count)
             self._served[job.id] += count / job.weight
-            sent += count
-        self._live.meters.window_images = sum(self._windows.values())
-        return sent
+            dispatched += count
+        self._in_flight.counters.window_images = sum(self._windows.values())
+        return dispatched
 
-    def _line_up(self, jobs: Sequence[Job]) -> dict[str, float]:
-        """Return what jobs have had; one that comes late does not make up for what its owner's others had before."""
-        floors: dict[str, float] = {}
+    def _carry_over_served(self, jobs: Sequence[Job]) -> dict[str, float]:
+        """Return what jobs were served. A new job starts at the least of its owner's, or it would go first for long."""
+        minimums: dict[str, float] = {}
         for job in jobs:
             if job.id in self._served:
-                floors[job.owner] = min(self._served[job.id], floors.get(job.owner, math.inf))
-        return {job.id: max(self._served.get(job.id, 0.0), floors.get(job.owner, 0.0)) for job in jobs}
+                minimums[job.owner] = min(self._served[job.id], minimums.get(job.owner, math.inf))
+        return {job.id: max(self._served.get(job.id, 0.0), minimums.get(job.owner, 0.0)) for job in jobs}
 
-    def _measure(self, job: Job) -> tuple[int, int]:
-        """Return the images of a message of a job, and how many it may have under way if it is alone."""
+    def _chunk_size_and_window(self, job: Job) -> tuple[int, int]:
+        """Return the images per chunk of a job, and its images in flight if it is alone."""
         steps = [step for step in job.plan.steps if step in operations()]
-        workers = max((self._fleet.workers(step) for step in steps), default=1)
+        workers = max((self._worker_counts.count(step) for step in steps), default=1)
         size = self._chunk_size(job, workers)
-        return size, self._window(job, size) * max(self._settings.processes, workers, self._live.workers())
+        per_worker = self._window_per_worker(job, size)
+        return size, per_worker * max(self._settings.processes, workers, self._in_flight.count_workers())
 
-    def _send(self, job: Job, size: int, room: int) -> int:
-        """Send as much of a job as there is room for, `size` images a message."""
-        if not room:
+    def _chunk_size(self, job: Job, workers: int) -> int:
+        """Return 1 until every worker is busy, then as many images as keep a worker busy for a moment."""
+        if job.chunk_size is not None:
+            return job.chunk_size
+        if self._in_flight.count() + job.pending <= workers:
+            return 1
+        fit = fit_chunk(max(self._service_times(job)), self._settings.max_chunk)
+        share = -(-(self._in_flight.count(job.id) + job.pending) // (2 * workers))
+        return max(1, min(fit, share))
+
+    def _window_per_worker(self, job: Job, size: int) -> int:
+        """Return the images of a job in flight per worker: at least one chunk in hand and one waiting.
+
+        Fast images need more, or workers would wait for the next ones. Larger windows would delay jobs that come later,
+        because what is queued goes first.
+        """
+        secs = sum(self._service_times(job))
+        fit = 4 * size if not secs else math.ceil(_WINDOW_SECS / secs)
+        return max(2 * size, min(self._settings.window_images, fit))
+
+    def _service_times(self, job: Job) -> list[float]:
+        """Return the seconds per image in each operation of a job; 0 where not measured."""
+        return [secs or 0.0 for secs in self._in_flight.service_times(job.plan)]
+
+    def _dispatch(self, job: Job, size: int, limit: int) -> int:
+        """Publish up to `limit` images of a job in chunks of `size`; return how many."""
+        if not limit:
             return 0
-        plan = self._plan(job)
-        images = self._repository.take_pending(job.id, room)
+        plan = self._plan_or_key(job)
+        images = self._repository.take_pending(job.id, limit)
         if not images:
             return 0
-        self._live.dispatched(job, ((image.id, image.resume_step) for image in images))
-        traces = [self._prepare(chunk, job.plan.steps[chunk.step]) for chunk in self._chunks(job, images, size, plan)]
+        self._in_flight.add_dispatched(job, ((image.id, image.resume_step) for image in images))
+        traces = [self._queue_chunk(chunk, job.plan.steps[chunk.step]) for chunk in _chunks(job, images, size, plan)]
         try:
-            self._flush()
+            self._publish_unsent()
         finally:
             for trace in traces:
                 trace.end()
         return len(images)
 
-    def _prepare(self, chunk: Chunk, step: str) -> Trace:
-        """Put a chunk among those to be published; return its dispatch's trace."""
-        trace = self._tracing.start_trace(
-            f"dispatch {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
-        )
-        if step in operations():
-            log.debug("%d images", len(chunk.images), extra={"job": chunk.job, "step": step, "chunk": chunk.chunk})
-            chunk.traceparent = trace.traceparent
-            self._live.meters.count_dispatched(step, len(chunk.images))
-            self._unsent.setdefault(step_queue(step), []).append(chunk.model_dump_json().encode())
-        else:
-            self._unsent.setdefault(EVENTS_QUEUE, []).append(_refusal(chunk, step))
-        return trace
-
-    def _flush(self) -> None:
-        """Publish what was taken from the database; it stays at hand while the broker is away."""
-        while self._unsent:
-            queue = next(iter(self._unsent))
-            self._broker.publish(queue, self._unsent[queue])
-            del self._unsent[queue]
-
-    def _window(self, job: Job, size: int) -> int:
-        """Return the images of a job that may be under way for each worker: a chunk in hand and one more, at least.
-
-        Quick images need more, or workers would wait for the next ones to be sent. More than that makes every job that
-        comes later wait longer, since what is queued goes first.
-        """
-        secs = sum(self._secs_per_image(job))
-        fit = 4 * size if not secs else math.ceil(_WINDOW_SECS / secs)
-        return max(2 * size, min(self._settings.window_images, fit))
-
-    def _secs_per_image(self, job: Job) -> list[float]:
-        """Return the work of one image in each operation of a job; 0 where none was measured yet."""
-        return [secs or 0.0 for secs in self._live.seconds_of(job.plan)]
-
-    def _chunk_size(self, job: Job, workers: int) -> int:
-        """Return the images a message: one until every worker is busy, then as many as keep a worker for a moment."""
-        if job.chunk_size is not None:
-            return job.chunk_size
-        if self._live.under_way() + job.pending <= workers:
-            return 1
-        fit = fit_chunk(max(self._secs_per_image(job)), self._settings.max_chunk)
-        share = -(-(self._live.under_way(job.id) + job.pending) // (2 * workers))
-        return max(1, min(fit, share))
-
-    def _plan(self, job: Job) -> list[dict[str, object]] | str:
-        """Return the plan as messages carry it: itself, or the key of an object when it is long."""
+    def _plan_or_key(self, job: Job) -> list[dict[str, object]] | str:
+        """Return what chunks carry of the plan: itself, or the key of a stored object if it is long."""
         plan = job.plan.document()
         text = json.dumps(plan).encode()
         if len(text) <= _MAX_INLINE_PLAN_BYTES:
@@ -222,42 +203,56 @@ class Dispatcher:
             self._store.put(key, [text])
         return key
 
-    def _chunks(
-        self, job: Job, images: Sequence[Image], size: int, plan: list[dict[str, object]] | str
-    ) -> Iterator[Chunk]:
-        fresh = [image for image in images if not image.resume_blob]
-        for group in _groups(fresh, size):
-            yield self._chunk(job, group, plan)
-        for image in images:
-            if image.resume_blob:
-                chunk = self._chunk(job, [image], plan)
-                chunk.step, chunk.blob = image.resume_step, image.resume_blob
-                chunk.images[0].parts = image.resume_parts
-                yield chunk
-
-    def _chunk(self, job: Job, images: Sequence[Image], plan: list[dict[str, object]] | str) -> Chunk:
-        return Chunk(
-            job=job.id,
-            run=job.run,
-            chunk=_chunk_name(images),
-            plan=plan,
-            images=[ImageRef(id=image.id, stem=image.stem, ref=image.ref) for image in images],
-            results=results_prefix(job.id, job.document.get("results")),
-            enqueued_at=time.time(),
+    def _queue_chunk(self, chunk: Chunk, step: str) -> Trace:
+        """Add a chunk to the unsent messages; return the trace of its dispatch."""
+        trace = self._tracing.start_trace(
+            f"dispatch {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
         )
+        if step in operations():
+            log.debug(
+                "dispatching %d images", len(chunk.images), extra={"job": chunk.job, "step": step, "chunk": chunk.chunk}
+            )
+            chunk.traceparent = trace.traceparent
+            self._in_flight.counters.count_dispatched(step, len(chunk.images))
+            self._unsent.setdefault(step_queue(step), []).append(chunk.model_dump_json().encode())
+        else:
+            self._unsent.setdefault(EVENTS_QUEUE, []).append(_missing_step_event(chunk, step))
+        return trace
+
+    def _publish_unsent(self) -> None:
+        """Publish queued messages. They are kept while the broker is unreachable, because their images are taken."""
+        while self._unsent:
+            queue = next(iter(self._unsent))
+            self._broker.publish(queue, self._unsent[queue])
+            del self._unsent[queue]
 
 
-def _refusal(chunk: Chunk, step: str) -> bytes:
-    """Return the event that fails a chunk for which there are no workers: its step is installed no more."""
-    message = f"no step {step!r} is installed here"
-    failure = Failure(code=ImageCode.INTERNAL, message=message, step=step, retry=True, step_index=chunk.step)
-    outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]
-    event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
-    return event.model_dump_json().encode()
+def _chunks(job: Job, images: Sequence[Image], size: int, plan: list[dict[str, object]] | str) -> Iterator[Chunk]:
+    """Yield the chunks of a job's images; each image that resumes from an intermediate is a chunk of its own."""
+    for group in _groups([image for image in images if not image.resume_blob], size):
+        yield _chunk(job, group, plan)
+    for image in images:
+        if image.resume_blob:
+            chunk = _chunk(job, [image], plan)
+            chunk.step, chunk.blob = image.resume_step, image.resume_blob
+            chunk.images[0].parts = image.resume_parts
+            yield chunk
+
+
+def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, object]] | str) -> Chunk:
+    return Chunk(
+        job=job.id,
+        run=job.run,
+        chunk=_chunk_name(images),
+        plan=plan,
+        images=[ImageRef(id=image.id, stem=image.stem, ref=image.ref) for image in images],
+        results=results_prefix(job.id, job.document.get("results")),
+        enqueued_at=time.time(),
+    )
 
 
 def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:
-    """Yield neighbours in groups of at most `size`, fewer where long names would make the message too large."""
+    """Yield neighbours in groups of at most `size`, fewer if long names would make the message too large."""
     group: list[Image] = []
     group_bytes = 0
     for image in images:
@@ -272,6 +267,15 @@ def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:
 
 
 def _chunk_name(images: Sequence[Image]) -> str:
-    """Return a name that follows from the images, so that the same images sent again use the same objects."""
+    """Return a name derived from the images, so that the same images dispatched again use the same stored objects."""
     ids = ",".join(str(image.id) for image in images)
     return f"{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"
+
+
+def _missing_step_event(chunk: Chunk, step: str) -> bytes:
+    """Return an event that fails a chunk whose step is not installed any more."""
+    message = f"no step {step!r} is installed here"
+    failure = Failure(code=ImageCode.INTERNAL, message=message, step=step, retry=True, step_index=chunk.step)
+    outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]
+    event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
+    return event.model_dump_json().encode()

@@ -1,8 +1,8 @@
-"""How jobs share the workers: owners by the weights of their keys, and an owner's jobs by their own.
+"""Fair share: divides dispatch between owners by the weights of their keys, and between an owner's jobs by theirs.
 
-A queue serves first what came first, so whoever has twice as much in it is served twice as fast: what each may have
-under way decides. Only those share who wait for the same workers. Jobs that wait for different ones take nothing from
-each other and have whole windows; so has each of several equal jobs whose owner nobody competes with.
+Queues are first in, first out, so a job with twice as many images in a queue is served twice as fast: shares are set by
+how many images each job may have in flight. Only jobs that wait for the same workers share. Jobs that wait for others
+take nothing from each other and have full windows; so have equal jobs of an owner that nobody competes with.
 """
 
 from __future__ import annotations
@@ -15,118 +15,120 @@ from dataclasses import dataclass
 from penstock.coordinator.ports.repository import Job
 from penstock.coordinator.scheduling.in_flight import InFlight, Steps
 
-_LOOK_SECS = 0.5
-"""How long it holds where images wait: to see that, all that are under way are gone through."""
+_REFRESH_SECS = 0.5
+"""How long the bottlenecks found last are used: to find them, all images in flight are counted."""
 
 
 class FairShare:
-    """Sees who competes, and splits windows between them. `weights` are those of owners, 1 unless given."""
+    """Divides windows between competing jobs. Owners without an entry in `weights` have 1."""
 
-    def __init__(self, live: InFlight, weights: Mapping[str, int]) -> None:
-        self._live = live
+    def __init__(self, in_flight: InFlight, weights: Mapping[str, int], refresh_secs: float = _REFRESH_SECS) -> None:
+        self._in_flight = in_flight
         self._weights = weights
-        self._looked_at = 0.0
-        self._places: dict[Steps, str] = {}
-        """Where images of a plan with these steps waited when any was last seen under way."""
-        self._names: dict[str, str] = {}
-        """One name for all steps that the same workers serve, by step."""
+        self._refresh_secs = refresh_secs
+        self._refreshed_at = 0.0
+        self._bottlenecks: dict[Steps, str] = {}
+        """By a plan's steps, the one that its images waited for when any were last seen in flight."""
+        self._pools: dict[str, str] = {}
+        """By step, a name that all steps share which the same workers serve."""
 
-    def split(self, windows: Sequence[tuple[Job, int]]) -> Allocation:
-        """Share between jobs, each of which might have a window of so many images under way if it were alone."""
-        claims = {job.id: _Claim(window, self._live.under_way(job.id)) for job, window in windows}
+    def allocate(self, windows: Sequence[tuple[Job, int]]) -> Allocation:
+        """Divide dispatch between jobs; each comes with the window it would have if it were alone."""
+        allowances = {job.id: _Allowance(window, self._in_flight.count(job.id)) for job, window in windows}
         if len({(job.owner, job.weight) for job, _ in windows}) > 1:
-            self._look({job.plan.steps for job, _ in windows})
-            self._bound(claims, [job for job, _ in windows])
-        return Allocation(claims)
+            self._refresh_bottlenecks({job.plan.steps for job, _ in windows})
+            self._divide(allowances, [job for job, _ in windows])
+        return Allocation(allowances)
 
-    def _bound(self, claims: Mapping[str, _Claim], jobs: Sequence[Job]) -> None:
-        places: dict[str, dict[str, list[Job]]] = {}
+    def _divide(self, allowances: Mapping[str, _Allowance], jobs: Sequence[Job]) -> None:
+        pools: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
-            places.setdefault(self._place(job.plan.steps), {}).setdefault(job.owner, []).append(job)
-        under_way = self._under_way() if any(len(owners) > 1 for owners in places.values()) else Counter()
-        for place, owners in places.items():
-            heaviest = max(map(self._weight, owners))
-            for owner, own in owners.items():
-                window = max(claims[job.id].most for job in own)
-                share = _share(window, self._weight(owner), heaviest)
-                together = _Claim(share, under_way[owner, place]) if len(owners) > 1 else None
-                weightiest = max(job.weight for job in own)
-                for job in own:
-                    claim = claims[job.id]
-                    claim.most, claim.within = _share(claim.most, job.weight, weightiest), together
+            pools.setdefault(self._pool(job.plan.steps), {}).setdefault(job.owner, []).append(job)
+        in_flight = self._count_in_flight() if any(len(owners) > 1 for owners in pools.values()) else Counter()
+        for pool, owners in pools.items():
+            max_owner_weight = max(map(self._weight, owners))
+            for owner, owned in owners.items():
+                window = max(allowances[job.id].limit for job in owned)
+                limit = _share(window, self._weight(owner), max_owner_weight)
+                shared = _Allowance(limit, in_flight[owner, pool]) if len(owners) > 1 else None
+                max_job_weight = max(job.weight for job in owned)
+                for job in owned:
+                    allowance = allowances[job.id]
+                    allowance.limit = _share(allowance.limit, job.weight, max_job_weight)
+                    allowance.owner = shared
 
-    def _look(self, plans: set[Steps]) -> None:
-        """See where images wait, now and then; plans that no job has any more are forgotten."""
+    def _refresh_bottlenecks(self, plans: set[Steps]) -> None:
+        """Find where images wait, if the last time is long enough ago, and forget plans that no job has any more."""
         now = time.monotonic()
-        if now < self._looked_at + _LOOK_SECS:
+        if now < self._refreshed_at + self._refresh_secs:
             return
-        self._looked_at = now
-        kept = {plan: place for plan, place in self._places.items() if plan in plans}
-        self._places = kept | self._live.places()
-        self._names = _name_shared(self._live.joined())
+        self._refreshed_at = now
+        kept = {steps: step for steps, step in self._bottlenecks.items() if steps in plans}
+        self._bottlenecks = kept | self._in_flight.busiest_steps()
+        self._pools = _name_pools(self._in_flight.shared_steps())
 
-    def _place(self, plan: Steps) -> str:
-        step = self._places.get(plan, plan[0])
-        return self._names.get(step, step)
+    def _pool(self, steps: Steps) -> str:
+        step = self._bottlenecks.get(steps, steps[0])
+        return self._pools.get(step, step)
 
     def _weight(self, owner: str) -> int:
         return self._weights.get(owner, 1)
 
-    def _under_way(self) -> Counter[tuple[str, str]]:
-        """Count images by owner and place, those of jobs of which nothing is left to send included."""
-        counted: Counter[tuple[str, str]] = Counter()
-        for (owner, plan), images in self._live.load().items():
-            counted[owner, self._place(plan)] += images
-        return counted
+    def _count_in_flight(self) -> Counter[tuple[str, str]]:
+        """Count images by owner and pool, including those of jobs that have nothing left to dispatch."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for (owner, steps), images in self._in_flight.count_by_owner_and_steps().items():
+            counts[owner, self._pool(steps)] += images
+        return counts
 
 
 @dataclass
-class _Claim:
-    """How many images a job, or all of an owner's in one place, may have under way, and how many it has."""
+class _Allowance:
+    """How many images a job, or an owner's jobs in one pool together, may have in flight, and how many it has."""
 
-    most: int
-    has: int
-    within: _Claim | None = None
-    """The owner's, of which a job's is a part."""
+    limit: int
+    in_flight: int
+    owner: _Allowance | None = None
+    """The allowance of all jobs of the owner, which this is part of."""
 
     @property
     def free(self) -> int:
-        return self.most - self.has
+        return self.limit - self.in_flight
 
     @property
     def is_half_free(self) -> bool:
-        return self.free >= max(1, self.most // 2)
+        return self.free >= max(1, self.limit // 2)
 
 
 class Allocation:
-    """What each job may be sent by now."""
+    """How many images of each job may be dispatched now."""
 
-    def __init__(self, claims: Mapping[str, _Claim]) -> None:
-        self._claims = claims
+    def __init__(self, allowances: Mapping[str, _Allowance]) -> None:
+        self._allowances = allowances
 
-    def room(self, job: str) -> int:
-        """Return how many images of a job may be sent; 0 until half of what it, and its owner, may have is free."""
-        claim = self._claims[job]
-        bounds = [claim] if claim.within is None else [claim, claim.within]
-        return min(bound.free for bound in bounds) if all(bound.is_half_free for bound in bounds) else 0
+    def free(self, job: str) -> int:
+        """Return how many images of a job may be dispatched; 0 until half of its, and its owner's, limit is free."""
+        allowance = self._allowances[job]
+        limits = [allowance] if allowance.owner is None else [allowance, allowance.owner]
+        return min(limit.free for limit in limits) if all(limit.is_half_free for limit in limits) else 0
 
-    def take(self, job: str, images: int) -> None:
-        """Note that images of a job were sent."""
-        claim: _Claim | None = self._claims[job]
-        while claim is not None:
-            claim.has += images
-            claim = claim.within
-
-
-def _share(window: int, weight: int, heaviest: int) -> int:
-    return max(1, window * weight // heaviest)
+    def use(self, job: str, images: int) -> None:
+        """Record that images of a job were dispatched."""
+        allowance: _Allowance | None = self._allowances[job]
+        while allowance is not None:
+            allowance.in_flight += images
+            allowance = allowance.owner
 
 
-def _name_shared(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return one name for all steps that the same workers serve, by step; `pairs` are steps of which that is known."""
+def _share(window: int, weight: int, max_weight: int) -> int:
+    return max(1, window * weight // max_weight)
+
+
+def _name_pools(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return, by step, one name for all steps that the same workers serve; `pairs` are known to share workers."""
     names: dict[str, str] = {}
     for pair in pairs:
         both = {names.get(step, step) for step in pair}
-        named = [*pair, *(step for step, name in names.items() if name in both)]
-        names |= dict.fromkeys(named, min(both))
+        merged = [*pair, *(step for step, name in names.items() if name in both)]
+        names |= dict.fromkeys(merged, min(both))
     return names

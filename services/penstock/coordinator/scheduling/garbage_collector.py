@@ -1,4 +1,4 @@
-"""Removes from the store what belongs to nobody any more: left by processes that died before they could."""
+"""Garbage collector: deletes stored objects that nothing refers to, left by processes that crashed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from penstock.coordinator.ports.ids import created_at, is_id
 from penstock.coordinator.ports.repository import ALL_OWNERS, Repository
 
 NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
-_THOROUGH_SECS = 3_600.0
+_FULL_SECS = 3_600.0
+"""How often results and uploads are checked, of which there may be very many."""
 
 
 class GarbageCollector:
-    """Looks through the store. What has no job yet may become one until it is `abandoned_secs` old.
+    """Deletes what has no job. What may still become a job is kept until it is `abandoned_secs` old.
 
-    Uploads that are sent file by file outlive their coordinator: they have `idle_secs` since their last file came.
+    Resumable uploads survive a restart of the coordinator and are kept until `idle_secs` after their last file.
     """
 
     def __init__(
@@ -27,44 +28,47 @@ class GarbageCollector:
         self._store = store
         self._abandoned_secs = abandoned_secs
         self._idle_secs = abandoned_secs if idle_secs is None else idle_secs
-        self._thorough_at = 0.0
+        self._full_at = 0.0
 
-    def sweep(self) -> None:
-        """Remove what no job needs; results and uploads, of which there may be very many, are looked at every hour.
+    def collect(self) -> None:
+        """Delete what no job needs.
 
         Raises:
-            UnavailableError: the store or the database is away; what is left waits for the next sweep.
+            UnavailableError: the store or the database is unreachable; the rest is left for the next time.
         """
-        self._sweep_work()
-        self._sweep_resumes()
-        self._sweep_tombstones()
-        if time.monotonic() >= self._thorough_at:
-            self._sweep_results()
-            self._sweep_uploads()
-            self._thorough_at = time.monotonic() + _THOROUGH_SECS
+        self._collect_work()
+        self._collect_resume_objects()
+        self._collect_markers()
+        if time.monotonic() >= self._full_at:
+            self._collect_results()
+            self._collect_uploads()
+            self._full_at = time.monotonic() + _FULL_SECS
 
-    def _sweep_work(self) -> None:
-        """Remove intermediates of jobs that have ended: late work of somebody who did not know."""
+    def _collect_work(self) -> None:
+        """Delete intermediates of jobs that have ended, written by workers that did not know."""
         for folder in work_folders():
             for job in list(self._store.children(folder)):
                 if self._state(job) in (None, *TERMINAL_JOB_STATES):
                     self._store.delete_prefix(f"{folder}/{job}")
 
-    def _sweep_resumes(self) -> None:
+    def _collect_resume_objects(self) -> None:
         for job in list(self._store.children("resume")):
             if self._state(job) in (None, *NEVER_RETRIED):
                 self._store.delete_prefix(f"resume/{job}")
 
-    def _sweep_tombstones(self) -> None:
-        """Remove tombstones once no chunk of their job can be queued any more."""
+    def _collect_markers(self) -> None:
+        """Delete cancellation markers once no chunk of their job can be queued any more."""
         for key in list(self._store.list("cancelled")):
             name = key.removeprefix(cancellation_key(""))
             job = self._repository.get_job(name, ALL_OWNERS)
-            ended_at = job.finished_at if job else None
-            if self._is_abandoned(name) if ended_at is None else time.time() - ended_at >= self._abandoned_secs:
+            if job is None or job.finished_at is None:
+                is_old = self._is_abandoned(name)
+            else:
+                is_old = time.time() - job.finished_at >= self._abandoned_secs
+            if is_old:
                 self._store.delete(key)
 
-    def _sweep_results(self) -> None:
+    def _collect_results(self) -> None:
         for job in list(self._store.children("results")):
             if self._state(job) is None:
                 self._store.delete_prefix(f"results/{job}")
@@ -72,7 +76,7 @@ class GarbageCollector:
             if self._state(key.removeprefix("plans/").removesuffix(".json")) is None:
                 self._store.delete(key)
 
-    def _sweep_uploads(self) -> None:
+    def _collect_uploads(self) -> None:
         self._repository.discard_receiving(before=time.time() - self._abandoned_secs)
         self._repository.discard_uploads(before=time.time() - self._idle_secs)
         uploads = [upload for upload in self._store.children("uploads") if self._is_abandoned(upload)]

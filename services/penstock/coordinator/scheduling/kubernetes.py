@@ -1,8 +1,8 @@
-"""Reads the replicas of the steps' Deployments from Kubernetes, by its own client.
+"""Kubernetes: reads the replicas of the steps' Deployments.
 
-The client is imported on the first look, in the background, because it takes half a second. It is used through
-`CustomObjectsApi`, which lists objects of every kind as plain JSON: the typed API of Deployments would load hundreds of
-models, and cost the coordinator 43 MB instead of 26.
+The `kubernetes` package is imported on first use, in the background, because that takes half a second. Its
+`CustomObjectsApi` lists objects of any kind as plain JSON; the typed API for Deployments would load hundreds of models,
+and cost 43 MB of memory instead of 26.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from penstock.common.tls import make_ssl_context
 from penstock.coordinator.scheduling.replicas import Replicas
 
 STEPS_ANNOTATION = "penstock.dev/steps"
-"""On each Deployment of workers: the steps that it serves, with commas between."""
+"""Annotation of the workers' Deployments: their steps, separated by commas."""
 _TIMEOUT_SECS = (3.0, 5.0)
-"""To connect, and between two reads."""
+"""For connecting, and for each read."""
 _FROM_CACHE = "0"
-"""This resource version lets the API server answer from memory, a moment late at most."""
+"""Resource version that lets the API server answer from its cache."""
 
 
 class Deployments:
-    """The Deployments that a label selector finds in one namespace. For one thread."""
+    """The Deployments that a label selector matches in one namespace. Not thread-safe."""
 
     def __init__(self, settings: KubernetesSettings, selector: str) -> None:
         self._settings = settings
         self._selector = selector
         self._api: Any = None
 
-    def look(self) -> Mapping[str, Replicas]:
+    def read_replicas(self) -> Mapping[str, Replicas]:
         """Return the replicas of every step that these Deployments serve.
 
         Raises:
-            UnavailableError: there is no answer, or it is no.
+            UnavailableError: Kubernetes is unreachable or refuses the request.
         """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
-            return count_replicas(self._list())
+            return sum_replicas(self._list())
         except ApiException as error:
             raise UnavailableError("Kubernetes", f"{error.status} {error.reason}, listing Deployments") from error
         except (HTTPError, OSError, ValueError) as error:
-            self._api = None  # the authority's certificate may have been replaced
+            self._api = None  # reconnect, because the certificate authority may have changed
             raise UnavailableError("Kubernetes", f"no answer from {self._settings.kubernetes_url}: {error}") from error
 
     def _list(self) -> list[dict[str, Any]]:
         if self._api is None:
             self._api = self._connect()
-        token = (self._settings.kubernetes_account / "token").read_text().strip()  # it is replaced while a pod lives
+        token = (self._settings.kubernetes_account / "token").read_text().strip()  # rotated while the pod runs
         self._api.api_client.set_default_header("Authorization", f"Bearer {token}")
         listed = self._api.list_namespaced_custom_object(
             "apps",
@@ -69,7 +69,7 @@ class Deployments:
         from kubernetes import client
 
         configuration = client.Configuration(host=self._settings.kubernetes_url)
-        configuration.retries = False  # the next look is one
+        configuration.retries = False  # the next poll is the retry
         api = client.ApiClient(configuration)
         context = make_ssl_context(self._settings.kubernetes_account / "ca.crt")
         api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
@@ -79,8 +79,8 @@ class Deployments:
         return self._settings.pod_namespace or (self._settings.kubernetes_account / "namespace").read_text().strip()
 
 
-def count_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replicas]:
-    """Return the replicas by step; one that several Deployments serve has those of all of them."""
+def sum_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replicas]:
+    """Return the replicas by step, summed over the Deployments that serve it."""
     found: dict[str, Replicas] = {}
     for deployment in deployments:
         metadata = deployment["metadata"]
@@ -88,7 +88,7 @@ def count_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replic
         desired = deployment["spec"].get("replicas", 1)
         ready = deployment.get("status", {}).get("readyReplicas", 0)
         for step in filter(None, map(str.strip, annotations.get(STEPS_ANNOTATION, "").split(","))):
-            so_far = found.get(step, Replicas(0, 0))
-            names = (*so_far.deployments, metadata["name"])
-            found[step] = Replicas(so_far.desired + desired, so_far.ready + ready, names, metadata.get("namespace", ""))
+            total = found.get(step, Replicas(0, 0))
+            names = (*total.deployments, metadata["name"])
+            found[step] = Replicas(total.desired + desired, total.ready + ready, names, metadata.get("namespace", ""))
     return found

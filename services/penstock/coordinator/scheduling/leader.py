@@ -1,4 +1,4 @@
-"""Lets the conductor lead whenever this coordinator has the right to, and rest whenever it hasn't."""
+"""Leader loop: starts the scheduler while this coordinator leads, and stops it when leadership is lost."""
 
 from __future__ import annotations
 
@@ -11,54 +11,55 @@ from penstock.coordinator.scheduling.scheduler import JobScheduler
 
 log = logging.getLogger(__name__)
 
-_ASK_SECS = 1.0
+_ACQUIRE_SECS = 1.0
 _RETRY_SECS = 1.0
-_LEAVE_SECS = 5.0
+_STOP_SECS = 5.0
 
 
 class LeaderLoop:
-    """One thread: waits for the right, begins a term, ends it when the right is lost, and waits again."""
+    """One thread, which campaigns for leadership again and again."""
 
-    def __init__(self, conductor: JobScheduler, leadership: Leadership) -> None:
-        self._conductor = conductor
+    def __init__(self, scheduler: JobScheduler, leadership: Leadership, *, retry_secs: float = _RETRY_SECS) -> None:
+        self._scheduler = scheduler
         self._leadership = leadership
-        self._turned = threading.Event()
+        self._retry_secs = retry_secs
+        self._changed = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="leading", daemon=True)
-        leadership.on_lost(self._turned.set)
+        self._thread = threading.Thread(target=self._run, name="leader-loop", daemon=True)
+        leadership.on_lost(self._changed.set)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the term, if there is one, and give the right up for the next coordinator.
+        """Stop leading and release leadership.
 
-        What hangs on a broker or a database that is away is not waited for any longer than a few seconds.
+        A scheduler that hangs on an unreachable broker or database is not waited for longer than five seconds.
         """
         self._stopping = True
-        self._turned.set()
-        self._thread.join(_LEAVE_SECS)
+        self._changed.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECS)
         self._leadership.release()
 
     def _run(self) -> None:
         while not self._stopping:
-            if self._leadership.acquire(_ASK_SECS):
+            if self._leadership.acquire(_ACQUIRE_SECS):
                 self._lead()
 
     def _lead(self) -> None:
-        self._turned.clear()
+        self._changed.clear()
         if self._stopping or not self._leadership.is_leader():
             return
         try:
-            self._conductor.begin(self._leadership.term)
+            self._scheduler.start_leading(self._leadership.term)
         except UnavailableError as error:
-            log.warning("cannot lead yet: %s", error.message)
-            self._turned.wait(_RETRY_SECS)
-            return
+            log.warning("cannot start leading: %s", error.message)
+            self._changed.wait(self._retry_secs)
         except Exception:
-            log.exception("cannot lead yet")
-            self._turned.wait(_RETRY_SECS)
-            return
-        self._turned.wait()
-        self._conductor.end()
+            log.exception("cannot start leading: unexpected error")
+            self._changed.wait(self._retry_secs)
+        else:
+            self._changed.wait()
+            self._scheduler.stop_leading()

@@ -1,9 +1,8 @@
-"""Puts right what was lost: sends images again that nobody has any more, and sweeps up what crashes left.
+"""Reconciler: requeues images whose messages were lost.
 
-The database is the truth. An image that it has under way, and of which there has been no sign of life for longer than
-its turn could take, is taken for lost with its message (a queue was purged, a broker came back empty, an event was
-dropped, a coordinator died between taking and sending) and sent again. Where it was not lost after all, work is done
-twice and seen once.
+The database is authoritative. An image that is in flight there but has had no event for longer than its turn could take
+is lost together with its message: a queue was purged, a broker came back empty, an event was dropped, or a coordinator
+crashed between taking and publishing. If it was not lost after all, it is processed twice and counted once.
 """
 
 from __future__ import annotations
@@ -28,134 +27,135 @@ from penstock.coordinator.scheduling.in_flight import InFlight, Position
 log = logging.getLogger(__name__)
 
 _TICK_SECS = 1.0
-_MAX_LOOKS = 4
-"""How often within `repair_secs` it looks for what was lost."""
+_CHECKS_PER_TIMEOUT = 4
+"""How often within `repair_secs` it looks for lost images."""
 _MAX_DOUBLINGS = 8
-_CHUNKS_BEFORE = 3
-"""A worker has one chunk in hand and may hold two more, which wait though their queue is empty."""
+_CHUNKS_PER_WORKER = 3
+"""A worker runs one chunk and may hold two more, which wait although their queue is empty."""
 
 
 @dataclass(frozen=True)
 class ReconcilerSettings:
-    """See `CoordinatorSettings` and `WorkerSettings`. With `tells` the status is put for other coordinators to read."""
+    """See `CoordinatorSettings` and `WorkerSettings`. `publishes_status` lets followers read the leader's status."""
 
     repair_secs: float = 30.0
     step_timeout_secs: float = 60.0
     max_chunk: int = 8
     sweep_secs: float = 60.0
     abandoned_secs: float = 86_400.0
-    tells: bool = False
+    publishes_status: bool = False
 
     @classmethod
-    def of(
-        cls, settings: CoordinatorSettings, worker_settings: WorkerSettings, *, tells: bool = False
+    def from_settings(
+        cls, settings: CoordinatorSettings, worker_settings: WorkerSettings, *, publishes_status: bool = False
     ) -> ReconcilerSettings:
-        """Return the housekeeper's share of a coordinator's settings."""
+        """Return the part of a coordinator's settings that is the reconciler's."""
         return cls(
             repair_secs=settings.repair_secs,
             step_timeout_secs=worker_settings.step_timeout_secs,
             max_chunk=settings.max_chunk,
             sweep_secs=settings.sweep_secs,
             abandoned_secs=settings.abandoned_secs,
-            tells=tells,
+            publishes_status=publishes_status,
         )
 
 
 @dataclass
-class _Queue:
-    """What was last seen of a step's queue. An image is not late while its message could not come to its turn.
+class _QueueState:
+    """A step's queue as last seen. An image is not lost while its message could not have been taken.
 
-    A step may have had no worker for hours. When one comes, what it takes first has waited long, and is not lost.
+    If a step had no worker for hours, what its first worker takes has waited long and is not lost.
     """
 
     empty: bool = True
     filled_at: float = 0.0
-    """When messages were last seen in it."""
+    """When it was last seen with messages."""
     idle_at: float = 0.0
     """When it was last seen without a consumer."""
 
 
-_UNKNOWN = _Queue()
+_UNKNOWN_QUEUE = _QueueState()
 
 
 class Reconciler:
-    """One thread, while this coordinator leads. `wake` is called once there is something to dispatch again."""
+    """One thread, while this coordinator leads. It calls `wake` when there are images to dispatch again."""
 
     def __init__(
         self,
         repository: Repository,
         store: Store,
         broker: Broker,
-        live: InFlight,
+        in_flight: InFlight,
         settings: ReconcilerSettings,
         wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._repository = repository
         self._broker = broker
-        self._live = live
+        self._in_flight = in_flight
         self._settings = settings
         self._wake = wake
-        self._sweeper = GarbageCollector(repository, store, settings.abandoned_secs)
-        self._repairs: dict[str, Counter[int]] = {}
-        """How often each image of a job was sent again: the next time it is waited for twice as long."""
-        self._strange: dict[str, Set[int]] = {}
-        """The images of a job that the database had under way at the last look, and nobody here knew of."""
-        self._queues = {step: _Queue() for step in operations()}
+        self._clock = clock
+        self._garbage_collector = GarbageCollector(repository, store, settings.abandoned_secs)
+        self._requeued: dict[str, Counter[int]] = {}
+        """How often each image of a job was requeued; its timeout doubles each time."""
+        self._unknown: dict[str, Set[int]] = {}
+        """Images of a job that the database had in flight at the last check and `InFlight` did not."""
+        self._queues = {step: _QueueState() for step in operations()}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after what it is doing."""
+        """Stop the thread after what it is doing."""
         self._stopping.set()
         self._thread.join()
 
     def _run(self) -> None:
-        look_secs = max(min(_TICK_SECS, self._settings.repair_secs), self._settings.repair_secs / _MAX_LOOKS)
-        looks_at, sweeps_at = time.monotonic() + look_secs, time.monotonic() + self._settings.sweep_secs
-        while not self._stopping.wait(min(_TICK_SECS, look_secs)):
-            now = time.monotonic()
-            if self._settings.tells:
-                self._try(self.tell)
-            if now >= looks_at:
-                self._try(self.repair)
-                looks_at = time.monotonic() + look_secs
-            if now >= sweeps_at:
-                self._try(self._sweeper.sweep)
-                sweeps_at = time.monotonic() + self._settings.sweep_secs
+        check_secs = max(min(_TICK_SECS, self._settings.repair_secs), self._settings.repair_secs / _CHECKS_PER_TIMEOUT)
+        check_at, collect_at = self._clock() + check_secs, self._clock() + self._settings.sweep_secs
+        while not self._stopping.wait(min(_TICK_SECS, check_secs)):
+            now = self._clock()
+            if self._settings.publishes_status:
+                self._try(self.publish_status)
+            if now >= check_at:
+                self._try(self.requeue_lost)
+                check_at = self._clock() + check_secs
+            if now >= collect_at:
+                self._try(self._garbage_collector.collect)
+                collect_at = self._clock() + self._settings.sweep_secs
 
-    def _try(self, duty: Callable[[], object]) -> None:
+    def _try(self, task: Callable[[], object]) -> None:
         try:
-            duty()
+            task()
         except UnavailableError as error:
-            log.warning("left for later: %s", error.message)
+            log.warning("reconciliation delayed: %s", error.message)
         except Exception:
-            log.exception("housekeeping failed; trying again")
+            log.exception("reconciliation delayed: unexpected error")
 
-    def tell(self) -> None:
-        """Put the status for the coordinators that follow this one."""
-        self._repository.put_status(self._live.tell())
+    def publish_status(self) -> None:
+        """Store the snapshot that followers read."""
+        self._repository.put_status(self._in_flight.snapshot().to_json())
 
-    def repair(self) -> int:
-        """Send again what was lost; return how many images that were."""
-        self._look_at_queues()
+    def requeue_lost(self) -> int:
+        """Requeue lost images; return how many."""
+        self._check_queues()
         if self._broker.depth(EVENTS_QUEUE).ready:
-            return 0  # signs of life wait to be read
-        known = self._live.known()
+            return 0  # events of these images may be among them
+        known = self._in_flight.job_runs()
         jobs = {job.id: job for job in self._repository.open_jobs()}
         for name, run in known:
             if name not in jobs:
-                self._live.forget(name, run)
-        self._repairs = {name: repairs for name, repairs in self._repairs.items() if name in jobs}
-        self._strange = {name: images for name, images in self._strange.items() if name in jobs}
-        return sum(self._repair(job) for job in jobs.values())
+                self._in_flight.remove_job(name, run)
+        self._requeued = {name: counts for name, counts in self._requeued.items() if name in jobs}
+        self._unknown = {name: images for name, images in self._unknown.items() if name in jobs}
+        return sum(self._requeue_lost_of(job) for job in jobs.values())
 
-    def _look_at_queues(self) -> None:
-        """Note which queues are empty, and until when they were not, or nobody took from them."""
-        now = time.monotonic()
+    def _check_queues(self) -> None:
+        now = self._clock()
         for step, queue in self._queues.items():
             depth = self._broker.depth(step_queue(step))
             queue.empty = depth.ready == 0
@@ -164,54 +164,54 @@ class Reconciler:
             if not depth.consumers:
                 queue.idle_at = now
 
-    def _repair(self, job: Job) -> int:
-        self._adopt(job)
-        repairs = self._repairs.setdefault(job.id, Counter())
-        waiting_secs, running_secs = self._patience(job)
-        now = time.monotonic()
+    def _requeue_lost_of(self, job: Job) -> int:
+        self._adopt_unknown(job)
+        requeued = self._requeued.setdefault(job.id, Counter())
+        waiting_secs, running_secs = self._timeouts(job)
+        now = self._clock()
 
-        def is_lost(image: int, step: str, at: Position, reached: float) -> bool:
-            patience: float = (running_secs if at.running else waiting_secs) * 2 ** min(repairs[image], _MAX_DOUBLINGS)
+        def is_lost(image: int, step: str, at: Position, taken_since: float) -> bool:
+            timeout: float = (running_secs if at.running else waiting_secs) * 2 ** min(requeued[image], _MAX_DOUBLINGS)
             if at.running:
-                return now - at.since > patience
-            queue = self._queues.get(step, _UNKNOWN)
-            gone = queue.empty and now - max(at.since, queue.filled_at) > patience
-            passed_by = at.since + self._settings.repair_secs < reached
-            return gone or (passed_by and now - max(at.since, queue.idle_at) > patience)
+                return now - at.since > timeout
+            queue = self._queues.get(step, _UNKNOWN_QUEUE)
+            is_gone = queue.empty and now - max(at.since, queue.filled_at) > timeout
+            is_overtaken = at.since + self._settings.repair_secs < taken_since
+            return is_gone or (is_overtaken and now - max(at.since, queue.idle_at) > timeout)
 
-        lost = self._live.select(job.id, is_lost)
+        lost = self._in_flight.find_images(job.id, is_lost)
         if not lost:
             return 0
-        self._live.drop(job.id, lost)
-        sent = self._repository.requeue_in_flight(job.id, lost)
-        repairs.update(lost)
-        if sent:
-            self._live.meters.count_repaired(sent)
-            log.warning(
-                "%d images of job %s gave no sign of life and are sent again", sent, job.id, extra={"job": job.id}
-            )
+        self._in_flight.remove_images(job.id, lost)
+        count = self._repository.requeue_in_flight(job.id, lost)
+        requeued.update(lost)
+        if count:
+            self._in_flight.counters.count_repaired(count)
+            log.warning("requeued %d lost images of job %s", count, job.id, extra={"job": job.id})
             self._wake()
-        return sent
+        return count
 
-    def _adopt(self, job: Job) -> None:
-        """Follow images that nobody here knew of at two looks: what has just ended is forgotten here before it is noted
-        in the database, and would count as under way for a long time, in the place of images that wait to be sent.
+    def _adopt_unknown(self, job: Job) -> None:
+        """Adopt images that only the database had in flight at two checks in a row.
+
+        At the first check they may just have ended: `InFlight` knows that before the database, and adopting them would
+        use up the job's window until they time out.
         """
-        strange: dict[int, int] = {}
-        under_way = job.queued + job.running
-        if under_way > self._live.under_way(job.id):
-            known = set(self._live.select(job.id, lambda *_: True))
-            found = self._repository.in_flight(job.id, under_way)
-            strange = {image.id: image.resume_step for image in found if image.id not in known}
-        before = self._strange.get(job.id, frozenset())
-        self._live.adopt(job, [(image, step) for image, step in strange.items() if image in before])
-        self._strange[job.id] = strange.keys()
+        unknown: dict[int, int] = {}
+        in_flight = job.queued + job.running
+        if in_flight > self._in_flight.count(job.id):
+            known = set(self._in_flight.find_images(job.id, lambda *_: True))
+            found = self._repository.in_flight(job.id, in_flight)
+            unknown = {image.id: image.resume_step for image in found if image.id not in known}
+        before = self._unknown.get(job.id, frozenset())
+        self._in_flight.adopt(job, [(image, step) for image, step in unknown.items() if image in before])
+        self._unknown[job.id] = unknown.keys()
 
-    def _patience(self, job: Job) -> tuple[float, float]:
-        """Return for how many seconds nothing need be heard of an image that waits, and of one that is worked on."""
-        steps = self._live.seconds_of(job.plan)
-        chunk_secs = sum(secs or 0.0 for secs in steps) * (job.chunk_size or self._settings.max_chunk)
+    def _timeouts(self, job: Job) -> tuple[float, float]:
+        """Return for how many seconds a waiting image, and a running one, may have no event."""
+        service_times = self._in_flight.service_times(job.plan)
+        chunk_secs = sum(secs or 0.0 for secs in service_times) * (job.chunk_size or self._settings.max_chunk)
         running_secs = self._settings.repair_secs + self._settings.step_timeout_secs + chunk_secs
-        if None in steps:
+        if None in service_times:
             return running_secs, running_secs
-        return self._settings.repair_secs + chunk_secs * _CHUNKS_BEFORE, running_secs
+        return self._settings.repair_secs + chunk_secs * _CHUNKS_PER_WORKER, running_secs

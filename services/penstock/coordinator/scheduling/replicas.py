@@ -1,9 +1,9 @@
-"""How many replicas each step has, as somebody who runs the steps tells: looked up in the background, never asked for
-in a request's way."""
+"""Replicas: how many each step has, read in the background so that no request waits for it."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,67 +13,71 @@ from penstock.common.model.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECS = 3.0
-_HOLD_SECS = 60.0
+_POLL_SECS = 3.0
+_STALE_SECS = 60.0
 
 
 @dataclass(frozen=True)
 class Replicas:
-    """Replicas of one step: how many there shall be, and how many are ready."""
+    """Replicas of one step, desired and ready."""
 
     desired: int
     ready: int
     deployments: tuple[str, ...] = ()
-    """The Deployments whose replicas these are, by name."""
+    """Names of the Deployments that they belong to."""
     namespace: str = ""
-    """Where they are, if that is known."""
+    """Their namespace; empty if unknown."""
 
 
-Look = Callable[[], Mapping[str, Replicas]]
-"""Returns the replicas by step; raises UnavailableError where nobody answers."""
+Read = Callable[[], Mapping[str, Replicas]]
+"""Returns the replicas by step; raises UnavailableError."""
 
 
 class ReplicaWatch:
-    """Looks every few seconds, on one thread. What was seen last holds for a minute after nobody answers any more."""
+    """One thread that polls. What was read last counts for a minute."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._seen: Mapping[str, Replicas] = {}
-        self._seen_at = 0.0
-        self._away = False
+    def __init__(
+        self, read: Read, *, poll_secs: float = _POLL_SECS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._poll_secs = poll_secs
+        self._clock = clock
+        self._replicas: Mapping[str, Replicas] = {}
+        self._read_at = -math.inf
+        self._failed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; a look that is under way is not waited for."""
+        """Stop the thread, without waiting for a request in progress."""
         self._stopping.set()
 
     def find(self, step: str) -> Replicas | None:
-        """Return a step's replicas; None where nobody knows."""
-        return self._seen.get(step) if time.monotonic() - self._seen_at < _HOLD_SECS else None
+        """Return a step's replicas; None if unknown."""
+        return self._replicas.get(step) if self._clock() - self._read_at < _STALE_SECS else None
 
-    def look_once(self) -> None:
-        """Look now, and say once that nobody answers, and once that somebody does again."""
+    def poll_once(self) -> None:
+        """Read now. Only the first of several failures is logged."""
         try:
-            self._seen, self._seen_at = self._look(), time.monotonic()
+            self._replicas, self._read_at = self._read(), self._clock()
         except UnavailableError as error:
-            if not self._away:
-                log.warning("replicas are not known: %s; trying again, silently", error.message)
-            self._away = True
+            if not self._failed:
+                log.warning("replica counts unavailable: %s; retrying", error.message)
+            self._failed = True
         else:
-            if self._away:
-                log.info("replicas are known again")
-            self._away = False
+            if self._failed:
+                log.info("replica counts available again")
+            self._failed = False
 
     def _run(self) -> None:
         while True:
             try:
-                self.look_once()
+                self.poll_once()
             except Exception:
-                log.exception("replicas cannot be looked up; trying again")
-            if self._stopping.wait(_LOOK_SECS):
+                log.exception("replica counts unavailable: unexpected error")
+            if self._stopping.wait(self._poll_secs):
                 return

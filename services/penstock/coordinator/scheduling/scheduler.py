@@ -1,4 +1,4 @@
-"""The engine of the coordinator: dispatcher, tracker, and what must be cleaned up when a job ends."""
+"""Scheduler: starts and stops dispatcher, tracker and reconciler, and carries out cancel, retry and delete."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from penstock.common.store.keys import cancellation_key, plan_key, results_prefi
 from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, StepStatus
-from penstock.coordinator.scheduling.backlog import count_left, measure_backlog
+from penstock.coordinator.ports.scheduler import Backlog, Scheduler, StepStatus
+from penstock.coordinator.scheduling.backlog import count_remaining, measure_backlog
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import NEVER_RETRIED, GarbageCollector
 from penstock.coordinator.scheduling.in_flight import InFlight
-from penstock.coordinator.scheduling.leader_status import LeaderStatus, Snapshot
+from penstock.coordinator.scheduling.leader_status import LeaderStatus
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
+from penstock.coordinator.scheduling.snapshot import Snapshot
 from penstock.coordinator.scheduling.tracker import Tracker
-from penstock.coordinator.scheduling.worker_counts import WorkerCounter
+from penstock.coordinator.scheduling.worker_counts import LastKnownWorkerCounts
 from penstock.coordinator.webhooks.sender import Sender
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Term:
+class _LeaderThreads:
     """What runs while this coordinator leads."""
 
-    live: InFlight
+    in_flight: InFlight
     tracker: Tracker
     dispatcher: Dispatcher
-    housekeeper: Reconciler
+    reconciler: Reconciler
 
 
-class JobScheduler:
-    """Moves images through their steps while it leads, and answers for them always. Implements `engine_port.Engine`."""
+class JobScheduler(Scheduler):
+    """Moves images through their steps while this coordinator leads; answers queries about them always."""
 
     def __init__(
         self,
@@ -50,99 +51,103 @@ class JobScheduler:
         store: Store,
         broker: Broker,
         dispatch: DispatchSettings,
-        housekeeping: ReconcilerSettings,
+        reconciliation: ReconcilerSettings,
         *,
-        meters: Counters | None = None,
+        counters: Counters | None = None,
         tracing: Tracing = NO_TRACING,
-        courier: Sender | None = None,
+        webhook_sender: Sender | None = None,
     ) -> None:
         self._repository = repository
         self._store = store
         self._broker = broker
         self._dispatch = dispatch
-        self._housekeeping = housekeeping
-        self._meters = meters or Counters()
+        self._reconciliation = reconciliation
+        self._counters = counters or Counters()
         self._tracing = tracing
-        self._courier = courier
-        self._term: _Term | None = None
-        self._hearsay = LeaderStatus(repository)
-        self._census = WorkerCounter(broker)
+        self._webhook_sender = webhook_sender
+        self._threads: _LeaderThreads | None = None
+        self._leader_status = LeaderStatus(repository)
+        self._worker_counts = LastKnownWorkerCounts(broker)
 
     def recover(self) -> None:
-        """Put right what a process that died has left: only with empty queues, no worker and no other coordinator."""
-        again = self._repository.requeue_in_flight()
-        if again:
-            log.info("%d images were under way and start again", again)
-        for prefix in ("work", "cancelled"):  # nothing is queued that could need them
+        """Clean up after a process that crashed. Queues must be empty, and no worker or other coordinator running."""
+        self._declare_queues()
+        requeued = self._repository.requeue_in_flight()
+        if requeued:
+            log.info("requeued %d images that were in flight", requeued)
+        for prefix in ("work", "cancelled"):  # only queued chunks need these
             self._store.delete_prefix(prefix)
-        GarbageCollector(self._repository, self._store, 0.0, self._housekeeping.abandoned_secs).sweep()
+        GarbageCollector(self._repository, self._store, 0.0, self._reconciliation.abandoned_secs).collect()
 
-    def begin(self, term: int | None = None) -> None:
-        """Start to lead: dispatch, track, repair and sweep. `term` is that of `leadership.Leadership`.
+    def start_leading(self, term: int | None = None) -> None:
+        """Start dispatching, tracking, reconciling and sending webhooks. `term` is the fencing token.
 
         Raises:
-            UnavailableError: the broker or the database is away.
+            UnavailableError: the broker or the database is unreachable.
         """
-        self._broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
+        self._declare_queues()
         self._repository.lead(term)
-        live = self._adopt()
-        dispatcher = Dispatcher(self._repository, self._store, self._broker, live, self._dispatch, self._tracing)
-        self._term = _Term(
-            live,
-            Tracker(self._repository, self._broker, live, self._on_applied),
+        in_flight = self._adopt_in_flight()
+        dispatcher = Dispatcher(self._repository, self._store, self._broker, in_flight, self._dispatch, self._tracing)
+        self._threads = threads = _LeaderThreads(
+            in_flight,
+            Tracker(self._repository, self._broker, in_flight, self._on_applied),
             dispatcher,
-            Reconciler(self._repository, self._store, self._broker, live, self._housekeeping, dispatcher.wake),
+            Reconciler(self._repository, self._store, self._broker, in_flight, self._reconciliation, dispatcher.wake),
         )
-        self._term.tracker.start()
-        self._term.dispatcher.start()
-        self._term.housekeeper.start()
-        if self._courier is not None:
-            self._courier.start()
-        self._meters.leads = True
-        log.info("leads, and sends what there is to be done")
+        threads.tracker.start()
+        threads.dispatcher.start()
+        threads.reconciler.start()
+        if self._webhook_sender is not None:
+            self._webhook_sender.start()
+        self._counters.is_leader = True
+        log.info("became leader; dispatching")
 
-    def _adopt(self) -> InFlight:
-        """Follow what an earlier leader has sent; events tell where it is, and the housekeeper finds what was lost."""
-        live = InFlight(self._meters)
+    def _declare_queues(self) -> None:
+        self._broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
+
+    def _adopt_in_flight(self) -> InFlight:
+        """Take over what an earlier leader dispatched. Events update it, and the reconciler finds what was lost."""
+        in_flight = InFlight(self._counters)
         for job in self._repository.open_jobs():
             images = self._repository.in_flight(job.id, job.queued + job.running)
-            live.adopt(job, ((image.id, image.resume_step) for image in images))
-        return live
+            in_flight.adopt(job, ((image.id, image.resume_step) for image in images))
+        return in_flight
 
-    def end(self) -> None:
-        """Stop leading: nothing more is sent, and what has arrived is applied."""
-        term, self._term = self._term, None
-        self._meters.leads = False
-        if term is not None:
-            if self._courier is not None:
-                self._courier.stop()
-            term.housekeeper.stop()
-            term.dispatcher.stop()
-            term.tracker.stop()
+    def stop_leading(self) -> None:
+        """Stop dispatching, and apply the events that have arrived."""
+        threads, self._threads = self._threads, None
+        self._counters.is_leader = False
+        if threads is not None:
+            if self._webhook_sender is not None:
+                self._webhook_sender.stop()
+            threads.reconciler.stop()
+            threads.dispatcher.stop()
+            threads.tracker.stop()
 
     def wake(self) -> None:
-        term = self._term
-        if term is not None:  # otherwise the leader looks by itself
-            term.dispatcher.wake()
+        threads = self._threads
+        if threads is not None:  # if another coordinator leads, it polls
+            threads.dispatcher.wake()
 
-    def live(self, job: str) -> list[tuple[int, int]]:
-        return self._view().positions(job)
+    def positions(self, job: str) -> list[tuple[int, int]]:
+        return self._snapshot([job]).positions(job)
 
     def images_per_second(self, job: str) -> float | None:
-        return self._view().images_per_second(job)
+        return self._snapshot([job]).images_per_second(job)
 
-    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
-        return self._view().seconds_of(plan)
+    def service_times(self, plan: StoredPlan) -> list[float | None]:
+        return self._snapshot([]).service_times(plan)
 
-    def _view(self) -> InFlight | Snapshot:
-        """Return what is known of the images under way: by oneself, or as the leader told not long ago."""
-        term = self._term
-        return self._hearsay.told() if term is None else term.live
+    def _snapshot(self, jobs: Sequence[str] | None = None) -> Snapshot:
+        """Return what is in flight, of some jobs or of all: by this coordinator if it leads, else by the leader."""
+        threads = self._threads
+        return self._leader_status.read() if threads is None else threads.in_flight.snapshot(jobs)
 
     def cancel(self, job: str) -> Job:
         cancelled = self._repository.cancel_job(job)
-        # The tombstone only saves work, so it comes second: without the row, it would make the job wait for ever.
-        with _later_if_away():
+        # The marker comes second: it only saves work, and on its own it would keep an open job from ever finishing.
+        with _left_for_garbage_collector():
             self._store.put(cancellation_key(job), [b""])
         _log_end(cancelled)
         self._end(cancelled)
@@ -156,11 +161,11 @@ class JobScheduler:
 
     def delete(self, job: str) -> None:
         deleted = self._repository.delete_job(job)
-        self._clean(deleted)
+        self._delete_intermediates(deleted)
         for prefix in (results_prefix(job), f"resume/{job}"):
             self._store.delete_prefix(prefix)
         self._store.delete(plan_key(job))
-        if deleted.state != JobState.CANCELLED:  # its chunks may still be queued; a sweep removes the tombstone
+        if deleted.state != JobState.CANCELLED:  # chunks of a cancelled job may still be queued and need the marker
             self._store.delete(cancellation_key(job))
         if deleted.upload:
             self._repository.discard_uploads(deleted.upload)
@@ -168,33 +173,31 @@ class JobScheduler:
                 self._store.delete_prefix(f"uploads/{deleted.upload}")
 
     def steps(self) -> list[StepStatus]:
-        view = self._view()
-        left = count_left(self._repository.open_jobs(), view)
-        chunks = view.chunks_running()
-        return [self._status(step, view, *left.get(step, (0, 0.0)), chunks.get(step, 0)) for step in operations()]
+        snapshot = self._snapshot()
+        remaining = count_remaining(self._repository.open_jobs(), snapshot)
+        return [self._step_status(step, snapshot, *remaining.get(step, (0, 0.0))) for step in operations()]
 
-    def _status(self, step: str, view: InFlight | Snapshot, remaining: int, work: float, running: int) -> StepStatus:
+    def _step_status(self, step: str, snapshot: Snapshot, remaining: int, work_secs: float) -> StepStatus:
         depth = self._broker.depth(step_queue(step))
-        secs = view.seconds_per_image(step)
-        busy = view.busy(step)
+        secs, busy = snapshot.step(step)
         return StepStatus(
             name=step,
             workers=depth.consumers,
             ready=depth.ready,
-            in_flight=max(depth.in_flight, running),
+            in_flight=max(depth.in_flight, snapshot.running_chunks.get(step, 0)),
             remaining=remaining,
             seconds_per_image=secs,
-            backlog_seconds=None if secs is None else work,
+            backlog_seconds=None if secs is None else work_secs,
             utilisation=None if busy is None else min(1.0, busy / max(1, depth.consumers)),
-            shared_with=tuple(sorted({other for pair in view.joined() if step in pair for other in pair} - {step})),
+            shared_with=tuple(sorted(snapshot.shared_with(step))),
         )
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
-        return measure_backlog(steps, self._repository.open_jobs(), self._view(), self._census.workers)
+        return measure_backlog(steps, self._repository.open_jobs(), self._snapshot(), self._worker_counts.count)
 
     def _on_applied(self, applied: list[Applied]) -> None:
         for change in applied:
-            with _later_if_away():
+            with _left_for_garbage_collector():
                 for key in change.stale_results:
                     self._store.delete(key)
             if change.finished:
@@ -207,17 +210,13 @@ class JobScheduler:
         self.wake()
 
     def _end(self, job: Job) -> None:
-        self._forget(job)
-        self._clean(job)
+        threads = self._threads
+        if threads is not None:
+            threads.in_flight.remove_job(job.id, job.run)
+        self._delete_intermediates(job)
 
-    def _forget(self, job: Job) -> None:
-        term = self._term
-        if term is not None:
-            term.live.forget(job.id, job.run)
-
-    def _clean(self, job: Job) -> None:
-        """Remove a job's intermediates, which nobody will read again."""
-        with _later_if_away():
+    def _delete_intermediates(self, job: Job) -> None:
+        with _left_for_garbage_collector():
             for prefix in work_prefixes(job.id):
                 self._store.delete_prefix(prefix)
             if job.state in NEVER_RETRIED:
@@ -231,9 +230,9 @@ def _log_end(job: Job) -> None:
 
 
 @contextmanager
-def _later_if_away() -> Iterator[None]:
-    """Leave what cannot be removed just now to the next sweep."""
+def _left_for_garbage_collector() -> Iterator[None]:
+    """Leave objects that can't be deleted now to the garbage collector."""
     try:
         yield
     except UnavailableError as error:
-        log.warning("left for later: %s", error.message)
+        log.warning("objects not deleted yet: %s", error.message)

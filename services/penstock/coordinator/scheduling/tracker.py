@@ -1,4 +1,4 @@
-"""Takes the workers' events in batches and applies each batch to the database in one transaction."""
+"""Tracker: applies the workers' events to the database in batches, one transaction each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from penstock.coordinator.scheduling.in_flight import InFlight
 log = logging.getLogger(__name__)
 
 _MAX_BATCH = 500
-_LINGER_SECS = 0.03
-_IDLE_SECS = 0.5
-_SETTLE_SECS = 0.2
-"""How long an image must be worked on before its row says so: most have ended by then, at half the transactions."""
+_BATCH_SECS = 0.03
+_POLL_SECS = 0.5
+_RUNNING_AFTER_SECS = 0.2
+"""Images count as running in the database after this time; most end sooner and save a transaction."""
 _RETRY_SECS = 1.0
 
 
@@ -27,12 +27,19 @@ class Tracker:
     """One thread. An event is acknowledged once the transaction with its outcomes is committed."""
 
     def __init__(
-        self, repository: Repository, broker: Broker, live: InFlight, on_applied: Callable[[list[Applied]], None]
+        self,
+        repository: Repository,
+        broker: Broker,
+        in_flight: InFlight,
+        on_applied: Callable[[list[Applied]], None],
+        *,
+        retry_secs: float = _RETRY_SECS,
     ) -> None:
         self._repository = repository
         self._consumer = broker.consume([EVENTS_QUEUE], _MAX_BATCH)
-        self._live = live
+        self._in_flight = in_flight
         self._on_applied = on_applied
+        self._retry_secs = retry_secs
         self._started: list[tuple[float, Event]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
@@ -42,7 +49,7 @@ class Tracker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Apply what has arrived, and end the thread."""
+        """Apply the events that have arrived, and stop the thread."""
         self._stopping.set()
         self._thread.join()
         self._consumer.close()
@@ -53,35 +60,35 @@ class Tracker:
             if not deliveries and self._stopping.is_set():
                 return
             events = self._read(deliveries)
-            self._follow(events)
+            self._update_in_flight(events)
             while events and not self._apply(events):
-                if self._stopping.wait(_RETRY_SECS):
+                if self._stopping.wait(self._retry_secs):
                     return
             self._mark_running(events)
             for delivery in deliveries:
                 self._consumer.ack(delivery)
 
-    def _follow(self, events: list[Event]) -> None:
-        """Count, and note where images are. What goes wrong here is put right by looks at the database, in time."""
+    def _update_in_flight(self, events: list[Event]) -> None:
+        """Update positions and counters. After an error here, the reconciler corrects them from the database."""
         for event in events:
-            names = {"job": event.job, "chunk": event.chunk}
-            log.debug("%s, told by %s", event.kind, event.worker, extra=names)
+            context = {"job": event.job, "chunk": event.chunk}
+            log.debug("event %s from worker %s", event.kind, event.worker, extra=context)
             try:
-                self._live.observe([event])
+                self._in_flight.apply([event])
                 if event.measures is not None:
-                    self._live.meters.add(event.measures)
+                    self._in_flight.counters.add_measures(event.measures)
             except Exception:
-                log.exception("an event is not followed", extra=names)
+                log.exception("in-flight positions not updated: unexpected error", extra=context)
 
     def _collect(self) -> list[Delivery]:
-        """Return what has arrived. While more is under way, wait a moment for company: a transaction costs the same."""
-        first = self._consumer.get(_SETTLE_SECS if self._started else _IDLE_SECS)
+        """Return a batch of deliveries. While images are in flight it waits for more, which saves transactions."""
+        first = self._consumer.get(_RUNNING_AFTER_SECS if self._started else _POLL_SECS)
         if first is None:
             return []
         deliveries = [first]
-        deadline = time.monotonic() + _LINGER_SECS
+        deadline = time.monotonic() + _BATCH_SECS
         while len(deliveries) < _MAX_BATCH:
-            busy = self._live.under_way() > 1
+            busy = self._in_flight.count() > 1
             delivery = self._consumer.get(max(0.0, deadline - time.monotonic()) if busy else 0.0)
             if delivery is None:
                 break
@@ -94,7 +101,7 @@ class Tracker:
             try:
                 events += read_events(delivery.body)
             except MessageError as error:
-                log.warning("unreadable events: %s", error.message)
+                log.warning("unreadable events moved to the dead letters: %s", error.message)
                 self._reject(delivery, error.message)
         return events
 
@@ -102,40 +109,42 @@ class Tracker:
         try:
             self._consumer.reject(delivery, reason)
         except UnavailableError as error:
-            log.warning("unreadable events go without a trace: %s", error.message)
+            log.warning("unreadable events lost: %s", error.message)
 
     def _apply(self, events: list[Event]) -> bool:
         finished = [event for event in events if event.kind == "finished"]
         try:
             self._on_applied(self._repository.apply(finished) if finished else [])
         except UnavailableError as error:
-            log.warning("events wait: %s", error.message)
+            log.warning("events delayed: %s", error.message)
             return False
         except Exception:
-            return self._apply_apart(events)
+            return self._apply_one_by_one(events)
         return True
 
-    def _apply_apart(self, events: list[Event]) -> bool:
-        """Take events that failed together one by one, so that only what cannot be applied at all is dropped."""
+    def _apply_one_by_one(self, events: list[Event]) -> bool:
+        """Apply events of a failed batch one by one, and drop only those that fail again."""
         if len(events) > 1:
             return all(self._apply([event]) for event in events)
         log.exception(
-            "an event of job %s cannot be applied and is dropped; its images are sent again",
+            "event of job %s dropped: unexpected error; its images will be requeued",
             events[0].job,
             extra={"job": events[0].job},
         )
         return True
 
     def _mark_running(self, events: list[Event]) -> None:
-        """Note in the database what has been worked on for a while."""
+        """Mark images in the database as running once they have been for a while."""
         now = time.monotonic()
         ended = {(event.job, outcome.id) for event in events for outcome in event.outcomes}
-        started = self._started + [(now + _SETTLE_SECS, event) for event in events if event.kind == "started"]
-        lasting = [entry for entry in started if any((entry[1].job, image) not in ended for image in entry[1].images)]
-        self._started = [entry for entry in lasting if entry[0] > now]
-        due = [event for at, event in lasting if at <= now]
+        started = self._started + [(now + _RUNNING_AFTER_SECS, event) for event in events if event.kind == "started"]
+        running = [
+            (at, event) for at, event in started if any((event.job, image) not in ended for image in event.images)
+        ]
+        self._started = [(at, event) for at, event in running if at > now]
+        due = [event for at, event in running if at <= now]
         try:
             if due:
                 self._repository.mark_running(due)
-        except Exception:  # only what is shown meanwhile depends on it
-            log.warning("%d chunks are not shown as running", len(due), exc_info=True)
+        except Exception:  # only the display depends on it
+            log.warning("%d chunks not marked as running", len(due), exc_info=True)

@@ -1,4 +1,4 @@
-"""How many workers there are, as the queues tell by who consumes from them."""
+"""Worker counts: how many workers serve each step, by the consumers of its queue."""
 
 from __future__ import annotations
 
@@ -6,52 +6,49 @@ import threading
 import time
 from contextlib import suppress
 
-from penstock.common.broker.base import Broker, QueueDepth
+from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import step_queue
 
-_HOLD_SECS = 2.0
+_CACHE_SECS = 2.0
 
 
 class WorkerCounts:
-    """Workers by step, `at_least` of them for each. A worker that serves several steps counts for each of them."""
+    """Workers by step, read at most every two seconds. A worker that serves several steps counts for each of them."""
 
     def __init__(self, broker: Broker, at_least: int = 1) -> None:
         self._broker = broker
         self._at_least = at_least
-        self._seen: dict[str, tuple[float, QueueDepth]] = {}
+        self._cache: dict[str, tuple[float, int]] = {}
 
-    def workers(self, step: str) -> int:
-        """Return how many serve a step, looked up at most every other second.
+    def count(self, step: str) -> int:
+        """Return the workers of a step, `at_least` being the minimum.
 
         Raises:
-            UnavailableError: the broker is away.
+            UnavailableError: the broker is unreachable.
         """
-        return max(self._at_least, self._depth(step).consumers)
-
-    def _depth(self, step: str) -> QueueDepth:
-        until, depth = self._seen.get(step, (0.0, QueueDepth(0, 0)))
+        expires_at, consumers = self._cache.get(step, (0.0, 0))
         now = time.monotonic()
-        if now >= until:
-            depth = self._broker.depth(step_queue(step))
-            self._seen[step] = (now + _HOLD_SECS, depth)
-        return depth
+        if now >= expires_at:
+            consumers = self._broker.depth(step_queue(step)).consumers
+            self._cache[step] = (now + _CACHE_SECS, consumers)
+        return max(self._at_least, consumers)
 
 
-class WorkerCounter:
-    """Workers by step for those who cannot wait: as seen last, where the broker does not answer. From any thread."""
+class LastKnownWorkerCounts:
+    """Workers by step for requests, which must not wait for an unreachable broker. May be used from any thread."""
 
     def __init__(self, broker: Broker) -> None:
-        self._fleet = WorkerCounts(broker, at_least=0)
-        self._asking = threading.Lock()
-        self._seen: dict[str, int] = {}
+        self._counts = WorkerCounts(broker, at_least=0)
+        self._reading = threading.Lock()
+        self._last: dict[str, int] = {}
 
-    def workers(self, step: str) -> int:
-        """Return how many serve a step; one thread at most waits for a broker that is away."""
-        if self._asking.acquire(blocking=False):
+    def count(self, step: str) -> int:
+        """Return the workers of a step as last known. One thread at a time asks the broker; others don't wait."""
+        if self._reading.acquire(blocking=False):
             try:
                 with suppress(UnavailableError):
-                    self._seen[step] = self._fleet.workers(step)
+                    self._last[step] = self._counts.count(step)
             finally:
-                self._asking.release()
-        return self._seen.get(step, 0)
+                self._reading.release()
+        return self._last.get(step, 0)

@@ -56,7 +56,7 @@ def test_waiting_and_working_times_are_counted_by_step(counters: Counters, regis
 
 def test_a_timing_of_a_step_outside_the_plan_is_ignored(counters: Counters, registry: CollectorRegistry) -> None:
     counters.count_image(STEPS, outcome((4, 1.0, 1.0), (-1, 1.0, 1.0), attempts=3))
-    assert counters.works == {}
+    assert counters.work_secs == {}
     assert registry.get_sample_value("penstock_image_attempts_bucket", {"le": "2"}) == 0
     assert registry.get_sample_value("penstock_image_attempts_bucket", {"le": "3"}) == 1
 
@@ -65,8 +65,8 @@ def test_the_workers_counts_add_up_beside_the_coordinators_own(counters: Counter
     buckets = [1] * (len(CALL_BOUNDS_SECS) + 1)
     for _ in range(2):
         calls = Calls(what="store.get", buckets=buckets, seconds=60.0, failed=1)
-        counters.add(Measures(calls=[calls], chunks={"blur": 5}, redelivered={"blur": 1}))
-    counters.tally.count_call("store.get", 0.001)
+        counters.add_measures(Measures(calls=[calls], chunks={"blur": 5}, redelivered={"blur": 1}))
+    counters.own_calls.count_call("store.get", 0.001)
     value = registry.get_sample_value
     worker, own = {"side": "worker", "call": "get"}, {"side": "coordinator", "call": "get"}
     assert value("penstock_store_call_seconds_count", worker) == 2 * len(buckets)
@@ -82,26 +82,26 @@ def test_the_workers_counts_add_up_beside_the_coordinators_own(counters: Counter
 def test_unknown_calls_and_steps_make_no_series(counters: Counters, registry: CollectorRegistry, what: str) -> None:
     before = list(registry.collect())
     calls = Calls(what=what, buckets=[1] * (len(CALL_BOUNDS_SECS) + 1), seconds=1.0)
-    counters.add(Measures(calls=[calls], chunks={"job-1f": 1}, redelivered={"job-1f": 1}))
+    counters.add_measures(Measures(calls=[calls], chunks={"job-1f": 1}, redelivered={"job-1f": 1}))
     assert list(registry.collect()) == before
 
 
 def test_buckets_with_other_bounds_are_ignored(counters: Counters) -> None:
-    counters.add(Measures(calls=[Calls(what="store.get", buckets=[1, 2], seconds=1.0)]))
-    assert counters.calls == {}
+    counters.add_measures(Measures(calls=[Calls(what="store.get", buckets=[1, 2], seconds=1.0)]))
+    assert counters.worker_calls == {}
 
 
 def test_dispatched_chunks_and_images_are_counted(counters: Counters, registry: CollectorRegistry) -> None:
     counters.count_dispatched("resize", 8)
     counters.count_dispatched("resize", 3)
     counters.count_repaired(4)
-    counters.leads, counters.window_images = True, 96
+    counters.is_leader, counters.window_images = True, 96
     value = registry.get_sample_value
     assert value("penstock_dispatched_chunks_total", {"step": "resize"}) == 2
     assert value("penstock_dispatched_images_total", {"step": "resize"}) == 11
     assert value("penstock_repaired_images_total") == 4
     assert (value("penstock_leads"), value("penstock_window_images")) == (1, 96)
-    counters.leads = False
+    counters.is_leader = False
     assert value("penstock_window_images") == 0, "the window is the leader's"
 
 

@@ -22,13 +22,13 @@ class SchedulerStub:
         self._rate = rate
         self._seconds = seconds
 
-    def live(self, job: str) -> list[tuple[int, int]]:
+    def positions(self, job: str) -> list[tuple[int, int]]:
         return self._live
 
     def images_per_second(self, job: str) -> float | None:
         return self._rate
 
-    def seconds_of(self, plan: StoredPlan) -> list[float | None]:
+    def service_times(self, plan: StoredPlan) -> list[float | None]:
         return [self._seconds.get(step) for step in plan.steps]
 
 

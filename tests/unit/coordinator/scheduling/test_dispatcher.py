@@ -1,227 +1,234 @@
-"""The dispatcher: a window for each job, chunks of the right size, and nothing taken and not sent."""
+"""Dispatcher: a window for each job, chunks of the right size, and nothing taken without being published."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, inject_faults
+from waiting import wait_until
 
+from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE, Event, Outcome, StepTime, read_events
-from penstock.coordinator.ports.repository import Image
+from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Outcome, StepTime, read_events
+from penstock.common.store.base import Store
+from penstock.coordinator.ports.repository import Image, Repository
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
+from penstock.coordinator.scheduling.in_flight import InFlight
 
-ONE = DispatchSettings(workers=1, processes=1, window_images=32, max_chunk=8)
+ONE_WORKER = DispatchSettings(workers=1, processes=1, window_images=32, max_chunk=8)
 
 
-def dispatcher_of(house: Any, settings: DispatchSettings = ONE, **other: Any) -> Dispatcher:
-    parts = {"repository": house.repository, "store": house.store, "broker": house.broker, **other}
-    return Dispatcher(parts["repository"], parts["store"], parts["broker"], house.live, settings)
+def make_dispatcher(
+    coordinator: CoordinatorFixture,
+    settings: DispatchSettings = ONE_WORKER,
+    *,
+    repository: Repository | None = None,
+    store: Store | None = None,
+    broker: Broker | None = None,
+    in_flight: InFlight | None = None,
+) -> Dispatcher:
+    return Dispatcher(
+        repository or coordinator.repository,
+        store or coordinator.store,
+        broker or coordinator.broker,
+        in_flight or coordinator.in_flight,
+        settings,
+        retry_secs=0.01,
+    )
 
 
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pause before the next attempt."""
-    monkeypatch.setattr("penstock.coordinator.scheduling.dispatcher._RETRY_SECS", 0.01)
-
-
-@pytest.fixture
-def threads() -> Iterator[list[Dispatcher]]:
-    """Dispatchers whose threads are to be ended."""
+def start() -> Iterator[Callable[[Dispatcher], None]]:
+    """Starts dispatchers' threads, and stops them at the end."""
     started: list[Dispatcher] = []
-    yield started
+
+    def start_thread(dispatcher: Dispatcher) -> None:
+        started.append(dispatcher)
+        dispatcher.start()
+
+    yield start_thread
     for dispatcher in started:
         dispatcher.stop()
 
 
-def test_a_chunk_says_all_that_a_worker_needs(house: Any) -> None:
-    house.job("a", 1)
-    dispatcher_of(house).fill()
-    [chunk] = house.sent()
+def test_a_chunk_has_all_that_a_worker_needs(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 1)
+    make_dispatcher(coordinator).dispatch_round()
+    [chunk] = coordinator.take_chunks()
     assert (chunk.job, chunk.run, chunk.step, chunk.blob, chunk.results) == ("a", 0, 0, None, "results/a")
-    assert chunk.plan == house.row("a").plan.document()
+    assert chunk.plan == coordinator.get_job("a").plan.document()
     assert [(image.id, image.stem, image.ref) for image in chunk.images] == [(0, "0", "uploads/u/0")]
-    assert house.row("a").queued == 1
-    assert house.live.under_way("a") == 1
+    assert coordinator.get_job("a").queued == 1
+    assert coordinator.in_flight.count("a") == 1
 
 
-def test_a_job_has_no_more_under_way_than_its_window(house: Any) -> None:
-    house.job("a", 100, chunk_size=2)
-    dispatcher = dispatcher_of(house, DispatchSettings(workers=2, processes=2, window_images=6))
-    assert [dispatcher.fill(), dispatcher.fill()] == [12, 0]
-    assert [len(chunk.images) for chunk in house.sent()] == [2] * 6
+def test_a_job_has_no_more_images_in_flight_than_its_window(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 100, chunk_size=2)
+    dispatcher = make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2, window_images=6))
+    assert [dispatcher.dispatch_round(), dispatcher.dispatch_round()] == [12, 0]
+    assert [len(chunk.images) for chunk in coordinator.take_chunks()] == [2] * 6
 
 
-def test_the_window_is_filled_again_once_half_of_it_is_free(house: Any) -> None:
-    house.job("a", 100, chunk_size=1)
-    dispatcher = dispatcher_of(house)
-    dispatcher.fill()
-    for image, room in ((0, 0), (1, 2)):
-        house.live.observe([Event(kind="finished", job="a", chunk="c", outcomes=[Outcome(id=image, state="done")])])
-        assert dispatcher.fill() == room
+def test_the_window_is_refilled_when_half_of_it_is_free(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 100, chunk_size=1)
+    dispatcher = make_dispatcher(coordinator)
+    dispatcher.dispatch_round()
+    for image, dispatched in ((0, 0), (1, 2)):
+        coordinator.in_flight.apply(
+            [Event(kind="finished", job="a", chunk="c", outcomes=[Outcome(id=image, state="done")])]
+        )
+        assert dispatcher.dispatch_round() == dispatched
 
 
-def test_few_images_go_one_by_one_and_many_share_messages(house: Any) -> None:
-    house.job("few", 2)
-    dispatcher_of(house, DispatchSettings(workers=2, processes=2)).fill()
-    assert [len(chunk.images) for chunk in house.sent()] == [1, 1]
-    house.job("many", 1_000)
-    dispatcher_of(house, DispatchSettings(workers=2, processes=2)).fill()
-    assert {len(chunk.images) for chunk in house.sent() if chunk.job == "many"} == {8}
+def test_chunks_of_a_small_job_have_one_image_and_those_of_a_large_job_several(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("few", 2)
+    make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2)).dispatch_round()
+    assert [len(chunk.images) for chunk in coordinator.take_chunks()] == [1, 1]
+    coordinator.accept_job("many", 1_000)
+    make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2)).dispatch_round()
+    assert {len(chunk.images) for chunk in coordinator.take_chunks() if chunk.job == "many"} == {8}
 
 
-def test_images_that_take_long_go_one_by_one_however_many(house: Any) -> None:
-    house.job("slow", 1_000)
-    measured(house, "slow", 2.0)
-    dispatcher_of(house).fill()
-    assert {len(chunk.images) for chunk in house.sent()} == {1}
+def test_chunks_of_slow_images_have_one_image(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("slow", 1_000)
+    measure_first_step(coordinator, "slow", 2.0)
+    make_dispatcher(coordinator).dispatch_round()
+    assert {len(chunk.images) for chunk in coordinator.take_chunks()} == {1}
 
 
-def measured(house: Any, name: str, secs: float) -> None:
-    """Let the first step of a job have taken `secs` for an image of it."""
-    house.live.dispatched(house.row(name), [(10_000, 0)])
+def measure_first_step(coordinator: CoordinatorFixture, name: str, secs: float) -> None:
+    """Record that an image of a job took `secs` in its first step."""
+    coordinator.in_flight.add_dispatched(coordinator.get_job(name), [(10_000, 0)])
     outcome = Outcome(id=10_000, state="done", timings=[StepTime(step=0, wait=0.0, work=secs)])
-    house.live.observe([Event(kind="finished", job=name, chunk="c", outcomes=[outcome])])
+    coordinator.in_flight.apply([Event(kind="finished", job=name, chunk="c", outcomes=[outcome])])
 
 
 @pytest.mark.parametrize(
     ("secs", "chunk_size", "images"),
     [(0.004, 1, 30), (0.0001, 1, 32), (0.004, None, 30), (0.02, None, 6), (5.0, None, 2), (5.0, 8, 16)],
 )
-def test_a_worker_has_a_tenth_of_a_second_of_work_before_it_or_two_chunks(
-    house: Any, secs: float, chunk_size: int | None, images: int
+def test_the_window_is_a_tenth_of_a_second_of_work_per_worker_or_two_chunks(
+    coordinator: CoordinatorFixture, secs: float, chunk_size: int | None, images: int
 ) -> None:
-    house.job("a", 1_000, chunk_size=chunk_size)
-    measured(house, "a", secs)
-    assert dispatcher_of(house).fill() == images
+    coordinator.accept_job("a", 1_000, chunk_size=chunk_size)
+    measure_first_step(coordinator, "a", secs)
+    assert make_dispatcher(coordinator).dispatch_round() == images
 
 
-def test_long_names_make_smaller_chunks_so_that_messages_stay_under_4_kb(house: Any) -> None:
+def test_messages_stay_under_4_kb_with_long_names(coordinator: CoordinatorFixture) -> None:
     images = [Image(i, f"{i}", f"{i:03}" + "ü" * 110, f"file:///{'p' * 300}/{i}") for i in range(64)]
-    house.job("a", images, chunk_size=64)
-    dispatcher_of(house).fill()
-    chunks = house.sent()
+    coordinator.accept_job("a", images, chunk_size=64)
+    make_dispatcher(coordinator).dispatch_round()
+    chunks = coordinator.take_chunks()
     assert sum(len(chunk.images) for chunk in chunks) == 64
     assert max(len(chunk.model_dump_json().encode()) for chunk in chunks) < 4_096
 
 
-def test_a_long_plan_travels_as_a_reference(house: Any) -> None:
+def test_a_long_plan_travels_as_a_reference(coordinator: CoordinatorFixture) -> None:
     plan = [{"op": "blur", "method": "median"}] * 60 + [{"op": "encode"}]
-    house.job("a", 1, plan=plan)
-    dispatcher_of(house).fill()
-    [chunk] = house.sent("blur")
+    coordinator.accept_job("a", 1, plan=plan)
+    make_dispatcher(coordinator).dispatch_round()
+    [chunk] = coordinator.take_chunks("blur")
     assert chunk.plan == "plans/a.json"
-    assert json.loads(house.store.get("plans/a.json")) == plan
+    assert json.loads(coordinator.store.get("plans/a.json")) == plan
 
 
-def test_the_same_images_sent_again_use_the_same_objects(house: Any) -> None:
-    house.job("a", 6, chunk_size=3)
-    dispatcher_of(house).fill()
-    before = [chunk.chunk for chunk in house.sent()]
-    house.repository.requeue_in_flight()
-    house.live.forget("b", 0)
-    fresh = type(house.live)()
-    Dispatcher(house.repository, house.store, house.broker, fresh, ONE).fill()
-    assert [chunk.chunk for chunk in house.sent()] == before
+def test_the_same_images_dispatched_again_have_the_same_chunk_name(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 6, chunk_size=3)
+    make_dispatcher(coordinator).dispatch_round()
+    before = [chunk.chunk for chunk in coordinator.take_chunks()]
+    coordinator.repository.requeue_in_flight()
+    make_dispatcher(coordinator, in_flight=InFlight()).dispatch_round()
+    assert [chunk.chunk for chunk in coordinator.take_chunks()] == before
     assert len(set(before)) == 2
 
 
-def test_retried_images_go_on_where_they_failed(house: Any) -> None:
-    house.job("a", 2)
-    house.repository.take_pending("a", 2)
-    house.repository.apply([house.failed("a", 0, blob="resume/a/0-0"), house.done("a", 1)])
-    house.repository.retry_job("a")
-    dispatcher_of(house).fill()
-    assert house.sent("resize") == []
-    [chunk] = house.sent("blur")
+def test_retried_images_resume_where_they_failed(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 2)
+    coordinator.repository.take_pending("a", 2)
+    coordinator.repository.apply([coordinator.failed("a", 0, blob="resume/a/0-0"), coordinator.done("a", 1)])
+    coordinator.repository.retry_job("a")
+    make_dispatcher(coordinator).dispatch_round()
+    assert coordinator.take_chunks("resize") == []
+    [chunk] = coordinator.take_chunks("blur")
     assert (chunk.step, chunk.blob, chunk.run) == (1, "resume/a/0-0", 1)
 
 
-def test_a_job_of_higher_priority_goes_first(house: Any) -> None:
-    house.job("low", 50, chunk_size=1)
-    house.job("high", 5, chunk_size=1, priority=1)
-    dispatcher = dispatcher_of(house)
-    dispatcher.fill()
-    assert {chunk.job for chunk in house.sent()} == {"high"}
+def test_a_job_of_higher_priority_is_dispatched_first(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("low", 50, chunk_size=1)
+    coordinator.accept_job("high", 5, chunk_size=1, priority=1)
+    dispatcher = make_dispatcher(coordinator)
+    dispatcher.dispatch_round()
+    assert {chunk.job for chunk in coordinator.take_chunks()} == {"high"}
 
 
-def test_a_job_that_comes_late_does_not_make_up_for_the_time_before(house: Any) -> None:
-    house.job("old", 400, chunk_size=1)
-    dispatcher = dispatcher_of(house)
-    dispatcher.fill()
-    house.job("new", 400, chunk_size=1)
-    dispatcher.fill()
+def test_a_new_job_does_not_catch_up_on_what_older_jobs_were_served(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("old", 400, chunk_size=1)
+    dispatcher = make_dispatcher(coordinator)
+    dispatcher.dispatch_round()
+    coordinator.accept_job("new", 400, chunk_size=1)
+    dispatcher.dispatch_round()
     assert dispatcher._served["new"] >= 4.0
 
 
-def test_a_step_that_is_installed_no_more_fails_its_images_and_stops_nobody(house: Any) -> None:
-    house.job("gone", 3, plan=[{"op": "vanished"}, {"op": "encode"}])
-    house.job("fine", 1)
-    dispatcher_of(house).fill()
-    assert [chunk.job for chunk in house.sent()] == ["fine"]
-    events = house.broker.consume([EVENTS_QUEUE], 100)
+def test_images_of_a_step_that_is_not_installed_fail_and_other_jobs_go_on(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("gone", 3, plan=[{"op": "vanished"}, {"op": "encode"}])
+    coordinator.accept_job("fine", 1)
+    make_dispatcher(coordinator).dispatch_round()
+    assert [chunk.job for chunk in coordinator.take_chunks()] == ["fine"]
+    events = coordinator.broker.consume([EVENTS_QUEUE], 100)
     outcomes = []
     while delivery := events.get(0.0):
         outcomes += [outcome for event in read_events(delivery.body) for outcome in event.outcomes]
     assert sorted(outcome.id for outcome in outcomes) == [0, 1, 2]
+    assert outcomes[0].error is not None
     assert outcomes[0].error.message == "no step 'vanished' is installed here"
     assert outcomes[0].error.retry is True
 
 
-def test_nothing_is_taken_while_the_store_cannot_hold_the_plan(
-    house: Any, stumbling: Any, fast: None, threads: list[Dispatcher]
-) -> None:
-    house.job("a", 2, plan=[{"op": "blur", "method": "median"}] * 60 + [{"op": "encode"}])
-    store = stumbling(house.store)
-    store.trouble["put"] = [UnavailableError("store", "away")]
-    dispatcher = dispatcher_of(house, store=store)
+def test_no_images_are_taken_while_the_plan_cannot_be_stored(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 2, plan=[{"op": "blur", "method": "median"}] * 60 + [{"op": "encode"}])
+    store = inject_faults(coordinator.store, put=[UnavailableError("store", "unreachable")])
+    dispatcher = make_dispatcher(coordinator, store=store)
     with pytest.raises(UnavailableError):
-        dispatcher.fill()
-    assert house.row("a").pending == 2
-    assert dispatcher.fill() == 2
+        dispatcher.dispatch_round()
+    assert coordinator.get_job("a").pending == 2
+    assert dispatcher.dispatch_round() == 2
 
 
-def test_what_was_taken_is_sent_once_the_broker_is_back(
-    house: Any, stumbling: Any, fast: None, threads: list[Dispatcher]
+def test_taken_images_are_published_when_the_broker_is_back(
+    coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None]
 ) -> None:
-    house.job("a", 3, chunk_size=1)
-    broker = stumbling(house.broker)
-    broker.trouble["publish"] = [UnavailableError("broker", "away")] * 2
-    dispatcher = dispatcher_of(house, broker=broker)
-    threads.append(dispatcher)
-    dispatcher.start()
-    found: list[Any] = []
-    house.wait_until(lambda: found.extend(house.sent()) or len(found) == 3)
+    coordinator.accept_job("a", 3, chunk_size=1)
+    broker = inject_faults(coordinator.broker, publish=[UnavailableError("broker", "unreachable")] * 2)
+    start(make_dispatcher(coordinator, broker=broker))
+    found: list[Chunk] = []
+    wait_until(lambda: found.extend(coordinator.take_chunks()) or len(found) == 3)
     assert [chunk.images[0].id for chunk in found] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("trouble", [UnavailableError("database", "away"), RuntimeError("nobody foresaw this")])
-def test_the_thread_outlives_whatever_the_database_raises(
-    house: Any, stumbling: Any, fast: None, threads: list[Dispatcher], trouble: Exception
+@pytest.mark.parametrize("error", [UnavailableError("database", "unreachable"), RuntimeError("unexpected")])
+def test_the_thread_survives_errors_of_the_database(
+    coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None], error: Exception
 ) -> None:
-    house.job("a", 3, chunk_size=1)
-    repository = stumbling(house.repository)
-    repository.trouble = {"dispatchable": [trouble, trouble], "take_pending": [trouble]}
-    dispatcher = dispatcher_of(house, repository=repository)
-    threads.append(dispatcher)
-    dispatcher.start()
-    house.wait_until(lambda: house.live.under_way("a") == 3)
-    assert len(house.sent()) == 3
+    coordinator.accept_job("a", 3, chunk_size=1)
+    repository = inject_faults(coordinator.repository, dispatchable=[error, error], take_pending=[error])
+    start(make_dispatcher(coordinator, repository=repository))
+    wait_until(lambda: coordinator.in_flight.count("a") == 3)
+    assert len(coordinator.take_chunks()) == 3
 
 
-def test_what_nobody_wakes_it_for_is_found_as_well(house: Any, threads: list[Dispatcher]) -> None:
-    dispatcher = dispatcher_of(house, DispatchSettings(poll_secs=0.01))
-    threads.append(dispatcher)
-    dispatcher.start()
-    house.job("a", 1)
-    house.wait_until(lambda: house.live.under_way("a") == 1)
+def test_work_is_found_by_polling_as_well(coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None]) -> None:
+    start(make_dispatcher(coordinator, DispatchSettings(poll_secs=0.01)))
+    coordinator.accept_job("a", 1)
+    wait_until(lambda: coordinator.in_flight.count("a") == 1)
 
 
-def test_stop_ends_the_thread(house: Any) -> None:
-    dispatcher = dispatcher_of(house)
+def test_stop_ends_the_thread(coordinator: CoordinatorFixture) -> None:
+    dispatcher = make_dispatcher(coordinator)
     dispatcher.start()
     dispatcher.wake()
     dispatcher.stop()

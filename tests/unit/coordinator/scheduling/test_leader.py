@@ -1,179 +1,197 @@
-"""Leading: the conductor works while this coordinator has the right to, and only then."""
+"""Leader loop: the scheduler runs while this coordinator leads, and only then."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, inject_faults
+from waiting import wait_until
 
 from penstock.common.broker.base import QueueDepth
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import step_queue
 from penstock.coordinator.ports.leadership import Leadership
+from penstock.coordinator.ports.repository import Repository
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.scheduling.worker_counts import WorkerCounter, WorkerCounts
+from penstock.coordinator.scheduling.worker_counts import LastKnownWorkerCounts, WorkerCounts
+
+StartLoop = Callable[..., JobScheduler]
+THREADS = {"dispatcher", "tracker", "reconciler"}
 
 
-class Baton(Leadership):
-    """A right that the test hands over and takes away."""
+class ManualLeadership(Leadership):
+    """Leadership that a test grants and revokes."""
 
     def __init__(self) -> None:
-        self.free = threading.Event()
+        self.granted = threading.Event()
         self.released = False
-        self._calls: list[Callable[[], None]] = []
+        self._on_lost: list[Callable[[], None]] = []
 
     @property
     def term(self) -> int | None:
         return None
 
     def acquire(self, timeout_secs: float) -> bool:
-        return self.free.wait(0.02)
+        return self.granted.wait(0.02)
 
     def is_leader(self) -> bool:
-        return self.free.is_set()
+        return self.granted.is_set()
 
     def on_lost(self, call: Callable[[], None]) -> None:
-        self._calls.append(call)
+        self._on_lost.append(call)
 
     def release(self) -> None:
         self.released = True
 
-    def take_away(self) -> None:
-        self.free.clear()
-        for call in self._calls:
+    def revoke(self) -> None:
+        self.granted.clear()
+        for call in self._on_lost:
             call()
 
 
 @pytest.fixture
-def baton() -> Baton:
-    return Baton()
+def leadership() -> ManualLeadership:
+    return ManualLeadership()
 
 
 @pytest.fixture
-def lead(house: Any, baton: Baton, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., JobScheduler]]:
-    """Start to ask for the right."""
-    monkeypatch.setattr("penstock.coordinator.scheduling.leader._RETRY_SECS", 0.01)
+def start_loop(coordinator: CoordinatorFixture, leadership: ManualLeadership) -> Iterator[StartLoop]:
+    """Starts a leader loop; returns its scheduler."""
     started: list[LeaderLoop] = []
 
-    def start(repository: Any = house.repository) -> JobScheduler:
-        conductor = JobScheduler(repository, house.store, house.broker, DispatchSettings(), ReconcilerSettings())
-        started.append(LeaderLoop(conductor, baton))
+    def start(repository: Repository = coordinator.repository) -> JobScheduler:
+        scheduler = JobScheduler(
+            repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
+        )
+        started.append(LeaderLoop(scheduler, leadership, retry_secs=0.01))
         started[-1].start()
-        return conductor
+        return scheduler
 
     yield start
-    for leading in started:
-        leading.stop()
-    assert baton.released
+    for loop in started:
+        loop.stop()
+    assert leadership.released
 
 
-def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate()} & {"dispatcher", "tracker", "housekeeper"}
+def running_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()} & THREADS
 
 
-def test_who_does_not_lead_dispatches_nothing(house: Any, baton: Baton, lead: Callable[..., JobScheduler]) -> None:
-    conductor = lead()
-    house.job("a", 1)
-    conductor.wake()
-    assert threads() == set()
-    baton.free.set()
-    house.wait_until(lambda: house.row("a").queued == 1)
-    assert threads() == {"dispatcher", "tracker", "housekeeper"}
-
-
-def test_who_leads_no_more_stops_and_may_lead_again(
-    house: Any, baton: Baton, lead: Callable[..., JobScheduler]
+def test_a_follower_dispatches_nothing(
+    coordinator: CoordinatorFixture, leadership: ManualLeadership, start_loop: StartLoop
 ) -> None:
-    conductor = lead()
-    baton.free.set()
-    house.wait_until(lambda: len(threads()) == 3)
-    baton.take_away()
-    house.wait_until(lambda: not threads())
-    house.job("a", 1)
-    conductor.wake()
-    assert house.row("a").pending == 1
-    baton.free.set()
-    house.wait_until(lambda: house.row("a").queued == 1)
+    scheduler = start_loop()
+    coordinator.accept_job("a", 1)
+    scheduler.wake()
+    assert running_threads() == set()
+    leadership.granted.set()
+    wait_until(lambda: coordinator.get_job("a").queued == 1)
+    assert running_threads() == THREADS
 
 
-def test_a_leader_follows_what_the_one_before_has_sent(
-    house: Any, baton: Baton, lead: Callable[..., JobScheduler]
+def test_a_coordinator_that_lost_leadership_stops_and_can_lead_again(
+    coordinator: CoordinatorFixture, leadership: ManualLeadership, start_loop: StartLoop
 ) -> None:
-    house.job("a", 3)
-    house.repository.take_pending("a", 3)
-    conductor = lead()
-    baton.free.set()
-    house.wait_until(lambda: conductor.live("a") == [(3, 0), (0, 0), (0, 0)])
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: house.row("a").done == 1)
-    assert house.row("a").queued == 2
+    scheduler = start_loop()
+    leadership.granted.set()
+    wait_until(lambda: running_threads() == THREADS)
+    leadership.revoke()
+    wait_until(lambda: not running_threads())
+    coordinator.accept_job("a", 1)
+    scheduler.wake()
+    assert coordinator.get_job("a").pending == 1
+    leadership.granted.set()
+    wait_until(lambda: coordinator.get_job("a").queued == 1)
 
 
-def test_a_database_that_is_away_when_a_term_begins_is_waited_for(
-    house: Any, stumbling: Any, baton: Baton, lead: Callable[..., JobScheduler]
+def test_a_new_leader_takes_over_images_in_flight(
+    coordinator: CoordinatorFixture, leadership: ManualLeadership, start_loop: StartLoop
 ) -> None:
-    repository = stumbling(house.repository)
-    repository.trouble["open_jobs"] = [UnavailableError("database", "away"), RuntimeError("nobody foresaw this")]
-    house.job("a", 1)
-    lead(repository)
-    baton.free.set()
-    house.wait_until(lambda: house.row("a").queued == 1)
+    coordinator.accept_job("a", 3)
+    coordinator.repository.take_pending("a", 3)
+    scheduler = start_loop()
+    leadership.granted.set()
+    wait_until(lambda: scheduler.positions("a") == [(3, 0), (0, 0), (0, 0)])
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: coordinator.get_job("a").done == 1)
+    assert coordinator.get_job("a").queued == 2
 
 
-def test_who_follows_answers_with_what_the_leader_told(house: Any) -> None:
-    follower = JobScheduler(house.repository, house.store, house.broker, DispatchSettings(), ReconcilerSettings())
-    assert follower.live("a") == []
-    job = house.job("a", 2)
-    house.live.dispatched(job, [(0, 0), (1, 1)])
-    house.repository.put_status(house.live.tell())
-    house.wait_until(lambda: follower.live("a") == [(1, 0), (1, 0), (0, 0)])
+def test_a_database_that_is_unreachable_when_leadership_starts_is_retried(
+    coordinator: CoordinatorFixture, leadership: ManualLeadership, start_loop: StartLoop
+) -> None:
+    errors = [UnavailableError("database", "unreachable"), RuntimeError("unexpected")]
+    coordinator.accept_job("a", 1)
+    start_loop(inject_faults(coordinator.repository, open_jobs=errors))
+    leadership.granted.set()
+    wait_until(lambda: coordinator.get_job("a").queued == 1)
+
+
+def test_a_loop_that_was_never_started_can_be_stopped(
+    coordinator: CoordinatorFixture, leadership: ManualLeadership
+) -> None:
+    scheduler = JobScheduler(
+        coordinator.repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
+    )
+    LeaderLoop(scheduler, leadership).stop()
+    assert leadership.released
+
+
+def test_a_follower_answers_from_the_leaders_status(coordinator: CoordinatorFixture) -> None:
+    follower = JobScheduler(
+        coordinator.repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
+    )
+    assert follower.positions("a") == []
+    job = coordinator.accept_job("a", 2)
+    coordinator.in_flight.add_dispatched(job, [(0, 0), (1, 1)])
+    coordinator.repository.put_status(coordinator.in_flight.snapshot().to_json())
+    wait_until(lambda: follower.positions("a") == [(1, 0), (1, 0), (0, 0)])
     steps = {status.name: status for status in follower.steps()}
     assert (steps["resize"].remaining, steps["blur"].remaining) == (1, 2)
 
 
-def test_workers_are_counted_at_their_queue_and_not_asked_for_each_time(house: Any) -> None:
-    fleet = WorkerCounts(house.broker)
+def test_workers_are_counted_at_their_queue_and_cached(coordinator: CoordinatorFixture) -> None:
+    counts = WorkerCounts(coordinator.broker)
     queue = step_queue("resize")
-    consumers = [house.broker.consume([queue], 1) for _ in range(3)]
-    assert fleet.workers("resize") == 3
+    consumers = [coordinator.broker.consume([queue], 1) for _ in range(3)]
+    assert counts.count("resize") == 3
     for consumer in consumers:
         consumer.close()
-    assert fleet.workers("resize") == 3, "for the moment"
-    assert WorkerCounts(house.broker).workers("resize") == 1
-    assert WorkerCounts(house.broker, at_least=2).workers("resize") == 2
-    assert house.broker.depth(queue) == QueueDepth(0, 0, 0)
+    assert counts.count("resize") == 3, "from the cache"
+    assert WorkerCounts(coordinator.broker).count("resize") == 1
+    assert WorkerCounts(coordinator.broker, at_least=2).count("resize") == 2
+    assert coordinator.broker.depth(queue) == QueueDepth(0, 0, 0)
 
 
-class AwayBroker(MemoryBroker):
-    """A broker that answers no question before a test lets it."""
+class HangingBroker(MemoryBroker):
+    """A broker whose `depth` hangs until a test lets it fail."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked, self.answers = threading.Event(), threading.Event()
+        self.called, self.may_fail = threading.Event(), threading.Event()
 
     def depth(self, queue: str) -> QueueDepth:
-        self.asked.set()
-        assert self.answers.wait(20)
-        raise UnavailableError("broker", "away")
+        self.called.set()
+        assert self.may_fail.wait(20)
+        raise UnavailableError("broker", "unreachable")
 
 
-def test_who_cannot_wait_for_a_broker_gets_what_was_seen_last(house: Any) -> None:
-    census = WorkerCounter(house.broker)
-    consumer = house.broker.consume([step_queue("blur")], 1)
-    assert (census.workers("blur"), census.workers("resize")) == (1, 0)
-    consumer.close()
-    away = AwayBroker()
-    census = WorkerCounter(away)
-    waits = threading.Thread(target=census.workers, args=["blur"])
-    waits.start()
-    assert away.asked.wait(20)
-    assert census.workers("blur") == 0, "another one waits already"
-    away.answers.set()
-    waits.join(20)
-    assert census.workers("blur") == 0, "no answer is no error"
+def test_a_request_does_not_wait_for_an_unreachable_broker(coordinator: CoordinatorFixture) -> None:
+    counts = LastKnownWorkerCounts(coordinator.broker)
+    coordinator.broker.consume([step_queue("blur")], 1)
+    assert (counts.count("blur"), counts.count("resize")) == (1, 0)
+    broker = HangingBroker()
+    counts = LastKnownWorkerCounts(broker)
+    waiting = threading.Thread(target=counts.count, args=["blur"])
+    waiting.start()
+    assert broker.called.wait(20)
+    assert counts.count("blur") == 0, "another thread waits already"
+    broker.may_fail.set()
+    waiting.join(20)
+    assert counts.count("blur") == 0, "an unreachable broker is no error"

@@ -1,4 +1,4 @@
-"""Replicas: counted by step over all Deployments that serve it, remembered for a while, asked for in the background."""
+"""Replicas: summed by step over its Deployments, polled in the background, and kept for a while."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coordinator_fixture import ManualClock
 from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.coordinator.scheduling import replicas
-from penstock.coordinator.scheduling.kubernetes import STEPS_ANNOTATION, Deployments, count_replicas
+from penstock.coordinator.scheduling.kubernetes import STEPS_ANNOTATION, Deployments, sum_replicas
 from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
 
 
@@ -26,8 +26,8 @@ def deployment(steps: str | None, desired: int | None, ready: int | None) -> dic
     return {"metadata": metadata, "spec": spec, "status": {} if ready is None else {"readyReplicas": ready}}
 
 
-def test_replicas_are_counted_for_every_step_that_a_deployment_serves() -> None:
-    found = count_replicas(
+def test_replicas_are_summed_by_step() -> None:
+    found = sum_replicas(
         [
             deployment("resize, split", 2, 1),
             deployment("blur", 0, None),
@@ -44,63 +44,58 @@ def test_replicas_are_counted_for_every_step_that_a_deployment_serves() -> None:
     }
 
 
-class Cluster:
-    """Answers as a test likes."""
+class FakeCluster:
+    """Replicas whose `ready` counts the reads, or an error."""
 
-    def __init__(self) -> None:
-        self.looks = 0
-        self.trouble: Exception | None = None
+    def __init__(self, error: Exception | None = None) -> None:
+        self.reads = 0
+        self.error = error
 
-    def look(self) -> dict[str, Replicas]:
-        self.looks += 1
-        if self.trouble is not None:
-            raise self.trouble
-        return {"blur": Replicas(4, self.looks)}
+    def read(self) -> dict[str, Replicas]:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return {"blur": Replicas(4, self.reads)}
 
 
-def test_what_was_seen_last_holds_for_a_while_and_then_nobody_knows(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = [1_000.0]
-    monkeypatch.setattr("penstock.coordinator.scheduling.replicas.time.monotonic", lambda: now[0])
-    cluster = Cluster()
-    watch = ReplicaWatch(cluster.look)
+def test_replicas_read_last_count_for_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    cluster = FakeCluster()
+    watch = ReplicaWatch(cluster.read, clock=clock)
     assert watch.find("blur") is None
-    watch.look_once()
+    watch.poll_once()
     assert (watch.find("blur"), watch.find("resize")) == (Replicas(4, 1), None)
-    cluster.trouble = UnavailableError("Kubernetes", "403 Forbidden")
+    cluster.error = UnavailableError("Kubernetes", "403 Forbidden")
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            now[0] += 19.0
-            watch.look_once()
+            clock.advance(19.0)
+            watch.poll_once()
             assert watch.find("blur") == Replicas(4, 1)
-        now[0] += 19.0
+        clock.advance(19.0)
         assert watch.find("blur") is None
-        cluster.trouble = None
-        watch.look_once()
+        cluster.error = None
+        watch.poll_once()
     assert watch.find("blur") == Replicas(4, 5)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_it_looks_again_and_again_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "_LOOK_SECS", 0.01)
-    cluster = Cluster()
-    cluster.trouble = RuntimeError("nobody foresaw this")
-    watch = ReplicaWatch(cluster.look)
+def test_polling_goes_on_after_unexpected_errors() -> None:
+    cluster = FakeCluster(RuntimeError("unexpected"))
+    watch = ReplicaWatch(cluster.read, poll_secs=0.01)
     watch.start()
-    wait_until(lambda: cluster.looks >= 2)
-    cluster.trouble = None
+    wait_until(lambda: cluster.reads >= 2)
+    cluster.error = None
     wait_until(lambda: watch.find("blur") is not None)
     watch.stop()
 
 
-def test_no_service_account_and_no_server_are_the_same_to_a_coordinator(tmp_path: Path) -> None:
+def test_a_missing_service_account_counts_as_unreachable(tmp_path: Path) -> None:
     settings = KubernetesSettings(kubernetes_url="https://127.0.0.1:1", kubernetes_account=tmp_path, pod_namespace="n")
     with pytest.raises(UnavailableError, match="no answer from https://127"):
-        Deployments(settings, "app=x").look()
+        Deployments(settings, "app=x").read_replicas()
 
 
-def test_kubernetes_client_is_loaded_only_where_it_is_needed() -> None:
+def test_the_kubernetes_package_is_imported_only_where_it_is_used() -> None:
     program = "import sys, penstock.coordinator.main; print('kubernetes' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "False\n"

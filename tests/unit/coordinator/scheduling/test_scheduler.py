@@ -1,215 +1,213 @@
-"""The conductor: what starts over after a death, what a cancel, a retry and a deletion leave, and how steps stand."""
+"""Scheduler: recovery after a crash, what cancel, retry and delete leave behind, and the status of steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, inject_faults
+from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime, step_queue
+from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, work_key
-from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError
+from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError, Repository
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
 
-SETTINGS = DispatchSettings(workers=2, processes=2)
-HOUSEKEEPING = ReconcilerSettings()
+StartLeader = Callable[..., JobScheduler]
+
+
+def make_scheduler(
+    coordinator: CoordinatorFixture, *, repository: Repository | None = None, store: Store | None = None
+) -> JobScheduler:
+    return JobScheduler(
+        repository or coordinator.repository,
+        store or coordinator.store,
+        coordinator.broker,
+        DispatchSettings(workers=2, processes=2),
+        ReconcilerSettings(),
+    )
 
 
 @pytest.fixture
-def conduct(house: Any) -> Iterator[Callable[..., JobScheduler]]:
-    """Start a conductor."""
+def start_leader(coordinator: CoordinatorFixture) -> Iterator[StartLeader]:
+    """Starts a scheduler that leads."""
     started: list[JobScheduler] = []
 
-    def start(store: Any = house.store, repository: Any = house.repository) -> JobScheduler:
-        conductor = JobScheduler(repository, store, house.broker, SETTINGS, HOUSEKEEPING)
-        conductor.begin()
-        started.append(conductor)
-        return conductor
+    def start(store: Store | None = None) -> JobScheduler:
+        scheduler = make_scheduler(coordinator, store=store)
+        scheduler.start_leading()
+        started.append(scheduler)
+        return scheduler
 
     yield start
-    for conductor in started:
-        conductor.end()
+    for scheduler in started:
+        scheduler.stop_leading()
 
 
-def conductor_of(house: Any) -> JobScheduler:
-    """A conductor at rest."""
-    return JobScheduler(house.repository, house.store, house.broker, SETTINGS, HOUSEKEEPING)
-
-
-def put(house: Any, *keys: str) -> None:
-    for key in keys:
-        house.store.put(key, [b"x"])
-
-
-def keys(house: Any) -> set[str]:
-    prefixes = ("work", "results", "resume", "cancelled", "plans", "uploads")
-    return {key for prefix in prefixes for key in house.store.list(prefix)}
-
-
-def ended(house: Any, name: str, *, failed: bool = False, **fields: Any) -> None:
-    house.job(name, 1, **fields)
-    house.repository.take_pending(name, 1)
-    house.repository.apply([house.failed(name, 0) if failed else house.done(name, 0)])
-
-
-def test_after_a_death_images_under_way_start_again_and_orphans_go(house: Any) -> None:
-    house.job("open", 3, upload="u1")
-    house.repository.take_pending("open", 2)
-    ended(house, "good", upload="u2")
-    ended(house, "bad", failed=True)
-    kept = {"results/open/0-0.jpg", "results/good/0-0.jpg", "resume/bad/0-0", "plans/open.json", "uploads/u1/0"}
-    gone = {
+def test_recovery_requeues_images_in_flight_and_deletes_orphans(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("open", 3, upload="u1")
+    coordinator.repository.take_pending("open", 2)
+    coordinator.finish_job("good", upload="u2")
+    coordinator.finish_job("bad", failed=True)
+    kept = coordinator.put(
+        "results/open/0-0.jpg", "results/good/0-0.jpg", "resume/bad/0-0", "plans/open.json", "uploads/u1/0",
+        "uploads/u2/0",
+    )  # fmt: skip
+    coordinator.put(
         work_key("open", "0-c", 1), "results/deleted/0-0.jpg", "resume/good/0-0", "resume/deleted/0-0",
         "cancelled/deleted", "plans/deleted.json", "uploads/u3/0",
-    }  # fmt: skip
-    put(house, *kept, *gone, "uploads/u2/0")
-    conductor_of(house).recover()
-    assert keys(house) == kept | {"uploads/u2/0"}
-    assert (house.row("open").pending, house.row("open").queued) == (3, 0)
+    )  # fmt: skip
+    make_scheduler(coordinator).recover()
+    assert coordinator.stored_keys() == kept
+    assert (coordinator.get_job("open").pending, coordinator.get_job("open").queued) == (3, 0)
 
 
-def test_a_tombstone_that_a_death_left_without_its_cancel_does_not_hold_the_job_up(house: Any) -> None:
-    house.job("a", 1)
-    put(house, cancellation_key("a"))
-    conductor_of(house).recover()
-    assert house.store.size(cancellation_key("a")) is None
+def test_recovery_deletes_a_cancellation_marker_whose_cancel_was_not_committed(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 1)
+    coordinator.put(cancellation_key("a"))
+    make_scheduler(coordinator).recover()
+    assert coordinator.store.size(cancellation_key("a")) is None
 
 
-def test_cancel_ends_the_job_and_removes_what_was_on_its_way(house: Any) -> None:
-    house.job("a", 3)
-    put(house, work_key("a", "0-c", 1), "resume/a/0-1")
-    conductor = conductor_of(house)
-    assert conductor.cancel("a").state == JobState.CANCELLED
-    assert keys(house) == {cancellation_key("a")}
-    assert conductor.cancel("a").state == JobState.CANCELLED, "again is as well"
+def test_cancel_ends_the_job_and_deletes_its_intermediates(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 3)
+    coordinator.put(work_key("a", "0-c", 1), "resume/a/0-1")
+    scheduler = make_scheduler(coordinator)
+    assert scheduler.cancel("a").state == JobState.CANCELLED
+    assert coordinator.stored_keys() == {cancellation_key("a")}
+    assert scheduler.cancel("a").state == JobState.CANCELLED, "cancelling twice is no error"
 
 
-def test_a_job_that_cannot_be_cancelled_gets_no_tombstone(house: Any) -> None:
-    ended(house, "a")
-    conductor = conductor_of(house)
+def test_a_job_that_cannot_be_cancelled_gets_no_marker(coordinator: CoordinatorFixture) -> None:
+    coordinator.finish_job("a")
+    scheduler = make_scheduler(coordinator)
     with pytest.raises(ConflictError):
-        conductor.cancel("a")
+        scheduler.cancel("a")
     with pytest.raises(JobNotFoundError):
-        conductor.cancel("nobody's")
-    assert "cancelled/a" not in keys(house)
+        scheduler.cancel("unknown")
+    assert cancellation_key("a") not in coordinator.stored_keys()
 
 
-def test_a_cancel_that_the_database_could_not_note_leaves_the_job_as_it_was(house: Any, stumbling: Any) -> None:
-    house.job("a", 1)
-    repository = stumbling(house.repository)
-    repository.trouble["cancel_job"] = [UnavailableError("database", "away")]
-    conductor = JobScheduler(repository, house.store, house.broker, SETTINGS, HOUSEKEEPING)
+def test_a_cancel_that_fails_in_the_database_leaves_no_marker(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 1)
+    errors: list[Exception] = [UnavailableError("database", "unreachable")]
+    repository = inject_faults(coordinator.repository, cancel_job=errors)
     with pytest.raises(UnavailableError):
-        conductor.cancel("a")
-    assert keys(house) == set(), "a tombstone would make every worker pass over a job that is still open"
+        make_scheduler(coordinator, repository=repository).cancel("a")
+    assert coordinator.stored_keys() == set(), "workers would skip a job that is still open"
 
 
-def test_a_cancel_holds_although_the_store_is_away(house: Any, stumbling: Any) -> None:
-    house.job("a", 1)
-    store = stumbling(house.store)
-    store.trouble = {"put": [UnavailableError("store", "away")], "delete_prefix": [UnavailableError("store", "away")]}
-    conductor = JobScheduler(house.repository, store, house.broker, SETTINGS, HOUSEKEEPING)
-    assert conductor.cancel("a").state == JobState.CANCELLED
+def test_a_cancel_succeeds_although_the_store_is_unreachable(coordinator: CoordinatorFixture) -> None:
+    coordinator.accept_job("a", 1)
+    unavailable = UnavailableError("store", "unreachable")
+    store = inject_faults(coordinator.store, put=[unavailable], delete_prefix=[unavailable])
+    assert make_scheduler(coordinator, store=store).cancel("a").state == JobState.CANCELLED
 
 
-def test_late_results_of_a_cancelled_job_are_removed(house: Any, conduct: Callable[..., JobScheduler]) -> None:
-    conductor = conduct()
-    house.job("a", 2)
-    conductor.wake()
-    house.wait_until(lambda: house.row("a").queued == 2)
-    conductor.cancel("a")
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: keys(house) == {cancellation_key("a")})
-    assert house.row("a").done == 0
-
-
-def test_the_first_failure_cancels_a_job_that_wants_it(house: Any, conduct: Callable[..., JobScheduler]) -> None:
-    conductor = conduct()
-    house.job("a", 5, on_failure="cancel")
-    conductor.wake()
-    house.wait_until(lambda: house.row("a").queued == 5)
-    house.tell(house.failed("a", 3))
-    house.wait_until(lambda: house.row("a").state == JobState.CANCELLED)
-    assert (house.row("a").failed, house.row("a").cancelled) == (1, 4)
-
-
-def test_a_job_that_has_ended_leaves_nothing_but_its_results(house: Any, conduct: Callable[..., JobScheduler]) -> None:
-    conductor = conduct()
-    house.job("a", 1)
-    conductor.wake()
-    house.wait_until(lambda: house.row("a").queued == 1)
-    put(house, work_key("a", "0-c", 1), "resume/a/0-0")
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: keys(house) == {"results/a/0-0.jpg"})
-    assert conductor.live("a") == []
-
-
-def test_a_store_that_is_away_when_a_job_ends_does_not_stop_the_next_one(
-    house: Any, stumbling: Any, conduct: Callable[..., JobScheduler]
+def test_late_results_of_a_cancelled_job_are_deleted(
+    coordinator: CoordinatorFixture, start_leader: StartLeader
 ) -> None:
-    store = stumbling(house.store)
-    store.trouble["delete_prefix"] = [UnavailableError("store", "away")] * 2
-    conductor = conduct(store)
+    scheduler = start_leader()
+    coordinator.accept_job("a", 2)
+    scheduler.wake()
+    wait_until(lambda: coordinator.get_job("a").queued == 2)
+    scheduler.cancel("a")
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: coordinator.stored_keys() == {cancellation_key("a")})
+    assert coordinator.get_job("a").done == 0
+
+
+def test_the_first_failure_cancels_a_job_that_asks_for_it(
+    coordinator: CoordinatorFixture, start_leader: StartLeader
+) -> None:
+    scheduler = start_leader()
+    coordinator.accept_job("a", 5, on_failure="cancel")
+    scheduler.wake()
+    wait_until(lambda: coordinator.get_job("a").queued == 5)
+    coordinator.send_event(coordinator.failed("a", 3))
+    wait_until(lambda: coordinator.get_job("a").state == JobState.CANCELLED)
+    assert (coordinator.get_job("a").failed, coordinator.get_job("a").cancelled) == (1, 4)
+
+
+def test_a_finished_job_leaves_only_its_results(coordinator: CoordinatorFixture, start_leader: StartLeader) -> None:
+    scheduler = start_leader()
+    coordinator.accept_job("a", 1)
+    scheduler.wake()
+    wait_until(lambda: coordinator.get_job("a").queued == 1)
+    coordinator.put(work_key("a", "0-c", 1), "resume/a/0-0")
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: coordinator.stored_keys() == {"results/a/0-0.jpg"})
+    assert scheduler.positions("a") == []
+
+
+def test_a_store_that_is_unreachable_when_a_job_ends_does_not_stop_the_next_job(
+    coordinator: CoordinatorFixture, start_leader: StartLeader
+) -> None:
+    errors: list[Exception] = [UnavailableError("store", "unreachable")] * 2
+    scheduler = start_leader(inject_faults(coordinator.store, delete_prefix=errors))
     for name in ("a", "b", "c"):
-        house.job(name, 1)
-        conductor.wake()
-        house.wait_until(lambda name=name: house.row(name).queued == 1)
-        house.tell(house.done(name, 0))
-        house.wait_until(lambda name=name: house.row(name).state == JobState.SUCCEEDED)
-        house.wait_until(lambda name=name: conductor.live(name) == [])
+        coordinator.accept_job(name, 1)
+        scheduler.wake()
+        wait_until(lambda name=name: coordinator.get_job(name).queued == 1)
+        coordinator.send_event(coordinator.done(name, 0))
+        wait_until(lambda name=name: coordinator.get_job(name).state == JobState.SUCCEEDED)
+        wait_until(lambda name=name: scheduler.positions(name) == [])
 
 
-def test_deletion_takes_everything_but_an_upload_that_another_job_reads(house: Any) -> None:
-    ended(house, "a", upload="u")
-    ended(house, "b", upload="u")
-    put(house, "uploads/u/0", "resume/a/0-0", "plans/a.json", work_key("a", "0-c", 1))
-    conductor = conductor_of(house)
-    conductor.delete("a")
-    assert keys(house) == {"uploads/u/0", "results/b/0-0.jpg"}
-    conductor.delete("b")
-    assert keys(house) == set()
+def test_delete_keeps_an_upload_that_another_job_reads(coordinator: CoordinatorFixture) -> None:
+    coordinator.finish_job("a", upload="u")
+    coordinator.finish_job("b", upload="u")
+    coordinator.put("uploads/u/0", "resume/a/0-0", "plans/a.json", work_key("a", "0-c", 1))
+    scheduler = make_scheduler(coordinator)
+    scheduler.delete("a")
+    assert coordinator.stored_keys() == {"uploads/u/0", "results/b/0-0.jpg"}
+    scheduler.delete("b")
+    assert coordinator.stored_keys() == set()
 
 
-def test_a_cancelled_job_keeps_its_tombstone_when_it_is_deleted(house: Any) -> None:
-    """Its chunks may be queued still, and would bring results that nobody removes."""
-    house.job("a", 1)
-    conductor = conductor_of(house)
-    conductor.cancel("a")
-    conductor.delete("a")
-    assert keys(house) == {cancellation_key("a")}
-    conductor_of(house).recover()
-    assert keys(house) == set()
+def test_a_cancelled_job_keeps_its_marker_when_it_is_deleted(coordinator: CoordinatorFixture) -> None:
+    """Its chunks may still be queued, and their results would never be deleted."""
+    coordinator.accept_job("a", 1)
+    scheduler = make_scheduler(coordinator)
+    scheduler.cancel("a")
+    scheduler.delete("a")
+    assert coordinator.stored_keys() == {cancellation_key("a")}
+    scheduler.recover()
+    assert coordinator.stored_keys() == set()
 
 
-def test_a_retry_is_dispatched(house: Any, conduct: Callable[..., JobScheduler]) -> None:
-    ended(house, "a", failed=True)
-    conductor = conduct()
-    job, count = conductor.retry("a", None)
+def test_a_retry_is_dispatched(coordinator: CoordinatorFixture, start_leader: StartLeader) -> None:
+    coordinator.finish_job("a", failed=True)
+    job, count = start_leader().retry("a", None)
     assert (job.run, count) == (1, 1)
-    house.wait_until(lambda: house.row("a").queued == 1)
+    wait_until(lambda: coordinator.get_job("a").queued == 1)
 
 
-def test_steps_tell_what_is_left_for_them(house: Any, conduct: Callable[..., JobScheduler]) -> None:
-    conductor = conduct()
+def test_the_status_of_steps_has_what_remains_for_them(
+    coordinator: CoordinatorFixture, start_leader: StartLeader
+) -> None:
+    scheduler = start_leader()
     for step in ("resize", "blur", "blur", "encode"):
-        house.broker.consume([step_queue(step)], 1)
-    house.job("a", 100, chunk_size=1)
-    conductor.wake()
-    house.wait_until(lambda: house.row("a").queued == 8)
+        coordinator.broker.consume([step_queue(step)], 1)
+    coordinator.accept_job("a", 100, chunk_size=1)
+    scheduler.wake()
+    wait_until(lambda: coordinator.get_job("a").queued == 8)
     times = [StepTime(step=0, wait=0.0, work=0.1), StepTime(step=1, wait=0.0, work=0.4)]
     outcomes = [Outcome(id=0, state="done", timings=times)]
-    house.tell(Event(kind="stepped", job="a", chunk="c", step=1, images=[1, 2]))
-    house.tell(Event(kind="finished", job="a", chunk="c", outcomes=outcomes))
-    house.wait_until(lambda: house.row("a").done == 1)
-    steps = {status.name: status for status in conductor.steps()}
+    coordinator.send_event(Event(kind="stepped", job="a", chunk="c", step=1, images=[1, 2]))
+    coordinator.send_event(Event(kind="finished", job="a", chunk="c", outcomes=outcomes))
+    wait_until(lambda: coordinator.get_job("a").done == 1)
+    steps = {status.name: status for status in scheduler.steps()}
     assert steps["resize"].remaining == 97
     assert steps["blur"].remaining == 99
     assert (steps["blur"].workers, steps["blur"].backlog_seconds) == (2, pytest.approx(99 * 0.4))
     assert (steps["split"].remaining, steps["split"].backlog_seconds) == (0, None)
     assert steps["resize"].ready >= 7
-    assert conductor.images_per_second("a") > 0
+    assert steps["resize"].shared_with == ("blur",)
+    assert scheduler.images_per_second("a") > 0
+    assert scheduler.service_times(coordinator.get_job("a").plan) == [0.1, 0.4, None]

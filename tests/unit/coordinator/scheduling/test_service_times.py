@@ -1,101 +1,106 @@
-"""How long images take: by what was done to them and before, or where that is new, by the step."""
+"""Service times: by what was done to the images so far, or by the step if that is new."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from coordinator_fixture import CoordinatorFixture
+
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime
 from penstock.coordinator.ports.repository import Job, StoredPlan
-from penstock.coordinator.scheduling.backlog import count_left
+from penstock.coordinator.scheduling.backlog import count_remaining
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
-from penstock.coordinator.scheduling.leader_status import Snapshot
-from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_secs, name_kinds
+from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, prefix_keys
 
-RESIZE, GAUSSIAN, BILATERAL = (
-    {"op": "resize", "width": 8, "height": 8},
-    {"op": "blur", "method": "gaussian"},
-    {"op": "blur", "method": "bilateral"},
-)
+RESIZE: dict[str, Any] = {"op": "resize", "width": 8, "height": 8}
+GAUSSIAN: dict[str, Any] = {"op": "blur", "method": "gaussian"}
+BILATERAL: dict[str, Any] = {"op": "blur", "method": "bilateral"}
 
 
-def job(name: str, *plan: dict[str, Any], **counts: int) -> Job:
-    return Job(name, JobState.RUNNING, StoredPlan.read(plan), {}, created_at=0.0, **counts)
+def plan(*operations: dict[str, Any]) -> StoredPlan:
+    return StoredPlan.read(operations)
 
 
-def live_after(*jobs: tuple[Job, list[float]]) -> InFlight:
-    """Return what is known after one image of each job, which took so many seconds in each operation."""
-    live = InFlight()
+def job(name: str, *operations: dict[str, Any], **counts: int) -> Job:
+    return Job(name, JobState.RUNNING, plan(*operations), {}, created_at=0.0, **counts)
+
+
+def measured(*jobs: tuple[Job, list[float]]) -> InFlight:
+    """Return what is known after one image of each job, with its seconds in each operation."""
+    in_flight = InFlight()
     for found, secs in jobs:
-        live.dispatched(found, [(0, 0)])
-        timings = [StepTime(step=index, wait=0.0, work=each) for index, each in enumerate(secs)]
-        outcome = Outcome(id=0, state="done", timings=timings)
-        live.observe([Event(kind="finished", job=found.id, chunk="c", outcomes=[outcome])])
-    return live
+        in_flight.add_dispatched(found, [(0, 0)])
+        in_flight.apply([finished(found.id, 1, *secs)])
+    return in_flight
 
 
-def test_a_mean_follows_what_is_recent() -> None:
+def finished(job: str, images: int, *secs: float) -> Event:
+    timings = [StepTime(step=index, wait=0.0, work=work) for index, work in enumerate(secs)]
+    outcomes = [Outcome(id=image, state="done", timings=timings) for image in range(images)]
+    return Event(kind="finished", job=job, chunk="c", outcomes=outcomes)
+
+
+def test_a_mean_follows_recent_values() -> None:
     mean = Mean()
-    assert mean.value is None
+    assert mean.value == 0.0
     for value in [1.0] * 5_000 + [3.0] * 5_000:
         mean.add(value)
     assert 2.9 < mean.value <= 3.0
 
 
-def test_operations_are_of_a_kind_where_all_was_the_same_up_to_them() -> None:
-    first, second = name_kinds(StoredPlan.read([RESIZE, GAUSSIAN])), name_kinds(StoredPlan.read([RESIZE, BILATERAL]))
+def test_plans_share_keys_as_far_as_they_are_the_same() -> None:
+    first, second = prefix_keys(plan(RESIZE, GAUSSIAN)), prefix_keys(plan(RESIZE, BILATERAL))
     assert first[0] == second[0]
-    assert len({*first, *second, *name_kinds(StoredPlan.read([GAUSSIAN, RESIZE]))}) == 5
+    assert len({*first, *second, *prefix_keys(plan(GAUSSIAN, RESIZE))}) == 5
 
 
-def test_a_slow_blur_is_not_taken_for_a_quick_one() -> None:
-    quick, slow = job("quick", GAUSSIAN), job("slow", BILATERAL)
-    live = live_after((quick, [0.01]), (slow, [0.5]))
-    assert live.seconds_of(quick.plan) == [0.01]
-    assert live.seconds_of(slow.plan) == [0.5]
+def test_operations_of_one_step_are_measured_apart() -> None:
+    fast, slow = job("fast", GAUSSIAN), job("slow", BILATERAL)
+    in_flight = measured((fast, [0.01]), (slow, [0.5]))
+    assert in_flight.service_times(fast.plan) == [0.01]
+    assert in_flight.service_times(slow.plan) == [0.5]
     waiting = [job("a", GAUSSIAN, pending=100), job("b", BILATERAL, pending=10)]
-    assert count_left(waiting, live) == {"blur": (110, 100 * 0.01 + 10 * 0.5)}
+    assert count_remaining(waiting, in_flight.snapshot()) == {"blur": (110, pytest.approx(100 * 0.01 + 10 * 0.5))}
 
 
-def test_slow_images_go_one_by_one_though_most_of_their_step_were_quick(house: Any) -> None:
-    quick, slow = (house.job(name, 200, plan=[blur]) for name, blur in (("quick", GAUSSIAN), ("slow", BILATERAL)))
-    for found, images, secs in ((slow, 1, 0.5), (quick, 150, 0.001)):
-        house.live.dispatched(found, [(image, 0) for image in range(images)])
-        timings = [StepTime(step=0, wait=0.0, work=secs)]
-        outcomes = [Outcome(id=image, state="done", timings=timings) for image in range(images)]
-        house.live.observe([Event(kind="finished", job=found.id, chunk="c", outcomes=outcomes)])
-    Dispatcher(house.repository, house.store, house.broker, house.live, DispatchSettings()).fill()
+def test_slow_images_have_small_chunks_although_most_images_of_their_step_were_fast(
+    coordinator: CoordinatorFixture,
+) -> None:
+    for name, operation, images, secs in (("slow", BILATERAL, 1, 0.5), ("fast", GAUSSIAN, 150, 0.001)):
+        accepted = coordinator.accept_job(name, 200, plan=[operation])
+        coordinator.in_flight.add_dispatched(accepted, [(image, 0) for image in range(images)])
+        coordinator.in_flight.apply([finished(name, images, secs)])
+    settings = DispatchSettings()
+    Dispatcher(
+        coordinator.repository, coordinator.store, coordinator.broker, coordinator.in_flight, settings
+    ).dispatch_round()
     sizes: dict[str, set[int]] = {}
-    for chunk in house.sent("blur"):
+    for chunk in coordinator.take_chunks("blur"):
         sizes.setdefault(chunk.job, set()).add(len(chunk.images))
     assert sizes["slow"] == {1}
-    assert max(sizes["quick"]) == 8
+    assert max(sizes["fast"]) == 8
 
 
-def test_what_comes_first_decodes_and_is_not_taken_for_what_comes_later() -> None:
-    live = live_after((job("a", GAUSSIAN), [0.02]), (job("b", RESIZE, GAUSSIAN), [0.01, 0.001]))
-    assert live.seconds_of(StoredPlan.read([RESIZE, GAUSSIAN])) == [0.01, 0.001]
+def test_the_first_operation_decodes_and_is_measured_apart_from_the_same_one_later() -> None:
+    in_flight = measured((job("a", GAUSSIAN), [0.02]), (job("b", RESIZE, GAUSSIAN), [0.01, 0.001]))
+    assert in_flight.service_times(plan(RESIZE, GAUSSIAN)) == [0.01, 0.001]
 
 
-def test_a_new_kind_is_taken_to_be_as_its_step_and_a_new_step_is_not_known() -> None:
-    live = live_after((job("a", GAUSSIAN), [0.25]))
-    assert live.seconds_of(StoredPlan.read([BILATERAL, RESIZE])) == [0.25, None]
+def test_an_unmeasured_operation_has_the_time_of_its_step_and_an_unmeasured_step_has_none() -> None:
+    in_flight = measured((job("a", GAUSSIAN), [0.25]))
+    assert in_flight.service_times(plan(BILATERAL, RESIZE)) == [0.25, None]
 
 
-def test_those_who_follow_know_as_much_as_the_leader() -> None:
-    live = live_after((job("a", GAUSSIAN), [0.01]), (job("b", BILATERAL), [0.5]))
-    for operations in ([GAUSSIAN], [BILATERAL], [BILATERAL, RESIZE]):
-        plan = StoredPlan.read(operations)
-        assert Snapshot(live.tell()).seconds_of(plan) == live.seconds_of(plan)
-    assert Snapshot().seconds_of(StoredPlan.read([GAUSSIAN])) == [None]
-
-
-def test_kinds_by_the_thousand_take_bounded_memory_and_those_in_use_stay() -> None:
-    speeds = ServiceTimes()
+def test_memory_is_bounded_and_prefixes_in_use_are_kept() -> None:
+    times = ServiceTimes()
+    in_use = prefix_keys(plan(RESIZE))[0]
     for number in range(3_000):
-        speeds.add("resize", f"kind-{number}", 1.0)
-        speeds.add("blur", "in use", 0.5)
-    assert len(speeds.kinds()) <= 256
-    assert speeds.of_kind("in use") == 0.5
-    assert find_secs(StoredPlan.read([RESIZE]), speeds.of_kind, speeds.of_step) == [1.0]
+        times.add("blur", f"prefix-{number}", 1.0)
+        times.add("resize", in_use, 0.5)
+        times.add("resize", f"other-{number}", 4.5)
+    assert len(times.by_prefix()) <= 256
+    assert times.of_plan(plan(RESIZE)) == [0.5]
+    assert times.by_step()["resize"] == pytest.approx(2.5)

@@ -1,18 +1,21 @@
-"""The tracker: events become rows once, in batches, and nothing that is told makes it stop listening."""
+"""Tracker: events are applied once, in batches, and no event stops it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
+from coordinator_fixture import CoordinatorFixture, inject_faults
+from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, Event, StepTime
-from penstock.coordinator.ports.repository import Applied
+from penstock.coordinator.ports.repository import Applied, Repository
 from penstock.coordinator.scheduling.tracker import Tracker
+
+StartTracker = Callable[..., Tracker]
 
 
 @pytest.fixture
@@ -21,13 +24,14 @@ def applied() -> list[Applied]:
 
 
 @pytest.fixture
-def track(house: Any, applied: list[Applied], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Tracker]]:
-    """Start a tracker."""
-    monkeypatch.setattr("penstock.coordinator.scheduling.tracker._RETRY_SECS", 0.01)
+def start_tracker(coordinator: CoordinatorFixture, applied: list[Applied]) -> Iterator[StartTracker]:
+    """Starts a tracker; `applied` collects what it reports."""
     started: list[Tracker] = []
 
-    def start(repository: Any = house.repository, on_applied: Any = applied.extend) -> Tracker:
-        tracker = Tracker(repository, house.broker, house.live, on_applied)
+    def start(
+        repository: Repository = coordinator.repository, on_applied: Callable[[list[Applied]], None] = applied.extend
+    ) -> Tracker:
+        tracker = Tracker(repository, coordinator.broker, coordinator.in_flight, on_applied, retry_secs=0.01)
         tracker.start()
         started.append(tracker)
         return tracker
@@ -37,120 +41,136 @@ def track(house: Any, applied: list[Applied], monkeypatch: pytest.MonkeyPatch) -
         tracker.stop()
 
 
-def quiet(house: Any) -> bool:
-    depth = house.broker.depth(EVENTS_QUEUE)
+def all_settled(coordinator: CoordinatorFixture) -> bool:
+    depth = coordinator.broker.depth(EVENTS_QUEUE)
     return not depth.ready and not depth.in_flight
 
 
-def test_a_job_ends_once_when_its_last_image_does(
-    house: Any, track: Callable[..., Tracker], applied: list[Applied]
+def test_a_job_ends_once_with_its_last_image(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker, applied: list[Applied]
 ) -> None:
-    house.job("a", 3)
-    house.repository.take_pending("a", 3)
-    track()
-    for event in (house.done("a", 0), house.done("a", 0), house.failed("a", 1), house.done("a", 2), house.done("a", 2)):
-        house.tell(event)
-    house.wait_until(lambda: quiet(house))
-    row = house.row("a")
+    coordinator.accept_job("a", 3)
+    coordinator.repository.take_pending("a", 3)
+    start_tracker()
+    for event in (
+        coordinator.done("a", 0),
+        coordinator.done("a", 0),
+        coordinator.failed("a", 1),
+        coordinator.done("a", 2),
+        coordinator.done("a", 2),
+    ):
+        coordinator.send_event(event)
+    wait_until(lambda: all_settled(coordinator))
+    row = coordinator.get_job("a")
     assert (row.state, row.done, row.failed) == (JobState.PARTIAL, 2, 1)
     assert sum(change.finished for change in applied) == 1
 
 
-def test_images_run_once_their_work_has_started(house: Any, track: Callable[..., Tracker]) -> None:
-    house.job("a", 2)
-    house.repository.take_pending("a", 2)
-    track()
-    house.tell(Event(kind="started", job="a", chunk="c", images=[0]))
-    house.wait_until(lambda: house.row("a").running == 1)
-    assert house.row("a").queued == 1
-
-
-def test_what_cannot_be_read_goes_to_the_dead_letters(house: Any, track: Callable[..., Tracker]) -> None:
-    house.job("a", 1)
-    house.repository.take_pending("a", 1)
-    track()
-    house.broker.publish(EVENTS_QUEUE, [b"\xff", b'{"v": 2}'])
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
-    letters = house.broker.consume([DEAD_LETTER_QUEUE], 2)
-    assert [json.loads(letters.get(5.0).body)["queue"] for _ in range(2)] == [EVENTS_QUEUE] * 2
-
-
-def test_what_cannot_be_followed_is_applied_all_the_same(
-    house: Any, track: Callable[..., Tracker], monkeypatch: pytest.MonkeyPatch
+def test_images_are_running_after_their_started_event(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker
 ) -> None:
-    house.job("a", 2)
-    house.repository.take_pending("a", 2)
-    monkeypatch.setattr(house.live.meters, "count_image", lambda *_: [][0])
-    house.live.adopt(house.row("a"), [(0, 0), (1, 0)])
-    track()
+    coordinator.accept_job("a", 2)
+    coordinator.repository.take_pending("a", 2)
+    start_tracker()
+    coordinator.send_event(Event(kind="started", job="a", chunk="c", images=[0]))
+    wait_until(lambda: coordinator.get_job("a").running == 1)
+    assert coordinator.get_job("a").queued == 1
+
+
+def test_unreadable_events_become_dead_letters(coordinator: CoordinatorFixture, start_tracker: StartTracker) -> None:
+    coordinator.accept_job("a", 1)
+    coordinator.repository.take_pending("a", 1)
+    start_tracker()
+    coordinator.broker.publish(EVENTS_QUEUE, [b"\xff", b'{"v": 2}'])
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: coordinator.get_job("a").state == JobState.SUCCEEDED)
+    letters = coordinator.broker.consume([DEAD_LETTER_QUEUE], 2)
+    received = [letters.get(5.0), letters.get(5.0)]
+    assert [json.loads(letter.body)["queue"] for letter in received if letter] == [EVENTS_QUEUE] * 2
+
+
+def test_an_event_is_applied_although_updating_positions_failed(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator.accept_job("a", 2)
+    coordinator.repository.take_pending("a", 2)
+    monkeypatch.setattr(coordinator.in_flight.counters, "count_image", lambda *_: [][0])
+    coordinator.in_flight.adopt(coordinator.get_job("a"), [(0, 0), (1, 0)])
+    start_tracker()
     for image in range(2):
-        house.tell(house.done("a", image))
-    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
-    house.wait_until(lambda: quiet(house))
+        coordinator.send_event(coordinator.done("a", image))
+    wait_until(lambda: coordinator.get_job("a").state == JobState.SUCCEEDED)
+    wait_until(lambda: all_settled(coordinator))
 
 
-def test_events_wait_while_the_database_is_away(house: Any, stumbling: Any, track: Callable[..., Tracker]) -> None:
-    house.job("a", 2)
-    house.repository.take_pending("a", 2)
-    repository = stumbling(house.repository)
-    repository.trouble["apply"] = [UnavailableError("database", "away")] * 3
-    track(repository)
-    house.tell(house.done("a", 0, 1))
-    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
-    house.wait_until(lambda: quiet(house))
+def test_events_are_kept_while_the_database_is_unreachable(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker
+) -> None:
+    coordinator.accept_job("a", 2)
+    coordinator.repository.take_pending("a", 2)
+    start_tracker(inject_faults(coordinator.repository, apply=[UnavailableError("database", "unreachable")] * 3))
+    coordinator.send_event(coordinator.done("a", 0, 1))
+    wait_until(lambda: coordinator.get_job("a").state == JobState.SUCCEEDED)
+    wait_until(lambda: all_settled(coordinator))
 
 
-def test_an_event_that_cannot_be_applied_costs_no_other(
-    house: Any, stumbling: Any, track: Callable[..., Tracker]
+def test_an_event_that_cannot_be_applied_is_dropped_alone(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker
 ) -> None:
     """The batch fails, then the first event of it: the other two are applied."""
-    house.job("a", 3)
-    house.repository.take_pending("a", 3)
-    repository = stumbling(house.repository)
-    repository.trouble["apply"] = [RuntimeError("batch"), RuntimeError("poison")]
-    bodies = [house.done("a", image).model_dump_json().encode() for image in range(3)]
-    house.live.dispatched(house.row("a"), [(image, 0) for image in range(3)])
-    house.broker.publish(EVENTS_QUEUE, bodies)
-    track(repository)
-    house.wait_until(lambda: house.row("a").done == 2)
-    house.wait_until(lambda: quiet(house))
-    assert [image.state for image in house.repository.list_images("a", limit=9)] == ["queued", "done", "done"]
+    coordinator.accept_job("a", 3)
+    coordinator.repository.take_pending("a", 3)
+    repository = inject_faults(coordinator.repository, apply=[RuntimeError("batch"), RuntimeError("poison")])
+    bodies = [coordinator.done("a", image).model_dump_json().encode() for image in range(3)]
+    coordinator.in_flight.add_dispatched(coordinator.get_job("a"), [(image, 0) for image in range(3)])
+    coordinator.broker.publish(EVENTS_QUEUE, bodies)
+    start_tracker(repository)
+    wait_until(lambda: coordinator.get_job("a").done == 2)
+    wait_until(lambda: all_settled(coordinator))
+    assert [image.state for image in coordinator.repository.list_images("a", limit=9)] == [
+        "queued",
+        "done",
+        "done",
+    ]
 
 
-def test_what_follows_from_an_event_may_fail_without_stopping_the_thread(
-    house: Any, track: Callable[..., Tracker]
+def test_a_failing_callback_does_not_stop_the_thread(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker
 ) -> None:
-    calls = []
+    calls: list[list[Applied]] = []
 
-    def stumble(changes: list[Applied]) -> None:
+    def fail_once(changes: list[Applied]) -> None:
         calls.append(changes)
         if len(calls) == 1:
-            raise RuntimeError("nobody foresaw this")
+            raise RuntimeError("unexpected")
 
-    house.job("a", 1)
-    house.repository.take_pending("a", 1)
-    track(on_applied=stumble)
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
-    house.tell(house.done("a", 0))
-    house.wait_until(lambda: len(calls) == 2 and quiet(house))
+    coordinator.accept_job("a", 1)
+    coordinator.repository.take_pending("a", 1)
+    start_tracker(on_applied=fail_once)
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: coordinator.get_job("a").state == JobState.SUCCEEDED)
+    coordinator.send_event(coordinator.done("a", 0))
+    wait_until(lambda: len(calls) == 2 and all_settled(coordinator))
 
 
-def test_times_that_make_no_sense_do_no_harm(house: Any, track: Callable[..., Tracker]) -> None:
-    house.live.dispatched(house.job("a", 1), [(0, 0)])
-    house.repository.take_pending("a", 1)
-    track()
-    event = house.done("a", 0)
+def test_times_of_unknown_operations_are_ignored(coordinator: CoordinatorFixture, start_tracker: StartTracker) -> None:
+    coordinator.in_flight.add_dispatched(coordinator.accept_job("a", 1), [(0, 0)])
+    coordinator.repository.take_pending("a", 1)
+    start_tracker()
+    event = coordinator.done("a", 0)
     event.outcomes[0].timings = [StepTime(step=99, wait=1.0, work=1.0), StepTime(step=-1, wait=1.0, work=1.0)]
-    house.tell(event)
-    house.wait_until(lambda: house.row("a").state == JobState.SUCCEEDED)
+    coordinator.send_event(event)
+    wait_until(lambda: coordinator.get_job("a").state == JobState.SUCCEEDED)
 
 
-def test_stop_applies_what_has_arrived(house: Any, track: Callable[..., Tracker]) -> None:
-    house.job("a", 600)
-    house.repository.take_pending("a", 600)
-    tracker = track()
-    house.broker.publish(EVENTS_QUEUE, [house.done("a", image).model_dump_json().encode() for image in range(600)])
+def test_stop_applies_the_events_that_have_arrived(
+    coordinator: CoordinatorFixture, start_tracker: StartTracker
+) -> None:
+    coordinator.accept_job("a", 600)
+    coordinator.repository.take_pending("a", 600)
+    tracker = start_tracker()
+    coordinator.broker.publish(
+        EVENTS_QUEUE, [coordinator.done("a", image).model_dump_json().encode() for image in range(600)]
+    )
     tracker.stop()
-    assert house.row("a").done == 600
+    assert coordinator.get_job("a").done == 600

@@ -284,14 +284,14 @@ def test_only_the_leader_sends_webhooks(coordinator: CoordinatorFixture) -> None
         coordinator.broker,
         DispatchSettings(),
         ReconcilerSettings(),
-        courier=sender,
+        webhook_sender=sender,
     )
     with running_receiver() as receiver:
         for number in range(2):
             finish_job(coordinator, f"job-{number}", receiver)
-            scheduler.begin()
+            scheduler.start_leading()
             wait_until(lambda count=number + 1: len(receiver.received) == count)
-            scheduler.end()
+            scheduler.stop_leading()
         finish_job(coordinator, "job-2", receiver)
         assert event_of(coordinator, "job-2").deliveries == []
     assert receiver.ids() == ["job-0-0", "job-1-0"]

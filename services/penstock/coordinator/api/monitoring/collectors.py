@@ -135,8 +135,8 @@ class CounterCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
-        yield GaugeMetricFamily("penstock_leads", "Whether this coordinator is the leader", value=counters.leads)
-        window = counters.window_images if counters.leads else 0
+        yield GaugeMetricFamily("penstock_leads", "Whether this coordinator is the leader", value=counters.is_leader)
+        window = counters.window_images if counters.is_leader else 0
         yield GaugeMetricFamily("penstock_window_images", "Images that may be in flight at once", value=window)
         with counters.lock:
             found = [*self._images(), *self._chunks(), *self._calls()]
@@ -145,8 +145,8 @@ class CounterCollector(Collector):
     def _images(self) -> Iterator[Metric]:
         counters = self._counters
         for name, text, bounds, counted in (
-            ("wait", "Seconds an image waited for a step", WAIT_BOUNDS_SECS, counters.waits),
-            ("work", "Seconds a step worked on an image", WORK_BOUNDS_SECS, counters.works),
+            ("wait", "Seconds an image waited for a step", WAIT_BOUNDS_SECS, counters.wait_secs),
+            ("work", "Seconds a step worked on an image", WORK_BOUNDS_SECS, counters.work_secs),
         ):
             family = HistogramMetricFamily(f"penstock_step_{name}_seconds", text, labels=["step"])
             for step, histogram in {**{step: Histogram(bounds) for step in operations()}, **counted}.items():
@@ -194,12 +194,12 @@ class CounterCollector(Collector):
             yield from pair
 
     def _each_call(self) -> Iterator[tuple[str, str, Histogram, int]]:
-        for calls in self._counters.tally.read().calls:
+        for calls in self._counters.own_calls.read().calls:
             own = Histogram(CALL_BOUNDS_SECS)
             own.add(calls.buckets, calls.seconds)
             yield "coordinator", calls.what, own, calls.failed
-        for what, histogram in self._counters.calls.items():
-            yield "worker", what, histogram, self._counters.failed_calls[what]
+        for what, histogram in self._counters.worker_calls.items():
+            yield "worker", what, histogram, self._counters.failed_worker_calls[what]
 
 
 def _fill(family: F, values: Mapping[str, float]) -> F:

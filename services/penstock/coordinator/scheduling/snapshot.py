@@ -1,0 +1,81 @@
+"""Snapshot: what is in flight at one moment, and how fast, for the API of the leader and of its followers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from penstock.coordinator.ports.repository import StoredPlan
+from penstock.coordinator.scheduling.service_times import find_service_times
+
+
+@dataclass(frozen=True)
+class JobSnapshot:
+    """One job's images in flight."""
+
+    positions: list[tuple[int, int]] = field(default_factory=list)
+    """`(waiting, running)` images for each operation of the plan; empty if none are in flight."""
+    images_per_second: Annotated[float | None, Field(alias="rate")] = None
+
+
+class StepSnapshot(NamedTuple):
+    """One step's measurements."""
+
+    seconds_per_image: float | None = None
+    busy_workers: float | None = None
+    """Workers it keeps busy, on average over the last seconds."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the leader knows of images in flight. Followers read it as JSON from the database.
+
+    In a rolling upgrade, leader and followers may differ in version: unknown fields are ignored, and missing ones have
+    defaults. The aliases are the names of version 0.1.0.
+    """
+
+    jobs: dict[str, JobSnapshot] = field(default_factory=dict)
+    steps: dict[str, StepSnapshot] = field(default_factory=dict)
+    by_prefix: Annotated[dict[str, float], Field(alias="kinds")] = field(default_factory=dict)
+    """Seconds per image for each prefix of a plan; see `service_times`."""
+    running_chunks: Annotated[dict[str, int], Field(alias="chunks")] = field(default_factory=dict)
+    """Chunks that workers hold, by step."""
+    shared_steps: Annotated[frozenset[tuple[str, str]], Field(alias="joined")] = frozenset()
+    """Pairs of steps that the same workers serve."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Snapshot:
+        """Read a snapshot; one that can't be read counts as empty."""
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValidationError:
+            return cls()
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return _ADAPTER.dump_json(self, by_alias=True).decode()
+
+    def positions(self, job: str) -> list[tuple[int, int]]:
+        """Return `(waiting, running)` images for each operation of the plan; empty if none are in flight."""
+        return self.jobs[job].positions if job in self.jobs else []
+
+    def images_per_second(self, job: str) -> float | None:
+        """Return a job's throughput."""
+        return self.jobs[job].images_per_second if job in self.jobs else None
+
+    def step(self, name: str) -> StepSnapshot:
+        """Return a step's measurements."""
+        return self.steps.get(name, StepSnapshot())
+
+    def service_times(self, plan: StoredPlan) -> list[float | None]:
+        """Return the seconds per image in each operation of a plan; None where nothing comparable was measured."""
+        return find_service_times(plan, lambda step: self.step(step).seconds_per_image, self.by_prefix.get)
+
+    def shared_with(self, step: str) -> set[str]:
+        """Return the steps that the same workers serve, as far as pairs of them show it."""
+        return {other for pair in self.shared_steps if step in pair for other in pair} - {step}
+
+
+_ADAPTER = TypeAdapter(Snapshot)
