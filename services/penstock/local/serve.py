@@ -56,7 +56,7 @@ def serve(
         dispatch=DispatchSettings(workers, len(specs)),
         can_grow=False,
     ) as coordinator:
-        LocalStore(settings.data / "store").sweep()
+        LocalStore(settings.data / "store").remove_temporary_files()
         coordinator.scheduler.recover()
         supervisor = PipeSupervisor(queues, specs)
         supervisor.start()

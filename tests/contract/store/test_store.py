@@ -1,4 +1,4 @@
-"""The store's contract: every adapter passes this suite as it stands."""
+"""Contract of the store port, for every adapter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock.common.store.local import LocalStore
 LOCAL: dict[str, Callable[[Path], Store]] = {
     "local": lambda folder: open_store(StoreSettings(), folder),
     "local_by_url": lambda folder: open_store(StoreSettings(store_url=f"file://{folder}/by%20url"), None),
-    "local_with_results_elsewhere": lambda folder: LocalStore(folder / "store", folder / "out"),
+    "local_with_other_results_folder": lambda folder: LocalStore(folder / "store", folder / "out"),
     "memory": lambda folder: open_store(StoreSettings(store_url="memory://"), None),
 }
 BUCKETS = {
@@ -29,7 +29,7 @@ BUCKETS = {
     "web": "",
     "web below": "/a-folder/b",
 }
-"""The prefix in a new bucket of the server that is named first."""
+"""The prefix in a new bucket; each key begins with the fixture of its server."""
 
 
 @pytest.fixture(params=[*LOCAL, *BUCKETS])
@@ -42,25 +42,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return open_store(StoreSettings(store_url=server.create_bucket() + BUCKETS[request.param]), None)
 
 
-def test_pieces_come_back_as_one_object(store: Store) -> None:
+def test_pieces_are_read_back_as_one_object(store: Store) -> None:
     store.put("work/a", [b"one", bytearray(b"two"), memoryview(b"three")])
     assert store.get("work/a") == b"onetwothree"
     assert store.size("work/a") == 11
 
 
-def test_an_empty_object_is_an_object(store: Store) -> None:
+def test_an_object_may_be_empty(store: Store) -> None:
     store.put("cancelled/j", [b""])
     assert store.get("cancelled/j") == b""
     assert store.size("cancelled/j") == 0
 
 
-def test_writing_again_replaces(store: Store) -> None:
+def test_writing_a_key_again_replaces_its_object(store: Store) -> None:
     store.put("results/j/a", [b"old and longer"])
     store.put("results/j/a", [b"new"])
     assert store.get("results/j/a") == b"new"
 
 
-def test_what_is_not_there_has_no_size_and_is_not_found(store: Store) -> None:
+def test_a_missing_object_has_no_size_and_is_not_found(store: Store) -> None:
     assert store.size("results/j/none") is None
     with pytest.raises(ObjectNotFoundError):
         store.get("results/j/none")
@@ -68,13 +68,13 @@ def test_what_is_not_there_has_no_size_and_is_not_found(store: Store) -> None:
         store.stream("results/j/none")
 
 
-def test_a_folder_of_objects_is_no_object(store: Store) -> None:
+def test_a_folder_is_not_an_object(store: Store) -> None:
     store.put("results/j/a", [b"x"])
     with pytest.raises(ObjectNotFoundError):
         store.get("results/j")
 
 
-def test_a_stream_gives_the_range_asked_for_in_small_pieces(store: Store) -> None:
+def test_a_stream_yields_the_requested_range_in_small_pieces(store: Store) -> None:
     data = os.urandom(3 * 1024 * 1024 + 5)
     store.put("results/j/big", [data])
     pieces = list(store.stream("results/j/big"))
@@ -84,7 +84,7 @@ def test_a_stream_gives_the_range_asked_for_in_small_pieces(store: Store) -> Non
     assert b"".join(store.stream("results/j/big", len(data) - 3)) == data[-3:]
 
 
-def test_an_upload_is_seen_only_once_it_is_committed(store: Store) -> None:
+def test_an_upload_is_visible_only_after_commit(store: Store) -> None:
     upload = store.upload("uploads/u/0")
     upload.write(b"first ")
     upload.write(memoryview(b"second"))
@@ -103,28 +103,28 @@ def test_an_aborted_upload_leaves_nothing(store: Store) -> None:
     assert list(store.list("uploads")) == []
 
 
-def test_listing_gives_all_keys_below_a_prefix_and_no_neighbours(store: Store) -> None:
+def test_listing_yields_all_keys_below_a_prefix_and_no_others(store: Store) -> None:
     for key in ("results/j/a", "results/j/b/c", "results/jj/d"):
         store.put(key, [b"x"])
     assert sorted(store.list("results/j")) == ["results/j/a", "results/j/b/c"]
     assert list(store.list("results/none")) == []
 
 
-def test_children_are_the_folders_right_below(store: Store) -> None:
+def test_children_are_the_direct_subfolders(store: Store) -> None:
     for key in ("results/j/a/b", "results/k/a", "results/file"):
         store.put(key, [b"x"])
     assert sorted(store.children("results")) == ["j", "k"]
     assert list(store.children("nothing")) == []
 
 
-def test_delete_removes_one_object_and_is_content_with_none(store: Store) -> None:
+def test_delete_removes_an_object_and_accepts_a_missing_one(store: Store) -> None:
     store.put("results/j/a", [b"x"])
     store.delete("results/j/a")
     store.delete("results/j/a")
     assert store.size("results/j/a") is None
 
 
-def test_delete_prefix_removes_a_folder_and_no_neighbours(store: Store) -> None:
+def test_delete_prefix_removes_a_folder_and_no_others(store: Store) -> None:
     for key in ("results/j/a", "results/j/b/c", "results/jj/d"):
         store.put(key, [b"x"])
     store.delete_prefix("results/j")
@@ -134,18 +134,18 @@ def test_delete_prefix_removes_a_folder_and_no_neighbours(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "a//b", "a/../b", "..", "a/./b", "a\0b", "a/", ".tmp/a"])
-def test_keys_that_could_lead_elsewhere_are_refused(store: Store, key: str) -> None:
+def test_keys_that_could_escape_the_store_are_refused(store: Store, key: str) -> None:
     for use in (store.get, store.size, store.delete, lambda key: store.put(key, [b"x"])):
         with pytest.raises(ValueError, match="is not a key"):
             use(key)
 
 
-def test_names_in_any_script_are_keys(store: Store) -> None:
+def test_keys_may_have_characters_of_any_script(store: Store) -> None:
     store.put("results/j/fotó 日本 #?%.jpg", [b"x"])
     assert list(store.list("results/j")) == ["results/j/fotó 日本 #?%.jpg"]
 
 
-def test_readers_see_an_object_whole_while_it_is_replaced(store: Store) -> None:
+def test_readers_see_a_whole_object_while_it_is_replaced(store: Store) -> None:
     sizes = [100_000, 300_000]
     store.put("work/a", [b"0" * sizes[0]])
     done = threading.Event()
@@ -175,9 +175,9 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
         LocalStore(tmp_path / "file" / "store")
 
 
-def test_a_sweep_removes_what_a_dead_writer_began(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_writers_can_be_removed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.upload("uploads/u/0")._file.close()
     assert list((tmp_path / ".tmp").iterdir())
-    store.sweep()
+    store.remove_temporary_files()
     assert not list((tmp_path / ".tmp").iterdir())

@@ -1,4 +1,4 @@
-"""A store behind nginx beyond the store's contract: what is sent, what is repeated, what is refused, on both sides."""
+"""WebDAV store beyond the contract: requests, retries and errors, and what nginx refuses."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbid
 from penstock.common.store.factory import open_store
 
 LARGE = os.urandom(20_000_000)
-"""More than obstore sends."""
+"""More than is sent by obstore."""
 
 SHORT_SECS = 1.0
 
 
-def opened(url: str, token: str | None, secs: float = 30.0) -> Store:
+def open_url(url: str, token: str | None, secs: float = 30.0) -> Store:
     return open_store(StoreSettings(store_url=url, store_token=token, store_timeout_secs=secs), None)
 
 
 @pytest.fixture
 def store(web: NginxServer) -> Store:
-    return opened(web.create_bucket(), web.token)
+    return open_url(web.create_bucket(), web.token)
 
 
 @pytest.fixture
 def line(web: NginxServer) -> Iterator[HttpLine]:
-    """A line to the server, on which tests refuse requests."""
+    """A proxy in front of the server, which can refuse requests."""
     with http_line(web.port) as laid:
         yield laid
 
 
 @pytest.fixture
-def by_line(web: NginxServer, line: HttpLine) -> Store:
-    """An empty store that is reached by `line`."""
-    return opened(web.create_bucket().replace(str(web.port), str(line.server_port)), web.token, SHORT_SECS)
+def proxied(web: NginxServer, line: HttpLine) -> Store:
+    """An empty store behind `line`."""
+    return open_url(web.create_bucket().replace(str(web.port), str(line.server_port)), web.token, SHORT_SECS)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def by_line(web: NginxServer, line: HttpLine) -> Store:
         "*",
     ],
 )
-def test_any_name_comes_back_as_it_was(store: Store, name: str) -> None:
+def test_names_with_any_characters_survive_a_round_trip(store: Store, name: str) -> None:
     for key, data in ((f"results/{name}/{name}", b"small"), (f"results/{name}/big {name}", LARGE)):
         store.put(key, [data])
         assert b"".join(store.stream(key, 3)) == data[3:]
@@ -81,10 +81,10 @@ def test_any_name_comes_back_as_it_was(store: Store, name: str) -> None:
     assert list(store.children("results")) == []
 
 
-def test_a_large_object_goes_in_one_request_and_comes_in_several(by_line: Store, line: HttpLine) -> None:
-    by_line.put("work/a", [LARGE[:7], LARGE[7:]])
+def test_a_large_object_is_written_in_one_request_and_read_in_several(proxied: Store, line: HttpLine) -> None:
+    proxied.put("work/a", [LARGE[:7], LARGE[7:]])
     assert len(line.requests) == 1
-    assert by_line.get("work/a") == LARGE
+    assert proxied.get("work/a") == LARGE
     assert len(line.requests) == 5
 
 
@@ -102,20 +102,20 @@ def test_an_upload_of_any_size_takes_little_memory(store: Store) -> None:
     assert store.size("uploads/u/0") == 4 * len(LARGE)
 
 
-def test_half_an_object_is_never_seen(web: NginxServer, store: Store) -> None:
+def test_half_an_object_is_never_visible(web: NginxServer, store: Store) -> None:
     folder = web.create_bucket().removeprefix(web.url)
-    beside = opened(f"{web.url}{folder}", web.token)
+    other = open_url(f"{web.url}{folder}", web.token)
     with socket.create_connection(("127.0.0.1", web.port), timeout=20) as connection:
         head = f"PUT {folder}/work/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {web.token}\r\n"
         connection.sendall(f"{head}Content-Length: 600000\r\n\r\n".encode() + bytes(300_000))
         wait_until(lambda: any((web.volume / ".tmp").iterdir()))
-        assert beside.size("work/a") is None
-        assert list(beside.list("work")) == []
+        assert other.size("work/a") is None
+        assert list(other.list("work")) == []
     wait_until(lambda: not any((web.volume / ".tmp").iterdir()))
-    assert beside.size("work/a") is None
+    assert other.size("work/a") is None
 
 
-USES: list[Callable[[Store], object]] = [
+CALLS: list[Callable[[Store], object]] = [
     lambda store: store.put("work/a", [b"x"]),
     lambda store: store.put("work/a", [LARGE]),
     lambda store: store.size("work/a"),
@@ -127,50 +127,50 @@ USES: list[Callable[[Store], object]] = [
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, HANG_UP])
-def test_a_server_that_refuses_for_a_moment_is_asked_again(by_line: Store, line: HttpLine, status: int) -> None:
-    for use in USES:
+def test_a_request_that_fails_for_a_moment_is_retried(proxied: Store, line: HttpLine, status: int) -> None:
+    for call in CALLS:
         line.requests.clear()
         line.refuse(status, times=1)
-        use(by_line)
+        call(proxied)
         assert len(line.requests) == 2
         assert len(set(line.requests)) == 1
 
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
-    [(507, "it answers with status 507"), (403, "it refuses our credentials"), (SAY_NOTHING, "cannot be reached")],
+    [(507, "it answers with status 507"), (403, "it refuses the credentials"), (SAY_NOTHING, "unreachable")],
 )
-def test_a_server_that_stays_away_is_unavailable(by_line: Store, line: HttpLine, refusal: int, said: str) -> None:
+def test_a_server_that_keeps_failing_is_unavailable(proxied: Store, line: HttpLine, refusal: int, said: str) -> None:
     line.refuse(refusal)
-    for use in (USES[1], USES[3], USES[6]):
+    for call in (CALLS[1], CALLS[3], CALLS[6]):
         with pytest.raises(UnavailableError, match=f"^the store cannot be used: .*{said}"):
-            use(by_line)
+            call(proxied)
 
 
-def test_a_server_that_is_not_there_is_unavailable() -> None:
-    for use in USES:
-        with pytest.raises(UnavailableError, match="cannot be reached") as failed:
-            use(opened(f"http://{NOBODY}", "x", 0.5))
+def test_an_unreachable_server_is_unavailable() -> None:
+    for call in CALLS:
+        with pytest.raises(UnavailableError, match="unreachable") as failed:
+            call(open_url(f"http://{NOBODY}", "x", 0.5))
         assert NOBODY not in failed.value.message
 
 
-def test_a_listing_that_is_none_is_no_listing(by_line: Store, line: HttpLine) -> None:
+def test_a_listing_that_is_not_json_is_unavailable(proxied: Store, line: HttpLine) -> None:
     line.refuse(200)
-    with pytest.raises(UnavailableError, match="no JSON"):
-        list(by_line.list("work"))
+    with pytest.raises(UnavailableError, match="is not JSON"):
+        list(proxied.list("work"))
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])
-def test_the_store_opens_to_nobody_without_its_token(web: NginxServer, token: str | None) -> None:
-    store = opened(web.create_bucket(), token)
-    for use in (store.check, *(lambda use=use: use(store) for use in USES)):
-        with pytest.raises(UnavailableError, match="it refuses our credentials") as failed:
-            use()
+def test_every_request_needs_the_token(web: NginxServer, token: str | None) -> None:
+    store = open_url(web.create_bucket(), token)
+    for call in (store.check, *(lambda call=call: call(store) for call in CALLS)):
+        with pytest.raises(UnavailableError, match="it refuses the credentials") as failed:
+            call()
         assert web.token not in failed.value.message
         assert "wrong" not in failed.value.message
 
 
-def test_a_folder_may_be_removed_by_two_and_while_it_is_written(store: Store) -> None:
+def test_a_folder_may_be_deleted_by_several_threads_while_it_is_written(store: Store) -> None:
     for index in range(50):
         store.put(f"work/0/{index}/a", [b"x"])
     failures: list[BaseException] = []
@@ -206,8 +206,10 @@ def test_a_folder_may_be_removed_by_two_and_while_it_is_written(store: Store) ->
         ("GET", "/kept", 404),
     ],
 )
-def test_the_server_does_no_more_than_a_store_needs(web: NginxServer, method: str, path: str, status: int) -> None:
-    opened(f"{web.url}/kept", web.token).put("a", [b"x"])
+def test_the_server_refuses_everything_that_a_store_does_not_need(
+    web: NginxServer, method: str, path: str, status: int
+) -> None:
+    open_url(f"{web.url}/kept", web.token).put("a", [b"x"])
     headers = {"Authorization": f"Bearer {web.token}", "Destination": f"{web.url}/elsewhere"}
     answer = httpx.request(method, f"{web.url}{path}", headers=headers)
     assert answer.status_code == status
@@ -230,23 +232,23 @@ def test_the_server_does_no_more_than_a_store_needs(web: NginxServer, method: st
         "https://host\r\nX-Other: 1/",
     ],
 )
-def test_an_address_that_names_no_store_is_refused_in_one_line(url: str) -> None:
+def test_an_invalid_url_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(SettingsError, match="accepted is http://host:port/prefix") as refused:
-        opened(url, None)
+        open_url(url, None)
     assert "\n" not in refused.value.message
     assert "password" not in refused.value.message
 
 
-def test_a_token_that_is_no_header_is_refused_and_not_told() -> None:
+def test_a_token_that_is_not_a_valid_header_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="PENSTOCK_STORE_TOKEN: accepted are") as refused:
-        opened("http://host", "secret\r\nX-Other: 1")
+        open_url("http://host", "secret\r\nX-Other: 1")
     assert "secret" not in refused.value.message
 
 
-def test_jobs_name_no_web_addresses_not_even_the_stores_own(web: NginxServer) -> None:
+def test_jobs_may_not_use_web_addresses_not_even_the_stores(web: NginxServer) -> None:
     buckets = BucketAllowlist.of(StoreSettings(store_url=web.url))
     for url in (f"{web.url}/uploads/u/0", "http://169.254.169.254/latest/meta-data", "https://host/a.jpg"):
-        with pytest.raises(SourceForbiddenError, match="may not be used"):
+        with pytest.raises(SourceForbiddenError, match="is not allowed"):
             buckets.check(url)
-    with pytest.raises(SettingsError, match="is no folder of a bucket"):
+    with pytest.raises(SettingsError, match="is not a folder of a bucket"):
         BucketAllowlist.of(StoreSettings(store_url=web.url, sources=(f"{web.url}/",)))

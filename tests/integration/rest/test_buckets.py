@@ -143,7 +143,7 @@ def test_what_is_not_on_the_list_is_refused_with_what_is(
     bucket.put(jpeg, "secret/1.jpg", "in/1.jpg")
     answer = post(coordinator, f"{bucket.url}/in/1.jpg", wrap(f"{bucket.url}/{path}"))
     assert refusal(answer) == (403, "source_forbidden", "/inputs/1")
-    assert f"accepted is what is below {bucket.url}/in/" in answer.json()["detail"]
+    assert f"accepted are URLs below {bucket.url}/in/" in answer.json()["detail"]
 
 
 def test_nothing_is_looked_up_before_all_is_checked(coordinator: Any, bucket: Bucket) -> None:

@@ -1,7 +1,7 @@
-"""The store's port: uploads, intermediates and results as objects under keys, whole or streamed.
+"""Store port: uploads, intermediates and results as objects under keys.
 
-Every adapter passes the one contract suite in `tests/contract/`. Keys are relative paths with `/` between their
-parts; no part is empty, `.` or `..`.
+Every adapter passes the contract suite in `tests/contract/store/`. Keys are relative paths separated by `/`; no part
+is empty, `.` or `..`.
 """
 
 from __future__ import annotations
@@ -13,62 +13,62 @@ Buffer = bytes | bytearray | memoryview
 
 
 class ObjectNotFoundError(KeyError):
-    """No object has that key."""
+    """There is no object with that key."""
 
 
 class Upload(Protocol):
-    """An object being written piece by piece; nobody sees it before `commit`."""
+    """An object that is written in pieces, and invisible until `commit`."""
 
     def write(self, data: Buffer) -> None:
-        """Append."""
+        """Append bytes."""
 
     def commit(self) -> int:
         """Make the object visible under its key; return its size in bytes."""
 
     def abort(self) -> None:
-        """Drop what was written. After `commit` this does nothing."""
+        """Discard what was written. Has no effect after `commit`."""
 
 
 class Store(Protocol):
-    """Objects under keys. An object appears whole or not at all; writing a key again replaces it.
+    """Objects under keys. Writes are atomic, and replace an object with the same key.
 
-    Any method raises UnavailableError where the store is away or full. All may be called from any thread.
+    All methods raise UnavailableError if the store is unreachable or full, and may be called from any thread.
     """
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        """Write an object made of `pieces` one after the other."""
+        """Write an object, the concatenation of `pieces`."""
 
     def upload(self, key: str) -> Upload:
-        """Start writing an object piece by piece."""
+        """Start writing an object in pieces."""
 
     def get(self, key: str) -> bytes:
         """Return a whole object.
 
         Raises:
-            ObjectNotFoundError: no such key.
+            ObjectNotFoundError: there is none.
         """
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` up to, not including, `end` in pieces of at most 1 MiB.
 
         Raises:
-            ObjectNotFoundError: no such key (raised by the call, not by the first piece).
+            ObjectNotFoundError: there is none (raised by the call, not by the first piece).
         """
 
     def size(self, key: str) -> int | None:
-        """Return an object's size in bytes, None where there is none."""
+        """Return an object's size in bytes; None if there is none."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield the keys below `prefix` (a whole folder: `results/<job>`), in no order."""
+        """Yield the keys in a folder and its subfolders, such as `results/<job>`, in any order."""
 
     def children(self, prefix: str) -> Iterator[str]:
-        """Yield the names of the folders right below `prefix`, in no order."""
+        """Yield the names of a folder's direct subfolders, in any order."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; none there is as well."""
+        """Delete an object, if there is one."""
 
     def delete_prefix(self, prefix: str) -> None:
-        """Remove everything below `prefix` (a whole folder)."""
+        """Delete a folder with everything in it, if there is one."""
 
     def check(self) -> None:
-        """Prove that objects can be written now; raises UnavailableError otherwise."""
+        """Write and delete an object, to prove that the store can be used."""

@@ -1,4 +1,4 @@
-"""A bucket as a store: S3, Google Cloud Storage, Azure, or memory, all by obstore."""
+"""Bucket store: S3, Google Cloud Storage, Azure Blob Storage or memory, through obstore."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1024 * 1024
 PART = 8 * 1024 * 1024
-"""Objects up to this travel in one request."""
+"""Larger objects are sent in parts of this size."""
 
 _PARTS_AT_ONCE = 4
 _PAGE = 1_000
@@ -33,11 +33,11 @@ _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound
 
 
 class BucketStore:
-    """Objects in what `open_bucket` opened, below its prefix.
+    """Objects in a bucket opened by `open_bucket`, below its prefix.
 
-    A request that fails for a moment is repeated by obstore. Objects of more than 8 MiB travel in parts, several at a
-    time; what remains of one whose writer died is invisible, and a rule of the bucket's own has to remove it. Never
-    use one on both sides of a fork.
+    obstore retries requests. Objects of more than 8 MiB are uploaded in parts, several at a time. If the writer dies,
+    its parts stay invisible; a lifecycle rule of the bucket has to remove them. Must not be used on both sides of a
+    fork.
     """
 
     def __init__(self, bucket: ObjectStore) -> None:
@@ -73,7 +73,7 @@ class BucketStore:
         return b"".join(self._windows(key, meta["e_tag"], 0, meta["size"]))
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """See the port. Reads ahead by up to 8 MiB, so that a slow reader never keeps the bucket waiting."""
+        """See the port. Reads up to 8 MiB ahead, so that a slow reader keeps no request open."""
         check_bucket_key(key)
         with translated(key):
             found = obstore.get(self._bucket, key, options={"head": start > 0})
@@ -114,7 +114,7 @@ class BucketStore:
             self._delete_page(page)
 
     def check(self) -> None:
-        key = f"{TEMPORARY}/{uuid4().hex}"  # of its own: Google refuses a second write to one key within a second
+        key = f"{TEMPORARY}/{uuid4().hex}"  # a new one: Google refuses a second write to a key within a second
         with translated():
             obstore.put(self._bucket, key, b"ok")
             obstore.delete(self._bucket, key)
@@ -139,7 +139,7 @@ class BucketStore:
             yield [entry["path"] for entry in page]
 
     def _delete_page(self, keys: Sequence[str]) -> None:
-        """Delete many in one go, or, where somebody else deletes the same and that is an error, one by one."""
+        """Delete many objects at once; one by one if some are missing, because someone else deletes them too."""
         try:
             with translated(keys[0]):
                 obstore.delete(self._bucket, keys)
@@ -149,9 +149,9 @@ class BucketStore:
 
 
 class SpooledUpload:
-    """A file beside the process until `commit` sends it; small ones stay in memory. A bucket sees no half of it.
+    """A temporary file, in memory while it is small, that `commit` sends to the bucket.
 
-    `send` takes the file, at its start, and its size in bytes.
+    `send` gets the file, at its start, and its size in bytes.
     """
 
     def __init__(self, send: Callable[[IO[bytes], int], object]) -> None:
@@ -175,7 +175,7 @@ class SpooledUpload:
 
 
 def check_bucket_key(key: str) -> None:
-    """Refuse what is no key in a bucket, with a ValueError."""
+    """Raise ValueError for an invalid key, or one that a bucket does not accept."""
     check_key(key)
     if _CONTROL.search(key):
         raise ValueError(f"{key!r} is not a key; a bucket accepts no control characters")
@@ -187,16 +187,16 @@ def _cut(data: memoryview) -> Iterator[bytes]:
 
 @contextmanager
 def translated(key: str | None = None) -> Iterator[None]:
-    """Give errors the port's names. Without a key nothing that could be missing is asked for but the bucket itself."""
+    """Translate errors to those of the port. Without a key, only the bucket can be missing."""
     try:
         yield
     except (BaseError, OSError) as error:
         raise _translate(error, key) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # how obstore ends on an endpoint that is no URL
+        if type(error).__name__ != "PanicException":  # obstore panics on an endpoint that is no URL
             raise
         raise UnavailableError(
-            "store", "the endpoint in the environment is no URL; accepted is http(s)://host:port"
+            "store", "the endpoint in the environment is not a URL; accepted is http(s)://host:port"
         ) from error
 
 
@@ -210,10 +210,10 @@ def _translate(error: Exception, key: str | None) -> ObjectNotFoundError | Unava
 
 
 def _reason(error: Exception) -> str:
-    """Say in words of our own what an error says: its text may name addresses, tokens and what was sent."""
+    """Describe an error without its own text, which may contain addresses, tokens and data."""
     status = _STATUS.search(str(error))
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or (status and status[1] in ("401", "403")):
-        return "it refuses our credentials"
+        return "it refuses the credentials"
     if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
         return "there is no such bucket"
     if isinstance(error, PreconditionError):
@@ -222,4 +222,4 @@ def _reason(error: Exception) -> str:
         return f"it answers with status {status[1]}"
     if isinstance(error, OSError):
         return f"{error.strerror}"
-    return "it cannot be reached, or does not answer in time"
+    return "it is unreachable, or does not answer in time"

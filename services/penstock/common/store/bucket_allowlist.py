@@ -1,7 +1,7 @@
-"""The buckets that jobs may read and write by URL, and nothing else whatever a URL is made to look like.
+"""Bucket allow-list: the buckets, and folders in them, that jobs may read and write by URL.
 
-A URL is taken as it is written: no percent-encoding is undone, no `..` followed, no case folded. So being allowed is
-being below one of the folders on the list, letter by letter, with a path that no server could read in another way.
+URLs are compared as they are written: no percent-encoding is decoded, no `..` resolved, no case folded. A URL is
+allowed if it begins with one of the listed folders and has a path that no server could interpret in another way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 OWN_FOLDERS = ("uploads", "results", "work", "resume", "plans", "cancelled", TEMPORARY)
-"""Penstock's own objects, below the store's prefix: other customers' files, and what workers trust."""
+"""Folders of Penstock's own objects below the store's prefix: other customers' files, and data that workers trust."""
 
 MAX_URL_CHARACTERS = 2_048
 _BUCKET_URL = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*/")
@@ -33,49 +33,49 @@ _AMBIGUOUS = re.compile(
     rf"[\x00-\x1f\x7f]|(?:^|{_SEPARATOR})(?:\.|%2e){{0,2}}(?:{_SEPARATOR}|$)", re.IGNORECASE | re.DOTALL
 )
 _PLAIN = re.compile(r"[a-z0-9]+://[^/]+(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)+")
-"""What nearly all URLs are, told in half the time."""
+"""Matches nearly all unambiguous URLs, in half the time."""
 
 _PAGE = 1_000
 
 
 class SourceForbiddenError(PenstockError):
-    """A URL that this server may not use, or that its credentials do not open."""
+    """A URL that is not allowed, or that the server's credentials cannot access."""
 
 
 class SourceNotFoundError(PenstockError):
-    """No object has that URL."""
+    """There is no object with that URL."""
 
 
 class SourceTooLargeError(PenstockError):
-    """An object is larger than its reader accepts."""
+    """An object is larger than accepted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """An allowed URL: its bucket (`s3://photos`), and the object's key or the folder's (`delft/`, or empty) in it."""
+class Location:
+    """An allowed URL: a bucket (`s3://photos`), and the key of an object or folder (`delft/`, or empty) in it."""
 
     bucket: str
     key: str
 
     @property
     def url(self) -> str:
-        """The whole URL."""
+        """The URL."""
         return f"{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An object that is there. `tag` changes with its bytes."""
+class ObjectStat:
+    """Size and version of an object. `tag` changes with its content."""
 
     size_bytes: int
     tag: str
 
 
 class BucketAllowlist:
-    """The buckets that jobs may name. Each is opened when it is first used; any thread may use them.
+    """The buckets that jobs may use. Each is opened on first use. May be used from any thread.
 
-    `allowed` are folders as URLs. `own` is the store's URL, without a `/` at its end: Penstock's own objects below it
-    are never given out.
+    `allowed` are URLs of folders. `own` is the store's URL without a `/` at its end; Penstock's own objects below it
+    are never accessible.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class BucketAllowlist:
 
     @classmethod
     def of(cls, settings: StoreSettings) -> BucketAllowlist:
-        """Return the buckets that settings allow: those named, or the store's own bucket.
+        """Return the allow-list of the settings: `sources`, or the store's bucket if there are none.
 
         Raises:
-            SettingsError: one of `sources` names no bucket.
+            SettingsError: one of `sources` is not a folder of a bucket.
         """
         scheme, _, rest = (settings.store_url or "").partition("://")
         name, _, prefix = rest.partition("/")
@@ -104,69 +104,69 @@ class BucketAllowlist:
 
     @property
     def accepted(self) -> str:
-        """What is accepted, for people."""
+        """What is accepted, for error messages."""
         if not self._allowed:
-            return "this server uses no buckets; its operator can name some (PENSTOCK_SOURCES)"
-        return f"accepted is what is below {', '.join(self._allowed)}"
+            return "this server allows no buckets; its operator can allow some (PENSTOCK_SOURCES)"
+        return f"accepted are URLs below {', '.join(self._allowed)}"
 
     def check(self, url: str) -> None:
-        """Make sure that an object's URL may be read or written.
+        """Check that an object's URL is allowed.
 
         Raises:
-            SourceForbiddenError: it may not.
+            SourceForbiddenError: it is not.
         """
         if not url.startswith(self._allowed) or url.startswith(self._own) or _is_ambiguous(url):
-            raise SourceForbiddenError("source_forbidden", f"{_shown(url)} may not be used; {self.accepted}")
+            raise SourceForbiddenError("source_forbidden", f"{_shown(url)} is not allowed; {self.accepted}")
 
-    def object(self, url: str) -> Place:
-        """Return the place of an object.
+    def locate(self, url: str) -> Location:
+        """Return the location of an object.
 
         Raises:
-            SourceForbiddenError: it may not be used.
+            SourceForbiddenError: the URL is not allowed.
         """
         self.check(url)
-        return _place(url)
+        return _to_location(url)
 
-    def folder(self, url: str) -> Place:
-        """Return the place of a folder, which may be a whole bucket.
+    def locate_folder(self, url: str) -> Location:
+        """Return the location of a folder, which may be a whole bucket.
 
         Raises:
-            SourceForbiddenError: it may not be used.
+            SourceForbiddenError: the URL is not allowed.
         """
         folder = url if url.endswith("/") else f"{url}/"
         self.check(f"{folder}x")
-        return _place(folder)
+        return _to_location(folder)
 
-    def find(self, place: Place) -> Found | None:
-        """Look an object up; None where there is none.
+    def stat(self, location: Location) -> ObjectStat | None:
+        """Return an object's size and version; None if there is no object.
 
         Raises:
-            SourceForbiddenError: the bucket does not let us.
-            UnavailableError: the bucket is away.
+            SourceForbiddenError: the bucket refuses access.
+            UnavailableError: the bucket is unreachable.
         """
         try:
-            with _translated(place):
-                found = self._open(place.bucket).head(place.key)
-                return Found(found["size"], _tag(found))
+            with _translated(location):
+                found = self._open(location.bucket).head(location.key)
+                return ObjectStat(found["size"], _tag(found))
         except SourceNotFoundError:
             return None
 
-    def read(self, url: str, most_bytes: int) -> bytes:
-        """Return an object's bytes; its size is known before its body is read.
+    def read(self, url: str, max_bytes: int) -> bytes:
+        """Return an object's bytes; its size is checked before its body is read.
 
         Raises:
-            SourceForbiddenError: the URL may not be read.
-            SourceNotFoundError: it leads to nothing.
-            SourceTooLargeError: more than `most_bytes`.
-            UnavailableError: the bucket is away.
+            SourceForbiddenError: the URL is not allowed, or the bucket refuses access.
+            SourceNotFoundError: there is no such object.
+            SourceTooLargeError: it has more than `max_bytes`.
+            UnavailableError: the bucket is unreachable.
         """
-        place = self.object(url)
-        with _translated(place):
-            found = self._open(place.bucket).get(place.key)
+        location = self.locate(url)
+        with _translated(location):
+            found = self._open(location.bucket).get(location.key)
             size = found.meta["size"]
-            if size > most_bytes:
+            if size > max_bytes:
                 raise SourceTooLargeError(
-                    "too_large_file", f"the file has {size} bytes; accepted are up to {most_bytes}"
+                    "too_large_file", f"the file has {size} bytes; accepted are up to {max_bytes}"
                 )
             return found.bytes().to_bytes()
 
@@ -174,36 +174,38 @@ class BucketAllowlist:
         """Write an object.
 
         Raises:
-            SourceForbiddenError: the URL may not be written, or the bucket does not let us.
+            SourceForbiddenError: the URL is not allowed, or the bucket refuses access.
             SourceNotFoundError: there is no such bucket.
-            UnavailableError: the bucket is away.
+            UnavailableError: the bucket is unreachable.
         """
-        place = self.object(url)
-        with _translated(place):
+        location = self.locate(url)
+        with _translated(location):
             try:
-                self.store(place).put(place.key, pieces)
-            except UnavailableError as error:  # its cause tells a bucket that is closed to us from one that is away
+                self.store(location).put(location.key, pieces)
+            except UnavailableError as error:  # its cause tells refused access from an outage
                 raise error.__cause__ or error from error
 
-    def list(self, place: Place) -> Iterator[tuple[str, int]]:
-        """Yield key and size in bytes of every object below a folder, as the bucket orders them (S3, GCS: by key).
+    def list(self, location: Location) -> Iterator[tuple[str, int]]:
+        """Yield key and size in bytes of every object below a folder, in the bucket's order (S3, GCS: by key).
 
-        Penstock's own objects are passed over.
+        Penstock's own objects are skipped.
 
         Raises:
-            SourceForbiddenError, UnavailableError: as `find`.
+            SourceForbiddenError, UnavailableError: as for `stat`.
         """
-        with _translated(place):
-            for page in self._open(place.bucket).list(place.key.rstrip("/") or None, chunk_size=_PAGE):
+        with _translated(location):
+            for page in self._open(location.bucket).list(location.key.rstrip("/") or None, chunk_size=_PAGE):
                 for found in page:
-                    if not f"{place.bucket}/{found['path']}".startswith(self._own):
+                    if not f"{location.bucket}/{found['path']}".startswith(self._own):
                         yield found["path"], found["size"]
 
-    def store(self, place: Place) -> Store:
-        """Return the bucket of a place as a store, for what is written there or streamed from there."""
-        from penstock.common.store.bucket import BucketStore  # not above: processes without buckets never load it
+    def store(self, location: Location) -> Store:
+        """Return the bucket of a location as a store, to write to it or stream from it."""
+        from penstock.common.store.bucket import (
+            BucketStore,
+        )  # imported here so that processes without buckets never load it
 
-        return BucketStore(self._open(place.bucket))
+        return BucketStore(self._open(location.bucket))
 
     def _open(self, bucket: str) -> ObjectStore:
         with self._lock:
@@ -216,8 +218,8 @@ class BucketAllowlist:
 
 
 def _tag(found: ObjectMeta) -> str:
-    told = found["e_tag"] or f"{found['last_modified'].timestamp()}-{found['size']}"
-    return re.sub(r"[^!#-~]", "", told)
+    tag = found["e_tag"] or f"{found['last_modified'].timestamp()}-{found['size']}"
+    return re.sub(r"[^!#-~]", "", tag)
 
 
 def _folder_of(url: str) -> str:
@@ -226,21 +228,21 @@ def _folder_of(url: str) -> str:
     if bucket is None or (folder != bucket[0] and _is_ambiguous(f"{folder}x")):
         raise SettingsError(
             "invalid_settings",
-            f"PENSTOCK_SOURCES: {url!r} is no folder of a bucket; accepted are such as s3://photos/ or gs://maps/delft/",
+            f"PENSTOCK_SOURCES: {url!r} is not a folder of a bucket; accepted are for example s3://photos/ or gs://maps/delft/",
         )
     return folder
 
 
 def _is_ambiguous(url: str) -> bool:
-    """Say whether a URL's path could mean another one to somebody: see the module's first lines."""
+    """Return whether some server could interpret the URL's path in another way."""
     if len(url) > MAX_URL_CHARACTERS:
         return True
     return not _PLAIN.fullmatch(url) and _AMBIGUOUS.search(url.split("/", 3)[3]) is not None
 
 
-def _place(url: str) -> Place:
+def _to_location(url: str) -> Location:
     end = url.index("/", url.index("://") + 3)
-    return Place(url[:end], url[end + 1 :])
+    return Location(url[:end], url[end + 1 :])
 
 
 def _shown(url: str) -> str:
@@ -248,18 +250,18 @@ def _shown(url: str) -> str:
 
 
 @contextmanager
-def _translated(place: Place) -> Iterator[None]:
-    from obstore import exceptions  # not above: processes without buckets never load it
+def _translated(location: Location) -> Iterator[None]:
+    from obstore import exceptions  # imported here so that processes without buckets never load it
 
-    shown = _shown(place.url)
+    shown = _shown(location.url)
     try:
         yield
     except (exceptions.NotFoundError, FileNotFoundError) as error:
         raise SourceNotFoundError("source_not_found", f"there is no {shown}") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
-        raise SourceForbiddenError("source_forbidden", f"the bucket does not open {shown} to this server") from error
+        raise SourceForbiddenError("source_forbidden", f"the bucket refuses access to {shown}") from error
     except (exceptions.BaseError, OSError, ValueError) as error:
-        # Not the error's own text: it may name addresses, tokens and what was sent.
+        # Not the error's own text, which may contain addresses, tokens and what was sent.
         status = re.search(r"status code: \d{3}\b", str(error))
-        reason = status[0] if status else "it cannot be reached, or does not answer in time"
+        reason = status[0] if status else "it is unreachable, or does not answer in time"
         raise UnavailableError("bucket", f"{shown}: {reason}") from error

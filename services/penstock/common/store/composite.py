@@ -85,7 +85,7 @@ class CompositeStore:
         if not is_url(key):
             return self._store, key
         try:
-            place = self._buckets.object(key)
+            location = self._buckets.locate(key)
         except SourceForbiddenError as error:
             raise ObjectNotFoundError(key) from error
-        return self._buckets.store(place), place.key
+        return self._buckets.store(location), location.key

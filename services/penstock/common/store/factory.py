@@ -1,9 +1,9 @@
-"""Open what a URL names: a folder of this host, a bucket, or a web server.
+"""Store factory: opens the store of a URL, which is a folder of this host, a bucket, or a WebDAV server.
 
-Buckets are spoken to by obstore, which is imported only when one is opened. It keeps threads of its own, so processes
-that use a bucket are spawned or open it after the fork. It reads credentials, region and endpoint itself, from the
-environment variables that the clouds' own tools take (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_REGION`,
-`GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …) or from the machine's own identity.
+Buckets are accessed through obstore, which is imported only when one is opened. It has threads of its own, so processes
+that use a bucket are spawned, or open it after the fork. It reads credentials, region and endpoint itself, from the
+variables of the clouds' own tools (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_REGION`,
+`GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …) or from the machine's identity.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ _CONNECT_SECS = 5.0
 
 
 def open_store(settings: StoreSettings, data: Path | None) -> Store:
-    """Open the store that the settings name; without a URL, the folder `store` in `data`.
+    """Open the store of the settings; without a URL, the folder `store` in `data`.
 
-    Nothing is asked of a bucket yet (`Store.check` does); a folder is made where there is none. Each `memory://` is a
-    store of its own, which nobody else sees.
+    No request is sent yet (see `Store.check`). A missing folder is created. Each `memory://` is a new, empty store.
 
     Raises:
-        SettingsError: the URL, or what the environment says of its cloud, cannot be, or there is no URL and no `data`.
-        UnavailableError: the folder cannot be made.
+        SettingsError: the URL or the cloud's variables cannot be used, or there is neither a URL nor `data`.
+        UnavailableError: the folder cannot be created.
     """
     url = settings.store_url
     if url is None:
@@ -56,7 +55,7 @@ def open_store(settings: StoreSettings, data: Path | None) -> Store:
     if url.lower().startswith("file:"):
         return LocalStore(_folder(url))
     if re.match("https?:", url, re.IGNORECASE):
-        return _open_web(url, settings)
+        return _open_webdav(url, settings)
     bucket = open_bucket(url, settings)
     from penstock.common.store.bucket import BucketStore
 
@@ -66,47 +65,50 @@ def open_store(settings: StoreSettings, data: Path | None) -> Store:
 def _folder(url: str) -> Path:
     parts = _URL.fullmatch(url)
     if parts is None or parts["place"] not in ("", "localhost") or not parts["rest"] or "%00" in url:
-        raise _refuse(url, "it names no folder of this host; accepted is file:///folder")
+        raise _refuse(url, "not a folder of this host; accepted is file:///folder")
     return Path("/" + unquote(parts["rest"]))
 
 
 def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:
     """Open the bucket of an `s3://`, `gs://`, `az://` (a container) or `memory://` URL, for use with obstore.
 
-    A path in the URL becomes the store's prefix: paths given to it, and those it lists, are relative to that. It is
-    taken as it is, without percent-encoding. Nothing is asked of the bucket yet. Each call opens connections of its
-    own, so keep what it returns; any thread may use it.
+    The path of the URL is a prefix, without percent-encoding; all other paths are relative to it. No request is sent
+    yet. Each call opens new connections, so keep the result; any thread may use it.
 
-    A request is tried again with growing pauses after 408, 429, 5xx and lost connections, and has failed after
-    `store_timeout_secs` at the latest.
+    Requests are retried with a backoff after 408, 429, 5xx and lost connections; they fail after `store_timeout_secs`
+    at the latest.
 
     Raises:
-        SettingsError: the URL, or what the environment says of its cloud, cannot be.
+        SettingsError: the URL or the cloud's variables cannot be used.
     """
     scheme, bucket, prefix = _split_bucket(url)
     try:
-        import obstore.store as kinds
+        import obstore.store as stores
         from obstore.exceptions import BaseError
     except ImportError as error:
-        raise _refuse(url, "the library for buckets is missing; pip install obstore brings it") from error
+        raise _refuse(url, "the library for buckets is missing; pip install obstore") from error
     if scheme == "memory":
-        return kinds.MemoryStore()
-    options: Any = {"config": _client(settings), "retry_config": _retries(settings), "prefix": prefix or None}
+        return stores.MemoryStore()
+    options: Any = {
+        "config": client_options(settings),
+        "retry_config": retry_config(settings),
+        "prefix": prefix or None,
+    }
     try:
         if scheme == "s3":
-            return kinds.S3Store(bucket, **options)
+            return stores.S3Store(bucket, **options)
         if scheme == "gs":
-            return kinds.GCSStore(bucket, **options)
-        return kinds.AzureStore(bucket, **options)
+            return stores.GCSStore(bucket, **options)
+        return stores.AzureStore(bucket, **options)
     except (BaseError, ValueError, OSError) as error:
-        raise _refuse(url, f"the environment does not do: {_first_line(error)}") from error
+        raise _refuse(url, f"the environment variables cannot be used: {_first_line(error)}") from error
 
 
-def _open_web(url: str, settings: StoreSettings) -> Store:
-    """Open a web server's folder. Only settings name one: the URLs that jobs may name are those of buckets."""
+def _open_webdav(url: str, settings: StoreSettings) -> Store:
+    """Open a WebDAV server's folder. Only settings can name one; jobs can name buckets only."""
     parts = _WEB.fullmatch(url)
     if parts is None or _DOTS.search(parts["folder"]):
-        raise _refuse(url, "it names no store; accepted is http://host:port/prefix with letters, digits, '.-_~'")
+        raise _refuse(url, "not a store; accepted is http://host:port/prefix with letters, digits, '.-_~'")
     token = settings.store_token
     if token is not None and not _TOKEN.fullmatch(token):
         raise SettingsError("invalid_settings", "PENSTOCK_STORE_TOKEN: accepted are letters, digits and -._~+/=")
@@ -117,10 +119,10 @@ def _open_web(url: str, settings: StoreSettings) -> Store:
         from penstock.common.store.webdav import WebDavStore
         from penstock.common.store.webdav_client import WebDavClient
     except ImportError as error:
-        raise _refuse(url, "the library for it is missing; pip install obstore brings it") from error
+        raise _refuse(url, "the library for it is missing; pip install obstore") from error
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     folder = parts["folder"].rstrip("/")
-    line = WebDavClient(
+    client = WebDavClient(
         secure=parts["scheme"].lower() == "https",
         host=parts["host"].strip("[]"),
         port=int(parts["port"]) if parts["port"] else None,
@@ -129,12 +131,12 @@ def _open_web(url: str, settings: StoreSettings) -> Store:
         retry_secs=settings.store_timeout_secs * _RETRY,
         headers=headers,
     )
-    options: Any = {**_client(settings), "allow_http": not line.secure, "default_headers": headers}
+    options: Any = {**client_options(settings), "allow_http": not client.secure, "default_headers": headers}
     try:
-        bucket = HTTPStore(url.rstrip("/"), client_options=options, retry_config=_retries(settings))
+        bucket = HTTPStore(url.rstrip("/"), client_options=options, retry_config=retry_config(settings))
     except (BaseError, ValueError) as error:
-        raise _refuse(url, "it names no store; accepted is http://host:port/prefix") from error
-    return WebDavStore(bucket, line)
+        raise _refuse(url, "not a store; accepted is http://host:port/prefix") from error
+    return WebDavStore(bucket, client)
 
 
 def _split_bucket(url: str) -> tuple[str, str, str]:
@@ -147,23 +149,24 @@ def _split_bucket(url: str) -> tuple[str, str, str]:
         if bucket or prefix:
             raise _refuse(url, "accepted is memory:// alone")
     elif not _BUCKET.fullmatch(bucket):
-        raise _refuse(url, f"it names no bucket; accepted is {scheme}://bucket/prefix with letters, digits, '.-_'")
+        raise _refuse(url, f"not a bucket; accepted is {scheme}://bucket/prefix with letters, digits, '.-_'")
     return scheme, bucket, prefix
 
 
 _ATTEMPT = 0.3
 _RETRY = 0.6
-# An attempt may take 0.3 of `store_timeout_secs`, and none is decided on after 0.6 of it: with a pause of 0.1 at most
-# before it, the last one ends in time, and even a request that nobody answers is sent a second time.
+# An attempt may take 0.3 of `store_timeout_secs`, and none is scheduled after 0.6 of it. With a pause of at most 0.1
+# before it, the last attempt ends in time, and a request without a response is always sent a second time.
 
 
-def _client(settings: StoreSettings) -> dict[str, str]:
-    """In this form, options leave those of the environment as they are; as `client_options` they switch them off."""
+def client_options(settings: StoreSettings) -> dict[str, str]:
+    """Return obstore options. As `config` they leave those of the environment alone; `client_options` would not."""
     attempt_secs = settings.store_timeout_secs * _ATTEMPT
     return {"timeout": _duration(attempt_secs), "connect_timeout": _duration(min(_CONNECT_SECS, attempt_secs))}
 
 
-def _retries(settings: StoreSettings) -> RetryConfig:
+def retry_config(settings: StoreSettings) -> RetryConfig:
+    """Return how obstore retries a request, so that the last attempt ends within `store_timeout_secs`."""
     longest_pause_secs = settings.store_timeout_secs * 0.1
     return {
         "max_retries": 1_000,
@@ -185,5 +188,5 @@ def _first_line(error: BaseException) -> str:
 
 
 def _refuse(url: str, reason: str) -> SettingsError:
-    shown = re.sub(r"//[^/]*@", "//…@", url)  # a password that does not belong there
+    shown = re.sub(r"//[^/]*@", "//…@", url)  # a password, which does not belong there
     return SettingsError("invalid_settings", f"{shown!r}: {reason}")

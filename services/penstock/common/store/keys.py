@@ -1,4 +1,4 @@
-"""Where everything lies in the store. Keys are deterministic, so work done twice overwrites the same object."""
+"""Keys in the store. They are deterministic, so that work done twice writes the same object."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import hashlib
 from collections.abc import Iterator
 
 TEMPORARY = ".tmp"
-"""The part of a store's own that no key may have."""
+"""Folder for a store's own temporary objects; no key may contain it."""
 
 _SPREAD = "0123456789abcdef"
 
 
 def check_key(key: str) -> None:
-    """Refuse what is no key, with a ValueError: the same for every store, so that all hold the same objects."""
+    """Raise ValueError for an invalid key. Every store accepts the same keys."""
     if not key or "\0" in key or any(part in ("", ".", "..", TEMPORARY) for part in key.split("/")):
         raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
 
 
 def upload_key(upload: str, index: int) -> str:
-    """Return the key of one uploaded file. `upload` is shared by all jobs of one request."""
+    """Return the key of an uploaded file. All jobs of a request share its `upload`."""
     return f"uploads/{upload}/{index}"
 
 
 def upload_file_key(upload: str, file: str) -> str:
-    """Return the key of one file of an upload that is sent file by file."""
+    """Return the key of a file of an upload that is sent file by file."""
     return f"uploads/{upload}/{file}"
 
 
 def results_prefix(job: str, folder_url: str | None = None) -> str:
-    """Return the prefix below which a job's results lie: in the store, or below a customer's folder.
+    """Return the prefix of a job's results: in the store, or in a customer's bucket.
 
-    The job's id is in either, so that two jobs with the same folder never overwrite each other's results.
+    Both contain the job's id, so that two jobs with the same folder never overwrite each other's results.
     """
     return f"{folder_url.rstrip('/')}/{job}" if folder_url else f"results/{job}"
 
@@ -46,33 +46,33 @@ def result_name(stem: str, part: int, extension: str) -> str:
 
 
 def work_key(job: str, chunk: str, step: int) -> str:
-    """Return the key of the pixels that wait for operation `step`; it begins with a hash to spread a bucket's load."""
+    """Return the key of the intermediates for operation `step`; a hash at its start spreads the load of a bucket."""
     digit = hashlib.blake2b(f"{job}/{chunk}".encode(), digest_size=1).hexdigest()[0]
     return f"work/{digit}/{job}/{chunk}-{step}"
 
 
 def work_folders() -> Iterator[str]:
-    """Yield every prefix right below which jobs have their folders of intermediates."""
+    """Yield every folder that has jobs' folders of intermediates."""
     return (f"work/{digit}" for digit in _SPREAD)
 
 
 def work_prefixes(job: str) -> Iterator[str]:
-    """Yield every prefix below which a job's intermediates can lie."""
+    """Yield every folder that may have intermediates of a job."""
     return (f"{folder}/{job}" for folder in work_folders())
 
 
 def resume_key(job: str, run: int, image: int) -> str:
-    """Return the key of the pixels with which a retry of a failed image goes on."""
+    """Return the key of the pixels from which a retry of a failed image continues."""
     return f"resume/{job}/{run}-{image}"
 
 
 def attempts_key(job: str, run: int, image: int) -> str:
-    """Return the key of the count of starts of an image whose worker died."""
+    """Return the key of the count of attempts of an image whose worker died."""
     return f"work/0/{job}/attempts-{run}-{image}"
 
 
 def cancellation_key(job: str) -> str:
-    """Return the key whose presence says that a job was cancelled."""
+    """Return the key of a job's cancellation marker."""
     return f"cancelled/{job}"
 
 

@@ -1,4 +1,4 @@
-"""A folder of this host as a store: plain file I/O, one rename an object."""
+"""Local store: objects as files in a folder of this host, each written with one rename."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MAX_VECTOR = 1024
 
 
 class LocalStore:
-    """Objects as files below `root`. Processes and threads may share one root.
+    """Objects as files below `root`, which processes and threads may share.
 
-    `results`, where given, is the folder that stands in for `root/results`, on the same file system.
+    `results` is a folder to use instead of `root/results`, on the same file system.
     """
 
     def __init__(self, root: Path, results: Path | None = None) -> None:
@@ -103,8 +103,8 @@ class LocalStore:
             _write_all(path, [b"ok"])
             os.unlink(path)
 
-    def sweep(self) -> None:
-        """Remove what writers that died had begun. Only while nobody writes."""
+    def remove_temporary_files(self) -> None:
+        """Remove temporary files of writers that have died. Only while nothing is written."""
         with _translated():
             shutil.rmtree(self._temporary, ignore_errors=True)
             os.makedirs(self._temporary, exist_ok=True)
@@ -119,7 +119,7 @@ class LocalStore:
 
 
 class LocalUpload:
-    """A file being written beside the store; `commit` is one rename."""
+    """A temporary file; `commit` renames it."""
 
     def __init__(self, path: str, temporary: str) -> None:
         self._path = path

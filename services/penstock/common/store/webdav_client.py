@@ -1,4 +1,4 @@
-"""Plain HTTP requests to one server, each on a connection of its own, tried again where that may help."""
+"""WebDAV client: HTTP requests to one server, each on a new connection, with retries."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.store.base import Buffer
 
 Body = Callable[[], Iterable[Buffer]]
-"""Gives a body's pieces from its start, once for each attempt."""
+"""Returns a body's pieces; called once for each attempt."""
 
-NOTHING: Mapping[str, str] = {}
+NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
 class WebDavClient:
-    """Where requests go: `host`, `port` and `folder` (empty, or `/…`) of one server, and nowhere else.
+    """Sends requests to `host`, `port` and `folder` (empty, or `/…`); it follows no redirects.
 
-    No redirect is followed. An attempt fails after `attempt_secs` in which nothing moves, and none begins later than
-    `retry_secs` after the first.
+    An attempt fails after `attempt_secs` without progress; none begins later than `retry_secs` after the first.
     """
 
     secure: bool
@@ -35,12 +34,12 @@ class WebDavClient:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def request(
-        self, method: str, path: str, headers: Mapping[str, str] = NOTHING, body: Body | None = None
+        self, method: str, path: str, headers: Mapping[str, str] = NO_HEADERS, body: Body | None = None
     ) -> tuple[int, bytes]:
-        """Send a request to a percent-encoded path below the folder; return the answer's status and body.
+        """Send a request to a percent-encoded path below the folder; return the response's status and body.
 
         Raises:
-            UnavailableError: no answer.
+            UnavailableError: there was no response.
         """
         end = time.monotonic() + self.retry_secs
         backoff = Backoff(first_secs=0.1, max_secs=2.0)
@@ -49,12 +48,12 @@ class WebDavClient:
             final = time.monotonic() + pause_secs > end
             try:
                 status, answer = self._attempt(method, path, headers, body)
-                if final or not _may_pass(status):
+                if final or not _is_temporary(status):
                     return status, answer
             except (OSError, HTTPException) as error:
                 if final:
                     raise UnavailableError(
-                        "store", "the store cannot be used: it cannot be reached, or does not answer in time"
+                        "store", "the store cannot be used: it is unreachable, or does not answer in time"
                     ) from error
             time.sleep(pause_secs)
 
@@ -62,13 +61,13 @@ class WebDavClient:
         kind = HTTPSConnection if self.secure else HTTPConnection
         connection = kind(self.host, self.port, timeout=self.attempt_secs)
         try:
-            own = {**self.headers, **headers, "Connection": "close"}
-            connection.request(method, f"{self.folder}/{path}", None if body is None else body(), own)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            all_headers = {**self.headers, **headers, "Connection": "close"}
+            connection.request(method, f"{self.folder}/{path}", None if body is None else body(), all_headers)
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
 
-def _may_pass(status: int) -> bool:
+def _is_temporary(status: int) -> bool:
     return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.common.model.errors import RequestError
 from penstock.common.store.base import ObjectNotFoundError
-from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Place, SourceForbiddenError
+from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Location, SourceForbiddenError
 
 MAX_LINE_BYTES = 4 * MAX_URL_CHARACTERS
 _PIECE_BYTES = 1024 * 1024
@@ -18,7 +18,7 @@ _PIECE_BYTES = 1024 * 1024
 class Manifest:
     """Where a list lies, `most_bytes` long at most. `pointer` leads to it in the job document, `shown` names it."""
 
-    place: Place | Path
+    place: Location | Path
     shown: str
     pointer: str
     most_bytes: int
@@ -67,7 +67,7 @@ class Manifest:
         if isinstance(self.place, Path):
             yield from self._local_pieces(self.place)
             return
-        found = buckets.find(self.place)
+        found = buckets.stat(self.place)
         if found is None:
             raise self._missing()
         self._check_size(found.size_bytes)

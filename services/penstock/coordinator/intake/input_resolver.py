@@ -16,7 +16,7 @@ from pathlib import Path
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
 from penstock.common.settings import Limits
-from penstock.common.store.bucket_allowlist import BucketAllowlist, Place, SourceForbiddenError, SourceNotFoundError
+from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, SourceForbiddenError, SourceNotFoundError
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part, shown_name
 from penstock.coordinator.intake.input_files import (
     FoundFile,
@@ -72,8 +72,8 @@ class _Search:
     limits: Limits
     local: dict[int, str | Prefix] = field(default_factory=dict)
     located: Located | None = None
-    files: list[tuple[int, Place]] = field(default_factory=list)
-    folders: list[tuple[int, Place]] = field(default_factory=list)
+    files: list[tuple[int, Location]] = field(default_factory=list)
+    folders: list[tuple[int, Location]] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
 
     @property
@@ -86,9 +86,9 @@ class _Search:
         if isinstance(given, ManifestRef):
             self.manifests.append(self._manifest(index, given.manifest))
         elif isinstance(given, Prefix) and "://" in given.prefix:
-            self.folders.append((index, self.buckets.folder(given.prefix)))
+            self.folders.append((index, self.buckets.locate_folder(given.prefix)))
         elif isinstance(given, str) and "://" in given:
-            self.files.append((index, self.buckets.object(given)))
+            self.files.append((index, self.buckets.locate(given)))
         else:
             self.local[index] = given
 
@@ -110,9 +110,9 @@ class _Search:
 
     def _manifest(self, index: int, text: str) -> Manifest:
         pointer = f"/inputs/{index}"
-        place: Place | Path
+        place: Location | Path
         if "://" in text:
-            place = self.buckets.object(text)
+            place = self.buckets.locate(text)
         else:
             place = resolve(opened_root(self.root, pointer), text, folder=False, pointer=pointer)
         return Manifest(place, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
@@ -134,15 +134,15 @@ class _Search:
             for (_, place), size in zip(self.files, sizes, strict=True):
                 _add(listing, place.url, size)
 
-    def _find_size(self, named: tuple[int, Place]) -> int:
+    def _find_size(self, named: tuple[int, Location]) -> int:
         index, place = named
         with _refused(f"/inputs/{index}"):
-            found = self.buckets.find(place)
+            found = self.buckets.stat(place)
             if found is None:
                 raise SourceNotFoundError("source_not_found", f"there is no {place.url[:120]!a}")
             return found.size_bytes
 
-    def _list_folder(self, listing: InputSpool, index: int, folder: Place) -> None:
+    def _list_folder(self, listing: InputSpool, index: int, folder: Location) -> None:
         """List a folder without what is hidden, and without the empty objects that stand for folders."""
         with _refused(f"/inputs/{index}"):
             listing.include_folder(shown_folder(folder.url.rstrip("/")))

@@ -57,7 +57,7 @@ class JobRequest:
         """
         try:
             if self.document.results is not None:
-                buckets.folder(self.document.results)
+                buckets.locate_folder(self.document.results)
         except SourceForbiddenError as error:
             raise RequestError(403, error.code, error.message, pointer) from error
 

@@ -1,4 +1,4 @@
-"""Which URLs a job may name: what is below a folder on the list, letter by letter, and never Penstock's own objects."""
+"""Bucket allow-list: only URLs below listed folders, and never Penstock's own objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def buckets_of(store_url: str | None, *sources: str) -> BucketAllowlist:
 
 
 def in_memory(*allowed: str) -> BucketAllowlist:
-    """Return buckets in memory, which come to be when they are opened."""
+    """Return an allow-list of buckets in memory, created when they are opened."""
     return BucketAllowlist(allowed or ALLOWED, None, lambda url: MemoryStore())
 
 
@@ -35,14 +35,14 @@ def in_memory(*allowed: str) -> BucketAllowlist:
     "url",
     ["s3://photos/a.jpg", "s3://photos/a/b c?d#e=%20&f.jpg", "gs://maps/delft/1.jpg", "s3://photos/ü/.hidden/...jpg"],
 )
-def test_what_is_below_a_folder_on_the_list_may_be_used(url: str) -> None:
-    assert BucketAllowlist(ALLOWED).object(url).url == url
+def test_urls_below_a_listed_folder_are_allowed(url: str) -> None:
+    assert BucketAllowlist(ALLOWED).locate(url).url == url
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        # other places, and other ways to write one
+        # other buckets, and other spellings
         "s3://other/a.jpg",
         "s3://photos.evil/a.jpg",
         "s3://photosx/a.jpg",
@@ -63,7 +63,7 @@ def test_what_is_below_a_folder_on_the_list_may_be_used(url: str) -> None:
         "file:///etc/passwd",
         "memory:///a.jpg",
         "//photos/a.jpg",
-        # paths that could mean another one to somebody
+        # paths that some server could interpret in another way
         "gs://maps/delft/../rotterdam/1.jpg",
         "gs://maps/delft/./1.jpg",
         "gs://maps/delft//1.jpg",
@@ -82,77 +82,77 @@ def test_what_is_below_a_folder_on_the_list_may_be_used(url: str) -> None:
         "s3://photos/" + "x" * 2_048,
     ],
 )
-def test_nothing_else_may_however_it_is_written(url: str) -> None:
+def test_all_other_urls_are_refused(url: str) -> None:
     with pytest.raises(SourceForbiddenError) as refused:
-        BucketAllowlist(ALLOWED).object(url)
-    assert "accepted is what is below s3://photos/, gs://maps/delft/" in refused.value.message
+        BucketAllowlist(ALLOWED).locate(url)
+    assert "accepted are URLs below s3://photos/, gs://maps/delft/" in refused.value.message
 
 
-def test_folders_may_be_used_down_from_those_on_the_list() -> None:
+def test_folders_below_listed_folders_are_allowed() -> None:
     buckets = BucketAllowlist(ALLOWED)
-    assert buckets.folder("gs://maps/delft").key == buckets.folder("gs://maps/delft/").key == "delft/"
-    assert buckets.folder("s3://photos").key == ""
+    assert buckets.locate_folder("gs://maps/delft").key == buckets.locate_folder("gs://maps/delft/").key == "delft/"
+    assert buckets.locate_folder("s3://photos").key == ""
     for url in ("gs://maps/", "gs://maps/del", "gs://maps/delft//", "gs://maps/delft/..", "s3://photos/a//", "s3://"):
         with pytest.raises(SourceForbiddenError):
-            buckets.folder(url)
+            buckets.locate_folder(url)
 
 
-def test_unless_told_otherwise_the_stores_own_bucket_may_be_used_but_not_what_penstock_keeps_there() -> None:
+def test_by_default_the_stores_bucket_is_allowed_except_penstocks_own_objects() -> None:
     for store_url in ("s3://own/pen/stock", "S3://own/pen/stock/", "s3://own//pen/stock"):
         buckets = buckets_of(store_url)
-        assert buckets.object("s3://own/photos/1.jpg").key == "photos/1.jpg"
-        assert buckets.folder("s3://own/pen/stock/").key == "pen/stock/"
+        assert buckets.locate("s3://own/photos/1.jpg").key == "photos/1.jpg"
+        assert buckets.locate_folder("s3://own/pen/stock/").key == "pen/stock/"
         for kept in ("uploads", "results", "work", "resume", "plans", "cancelled", ".tmp"):
             with pytest.raises(SourceForbiddenError):
-                buckets.object(f"s3://own/pen/stock/{kept}/x")
+                buckets.locate(f"s3://own/pen/stock/{kept}/x")
             with pytest.raises(SourceForbiddenError):
-                buckets.folder(f"s3://own/pen/stock/{kept}")
+                buckets.locate_folder(f"s3://own/pen/stock/{kept}")
         with pytest.raises(SourceForbiddenError):
-            buckets.object("s3://photos/1.jpg")
+            buckets.locate("s3://photos/1.jpg")
     with pytest.raises(SourceForbiddenError):
-        buckets_of("gs://own").object("gs://own/uploads/u/0")
+        buckets_of("gs://own").locate("gs://own/uploads/u/0")
 
 
-def test_what_penstock_keeps_stays_closed_where_its_bucket_is_on_the_list() -> None:
+def test_penstocks_own_objects_are_refused_even_if_their_bucket_is_listed() -> None:
     buckets = buckets_of("s3://own/p", "s3://own/", "s3://own/p/uploads/")
-    assert buckets.object("s3://own/uploads/1.jpg")
+    assert buckets.locate("s3://own/uploads/1.jpg")
     with pytest.raises(SourceForbiddenError):
-        buckets.object("s3://own/p/uploads/u/0")
+        buckets.locate("s3://own/p/uploads/u/0")
 
 
 @pytest.mark.parametrize("store_url", [None, "file:///srv/store", "memory://"])
-def test_without_a_bucket_none_may_be_used_unless_told(store_url: str | None) -> None:
+def test_without_a_bucket_store_only_listed_buckets_are_allowed(store_url: str | None) -> None:
     with pytest.raises(SourceForbiddenError, match="PENSTOCK_SOURCES"):
-        buckets_of(store_url).object("s3://photos/1.jpg")
-    assert buckets_of(store_url, "s3://photos").object("s3://photos/1.jpg")
+        buckets_of(store_url).locate("s3://photos/1.jpg")
+    assert buckets_of(store_url, "s3://photos").locate("s3://photos/1.jpg")
 
 
 @pytest.mark.parametrize(
     "source", ["photos", "http://host/", "file:///srv", "s3://", "s3:///x", "s3://b/../c", "s3://b//"]
 )
-def test_a_source_that_is_no_folder_of_a_bucket_is_refused_at_the_start(source: str) -> None:
+def test_a_source_that_is_not_a_folder_of_a_bucket_is_a_settings_error(source: str) -> None:
     with pytest.raises(SettingsError, match="PENSTOCK_SOURCES"):
         buckets_of(None, source)
 
 
-def test_objects_are_read_once_their_size_is_known() -> None:
+def test_the_size_of_an_object_is_checked_before_it_is_read() -> None:
     buckets = in_memory()
-    place = buckets.object("s3://photos/a.jpg")
-    buckets.store(place).put(place.key, [b"picture"])
-    assert buckets.read("s3://photos/a.jpg", 7) == b"picture"
+    location = buckets.locate("s3://photos/a.jpg")
+    buckets.store(location).put(location.key, [b"an image"])
+    assert buckets.read("s3://photos/a.jpg", 8) == b"an image"
     with pytest.raises(SourceTooLargeError):
-        buckets.read("s3://photos/a.jpg", 6)
+        buckets.read("s3://photos/a.jpg", 7)
     with pytest.raises(SourceNotFoundError):
         buckets.read("s3://photos/b.jpg", 7)
     with pytest.raises(SourceForbiddenError):
         buckets.read("s3://other/a.jpg", 7)
-    found = buckets.find(place)
+    found = buckets.stat(location)
     assert found is not None
-    assert found.size_bytes == 7
-    assert buckets.find(buckets.object("s3://photos/b.jpg")) is None
+    assert found.size_bytes == 8
+    assert buckets.stat(buckets.locate("s3://photos/b.jpg")) is None
 
 
-def test_a_bucket_that_cannot_be_opened_is_away() -> None:
+def test_a_bucket_that_cannot_be_opened_is_unavailable() -> None:
     def refuse(url: str) -> MemoryStore:
         raise SettingsError("invalid_settings", f"{url}: no region")
 
@@ -160,14 +160,14 @@ def test_a_bucket_that_cannot_be_opened_is_away() -> None:
         BucketAllowlist(ALLOWED, None, refuse).read("s3://photos/a.jpg", 1)
 
 
-def test_a_routed_store_takes_urls_to_their_buckets_and_all_else_home(tmp_path: Path) -> None:
+def test_a_composite_store_routes_urls_to_buckets_and_keys_to_the_store(tmp_path: Path) -> None:
     buckets, home = in_memory(), LocalStore(tmp_path)
     store = CompositeStore(home, buckets)
     store.put("results/j/a", [b"home"])
-    store.put("s3://photos/out/j/a", [b"away"])
+    store.put("s3://photos/out/j/a", [b"bucket"])
     store.put("s3://photos/out/j/b", [bytearray(b"la"), memoryview(b"ter")])
     assert (home.get("results/j/a"), store.get("results/j/a")) == (b"home", b"home")
-    assert buckets.read("s3://photos/out/j/a", 4) == store.get("s3://photos/out/j/a") == b"away"
+    assert buckets.read("s3://photos/out/j/a", 6) == store.get("s3://photos/out/j/a") == b"bucket"
     assert b"".join(store.stream("s3://photos/out/j/b", 1, 3)) == b"at"
     assert (store.size("s3://photos/out/j/b"), store.size("s3://photos/out/j/c")) == (5, None)
     assert list(store.list("results")) == ["results/j/a"]
@@ -175,7 +175,7 @@ def test_a_routed_store_takes_urls_to_their_buckets_and_all_else_home(tmp_path: 
     assert store.size("s3://photos/out/j/a") is None
 
 
-def test_what_may_not_be_used_any_more_is_not_there_and_fails_the_picture_alone(tmp_path: Path) -> None:
+def test_an_object_that_is_no_longer_allowed_counts_as_missing(tmp_path: Path) -> None:
     buckets = in_memory()
     CompositeStore(LocalStore(tmp_path), buckets).put("s3://photos/a", [b"x"])
     closed = CompositeStore(LocalStore(tmp_path), BucketAllowlist())

@@ -60,8 +60,8 @@ def _local_content(root: Path | None, image: Image) -> Content:
 
 def _bucket_content(buckets: BucketAllowlist, image: Image) -> Content:
     try:
-        place = buckets.object(image.ref)
-        found = buckets.find(place)
+        place = buckets.locate(image.ref)
+        found = buckets.stat(place)
     except SourceForbiddenError as error:
         raise not_found(f"file {image.name!r} in a bucket that this server may read") from error
     if found is None:
