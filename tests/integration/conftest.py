@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from worker_rig import rig as rig  # a fixture, for all here
+from worker_fixture import workers as workers  # a fixture, for all here
 
 from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port, serve

@@ -29,9 +29,9 @@ from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.worker.context import WorkerContext
-from penstock.worker.image_sources import Sources
-from penstock.worker.worker import Worker
+from penstock.worker.build import build_worker
+from penstock.worker.executors.in_process import InProcessExecutor
+from penstock.worker.image_sources import ImageSources
 
 LIMITS = Limits(max_file_bytes=200_000)
 ENDED = ("succeeded", "partial", "failed", "cancelled")
@@ -56,9 +56,17 @@ class House:
         wait_until(lambda: self._server.started)
         port = self._server.servers[0].sockets[0].getsockname()[1]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False)
-        reader = Sources(routed, LIMITS, None, self.buckets)
-        bench = WorkerContext("worker", routed, broker, reader, LIMITS, frozenset(operations()), 10**8)
-        self._worker = Worker(bench, WorkerSettings())
+        self._worker = build_worker(
+            "worker",
+            operations(),
+            self.store,
+            broker,
+            InProcessExecutor(LIMITS),
+            LIMITS,
+            WorkerSettings(),
+            input_root=None,
+            buckets=self.buckets,
+        )
         self._thread = threading.Thread(target=self._worker.run, daemon=True)
         self._thread.start()
 
@@ -178,7 +186,7 @@ def test_letters_that_look_like_a_way_out_are_letters_to_a_bucket(
     odd = ["in/a%20b.png", "in/a b.png", "in/x%2Ey.png", "in/q?x=1.png", "in/h#f.png", "in/100%.png", "in/+&=;,.png"]
     for seed, key in enumerate(odd):
         put(key, picture(seed))
-    open_to_all = Sources(house.store, LIMITS, None, house.buckets)
+    open_to_all = ImageSources(house.store, LIMITS, None, house.buckets)
     assert [open_to_all.read(f"{bucket}/{key}") for key in odd] == [picture(seed) for seed in range(len(odd))]
 
 
@@ -189,7 +197,7 @@ def test_a_worker_checks_again_and_tells_why_it_could_not_read(
     narrow = BucketAllowlist.of(StoreSettings(sources=(f"{bucket}/out/",)))
     for buckets in (narrow, None):
         with pytest.raises(ImageError) as refused:
-            Sources(house.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
+            ImageSources(house.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
         assert refused.value.code is ImageCode.SOURCE_FORBIDDEN
 
 
@@ -205,7 +213,7 @@ def test_a_bucket_that_is_closed_fails_the_picture_and_one_that_is_away_does_not
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     url = s3.create_bucket()
     buckets = BucketAllowlist.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
-    sources = Sources(LocalStore(tmp_path), LIMITS, None, buckets)
+    sources = ImageSources(LocalStore(tmp_path), LIMITS, None, buckets)
     routed = CompositeStore(LocalStore(tmp_path), buckets)
     with pytest.raises(ImageError if code else UnavailableError) as failed:
         sources.read(f"{url}/1.png")

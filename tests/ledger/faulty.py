@@ -226,7 +226,7 @@ def equip_coordinator(guard: Guard) -> None:
 
 def equip_worker(guard: Guard) -> None:
     """Give the worker's composition root adapters that reach points."""
-    from penstock.worker.process.pipe_worker import main
+    from penstock.worker.process import main
 
     main.open_store = _make_store_opener(guard)
     main.RabbitBroker = make_broker(guard, "next ")  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Steps that are programs: those in other languages that the docs show, and an odd one that does as it is told."""
+"""Steps that are programs: the examples in the docs, and an odd one that misbehaves on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {
     "none": "parameter_not_applicable",
     "many": "parameter_not_applicable",
 }
-"""What the odd step does, and the code of the image it does so with; the number of each begins at 1."""
+"""What the odd step can do, and the error code of the image that asks for it; numbered from 1."""
 POSTERIZE: dict[str, Any] = {
     "type": "object",
     "properties": {"levels": {"type": "integer", "minimum": 2, "maximum": 256, "default": 4}},
@@ -32,7 +32,7 @@ POSTERIZE: dict[str, Any] = {
 
 
 def compile_invert(folder: Path, *options: str) -> Path | None:
-    """Compile the example in C; None where there is no compiler."""
+    """Compile the example in C; None if there is no compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         return None
@@ -43,20 +43,20 @@ def compile_invert(folder: Path, *options: str) -> Path | None:
 
 
 def perl_command() -> list[str] | None:
-    """The example in Perl; None where there is no Perl."""
+    """The example in Perl; None if there is no Perl."""
     perl = shutil.which("perl")
     return None if perl is None else [perl, str(EXAMPLES / "posterize" / "posterize.pl")]
 
 
-def posterize(picture: np.ndarray, levels: int) -> np.ndarray:
-    """What the example in Perl is to make of a picture."""
+def posterize(image: np.ndarray, levels: int) -> np.ndarray:
+    """The expected result of the example in Perl."""
     table = (np.arange(256) * levels // 256 * 255 // (levels - 1)).astype(np.uint8)
-    return table[picture]
+    return table[image]
 
 
 def paint(path: Path, kind: str = "good") -> None:
-    """Write a grey picture whose last byte says what the odd step is to do."""
-    picture = np.full((8, 10, 3), 100, np.uint8)
-    picture[-1, -1, 2] = [*KINDS].index(kind) + 1 if kind in KINDS else 100
+    """Write a grey image whose last byte says what the odd step does."""
+    image = np.full((8, 10, 3), 100, np.uint8)
+    image[-1, -1, 2] = [*KINDS].index(kind) + 1 if kind in KINDS else 100
     path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), picture)
+    cv2.imwrite(str(path), image)

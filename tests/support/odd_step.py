@@ -1,4 +1,4 @@
-"""A step that does what the last byte of its picture says; it notes that in the file it is given, if it is."""
+"""A step's program that does what the last byte of its image says, and appends it to the file given as argument."""
 
 import json
 import os
@@ -13,8 +13,8 @@ def answer(request: dict) -> str:
         data = file.read()
     kind = KINDS[data[-1]] if data[-1] < len(KINDS) else "good"
     if len(sys.argv) > 1:
-        with open(sys.argv[1], "a") as said:
-            said.write(f"{os.getpid()} {kind}\n")
+        with open(sys.argv[1], "a") as log:
+            log.write(f"{os.getpid()} {kind}\n")
     result = request["out"] + "/a"
     if kind == "crash":
         os.kill(os.getpid(), 9)
@@ -37,7 +37,7 @@ def answer(request: dict) -> str:
 
 
 for line in sys.stdin:
-    asked = json.loads(line)
+    request = json.loads(line)
     description = {"v": 1, "step": "odd", "version": "1", "params": {}}
-    sys.stdout.write((json.dumps(description) if asked["op"] == "describe" else answer(asked)) + "\n")
+    sys.stdout.write((json.dumps(description) if request["op"] == "describe" else answer(request)) + "\n")
     sys.stdout.flush()

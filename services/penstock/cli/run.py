@@ -39,12 +39,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Process files, folders and globs on this host; run again, it processes only what is missing."""
-    from penstock.worker.process.forkserver import start_forker
+    from penstock.worker.process.forkserver import start_forkserver
 
     if runner == "process":
         if images:
             raise click.UsageError("--image names a container image; use it with --runner docker")
-        start_forker()  # loads the workers' libraries while this process loads its own
+        start_forkserver()  # loads the workers' libraries while this process loads its own
     from penstock.cli.progress import make_progress
     from penstock.common.logs import set_up_logs
     from penstock.common.registry import declare_steps

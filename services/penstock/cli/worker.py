@@ -44,6 +44,6 @@ def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: 
 def stdio(steps: str | None, root: Path | None) -> None:
     """Run steps for a program that writes requests to stdin, one JSON object per line."""
     from penstock.common.settings import Limits, WorkerSettings, load
-    from penstock.worker.executors.stdio_command import speak
+    from penstock.worker.executors.stdio_command import run_stdio
 
-    sys.exit(speak(load(WorkerSettings, steps=steps), load(Limits), root))
+    sys.exit(run_stdio(load(WorkerSettings, steps=steps), load(Limits), root))

@@ -25,9 +25,9 @@ from penstock.common.settings import Limits, WorkerSettings
 from penstock.local.inputs import InputFile, Inputs
 from penstock.local.manifest import Manifest
 from penstock.local.summary import Summary
-from penstock.worker.process.pipe_supervisor import PipeSupervisor
-from penstock.worker.process.pipe_worker import WorkerSpec
-from penstock.worker.served_steps import performable_steps
+from penstock.worker.process.pipe_worker import PipeWorkerSpec
+from penstock.worker.process.supervisor import Supervisor
+from penstock.worker.served_steps import available_steps
 
 WORK_FOLDER = ".penstock"
 _JOB = "run"
@@ -45,7 +45,7 @@ class Workers(Protocol):
         """Let them finish the current images; kill those that take longer."""
 
     @property
-    def hopeless(self) -> bool:
+    def is_failing(self) -> bool:
         """Whether they repeatedly fail to start."""
 
 
@@ -135,7 +135,7 @@ class _Run:
             self._fill_window(pending)
             if not self._in_flight:
                 return
-            if self._workers.hopeless:
+            if self._workers.is_failing:
                 raise UnavailableError("workers", "the workers cannot start; see the messages above")
             self._apply_events(_POLL_SECS)
 
@@ -149,13 +149,13 @@ class _Run:
         options = self._options
         if options.make_workers is not None:
             return options.make_workers(self._broker, options.out / WORK_FOLDER)
-        return PipeSupervisor(self._broker, [self._spec(index) for index in range(options.workers)])
+        return Supervisor([self._spec(index).process(self._broker) for index in range(options.workers)])
 
-    def _spec(self, index: int) -> WorkerSpec:
+    def _spec(self, index: int) -> PipeWorkerSpec:
         options = self._options
-        return WorkerSpec(
+        return PipeWorkerSpec(
             name=f"worker-{index}",
-            steps=performable_steps(program=bool(options.settings.program)),
+            steps=available_steps(program=bool(options.settings.program)),
             store=options.out / WORK_FOLDER,
             results=options.out,
             input_root=Path("/"),
@@ -236,7 +236,7 @@ class _Run:
 
 
 def _check_performable(options: RunOptions) -> None:
-    performable = performable_steps(program=bool(options.settings.program))
+    performable = available_steps(program=bool(options.settings.program))
     for index, step in enumerate(options.plan.steps):
         if step not in performable:
             raise PlanError(

@@ -18,10 +18,10 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.local.run import default_workers
-from penstock.worker.process.forkserver import start_forker
-from penstock.worker.process.pipe_supervisor import PipeSupervisor
-from penstock.worker.process.pipe_worker import WorkerSpec
-from penstock.worker.served_steps import performable_steps
+from penstock.worker.process.forkserver import start_forkserver
+from penstock.worker.process.pipe_worker import PipeWorkerSpec
+from penstock.worker.process.supervisor import Supervisor
+from penstock.worker.served_steps import available_steps
 
 
 def serve(
@@ -42,7 +42,7 @@ def serve(
     if broker_settings.broker_url is not None:
         return _serve_over_rabbitmq(settings, limits, worker_settings, broker_settings, store_settings)
     _refuse_unused_settings(settings, worker_settings, store_settings)
-    start_forker()
+    start_forkserver()
     set_up_logs("penstock")
     queues = MemoryBroker()
     workers = settings.workers or default_workers()
@@ -58,7 +58,7 @@ def serve(
     ) as coordinator:
         LocalStore(settings.data / "store").remove_temporary_files()
         coordinator.scheduler.recover()
-        supervisor = PipeSupervisor(queues, specs)
+        supervisor = Supervisor([spec.process(queues) for spec in specs])
         supervisor.start()
         try:
             coordinator.serve()
@@ -91,8 +91,7 @@ def _serve_over_rabbitmq(
     store_settings: StoreSettings,
 ) -> int:
     # Imported here, because it loads RabbitMQ's client.
-    from penstock.worker.process.main import ServiceSpec, make_members
-    from penstock.worker.process.supervisor import Supervisor
+    from penstock.worker.process.main import ServiceSpec, make_processes
 
     if store_settings.store_url is None:
         folder = (settings.data / "store").absolute()
@@ -105,7 +104,7 @@ def _serve_over_rabbitmq(
         ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
         for group in _step_groups(settings, worker_settings)
     ]
-    supervisor = Supervisor([member for spec in specs for member in make_members(spec)], worker_settings.drain_secs)
+    supervisor = Supervisor([process for spec in specs for process in make_processes(spec)])
     supervisor.start()
     try:
         return run_coordinator(
@@ -117,20 +116,20 @@ def _serve_over_rabbitmq(
             KubernetesSettings(kubernetes_selector=None),
         )
     finally:
-        supervisor.stop()
+        supervisor.stop(worker_settings.drain_secs)
 
 
 def _step_groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:
     """Return the steps of each group of workers."""
-    steps = performable_steps(program=bool(worker_settings.program))
+    steps = available_steps(program=bool(worker_settings.program))
     return [steps] if settings.placement == "fused" else [(step,) for step in steps]
 
 
 def _worker_specs(
     settings: ServeSettings, workers: int, limits: Limits, worker_settings: WorkerSettings, buckets: StoreSettings
-) -> list[WorkerSpec]:
+) -> list[PipeWorkerSpec]:
     return [
-        WorkerSpec(
+        PipeWorkerSpec(
             name=f"worker-{index}" if len(group) > 1 else f"{group[0]}-{index}",
             steps=group,
             store=settings.data / "store",

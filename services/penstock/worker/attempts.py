@@ -1,7 +1,8 @@
-"""Counts the starts of images over whose chunk a worker has died, so that a poison image ends and innocents don't.
+"""AttemptCount: counts the starts of images that may have crashed a worker.
 
-The broker counts deliveries, but a message that only waited in a dead worker's hands was delivered and never started.
-So a count of starts lies in the store, written just before each start. It costs nothing while nobody dies.
+The broker counts deliveries, but a message that was only prefetched by a worker that died was delivered and never
+started. So the starts of such images are counted in the store, just before each one. Nothing is written while no worker
+dies.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from penstock.common.store.keys import attempts_key
 
 @dataclass(frozen=True)
 class AttemptCount:
-    """How often an image was started, and the index of the operation it was last seen in."""
+    """How often an image was started, and the index of the operation it last reached."""
 
     count: int
     step: int
 
 
-def read_starts(store: Store, job: str, run: int, image: int, step: int) -> AttemptCount:
-    """Return an image's starts; the one that put it under suspicion counts, and has left no note."""
+def read_attempts(store: Store, job: str, run: int, image: int, step: int) -> AttemptCount:
+    """Return an image's attempts; the start that was interrupted first counts, although it was not written down."""
     try:
         return AttemptCount(**json.loads(store.get(attempts_key(job, run, image))))
     except ObjectNotFoundError:
         return AttemptCount(1, step)
 
 
-def write_starts(store: Store, job: str, run: int, image: int, starts: AttemptCount) -> None:
-    """Note a start, or the operation that a started image has come to."""
-    note = json.dumps({"count": starts.count, "step": starts.step}).encode()
-    store.put(attempts_key(job, run, image), [note])
+def write_attempts(store: Store, job: str, run: int, image: int, attempts: AttemptCount) -> None:
+    """Store an image's attempts, before a start and whenever it reaches another operation."""
+    document = json.dumps({"count": attempts.count, "step": attempts.step}).encode()
+    store.put(attempts_key(job, run, image), [document])

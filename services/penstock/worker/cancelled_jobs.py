@@ -1,28 +1,44 @@
-"""Which jobs were cancelled, as the store tells."""
+"""CancelledJobs: which jobs were cancelled, cached."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+_MAX_JOBS = 1_000
+
+
+class JobCancelledError(Exception):
+    """The job of the current chunk was cancelled."""
+
 
 class CancelledJobs:
-    """Which jobs are cancelled, looked up at most once in `hold_secs` for each job."""
+    """Looks up whether jobs were cancelled, each at most once in `cache_secs`."""
 
-    _MAX_JOBS = 1_000
+    def __init__(
+        self, lookup: Callable[[str], bool], cache_secs: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lookup = lookup
+        self._cache_secs = cache_secs
+        self._clock = clock
+        self._cache: dict[str, tuple[bool, float]] = {}
 
-    def __init__(self, look_up: Callable[[str], bool], hold_secs: float) -> None:
-        self._look_up = look_up
-        self._hold_secs = hold_secs
-        self._seen: dict[str, tuple[bool, float]] = {}
+    def __len__(self) -> int:
+        return len(self._cache)
 
-    def has(self, job: str) -> bool:
-        """Return whether a job was cancelled. Once cancelled it stays so."""
-        cancelled, until = self._seen.get(job, (False, 0.0))
-        now = time.monotonic()
-        if not cancelled and now >= until:
-            if len(self._seen) >= self._MAX_JOBS:
-                self._seen.clear()
-            cancelled = self._look_up(job)
-            self._seen[job] = (cancelled, now + self._hold_secs)
-        return cancelled
+    def check(self, job: str) -> None:
+        """Make sure that a job was not cancelled.
+
+        Raises:
+            JobCancelledError: it was; a cancelled job stays cancelled.
+            UnavailableError: the store is unreachable.
+        """
+        cancelled, expires_at = self._cache.get(job, (False, 0.0))
+        now = self._clock()
+        if not cancelled and now >= expires_at:
+            if len(self._cache) >= _MAX_JOBS:
+                self._cache.clear()
+            cancelled = self._lookup(job)
+            self._cache[job] = (cancelled, now + self._cache_secs)
+        if cancelled:
+            raise JobCancelledError(job)

@@ -1,120 +1,189 @@
-"""One chunk in a worker's hands: its images go through the operations the worker serves, one image after the other.
+"""ChunkTask: one delivered chunk; runs the served steps on its images, one image after the other.
 
-Whatever ends the work (all done, a time limit, a signal, a store that is away), `settle` leaves no image behind: each
-has its outcome told, is handed over to the next step, or is back in this step's queue.
+However the run ends (all done, a time limit, a signal, an unreachable store), no image is left behind: each has its
+outcome published, is handed on to the next step, or is requeued for this one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
 
+from penstock.common.broker.base import Delivery
 from penstock.common.logs import update_log_context
-from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, UnavailableError
+from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
     Chunk,
     Event,
     Failure,
     ImageRef,
+    MessageError,
     Outcome,
     Result,
     StepTime,
+    read_chunk,
     step_queue,
 )
-from penstock.common.model.plan import Plan
-from penstock.common.model.stdio_protocol import DECODE
+from penstock.common.model.plan import Plan, Planned, plan_of
+from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
 from penstock.common.tracing.base import UNTRACED, Trace
-from penstock.worker.attempts import AttemptCount, write_starts
+from penstock.worker.attempts import AttemptCount, read_attempts, write_attempts
 from penstock.worker.chunk_input import BlobLostError, ChunkInput
 from penstock.worker.context import WorkerContext
-from penstock.worker.executors.base import Part
-from penstock.worker.executors.safetensors import Picture, pack
-from penstock.worker.splitting import part_name, singles
+from penstock.worker.executors.base import DECODE_OPERATION, File, Part
+from penstock.worker.executors.safetensors import Pixels, pack_chunk
+from penstock.worker.splitting import name_subset, split_into_images
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 
 class ChunkTask:
-    """The state of one chunk while it is worked on.
+    """The state of one chunk in a worker.
 
-    `todo` are images without a result yet, the current one first; `passed` are those ready for the next step;
-    `outcomes` are final.
+    `pending` are the images without a result, the current one first; `outcomes` are final.
     """
 
-    def __init__(self, bench: WorkerContext, chunk: Chunk, plan: Plan, starts: AttemptCount | None = None) -> None:
-        self.chunk = chunk
-        self.plan = plan
-        self.todo = deque(chunk.images)
-        self.passed: list[tuple[ImageRef, list[Picture]]] = []
-        self.outcomes: list[Outcome] = []
-        self._bench = bench
-        self._starts = starts
-        self._end = _end_of_service(plan, chunk.step, bench.served)
-        self._reading = ChunkInput(
-            chunk, bench.store, bench.sources, bench.held, bench.max_pixels_in_flight, bench.reader
-        )
-        self._passed_pixels = 0
-        self._at = chunk.step
-        self._input: list[Part] = []
+    chunk: Chunk
+    plan: Plan
+    pending: deque[ImageRef]
+
+    def __init__(self, context: WorkerContext, delivery: Delivery) -> None:
+        self.delivery = delivery
         self.trace: Trace = UNTRACED
+        self._context = context
+        self._loaded = False
+        self._outcomes: list[Outcome] = []
+        self._ready: list[tuple[ImageRef, list[Pixels]]] = []
+        """Images that wait for the next step, with their parts."""
+        self._suspect: AttemptCount | None = None
+        self._started = False
+        self._at = 0
+        self._step_input: list[Part] = []
+        self._work_secs: dict[int, float] = {}
+
+    def load(self) -> None:
+        """Read the message, and the plan from the store unless the message has it. Does nothing once it has succeeded.
+
+        Raises:
+            MessageError: the message cannot be read.
+            PlanError: the plan cannot be run here.
+            UnavailableError: the store is unreachable.
+        """
+        if self._loaded:
+            return
+        self.chunk = chunk = read_chunk(self.delivery.body)
+        self.pending = deque(chunk.images)
+        self._at = chunk.step
+        self.plan = plan = self._load_plan(chunk)
+        if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
+            raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
+        self._end = _end_of_service(plan, chunk.step, self._context.served)
+        context = self._context
+        self._input = ChunkInput(chunk, context.store, context.sources, context.pixel_budget, context.prefetcher)
+        operations = list(enumerate(plan.operations))[chunk.step : self._end]
+        self._operations: list[tuple[int, Planned]] = operations
+        if chunk.blob is None:
+            self._operations = [(chunk.step, DECODE_OPERATION), *operations]
+        self._loaded = True
+
+    def prefetch(self) -> None:
+        """Load the chunk and start to read its input ahead; errors are left to `load`."""
+        with suppress(MessageError, PlanError, UnavailableError):
+            self.load()
+            if not self.is_redelivered:
+                self._input.prefetch()
 
     @property
-    def names(self) -> dict[str, str]:
-        """What logs call it."""
-        return {"job": self.chunk.job, "step": self.plan.steps[self._at], "chunk": self.chunk.chunk}
+    def queued_step(self) -> str:
+        """The step whose queue the chunk came from."""
+        return self.delivery.queue.removeprefix(step_queue(""))
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What log records say about it."""
+        step = self.plan.steps[self._at] if self._loaded else self.queued_step
+        return {"job": self.chunk.job, "step": step, "chunk": self.chunk.chunk}
+
+    @property
+    def is_redelivered(self) -> bool:
+        """Whether a worker may have died while it had this chunk."""
+        return self.chunk.alone or self.delivery.attempt > 1
 
     @property
     def is_suspect(self) -> bool:
-        """Whether a worker may have died over it: then it ends before anything else begins, or it would be blamed."""
-        return self._starts is not None
+        """Whether its image's attempts are counted. Then it must be finished before anything else is started, or the
+        image would be blamed for what that does to the worker."""
+        return self._suspect is not None
 
-    def read_ahead(self) -> None:
-        """Begin to read what the work begins with, where that takes a while."""
-        self._reading.begin()
+    @property
+    def unfinished(self) -> list[ImageRef]:
+        """The images that have no outcome and were not handed on."""
+        return [*(image for image, _ in self._ready), *self.pending]
 
-    def release(self) -> None:
-        """Count the pixels that it kept as held no more; the work has ended."""
-        self._reading.release()
-        self._keep_count(0)
-        self.trace.end()
+    def count_attempt(self, max_attempts: int) -> bool:
+        """Return whether the image of a redelivered chunk may be started once more; fail it otherwise.
 
-    def run(self, watchdog: Watchdog, ended: Callable[[], bool]) -> None:
-        """Work until nothing is left to do or `ended` says so between two images.
+        Raises:
+            UnavailableError: the store is unreachable.
+        """
+        chunk, context = self.chunk, self._context
+        attempts = read_attempts(context.store, chunk.job, chunk.run, chunk.images[0].id, chunk.step)
+        if attempts.count < max_attempts:
+            self._suspect = AttemptCount(attempts.count + 1, chunk.step)
+            return True
+        self._suspect = attempts
+        crashed_in = self.plan.steps[attempts.step]
+        self._at = attempts.step
+        if chunk.blob:
+            with suppress(BlobLostError):
+                self._step_input = self._input.read(self.pending[0])
+                self._at = chunk.step
+        message = f"the worker died {attempts.count} times while it processed this image, last in {crashed_in}"
+        self.fail_current(ImageError(ImageCode.STEP_CRASHED, message, crashed_in))
+        return False
+
+    def run(self, watchdog: Watchdog, should_stop: Callable[[], bool]) -> None:
+        """Run the served steps on every pending image, until `should_stop` returns true between two images.
 
         Raises:
             BlobLostError: the intermediates are gone.
-            UnavailableError: the store is away.
+            UnavailableError: the store, the broker or a step's program is unreachable.
         """
-        while self.todo and not ended():
-            image = self.todo[0]
+        executor = self._context.executor
+        self._start()
+        while not should_stop() and self.pending:
+            image = self.pending[0]
             try:
-                result = self._process(image, watchdog)
+                self._begin()
+                with self._stage(watchdog, image, self.chunk.step, "read"):
+                    parts = self._input.read(image)
+                for index, operation in self._operations:
+                    self._enter(index, [] if operation is DECODE_OPERATION else parts)
+                    with self._stage(watchdog, image, index, operation.step):
+                        parts = executor.perform(operation, parts)
+                results = self._write_results(watchdog, image, parts) if self._is_last_step else None
             except (BlobLostError, UnavailableError) as error:
                 self.trace.record_error(error)
                 raise
             except Exception as error:
-                watchdog.end()
-                self.trace.record_error(error)
-                result = self.fail(image, _as_image_error(error))
-            with watchdog.guard:
-                watchdog.end()
-                self._bench.hands.finish()
-                self.todo.popleft()
-                if isinstance(result, Outcome):
-                    self.outcomes.append(result)
-                else:
-                    self._pass_on(image, result)
+                self.fail_current(_as_image_error(error))
+            else:
+                self._finish(image, parts, results)
+            executor.reset()
 
-    def fail(self, image: ImageRef, error: ImageError) -> Outcome:
-        """Return the outcome of an image that cannot go on, its input kept where a retry can use it."""
+    def fail_current(self, error: ImageError) -> None:
+        """Fail the current image; its step's input is kept if a retry can use it."""
+        image = self.pending[0]
+        self.trace.record_error(error)
         failure = Failure(
             code=error.code,
             message=error.message,
@@ -122,182 +191,197 @@ class ChunkTask:
             retry=error.code in RETRY_MAY_HELP,
             step_index=self._at,
         )
-        if self._at and self._input and failure.retry:
-            self._keep_input(image, failure)
-        return Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
-
-    def _keep_input(self, image: ImageRef, failure: Failure) -> None:
-        pictures = self._bench.hands.pictures(self._input)
-        if pictures:
+        arrays = self._context.executor.arrays(self._step_input) if self._at and failure.retry else []
+        if arrays:
             failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
-            failure.resume_parts = len(pictures)
-            self._bench.store.put(failure.resume_blob, pack({0: pictures}))
-
-    def fail_current(self, code: ImageCode, message: str) -> None:
-        """End the image at hand with a failure."""
-        self.trace.record_error(ImageError(code, message))
-        self.outcomes.append(self.fail(self.todo.popleft(), ImageError(code, message)))
-
-    def fail_without_start(self, code: ImageCode, message: str, at: int) -> None:
-        """End the first image with a failure at operation `at`, without touching its pixels."""
-        image = self.todo[0]
-        if self.chunk.blob:
-            try:
-                self._input = self._reading.read_parts(image)
-            except BlobLostError:
-                self._input = []
-        self._at = self.chunk.step if self._input else at
-        failed = self.fail(image, ImageError(code, message, self.plan.steps[at]))
-        self.todo.popleft()
-        self.outcomes.append(failed)
-
-    def settle(self) -> None:
-        """Tell outcomes, hand over what passed, and give back what is still to do, one message an image.
-
-        Raises:
-            UnavailableError: the store or the broker is away.
-        """
-        for queue, body in self.wrap_up():
-            with self.trace.span("publish"):
-                self._bench.broker.publish(queue, [body])
-
-    def wrap_up(self) -> list[tuple[str, bytes]]:
-        """Store what passed; return all that remains to be published, with the queues, for `settle` to be done.
-
-        Raises:
-            UnavailableError: the store is away.
-        """
-        messages = []
-        if self.passed:
-            messages.append(self._store_passed())
-        if self.outcomes:
-            messages.append((EVENTS_QUEUE, self._bench.teller.join(self._ending(), self.chunk.chunk)))
-            self.outcomes = []
-        if self.todo:
-            again = singles(self.chunk, list(self.todo), attempt=self.chunk.attempt)
-            messages += [(step_queue(self.plan.steps[self.chunk.step]), body) for body in again]
-        return messages
-
-    def tell_outcomes(self) -> None:
-        """Tell what is final; of a cancelled job too, whose coordinator then removes the results."""
-        if self.outcomes:
-            self._bench.teller.tell_final(self._ending(), self.chunk.chunk)
-            self.outcomes = []
-
-    def _ending(self) -> Event:
-        return Event(kind="finished", outcomes=self.outcomes, **self._about())
-
-    @property
-    def unfinished(self) -> list[ImageRef]:
-        """The images that have neither an outcome nor gone on to the next step."""
-        return [*(image for image, _ in self.passed), *self.todo]
-
-    def abandon(self) -> None:
-        """Leave the work of a cancelled job as it is: nobody will read its intermediates."""
-        self.tell_outcomes()
-        if self.chunk.blob:
-            self._bench.store.delete(self.chunk.blob)
-
-    def give_back(self, images: Sequence[ImageRef], attempt: int) -> None:
-        """Put images back into this step's queue, each in a message of its own."""
-        self._bench.broker.publish(
-            step_queue(self.plan.steps[self.chunk.step]), singles(self.chunk, images, attempt=attempt)
+            failure.resume_parts = len(arrays)
+            self._context.store.put(failure.resume_blob, pack_chunk({0: arrays}))
+        self.pending.popleft()
+        self._outcomes.append(
+            Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
         )
 
-    def restart(self) -> None:
-        """Put all images into the first step's queue again, from their sources."""
-        images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
-        anew = self.chunk.model_copy(update={"step": 0, "blob": None})
-        self._bench.broker.publish(step_queue(self.plan.steps[0]), singles(anew, images, attempt=anew.attempt))
+    def fail_all(self, code: ImageCode, message: str, step: str) -> None:
+        """Publish that every unfinished image has failed, without starting it.
 
-    def forgive(self) -> None:
-        """Take back the note of a start that nobody died over; should the store be away, it stays."""
-        if self._starts is not None:
-            image = self.chunk.images[0]
-            starts = AttemptCount(self._starts.count - 1, self.chunk.step)
-            with suppress(UnavailableError):
-                write_starts(self._bench.store, self.chunk.job, self.chunk.run, image.id, starts)
-
-    def begin(self) -> None:
-        """Go on with the chunk's trace, and let the coordinator know that the chunk has left its queue."""
+        Raises:
+            UnavailableError: the broker is unreachable.
+        """
         chunk = self.chunk
-        step = self.plan.steps[chunk.step]
-        self.trace = self._bench.tracing.continue_trace(
+        failure = Failure(code=code, message=message, step=step, retry=True, step_index=chunk.step)
+        outcomes = [
+            Outcome(id=image.id, state="failed", error=failure, attempts=chunk.attempt) for image in self.unfinished
+        ]
+        event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
+        self._context.events.publish_outcomes(event, chunk.chunk)
+
+    def take_messages(self) -> list[tuple[str, bytes]]:
+        """Store what is ready for the next step; return all messages that complete the chunk, with their queues.
+
+        Raises:
+            UnavailableError: the store is unreachable.
+        """
+        messages = [self._store_ready()] if self._ready else []
+        if self._outcomes:
+            messages.append((EVENTS_QUEUE, self._context.events.make_message(self._take_outcomes(), self.chunk.chunk)))
+        if self.pending:
+            queue = step_queue(self.plan.steps[self.chunk.step])
+            again = split_into_images(self.chunk, list(self.pending), attempt=self.chunk.attempt)
+            messages += [(queue, body) for body in again]
+        return messages
+
+    def publish(self) -> None:
+        """Publish all messages that complete the chunk; returns once the broker has confirmed them.
+
+        Raises:
+            UnavailableError: the store or the broker is unreachable.
+        """
+        messages = self.take_messages()
+        with self.trace.span("publish"):
+            for queue, body in messages:
+                self._context.broker.publish(queue, [body])
+
+    def publish_outcomes(self) -> None:
+        """Publish the outcomes so far; for a cancelled job too, so that the coordinator removes its results.
+
+        Raises:
+            UnavailableError: the broker is unreachable.
+        """
+        if self._outcomes:
+            self._context.events.publish_outcomes(self._take_outcomes(), self.chunk.chunk)
+
+    def discard(self) -> None:
+        """Drop the rest of a cancelled job's chunk, and its intermediates."""
+        self.publish_outcomes()
+        if self.chunk.blob:
+            self._context.store.delete(self.chunk.blob)
+
+    def requeue(self, attempt: int) -> None:
+        """Publish every unfinished image to the queue that the chunk came from, in a message of its own."""
+        again = split_into_images(self.chunk, self.unfinished, attempt=attempt)
+        self._context.broker.publish(self.delivery.queue, again)
+
+    def restart(self) -> None:
+        """Publish every image to the first step's queue, to start from its source again."""
+        images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
+        chunk = self.chunk.model_copy(update={"step": 0, "blob": None})
+        again = split_into_images(chunk, images, attempt=chunk.attempt)
+        self._context.broker.publish(step_queue(self.plan.steps[0]), again)
+
+    def forgive_attempt(self) -> None:
+        """Uncount a start that no worker died in; if the store is unreachable, it stays counted."""
+        if self._suspect is not None and self._started:
+            forgiven = AttemptCount(self._suspect.count - 1, self.chunk.step)
+            with suppress(UnavailableError):
+                self._write_attempts(forgiven)
+
+    def clean_up(self) -> None:
+        """Forgive the attempt and remove the chunk's intermediates, once all messages are confirmed.
+
+        The attempt is forgiven before the acknowledgement: if that is lost, the chunk is delivered again although no
+        worker has died.
+        """
+        self.forgive_attempt()
+        if self.chunk.blob and not self.chunk.alone and not self.pending:
+            try:
+                self._context.store.delete(self.chunk.blob)
+            except UnavailableError as error:
+                log.warning("intermediate left to the garbage collector: %s", error.message)
+
+    def release(self) -> None:
+        """Release the pixels that it held in memory, and end its trace."""
+        if self._loaded:
+            self._input.release()
+        self._hold_ready(0)
+        self.trace.end()
+
+    def _load_plan(self, chunk: Chunk) -> Plan:
+        if not isinstance(chunk.plan, str):
+            return plan_of(chunk.plan)
+        try:
+            return plan_of(json.loads(self._context.store.get(chunk.plan)))
+        except (ObjectNotFoundError, ValueError) as error:
+            raise PlanError("plan_lost", "the job's plan is missing from the store") from error
+
+    @property
+    def _is_last_step(self) -> bool:
+        return self._end == len(self.plan.operations)
+
+    @property
+    def _attempts(self) -> int:
+        return self._suspect.count if self._suspect else self.chunk.attempt
+
+    def _start(self) -> None:
+        """Continue the chunk's trace, and publish that it was started."""
+        chunk, step = self.chunk, self.plan.steps[self.chunk.step]
+        self.trace = self._context.tracing.continue_trace(
             chunk.traceparent, f"work {step}", job=chunk.job, chunk=chunk.chunk, step=step, images=len(chunk.images)
         )
         if chunk.enqueued_at:
             self.trace.record_wait(f"wait {step}", chunk.enqueued_at)
-        event = Event(kind="started", images=[image.id for image in self.chunk.images], **self._about())
-        self._bench.teller.tell_on_way(event, self.chunk.chunk)
+        self._publish_progress("started", chunk.images, chunk.step, chunk.chunk)
 
-    def clear_up(self) -> None:
-        """Once the next step has taken over: forgive the start, and remove the chunk's own intermediates.
-
-        Should the connection be gone, the chunk comes again though nobody has died over it, as often as that happens.
-        """
-        self.forgive()
-        if self.chunk.blob and not self.chunk.alone and not self.todo:
-            self._bench.store.delete(self.chunk.blob)
-
-    def _process(self, image: ImageRef, watchdog: Watchdog) -> list[Picture] | Outcome:
-        """Run the served operations on one image; its outcome where `encode` was among them."""
+    def _begin(self) -> None:
         began = time.time()
-        waited = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
-        timings = list(image.timings)
-        self._input = []
-        parts: list[Part] = []
-        for index in range(self.chunk.step, self._end):
-            self._enter(image, index)
-            self._watch(watchdog, DECODE if index == self.chunk.step else self.plan.steps[index])
-            start = time.perf_counter()
-            if index == self.chunk.step:
-                with self.trace.span("read", image=image.id):
-                    parts = self._reading.read_parts(image) if self.chunk.blob else self._decode(image)
-                self._watch(watchdog, self.plan.steps[index])
-            self._input = parts
-            with self.trace.span(self.plan.steps[index], image=image.id):
-                if index == len(self.plan.operations) - 1:
-                    results = self._encode(image, parts)
-                else:
-                    parts = self._bench.hands.perform(self.plan.operations[index], parts)
-            timings.append(StepTime(step=index, wait=waited, work=time.perf_counter() - start))
-            waited = 0.0
-        image.timings = timings
-        if self._end < len(self.plan.operations):
-            return parts
-        return Outcome(id=image.id, state="done", results=results, timings=timings, attempts=self._attempts)
+        self._waited_secs = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
+        self._work_secs = {}
+        self._started = False
+        self._enter(self.chunk.step, [])
 
-    def _enter(self, image: ImageRef, index: int) -> None:
+    def _enter(self, index: int, parts: list[Part]) -> None:
+        """Note which operation comes next, and its input; count the attempt if the image is a suspect."""
+        is_new = not self._started or index != self._at
         self._at = index
+        self._step_input = parts
         update_log_context(step=self.plan.steps[index])
-        if self._starts is not None:
-            write_starts(
-                self._bench.store, self.chunk.job, self.chunk.run, image.id, AttemptCount(self._starts.count, index)
+        if self._suspect is not None and is_new:
+            self._write_attempts(AttemptCount(self._suspect.count, index))
+        self._started = True
+
+    def _write_attempts(self, attempts: AttemptCount) -> None:
+        chunk = self.chunk
+        write_attempts(self._context.store, chunk.job, chunk.run, chunk.images[0].id, attempts)
+
+    @contextmanager
+    def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
+        """Limit the time of one stage of an image, trace it, and add its seconds to those of its step."""
+        began = time.perf_counter()
+        limit_secs = self._context.executor.time_limit_secs(name)
+        with watchdog.limit(limit_secs), self.trace.span(name, image=image.id, **attributes):
+            yield
+        self._work_secs[index] = self._work_secs.get(index, 0.0) + time.perf_counter() - began
+
+    def _finish(self, image: ImageRef, parts: list[Part], results: list[Result] | None) -> None:
+        """Note an image's outcome, or keep its parts for the next step; store those if they exceed the budget."""
+        for index, secs in self._work_secs.items():
+            waited = self._waited_secs if index == self.chunk.step else 0.0
+            image.timings = [*image.timings, StepTime(step=index, wait=waited, work=secs)]
+        self.pending.popleft()
+        if results is not None:
+            timings, attempts = image.timings, self._attempts
+            self._outcomes.append(
+                Outcome(id=image.id, state="done", results=results, timings=timings, attempts=attempts)
             )
+            return
+        self._ready.append((image, parts))
+        self._hold_ready(sum(array.shape[0] * array.shape[1] for _, arrays in self._ready for array in arrays))
+        if self._context.pixel_budget.is_exceeded:
+            queue, body = self._store_ready()
+            with self.trace.span("publish"):
+                self._context.broker.publish(queue, [body])
 
-    @property
-    def _attempts(self) -> int:
-        return self._starts.count if self._starts else self.chunk.attempt
+    def _hold_ready(self, pixels: int) -> None:
+        self._ready_pixels = pixels
+        self._context.pixel_budget.hold(self, pixels)
 
-    def _watch(self, watchdog: Watchdog, step: str) -> None:
-        """Start the clock, which rings for none but what nobody else ends."""
-        patience_secs = self._bench.hands.patience_secs(step)
-        if patience_secs is None:
-            watchdog.begin()
-        else:
-            watchdog.trust(patience_secs)
-
-    def _decode(self, image: ImageRef) -> list[Part]:
-        return self._bench.hands.decode(self._reading.read_source(image))
-
-    def _encode(self, image: ImageRef, parts: Sequence[Part]) -> list[Result]:
+    def _write_results(self, watchdog: Watchdog, image: ImageRef, files: list[File]) -> list[Result]:
         params = self.plan.encode
         results = []
-        for index, file in enumerate(self._bench.hands.encode(parts, params)):
-            name = result_name(image.stem, index, params.format)
+        for part, file in enumerate(files):
+            name = result_name(image.stem, part, params.format)
             key = result_key(self.chunk.results, name)
-            with self.trace.span("write", bytes=len(file.data)):
-                self._bench.store.put(key, [file.data])
+            with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
+                self._context.store.put(key, [file.data])
             results.append(
                 Result(
                     key=key,
@@ -311,65 +395,52 @@ class ChunkTask:
             )
         return results
 
-    def _pass_on(self, image: ImageRef, parts: list[Picture]) -> None:
-        """Keep an image for the next step; hand over what is kept once it grows too large to hold."""
-        self.passed.append((image, parts))
-        self._keep_count(self._passed_pixels + sum(part.shape[0] * part.shape[1] for part in parts))
-        if self._bench.held.pixels > self._bench.max_pixels_in_flight:
-            self._hand_over()
-
-    def _keep_count(self, passed_pixels: int) -> None:
-        self._bench.held.add(passed_pixels - self._passed_pixels)
-        self._passed_pixels = passed_pixels
-
-    def _hand_over(self) -> None:
-        """Send what passed to the next step before the rest is done."""
-        queue, body = self._store_passed()
-        with self.trace.span("publish"):
-            self._bench.broker.publish(queue, [body])
-
-    def _store_passed(self) -> tuple[str, bytes]:
-        """Store the pixels that passed under a key that follows from who they are; return the message and its queue."""
+    def _store_ready(self) -> tuple[str, bytes]:
+        """Store the pixels for the next step, under a key that depends only on the images; return message and queue."""
+        chunk, step, pixels = self.chunk, self._end, self._ready_pixels
         images = [
             image.model_copy(update={"slot": slot, "parts": len(parts)})
-            for slot, (image, parts) in enumerate(self.passed)
+            for slot, (image, parts) in enumerate(self._ready)
         ]
-        whole = len(images) == len(self.chunk.images)
-        name = self.chunk.chunk if whole else part_name(self.chunk.chunk, images)
-        blob = work_key(self.chunk.job, f"{self.chunk.run}-{name}", self._end)
-        with self.trace.span("write", pixels=self._passed_pixels):
-            self._bench.store.put(blob, pack({slot: parts for slot, (_, parts) in enumerate(self.passed)}))
-        passed = self.chunk.model_copy(
+        name = chunk.chunk if len(images) == len(chunk.images) else name_subset(chunk.chunk, images)
+        blob = work_key(chunk.job, f"{chunk.run}-{name}", step)
+        with self.trace.span("write", pixels=pixels):
+            self._context.store.put(blob, pack_chunk({slot: parts for slot, (_, parts) in enumerate(self._ready)}))
+        following = chunk.model_copy(
             update={
                 "chunk": name,
-                "step": self._end,
+                "step": step,
                 "images": images,
                 "blob": blob,
-                "pixels": self._passed_pixels,
+                "pixels": pixels,
                 "alone": False,
                 "attempt": 1,
                 "enqueued_at": time.time(),
-                "traceparent": self.trace.traceparent or self.chunk.traceparent,
+                "traceparent": self.trace.traceparent or chunk.traceparent,
             }
         )
-        event = Event(kind="stepped", images=[image.id for image in images], **self._about(self._end, name))
-        self._bench.teller.tell_on_way(event, self.chunk.chunk)
-        self.passed = []
-        self._keep_count(0)
-        return step_queue(self.plan.steps[self._end]), passed.model_dump_json().encode()
+        self._publish_progress("stepped", images, step, name)
+        self._ready = []
+        self._hold_ready(0)
+        return step_queue(self.plan.steps[step]), following.model_dump_json().encode()
 
-    def _about(self, step: int | None = None, name: str | None = None) -> dict[str, Any]:
+    def _take_outcomes(self) -> Event:
+        outcomes, self._outcomes = self._outcomes, []
+        return Event(kind="finished", outcomes=outcomes, **self._identity(self.chunk.step, self.chunk.chunk))
+
+    def _publish_progress(
+        self, kind: Literal["started", "stepped"], images: list[ImageRef], step: int, name: str
+    ) -> None:
+        event = Event(kind=kind, images=[image.id for image in images], **self._identity(step, name))
+        self._context.events.publish_progress(event, self.chunk.chunk)
+
+    def _identity(self, step: int, name: str) -> dict[str, Any]:
         chunk = self.chunk
-        return {
-            "job": chunk.job,
-            "run": chunk.run,
-            "chunk": name or chunk.chunk,
-            "step": chunk.step if step is None else step,
-            "worker": self._bench.name,
-        }
+        return {"job": chunk.job, "run": chunk.run, "chunk": name, "step": step, "worker": self._context.name}
 
 
 def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
+    """Return the index after the last of the operations, from `step` on, that this worker runs in a row."""
     end = step + 1
     while end < len(plan.steps) and plan.steps[end] in served:
         end += 1
@@ -381,5 +452,5 @@ def _as_image_error(error: Exception) -> ImageError:
         return error
     if isinstance(error, MemoryError):
         return ImageError(ImageCode.INTERNAL, "out of memory")
-    log.error("an image failed as none should", exc_info=error)
+    log.error("unexpected error", exc_info=error)
     return ImageError(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}")

@@ -1,4 +1,4 @@
-"""What a worker tells the coordinator: what is final at once and for sure, where chunks are on their way together."""
+"""EventPublisher: a worker's messages to the coordinator; outcomes at once and confirmed, progress in batches."""
 
 from __future__ import annotations
 
@@ -13,103 +13,103 @@ from penstock.common.model.messages import EVENTS_QUEUE, Event, write_events
 
 log = logging.getLogger(__name__)
 
-_LINGER_SECS = 0.1
-_MEASURES_SECS = 1.0
+_COUNTERS_SECS = 1.0
 
 
 class EventPublisher:
-    """Tells of chunks. May be used from any thread.
+    """Publishes events about chunks. May be used from any thread.
 
-    A message costs more than what a quick step does, so news of a chunk's way wait for up to a tenth of a second for
-    company, and only the latest of each chunk goes out; they are for those who watch. Outcomes never wait.
-    What `tally` has counted goes along about once a second.
+    A message costs more than a quick step. So progress events wait up to `linger_secs` to be sent in one message, with
+    only the latest event of each chunk; they may be lost. Outcomes never wait. About once a second, an event also
+    carries what `counters` has counted since.
     """
 
-    def __init__(self, broker: Broker, tally: CallCounters) -> None:
+    def __init__(self, broker: Broker, counters: CallCounters, linger_secs: float = 0.1) -> None:
         self._broker = broker
-        self._tally = tally
-        self._measured_at = 0.0
+        self._counters = counters
+        self._linger_secs = linger_secs
+        self._counters_sent_at = 0.0
         self._changed = threading.Condition()
-        self._news: dict[tuple[str, int, str], Event] = {}
-        self._told_at = 0.0
+        self._waiting: dict[tuple[str, int, str], Event] = {}
+        self._sent_at = 0.0
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def tell_on_way(self, event: Event, chunk: str) -> None:
-        """Tell, soon, that a chunk was begun with or handed on. `chunk` is its name as it came."""
+    def publish_progress(self, event: Event, chunk: str) -> None:
+        """Publish, soon, that a chunk was started or handed on. `chunk` is the name under which it was received."""
         with self._changed:
-            if not self._news:
-                self._wake()
-            self._news[event.job, event.run, chunk] = event
-            if time.monotonic() - self._told_at < _LINGER_SECS:
+            if not self._waiting:
+                self._wake_thread()
+            self._waiting[event.job, event.run, chunk] = event
+            if time.monotonic() - self._sent_at < self._linger_secs:
                 return
             message = self._take()
         self._send(message)
 
-    def tell_final(self, event: Event, chunk: str) -> None:
-        """Tell outcomes; returns once the broker has them.
+    def publish_outcomes(self, event: Event, chunk: str) -> None:
+        """Publish outcomes; returns once the broker has confirmed them.
 
         Raises:
-            UnavailableError: the broker is away; they may have arrived.
+            UnavailableError: the broker is unreachable; the message may have arrived nevertheless.
         """
-        self._broker.publish(EVENTS_QUEUE, [self.join(event, chunk)])
+        self._broker.publish(EVENTS_QUEUE, [self.make_message(event, chunk)])
 
-    def join(self, event: Event, chunk: str) -> bytes:
-        """Return the message that tells outcomes, and takes along what waits."""
+    def make_message(self, event: Event, chunk: str) -> bytes:
+        """Return the message with a chunk's outcomes and all events that wait."""
         with self._changed:
-            self._news.pop((event.job, event.run, chunk), None)
+            self._waiting.pop((event.job, event.run, chunk), None)
             return self._take(event)
 
-    def tell_measures(self, worker: str) -> None:
-        """Tell what was counted and went along with nothing: in an event that is about no image."""
-        event = self._measured(Event(kind="started", job="", chunk="", worker=worker))
+    def publish_counters(self, worker: str) -> None:
+        """Publish what was counted and sent with no event yet, in an event about no image."""
+        event = self._with_counters(Event(kind="started", job="", chunk="", worker=worker))
         if event.measures is not None:
             self._send(write_events([event]))
 
     def close(self) -> None:
-        """Tell what waits, and end the thread."""
+        """Publish what waits, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-            message = self._take() if self._news else b""
+            message = self._take() if self._waiting else b""
         if message:
             self._send(message)
         if self._thread is not None:
             self._thread.join()
 
-    def _wake(self) -> None:
+    def _wake_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="events", daemon=True)
             self._thread.start()
         self._changed.notify()
 
     def _take(self, *more: Event) -> bytes:
-        """Return what waits, and `more`, as a message. Called with the lock held."""
-        events = [*self._news.values(), *more]
+        """Return the events that wait, and `more`, as one message. The lock must be held."""
+        events = [*self._waiting.values(), *more]
         now = time.monotonic()
-        if self._closed or now - self._measured_at >= _MEASURES_SECS:
-            events[-1] = self._measured(events[-1])
-            self._measured_at = now
-        self._news.clear()
-        self._told_at = now
+        if self._closed or now - self._counters_sent_at >= _COUNTERS_SECS:
+            events[-1] = self._with_counters(events[-1])
+            self._counters_sent_at = now
+        self._waiting.clear()
+        self._sent_at = now
         return write_events(events)
 
-    def _measured(self, event: Event) -> Event:
-        measures = self._tally.take()
+    def _with_counters(self, event: Event) -> Event:
+        measures = self._counters.take()
         return event.model_copy(update={"measures": measures}) if measures.calls or measures.chunks else event
 
     def _send(self, message: bytes) -> None:
         try:
             self._broker.publish(EVENTS_QUEUE, [message], confirm=False)
         except UnavailableError as error:
-            log.warning("nobody is told where chunks are: %s", error.message)
+            log.warning("progress events dropped: %s", error.message)
 
     def _run(self) -> None:
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._news or self._closed)
-                left = self._told_at + _LINGER_SECS - time.monotonic()
-                self._changed.wait_for(lambda: self._closed, max(0.0, left))
-                message = self._take() if self._news else b""
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                left_secs = self._sent_at + self._linger_secs - time.monotonic()
+                self._changed.wait_for(lambda: self._closed, max(0.0, left_secs))
+                message = self._take() if self._waiting else b""
             if message:
                 self._send(message)

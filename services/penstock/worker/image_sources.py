@@ -1,4 +1,4 @@
-"""The bytes of the pictures that jobs name: uploads in the store, objects in buckets, files below an opened folder."""
+"""ImageSources: reads the files of images: uploads in the store, objects in buckets, files below an allowed folder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from penstock.common.store.bucket_allowlist import (
 from penstock.common.store.composite import is_url
 
 
-class Sources:
-    """Reads sources. `root` is the folder below which files may be read, `buckets` are what else may; None: nothing."""
+class ImageSources:
+    """Reads images' files. Files must be below `root` and URLs in `buckets`; None: no files, or no URLs."""
 
     def __init__(self, store: Store, limits: Limits, root: Path | None, buckets: BucketAllowlist | None = None) -> None:
         self._store = store
@@ -32,11 +32,11 @@ class Sources:
         self._root = None if root is None else os.fsencode(root.resolve())
 
     def read(self, ref: str) -> bytes:
-        """Return a source's bytes.
+        """Return the bytes of a store key, a `file://` URL or a bucket's URL.
 
         Raises:
             ImageError: source_not_found, source_forbidden or too_large_file.
-            UnavailableError: the store or a bucket is away.
+            UnavailableError: the store or a bucket is unreachable.
         """
         if ref.startswith("file://"):
             return self._read_file(unquote_to_bytes(urlsplit(ref).path))
@@ -48,7 +48,7 @@ class Sources:
                 self._check_size(size)
             return self._store.get(ref)
         except ObjectNotFoundError as error:
-            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file is gone") from error
+            raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file was removed") from error
 
     def _read_object(self, url: str) -> bytes:
         try:
@@ -62,8 +62,8 @@ class Sources:
 
     def _read_file(self, path: bytes) -> bytes:
         if self._root is None:
-            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "no folder is opened for inputs")
-        with opened(path, self._root) as (file, size_bytes):
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "this worker may read no files; PENSTOCK_INPUT_ROOT is unset")
+        with open_regular_file(path, self._root) as (file, size_bytes):
             self._check_size(size_bytes)
             return file.read()
 
@@ -76,28 +76,28 @@ class Sources:
 
 
 @contextmanager
-def opened(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO, int]]:
-    """Open a regular file, which must really lie below `root` unless that is None; gives it and its size in bytes.
+def open_regular_file(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO, int]]:
+    """Open a regular file, which must be below `root` unless that is None; yields it and its size in bytes.
 
     Raises:
-        ImageError: source_not_found or source_forbidden, also for what fails while it is read.
+        ImageError: source_not_found or source_forbidden, also if reading fails.
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             if root is not None and not is_below(real_path(file.fileno(), path), root):
-                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file lies outside the folder opened for inputs")
+                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the file is outside the folder allowed for inputs")
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
             yield file, status.st_size
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file is gone") from error
+        raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file does not exist") from error
     except OSError as error:
         raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error
 
 
 def real_path(descriptor: int, path: bytes) -> bytes:
-    """Return where an open file really lies; asked of the open file, so that a link changed meanwhile cannot lie."""
+    """Return the path of an open file without links. The open file tells it, so changing a link cannot mislead."""
     try:
         return os.readlink(b"/proc/self/fd/%d" % descriptor)
     except FileNotFoundError:  # no /proc on this system
@@ -105,5 +105,5 @@ def real_path(descriptor: int, path: bytes) -> bytes:
 
 
 def is_below(path: bytes, root: bytes) -> bool:
-    """Whether a path without links lies below another."""
+    """Return whether a path without links is below another."""
     return path.startswith(root if root.endswith(b"/") else root + b"/")

@@ -1,96 +1,78 @@
-"""How chunks come to a worker: one by one when it is ready for them, or taken and read ahead by a thread."""
+"""Inbox: receives chunks from the broker, when asked or one ahead."""
 
 from __future__ import annotations
 
-import queue
-import threading
+import math
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from penstock.common.broker.base import Consumer, Delivery
 from penstock.worker.chunk_task import ChunkTask
 
-_IDLE_SECS = 5.0
+_POLL_SECS = 5.0
 _GRACE_SECS = 10.0
-
-Open = Callable[[Delivery], ChunkTask]
-Promise = Callable[[str, float], None]
-"""Says who will be back within how many seconds."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A delivery and what opens it: returns the work, or raises what keeps it from being any."""
-
-    delivery: Delivery
-    open: Callable[[], ChunkTask]
 
 
 class Inbox:
-    """Takes deliveries when asked to."""
+    """Makes a task of each delivery. With `prefetch`, a thread receives the next one and starts to read its input.
 
-    def __init__(self, consumer: Consumer, open_work: Open, promise: Promise) -> None:
+    Args:
+        consumer: where deliveries come from; its own prefetch bounds them.
+        make_task: makes the task of a delivery.
+        set_deadline: tells the liveness check within how many seconds a thread will be back.
+        prefetch: whether to receive one task ahead.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        make_task: Callable[[Delivery], ChunkTask],
+        set_deadline: Callable[[str, float], None],
+        *,
+        prefetch: bool,
+    ) -> None:
         self._consumer = consumer
-        self._open_work = open_work
-        self._promise = promise
+        self._make_task = make_task
+        self._set_deadline = set_deadline
+        self._stopped = False
+        self._prefetcher = ThreadPoolExecutor(1, "inbox") if prefetch else None
+        self._next: Future[ChunkTask | None] | None = None
 
-    def get(self, timeout_secs: float) -> Order | None:
-        """Return the next order, or None after a while or when told to wake."""
-        self._promise("the loop", timeout_secs + _GRACE_SECS)
-        delivery = self._consumer.get(timeout_secs)
-        return None if delivery is None else Order(delivery, partial(self._open_work, delivery))
-
-    def wake(self) -> None:
-        """Let `get` return at once. May be called from a signal handler."""
-        self._consumer.wake()
-
-    def close(self) -> None:
-        """Take no more."""
-
-
-class PrefetchingInbox:
-    """Takes and opens deliveries on a thread, as many as the consumer gives: its prefetch is the bound."""
-
-    def __init__(self, consumer: Consumer, open_work: Open, promise: Promise) -> None:
-        self._consumer = consumer
-        self._open_work = open_work
-        self._promise = promise
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
-        self._thread.start()
-
-    def get(self, timeout_secs: float) -> Order | None:
-        """Return the next order, or None after a while or when told to wake."""
-        self._promise("the loop", timeout_secs + _GRACE_SECS)
+    def get(self, timeout_secs: float) -> ChunkTask | None:
+        """Return the next task, or None after a while or once `stop` was called."""
+        self._set_deadline("the consumer loop", timeout_secs + _GRACE_SECS)
+        if self._prefetcher is None:
+            return self._receive(timeout_secs)
+        if self._next is None:
+            self._next = self._prefetcher.submit(self._prefetch)
         try:
-            return self._orders.get(timeout=timeout_secs)
-        except queue.Empty:
+            task = self._next.result(timeout_secs)
+        except TimeoutError:
             return None
+        self._next = self._prefetcher.submit(self._prefetch)
+        return task
 
-    def wake(self) -> None:
+    def stop(self) -> None:
         """Let `get` return at once. May be called from a signal handler."""
-        self._orders.put(None)
+        self._stopped = True
+        self._consumer.wake()
 
     def close(self) -> None:
-        """Take no more; what was taken and not asked for is left to the consumer's end."""
-        self._closing.set()
-        self._consumer.wake()
-        self._thread.join()
+        """Receive no more; a task that was not asked for is left to the consumer, which requeues it when closed."""
+        self.stop()
+        if self._prefetcher is not None:
+            self._prefetcher.shutdown()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._promise("the intake", _IDLE_SECS + _GRACE_SECS)
-            delivery = self._consumer.get(_IDLE_SECS)
-            if delivery is not None:
-                self._orders.put(Order(delivery, self._opened(delivery).result))
+    def _receive(self, timeout_secs: float) -> ChunkTask | None:
+        delivery = self._consumer.get(timeout_secs)
+        return None if delivery is None else self._make_task(delivery)
 
-    def _opened(self, delivery: Delivery) -> Future[ChunkTask]:
-        opened: Future[ChunkTask] = Future()
-        try:
-            opened.set_result(self._open_work(delivery))
-        except Exception as error:
-            opened.set_exception(error)
-        return opened
+    def _prefetch(self) -> ChunkTask | None:
+        task = None
+        while task is None and not self._stopped:
+            self._set_deadline("the inbox", _POLL_SECS + _GRACE_SECS)
+            task = self._receive(_POLL_SECS)
+        if task is not None:
+            task.prefetch()
+        self._set_deadline("the inbox", math.inf)  # until it is asked for the next one
+        return task

@@ -1,16 +1,16 @@
-"""Proves that a worker gets on: a file is written for as long as every promise that the worker has made is kept.
+"""Liveness: proves that a worker is healthy by writing a file for as long as it is.
 
-Its threads promise to be back within some seconds (`promise`), and a step has its time limit. Every few seconds the
-broker is asked as well. So the file goes stale when
+The worker's threads set deadlines by which they will be back, and a step has its time limit. The broker is asked every
+few seconds. So the file becomes stale when
 
-- a thread that takes or works on chunks hangs, or a step does and even the watchdog cannot end the process;
-- the broker cannot be reached for `AWAY_SECS` (the connection is made anew all that time; a new process might see
-  another address or another password);
-- messages are ready for a worker at whose hand no step runs and which gets none of them, for about a minute.
+- a thread misses its deadline, or a step its time limit and even the watchdog cannot end the process;
+- the broker is unreachable for `UNREACHABLE_SECS` (reconnecting is tried all that time, but a new process may see
+  another address or password);
+- for about a minute messages are ready, no step runs, and none of them is delivered here.
 
-It stays fresh while a worker idles and while a step takes as long as it may. It is there from the moment at which the
-worker consumes until it is told to leave, and says `busy` while a step runs, else `idle`. `penstock worker --alive`
-tells by the file's age (`freshness.py`), so a probe needs no port, no shell and no other program.
+It stays fresh while a worker idles and while a step stays within its limit. It exists from the moment the worker
+consumes until it is told to stop, and says `busy` while a step runs, else `idle`. `penstock worker --alive` looks at
+its age (`process/probe.py`), so a probe needs no port, shell or other program.
 """
 
 from __future__ import annotations
@@ -26,96 +26,106 @@ from penstock.common.model.errors import UnavailableError
 log = logging.getLogger(__name__)
 
 BUSY, IDLE = "busy", "idle"
-"""What stands in the file."""
-AWAY_SECS = 300.0
+"""The file's content."""
+UNREACHABLE_SECS = 300.0
 MAX_STALLS = 4
-_WRITE_SECS = 1.0
 _ASK_SECS = 15.0
-_LEAVE_SECS = 5.0
+_EXIT_SECS = 5.0
 
 
 class Liveness:
-    """Writes `file` from a thread of its own, at once and then every second.
+    """Writes `file` on a thread of its own, at once and then every `write_secs`.
 
     Args:
         file: what to write.
-        step_deadline: tells until when (`time.monotonic`) the step at hand may take; None where none runs.
-        count_ready: asks the broker how many messages wait for this worker; raises UnavailableError where it is away.
+        step_deadline: returns when the current step must have ended (`time.monotonic`); None if none runs.
+        count_ready: asks the broker how many messages wait for this worker; raises UnavailableError.
+        write_secs: time between two writes.
+        clock: the time in seconds.
     """
 
-    def __init__(self, file: Path, step_deadline: Callable[[], float | None], count_ready: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        step_deadline: Callable[[], float | None],
+        count_ready: Callable[[], int],
+        write_secs: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._file = file
         self._step_deadline = step_deadline
         self._count_ready = count_ready
-        self._promises: dict[str, float] = {}
-        self._taken = 0
-        self._taken_before = 0
+        self._write_secs = write_secs
+        self._clock = clock
+        self._deadlines: dict[str, float] = {}
+        self._deliveries = 0
+        self._deliveries_before = 0
         self._stopped = threading.Event()
         self._stalls = 0
-        self._reached_at = time.monotonic()
-        self._trouble: str | None = None
+        self._reached_at = clock()
+        self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
 
-    def promise(self, who: str, secs: float) -> None:
-        """Note that a thread will be back within some seconds, or within a step's limit while one runs."""
-        self._promises[who] = time.monotonic() + secs
+    def set_deadline(self, thread: str, secs: float) -> None:
+        """Note that a thread will be back within some seconds, or within the time limit of a step if one runs."""
+        self._deadlines[thread] = self._clock() + secs
 
-    def note_taken(self) -> None:
-        """Count a message that has come."""
-        self._taken += 1
+    def count_delivery(self) -> None:
+        """Count a message that was delivered."""
+        self._deliveries += 1
 
-    def leave(self) -> None:
-        """Take the file away; returns at once. May be called from a signal handler."""
+    def stop(self) -> None:
+        """Remove the file; returns at once. May be called from a signal handler."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Leave, and wait until the file is gone, though not for a broker that does not answer."""
-        self.leave()
-        self._thread.join(_LEAVE_SECS)
+        """Stop, and wait until the file is removed, though not for a broker that does not answer."""
+        self.stop()
+        self._thread.join(_EXIT_SECS)
 
-    def find_trouble(self) -> str | None:
-        """Return what keeps this worker from getting on; None where nothing does."""
-        now = time.monotonic()
-        step = self._step_deadline()
-        late = [who for who, until in tuple(self._promises.items()) if now > max(until, step or 0.0)]
+    def find_problem(self) -> str | None:
+        """Return what is wrong with this worker; None if it is healthy."""
+        now = self._clock()
+        step = self._step_deadline() or 0.0
+        late = [thread for thread, deadline in tuple(self._deadlines.items()) if now > max(deadline, step)]
         if late:
-            return f"{late[0]} has not come back"
-        if now - self._reached_at > AWAY_SECS:
-            return f"no broker for {AWAY_SECS:g} s"
-        return "messages wait, and none of them comes here" if self._stalls >= MAX_STALLS else None
+            return f"{late[0]} missed its deadline"
+        if now - self._reached_at > UNREACHABLE_SECS:
+            return f"broker unreachable for {UNREACHABLE_SECS:g} s"
+        return "messages are ready, but none is delivered" if self._stalls >= MAX_STALLS else None
 
     def ask_broker(self) -> None:
-        """See whether the broker is there, and whether it has messages that do not come."""
+        """Check whether the broker is reachable, and whether it has messages that it does not deliver."""
         try:
             ready = self._count_ready()
         except UnavailableError:
             return
-        self._reached_at = time.monotonic()
-        stalled = ready and self._taken == self._taken_before and self._step_deadline() is None
+        self._reached_at = self._clock()
+        stalled = ready and self._deliveries == self._deliveries_before and self._step_deadline() is None
         self._stalls = self._stalls + 1 if stalled else 0
-        self._taken_before = self._taken
+        self._deliveries_before = self._deliveries
 
     def _run(self) -> None:
-        next_question = time.monotonic() + _ASK_SECS
-        self._write_or_tell(self.find_trouble())
-        while not self._stopped.wait(_WRITE_SECS):
-            if time.monotonic() > next_question:
+        ask_at = time.monotonic() + _ASK_SECS
+        self._report(self.find_problem())
+        while not self._stopped.wait(self._write_secs):
+            if time.monotonic() > ask_at:
                 self.ask_broker()
-                next_question = time.monotonic() + _ASK_SECS
-            self._write_or_tell(self.find_trouble())
+                ask_at = time.monotonic() + _ASK_SECS
+            self._report(self.find_problem())
         remove(self._file)
 
-    def _write_or_tell(self, trouble: str | None) -> None:
-        if trouble is None:
+    def _report(self, problem: str | None) -> None:
+        if problem is None:
             write(self._file, BUSY if self._step_deadline() is not None else IDLE)
-        elif trouble != self._trouble:
-            log.error("this worker does not get on: %s", trouble)
-        self._trouble = trouble
+        elif problem != self._problem:
+            log.error("worker stalled: %s", problem)
+        self._problem = problem
 
 
 def write(file: Path, state: str) -> None:
-    """Say how a worker does; a full or missing disk lets the file grow old."""
+    """Write a worker's state; if the disk is full or missing, the file becomes stale."""
     try:
         file.write_text(state)
     except OSError as error:
@@ -123,7 +133,7 @@ def write(file: Path, state: str) -> None:
 
 
 def remove(file: Path) -> None:
-    """Take a file away, where it is there."""
+    """Remove a file if it exists."""
     try:
         file.unlink(missing_ok=True)
     except OSError as error:

@@ -1,81 +1,89 @@
-"""Time limits of steps. Native code cannot be interrupted, so a step that hangs takes its process with it."""
+"""Watchdog: ends steps that exceed their time limit. Native code cannot be interrupted, so the process ends with it."""
 
 from __future__ import annotations
 
 import faulthandler
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-_POLL_SECS = 0.25
 _GRACE_SECS = 5.0
-_STILL_SECS = 1.0
+_SUSPENDED_SECS = 1.0
 
 
 class Watchdog:
-    """Calls `on_timeout` from its own thread once what was begun has taken longer than `limit_secs`.
+    """Calls `on_timeout`, on its own thread, when work within `limit()` takes longer than `limit_secs`.
 
-    `on_timeout` runs while `guard` is held, and must end the process. Should this thread itself be starved (native
-    code that never lets go of the interpreter's lock), the C-level alarm ends the process a little later.
+    `on_timeout` must end the process; the work cannot leave `limit()` while it runs. If native code keeps even this
+    thread from running, by never releasing the GIL, faulthandler's C-level timer ends the process a little later.
 
-    Time for which the whole process stood still (stopped, frozen, its host asleep) counts for nothing.
+    Time during which the whole process was suspended (stopped, frozen, or the host asleep) does not count.
     """
 
-    def __init__(self, limit_secs: float, on_timeout: Callable[[], None]) -> None:
-        self.guard = threading.Lock()
+    def __init__(
+        self,
+        limit_secs: float,
+        on_timeout: Callable[[], None],
+        poll_secs: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limit_secs = limit_secs
         self._on_timeout = on_timeout
-        self._deadline: float | None = None  # by this clock, which stands still when the process does
-        self._stood_still_secs = 0.0
-        self._rings = True
-        self._stopped = threading.Event()
+        self._poll_secs = poll_secs
+        self._clock = clock
+        self._timing_out = threading.Lock()
+        self._deadline: float | None = None  # by `_now`, which does not advance while the process is suspended
+        self._suspended_secs = 0.0
+        self._is_enforced = True
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Start the clock for the next piece of work."""
+    @contextmanager
+    def limit(self, enforced_elsewhere_secs: float | None = None) -> Iterator[None]:
+        """Limit the time of the work within.
+
+        `enforced_elsewhere_secs` says that the work ends by itself within that time: `deadline` tells, and
+        `on_timeout` is not called.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
-        self._rings = True
-        self._deadline = self._now() + self._limit_secs
-
-    def trust(self, patience_secs: float) -> None:
-        """Note that whoever does the next piece of work ends it by himself, within a time: nothing is called."""
-        self._rings = False
-        self._deadline = self._now() + patience_secs
-
-    def end(self) -> None:
-        """Stop the clock."""
-        self._deadline = None
+        self._is_enforced = enforced_elsewhere_secs is None
+        self._deadline = self._now() + (enforced_elsewhere_secs or self._limit_secs)
+        try:
+            yield
+        finally:
+            with self._timing_out:
+                self._deadline = None
 
     @property
     def deadline(self) -> float | None:
-        """Until when (`time.monotonic`) the piece of work at hand may take; None where there is none."""
+        """When the current work must have ended, by the clock; None if there is none."""
         deadline = self._deadline
-        return None if deadline is None else deadline + self._stood_still_secs
+        return None if deadline is None else deadline + self._suspended_secs
 
     def close(self) -> None:
-        """Leave, and disarm the alarm."""
-        self._stopped.set()
+        """Stop watching, and cancel faulthandler's timer."""
+        self._closed.set()
         faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
-        looked_at = time.monotonic()
-        while not self._stopped.wait(_POLL_SECS):
-            now = time.monotonic()
-            if now - looked_at > _STILL_SECS:
-                self._stood_still_secs += now - looked_at
-            looked_at = now
+        polled_at = self._clock()
+        while not self._closed.wait(self._poll_secs):
+            now = self._clock()
+            if now - polled_at > _SUSPENDED_SECS:
+                self._suspended_secs += now - polled_at
+            polled_at = now
             faulthandler.dump_traceback_later(self._limit_secs + _GRACE_SECS, exit=True)
-            if self._expired():
-                with self.guard:
-                    if self._expired():
-                        self._on_timeout()
+            with self._timing_out:
+                if self._has_expired():
+                    self._on_timeout()
         faulthandler.cancel_dump_traceback_later()
 
-    def _expired(self) -> bool:
+    def _has_expired(self) -> bool:
         deadline = self._deadline
-        return self._rings and deadline is not None and self._now() > deadline
+        return self._is_enforced and deadline is not None and self._now() > deadline
 
     def _now(self) -> float:
-        return time.monotonic() - self._stood_still_secs
+        return self._clock() - self._suspended_secs

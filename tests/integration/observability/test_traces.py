@@ -53,7 +53,7 @@ def traced(drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
             job = run_job(url, drawn)
         wait_until(lambda: len(receiver.traces()) == len(drawn) + 1)  # each process sends the last ones as it leaves
         wait_until(
-            lambda: all(names(trace)[-1] in ("write", "publish", "read") for trace in receiver.traces().values())
+            lambda: all(names(trace)[-1] in ("write", "publish", "decode") for trace in receiver.traces().values())
         )
         job["log"] = (folder / "log").read_text()
         yield receiver, job
@@ -102,7 +102,7 @@ def test_spans_name_job_chunk_step_and_images(traced: tuple[Receiver, dict[str, 
 
 def test_an_image_that_fails_leaves_its_error_where_it_happened(traced: tuple[Receiver, dict[str, Any]]) -> None:
     failed = [span for span in traced[0].spans if span.failed is not None]
-    assert [span.name for span in sorted(failed, key=lambda span: span.began_ns)] == ["work resize", "read"]
+    assert [span.name for span in sorted(failed, key=lambda span: span.began_ns)] == ["work resize", "decode"]
     assert len({span.trace for span in failed}) == 1
     assert traced[1]["images"]["failed"] == 1
 

@@ -1,10 +1,11 @@
-"""What a worker counts reaches the coordinator in its events, traces go through it, and its logs say what about."""
+"""A worker publishes its counters in events, passes traces on, and logs what each record is about."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from waiting import wait_until
-from worker_rig import JOB, SECS, Rig, draw
+from worker_fixture import JOB, SECS, WorkerFixture, draw
 
 from penstock.common.logs import JsonFormatter
 from penstock.common.model.errors import UnavailableError
@@ -23,44 +24,44 @@ OPS = [["resize", "64x48"]]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def hear_chunks(rig: Rig, count: int) -> Counters:
-    """Add up what workers tell, until they have told of so many chunks."""
+def sum_counters(workers: WorkerFixture, count: int) -> Counters:
+    """Add up the counters in events until they cover so many chunks."""
     meters = Counters()
     deadline = time.monotonic() + SECS
     while sum(meters.taken_chunks.values()) < count:
-        for event in rig.hear(deadline):
+        for event in workers.next_events(deadline):
             if event.measures is not None:
                 meters.add(event.measures)
     return meters
 
 
-def test_chunks_that_came_again_are_told_apart(rig: Rig) -> None:
-    first, second = rig.upload(draw(1), draw(2))
-    rig.send_as_from_the_dead(rig.chunk(OPS, [first]))
-    rig.send(rig.chunk(OPS, [second], chunk="1-abc"))
-    rig.start()
-    assert set(rig.outcomes(2)) == {0, 1}
-    rig.stop()  # and what was counted last is told as it leaves
-    told = [event.measures for event in rig.seen if event.measures is not None]
-    rest = hear_chunks(rig, 2 - sum(measures.chunks.get("resize", 0) for measures in told))
+def test_redelivered_chunks_are_counted_separately(workers: WorkerFixture) -> None:
+    first, second = workers.upload(draw(1), draw(2))
+    workers.send_redelivered(workers.chunk(OPS, [first]))
+    workers.send(workers.chunk(OPS, [second], chunk="1-abc"))
+    workers.start()
+    assert set(workers.wait_for_outcomes(2)) == {0, 1}
+    workers.stop()  # which publishes the last counters
+    told = [event.measures for event in workers.seen if event.measures is not None]
+    rest = sum_counters(workers, 2 - sum(measures.chunks.get("resize", 0) for measures in told))
     redelivered = sum((Counter(measures.redelivered) for measures in told), Counter())
     assert redelivered + rest.redelivered_chunks == {"resize": 1}
 
 
-def test_what_was_counted_and_went_along_with_nothing_is_told_of_no_job(rig: Rig) -> None:
-    rig.start()
-    rig.benches[0].tally.count_call("store.get", 0.5)
-    rig.stop()
-    [event] = [event for event in rig.hear(time.monotonic() + SECS) if event.measures is not None]
+def test_counters_that_no_event_carried_are_published_without_a_job(workers: WorkerFixture) -> None:
+    worker = workers.start()
+    worker.context.counters.count_call("store.get", 0.5)
+    workers.stop()
+    [event] = [event for event in workers.next_events(time.monotonic() + SECS) if event.measures is not None]
     assert (event.job, event.images, event.outcomes) == ("", [], [])
     assert [calls.what for calls in event.measures.calls] == ["store.get"]
 
 
-def test_a_worker_without_tracing_hands_the_trace_on(rig: Rig) -> None:
-    rig.broker.declare(["penstock.step.encode"])
-    waiting = rig.broker.consume(["penstock.step.encode"], 1)
-    rig.start("resize")
-    rig.send(rig.chunk(OPS, rig.upload(draw(3)), traceparent=TRACEPARENT))
+def test_a_worker_without_tracing_passes_the_trace_on(workers: WorkerFixture) -> None:
+    workers.broker.declare(["penstock.step.encode"])
+    waiting = workers.broker.consume(["penstock.step.encode"], 1)
+    workers.start("resize")
+    workers.send(workers.chunk(OPS, workers.upload(draw(3)), traceparent=TRACEPARENT))
     delivery = waiting.get(SECS)
     assert delivery is not None
     assert TRACEPARENT.encode() in delivery.body
@@ -69,7 +70,7 @@ def test_a_worker_without_tracing_hands_the_trace_on(rig: Rig) -> None:
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What is logged, as machines read it."""
+    """The log as JSON lines."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(JsonFormatter("worker"))
@@ -83,53 +84,54 @@ def read(log: io.StringIO, severity: str) -> list[dict[str, Any]]:
     return [record for record in records if record["severity"] == severity]
 
 
-def test_a_worker_of_several_steps_logs_the_one_that_it_has_come_to(
-    rig: Rig, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_of_several_steps_logs_the_current_one(
+    workers: WorkerFixture, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.start()
-    hands = rig.benches[0].hands
-    perform = hands.perform
+    executor = workers.start().context.executor
+    perform = executor.perform
 
-    def stumble(planned: Planned, parts: list[Any]) -> list[Any]:
-        if planned.step == "split":
-            raise RuntimeError("nobody expected it")
-        return perform(planned, parts)
+    def fail_in_split(operation: Planned, parts: list[Any]) -> list[Any]:
+        if operation.step == "split":
+            raise RuntimeError("unexpected")
+        return perform(operation, parts)
 
-    monkeypatch.setattr(hands, "perform", stumble)
-    rig.send(rig.chunk([["resize", "64x48"], ["split", True]], rig.upload(draw(1))))
-    assert rig.outcomes(1)[0].state == "failed"
+    monkeypatch.setattr(executor, "perform", fail_in_split)
+    workers.send(workers.chunk([["resize", "64x48"], ["split", True]], workers.upload(draw(1))))
+    assert workers.wait_for_outcomes(1)[0].state == "failed"
     [record] = read(log, "ERROR")
     assert (record["job"], record["step"], record["chunk"]) == (JOB, "split", "0-abc")
 
 
-def test_a_chunk_that_is_given_back_unopened_is_logged_with_its_job_and_step(rig: Rig, log: io.StringIO) -> None:
-    rig.send_as_from_the_dead(rig.chunk(OPS, rig.upload(draw(1), draw(2))))
-    rig.broker.away = True
-    rig.start()
-    wait_until(lambda: rig.broker.refused >= 1)
+def test_a_requeued_chunk_is_logged_with_its_job_and_step(workers: WorkerFixture, log: io.StringIO) -> None:
+    workers.send_redelivered(workers.chunk(OPS, workers.upload(draw(1), draw(2))))
+    workers.broker.unreachable = True
+    workers.start()
+    wait_until(lambda: workers.broker.refused >= 1)
     wait_until(lambda: read(log, "WARNING"))
-    rig.broker.away = False
-    assert set(rig.outcomes(2)) == {0, 1}
+    workers.broker.unreachable = False
+    assert set(workers.wait_for_outcomes(2)) == {0, 1}
     record = read(log, "WARNING")[0]
-    assert record["message"] == "a chunk from penstock.step.resize is given back: away"
+    assert record["message"] == "chunk requeued: unreachable"
     assert (record["job"], record["step"], record["chunk"]) == (JOB, "resize", "0-abc")
 
 
-def test_a_chunk_whose_plan_cannot_be_read_for_now_is_logged_with_its_job_and_step(
-    rig: Rig, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+def test_a_chunk_whose_plan_is_unreachable_is_logged_with_its_job_and_step(
+    workers: WorkerFixture, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig.store.put("plans/job", [json.dumps(rig.chunk(OPS, []).plan).encode()])
-    get, troubles = rig.store.get, [UnavailableError("store", "away")]
+    workers.store.put("plans/job", [json.dumps(workers.chunk(OPS, []).plan).encode()])
+    get, reachable = workers.store.get, threading.Event()
 
-    def get_once_it_is_back(key: str) -> bytes:
-        if troubles:
-            raise troubles.pop()
+    def get_if_reachable(key: str) -> bytes:
+        if not reachable.is_set():
+            raise UnavailableError("store", "unreachable")
         return get(key)
 
-    monkeypatch.setattr(rig.store, "get", get_once_it_is_back)
-    rig.start()
-    body = rig.chunk(OPS, rig.upload(draw(1))).model_copy(update={"plan": "plans/job"}).model_dump_json()
-    rig.broker.publish("penstock.step.resize", [body.encode()])
-    assert set(rig.outcomes(1)) == {0}
-    [record] = read(log, "WARNING")
+    monkeypatch.setattr(workers.store, "get", get_if_reachable)
+    workers.start()
+    body = workers.chunk(OPS, workers.upload(draw(1))).model_copy(update={"plan": "plans/job"}).model_dump_json()
+    workers.broker.publish("penstock.step.resize", [body.encode()])
+    wait_until(lambda: read(log, "WARNING"))
+    reachable.set()
+    assert set(workers.wait_for_outcomes(1)) == {0}
+    record = read(log, "WARNING")[0]
     assert (record["job"], record["step"], record["chunk"]) == (JOB, "resize", "0-abc")

@@ -1,10 +1,9 @@
-"""Programs in other languages as steps of `penstock run` and of workers, by `PENSTOCK_PROGRAM`."""
+"""External programs as steps of `penstock run` and of workers (`PENSTOCK_PROGRAM`)."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from example_steps import KINDS, ODD, POSTERIZE, compile_invert, paint, perl_command, posterize
 from run_folders import Run, codes, draw, names
+from waiting import wait_until
 
 from penstock.benchmark.http import RefusedError
 
@@ -24,12 +24,12 @@ def declare(**schemas: Any) -> str:
 
 @pytest.fixture
 def odd(tmp_path: Path) -> dict[str, str]:
-    """Settings of a program that does what its picture says, and notes it in `said`."""
-    command = [sys.executable, str(ODD), str(tmp_path / "said")]
+    """Settings of a program that does what its image says, and records it in `log`."""
+    command = [sys.executable, str(ODD), str(tmp_path / "log")]
     return {"PENSTOCK_PROGRAM": json.dumps(command), "PENSTOCK_DECLARED_STEPS": declare(odd={})}
 
 
-def test_a_program_in_perl_performs_a_declared_step_among_penstocks_own(penstock: Run, tmp_path: Path) -> None:
+def test_a_program_in_perl_runs_a_declared_step_among_built_in_ones(penstock: Run, tmp_path: Path) -> None:
     command = perl_command()
     if command is None:
         pytest.skip("no Perl")
@@ -42,7 +42,7 @@ def test_a_program_in_perl_performs_a_declared_step_among_penstocks_own(penstock
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-3.png")), posterize(small[12:, 16:], 3))
 
 
-def test_a_program_in_c_is_first_and_penstock_decodes_for_it(penstock: Run, tmp_path: Path) -> None:
+def test_a_program_in_c_can_be_the_first_step_because_penstock_decodes(penstock: Run, tmp_path: Path) -> None:
     program = compile_invert(tmp_path)
     if program is None:
         pytest.skip("no C compiler")
@@ -54,9 +54,7 @@ def test_a_program_in_c_is_first_and_penstock_decodes_for_it(penstock: Run, tmp_
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), 255 - cv2.imread(str(source)))
 
 
-def test_only_the_image_at_hand_pays_for_what_a_program_does(
-    penstock: Run, tmp_path: Path, odd: dict[str, str]
-) -> None:
+def test_a_misbehaving_program_fails_only_the_current_image(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
     for number in range(6):
         paint(tmp_path / "in" / f"good-{number}.png")
     for kind in KINDS:
@@ -66,45 +64,44 @@ def test_only_the_image_at_hand_pays_for_what_a_program_does(
     assert names(tmp_path / "o") == {f"good-{number}-0.jpg" for number in range(6)}
     failed = {name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "o").items()}
     assert failed == KINDS
-    said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
-    assert [kind for _, kind in said].count("crash") == 2, "as often as an image may be tried"
-    assert [kind for _, kind in said].count("hang") == 1
-    assert len({pid for pid, _ in said}) == 6, "one program, and another after each of five ends"
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert [kind for _, kind in lines].count("crash") == 2, "as often as an image may be attempted"
+    assert [kind for _, kind in lines].count("hang") == 1
+    assert len({pid for pid, _ in lines}) == 6, "one process, and another after each of five ends"
 
 
-def test_a_program_leaves_with_its_worker(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
+def test_a_program_exits_with_its_worker(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
     paint(tmp_path / "in" / "good.png")
     penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 2, "--out", tmp_path / "o", **odd)
-    pid = (tmp_path / "said").read_text().split()[0]
-    time.sleep(0.1)
-    assert not Path(f"/proc/{pid}").exists()
+    pid = (tmp_path / "log").read_text().split()[0]
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ('["/nowhere/at/all"]', "/nowhere/at/all cannot be run: No such file"),
-        ('["sh", "-c", "echo I am broken >&2; exit 3"]', "ended with status 3; it said: I am broken"),
-        ('["sh", "-c", "echo hello; cat"]', "does not say what it is"),
+        ('["sh", "-c", "echo I am broken >&2; exit 3"]', "ended with status 3; it wrote: I am broken"),
+        ('["sh", "-c", "echo hello; cat"]', "does not describe itself"),
         ("[]", "odd is declared, and PENSTOCK_PROGRAM names no program that performs it"),
     ],
 )
-def test_a_program_that_cannot_start_is_named(penstock: Run, tmp_path: Path, program: str, said: str) -> None:
+def test_a_program_that_cannot_start_is_reported(penstock: Run, tmp_path: Path, program: str, message: str) -> None:
     paint(tmp_path / "in" / "good.png")
     settings = {"PENSTOCK_PROGRAM": program, "PENSTOCK_DECLARED_STEPS": declare(odd={})}
     done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **settings)
     assert done.returncode in (2, 3)
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_serve_refuses_a_declared_step_that_nobody_performs(penstock: Run, tmp_path: Path) -> None:
+def test_serve_refuses_a_declared_step_without_a_program(penstock: Run, tmp_path: Path) -> None:
     done = penstock("serve", "--data", tmp_path / "data", PENSTOCK_DECLARED_STEPS=declare(odd={}))
     assert done.returncode == 2
     assert "PENSTOCK_DECLARED_STEPS: odd: without PENSTOCK_PROGRAM nobody here performs it" in done.stderr
 
 
 @pytest.mark.parametrize("broker", ["memory", "rabbitmq"])
-def test_jobs_name_a_declared_step_as_any_other(
+def test_jobs_use_a_declared_step_like_any_other(
     start_server: Callable[..., Any], tmp_path: Path, broker: str, request: pytest.FixtureRequest
 ) -> None:
     command = perl_command()

@@ -1,8 +1,8 @@
-"""Telling: outcomes at once, the way there in company, and only the latest of each chunk."""
+"""EventPublisher: outcomes at once, progress in batches, and only the latest progress of each chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from waiting import wait_until
@@ -16,16 +16,18 @@ from penstock.worker.events import EventPublisher
 
 @pytest.fixture
 def broker() -> MemoryBroker:
-    made = MemoryBroker()
-    made.declare([EVENTS_QUEUE])
-    return made
+    broker = MemoryBroker()
+    broker.declare([EVENTS_QUEUE])
+    return broker
 
 
 @pytest.fixture
-def teller(broker: MemoryBroker) -> Iterator[EventPublisher]:
-    made = EventPublisher(broker, CallCounters())
-    yield made
-    made.close()
+def publisher(broker: MemoryBroker) -> Iterator[EventPublisher]:
+    """A publisher that sends nothing by itself after the first event."""
+    publisher = EventPublisher(broker, CallCounters(), linger_secs=600.0)
+    publisher.publish_progress(started("first"), "first")
+    yield publisher
+    publisher.close()
 
 
 def started(chunk: str) -> Event:
@@ -50,51 +52,50 @@ def messages(broker: MemoryBroker) -> list[list[Event]]:
     return bodies
 
 
-def test_the_first_news_go_out_at_once(broker: MemoryBroker, teller: EventPublisher) -> None:
-    teller.tell_on_way(started("a"), "a")
-    assert messages(broker) == [[started("a")]]
+def test_the_first_progress_event_is_sent_at_once(broker: MemoryBroker, publisher: EventPublisher) -> None:
+    assert messages(broker) == [[started("first")]]
 
 
-def test_news_wait_for_company_and_then_go_out_by_themselves(broker: MemoryBroker, teller: EventPublisher) -> None:
-    teller.tell_on_way(started("first"), "first")
-    for chunk in ("a", "b"):
-        teller.tell_on_way(started(chunk), chunk)
+def test_later_progress_events_are_sent_together_after_a_moment(broker: MemoryBroker) -> None:
+    publisher = EventPublisher(broker, CallCounters(), linger_secs=0.2)
+    for chunk in ("first", "a", "b"):
+        publisher.publish_progress(started(chunk), chunk)
     wait_until(lambda: broker.depth(EVENTS_QUEUE).ready == 2)
     assert messages(broker) == [[started("first")], [started("a"), started("b")]]
+    publisher.close()
 
 
-def test_only_the_latest_of_a_chunk_is_told(broker: MemoryBroker, teller: EventPublisher) -> None:
-    teller.tell_on_way(started("first"), "first")
-    teller.tell_on_way(started("a"), "a")
-    teller.tell_on_way(stepped("a"), "a")
-    wait_until(lambda: broker.depth(EVENTS_QUEUE).ready == 2)
-    assert messages(broker)[1] == [stepped("a")]
+def test_only_the_latest_progress_of_a_chunk_is_sent(broker: MemoryBroker, publisher: EventPublisher) -> None:
+    publisher.publish_progress(started("a"), "a")
+    publisher.publish_progress(stepped("a"), "a")
+    publisher.close()
+    assert messages(broker) == [[started("first")], [stepped("a")]]
 
 
-def test_outcomes_do_not_wait_and_take_along_what_does(broker: MemoryBroker, teller: EventPublisher) -> None:
-    teller.tell_on_way(started("first"), "first")
+def test_outcomes_are_sent_at_once_with_the_progress_that_waits(
+    broker: MemoryBroker, publisher: EventPublisher
+) -> None:
     for chunk in ("a", "b"):
-        teller.tell_on_way(started(chunk), chunk)
-    teller.tell_final(finished("b"), "b")
+        publisher.publish_progress(started(chunk), chunk)
+    publisher.publish_outcomes(finished("b"), "b")
     assert messages(broker) == [[started("first")], [started("a"), finished("b")]]
 
 
-def test_what_waits_is_told_before_leaving(broker: MemoryBroker) -> None:
-    teller = EventPublisher(broker, CallCounters())
-    teller.tell_on_way(started("first"), "first")
-    teller.tell_on_way(started("a"), "a")
-    teller.close()
+def test_waiting_events_are_sent_on_close(broker: MemoryBroker, publisher: EventPublisher) -> None:
+    publisher.publish_progress(started("a"), "a")
+    publisher.close()
     assert messages(broker) == [[started("first")], [started("a")]]
 
 
-def test_a_broker_that_is_away_hinders_only_outcomes(broker: MemoryBroker) -> None:
-    class Away:
-        def publish(self, queue: str, bodies: list[bytes], *, confirm: bool = True) -> None:
-            raise UnavailableError("broker", "away")
+class UnreachableBroker(MemoryBroker):
+    def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
+        raise UnavailableError("broker", "unreachable")
 
-    teller = EventPublisher(Away(), CallCounters())
-    teller.tell_on_way(started("a"), "a")
-    teller.tell_on_way(started("b"), "b")
+
+def test_an_unreachable_broker_fails_outcomes_but_not_progress() -> None:
+    publisher = EventPublisher(UnreachableBroker(), CallCounters())
+    publisher.publish_progress(started("a"), "a")
+    publisher.publish_progress(started("b"), "b")
     with pytest.raises(UnavailableError):
-        teller.tell_final(finished("b"), "b")
-    teller.close()
+        publisher.publish_outcomes(finished("b"), "b")
+    publisher.close()

@@ -1,13 +1,15 @@
-"""Liveness: a file stays fresh while every promise is kept, and says why it does not."""
+"""Liveness: a file stays fresh while the worker is healthy, and the log says why it does not."""
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_clock import FakeClock
 from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
@@ -16,19 +18,19 @@ from penstock.worker.liveness import Liveness
 from penstock.worker.process.probe import FRESH_SECS, is_fresh
 
 
-class Worker:
-    """What a liveness knows of its worker, and its clock."""
+class MonitoredWorker:
+    """What a liveness check knows about its worker."""
 
     def __init__(self, file: Path) -> None:
-        self.now = 1_000.0
+        self.clock = FakeClock()
         self.deadline: float | None = None
         self.ready = 0
-        self.away = False
-        self.liveness = Liveness(file, lambda: self.deadline, self.count)
+        self.unreachable = False
+        self.liveness = Liveness(file, lambda: self.deadline, self.count, write_secs=0.01, clock=self.clock)
 
     def count(self) -> int:
-        if self.away:
-            raise UnavailableError("broker", "away")
+        if self.unreachable:
+            raise UnavailableError("broker", "unreachable")
         return self.ready
 
 
@@ -38,45 +40,39 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    monkeypatch.setattr(liveness, "_WRITE_SECS", 0.01)
-    worker = Worker(file)
+def worker(file: Path) -> Iterator[MonitoredWorker]:
+    worker = MonitoredWorker(file)
     yield worker
     worker.liveness.close()
 
 
-@pytest.fixture
-def clock(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """The worker, with a clock that the test moves."""
-    worker.liveness.close()
-    worker.liveness._reached_at = worker.now
-    monkeypatch.setattr("penstock.worker.liveness.time.monotonic", lambda: worker.now)
-    return worker
-
-
-def test_the_file_is_written_while_promises_are_kept_and_then_no_more(worker: Worker, file: Path) -> None:
-    worker.liveness.promise("the loop", 60)
+def test_the_file_is_written_only_while_deadlines_are_met(
+    worker: MonitoredWorker, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.liveness.set_deadline("the consumer loop", 60)
     wait_until(lambda: is_fresh(file))
-    worker.liveness.promise("the loop", -1)
-    wait_until(lambda: worker.liveness.find_trouble() is not None)
-    time.sleep(0.05)
+    with caplog.at_level(logging.ERROR):
+        worker.clock.now += 61
+        wait_until(lambda: "worker stalled: the consumer loop missed its deadline" in caplog.text)
     os.utime(file, (0, 0))
-    time.sleep(0.1)
+    worker.clock.wait_for_reads(5)
     assert not is_fresh(file)
-    worker.liveness.promise("the loop", 60)
+    worker.liveness.set_deadline("the consumer loop", 60)
     wait_until(lambda: is_fresh(file))
 
 
-def test_the_file_tells_who_is_busy_and_goes_with_its_worker(worker: Worker, file: Path) -> None:
+def test_the_file_says_whether_the_worker_is_busy_and_is_removed_at_the_end(
+    worker: MonitoredWorker, file: Path
+) -> None:
     wait_until(lambda: is_fresh(file) and file.read_text() == "idle")
-    worker.deadline = time.monotonic() + 60
+    worker.deadline = worker.clock.now + 60
     wait_until(lambda: file.read_text() == "busy")
     worker.liveness.close()
     assert not file.exists()
     worker.liveness.close()
 
 
-def test_a_file_that_is_missing_or_old_is_not_fresh(file: Path) -> None:
+def test_a_missing_or_old_file_is_not_fresh(file: Path) -> None:
     assert not is_fresh(file)
     file.touch()
     assert is_fresh(file)
@@ -85,49 +81,49 @@ def test_a_file_that_is_missing_or_old_is_not_fresh(file: Path) -> None:
     assert not is_fresh(file)
 
 
-def test_a_thread_that_does_not_come_back_is_named(clock: Worker) -> None:
-    clock.liveness.promise("the loop", 15)
-    clock.liveness.promise("the intake", 10)
-    clock.now += 9
-    assert clock.liveness.find_trouble() is None
-    clock.now += 2
-    assert clock.liveness.find_trouble() == "the intake has not come back"
+def test_a_thread_that_misses_its_deadline_is_named(worker: MonitoredWorker) -> None:
+    worker.liveness.set_deadline("the consumer loop", 15)
+    worker.liveness.set_deadline("the inbox", 10)
+    worker.clock.now += 9
+    assert worker.liveness.find_problem() is None
+    worker.clock.now += 2
+    assert worker.liveness.find_problem() == "the inbox missed its deadline"
 
 
-def test_a_step_may_take_as_long_as_its_limit_and_no_longer(clock: Worker) -> None:
-    clock.liveness.promise("the loop", 15)
-    clock.deadline = clock.now + 60
-    clock.now += 59
-    assert clock.liveness.find_trouble() is None
-    clock.now += 2
-    assert clock.liveness.find_trouble() == "the loop has not come back"
+def test_a_step_may_take_its_time_limit_and_no_longer(worker: MonitoredWorker) -> None:
+    worker.liveness.set_deadline("the consumer loop", 15)
+    worker.deadline = worker.clock.now + 60
+    worker.clock.now += 59
+    assert worker.liveness.find_problem() is None
+    worker.clock.now += 2
+    assert worker.liveness.find_problem() == "the consumer loop missed its deadline"
 
 
-def test_a_broker_may_be_away_for_a_while_but_not_for_ever(clock: Worker) -> None:
-    clock.away = True
-    clock.now += liveness.AWAY_SECS - 1
-    clock.liveness.ask_broker()
-    assert clock.liveness.find_trouble() is None
-    clock.now += 2
-    assert clock.liveness.find_trouble() == "no broker for 300 s"
-    clock.away = False
-    clock.liveness.ask_broker()
-    assert clock.liveness.find_trouble() is None
+def test_the_broker_may_be_unreachable_for_five_minutes(worker: MonitoredWorker) -> None:
+    worker.unreachable = True
+    worker.clock.now += liveness.UNREACHABLE_SECS - 1
+    worker.liveness.ask_broker()
+    assert worker.liveness.find_problem() is None
+    worker.clock.now += 2
+    assert worker.liveness.find_problem() == "broker unreachable for 300 s"
+    worker.unreachable = False
+    worker.liveness.ask_broker()
+    assert worker.liveness.find_problem() is None
 
 
-def test_messages_that_wait_while_none_comes_are_trouble_after_several_looks(clock: Worker) -> None:
-    clock.ready = 3
+def test_ready_messages_that_are_not_delivered_are_a_problem_after_several_checks(worker: MonitoredWorker) -> None:
+    worker.ready = 3
     for _ in range(liveness.MAX_STALLS):
-        assert clock.liveness.find_trouble() is None
-        clock.liveness.ask_broker()
-    assert clock.liveness.find_trouble() == "messages wait, and none of them comes here"
-    clock.liveness.note_taken()
-    clock.liveness.ask_broker()
-    assert clock.liveness.find_trouble() is None
+        assert worker.liveness.find_problem() is None
+        worker.liveness.ask_broker()
+    assert worker.liveness.find_problem() == "messages are ready, but none is delivered"
+    worker.liveness.count_delivery()
+    worker.liveness.ask_broker()
+    assert worker.liveness.find_problem() is None
 
 
-def test_messages_that_wait_while_a_step_runs_are_no_trouble(clock: Worker) -> None:
-    clock.ready, clock.deadline = 3, clock.now + 60
+def test_ready_messages_are_no_problem_while_a_step_runs(worker: MonitoredWorker) -> None:
+    worker.ready, worker.deadline = 3, worker.clock.now + 60
     for _ in range(2 * liveness.MAX_STALLS):
-        clock.liveness.ask_broker()
-    assert clock.liveness.find_trouble() is None
+        worker.liveness.ask_broker()
+    assert worker.liveness.find_problem() is None

@@ -1,104 +1,106 @@
-"""The clock of a step: it rings once for what takes too long, and never for what has ended."""
+"""Watchdog: calls back once for work that exceeds its limit, and never for work that has ended."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from fake_clock import FakeClock
 
 from penstock.worker.watchdog import Watchdog
+
+LIMIT_SECS = 0.5
+SECS = 30.0
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Watchdog, threading.Event]]]:
-    monkeypatch.setattr("penstock.worker.watchdog._POLL_SECS", 0.01)
-    made: list[Watchdog] = []
-
-    def start(limit_secs: float) -> tuple[Watchdog, threading.Event]:
-        rung = threading.Event()
-        made.append(Watchdog(limit_secs, rung.set))
-        return made[-1], rung
-
-    yield start
-    for watchdog in made:
-        watchdog.end()
-        watchdog.close()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-def test_it_rings_for_what_takes_too_long(watch: Callable[..., tuple[Watchdog, threading.Event]]) -> None:
-    watchdog, rung = watch(0.05)
-    watchdog.begin()
-    assert rung.wait(10)
+@pytest.fixture
+def fired() -> threading.Event:
+    return threading.Event()
 
 
-def test_it_is_silent_while_nothing_is_begun_or_everything_ended(
-    watch: Callable[..., tuple[Watchdog, threading.Event]],
-) -> None:
-    watchdog, rung = watch(0.05)
-    assert not rung.wait(0.15)
-    watchdog.begin()
-    watchdog.end()
-    assert not rung.wait(0.15)
+@pytest.fixture
+def watchdog(clock: FakeClock, fired: threading.Event) -> Iterator[Watchdog]:
+    watchdog = Watchdog(LIMIT_SECS, fired.set, poll_secs=0.01, clock=clock)
+    yield watchdog
+    watchdog.close()
 
 
-def test_what_begins_anew_has_its_whole_time(watch: Callable[..., tuple[Watchdog, threading.Event]]) -> None:
-    watchdog, rung = watch(0.4)
+def test_it_fires_for_work_that_exceeds_its_limit(watchdog: Watchdog, clock: FakeClock, fired: threading.Event) -> None:
+    with watchdog.limit():
+        clock.wait_for_reads(3)
+        assert not fired.is_set()
+        clock.now += 0.6
+        assert fired.wait(SECS)
+
+
+def test_it_is_silent_while_no_work_runs(watchdog: Watchdog, clock: FakeClock, fired: threading.Event) -> None:
+    with watchdog.limit():
+        pass
+    clock.now += 0.6
+    clock.wait_for_reads(5)
+    assert not fired.is_set()
+    assert watchdog.deadline is None
+
+
+def test_every_piece_of_work_has_the_whole_limit(watchdog: Watchdog, clock: FakeClock, fired: threading.Event) -> None:
     for _ in range(5):
-        watchdog.begin()
-        time.sleep(0.1)
-    assert not rung.is_set()
+        with watchdog.limit():
+            clock.now += 0.4
+            clock.wait_for_reads(3)
+    assert not fired.is_set()
 
 
-def test_what_ends_while_the_guard_is_held_is_spared(watch: Callable[..., tuple[Watchdog, threading.Event]]) -> None:
-    watchdog, rung = watch(0.02)
-    with watchdog.guard:
-        watchdog.begin()
-        time.sleep(0.1)
-        watchdog.end()
-    assert not rung.wait(0.1)
+def test_work_cannot_end_while_its_timeout_is_handled(clock: FakeClock) -> None:
+    handling, handled = threading.Event(), threading.Event()
+
+    def handle() -> None:
+        handling.set()
+        handled.wait(SECS)
+
+    watchdog = Watchdog(LIMIT_SECS, handle, poll_secs=0.01, clock=clock)
+
+    def work() -> None:
+        with watchdog.limit():
+            clock.now += 0.6
+            handling.wait(SECS)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert handling.wait(SECS)
+    worker.join(0.05)
+    assert worker.is_alive()
+    handled.set()
+    worker.join(SECS)
+    assert not worker.is_alive()
+    watchdog.close()
 
 
-def test_it_is_silent_for_what_somebody_else_ends_and_tells_until_when(
-    watch: Callable[..., tuple[Watchdog, threading.Event]],
+def test_it_is_silent_for_work_that_ends_by_itself_but_tells_its_deadline(
+    watchdog: Watchdog, clock: FakeClock, fired: threading.Event
 ) -> None:
-    watchdog, rung = watch(0.02)
-    watchdog.begin()
-    watchdog.trust(0.03)
-    assert watchdog.deadline is not None
-    assert not rung.wait(0.2)
-    watchdog.begin()
-    assert rung.wait(10)
+    with watchdog.limit(enforced_elsewhere_secs=0.7):
+        assert watchdog.deadline == clock.now + 0.7
+        clock.now += 0.9
+        clock.wait_for_reads(5)
+    assert not fired.is_set()
+    with watchdog.limit():
+        clock.now += 0.6
+        assert fired.wait(SECS)
 
 
-STOPPABLE = """
-import threading
-from penstock.worker.watchdog import Watchdog
-rung = threading.Event()
-watchdog = Watchdog(3.0, rung.set)
-watchdog.begin()
-print("begun", flush=True)
-input()
-print("rung" if rung.wait(0.6) else "silent", flush=True)
-print("rung" if rung.wait(60) else "silent", flush=True)
-"""
-
-
-def test_time_for_which_the_process_stood_still_does_not_count() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", STOPPABLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        process.send_signal(signal.SIGSTOP)
-        time.sleep(4)
-        process.send_signal(signal.SIGCONT)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "silent\n"
-        assert process.stdout.readline() == "rung\n"
+def test_time_while_the_process_was_suspended_does_not_count(
+    watchdog: Watchdog, clock: FakeClock, fired: threading.Event
+) -> None:
+    with watchdog.limit():
+        clock.wait_for_reads(3)
+        clock.now += 4.0  # between two polls
+        clock.wait_for_reads(5)
+        assert not fired.is_set()
+        clock.now += 0.6
+        assert fired.wait(SECS)

@@ -27,7 +27,7 @@ from penstock.common.model.operations import Encode, Resize
 from penstock.common.model.plan import Plan, make_plan
 from penstock.common.settings import Limits
 from penstock.local.run import default_workers
-from penstock.worker.served_steps import performable_steps
+from penstock.worker.served_steps import available_steps
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client
@@ -124,7 +124,7 @@ def measure_here(plan: Plan, photos: Path | None, size: tuple[int, int], secs: f
     Raises:
         PenstockError: no photograph there, none that the plan applies to, or a step that nobody here performs.
     """
-    absent = sorted(set(plan.steps) - set(performable_steps(program=False)))
+    absent = sorted(set(plan.steps) - set(available_steps(program=False)))
     if absent:
         raise PenstockError("not_measured", f"{', '.join(absent)}: nobody here performs it; plan with --server URL")
     processes = default_workers()

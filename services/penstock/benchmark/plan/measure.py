@@ -26,7 +26,7 @@ from penstock.common.model.errors import ImageError, PenstockError
 from penstock.common.model.plan import Plan, plan_of
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
-from penstock.worker.process.forkserver import CONTEXT, start_forker
+from penstock.worker.process.forkserver import CONTEXT, start_forkserver
 
 START_TIMEOUT_SECS = 120.0
 LONGEST = 4
@@ -73,7 +73,7 @@ def measure(plan: Plan, photos: Sequence[Path], processes: int, secs: float, lim
     Raises:
         PenstockError: none of them can be read, or the plan applies to none.
     """
-    start_forker()
+    start_forkserver()
     order = _Order(plan.document(), tuple(photos), limits, secs)
     barrier = CONTEXT.Barrier(processes)
     with ProcessPoolExecutor(processes, CONTEXT, _begin, (barrier,)) as pool:
@@ -166,17 +166,18 @@ def _cost_one(plan: Plan, photo: Path, store: LocalStore, limits: Limits) -> tup
 
     Reading and decoding count for the first operation, digests and writing for the last.
     """
+    from penstock.worker.executors.base import DECODE_OPERATION
     from penstock.worker.executors.in_process import InProcessExecutor
 
-    hands = InProcessExecutor(limits)
+    executor = InProcessExecutor(limits)
     marks, pixels = [time.process_time()], []
-    parts = hands.decode(photo.read_bytes())
+    parts = executor.perform(DECODE_OPERATION, [photo.read_bytes()])
     for planned in plan.operations[:-1]:
-        parts = hands.perform(planned, parts)
+        parts = executor.perform(planned, parts)
         pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
         marks.append(time.process_time())
     pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
-    for index, file in enumerate(hands.encode(parts, plan.encode)):
+    for index, file in enumerate(executor.perform(plan.operations[-1], parts)):
         hashlib.sha256(file.data)
         store.put(f"results/{index}", [file.data])  # a new file each time: making one costs more than filling it
     marks.append(time.process_time())

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import Encode
 from penstock.common.model.plan import Planned
-from penstock.common.model.stdio_protocol import DECODE, FILE_TYPES, Request
+from penstock.common.model.stdio_protocol import DECODE, FILE_TYPES
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.local.docker.docker_cli import SHARED, Container
-from penstock.worker.executors.base import File, check_parts
-from penstock.worker.executors.program import Program, ProgramStartError, ask_until_it_answers
-from penstock.worker.executors.safetensors import Picture
-from penstock.worker.executors.shared_folder import SharedFolder, SharedPicture
+from penstock.worker.executors.base import Part, check_parts
+from penstock.worker.executors.program import Program, ProgramStartError
+from penstock.worker.executors.safetensors import Pixels
+from penstock.worker.executors.shared_folder import SharedFolder, SharedImage
 
 log = logging.getLogger(__name__)
 
@@ -50,28 +51,26 @@ class Chain:
         """Start all containers concurrently."""
         self._each(lambda program: program.start())
 
-    def patience_secs(self, step: str) -> float | None:  # noqa: ARG002 (any container can be killed)
+    def time_limit_secs(self, step: str) -> float | None:  # noqa: ARG002 (any container can be killed)
         return self._settings.max_attempts * (self._settings.step_timeout_secs + self._start_secs)
 
-    def decode(self, data: bytes) -> list[SharedPicture]:
-        return [self._folder.put_file(data)]
+    def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
+        step, params = operation.step, operation.params.model_dump(mode="json")
+        if step == DECODE:
+            return [self._folder.put_file(data) for data in parts]
+        if isinstance(operation.params, Encode):
+            folder, paths = self._ask(step, params, parts)
+            kind = "jpeg" if operation.params.format == "jpg" else operation.params.format
+            return [self._folder.read_file(folder, path, kind) for path in paths]
+        folder, paths = self._ask(step, params, self._readable(step, parts))
+        made = self._folder.find_images(folder, paths)
+        check_parts(step, [image.shape for image in made if image.shape], self._limits)
+        return [*made]
 
-    def perform(self, planned: Planned, parts: list[SharedPicture]) -> list[SharedPicture]:
-        params = planned.params.model_dump(mode="json")
-        folder, paths = self._ask(planned.step, params, self._readable(planned.step, parts))
-        made = self._folder.find_pictures(folder, paths)
-        check_parts(planned.step, [part.shape for part in made if part.shape], self._limits)
-        return made
-
-    def encode(self, parts: Sequence[SharedPicture], params: Encode) -> Iterator[File]:
-        folder, paths = self._ask("encode", params.model_dump(mode="json"), parts)
-        kind = "jpeg" if params.format == "jpg" else params.format
-        return (self._folder.read_file(folder, path, kind) for path in paths)
-
-    def pictures(self, parts: Sequence[SharedPicture]) -> list[Picture]:  # noqa: ARG002 (a run retries nothing)
+    def arrays(self, parts: Sequence[Part]) -> list[Pixels]:  # noqa: ARG002 (a run retries nothing)
         return []
 
-    def finish(self) -> None:
+    def reset(self) -> None:
         self._folder.clear()
 
     def close(self) -> None:
@@ -81,12 +80,12 @@ class Chain:
         """Kill all containers."""
         self._each(Program.kill)
 
-    def _readable(self, step: str, parts: list[SharedPicture]) -> list[SharedPicture]:
+    def _readable(self, step: str, parts: list[SharedImage]) -> list[SharedImage]:
         """Return the parts in a form that the step's program accepts: decoded, unless it accepts files."""
         if all(part.shape for part in parts) or set(FILE_TYPES) <= set(self._start(step)):
             return parts
         folder, paths = self._ask("encode", {}, parts, DECODE)
-        return self._folder.find_pictures(folder, paths)
+        return self._folder.find_images(folder, paths)
 
     def _start(self, step: str) -> Sequence[str]:
         """Start the program of a step; return the types that it accepts."""
@@ -96,29 +95,23 @@ class Chain:
             raise self._start_failure(error) from error
 
     def _ask(
-        self, step: str, params: Mapping[str, object], parts: Sequence[SharedPicture], op: str | None = None
+        self, step: str, params: Mapping[str, object], parts: Sequence[SharedImage], op: str | None = None
     ) -> tuple[str, list[str]]:
         """Send a request to a step's program; return the folder and the paths of its results."""
-        folder = ""
-
-        def make() -> Request:
-            nonlocal folder
-            folder = self._folder.make_folder()
-            return Request(op=op or step, params=dict(params), inputs=[part.path for part in parts], out=folder)
-
         settings = self._settings
+        make_request = partial(self._folder.make_request, op or step, params, [part.path for part in parts])
         try:
-            answer = ask_until_it_answers(self._programs[step], make, settings.max_attempts, settings.step_timeout_secs)
+            made = self._programs[step].run(make_request, settings.max_attempts, settings.step_timeout_secs)
         except ProgramStartError as error:
             raise self._start_failure(error) from error
         except OSError as error:
             raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
         self.failed_starts = 0
-        return folder, answer.out
+        return made
 
     def _start_failure(self, error: ProgramStartError) -> UnavailableError:
         self.failed_starts += 1
-        return UnavailableError("docker", f"the container of {error}{f': {error.said}' if error.said else ''}")
+        return UnavailableError("docker", f"the container of {error}")
 
     def _each(self, act: Callable[[Program], object]) -> None:
         threads = [threading.Thread(target=_call, args=(act, program)) for program in self._programs.values()]
@@ -132,4 +125,4 @@ def _call(act: Callable[[Program], object], program: Program) -> None:
     try:
         act(program)
     except ProgramStartError as error:
-        log.warning("%s: %s", error, error.said or "no output")
+        log.warning("%s", error)

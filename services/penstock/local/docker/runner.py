@@ -22,9 +22,8 @@ from penstock.common.threads import join_all
 from penstock.local.docker.chain import HOPELESS_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
-from penstock.worker.context import WorkerContext
+from penstock.worker.build import build_worker
 from penstock.worker.executors.program import Program, ProgramStartError
-from penstock.worker.image_sources import Sources
 from penstock.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -86,21 +85,11 @@ class DockerRunner:
             }
             chains.append(Chain(containers, folder, self.limits, self.worker_settings, self.settings))
         store = LocalStore(work, self.out)
-        return Chains(
-            chains, [self._context(number, chain, broker, store) for number, chain in enumerate(chains)], self
-        )
+        return Chains(chains, [self._worker(number, chain, broker, store) for number, chain in enumerate(chains)])
 
-    def _context(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> WorkerContext:
-        return WorkerContext(
-            name=f"chain-{number}",
-            store=store,
-            broker=broker,
-            sources=Sources(store, self.limits, Path("/")),
-            limits=self.limits,
-            served=frozenset(operations()),
-            max_pixels_in_flight=self.worker_settings.max_pixels_in_flight,
-            performer=chain,
-        )
+    def _worker(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> Worker:
+        name, settings = f"chain-{number}", self.worker_settings
+        return build_worker(name, operations(), store, broker, chain, self.limits, settings, input_root=Path("/"))
 
     def _image(self, step: str) -> str:
         return self.images.get(step) or f"{self.settings.images}/penstock-{step}:{__version__}"
@@ -116,8 +105,7 @@ class DockerRunner:
         try:
             description = program.start()
         except ProgramStartError as error:
-            said = f": {error.said}" if error.said else ""
-            raise UnavailableError("docker", f"image {self._image(step)}: {error}{said}") from error
+            raise UnavailableError("docker", f"image {self._image(step)}: {error}") from error
         finally:
             program.close()
         if description.schema_of(step) is None:
@@ -130,9 +118,9 @@ class DockerRunner:
 class Chains:
     """The workers of a run: one thread per chain, which takes chunks and runs their images through its containers."""
 
-    def __init__(self, chains: Sequence[Chain], contexts: Sequence[WorkerContext], runner: DockerRunner) -> None:
+    def __init__(self, chains: Sequence[Chain], workers: Sequence[Worker]) -> None:
         self._chains = chains
-        self._workers = [Worker(context, runner.worker_settings) for context in contexts]
+        self._workers = workers
         self._broken = False
         self._threads = [
             threading.Thread(target=self._run, args=(chain, worker), name=f"chain-{number}", daemon=True)
@@ -145,7 +133,7 @@ class Chains:
             thread.start()
 
     @property
-    def hopeless(self) -> bool:
+    def is_failing(self) -> bool:
         """Whether containers repeatedly fail to start."""
         return self._broken or any(chain.failed_starts >= HOPELESS_STARTS for chain in self._chains)
 

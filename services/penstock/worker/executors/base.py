@@ -1,24 +1,29 @@
-"""Who performs a plan's operations on an image: this process, or programs beside it."""
+"""StepExecutor: the interface of what runs steps for a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Encode
+from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import Planned
+from penstock.common.model.stdio_protocol import DECODE
 from penstock.common.settings import Limits
-from penstock.worker.executors.safetensors import Picture
+from penstock.worker.executors.safetensors import Pixels
 
 Part = Any
-"""One picture of an image on its way: an array, or whatever else the performer that made it keeps in its place."""
+"""One part of an image: the bytes of its file before `decode`, a `File` after `encode`, and in between whatever the
+executor works with: arrays, or references to files."""
+
+DECODE_OPERATION = Planned(DECODE, Parameters())
+"""The first operation of an image that starts from its file."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A result, encoded."""
+    """An encoded result."""
 
     data: bytes
     width: int
@@ -26,41 +31,37 @@ class File:
 
 
 class StepExecutor(Protocol):
-    """Takes one image from its file to its results. All calls raise ImageError where the image cannot go on.
+    """Runs the operations of a plan, from `decode` to `encode`, on one image at a time."""
 
-    They may raise UnavailableError where what performs the operation cannot be started for now.
-    """
+    def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
+        """Run an operation on every part; the parts it makes follow in order.
 
-    def patience_secs(self, step: str) -> float | None:
-        """How long a step may take until the performer has ended it by itself; None: it cannot."""
+        Raises:
+            ImageError: the image failed.
+            UnavailableError: what runs the operation cannot be started for now.
+        """
 
-    def decode(self, data: bytes) -> list[Part]:
-        """Take an image's file."""
+    def time_limit_secs(self, step: str) -> float | None:
+        """Seconds after which the executor itself has ended a step; None if it cannot."""
 
-    def perform(self, planned: Planned, parts: list[Part]) -> list[Part]:
-        """Run an operation on every part; the parts it makes follow in order."""
+    def arrays(self, parts: Sequence[Part]) -> list[Pixels]:
+        """Return parts as arrays, to be kept for a retry; none if that is not supported."""
 
-    def encode(self, parts: Sequence[Part], params: Encode) -> Iterable[File]:
-        """Make every part a file."""
-
-    def pictures(self, parts: Sequence[Part]) -> list[Picture]:
-        """Return the parts as arrays, to be kept for a retry; none where that is not worth it."""
-
-    def finish(self) -> None:
-        """Forget the image at hand."""
+    def reset(self) -> None:
+        """Forget the current image."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Stop what was started and remove what was written."""
 
 
 def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> None:
-    """Check the parts that a step made, by their shapes, against the limits.
+    """Check the shapes of the parts that a step made against the limits.
 
     Raises:
         ImageError: too many parts or pixels, or none.
     """
     if any(0 in shape for shape in shapes):
-        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} left a picture without pixels")
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
     if not 1 <= len(shapes) <= limits.max_parts:
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made {len(shapes)} parts; accepted are 1 to {limits.max_parts}"

@@ -1,4 +1,4 @@
-"""A program beside this process that performs a step: it is started, asked, ended when it hangs, and started again."""
+"""Program: an external program that runs a step. It is started, sent requests, killed if it hangs, and restarted."""
 
 from __future__ import annotations
 
@@ -29,184 +29,202 @@ from penstock.common.model.stdio_protocol import (
 
 log = logging.getLogger(__name__)
 
-_LEAVE_SECS = 5.0
-_LAST_SECS = 1.0
+_EXIT_SECS = 5.0
+_STATUS_SECS = 1.0
 _KEPT_LINES = 5
-_SHOWN_BYTES = 400
+_MAX_SHOWN_BYTES = 400
 
 
 class ProgramStartError(Exception):
-    """A program cannot be started, or does not say what it is. `said` is the end of what it wrote to stderr."""
+    """A program cannot be started, or does not describe itself. `output` is the end of what it wrote to stderr."""
 
-    def __init__(self, message: str, said: str = "") -> None:
-        super().__init__(message)
-        self.said = said
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(f"{message}; it wrote: {output}" if output else message)
+        self.output = output
 
 
 class ProgramDiedError(Exception):
-    """A program ended, or said something that is no answer, while it was asked."""
+    """A program ended, or wrote something that is no answer, during a request."""
 
 
 class ProgramTimedOutError(Exception):
-    """A program took too long to answer, and was ended."""
+    """A program took too long to answer, and was killed."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a program is started once. `kill` ends what the death of the command alone would leave running."""
+    """How to start a program once. `kill` ends what survives the command itself, such as a container."""
 
     command: Sequence[str]
     kill: Callable[[], None] = lambda: None
 
 
 class Program:
-    """One program, of which there is one process at a time. To be used by one thread; `close` may come from another."""
+    """One program, with at most one process at a time. For one thread; `close` and `kill` may come from another."""
 
     def __init__(self, name: str, launch: Callable[[], Launch], start_secs: float) -> None:
         self.name = name
         self._launch = launch
         self._start_secs = start_secs
-        self._running: _Running | None = None
+        self._process: _Process | None = None
         self._description: Description | None = None
         self._closed = False
 
     def start(self) -> Description:
-        """Start it unless it runs; return what it is.
+        """Start the program unless it runs; return its description.
 
         Raises:
             ProgramStartError: it cannot be started.
         """
-        if self._running is None or self._description is None:
-            self._running = running = self._begin()
+        if self._process is None or self._description is None:
+            self._process = process = self._spawn()
             try:
-                line = running.exchange(write_message(Request(op=DESCRIBE)), self._start_secs)
+                line = process.exchange(write_message(Request(op=DESCRIBE)), self._start_secs)
                 self._description = read_description(line)
             except ProgramTimedOutError as error:
-                raise self._give_up(f"{self.name} said nothing within {self._start_secs:g} s") from error
+                raise self._abandon_start(f"{self.name} did not answer within {self._start_secs:g} s") from error
             except ProgramDiedError as error:
-                raise self._give_up(f"{self.name} cannot be started: {error}") from error
+                raise self._abandon_start(f"{self.name} cannot be started: {error}") from error
             except ProtocolError as error:
-                message = f"{self.name} does not say what it is in the lines that steps speak: {error.message}"
-                raise self._give_up(message) from error
+                message = f"{self.name} does not describe itself as a step's program must: {error.message}"
+                raise self._abandon_start(message) from error
         return self._description
 
-    def ask(self, request: Request, limit_secs: float) -> Response:
-        """Have one request answered. Whatever is raised, the program has ended, and the next call starts another.
+    def run(self, make_request: Callable[[], Request], attempts: int, limit_secs: float) -> tuple[str, list[str]]:
+        """Send a request, again if the program dies during it; return the folder of its results, and their paths.
+
+        `make_request` makes the request of each attempt.
 
         Raises:
-            ProgramStartError: it cannot be started.
-            ProgramDiedError: it ended, or said something that is no answer.
-            ProgramTimedOutError: it took longer than `limit_secs`.
+            ImageError: the program's own error, `step_timeout`, or `step_crashed` after the last attempt.
+            ProgramStartError: the program cannot be started.
         """
+        for _ in range(attempts):
+            request = make_request()
+            try:
+                answer = self._ask(request, limit_secs)
+            except ProgramTimedOutError as error:
+                log.warning("%s exceeded %g s and was killed", self.name, limit_secs)
+                raise ImageError(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit_secs:g} s") from error
+            except ProgramDiedError as error:
+                log.warning("%s died while it processed an image: %s", self.name, error)
+                continue
+            if answer.error is not None and not answer.ok:
+                raise ImageError(_image_code(answer.error.code), _one_line(answer.error.message))
+            return request.out, answer.out
+        raise ImageError(
+            ImageCode.STEP_CRASHED, f"the step's program died {attempts} times while it processed this image"
+        )
+
+    def close(self) -> None:
+        """Let the program exit, and wait until it has; kill it if it does not."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.close()
+
+    def kill(self) -> None:
+        """Kill the program at once; a request in progress fails."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _ask(self, request: Request, limit_secs: float) -> Response:
+        """Send one request. After any error the process has ended, and the next call starts another."""
         self.start()
-        assert self._running is not None
+        assert self._process is not None
         try:
-            return read_response(self._running.exchange(write_message(request), limit_secs))
+            return read_response(self._process.exchange(write_message(request), limit_secs))
         except ProtocolError as error:
             self._end()
-            raise ProgramDiedError(f"it said something that is no answer: {error.message}") from error
+            raise ProgramDiedError(f"it wrote something that is no answer: {error.message}") from error
         except (ProgramDiedError, ProgramTimedOutError):
             self._end()
             raise
 
-    def close(self) -> None:
-        """Let it leave, and wait until it has; what does not is killed."""
-        self._closed = True
-        running = self._running
-        if running is not None:
-            running.leave()
-
-    def kill(self) -> None:
-        """End it at once; whoever waits for its answer is told that it died."""
-        self._closed = True
-        running = self._running
-        if running is not None:
-            running.kill()
-
-    def _begin(self) -> _Running:
+    def _spawn(self) -> _Process:
         if self._closed:
-            raise ProgramStartError(f"{self.name} is not started any more")
+            raise ProgramStartError(f"{self.name} was stopped")
         launch = self._launch()
         try:
-            return _Running(self.name, launch)
+            return _Process(self.name, launch)
         except OSError as error:
             raise ProgramStartError(f"{launch.command[0]} cannot be run: {error.strerror}") from error
 
-    def _give_up(self, message: str) -> ProgramStartError:
-        assert self._running is not None
-        running = self._running
+    def _abandon_start(self, message: str) -> ProgramStartError:
+        assert self._process is not None
+        process = self._process
         self._end()
-        return ProgramStartError(message, running.said)
+        return ProgramStartError(message, process.output)
 
     def _end(self) -> None:
-        if self._running is not None:
-            self._running.kill()
-            self._running.leave()
-        self._running = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.close()
+        self._process = None
 
 
-class _Running:
+class _Process:
     """One process, in a session of its own, so that Ctrl-C does not reach it."""
 
     def __init__(self, name: str, launch: Launch) -> None:
         self._name = name
         self._launch = launch
-        self._process = subprocess.Popen(  # noqa: S603 (it is what the operator named)
+        self._process = subprocess.Popen(  # noqa: S603 (the operator named the command)
             launch.command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        self._last: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._context = copy_context()
-        """Of whoever asked last: what is written meanwhile is about the same image."""
-        self._logs = threading.Thread(target=self._read_logs, name=f"{name}-logs", daemon=True)
-        self._logs.start()
+        """The log context of the last request: what the program writes to stderr is about that image."""
+        self._stderr_reader = threading.Thread(target=self._read_stderr, name=f"{name}-stderr", daemon=True)
+        self._stderr_reader.start()
 
     def exchange(self, line: bytes, limit_secs: float) -> bytes:
-        """Send a line and return the next one that comes.
+        """Write a line and return the next one that comes.
 
         Raises:
             ProgramDiedError: none came.
             ProgramTimedOutError: none came in time.
         """
         self._context = copy_context()
-        late = threading.Event()
-        timer = threading.Timer(limit_secs, self._end_late, [late])
+        timed_out = threading.Event()
+        timer = threading.Timer(limit_secs, self._time_out, [timed_out])
         timer.daemon = True
         timer.start()
         try:
             return self._exchange(line)
         except ProgramDiedError as error:
-            if late.is_set():
+            if timed_out.is_set():
                 raise ProgramTimedOutError from error
             raise
         finally:
             timer.cancel()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The end of what it wrote to stderr."""
-        self._logs.join(_LEAVE_SECS)
-        return " ".join(self._last)
+        self._stderr_reader.join(_EXIT_SECS)
+        return " ".join(self._last_lines)
 
     def kill(self) -> None:
-        """End it, and whatever it has started."""
+        """Kill it, and whatever it has started."""
         self._launch.kill()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def leave(self) -> None:
-        """Tell it by the end of its input to leave; kill it where it does not."""
+    def close(self) -> None:
+        """Close its input, which tells it to exit; kill it if it does not."""
         with suppress(OSError):
             _pipe(self._process.stdin).close()
         try:
-            self._process.wait(_LEAVE_SECS)
+            self._process.wait(_EXIT_SECS)
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
-        self._logs.join(_LEAVE_SECS)
+        self._stderr_reader.join(_EXIT_SECS)
         for pipe in (self._process.stdout, self._process.stderr):
             _pipe(pipe).close()
 
@@ -217,57 +235,39 @@ class _Running:
             requests.flush()
             answer = answers.readline(MAX_LINE_BYTES)
         except (OSError, ValueError) as error:  # ValueError: closed by another thread
-            raise ProgramDiedError(self._tell_end()) from error
+            raise ProgramDiedError(self._describe_end()) from error
         if not answer:
-            raise ProgramDiedError(self._tell_end())
+            raise ProgramDiedError(self._describe_end())
         if not answer.endswith(b"\n"):
-            raise ProgramDiedError(f"it said a line of {len(answer)} bytes without an end")
+            raise ProgramDiedError(f"it wrote a line of {len(answer)} bytes without an end")
         return answer
 
-    def _tell_end(self) -> str:
+    def _describe_end(self) -> str:
         try:
-            return f"it ended with status {self._process.wait(_LAST_SECS)}"
+            return f"it ended with status {self._process.wait(_STATUS_SECS)}"
         except subprocess.TimeoutExpired:
-            return "it closed its side"
+            return "it closed its output"
 
-    def _end_late(self, late: threading.Event) -> None:
-        late.set()
+    def _time_out(self, timed_out: threading.Event) -> None:
+        timed_out.set()
         self.kill()
 
-    def _read_logs(self) -> None:
+    def _read_stderr(self) -> None:
         pipe = _pipe(self._process.stderr)
         with suppress(ValueError, OSError):
-            while line := pipe.readline(_SHOWN_BYTES):
+            while line := pipe.readline(_MAX_SHOWN_BYTES):
                 text = line.decode("utf-8", "replace").strip()
                 if text:
-                    self._last.append(text)
+                    self._last_lines.append(text)
                     self._context.run(log.info, "%s: %s", self._name, text)
 
 
-def ask_until_it_answers(program: Program, make: Callable[[], Request], attempts: int, limit_secs: float) -> Response:
-    """Have a request answered, once more where the program dies over it; `make` gives the request of each attempt.
-
-    Raises:
-        ImageError: what the program answered, `step_timeout`, or `step_crashed` after so many attempts.
-        ProgramStartError: the program cannot be started.
-    """
-    for _ in range(attempts):
-        try:
-            answer = program.ask(make(), limit_secs)
-        except ProgramTimedOutError as error:
-            log.warning("%s took longer than %g s; it is ended", program.name, limit_secs)
-            raise ImageError(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit_secs:g} s") from error
-        except ProgramDiedError as error:
-            log.warning("%s died over an image: %s", program.name, error)
-            continue
-        if answer.error is not None and not answer.ok:
-            raise ImageError(_code(answer.error.code), " ".join(answer.error.message.split())[:_SHOWN_BYTES])
-        return answer
-    raise ImageError(ImageCode.STEP_CRASHED, f"the step's program died {attempts} times over this image")
-
-
-def _code(text: str) -> ImageCode:
+def _image_code(text: str) -> ImageCode:
     return ImageCode(text) if text in set(ImageCode) else ImageCode.INTERNAL
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:_MAX_SHOWN_BYTES]
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

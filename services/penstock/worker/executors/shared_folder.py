@@ -1,7 +1,7 @@
-"""The folder that this process shares with a program: what is put there, and what is believed of what is found there.
+"""SharedFolder: the folder through which this process and a program exchange images.
 
-The program may be anybody's. So each result has to be a regular file right in the folder that was made for it, and
-links are not followed.
+The program is not trusted. Each result must be a regular file directly in the folder made for it, and links are not
+followed.
 """
 
 from __future__ import annotations
@@ -9,101 +9,105 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.stdio_protocol import Request
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.worker.executors.base import File
-from penstock.worker.executors.picture_files import MAX_HEADER_BYTES, picture_pieces, read_picture, read_shape
-from penstock.worker.executors.safetensors import Picture
+from penstock.worker.executors.safetensors import MAX_HEADER_BYTES, Pixels, pack_image, read_image, read_shape
 
 _HEAD_BYTES = MAX_HEADER_BYTES + 8
 
 
 @dataclass(frozen=True)
-class SharedPicture:
-    """A picture in the folder: its path as the program sees it. `shape` is None while it is a JPEG or PNG file."""
+class SharedImage:
+    """An image in the folder: its path as the program sees it, and its shape; None for a JPEG or PNG file."""
 
     path: str
     shape: tuple[int, int, int] | None
 
 
 class SharedFolder:
-    """The folder `here`, which the program sees as `there`. Both must not be used by anybody else."""
+    """The folder `path`, which the program sees as `mounted_as`. Nothing else may use it."""
 
-    def __init__(self, here: Path, there: str, limits: Limits) -> None:
-        self._here = here
-        self._there = there
+    def __init__(self, path: Path, mounted_as: str, limits: Limits) -> None:
+        self._path = path
+        self._mounted_as = mounted_as
         self._limits = limits
         self._numbers = count()
-        here.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
 
-    def put_file(self, data: bytes) -> SharedPicture:
-        """Put an image's file there."""
-        return SharedPicture(self._put([data]), None)
+    def put_file(self, data: bytes) -> SharedImage:
+        """Write an image's file."""
+        return SharedImage(self._put([data]), None)
 
-    def put_picture(self, picture: Picture) -> SharedPicture:
-        """Put a picture there."""
-        height, width, _ = picture.shape
-        return SharedPicture(self._put(picture_pieces(picture)), (height, width, 3))
+    def put_array(self, pixels: Pixels) -> SharedImage:
+        """Write an image's pixels."""
+        height, width, _ = pixels.shape
+        return SharedImage(self._put(pack_image(pixels)), (height, width, 3))
 
-    def make_folder(self) -> str:
-        """Make an empty folder for results; return its path as the program sees it."""
+    def make_request(self, op: str, params: Mapping[str, object], inputs: Sequence[str]) -> Request:
+        """Return a request with a new, empty folder for its results."""
         name = str(next(self._numbers))
-        os.mkdir(self._here / name, 0o755)
-        return f"{self._there}/{name}"
+        os.mkdir(self._path / name, 0o755)
+        return Request(op=op, params=dict(params), inputs=list(inputs), out=f"{self._mounted_as}/{name}")
 
-    def find_pictures(self, folder: str, paths: Sequence[str]) -> list[SharedPicture]:
-        """Return the pictures that a program says it made, as they lie there.
-
-        Raises:
-            ImageError: `internal`, one is not there or is no picture.
-        """
-        return [SharedPicture(path, self._read_shape(folder, path)) for path in self._checked(paths)]
-
-    def read_pictures(self, folder: str, paths: Sequence[str]) -> list[Picture]:
-        """Return the pictures that a program says it made.
+    def find_images(self, folder: str, paths: Sequence[str]) -> list[SharedImage]:
+        """Return the images that a program says it made in a folder, without reading their pixels.
 
         Raises:
-            ImageError: `internal`, one is not there or is no picture; `too_many_pixels`.
+            ImageError: `internal`, one is missing or is no image.
         """
-        pictures = []
+        return [SharedImage(path, self._read_shape(folder, path)) for path in self._check_count(paths)]
+
+    def read_arrays(self, folder: str, paths: Sequence[str]) -> list[Pixels]:
+        """Return the pixels of the images that a program says it made in a folder.
+
+        Raises:
+            ImageError: `internal`, one is missing or is no image; `too_many_pixels`.
+        """
+        arrays: list[Pixels] = []
         left = self._limits.max_pixels
-        for path in self._checked(paths):
-            pictures.append(_picture(self._read(folder, path, left * 3 + _HEAD_BYTES)))
-            left -= pictures[-1].shape[0] * pictures[-1].shape[1]
-        return pictures
+        for path in self._check_count(paths):
+            data = self._read(folder, path, left * 3 + _HEAD_BYTES)
+            try:
+                arrays.append(read_image(data))
+            except ImageError as error:
+                raise _violation(f"it made {error.message}") from error
+            left -= arrays[-1].shape[0] * arrays[-1].shape[1]
+        return arrays
 
     def read_file(self, folder: str, path: str, kind: str) -> File:
-        """Return a JPEG or PNG file that a program says it made.
+        """Return a JPEG or PNG file that a program says it made in a folder.
 
         Raises:
-            ImageError: `internal`, it is not there or is no such file.
+            ImageError: `internal`, it is missing or is no such file.
         """
         data = self._read(folder, path, 4 * self._limits.max_pixels + _HEAD_BYTES)
         try:
             header = read_header(data)
         except ImageError as error:
-            raise _unusable(f"it made a file that cannot be read: {error.message}") from error
+            raise _violation(f"it made a file that cannot be read: {error.message}") from error
         if header.type != kind:
-            raise _unusable(f"it made a {header.type} file; {kind} was asked for")
+            raise _violation(f"it made a {header.type} file; {kind} was asked for")
         return File(data, header.width, header.height)
 
     def clear(self) -> None:
-        """Remove all that lies there."""
-        with os.scandir(self._here) as entries:
+        """Remove everything in the folder."""
+        with os.scandir(self._path) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     os.unlink(entry.path)
 
-    def _checked(self, paths: Sequence[str]) -> Sequence[str]:
+    def _check_count(self, paths: Sequence[str]) -> Sequence[str]:
         if len(paths) > self._limits.max_parts:
             raise ImageError(
                 ImageCode.PARAMETER_NOT_APPLICABLE,
@@ -114,19 +118,15 @@ class SharedFolder:
     def _put(self, pieces: Sequence[Buffer]) -> str:
         name = str(next(self._numbers))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._here / name, flags, 0o644), "wb", buffering=0) as file:
-            for piece in pieces:
-                view = memoryview(piece).cast("B")
-                while view:
-                    view = view[file.write(view) :]
-        return f"{self._there}/{name}"
+        write_pieces(os.open(self._path / name, flags, 0o644), pieces)
+        return f"{self._mounted_as}/{name}"
 
     def _read_shape(self, folder: str, path: str) -> tuple[int, int, int]:
         head, size_bytes = self._read_head(folder, path, _HEAD_BYTES)
         try:
             return read_shape(head, size_bytes)[0]
         except ImageError as error:
-            raise _unusable(f"it made {error.message}") from error
+            raise _violation(f"it made {error.message}") from error
 
     def _read(self, folder: str, path: str, max_bytes: int) -> bytes:
         data, size_bytes = self._read_head(folder, path, max_bytes)
@@ -137,12 +137,12 @@ class SharedFolder:
         return data
 
     def _read_head(self, folder: str, path: str, max_bytes: int) -> tuple[bytes, int]:
-        """Return the first bytes of a result and its size, and follow no link on the way."""
+        """Return the first bytes of a result and its size; no link is followed."""
         name = path.removeprefix(f"{folder}/")
         if name == path or "/" in name or "\0" in name or name in ("", ".", ".."):
-            raise _unusable(f"it made {path[:80]!r}, which is not in the folder that was given")
+            raise _violation(f"it made {path[:80]!r}, which is not in the folder that was given")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        inside = os.fsencode(self._here / folder.removeprefix(f"{self._there}/"))
+        inside = os.fsencode(self._path / folder.removeprefix(f"{self._mounted_as}/"))
         try:
             descriptor = os.open(inside, flags | os.O_DIRECTORY)
             try:
@@ -152,18 +152,20 @@ class SharedFolder:
             with open(file, "rb", buffering=0) as opened:
                 status = os.fstat(file)
                 if not stat.S_ISREG(status.st_mode):
-                    raise _unusable(f"{name[:80]!r} is no regular file")
+                    raise _violation(f"{name[:80]!r} is no regular file")
                 return opened.read(min(status.st_size, max_bytes)), status.st_size
         except OSError as error:
-            raise _unusable(f"{name[:80]!r} cannot be read: {error.strerror}") from error
+            raise _violation(f"{name[:80]!r} cannot be read: {error.strerror}") from error
 
 
-def _picture(data: bytes) -> Picture:
-    try:
-        return read_picture(data)
-    except ImageError as error:
-        raise _unusable(f"it made {error.message}") from error
+def write_pieces(descriptor: int, pieces: Sequence[Buffer]) -> None:
+    """Write all pieces to an open file, and close it."""
+    with open(descriptor, "wb", buffering=0) as file:
+        for piece in pieces:
+            view = memoryview(piece).cast("B")
+            while view:
+                view = view[file.write(view) :]
 
 
-def _unusable(message: str) -> ImageError:
-    return ImageError(ImageCode.INTERNAL, f"the step's program does not keep to the protocol: {message}")
+def _violation(message: str) -> ImageError:
+    return ImageError(ImageCode.INTERNAL, f"the step's program violates the protocol: {message}")

@@ -1,12 +1,11 @@
-"""Answers requests of the stdio protocol: reads the pictures they name, performs their operation, writes what comes."""
+"""StdioServer: answers requests of the stdio protocol by running their operations in this process."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,18 +32,18 @@ from penstock.common.registry import operations
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.decode import decode
-from penstock.steps.encode import encode
-from penstock.worker.executors.in_process import perform
-from penstock.worker.executors.picture_files import (
+from penstock.worker.executors.in_process import InProcessExecutor
+from penstock.worker.executors.safetensors import (
     MAX_HEADER_BYTES,
     SUFFIX,
-    is_picture_file,
-    picture_pieces,
-    read_picture,
+    Pixels,
+    is_safetensors,
+    pack_image,
+    read_image,
+    read_shape,
 )
-from penstock.worker.executors.picture_files import read_shape as read_picture_shape
-from penstock.worker.executors.safetensors import Picture
-from penstock.worker.image_sources import is_below, opened, real_path
+from penstock.worker.executors.shared_folder import write_pieces
+from penstock.worker.image_sources import is_below, open_regular_file, real_path
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +51,29 @@ _HEAD_BYTES = MAX_HEADER_BYTES + 8
 
 
 class StdioServer:
-    """Performs `steps`, the first of which it calls its own. Files must lie below `root`, unless that is None."""
+    """Runs `steps`, of which it describes itself as the first. Files must be below `root`, unless that is None."""
 
     def __init__(self, steps: Sequence[str], limits: Limits, root: Path | None) -> None:
         self._steps = tuple(steps)
         self._limits = limits
         self._root = None if root is None else os.fsencode(root.resolve())
+        self._executor = InProcessExecutor(limits)
 
     def serve(self, requests: BinaryIO, answers: BinaryIO) -> None:
-        """Answer every line, in order, until the input ends."""
+        """Response every line, in order, until the input ends."""
         for line in read_lines(requests):
             answers.write(self.answer(line))
             answers.flush()
 
     def answer(self, line: bytes | None) -> bytes:
-        """Return the answer to a line; None stands for one that was too long to be read."""
+        """Return the answer to a line; None stands for one that was too long."""
         try:
             if line is None:
                 raise ProtocolError("unreadable_line", f"more than {MAX_LINE_BYTES} bytes")
             request = read_request(line)
             if request.op == DESCRIBE:
                 return write_message(self.describe())
-            return write_message(Response(ok=True, out=self._work(request)))
+            return write_message(Response(ok=True, out=self._run(request)))
         except ProtocolError as error:
             return _refuse(BAD_REQUEST, error.message, retry=False)
         except ImageError as error:
@@ -81,11 +81,11 @@ class StdioServer:
         except MemoryError:
             return _refuse(ImageCode.INTERNAL, "out of memory", retry=True)
         except Exception as error:
-            log.exception("a request failed as none should")
+            log.exception("unexpected error")
             return _refuse(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}", retry=True)
 
     def describe(self) -> Description:
-        """Return what this program is."""
+        """Return the answer to `describe`."""
         schemas = {step: operations()[step].model_json_schema() for step in self._steps}
         first = self._steps[0]
         return Description(
@@ -97,8 +97,8 @@ class StdioServer:
             gpu=False,
         )
 
-    def _work(self, request: Request) -> list[str]:
-        """Perform a request; return the files of its results."""
+    def _run(self, request: Request) -> list[str]:
+        """Run a request's operation; return the paths of its results."""
         if request.op != DECODE and request.op not in self._steps:
             accepted = ", ".join((*self._steps, DECODE, DESCRIBE))
             raise ProtocolError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
@@ -107,54 +107,53 @@ class StdioServer:
                 "unreadable_line", f"in: {len(request.inputs)} files; accepted are 1 to {self._limits.max_parts}"
             )
         if request.op == DECODE:
-            return self._write(request.out, SUFFIX, map(picture_pieces, self._read_all(request.inputs)))
+            return self._write(request.out, SUFFIX, map(pack_image, self._read_all(request.inputs)))
         try:
-            planned = read_operation({"op": request.op, **request.params}, "params")
+            operation = read_operation({"op": request.op, **request.params}, "params")
         except PlanError as error:
             raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
-        parts = self._read_all(request.inputs)
-        if isinstance(planned.params, Encode):
-            write = partial(encode, params=planned.params)
-            return self._write(request.out, f".{planned.params.format}", ([write(part)] for part in parts))
-        return self._write(request.out, SUFFIX, map(picture_pieces, perform(planned, parts, self._limits)))
+        made = self._executor.perform(operation, [*self._read_all(request.inputs)])
+        if isinstance(operation.params, Encode):
+            return self._write(request.out, f".{operation.params.format}", ([file.data] for file in made))
+        return self._write(request.out, SUFFIX, map(pack_image, made))
 
-    def _read_all(self, paths: Sequence[str]) -> list[Picture]:
-        """Return the pictures of some files, together no larger than one may be."""
-        parts: list[Picture] = []
+    def _read_all(self, paths: Sequence[str]) -> list[Pixels]:
+        """Return the arrays of some files, which together have no more pixels than one image may have."""
+        parts: list[Pixels] = []
         left = self._limits.max_pixels
         for path in paths:
             parts.append(self._read(path, left))
             left -= parts[-1].shape[0] * parts[-1].shape[1]
         return parts
 
-    def _read(self, path: str, max_pixels: int) -> Picture:
-        with opened(_encode_path(path), self._root) as (file, size_bytes):
+    def _read(self, path: str, max_pixels: int) -> Pixels:
+        with open_regular_file(_encode_path(path), self._root) as (file, size_bytes):
             head = file.read(min(_HEAD_BYTES, size_bytes))
-            if not is_picture_file(head):
+            if not is_safetensors(head):
                 limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})
                 _check_bytes(size_bytes, self._limits)
                 file.seek(0)
                 return decode(file.read(size_bytes), limits)
-            (height, width, _), _ = read_picture_shape(head, size_bytes)
+            (height, width, _), _ = read_shape(head, size_bytes)
             if height * width > max_pixels:
                 raise ImageError(
                     ImageCode.TOO_MANY_PIXELS,
                     f"the parts have more pixels than accepted, which are {self._limits.max_pixels}",
                 )
             file.seek(0)
-            return read_picture(file.read(size_bytes))
+            return read_image(file.read(size_bytes))
 
-    def _write(self, folder: str, suffix: str, files: Iterator[Sequence[Buffer]]) -> list[str]:
-        """Write each file whole or not at all, named by its number; return where they are."""
-        with self._folder(folder) as descriptor:
+    def _write(self, folder: str, suffix: str, files: Iterable[Sequence[Buffer]]) -> list[str]:
+        """Write numbered files, each whole or not at all; return their paths."""
+        with self._open_folder(folder) as descriptor:
             names = []
             for number, pieces in enumerate(files):
                 names.append(f"{number}{suffix}")
-                write_whole(descriptor, names[-1], pieces)
+                write_atomically(descriptor, names[-1], pieces)
         return [f"{folder.rstrip('/')}/{name}" for name in names]
 
     @contextmanager
-    def _folder(self, path: str) -> Iterator[int]:
+    def _open_folder(self, path: str) -> Iterator[int]:
         raw = _encode_path(path)
         try:
             descriptor = os.open(raw, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -163,7 +162,7 @@ class StdioServer:
         try:
             real = real_path(descriptor, raw)
             if self._root is not None and real != self._root and not is_below(real, self._root):
-                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the folder for results lies outside the shared folder")
+                raise ImageError(ImageCode.SOURCE_FORBIDDEN, "the folder for results is outside the shared folder")
             yield descriptor
         except OSError as error:
             raise ImageError(ImageCode.INTERNAL, f"results cannot be written: {error.strerror}") from error
@@ -172,7 +171,7 @@ class StdioServer:
 
 
 def read_lines(source: BinaryIO) -> Iterator[bytes | None]:
-    """Yield each line; None for one that is too long, of which no more is kept."""
+    """Yield each line; None for one that is too long, which is discarded."""
     while line := source.readline(MAX_LINE_BYTES):
         if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
             yield line
@@ -182,35 +181,23 @@ def read_lines(source: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def write_whole(folder: int, name: str, pieces: Sequence[Buffer]) -> None:
-    """Write a file in an open folder, in place of any of that name: whole, or not at all."""
+def write_atomically(folder: int, name: str, pieces: Sequence[Buffer]) -> None:
+    """Write a file in an open folder, replacing any of that name: whole, or not at all."""
     temporary = f".{name}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        file = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=folder
-        )
-        with open(file, "wb", buffering=0) as stream:
-            for piece in pieces:
-                view = memoryview(piece).cast("B")
-                while view:
-                    view = view[stream.write(view) :]
+        write_pieces(os.open(temporary, flags, 0o644, dir_fd=folder), pieces)
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        _remove(temporary, folder)
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
         raise
-
-
-def _remove(name: str, folder: int) -> None:
-    try:
-        os.unlink(name, dir_fd=folder)
-    except OSError:
-        return
 
 
 def _encode_path(path: str) -> bytes:
     raw = os.fsencode(path)
     if not raw.startswith(b"/") or b"\0" in raw:
-        raise ProtocolError("unreadable_line", f"{path[:200]!r} is no path; accepted are absolute ones")
+        raise ProtocolError("unreadable_line", f"{path[:200]!r} is not accepted; accepted are absolute paths")
     return raw
 
 

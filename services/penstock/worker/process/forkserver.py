@@ -1,6 +1,6 @@
-"""Where worker processes come from: one process that has the steps loaded, and no threads, forks them.
+"""Fork server: the process that worker processes are forked from. It has the steps loaded, and no threads.
 
-A worker that died is replaced in milliseconds, and the libraries are read, and lie in memory, once.
+A worker that died is replaced in milliseconds, and the libraries are loaded, and kept in memory, once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from multiprocessing import forkserver, resource_tracker
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def start_forker(*modules: str) -> None:
-    """Begin to load the steps and `modules` in the background; workers started later do not wait for it."""
+def start_forkserver(*modules: str) -> None:
+    """Start to load the steps and `modules` in the background; does nothing if the fork server runs."""
     CONTEXT.set_forkserver_preload(["penstock.cli.main", "penstock.worker.process.preload", *modules])
-    # It and the workers inherit the mask, so Ctrl-C cannot hit one before it has said that it ignores it. The tracker
-    # comes first, because its start ends with a mask that lets SIGINT through.
+    # The fork server and the workers inherit the signal mask, so Ctrl-C cannot end one before it ignores SIGINT. The
+    # tracker comes first, because starting it ends with a mask that lets SIGINT through.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,7 +1,6 @@
-"""`penstock worker`: serves steps to a coordinator, over RabbitMQ and a store that both can reach.
+"""`penstock worker`: serves steps to a coordinator, over RabbitMQ and a shared store.
 
-A composition root. What works on pictures is imported where it is needed, so that the allocator is set before OpenCV
-is loaded.
+A composition root. Modules that need OpenCV are imported late, because the allocator must be configured first.
 """
 
 from __future__ import annotations
@@ -32,14 +31,13 @@ from penstock.common.settings import (
     WorkerSettings,
 )
 from penstock.common.store.bucket_allowlist import BucketAllowlist
-from penstock.common.store.composite import CompositeStore
 from penstock.common.store.factory import open_store
 from penstock.common.store.local import LocalStore
 from penstock.common.tracing.factory import open_tracing
 from penstock.worker.liveness import remove
 from penstock.worker.process.pod_deletion_cost import DeletionCost, OwnPod
 from penstock.worker.process.probe import is_fresh, name_files
-from penstock.worker.process.supervisor import USED_WRONGLY, ProcessSpec, Supervisor, call_when_orphaned
+from penstock.worker.process.supervisor import EXIT_USAGE, ProcessSpec, Supervisor, call_when_orphaned
 from penstock.worker.served_steps import read_steps
 
 if TYPE_CHECKING:
@@ -48,13 +46,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_SECS = 0.5
-_READERS = 2
-"""Threads that read ahead: one for the next image of this chunk, one for the next chunk."""
 
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """What a process of `penstock worker` is told at its start. `served` are the steps it performs."""
+    """What a process of `penstock worker` needs. `served` are the steps that it runs."""
 
     served: frozenset[str]
     limits: Limits
@@ -71,7 +67,7 @@ def work(
     store: StoreSettings,
     kubernetes: KubernetesSettings,
 ) -> int:
-    """Serve steps until SIGTERM or SIGINT; a second one leaves at once. Returns the exit status.
+    """Serve steps until SIGTERM or SIGINT; a second one exits at once. Returns the exit status.
 
     Raises:
         SettingsError: no such step, no broker, no store, or one that cannot be used.
@@ -85,15 +81,15 @@ def work(
     spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
     set_up_logs("worker")
     for file in liveness_files(settings):
-        remove(file)  # a container that is started again finds the last one's
-    _tell_kubernetes(settings, kubernetes)
+        remove(file)  # a container that is restarted finds those of the last one
+    _report_deletion_cost(settings, kubernetes)
     if settings.concurrency == 1:
         return serve_steps(spec)
-    return Supervisor(make_members(spec), settings.drain_secs).run()
+    return Supervisor(make_processes(spec)).run(settings.drain_secs)
 
 
-def _tell_kubernetes(settings: WorkerSettings, kubernetes: KubernetesSettings) -> None:
-    """Begin to note how busy this worker is on its pod, where that is wanted."""
+def _report_deletion_cost(settings: WorkerSettings, kubernetes: KubernetesSettings) -> None:
+    """Start to write the pod's deletion cost, if the settings ask for it."""
     if kubernetes.deletion_cost:
         if settings.liveness_file is None:
             raise _refuse("no liveness file; PENSTOCK_LIVENESS_FILE names it, which PENSTOCK_DELETION_COST needs")
@@ -101,10 +97,10 @@ def _tell_kubernetes(settings: WorkerSettings, kubernetes: KubernetesSettings) -
 
 
 def check_alive(settings: WorkerSettings) -> int:
-    """Return 0 where every process of the worker gets on, 1 otherwise.
+    """Return 0 if every process of the worker is alive, 1 otherwise.
 
     Raises:
-        SettingsError: it writes no file by which that could be told.
+        SettingsError: the worker writes no liveness file.
     """
     files = liveness_files(settings)
     if not files:
@@ -119,94 +115,91 @@ def liveness_files(settings: WorkerSettings) -> list[Path]:
     return [Path(file) for file in name_files(str(settings.liveness_file), settings.concurrency)]
 
 
-def make_members(spec: ServiceSpec) -> list[ProcessSpec]:
-    """Return as many processes as the settings' concurrency, each to be run by a `Supervisor`."""
+def make_processes(spec: ServiceSpec) -> list[ProcessSpec]:
+    """Return as many processes as the settings' concurrency, for a `Supervisor`."""
     files: Sequence[Path | None] = liveness_files(spec.settings) or [None] * spec.settings.concurrency
     each = [spec.settings.model_copy(update={"liveness_file": file, "concurrency": 1}) for file in files]
     return [
-        ProcessSpec(f"{'-'.join(sorted(spec.served))}-{index}", serve_as_member, (replace(spec, settings=settings),))
+        ProcessSpec(f"{'-'.join(sorted(spec.served))}-{index}", serve_in_child, (replace(spec, settings=settings),))
         for index, settings in enumerate(each)
     ]
 
 
-def serve_as_member(spec: ServiceSpec) -> None:
-    """Serve steps in a process of a crew, which decides what Ctrl-C means, and must not be outlived."""
+def serve_in_child(spec: ServiceSpec) -> None:
+    """Serve steps in a process of a supervisor, which decides what Ctrl-C means; ends when the supervisor has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     call_when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         sys.exit(serve_steps(spec))
     except SettingsError as error:
         log.error("%s", error.message)
-        sys.exit(USED_WRONGLY)
+        sys.exit(EXIT_USAGE)
 
 
 def serve_steps(spec: ServiceSpec) -> int:
-    """Serve steps in this process until it is told to leave; returns the exit status."""
+    """Serve steps in this process until a signal; returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
-    from penstock.worker.process import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
-    from penstock.worker.executors.external import make_performer  # isort: skip
-    from penstock.worker.context import WorkerContext
-    from penstock.worker.image_sources import Sources
-    from penstock.worker.worker import Worker
+    from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
+    from penstock.worker.executors.external import make_executor  # isort: skip
+    from penstock.worker.build import build_worker
 
     set_up_logs("worker")
     declare_steps(spec.settings.step_schemas)
-    performer = make_performer(spec.settings, spec.limits, spec.served)
-    opened, buckets = open_store(spec.store, None), BucketAllowlist.of(spec.store)
-    tally = CallCounters()
-    store = CompositeStore(opened, buckets, tally)
-    broker = RabbitBroker(spec.broker_url, spec.broker, tally)
-    remote = not isinstance(opened, LocalStore)
-    bench = WorkerContext(
-        name=f"{socket.gethostname()}:{os.getpid()}",
-        store=store,
-        broker=broker,
-        sources=Sources(store, spec.limits, spec.settings.input_root, buckets),
-        limits=spec.limits,
-        served=spec.served,
-        max_pixels_in_flight=spec.settings.max_pixels_in_flight,
-        reader=ThreadPoolExecutor(_READERS, "reader") if remote else None,
-        performer=performer,
+    executor = make_executor(spec.settings, spec.limits, spec.served)
+    counters = CallCounters()
+    store = open_store(spec.store, None)
+    broker = RabbitBroker(spec.broker_url, spec.broker, counters)
+    worker = build_worker(
+        f"{socket.gethostname()}:{os.getpid()}",
+        spec.served,
+        store,
+        broker,
+        executor,
+        spec.limits,
+        spec.settings,
+        input_root=spec.settings.input_root,
+        buckets=BucketAllowlist.of(spec.store),
+        counters=counters,
         tracing=open_tracing("worker"),
-        tally=tally,
+        overlap=not isinstance(store, LocalStore),
     )
-    run_until_told(Worker(bench, spec.settings, overlap=remote), spec.settings.drain_secs)
+    run_until_signal(worker, spec.settings.drain_secs)
     broker.close()
     return 0
 
 
-def run_until_told(worker: Worker, drain_secs: float) -> None:
-    """Run a worker until a signal says to leave: on a thread, so that a signal is heard while native code computes."""
+def run_until_signal(worker: Worker, drain_secs: float) -> None:
+    """Run a worker until a signal: on a thread, so that signals are handled while native code computes."""
     signals = _Signals(worker, drain_secs)
     with ThreadPoolExecutor(1, "worker") as thread:
         ended = thread.submit(worker.run)
         while not wait([ended], _POLL_SECS).done:
-            signals.leave_if_late()
+            signals.exit_if_late()
     ended.result()
 
 
 class _Signals:
-    """The first SIGTERM or SIGINT drains, the second leaves at once: the broker gives to others what was not done."""
+    """The first SIGTERM or SIGINT drains the worker, the second exits at once: the broker redelivers the rest."""
 
     def __init__(self, worker: Worker, drain_secs: float) -> None:
         self._worker = worker
         self._drain_secs = drain_secs
         self._deadline: float | None = None
-        signal.signal(signal.SIGTERM, self._heard)
+        signal.signal(signal.SIGTERM, self._on_signal)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._heard)
+            signal.signal(signal.SIGINT, self._on_signal)
 
-    def leave_if_late(self) -> None:
-        """End the process where what was started takes too long to wait for."""
+    def exit_if_late(self) -> None:
+        """Exit if draining takes too long."""
         if self._deadline is not None and time.monotonic() > self._deadline:
-            log.warning("not done %g s after the signal to leave; what was begun goes to others", self._drain_secs)
+            log.warning("not drained within %g s; unfinished chunks will be redelivered", self._drain_secs)
             os._exit(128 + signal.SIGTERM)
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._deadline is not None:
             os._exit(128 + number)
-        if not self._worker.consumes:
-            os._exit(0)  # it waits for the broker, and has taken nothing
+        if not self._worker.is_consuming:
+            os._exit(0)  # it waits for the broker, and has nothing to finish
         self._deadline = time.monotonic() + self._drain_secs
         self._worker.stop()
 

@@ -1,4 +1,4 @@
-"""The composition root of a worker process that `penstock run` and `penstock serve` start."""
+"""Composition root of a worker process of `penstock run` and `penstock serve`, connected to its broker by a pipe."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.common.broker.memory import MemoryBroker
+from penstock.common.broker.pipe import PipeBroker, serve_pipe
+from penstock.common.logs import set_up_logs
+from penstock.common.metrics import CallCounters
+from penstock.common.registry import declare_steps
 from penstock.common.settings import Limits, StoreSettings, WorkerSettings
+from penstock.common.store.local import LocalStore
+from penstock.common.tracing.factory import open_tracing
+from penstock.worker.process.supervisor import ProcessSpec
 
 if TYPE_CHECKING:
     from penstock.worker.worker import Worker
 
 
 @dataclass(frozen=True)
-class WorkerSpec:
-    """What a worker process is told at its start."""
+class PipeWorkerSpec:
+    """What such a process needs. `buckets` says which buckets jobs may name; None: none."""
 
     name: str
     steps: tuple[str, ...]
@@ -28,14 +37,17 @@ class WorkerSpec:
     limits: Limits
     settings: WorkerSettings
     buckets: StoreSettings | None = None
-    """Says which buckets jobs may name; None: none."""
+
+    def process(self, broker: MemoryBroker) -> ProcessSpec:
+        """Return the process for a supervisor, connected to a broker in this process."""
+        return ProcessSpec(self.name, run_worker_process, (self,), partial(serve_pipe, broker))
 
 
-def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
-    """Serve steps until SIGTERM (which finishes the image at hand), or until the broker's process is gone."""
+def run_worker_process(connection: Connection, spec: PipeWorkerSpec) -> None:
+    """Serve steps until SIGTERM (after the current image), or until the broker's process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     try:
-        worker = _make_worker(connection, spec)
+        worker = _build(connection, spec)
     except Exception as error:
         sys.stderr.write(f"{spec.name} cannot start: {type(error).__name__}: {error}\n")
         sys.exit(1)
@@ -43,37 +55,26 @@ def run_worker_process(connection: Connection, spec: WorkerSpec) -> None:
     worker.run()
 
 
-def _make_worker(connection: Connection, spec: WorkerSpec) -> Worker:
-    # Imported here and not above, so that whoever only starts workers need not load the steps.
-    from penstock.worker.process import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
-    from penstock.common.broker.pipe import PipeBroker  # isort: skip
-    from penstock.common.logs import set_up_logs
-    from penstock.common.metrics import CallCounters
-    from penstock.common.registry import declare_steps
-    from penstock.common.store.bucket_allowlist import BucketAllowlist
-    from penstock.common.store.composite import CompositeStore
-    from penstock.common.store.local import LocalStore
-    from penstock.common.tracing.factory import open_tracing
-    from penstock.worker.context import WorkerContext
-    from penstock.worker.executors.external import make_performer
-    from penstock.worker.image_sources import Sources
-    from penstock.worker.worker import Worker
+def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
+    # Imported late, because the process that only starts workers need not load the steps.
+    from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
+    from penstock.common.store.bucket_allowlist import BucketAllowlist  # isort: skip
+    from penstock.worker.build import build_worker
+    from penstock.worker.executors.external import make_executor
 
     set_up_logs(spec.name)
+    counters = CallCounters()
     declare_steps(spec.settings.step_schemas)
-    buckets = BucketAllowlist.of(spec.buckets) if spec.buckets else BucketAllowlist()
-    tally = CallCounters()
-    store = CompositeStore(LocalStore(spec.store, spec.results), buckets, tally)
-    bench = WorkerContext(
-        name=spec.name,
-        store=store,
-        broker=PipeBroker(connection, on_lost=lambda: os._exit(0), counters=tally),
-        sources=Sources(store, spec.limits, spec.input_root, buckets),
-        limits=spec.limits,
-        served=frozenset(spec.steps),
-        max_pixels_in_flight=spec.settings.max_pixels_in_flight,
-        performer=make_performer(spec.settings, spec.limits, spec.steps),
+    return build_worker(
+        spec.name,
+        spec.steps,
+        LocalStore(spec.store, spec.results),
+        PipeBroker(connection, on_lost=lambda: os._exit(0), counters=counters),
+        make_executor(spec.settings, spec.limits, spec.steps),
+        spec.limits,
+        spec.settings,
+        input_root=spec.input_root,
+        buckets=BucketAllowlist.of(spec.buckets) if spec.buckets else None,
+        counters=counters,
         tracing=open_tracing("worker"),
-        tally=tally,
     )
-    return Worker(bench, spec.settings)

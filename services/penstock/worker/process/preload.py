@@ -1,6 +1,6 @@
-"""Loads what every worker needs, with the settings that must come before it.
+"""Imports what every worker needs, and configures what must be configured before.
 
-Worker processes are forked from one that has imported this module, so it must start no threads and open nothing.
+Worker processes are forked from one that has imported this module, so it starts no threads and opens nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 from penstock.steps.allocator import keep_freed_memory, limit_threads
 
 keep_freed_memory()  # before OpenCV and NumPy are loaded
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads that nobody here uses
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads that nothing here uses
 
-import penstock.worker.executors.external  # noqa: E402
-import penstock.worker.worker  # noqa: E402, F401
+import penstock.worker.build  # noqa: E402
+import penstock.worker.executors.external  # noqa: E402, F401
 
 limit_threads()
-gc.freeze()  # libraries stay: the collector need not look through them again, nor copy their pages in every worker
+gc.freeze()  # the collector need not look through the libraries again, nor copy their pages in every worker

@@ -1,7 +1,7 @@
-"""What a probe asks of a worker: is there a file for each of its processes, and was it written lately?
+"""Probe: tells whether a worker is alive by the age of the files that its processes write.
 
-Kubelet asks with a command, every second while a pod starts and then every few, on the CPU that the worker is given.
-So this module loads nothing: the question costs 20 ms of CPU, where the command line with its settings takes 250.
+The kubelet runs it as a command, every second while a pod starts and then every few seconds, on the worker's own CPU.
+So this module imports nothing: a probe costs 20 ms of CPU, where the command line with its settings takes 250 ms.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import time
 from collections.abc import Mapping, Sequence
 
 FRESH_SECS = 60.0
-"""A file that is older is stale: longer than the broker's client takes to say that the broker is away."""
+"""An older file is stale. This is longer than the broker's client needs to find that the broker is unreachable."""
 _PROBE = ("worker", "--alive")
 
 
 def name_files(file: str, processes: int) -> list[str]:
-    """Return the file of each process: the one that is set, or that name with a number."""
+    """Return the file of each process: the one in the settings, or that name with a number."""
     return [file] if processes == 1 else [f"{file}-{index}" for index in range(processes)]
 
 
 def is_fresh(file: str | os.PathLike[str]) -> bool:
-    """Whether a worker has written the file lately."""
+    """Return whether the file was written recently."""
     try:
         return time.time() - os.stat(file).st_mtime < FRESH_SECS
     except OSError:
@@ -29,9 +29,9 @@ def is_fresh(file: str | os.PathLike[str]) -> bool:
 
 
 def answer_probe(arguments: Sequence[str], environment: Mapping[str, str]) -> int | None:
-    """Return the exit status of `penstock worker --alive`; None for all else, which the command line answers.
+    """Return the exit status of `penstock worker --alive`; None for anything else.
 
-    The environment is read here and not by the settings' objects, because those take ten times as long to load.
+    The environment is read here and not by the settings objects, because those take ten times as long to import.
     """
     file = environment.get("PENSTOCK_LIVENESS_FILE")
     processes = environment.get("PENSTOCK_CONCURRENCY", "1")

@@ -1,4 +1,4 @@
-"""Intermediates: what is packed comes back bit for bit, and the safetensors library reads it as well."""
+"""Safetensors: arrays come back bit for bit, and the safetensors library can read them."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from penstock.worker.executors.safetensors import Blob, pack
+from penstock.worker.executors.safetensors import Blob, pack_chunk
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-PICTURES = {0: [picture(1, 1)], 3: [picture(5, 7, 1), picture(7, 5, 2)], 7: [picture(640, 480, 3)[::2, 100:301]]}
-BLOB = b"".join(bytes(piece) for piece in pack(PICTURES))
+SLOTS = {0: [draw(1, 1)], 3: [draw(5, 7, 1), draw(7, 5, 2)], 7: [draw(640, 480, 3)[::2, 100:301]]}
+BLOB = b"".join(bytes(piece) for piece in pack_chunk(SLOTS))
 
 
-@pytest.mark.parametrize("slot", PICTURES)
-def test_what_is_packed_comes_back_bit_for_bit(slot: int) -> None:
-    back = Blob(BLOB).parts(slot, len(PICTURES[slot]))
-    assert all(np.array_equal(one, other) for one, other in zip(back, PICTURES[slot], strict=True))
+@pytest.mark.parametrize("slot", SLOTS)
+def test_packed_arrays_come_back_bit_for_bit(slot: int) -> None:
+    back = Blob(BLOB).parts(slot, len(SLOTS[slot]))
+    assert all(np.array_equal(one, other) for one, other in zip(back, SLOTS[slot], strict=True))
     assert not any(part.flags.writeable for part in back)
 
 
-def test_steps_in_other_languages_can_read_it() -> None:
+def test_the_library_can_read_a_packed_chunk() -> None:
     tensors = load(BLOB)
     assert set(tensors) == {"0.0", "3.0", "3.1", "7.0"}
-    assert np.array_equal(tensors["3.1"], PICTURES[3][1])
+    assert np.array_equal(tensors["3.1"], SLOTS[3][1])
 
 
-def test_pixels_begin_at_an_aligned_place() -> None:
-    header = pack(PICTURES)[0]
+def test_pixels_are_aligned() -> None:
+    header = pack_chunk(SLOTS)[0]
     assert len(header) % 8 == 0
 
 
@@ -50,6 +50,6 @@ def test_pixels_begin_at_an_aligned_place() -> None:
     ],
     ids=["empty", "length", "header", "pixels", "slot", "part", "noise", "list", "bytes"],
 )
-def test_what_is_damaged_or_lacks_a_part_is_a_value_error(blob: bytes, slot: int, parts: int) -> None:
+def test_a_damaged_blob_or_a_missing_part_is_a_value_error(blob: bytes, slot: int, parts: int) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Blob(blob).parts(slot, parts)

@@ -1,4 +1,4 @@
-"""Requests of the stdio protocol, answered in this process: what comes out, and what is refused."""
+"""StdioServer: results of requests, and how bad ones are refused."""
 
 from __future__ import annotations
 
@@ -22,64 +22,64 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Send one request; its results go to `tmp_path/out`, and files lie below `tmp_path`."""
+    """Sends one request; results go to `tmp_path/out`, and files must be below `tmp_path`."""
     (tmp_path / "out").mkdir()
 
     def send(op: str, *inputs: Path, params: Any = None, out: object = tmp_path / "out", **limits: Any) -> Any:
-        answerer = StdioServer(["resize", "split", "blur", "encode"], Limits(**limits), tmp_path)
+        server = StdioServer(["resize", "split", "blur", "encode"], Limits(**limits), tmp_path)
         request = {"v": 1, "op": op, "params": params or {}, "in": [str(path) for path in inputs], "out": str(out)}
-        return json.loads(answerer.answer(json.dumps(request).encode()))
+        return json.loads(server.answer(json.dumps(request).encode()))
 
     return send
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     random = np.random.default_rng(5)
     return cv2.resize(random.integers(0, 255, (6, 8, 3), np.uint8), (80, 60), interpolation=cv2.INTER_CUBIC)
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
-    """Write a picture by the format's own library."""
-    safetensors.numpy.save_file({"any name": picture}, path)
+def save(path: Path, image: np.ndarray) -> Path:
+    """Write an image with the safetensors library."""
+    safetensors.numpy.save_file({"any name": image}, path)
     return path
 
 
 def load(path: str) -> np.ndarray:
-    (picture,) = safetensors.numpy.load_file(path).values()
-    return picture
+    (image,) = safetensors.numpy.load_file(path).values()
+    return image
 
 
-def test_a_raw_picture_comes_back_as_opencv_makes_it(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    answer = ask("blur", save(tmp_path / "0.safetensors", picture), params={"method": "median"})
+def test_raw_pixels_are_processed_as_by_opencv(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    answer = ask("blur", save(tmp_path / "0.safetensors", image), params={"method": "median"})
     assert answer["out"] == [str(tmp_path / "out" / "0.safetensors")]
-    assert np.array_equal(load(answer["out"][0]), cv2.medianBlur(picture, 5))
+    assert np.array_equal(load(answer["out"][0]), cv2.medianBlur(image, 5))
 
 
-def test_a_file_is_decoded_by_whichever_step_gets_it(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "0.jpg"), picture)
+def test_every_step_decodes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.jpg"), image)
     answer = ask("resize", tmp_path / "0.jpg", params={"width": 20, "height": 10})
     expected = cv2.resize(cv2.imread(str(tmp_path / "0.jpg")), (20, 10), interpolation=cv2.INTER_AREA)
     assert np.array_equal(load(answer["out"][0]), expected)
 
 
-def test_every_program_of_penstocks_own_decodes(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "0.png"), picture)
-    assert np.array_equal(load(ask("decode", tmp_path / "0.png")["out"][0]), picture)
+def test_decode_writes_raw_pixels(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), image)
+    assert np.array_equal(load(ask("decode", tmp_path / "0.png")["out"][0]), image)
 
 
-def test_the_parts_of_a_split_follow_in_order(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    both = [save(tmp_path / "0", picture), save(tmp_path / "1", picture[:20, :30].copy())]
+def test_the_parts_of_a_split_are_in_order(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    both = [save(tmp_path / "0", image), save(tmp_path / "1", image[:20, :30].copy())]
     parts = [load(path) for path in ask("split", *both)["out"]]
     assert len(parts) == 8
-    assert np.array_equal(parts[1], picture[:30, 40:])
-    assert np.array_equal(parts[6], picture[10:20, :15])
+    assert np.array_equal(parts[1], image[:30, 40:])
+    assert np.array_equal(parts[6], image[10:20, :15])
 
 
-def test_encode_makes_files(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    answer = ask("encode", save(tmp_path / "0", picture), params={"format": "jpg", "quality": 80})
+def test_encode_writes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    answer = ask("encode", save(tmp_path / "0", image), params={"format": "jpg", "quality": 80})
     assert answer["out"] == [str(tmp_path / "out" / "0.jpg")]
-    expected = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    expected = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     assert Path(answer["out"][0]).read_bytes() == expected
 
 
@@ -93,7 +93,9 @@ def test_encode_makes_files(ask: Ask, picture: np.ndarray, tmp_path: Path) -> No
         (b"\x08\0\0\0\0\0\0\0{" + b"[" * 7, "corrupt_image"),
     ],
 )
-def test_what_is_no_picture_is_refused_by_its_code(ask: Ask, tmp_path: Path, content: bytes, code: str) -> None:
+def test_a_file_that_is_no_image_is_refused_with_its_own_code(
+    ask: Ask, tmp_path: Path, content: bytes, code: str
+) -> None:
     (tmp_path / "0").write_bytes(content)
     answer = ask("blur", tmp_path / "0", params={"method": "median"})
     assert (answer["ok"], answer["error"]["code"]) == (False, code)
@@ -109,21 +111,21 @@ def test_what_is_no_picture_is_refused_by_its_code(ask: Ask, tmp_path: Path, con
     ],
     ids=["alpha", "grey", "16 bits", "nothing"],
 )
-def test_arrays_that_are_no_pictures_are_refused(ask: Ask, tmp_path: Path, array: np.ndarray) -> None:
+def test_arrays_that_are_no_images_are_refused(ask: Ask, tmp_path: Path, array: np.ndarray) -> None:
     answer = ask("blur", save(tmp_path / "0", array), params={"method": "median"})
     assert answer["error"]["code"] == "corrupt_image"
     assert "accepted is U8 [height, width, 3]" in answer["error"]["message"]
 
 
-def test_a_raw_picture_that_was_cut_off_is_refused(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    path = save(tmp_path / "0", picture)
+def test_truncated_raw_pixels_are_refused(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    path = save(tmp_path / "0", image)
     path.write_bytes(path.read_bytes()[:-1])
     assert ask("blur", path, params={"method": "median"})["error"]["code"] == "corrupt_image"
 
 
-def test_limits_hold_over_all_parts(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    path = save(tmp_path / "0", picture)
-    cv2.imwrite(str(tmp_path / "1.png"), picture)
+def test_limits_apply_to_all_parts_together(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    path = save(tmp_path / "0", image)
+    cv2.imwrite(str(tmp_path / "1.png"), image)
     median = {"method": "median"}
     assert ask("blur", path, params=median, max_pixels=4800)["ok"]
     for inputs in ([path, path], [path, tmp_path / "1.png"]):
@@ -138,7 +140,7 @@ def test_limits_hold_over_all_parts(ask: Ask, picture: np.ndarray, tmp_path: Pat
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "{root}/../outside", "{root}/link"])
-def test_nothing_outside_of_the_shared_folder_is_read(ask: Ask, tmp_path: Path, path: str) -> None:
+def test_nothing_outside_the_shared_folder_is_read(ask: Ask, tmp_path: Path, path: str) -> None:
     (tmp_path / "link").symlink_to("/etc/hostname")
     (tmp_path.parent / "outside").write_bytes(b"x")
     answer = ask("decode", Path(path.format(root=tmp_path)))
@@ -146,49 +148,47 @@ def test_nothing_outside_of_the_shared_folder_is_read(ask: Ask, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("out", ["{root}/..", "{root}/elsewhere"])
-def test_nothing_outside_of_the_shared_folder_is_written(
-    ask: Ask, picture: np.ndarray, tmp_path: Path, out: str
-) -> None:
+def test_nothing_outside_the_shared_folder_is_written(ask: Ask, image: np.ndarray, tmp_path: Path, out: str) -> None:
     (tmp_path / "elsewhere").symlink_to(tmp_path.parent)
     before = set(tmp_path.parent.iterdir())
-    answer = ask("split", save(tmp_path / "0", picture), out=out.format(root=tmp_path))
+    answer = ask("split", save(tmp_path / "0", image), out=out.format(root=tmp_path))
     assert answer["error"]["code"] == "source_forbidden"
     assert set(tmp_path.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "message"),
     [
         ({"op": "sharpen", "in": ["/x"]}, "op: no operation 'sharpen' here"),
         ({"op": "blur", "in": []}, "in: 0 files"),
-        ({"op": "decode", "in": ["relative.png"]}, "'relative.png' is no path"),
-        ({"op": "decode", "in": ["/a\u0000b"]}, "is no path"),
+        ({"op": "decode", "in": ["relative.png"]}, "'relative.png' is not accepted; accepted are absolute paths"),
+        ({"op": "decode", "in": ["/a\u0000b"]}, "accepted are absolute paths"),
         ({"op": "decode", "in": ["{root}/0.png"], "out": "{root}/nowhere"}, "out: the folder cannot be used"),
     ],
 )
-def test_requests_that_make_no_sense_are_refused(
-    ask: Ask, picture: np.ndarray, tmp_path: Path, request_: dict[str, Any], said: str
+def test_invalid_requests_are_refused(
+    ask: Ask, image: np.ndarray, tmp_path: Path, request_: dict[str, Any], message: str
 ) -> None:
-    cv2.imwrite(str(tmp_path / "0.png"), picture)
+    cv2.imwrite(str(tmp_path / "0.png"), image)
     line = json.dumps({"v": 1, "out": str(tmp_path), **request_, "params": {"method": "median"}})
     answer = json.loads(
         StdioServer(["blur"], Limits(), tmp_path).answer(line.replace("{root}", str(tmp_path)).encode())
     )
     assert answer["error"]["code"] == "bad_request"
-    assert said in answer["error"]["message"]
+    assert message in answer["error"]["message"]
 
 
-def test_parameters_that_are_not_accepted_fail_the_request(ask: Ask, picture: np.ndarray, tmp_path: Path) -> None:
-    answer = ask("blur", save(tmp_path / "0", picture), params={"method": "magic"})
+def test_invalid_parameters_fail_the_request(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    answer = ask("blur", save(tmp_path / "0", image), params={"method": "magic"})
     assert answer["error"]["code"] == "parameter_not_applicable"
 
 
-def test_every_line_has_one_answer_in_order_whatever_it_is(tmp_path: Path) -> None:
+def test_every_line_has_one_answer_in_order(tmp_path: Path) -> None:
     describe = b'{"v": 1, "op": "describe"}'
     lines = [describe, b"", b"garbage", b"\0\xff\xfe", b"x" * (3 * MAX_LINE_BYTES), b'{"v": 9, "op": "blur"}', describe]
     answers = io.BytesIO()
     StdioServer(["blur"], Limits(), tmp_path).serve(io.BytesIO(b"\n".join(lines)), answers)
-    said = [json.loads(line) for line in answers.getvalue().splitlines()]
-    assert [answer.get("ok") for answer in said] == [None, False, False, False, False, False, None]
-    assert said[-1]["step"] == "blur"
-    assert f"more than {MAX_LINE_BYTES} bytes" in said[4]["error"]["message"]
+    lines_out = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert [answer.get("ok") for answer in lines_out] == [None, False, False, False, False, False, None]
+    assert lines_out[-1]["step"] == "blur"
+    assert f"more than {MAX_LINE_BYTES} bytes" in lines_out[4]["error"]["message"]

@@ -1,4 +1,4 @@
-"""What `penstock worker` reads from its settings."""
+"""`penstock worker`: steps and liveness files from its settings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from penstock.common.settings import SettingsError, WorkerSettings
 from penstock.worker.process.main import liveness_files, read_steps
 
 
-def test_steps_are_named_in_any_order_and_all_are_all() -> None:
+def test_steps_may_be_named_in_any_order() -> None:
     assert read_steps("blur, resize") == {"blur", "resize"}
     assert read_steps("all") == {"resize", "split", "blur", "encode"}
 
 
 @pytest.mark.parametrize("text", ["", "blur,", "Blur", "all,blur", "blur resize"])
-def test_what_is_no_step_is_refused_by_name(text: str) -> None:
+def test_an_unknown_step_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="accepted are all, or some of resize,split,blur,encode"):
         read_steps(text)
 
 
-def test_each_process_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_every_process_has_its_own_liveness_file(tmp_path: Path) -> None:
     file = tmp_path / "alive"
     assert liveness_files(WorkerSettings()) == []
     assert liveness_files(WorkerSettings(liveness_file=file)) == [file]

@@ -1,4 +1,4 @@
-"""A probe's question: answered by files and the environment alone, before anything is loaded."""
+"""Probe: answered from files and the environment, before anything is imported."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from penstock.worker.process.probe import answer_probe, name_files
 PROBE = ["worker", "--alive"]
 
 
-def test_every_process_has_a_file_of_its_own() -> None:
+def test_every_process_has_its_own_file() -> None:
     assert name_files("alive", 1) == ["alive"]
     assert name_files("alive", 2) == ["alive-0", "alive-1"]
 
 
-def test_a_worker_is_alive_while_every_process_has_written_its_file(tmp_path: Path) -> None:
+def test_a_worker_is_alive_if_every_process_has_written_its_file(tmp_path: Path) -> None:
     environment = {"PENSTOCK_LIVENESS_FILE": str(tmp_path / "alive"), "PENSTOCK_CONCURRENCY": "2"}
     (tmp_path / "alive-0").touch()
     assert answer_probe(PROBE, environment) == 1
@@ -38,11 +38,11 @@ def test_a_worker_is_alive_while_every_process_has_written_its_file(tmp_path: Pa
         ([], {"PENSTOCK_LIVENESS_FILE": "alive"}),
     ],
 )
-def test_all_else_is_left_to_the_command_line(arguments: list[str], environment: dict[str, str]) -> None:
+def test_other_commands_are_left_to_the_command_line(arguments: list[str], environment: dict[str, str]) -> None:
     assert answer_probe(arguments, environment) is None
 
 
-def test_a_probe_loads_no_more_than_it_needs() -> None:
+def test_a_probe_imports_only_what_it_needs() -> None:
     program = (
         "import sys; from penstock.__main__ import main; sys.argv = ['penstock', 'worker', '--alive']\n"
         "try: main()\nexcept SystemExit as end: print(end.code, *({'click', 'pydantic', 're'} & set(sys.modules)))"
