@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright, before a real `penstock serve` that has the tests' own steps."""
+"""Chromium, driven by Playwright, on a real `penstock serve` with the test steps."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from browser_support import OpenPage, PageLog, Server
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port, serve
@@ -21,12 +21,12 @@ from penstock.local.server_process import find_free_port, serve
 PLUGINS = Path(__file__).parents[2] / "plugins"
 VIEWPORT = {"width": 1200, "height": 900}
 TIMEOUT_MS = 30_000
-RAISES = (0, 255, 0)
+FAILING_COLOUR = (0, 255, 0)
 
 
 @pytest.fixture(scope="session")
 def chromium(without_service: Callable[[str], NoReturn]) -> str:
-    """The browser's program: `PENSTOCK_TEST_CHROMIUM`, or the one that is installed."""
+    """The path of Chromium: `PENSTOCK_TEST_CHROMIUM`, or the installed one."""
     named = os.environ.get("PENSTOCK_TEST_CHROMIUM")
     found = named or shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
@@ -34,10 +34,10 @@ def chromium(without_service: Callable[[str], NoReturn]) -> str:
     return found
 
 
-# For a module and no longer: while Playwright runs, no other test in this process could run an event loop.
+# Not for the session: while Playwright runs, no other test in this process can run an event loop.
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A running browser without a window."""
+    """A headless browser."""
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
@@ -46,26 +46,9 @@ def browser(chromium: str) -> Iterator[Browser]:
         running.close()
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server, the folder that jobs may name files of, and what speaks to it without a browser."""
-
-    url: str
-    inputs: Path
-    client: RestClient
-
-    def submit(self, photos: list[Path], operations: list[Any], **more: Any) -> str:
-        """Submit a job of pictures and return its id."""
-        return str(self.client.post_job({"operations": operations, **more}, photos)["id"])
-
-    def wait(self, job: str) -> dict[str, Any]:
-        """Return a job once it has ended."""
-        return self.client.wait(job, poll_secs=0.02)
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for all tests here."""
+    """A server that all browser tests share."""
     folder = tmp_path_factory.mktemp("served")
     inputs = folder / "inputs"
     inputs.mkdir()
@@ -86,40 +69,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(url, inputs, client)
 
 
-@dataclass
-class Watch:
-    """What a page said and asked for. Refusals that a test provokes are `expected`, by a part of the message."""
-
-    home: str
-    messages: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    expected: list[str] = field(default_factory=list)
-
-    def note(self, message: ConsoleMessage) -> None:
-        """Keep a warning or an error of the console."""
-        if message.type in ("warning", "error"):
-            self.messages.append(message.text)
-
-    def unexpected(self) -> list[str]:
-        """Return what nobody expected."""
-        return [text for text in self.messages if not any(part in text for part in self.expected)] + self.outside
-
-
 @pytest.fixture
-def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Any]]:
-    """Open pages in contexts of their own; none may complain, break its policy, or ask anybody else for anything."""
+def open_page(browser: Browser, server: Server) -> OpenPage:
+    """Call it to open a page in its own context. It fails on console errors, policy violations and foreign requests."""
 
     @contextmanager
-    def opened(**options: Any) -> Iterator[tuple[Page, Watch]]:
+    def opened(**options: Any) -> Iterator[tuple[Page, PageLog]]:
         context = browser.new_context(**{"base_url": server.url, "viewport": VIEWPORT, **options})
         context.set_default_timeout(TIMEOUT_MS)
-        page, watch = context.new_page(), Watch(options.get("base_url", server.url))
-        page.on("console", watch.note)
-        page.on("pageerror", lambda error: watch.messages.append(str(error)))
-        page.on("request", lambda request: request.url.startswith(watch.home) or watch.outside.append(request.url))
+        page, log = context.new_page(), PageLog(options.get("base_url", server.url))
+        page.on("console", log.note)
+        page.on("pageerror", lambda error: log.messages.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(log.base_url) or log.outside.append(request.url))
         try:
-            yield page, watch
-            assert watch.unexpected() == []
+            yield page, log
+            assert log.unexpected() == []
         finally:
             context.close()
 
@@ -127,21 +91,21 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def watched(open_page: Callable[..., Any]) -> Iterator[tuple[Page, Watch]]:
-    """A page of usual size, and what it says."""
+def watched(open_page: OpenPage) -> Iterator[tuple[Page, PageLog]]:
+    """A page of the usual size, and its log."""
     with open_page() as both:
         yield both
 
 
 @pytest.fixture
-def page(watched: tuple[Page, Watch]) -> Page:
-    """A page of usual size."""
+def page(watched: tuple[Page, PageLog]) -> Page:
+    """A page of the usual size."""
     return watched[0]
 
 
 @pytest.fixture
-def tripping(tmp_path: Path, drawn: list[Path]) -> list[Path]:
-    """Two pictures, of which `trip` does not get over the second."""
+def failing_images(tmp_path: Path, drawn: list[Path]) -> list[Path]:
+    """Two images; the step `trip` fails on the second."""
     path = tmp_path / "trips.png"
-    cv2.imwrite(str(path), np.full((24, 32, 3), RAISES, np.uint8))
+    cv2.imwrite(str(path), np.full((24, 32, 3), FAILING_COLOUR, np.uint8))
     return [drawn[0], path]

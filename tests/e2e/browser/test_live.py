@@ -1,4 +1,4 @@
-"""What moves by itself: a job's progress, its end, cancelling, trying again; the list of jobs; the system's steps."""
+"""The page updates itself: progress and end of a job, cancel, retry, the list of jobs, the system's steps."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from browser_support import OpenPage, PageLog, Server
+from playwright.sync_api import Locator, Page, Route, expect
 
 
 @pytest.fixture(scope="module")
-def slow(server: Any) -> list[Any]:
-    """Operations that take a quarter of a second an image."""
+def slow(server: Server) -> list[Any]:
+    """Operations that take 0.25 s per image."""
     return [{"op": "pause", "secs": 0.25}]
 
 
-def figure(page: Page, name: str) -> Any:
-    """The number that stands under a name."""
+def figure(page: Page, name: str) -> Locator:
+    """Find the number under a label."""
     return page.locator(".figures div").filter(has=page.get_by_text(name, exact=True)).locator("dd")
 
 
-def test_a_job_moves_without_being_asked_and_can_be_cancelled(
-    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+def test_a_job_updates_by_itself_and_can_be_cancelled(
+    page: Page, server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:
     job = server.submit(drawn * 20, slow, name="slow")
     page.goto(f"/#/jobs/{job}")
@@ -39,14 +40,14 @@ def test_a_job_moves_without_being_asked_and_can_be_cancelled(
     assert page.evaluate("() => window.stayed")
 
 
-def test_progress_comes_again_after_the_line_broke(
-    watched: Any, server: Any, drawn: list[Path], slow: list[Any]
+def test_progress_resumes_after_a_lost_connection(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:
-    page, watch = watched
-    watch.expected.append("Failed to load resource")
+    page, log = watched
+    log.expected.append("Failed to load resource")
     broken: list[str] = []
 
-    def break_first(route: Any) -> None:
+    def break_first(route: Route) -> None:
         if broken:
             route.continue_()
         else:
@@ -56,15 +57,13 @@ def test_progress_comes_again_after_the_line_broke(
     page.route("**/events", break_first)
     job = server.submit(drawn * 40, slow)
     page.goto(f"/#/jobs/{job}")
-    expect(page.get_by_text("The line to the server broke")).to_have_count(1)
-    expect(page.get_by_text("The line to the server broke")).to_have_count(0)
+    expect(page.get_by_text("Connection lost")).to_have_count(1)
+    expect(page.get_by_text("Connection lost")).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".facts .badge")).to_have_text("cancelled")
 
 
-def test_a_tab_that_nobody_looks_at_holds_no_connection(
-    page: Page, server: Any, drawn: list[Path], slow: list[Any]
-) -> None:
+def test_a_hidden_tab_holds_no_connection(page: Page, server: Server, drawn: list[Path], slow: list[Any]) -> None:
     job = server.submit(drawn * 20, slow)
     see = """seen => {
       Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
@@ -80,10 +79,10 @@ def test_a_tab_that_nobody_looks_at_holds_no_connection(
     expect(page.locator(".facts .badge")).to_have_text("cancelled")
 
 
-def test_failures_stand_first_with_what_to_do_and_are_tried_again(
-    page: Page, server: Any, tripping: list[Path]
+def test_failures_are_shown_first_with_advice_and_can_be_retried(
+    page: Page, server: Server, failing_images: list[Path]
 ) -> None:
-    job = server.submit(tripping, [{"op": "trip"}])
+    job = server.submit(failing_images, [{"op": "trip"}])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
     failures = page.get_by_role("region", name="1 image failed")
@@ -98,10 +97,10 @@ def test_failures_stand_first_with_what_to_do_and_are_tried_again(
     assert server.wait(job)["images"] | {"done": 1, "failed": 1} == server.wait(job)["images"]
 
 
-def test_a_job_that_was_cancelled_offers_no_retry(
-    page: Page, server: Any, tripping: list[Path], drawn: list[Path], slow: list[Any]
+def test_a_cancelled_job_offers_no_retry(
+    page: Page, server: Server, failing_images: list[Path], drawn: list[Path], slow: list[Any]
 ) -> None:
-    job = server.submit([*tripping, *drawn * 20], [{"op": "trip"}, *slow])
+    job = server.submit([*failing_images, *drawn * 20], [{"op": "trip"}, *slow])
     page.goto(f"/#/jobs/{job}")
     expect(page.locator(".failures li")).to_have_count(1)
     page.get_by_role("button", name="Cancel").click()
@@ -109,8 +108,8 @@ def test_a_job_that_was_cancelled_offers_no_retry(
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
 
 
-def test_bad_files_are_told_apart_and_what_cannot_help_is_not_offered(
-    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+def test_bad_files_get_their_own_advice_and_no_useless_retry(
+    page: Page, server: Server, drawn: list[Path], tmp_path: Path
 ) -> None:
     cut, empty = tmp_path / "cut.jpg", tmp_path / "empty.jpg"
     cut.write_bytes(drawn[0].read_bytes()[:2000])
@@ -120,13 +119,13 @@ def test_bad_files_are_told_apart_and_what_cannot_help_is_not_offered(
     page.goto(f"/#/jobs/{job}")
     items = page.locator(".failures li")
     expect(items.filter(has_text="cut.jpg")).to_contain_text("Send it again in a new job")
-    expect(items.filter(has_text="empty.jpg")).to_contain_text("The file has no bytes")
+    expect(items.filter(has_text="empty.jpg")).to_contain_text("The file is empty")
     expect(items.get_by_role("button")).to_have_count(0)
     page.get_by_label("Show").select_option("failed")
     expect(page.locator(".tile")).to_have_count(2)
 
 
-def test_results_are_downloaded_in_one_file(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_results_are_downloaded_as_one_file(page: Page, server: Server, drawn: list[Path]) -> None:
     job = server.submit(drawn[:2], [["split", True]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
@@ -136,8 +135,8 @@ def test_results_are_downloaded_in_one_file(page: Page, server: Any, drawn: list
     assert len(archive.namelist()) == 8
 
 
-def test_the_list_of_jobs_moves_and_is_narrowed_by_state(
-    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+def test_the_list_of_jobs_updates_and_is_filtered_by_state(
+    page: Page, server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:
     job = server.submit(drawn[:4], slow, name="moving")
     page.goto("/#/jobs")
@@ -148,24 +147,24 @@ def test_the_list_of_jobs_moves_and_is_narrowed_by_state(
     expect(row).to_have_count(0)
 
 
-def test_the_system_tells_which_step_holds_it_back_and_what_to_do(
-    page: Page, server: Any, drawn: list[Path], slow: list[Any]
+def test_the_system_shows_the_bottleneck_and_advice(
+    page: Page, server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:
     job = server.submit(drawn * 30, slow)
     page.goto("/#/system")
-    expect(page.get_by_role("heading", name="pause holds the system back")).to_be_visible()
+    expect(page.get_by_role("heading", name="Bottleneck: pause")).to_be_visible()
     expect(page.locator(".step.held")).to_contain_text("pause")
-    expect(page.get_by_role("region", name="pause holds the system back")).to_contain_text("s of work waiting")
+    expect(page.get_by_role("region", name="Bottleneck: pause")).to_contain_text("s of work waiting")
     server.client.send("POST", f"/v1/jobs/{job}/cancel")
-    expect(page.get_by_text("Nothing waits")).to_be_visible()
+    expect(page.get_by_text("No work is waiting")).to_be_visible()
 
 
-def test_the_command_that_brings_replicas_is_there_to_copy(open_page: Any) -> None:
+def test_the_command_that_adds_replicas_can_be_copied(open_page: OpenPage) -> None:
     with open_page(permissions=["clipboard-read", "clipboard-write"]) as (page, _):
         command = "kubectl scale deployment/penstock-blur --replicas=8"
 
-        def add_advice(route: Any) -> None:
-            """Answer as a coordinator on Kubernetes does: without one, nobody knows of Deployments."""
+        def add_advice(route: Route) -> None:
+            """Respond as a coordinator on Kubernetes would, which knows the Deployments."""
             answer = route.fetch().json()
             answer["advice"] = {"step": "blur", "sentence": "blur: 91 % busy", "command": command}
             answer["steps"][0]["replicas"] = {"desired": 2, "ready": 1}
@@ -180,8 +179,8 @@ def test_the_command_that_brings_replicas_is_there_to_copy(open_page: Any) -> No
         assert page.evaluate("navigator.clipboard.readText()") == command
 
 
-def test_a_job_that_is_not_there_is_told(watched: Any) -> None:
-    page, watch = watched
-    watch.expected.append("404")
+def test_an_unknown_job_shows_an_error(watched: tuple[Page, PageLog]) -> None:
+    page, log = watched
+    log.expected.append("404")
     page.goto("/#/jobs/nothing")
     expect(page.get_by_role("alert")).to_contain_text("nothing")

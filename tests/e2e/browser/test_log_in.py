@@ -1,14 +1,14 @@
-"""A server that asks for a key: the way in, what is to be seen then, and the way out."""
+"""A server with API keys: login, session and logout."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from accessibility import find_violations, measure_width
+from browser_support import OpenPage
 from playwright.sync_api import expect
 
 from penstock.coordinator.auth.keys import make_key
@@ -19,9 +19,9 @@ PHONE = {"width": 320, "height": 640}
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server that asks for a key."""
-    folder = tmp_path_factory.mktemp("guarded")
+def server_with_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with an API key."""
+    folder = tmp_path_factory.mktemp("keys")
     keys = json.dumps([KEY.model_dump(exclude_defaults=True)])
     options = ["--data", str(folder / "data"), "--workers", "1"]
     running = serve(options, port=find_free_port(), environment={"PENSTOCK_API_KEYS": keys}, log=folder / "log")
@@ -29,9 +29,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def test_a_browser_logs_in_works_and_logs_out(open_page: Callable[..., Any], guarded: str, drawn: list[Path]) -> None:
-    with open_page(base_url=guarded) as (page, watch):
-        watch.expected.append("401")
+def test_a_browser_logs_in_submits_a_job_and_logs_out(
+    open_page: OpenPage, server_with_keys: str, drawn: list[Path]
+) -> None:
+    with open_page(base_url=server_with_keys) as (page, log):
+        log.expected.append("401")
         page.goto("/#/jobs")
         expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
         assert find_violations(page) == []
@@ -42,11 +44,11 @@ def test_a_browser_logs_in_works_and_logs_out(open_page: Callable[..., Any], gua
         expect(page.get_by_role("alert")).to_contain_text("API key")
         page.get_by_label("API key").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_text("No job here yet")).to_be_visible()
+        expect(page.get_by_text("No jobs.")).to_be_visible()
         expect(page.locator(".who")).to_contain_text("delft")
         page.get_by_role("link", name="New job").click()
         page.set_input_files("input[type=file]:not([webkitdirectory])", drawn[:2])
-        page.get_by_text("The same as JSON").click()
+        page.get_by_text("As JSON").click()
         expect(page.get_by_role("region", name="curl command")).to_contain_text("Bearer $PENSTOCK_API_KEY")
         assert TOKEN not in page.content()
         page.get_by_role("button", name="Submit job").click()
@@ -59,9 +61,9 @@ def test_a_browser_logs_in_works_and_logs_out(open_page: Callable[..., Any], gua
         assert page.context.cookies() == []
 
 
-def test_a_session_that_ends_leads_back_to_the_door(open_page: Callable[..., Any], guarded: str) -> None:
-    with open_page(base_url=guarded) as (page, watch):
-        watch.expected.append("401")
+def test_an_expired_session_shows_the_login_again(open_page: OpenPage, server_with_keys: str) -> None:
+    with open_page(base_url=server_with_keys) as (page, log):
+        log.expected.append("401")
         page.goto("/#/system")
         page.get_by_label("API key").fill(TOKEN)
         page.keyboard.press("Enter")

@@ -1,16 +1,19 @@
-"""The page's modules that need no page: run in the browser, as it gets them."""
+"""Modules of the page that need no page, run in the browser."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
+from browser_support import Server
 from playwright.sync_api import Browser
+
+RunModule = Callable[..., object]
+"""Calls a function of a module with JSON arguments."""
 
 
 @pytest.fixture(scope="module")
-def run(browser: Browser, server: Any) -> Iterator[Any]:
+def run(browser: Browser, server: Server) -> Iterator[RunModule]:
     """Call a function of a module with JSON arguments."""
     script = "([module, name, args]) => import(`/web/lib/${module}.js`).then(found => found[name](...args))"
     with browser.new_page(base_url=server.url) as page:
@@ -18,7 +21,7 @@ def run(browser: Browser, server: Any) -> Iterator[Any]:
         yield lambda module, name, *args: page.evaluate(script, [module, name, args])
 
 
-def test_the_parts_of_two_splits_have_their_places(run: Any) -> None:
+def test_parts_of_two_splits_have_their_positions(run: RunModule) -> None:
     assert [run("mosaic", "cellOf", index, 2) for index in (0, 1, 2, 3, 4, 15)] == [
         [0, 0], [1, 0], [0, 1], [1, 1], [2, 0], [3, 3],
     ]  # fmt: skip
@@ -26,7 +29,7 @@ def test_the_parts_of_two_splits_have_their_places(run: Any) -> None:
     assert run("mosaic", "layOut", [{"width": 1, "height": 1}], 1) is None
 
 
-def test_spans_and_sizes_are_as_people_read_them(run: Any) -> None:
+def test_durations_and_sizes_are_readable(run: RunModule) -> None:
     spans = {0.004: "4 ms", 3.25: "3.3 s", 59.9: "59 s", 61: "1 min 1 s", 7_320: "2 h 2 min", 90_000: "1 d 1 h"}
     assert {secs: run("format", "span", secs) for secs in spans} == spans
     assert run("format", "span", None) == "–"
@@ -34,7 +37,7 @@ def test_spans_and_sizes_are_as_people_read_them(run: Any) -> None:
     assert {size: run("format", "bytes", size) for size in sizes} == sizes
 
 
-def test_every_kind_of_parameter_has_a_field(run: Any) -> None:
+def test_every_kind_of_parameter_has_a_field(run: RunModule) -> None:
     schema = {
         "properties": {
             "level": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}], "default": None},
@@ -55,35 +58,35 @@ def test_every_kind_of_parameter_has_a_field(run: Any) -> None:
     assert run("schema", "readField", fields[0], "") is None
 
 
-def test_equal_names_are_told_apart_and_hidden_files_of_folders_are_left_out(run: Any) -> None:
+def test_equal_names_are_numbered_and_hidden_files_of_folders_are_skipped(run: RunModule) -> None:
     paths = ["a.jpg", "a.jpg", "x/.a.jpg", "x/notes.txt", "x/.git/b.png", "x/b.PNG", "odd"]
     joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths])
     assert [each["name"] for each in joined] == ["a.jpg", "a~2.jpg", "a~3.jpg", "x/b.PNG", "odd"]
 
 
-def test_an_event_is_read_and_a_comment_is_none(run: Any) -> None:
+def test_an_event_is_parsed_and_a_comment_is_ignored(run: RunModule) -> None:
     assert run("events", "parse", 'event: progress\ndata: {"a":\ndata: 1}\nid: 3') == ["progress", {"a": 1}]
     assert run("events", "parse", ": ping") is None
 
 
-def test_bounds_that_are_excluded_are_not_offered(run: Any) -> None:
+def test_exclusive_bounds_become_inclusive(run: RunModule) -> None:
     rules = {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10}
     fields = run("schema", "fieldsOf", {"properties": {"whole": rules, "part": {**rules, "type": "number"}}})
     assert [(field["min"], field["max"]) for field in fields] == [(1, 9), (0, 10)]
 
 
-def test_a_stream_that_falls_silent_counts_as_ended(browser: Browser, server: Any) -> None:
+def test_a_stream_without_data_ends(browser: Browser, server: Server) -> None:
     with browser.new_page(base_url=server.url) as page:
         page.clock.install()
         page.goto("/")
         page.evaluate(
             """async () => {
-              const {read} = await import("/web/lib/events.js");
+              const {readEvents} = await import("/web/lib/events.js");
               const one = new TextEncoder().encode("event: progress\\ndata: 1\\n\\n");
               window.seen = [];
               const body = new ReadableStream({start: controller => controller.enqueue(one)});
               (async () => {
-                for await (const event of read(body)) window.seen.push(event);
+                for await (const event of readEvents(body)) window.seen.push(event);
                 window.seen.push("ended");
               })();
             }"""
@@ -93,26 +96,26 @@ def test_a_stream_that_falls_silent_counts_as_ended(browser: Browser, server: An
         page.wait_for_function("() => window.seen.at(-1) === 'ended'")
 
 
-def test_waiting_leaves_nothing_behind_on_its_signal(browser: Browser, server: Any) -> None:
+def test_waiting_removes_its_listeners_from_the_signal(browser: Browser, server: Server) -> None:
     with browser.new_page(base_url=server.url) as page:
         page.goto("/")
         left = page.evaluate(
             """async () => {
-              const {pause, within} = await import("/web/lib/waiting.js");
+              const {pause, withTimeout} = await import("/web/lib/waiting.js");
               const {signal} = new AbortController();
               const held = [];
               const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
               signal.addEventListener = (type, each) => (held.push(each), add(type, each));
               signal.removeEventListener = (type, each) => (held.splice(held.indexOf(each), 1), remove(type, each));
               await pause(1, signal);
-              await within(1000, null, signal, () => pause(1, signal));
-              await within(1, new Error("late"), signal, bounded => pause(60_000, bounded));
+              await withTimeout(1000, null, signal, () => pause(1, signal));
+              await withTimeout(1, new Error("late"), signal, bounded => pause(60_000, bounded));
               return held.length;
             }"""
         )
         assert left == 0
 
 
-def test_names_are_quoted_for_a_shell(run: Any) -> None:
+def test_names_are_quoted_for_a_shell(run: RunModule) -> None:
     command = run("shell", "curlFor", {"operations": []}, [{"path": "it's;rm.jpg"}], "http://x")
     assert "-F 'files=@\"it'\\''s;rm.jpg\"'" in command

@@ -1,4 +1,4 @@
-"""From pictures and operations to a job: dropped, picked, named, sent again where the line breaks."""
+"""The form for a new job: images dropped, picked or named, operations, and uploads that resume."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_support import PageLog, Server
 from playwright.sync_api import Page, Route, expect
 
 PICKER = "input[type=file]:not([webkitdirectory])"
@@ -45,9 +46,7 @@ def shown_document(page: Page) -> dict[str, Any]:
     return json.loads(page.get_by_role("region", name="JSON").text_content() or "")
 
 
-def test_dropped_photographs_become_results_that_are_compared_by_a_slider(
-    page: Page, server: Any, drawn: list[Path]
-) -> None:
+def test_dropped_images_become_results_that_a_slider_compares(page: Page, server: Server, drawn: list[Path]) -> None:
     page.goto("/")
     drop(page, {path.name: path for path in drawn})
     expect(page.get_by_text("6 files,")).to_be_visible()
@@ -73,7 +72,7 @@ def test_dropped_photographs_become_results_that_are_compared_by_a_slider(
         assert image.evaluate("image => image.naturalWidth") > 0
 
 
-def test_quadrants_lie_as_they_were_cut(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_quadrants_are_shown_where_they_were_cut(page: Page, server: Server, drawn: list[Path]) -> None:
     job = server.submit(drawn[:1], [["split", True], ["split", True]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
@@ -89,14 +88,14 @@ def test_quadrants_lie_as_they_were_cut(page: Page, server: Any, drawn: list[Pat
     expect(page.get_by_role("figure")).to_have_count(2)
 
 
-def test_a_folder_is_sent_with_its_folders_and_nothing_but_pictures(
-    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+def test_a_folder_is_uploaded_with_its_subfolders_and_images_only(
+    page: Page, server: Server, drawn: list[Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "delft"
     (folder / "north").mkdir(parents=True)
     for name in ("a.jpg", "north/b.jpg"):
         shutil.copy(drawn[0], folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     page.goto("/")
     page.set_input_files(FOLDER_PICKER, folder)
     expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(2)
@@ -105,7 +104,7 @@ def test_a_folder_is_sent_with_its_folders_and_nothing_but_pictures(
     assert [image["name"] for image in images] == ["delft/a.jpg", "delft/north/b.jpg"]
 
 
-def test_a_hostile_name_is_text_wherever_it_is_shown(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_a_hostile_name_is_shown_as_text_everywhere(page: Page, server: Server, drawn: list[Path]) -> None:
     name = "<img src=x onerror=document.title='owned'>.jpg"
     page.goto("/")
     drop(page, {name: drawn[0]})
@@ -123,13 +122,13 @@ def test_a_hostile_name_is_text_wherever_it_is_shown(page: Page, server: Any, dr
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_a_step_of_ones_own_has_a_form(page: Page) -> None:
+def test_a_custom_step_has_a_form(page: Page) -> None:
     page.goto("/")
     add(page, "brighten")
     amount = page.get_by_label("Amount")
     expect(amount).to_have_value("10")
     amount.fill("25")
-    page.get_by_text("The same as JSON").click()
+    page.get_by_text("As JSON").click()
     assert shown_document(page)["operations"][-1] == {"op": "brighten", "amount": 25}
 
 
@@ -145,20 +144,20 @@ def test_operations_are_dragged_and_removed(page: Page) -> None:
     expect(heads).to_have_text(["split", "blur"])
 
 
-def test_what_is_shown_for_a_shell_submits_the_same_job(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_the_shown_curl_command_submits_the_same_job(page: Page, server: Server, drawn: list[Path]) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     for path in drawn[:2]:
         shutil.copy(path, server.inputs / path.name)
     page.goto("/")
     page.get_by_label("From a folder or bucket").check()
-    page.get_by_label("Place 1", exact=True).fill(".")
-    page.get_by_label("Kind of place 1").select_option("File")
-    page.get_by_label("Place 1", exact=True).fill(drawn[0].name)
+    page.get_by_label("Input 1", exact=True).fill(".")
+    page.get_by_label("Kind of input 1").select_option("File")
+    page.get_by_label("Input 1", exact=True).fill(drawn[0].name)
     page.get_by_label("Name of the job").fill("it's a $(name)")
     page.get_by_role("button", name="Check first").click()
-    expect(page.get_by_text("1 picture, 1 result")).to_be_visible()
-    page.get_by_text("The same as JSON").click()
+    expect(page.get_by_text("1 image, 1 result")).to_be_visible()
+    page.get_by_text("As JSON").click()
     document = shown_document(page)
     command = page.get_by_role("region", name="curl command").text_content() or ""
     answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20)
@@ -168,9 +167,11 @@ def test_what_is_shown_for_a_shell_submits_the_same_job(page: Page, server: Any,
     assert (again["name"], again["operations"]) == (job["name"], job["operations"])
 
 
-def test_sending_goes_on_where_the_line_breaks(watched: Any, server: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("Failed to load resource")
+def test_an_upload_resumes_after_a_lost_connection(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("Failed to load resource")
     broken: list[str] = []
 
     def break_some(route: Route) -> None:
@@ -188,12 +189,12 @@ def test_sending_goes_on_where_the_line_breaks(watched: Any, server: Any, drawn:
     assert (job["state"], job["images"]["done"]) == ("succeeded", 6)
 
 
-def test_a_refusal_is_told_and_can_be_mended(watched: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("422")
+def test_a_refused_job_shows_why_and_can_be_corrected(watched: tuple[Page, PageLog], drawn: list[Path]) -> None:
+    page, log = watched
+    log.expected.append("422")
     page.goto("/")
     page.get_by_label("From a folder or bucket").check()
-    page.get_by_label("Place 1", exact=True).fill("nowhere")
+    page.get_by_label("Input 1", exact=True).fill("nowhere")
     page.get_by_role("button", name="Submit job").click()
     expect(page.get_by_role("alert").filter(has_text="nowhere")).to_be_visible()
     page.get_by_label("From this computer").check()
@@ -202,9 +203,11 @@ def test_a_refusal_is_told_and_can_be_mended(watched: Any, drawn: list[Path]) ->
     expect(page.locator(".tile")).to_have_count(1)
 
 
-def test_a_file_that_is_refused_is_told_before_the_job_is_sent(watched: Any, server: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("422")
+def test_a_refused_file_is_shown_before_the_job_is_submitted(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("422")
     page.goto("/")
     drop(page, {"good.jpg": drawn[0], "a\\b.jpg": drawn[1]})
     page.get_by_role("button", name="Submit job").click()
@@ -213,9 +216,11 @@ def test_a_file_that_is_refused_is_told_before_the_job_is_sent(watched: Any, ser
     assert job["images"]["total"] == 1
 
 
-def test_sending_is_stopped_and_goes_on_where_it_was(watched: Any, server: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("Failed to load resource")
+def test_a_stopped_upload_resumes_where_it_was(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("Failed to load resource")
     sent: list[str] = []
     held = True
 
@@ -237,9 +242,7 @@ def test_sending_is_stopped_and_goes_on_where_it_was(watched: Any, server: Any, 
     assert (job["images"]["done"], sorted(sent)) == (6, [path.name for path in drawn])
 
 
-def test_looking_at_other_views_stops_no_sending_and_loses_nothing_that_was_chosen(
-    page: Page, server: Any, drawn: list[Path]
-) -> None:
+def test_other_views_neither_stop_an_upload_nor_lose_the_form(page: Page, server: Server, drawn: list[Path]) -> None:
     held: list[Route] = []
     page.route("**/files/photo-0005.jpg", lambda route: held.append(route))
     page.goto("/")
@@ -258,10 +261,10 @@ def test_looking_at_other_views_stops_no_sending_and_loses_nothing_that_was_chos
     expect(page.locator(".job-row", has_text="sent meanwhile").locator(".badge")).to_have_text("succeeded")
     page.get_by_role("link", name="New job").click()
     expect(page.get_by_label("Name of the job")).to_have_value("")
-    expect(page.get_by_text("Choose pictures first.")).to_be_visible()
+    expect(page.get_by_text("Choose images first.")).to_be_visible()
 
 
-def test_the_browser_asks_before_a_page_that_is_sending_is_left(page: Page, drawn: list[Path]) -> None:
+def test_the_browser_asks_before_it_leaves_a_running_upload(page: Page, drawn: list[Path]) -> None:
     page.route("**/v1/uploads/*/files/**", lambda route: None)
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
@@ -270,14 +273,14 @@ def test_the_browser_asks_before_a_page_that_is_sending_is_left(page: Page, draw
     page.get_by_role("button", name="Submit job").click()
     expect(page.get_by_text("0 of 1 file")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Choose pictures first.")).to_be_visible()
+    expect(page.get_by_text("Choose images first.")).to_be_visible()
     assert asked == ["beforeunload"]
     page.reload()
     assert asked == ["beforeunload"]
 
 
-def test_files_whose_names_curl_would_take_apart_are_submitted_as_they_are(
-    page: Page, server: Any, drawn: list[Path], tmp_path: Path
+def test_file_names_with_special_characters_of_curl_are_submitted_unchanged(
+    page: Page, server: Server, drawn: list[Path], tmp_path: Path
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
@@ -287,7 +290,7 @@ def test_files_whose_names_curl_would_take_apart_are_submitted_as_they_are(
     page.goto("/")
     page.set_input_files(PICKER, [tmp_path / name for name in names])
     page.get_by_label("Name of the job").fill("a;type=b")
-    page.get_by_text("The same as JSON").click()
+    page.get_by_text("As JSON").click()
     command = page.get_by_role("region", name="curl command").text_content() or ""
     ran = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20, cwd=tmp_path)
     job = server.wait(json.loads(ran.stdout)["id"])
@@ -296,11 +299,11 @@ def test_files_whose_names_curl_would_take_apart_are_submitted_as_they_are(
     assert (job["name"], sorted(image["name"] for image in images)) == ("a;type=b", sent)
 
 
-def test_a_file_that_is_gone_since_it_was_chosen_is_told(
-    watched: Any, server: Any, drawn: list[Path], tmp_path: Path
+def test_a_file_deleted_after_it_was_chosen_is_reported(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path], tmp_path: Path
 ) -> None:
-    page, watch = watched
-    watch.expected.append("Failed to load resource")
+    page, log = watched
+    log.expected.append("Failed to load resource")
     gone = tmp_path / "gone.jpg"
     shutil.copy(drawn[0], gone)
     page.goto("/")
@@ -309,15 +312,15 @@ def test_a_file_that_is_gone_since_it_was_chosen_is_told(
     gone.unlink()
     page.get_by_role("button", name="Submit job").click()
     refusal = page.get_by_role("alert").filter(has_text="1 file was refused")
-    expect(refusal).to_contain_text("gone.jpg: it cannot be read any more")
+    expect(refusal).to_contain_text("gone.jpg: it can no longer be read")
     assert server.wait(submit(page))["images"]["total"] == 1
 
 
-def test_other_files_after_an_answer_that_got_lost_are_another_job(
-    watched: Any, server: Any, drawn: list[Path]
+def test_other_files_after_a_lost_response_make_another_job(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
 ) -> None:
-    page, watch = watched
-    watch.expected.append("Failed to load resource")
+    page, log = watched
+    log.expected.append("Failed to load resource")
     lost: list[str] = []
 
     def lose_first(route: Route) -> None:
@@ -337,7 +340,7 @@ def test_other_files_after_an_answer_that_got_lost_are_another_job(
     assert (job["images"]["total"], server.wait(lost[0])["images"]["total"]) == (3, 2)
 
 
-def test_files_that_are_dropped_while_others_are_read_are_all_there(page: Page) -> None:
+def test_files_dropped_while_others_are_read_are_all_added(page: Page) -> None:
     page.goto("/")
     expect(page.locator(".drop")).to_be_visible()
     page.evaluate(
@@ -352,7 +355,7 @@ def test_files_that_are_dropped_while_others_are_read_are_all_there(page: Page) 
     expect(page.get_by_text("2 files,")).to_be_visible()
 
 
-def test_a_file_that_is_dropped_beside_does_not_take_the_pages_place(page: Page) -> None:
+def test_a_file_dropped_outside_of_the_drop_area_does_not_replace_the_page(page: Page) -> None:
     page.goto("/")
     expect(page.locator(".drop")).to_be_visible()
     kept = page.evaluate(
@@ -366,7 +369,7 @@ def test_a_file_that_is_dropped_beside_does_not_take_the_pages_place(page: Page)
     assert kept == [True, True]
 
 
-def test_a_picture_of_very_many_parts_lies_as_it_was_cut(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_very_many_parts_are_shown_only_up_to_a_limit(page: Page, server: Server, drawn: list[Path]) -> None:
     jobs = {splits: server.submit(drawn[:1], [["split", True]] * splits, output="png") for splits in (4, 5)}
     for splits, shown in ((4, 256), (5, 0)):
         server.wait(jobs[splits])

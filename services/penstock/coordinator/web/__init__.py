@@ -1,1 +1,1 @@
-"""The web page: plain ES modules, sent as they lie in `assets`."""
+"""The web page: plain ES modules, served unchanged from `assets`."""

@@ -1,4 +1,4 @@
-"""The web page's files, read once, when the first is asked for: nothing else on disk can be asked for."""
+"""Assets: the web page's files, read once at the first request. No other file on disk can be requested."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MEDIA_TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-"""What is sent, by suffix. Licences lie beside their libraries and stay there."""
+"""By suffix; other files, such as licences, are not served."""
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page, as it is sent. `etag` is with its quotes."""
+    """A file of the page. `etag` includes its quotes."""
 
     content: bytes
     media_type: str

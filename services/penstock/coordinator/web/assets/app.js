@@ -1,7 +1,7 @@
-// The page: a bar with the views, and the view that the address names after its #. The form of a new job stays behind
-// the others, so that looking at them loses nothing that was chosen and stops nothing that is being sent.
+// The page: a bar with the views, and the view named by the URL's hash. The form for a new job stays mounted behind the
+// others, so that changing the view loses no input and stops no upload.
 import { LOCKED, ask, get } from "./lib/api.js";
-import { insist } from "./lib/events.js";
+import { keepTrying } from "./lib/events.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
 import { Trouble } from "./parts/small.js";
 import { JobView } from "./views/job.js";
@@ -24,9 +24,9 @@ function App() {
   useEffect(() => {
     addEventListener("hashchange", () => setAddress(location.hash));
     addEventListener(LOCKED, () => setLocked(true));
-    for (const event of ["dragover", "drop"]) addEventListener(event, keepFiles);
-    const tell = (failure) => setError(failure?.status === 401 ? null : failure);
-    insist((signal) => get("/session", signal), setWho, tell, new AbortController().signal);
+    for (const event of ["dragover", "drop"]) addEventListener(event, ignoreDrop);
+    const report = (failure) => setError(failure?.status === 401 ? null : failure);
+    keepTrying((signal) => get("/session", signal), setWho, report, new AbortController().signal);
   }, []);
   const { path, title, show, id } = viewAt(address);
   useEffect(() => {
@@ -75,8 +75,8 @@ async function logOut() {
   location.reload();
 }
 
-// A file that is dropped beside its place would be opened by the browser, instead of this page.
-function keepFiles(event) {
+// Without this, the browser would open a file that is dropped outside of the drop area, and leave the page.
+function ignoreDrop(event) {
   if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
 }
 

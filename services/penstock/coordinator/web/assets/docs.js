@@ -1,4 +1,4 @@
-// The page of the REST API: Swagger UI over this server's own description, and nobody else's validator.
+// The page that describes the REST API: Swagger UI with this server's OpenAPI document and no external validator.
 window.SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#description",

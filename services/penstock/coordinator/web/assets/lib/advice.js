@@ -1,20 +1,20 @@
-// What to do about an image that failed, by its code.
+// Advice on an image that failed, by error code.
 
 const ADVICE = {
-  empty_file: "The file has no bytes. Send it again from where it came from.",
-  unsupported_type: "Neither JPEG nor PNG by its bytes. Convert the file, then send it in a new job.",
-  corrupt_image: "The file is damaged. Send another copy of it in a new job.",
-  truncated_image: "The end of the file is missing, as after a broken copy. Send it again in a new job.",
-  unsupported_colorspace: "Convert the file to RGB or grey, then send it in a new job.",
-  too_many_pixels: "Send a smaller picture, or have the limit raised (PENSTOCK_MAX_PIXELS).",
-  too_large_file: "Send a smaller file, or have the limit raised (PENSTOCK_MAX_FILE_BYTES).",
-  parameter_not_applicable: "An operation cannot be done on this picture. Choose other operations for it.",
-  source_not_found: "Put the file where the job names it, then retry.",
-  source_forbidden: "Let the server read the file, or write where the results shall go, then retry.",
-  step_timeout: "The step took too long. Retry; if it happens again, have the step's time raised.",
-  step_crashed: "The step ended while it worked on this picture. Retry; if it happens again, look at its log.",
-  attempts_exhausted: "It was tried as often as allowed. Retry, once what broke is whole again.",
-  internal: "Something unexpected happened. Retry; if it happens again, look at the server's log.",
+  empty_file: "The file is empty. Send the original file in a new job.",
+  unsupported_type: "The file is neither JPEG nor PNG. Convert it, then send it in a new job.",
+  corrupt_image: "The file is damaged. Send another copy in a new job.",
+  truncated_image: "The file is incomplete. Send it again in a new job.",
+  unsupported_colorspace: "Convert the file to RGB or grayscale, then send it in a new job.",
+  too_many_pixels: "Send a smaller image, or ask for a higher limit (PENSTOCK_MAX_PIXELS).",
+  too_large_file: "Send a smaller file, or ask for a higher limit (PENSTOCK_MAX_FILE_BYTES).",
+  parameter_not_applicable: "An operation does not apply to this image. Choose other operations for it.",
+  source_not_found: "Put the file where the job expects it, then retry.",
+  source_forbidden: "Allow the server to read the file and to write the results, then retry.",
+  step_timeout: "The step took too long. Retry; if it happens again, ask for a longer time limit.",
+  step_crashed: "The step crashed on this image. Retry; if it happens again, look at the step's log.",
+  attempts_exhausted: "All attempts failed. Retry once the cause is fixed.",
+  internal: "Unexpected error. Retry; if it happens again, look at the server's log.",
 };
 
 export const adviceFor = (error) =>

@@ -1,22 +1,22 @@
-// The REST API, as the page uses it.
-import { within } from "./waiting.js";
+// Calls of the REST API.
+import { withTimeout } from "./waiting.js";
 
 const ANSWER_MS = 60_000;
 
-// What the window hears of when the server wants a key that the browser has not, or no more.
+// Event of the window: the server needs an API key and the browser has no valid session.
 export const LOCKED = "penstock-locked";
 
-// A refusal as the server words it (RFC 9457), or no answer at all (status 0).
+// A problem document of the server (RFC 9457), or no response at all (status 0).
 export class Refusal extends Error {
   constructor(status, problem, retryAfterSecs) {
-    super(problem.detail || problem.title || `the server answered ${status}`);
+    super(problem.detail || problem.title || `the server responded with ${status}`);
     this.status = status;
     this.code = problem.code || "";
     this.pointer = problem.pointer || "";
     this.retryAfterSecs = retryAfterSecs;
   }
 
-  get mayPass() {
+  get isTemporary() {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 }
@@ -30,22 +30,22 @@ export async function call(method, path, { json, body, headers = {}, signal } = 
   return answer.status === 204 ? null : answer.json();
 }
 
-// What is only looked at is not waited for longer than a minute; what is sent takes as long as it takes.
-export const get = (path, signal) => within(ANSWER_MS, silence(), signal, (bounded) => call("GET", path, { signal: bounded }));
+// Reads time out after a minute; uploads take as long as they need.
+export const get = (path, signal) => withTimeout(ANSWER_MS, noResponse(), signal, (bounded) => call("GET", path, { signal: bounded }));
 
 export async function ask(method, path, options) {
   let answer;
   try {
     answer = await fetch(path, { method, ...options });
   } catch (error) {
-    throw error.name === "AbortError" ? error : silence();
+    throw error.name === "AbortError" ? error : noResponse();
   }
   if (answer.status === 401) dispatchEvent(new Event(LOCKED));
   if (!answer.ok) throw await refusal(answer);
   return answer;
 }
 
-const silence = () => new Refusal(0, { detail: "the server does not answer" });
+const noResponse = () => new Refusal(0, { detail: "the server does not answer" });
 
 async function refusal(answer) {
   const problem = await answer.json().catch(() => ({}));
@@ -56,7 +56,7 @@ export function pathOf(name) {
   return name.split("/").map(encodeURIComponent).join("/");
 }
 
-// crypto.randomUUID exists on secure origins alone; a server on a local network has none.
+// crypto.randomUUID needs a secure origin, which a server on a local network is not.
 export function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

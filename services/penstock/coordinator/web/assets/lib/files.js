@@ -1,9 +1,9 @@
-// Files that somebody drops or picks, folders with all below them, each under a name that no other has.
+// Files that the user drops or picks, with those in folders, each under a unique name.
 
-const PICTURE = /\.(jpe?g|png)$/i;
+const IMAGE = /\.(jpe?g|png)$/i;
 
-// Everything in a drop: `files`, and the paths of what cannot be read. Entries have to be taken from it at once: the
-// browser empties it after the event.
+// The files of a drop, and the paths that cannot be read. Entries are taken at once, because the browser empties the
+// list after the event.
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return { files: [...transfer.files].map((file) => ({ file, path: file.name })), unread: [] };
@@ -32,11 +32,11 @@ async function walk(entry, found) {
   }
 }
 
-// What was chosen before and what comes to it. Of a folder only pictures count; a file picked alone counts whatever
-// its name, as the server tells a picture by its bytes.
+// The files chosen before, with the added ones. From folders only names of images are taken; single files are taken
+// under any name, because the server finds the type from the bytes.
 export function join(before, added) {
   const names = new Set(before.map((item) => item.name));
-  const kept = added.filter(({ path }) => !path.includes("/") || (PICTURE.test(path) && !/(^|\/)\./.test(path)));
+  const kept = added.filter(({ path }) => !path.includes("/") || (IMAGE.test(path) && !/(^|\/)\./.test(path)));
   return [...before, ...kept.map(({ file, path }) => ({ file, path, name: unused(path, names) }))];
 }
 

@@ -1,4 +1,4 @@
-// Numbers, spans and moments as people read them.
+// Numbers, durations and times for people.
 
 const NUMBER = new Intl.NumberFormat("en");
 const UNITS = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]];
@@ -36,7 +36,7 @@ export const percent = (share) => (share === null ? "–" : `${Math.round(share 
 export const moment = (text, timeStyle = "short") =>
   new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle });
 
-// One word for what a plan's operation does: `blur gaussian`, `resize 512×512`.
+// An operation of a plan in short: `blur gaussian`, `resize 512×512`.
 export function operationText({ op, ...fields }) {
   if (op === "resize" && fields.width) return `resize ${fields.width}×${fields.height}`;
   if (op === "encode" && fields.format) return `encode ${fields.format}${fields.format === "jpg" ? ` ${fields.quality}` : ""}`;

@@ -1,4 +1,4 @@
-// What every part is made with. Names reach the page as text nodes and attributes alone, never as markup.
+// Preact and htm. Names get into the page as text nodes and attributes, never as markup.
 import { h, render } from "../vendor/preact/preact.js";
 import htm from "../vendor/htm/htm.js";
 

@@ -1,4 +1,4 @@
-// Where the parts of an image lie: every split makes four of each, left-top, right-top, left-bottom, right-bottom.
+// Positions of an image's parts: each split makes four, left-top, right-top, left-bottom, right-bottom.
 
 export const splitsOf = (operations) => operations.filter(({ op, enabled }) => op === "split" && enabled !== false).length;
 
@@ -14,7 +14,7 @@ export function cellOf(index, splits) {
   return [column, row];
 }
 
-// Results as one picture again: its cells in reading order, and the sizes of its columns and rows in pixels.
+// Results put together as one image: its cells in reading order, and the sizes of columns and rows in pixels.
 export function layOut(results, splits) {
   if (!splits || results.length !== 4 ** splits) return null;
   const side = 2 ** splits;

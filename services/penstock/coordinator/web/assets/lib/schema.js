@@ -1,9 +1,9 @@
-// From an operation's JSON Schema to the fields of a form, so that anybody's step has one.
+// Form fields from an operation's JSON Schema, so that custom steps get a form too.
 
 export function fieldsOf(schema) {
   return Object.entries(schema.properties || {}).map(([name, property]) => {
     const { optional, ...rule } = resolve(property, schema.$defs || {});
-    const next = rule.type === "integer" ? 1 : 0;  // from a bound that is excluded to what is accepted
+    const next = rule.type === "integer" ? 1 : 0;  // from an exclusive bound to an inclusive one
     return {
       name,
       label: property.title || rule.title || name,
@@ -36,7 +36,7 @@ function kindOf(rule) {
   return { boolean: "boolean", string: "text" }[rule.type] || "json";
 }
 
-// What a form begins with: the operation's own example, else the fields' defaults.
+// A form's first values: the operation's example, else the fields' defaults.
 export function startValues(operation) {
   const { op: _, ...example } = operation.example?.long || {};
   return Object.fromEntries(
@@ -46,7 +46,7 @@ export function startValues(operation) {
   );
 }
 
-// What was typed into a field, as JSON; undefined for nothing, so that the server's default holds.
+// The text of a field as JSON; undefined for an empty one, so that the server's default applies.
 export function readField(field, text) {
   if (text === "") return undefined;
   if (field.kind === "integer" || field.kind === "number") return Number.isNaN(Number(text)) ? text : Number(text);

@@ -1,11 +1,11 @@
-// The command that submits the same job from a shell, quoted for one.
+// The shell command that submits the same job.
 
 const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-// curl takes commas and semicolons in the name of a file for its own, except in double quotes.
+// curl interprets commas and semicolons in a file name unless it is in double quotes.
 const part = (path) => quote(`files=@"${path.replace(/["\\]/g, "\\$&")}"`);
 
-const MOST_FILES = 3;
+const MAX_FILES = 3;
 
 export function curlFor(document, files, origin, withKey) {
   const job = quote(JSON.stringify(document));
@@ -13,8 +13,8 @@ export function curlFor(document, files, origin, withKey) {
   if (document.inputs) {
     return `curl ${origin}/v1/jobs${key} -H 'Content-Type: application/json' \\\n     -d ${job}`;
   }
-  const shown = files.slice(0, MOST_FILES).map(({ path }) => `     -F ${part(path)}`);
+  const shown = files.slice(0, MAX_FILES).map(({ path }) => `     -F ${part(path)}`);
   if (!shown.length) shown.push("     -F files=@photo.jpg");
-  const more = files.length > MOST_FILES ? `\n# and ${files.length - MOST_FILES} more files` : "";
+  const more = files.length > MAX_FILES ? `\n# and ${files.length - MAX_FILES} more files` : "";
   return `curl ${origin}/v1/jobs${key} --form-string job=${job} \\\n${shown.join(" \\\n")}${more}`;
 }

@@ -1,4 +1,4 @@
-// Sends files one by one to an upload, some at a time, each again where the line breaks; goes on where it was stopped.
+// Uploads files, a few at a time. A file is sent again if the connection is lost; a stopped upload can be resumed.
 import { Refusal, call, pathOf } from "./api.js";
 import { pause } from "./waiting.js";
 
@@ -15,17 +15,17 @@ export class Uploading {
     this.waiting = files.map((_, index) => index).reverse();
   }
 
-  // Resolves to the upload's id once every file was taken or refused. After a failure it may be called again.
+  // Resolves to the upload's id once every file is stored or refused. May be called again after a failure.
   async run(signal) {
-    this.url ??= (await again(() => call("POST", "/v1/uploads", { signal }), signal)).url;
+    this.url ??= (await retry(() => call("POST", "/v1/uploads", { signal }), signal)).url;
     const stop = new AbortController();
     signal.addEventListener("abort", () => stop.abort(), { once: true });
-    const lines = Array.from({ length: AT_ONCE }, () => this.#sendFiles(stop.signal));
+    const workers = Array.from({ length: AT_ONCE }, () => this.#sendFiles(stop.signal));
     try {
-      await Promise.all(lines);
+      await Promise.all(workers);
     } catch (error) {
       stop.abort();
-      await Promise.allSettled(lines);
+      await Promise.allSettled(workers);
       throw error;
     }
     return this.url.split("/").pop();
@@ -47,9 +47,9 @@ export class Uploading {
   async #send(item, signal) {
     const path = `${this.url}/files/${pathOf(item.name)}`;
     try {
-      await again(() => put(path, item.file, signal), signal);
+      await retry(() => put(path, item.file, signal), signal);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.mayPass || error.status === 404) throw error;
+      if (!(error instanceof Refusal) || error.isTemporary || error.status === 404) throw error;
       this.refused.push({ name: item.name, reason: error.message });
     }
     this.sentFiles += 1;
@@ -57,24 +57,24 @@ export class Uploading {
   }
 }
 
-// A file that was moved or changed since it was chosen fails as a line that broke does, but for ever.
+// A file that was moved or changed after it was chosen fails like a lost connection, but every time.
 async function put(path, file, signal) {
   try {
     await call("PUT", path, { body: file, signal });
   } catch (error) {
     if (error.status !== 0 || (await isReadable(file))) throw error;
-    throw new Refusal(410, { detail: "it cannot be read any more" });
+    throw new Refusal(410, { detail: "it can no longer be read" });
   }
 }
 
 const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
-async function again(send, signal) {
+async function retry(send, signal) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await send();
     } catch (error) {
-      if (!error.mayPass || attempt === ATTEMPTS) throw error;
+      if (!error.isTemporary || attempt === ATTEMPTS) throw error;
       await pause(Math.max(error.retryAfterSecs * 1000, 2 ** attempt * 250), signal);
     }
   }

@@ -1,4 +1,4 @@
-// Waiting that ends when a signal aborts, and leaves nothing behind on it: signals live as long as their view.
+// Waiting that ends when a signal aborts. Listeners are removed afterwards, because signals live as long as their view.
 
 export function pause(ms, signal) {
   return new Promise((resolve) => {
@@ -13,8 +13,8 @@ export function pause(ms, signal) {
   });
 }
 
-// Runs `work` with a signal that aborts with the one given, and when it takes longer than `ms`: with `late`, then.
-export async function within(ms, late, signal, work) {
+// Runs `work` with a signal that aborts with the given one, or with the reason `late` after `ms`.
+export async function withTimeout(ms, late, signal, work) {
   const stop = new AbortController();
   const follow = () => stop.abort(signal.reason);
   const timer = setTimeout(() => stop.abort(late), ms);

@@ -1,4 +1,4 @@
-// Dialogs over the page. Escape closes them, and what had the focus before has it again.
+// Modal dialogs. Escape closes them, and the focus returns to where it was.
 import { html, useLayoutEffect, useRef } from "../lib/html.js";
 
 export function useDialog() {
@@ -7,15 +7,15 @@ export function useDialog() {
     const [opener, element] = [document.activeElement, dialog.current];
     element.showModal();
     return () => {
-      element.remove();  // what lies below an open one takes no focus
+      element.remove();  // while it is open, nothing below it can take the focus
       opener?.focus();
     };
   }, []);
   return dialog;
 }
 
-// Asks before what cannot be undone; the focus begins on the answer that changes nothing.
-// It goes with the answer, not with the `close` event: that comes later, and would close what was opened again by then.
+// Confirms an action that cannot be undone; the focus starts on the safe answer. It closes with the answer and not with
+// the `close` event, which comes later and could close a dialog that was opened again.
 export function Confirm({ title, text, no, yes, act, close }) {
   const dialog = useDialog();
   const agree = () => {

@@ -1,4 +1,4 @@
-// The images that failed, and what to do about each. Without `retry`, the job takes none.
+// Images that failed, with advice. Without `retry`, the job cannot be retried.
 import { adviceFor } from "../lib/advice.js";
 import { plural } from "../lib/format.js";
 import { html } from "../lib/html.js";

@@ -1,4 +1,4 @@
-// A form made from an operation's JSON Schema.
+// Form fields for an operation's JSON Schema.
 import { html } from "../lib/html.js";
 import { fieldsOf, readField } from "../lib/schema.js";
 

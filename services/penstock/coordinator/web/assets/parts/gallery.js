@@ -1,4 +1,4 @@
-// A job's images in pages, each as its results lie; one opens to be compared with what was sent.
+// A job's images in pages, shown by their results. A click compares an image before and after.
 import { html, useState } from "../lib/html.js";
 import { plural } from "../lib/format.js";
 import { splitsOf } from "../lib/mosaic.js";
@@ -9,12 +9,12 @@ import { Viewer } from "./viewer.js";
 
 const A_PAGE = 48;
 const STATES = ["done", "failed", "running", "queued", "pending", "cancelled"];
-const MOVING = ["running", "queued", "pending"];
+const UNFINISHED = ["running", "queued", "pending"];
 
 export function Gallery({ path, job, open }) {
   const [state, setState] = useState("");
-  const lively = (page) => open && (!page || Boolean(state) || page.images.some((image) => MOVING.includes(image.state)));
-  const paged = usePage(`${path}/images?limit=${A_PAGE}${state && `&state=${state}`}`, lively);
+  const mayChange = (page) => open && (!page || Boolean(state) || page.images.some((image) => UNFINISHED.includes(image.state)));
+  const paged = usePage(`${path}/images?limit=${A_PAGE}${state && `&state=${state}`}`, mayChange);
   const [shown, show] = useState(null);
   const images = paged.page?.images || [];
   const splits = splitsOf(job.operations);
@@ -29,7 +29,7 @@ export function Gallery({ path, job, open }) {
           ${STATES.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}
         </select></div>
       <${Trouble} error=${paged.error} />
-      ${paged.page && !images.length && html`<p class="empty">None.</p>`}
+      ${paged.page && !images.length && html`<p class="empty">No images.</p>`}
       <ul class="gallery">
         ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} show=${show} />`)}
       </ul>

@@ -1,4 +1,4 @@
-// The list of operations of a job: added by buttons, moved by dragging or by buttons and keys, removed. encode is last.
+// A job's operations: added by buttons, moved by drag and drop, buttons or keys, and removed. encode is always last.
 import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { startValues } from "../lib/schema.js";
 import { Fields } from "./fields.js";
@@ -12,7 +12,7 @@ export function Operations({ known, chosen, onChange }) {
   const [dragged, drag] = useState(null);
   const wanted = useRef(null);
   useLayoutEffect(() => {
-    // A card that moves loses the focus of what is in it; ids are of the card, and stay.
+    // A card that moves loses its focus; the ids of its elements stay.
     if (wanted.current) document.getElementById(wanted.current)?.focus();
     wanted.current = null;
   });
@@ -45,7 +45,7 @@ export function Operations({ known, chosen, onChange }) {
                  onValues=${(values) => set(index, values)} onDrag=${drag}
                  onOver=${() => dragged && move(chosen.findIndex(({ key }) => key === dragged), index)} />`)}
     </ol>
-    ${!chosen.length && html`<p class="empty">No operation yet: pictures are only written anew.</p>`}
+    ${!chosen.length && html`<p class="empty">No operations: images are only encoded again.</p>`}
     <div class="row add" role="group" aria-label="Add an operation">
       ${addable.map((operation, index) => html`
         <button type="button" class="quiet" key=${operation.name} id=${`add-${index}`}
@@ -64,7 +64,7 @@ function Card({ item, index, total, operation, dragged, move, remove, onValues, 
   };
   const keys = (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!event.altKey || !step || event.target.tagName === "SELECT") return;  // in a list of choices they open it
+    if (!event.altKey || !step || event.target.tagName === "SELECT") return;  // there they open the list
     event.preventDefault();
     move(index, index + step, event.target.id);
   };
@@ -97,5 +97,5 @@ const Move = ({ name, sign, item, off, go }) => html`
   <button type="button" class="icon" id=${`${name}-${item.key}`} aria-disabled=${off} onClick=${go}
           aria-label=${`Move ${item.op} ${name}`} title=${`Move ${name} (Alt+Arrow)`}>${sign}</button>`;
 
-// Descriptions are written for Python's documentation as well.
+// Descriptions contain markup for the Python documentation.
 const plain = (text = "") => text.replaceAll("`", "").replace(/\s+/g, " ");

@@ -1,53 +1,53 @@
-// What is looked at again and again, and pages of it: one in memory, those before it as cursors.
+// Polling, and paging: one page in memory, the earlier ones as cursors.
 import { get } from "../lib/api.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { pause } from "../lib/waiting.js";
 
-const LOOK_MS = 2000;
+const POLL_MS = 2000;
 
-// What a GET answers, asked again every two seconds while `lively` says that it may change and the page is to be seen.
-// `settled` says that `data` is what this URL answers, and not yet what the one before it did.
-export function usePolled(url, lively = () => true) {
+// The response of a GET, read again every two seconds while `mayChange(data)` holds and the page is visible. `settled`
+// means that `data` belongs to this URL and not to the previous one.
+export function usePolled(url, mayChange = () => true) {
   const [seen, setSeen] = useState({ url: null, data: null, error: null });
   useEffect(() => {
     const stop = new AbortController();
-    const tell = (change) => stop.signal.aborted || setSeen((before) => ({ ...before, ...change }));
+    const update = (change) => stop.signal.aborted || setSeen((before) => ({ ...before, ...change }));
     const run = async () => {
-      for (let data = null; !stop.signal.aborted; await pause(LOOK_MS, stop.signal)) {
+      for (let data = null; !stop.signal.aborted; await pause(POLL_MS, stop.signal)) {
         if (data && document.hidden) continue;
         try {
           data = await get(url, stop.signal);
-          tell({ url, data, error: null });
+          update({ url, data, error: null });
         } catch (error) {
-          tell({ error });
+          update({ error });
         }
-        if (data && !lively(data)) return;
+        if (data && !mayChange(data)) return;
       }
     };
     run();
     return () => stop.abort();
-  }, [url, lively(null)]);
+  }, [url, mayChange(null)]);
   return { ...seen, settled: seen.url === url };
 }
 
-// The page at the end of the cursors; `url` has a query already.
-export function usePage(url, lively) {
+// The page at the last cursor; `url` must have a query.
+export function usePage(url, mayChange) {
   const [cursors, setCursors] = useState([null]);
   useEffect(() => setCursors([null]), [url]);
   const cursor = cursors.at(-1);
-  const { data, error, settled } = usePolled(cursor ? `${url}&cursor=${encodeURIComponent(cursor)}` : url, lively);
+  const { data, error, settled } = usePolled(cursor ? `${url}&cursor=${encodeURIComponent(cursor)}` : url, mayChange);
   return { page: data, error, settled, cursors, setCursors };
 }
 
 export function Pager({ page, settled, cursors, setCursors, label }) {
-  const [back, on] = [cursors.length > 1, Boolean(page?.cursor)];
-  if (!back && !on) return null;
+  const [hasPrevious, hasNext] = [cursors.length > 1, Boolean(page?.cursor)];
+  if (!hasPrevious && !hasNext) return null;
   return html`<nav class="row pager" aria-label=${label}>
-    <button type="button" class="quiet" aria-disabled=${!back} onClick=${() => back && setCursors([null])}>First</button>
-    <button type="button" class="quiet" aria-disabled=${!back}
-            onClick=${() => back && setCursors(cursors.slice(0, -1))}>Previous</button>
+    <button type="button" class="quiet" aria-disabled=${!hasPrevious} onClick=${() => hasPrevious && setCursors([null])}>First</button>
+    <button type="button" class="quiet" aria-disabled=${!hasPrevious}
+            onClick=${() => hasPrevious && setCursors(cursors.slice(0, -1))}>Previous</button>
     <span role="status">Page ${cursors.length}</span>
-    <button type="button" class="quiet" aria-disabled=${!on}
-            onClick=${() => on && settled && setCursors([...cursors, page.cursor])}>Next</button>
+    <button type="button" class="quiet" aria-disabled=${!hasNext}
+            onClick=${() => hasNext && settled && setCursors([...cursors, page.cursor])}>Next</button>
   </nav>`;
 }

@@ -1,17 +1,17 @@
-// What an image became, as a picture.
+// The results of an image, shown as one image.
 import { html } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
 
-// Parts of one picture that are shown: where it is looked at, and where it is one of many.
-export const MOST_PARTS = 256;
-const MOST_IN_A_TILE = 16;
+// Maximum number of parts shown: in the viewer, and in a tile.
+export const MAX_PARTS = 256;
+const MAX_PARTS_IN_TILE = 16;
 
-// Results as one picture where they are the quadrants of one, with thin lines between; else side by side. Without a
-// name it is a picture among others.
+// Results as one image with thin lines between if they are its quadrants, else side by side. Without a name it is
+// decoration in a tile.
 export function Result({ results, splits, name }) {
   const whole = layOut(results, splits);
   const cells = whole ? whole.cells : results;
-  if (cells.length > (name ? MOST_PARTS : MOST_IN_A_TILE)) return Result({ results: results.slice(0, 1), splits: 0, name });
+  if (cells.length > (name ? MAX_PARTS : MAX_PARTS_IN_TILE)) return Result({ results: results.slice(0, 1), splits: 0, name });
   const style = whole
     ? { gridTemplateColumns: tracks(whole.columns), gridTemplateRows: tracks(whole.rows), aspectRatio: ratio(whole) }
     : { gridTemplateColumns: `repeat(${Math.ceil(Math.sqrt(cells.length))}, 1fr)` };

@@ -1,12 +1,12 @@
-// Small parts that several views share.
+// Small components that several views share.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 
-// States that look like another one; those that are not told apart look alike.
-const LOOKS = { succeeded: "done", delivered: "done", given_up: "failed" };
+// States with the style of another one.
+const STYLES = { succeeded: "done", delivered: "done", given_up: "failed" };
 
-export const Badge = ({ state }) => html`<span class="badge ${LOOKS[state] || state}">${state.replaceAll("_", " ")}</span>`;
+export const Badge = ({ state }) => html`<span class="badge ${STYLES[state] || state}">${state.replaceAll("_", " ")}</span>`;
 
-// The line that says what went wrong; screen readers say it at once.
+// An error message; screen readers announce it at once.
 export const Trouble = ({ error }) =>
   html`<div role="alert">${error && html`<p class="trouble">${error.message || String(error)}</p>`}</div>`;
 
@@ -21,7 +21,7 @@ export function Copy({ text, label = "Copy" }) {
     <span role="status" class="said">${said}</span>`;
 }
 
-// Browsers have a clipboard for pages on secure origins alone.
+// navigator.clipboard needs a secure origin.
 async function copied(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
   const field = document.createElement("textarea");
@@ -39,7 +39,7 @@ export const Command = ({ text, label }) => html`
     <div class="row"><${Copy} text=${text} label=${`Copy ${label}`} /></div>
   </div>`;
 
-// Whether the page is to be seen.
+// Whether the page is visible.
 export function useVisible() {
   const [visible, setVisible] = useState(!document.hidden);
   useEffect(() => {
@@ -50,7 +50,7 @@ export function useVisible() {
   return visible;
 }
 
-// A view's heading; it takes the focus when the view comes, so that keyboards and screen readers begin there.
+// A view's heading. It takes the focus when the view opens, so that keyboards and screen readers start there.
 export function Heading({ children }) {
   const heading = useRef();
   useEffect(() => heading.current.focus({ preventScroll: true }), []);

@@ -1,4 +1,4 @@
-// A job's operations, each with the images before it, in it and past it.
+// A job's operations with the images before, in and past each of them.
 import { count, operationText, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 
@@ -11,7 +11,7 @@ export const Steps = ({ steps, operations, bottleneck, total }) => html`
       ${steps.map((step, index) => html`
         <li key=${index} class=${step.step === bottleneck ? "held" : ""}>
           <div class="step-head"><h3>${operationText(operations[index])}</h3>
-            ${step.step === bottleneck && html`<span class="badge held">holds the job back</span>`}
+            ${step.step === bottleneck && html`<span class="badge held">bottleneck</span>`}
             <span class="faint">${paceOf(step)}</span></div>
           <${Bar} step=${step} total=${total} />
           <p class="numbers">${PARTS.map((part) => html`<span key=${part} class=${`mark ${part}`}>${count(step[part])} ${part}</span>`)}</p>
@@ -20,9 +20,9 @@ export const Steps = ({ steps, operations, bottleneck, total }) => html`
   </section>`;
 
 const paceOf = ({ done, work_seconds: work, wait_seconds: wait }) =>
-  done && work ? `${span(work / done)} work, ${span(wait / done)} waiting an image` : "";
+  done && work ? `${span(work / done)} work and ${span(wait / done)} waiting per image` : "";
 
-// What the numbers below it say, for the eye alone.
+// The numbers below as a bar; hidden from screen readers.
 const Bar = ({ step, total }) => html`
   <div class="bar-of" aria-hidden="true">
     ${PARTS.map((part) => html`<span key=${part} class=${part} style=${{ width: `${(100 * step[part]) / Math.max(total, 1)}%` }} />`)}

@@ -1,9 +1,9 @@
-// An image as it was sent and as it became: one over the other with a line to move, or side by side.
+// An image before and after: one over the other with a movable line, or side by side.
 import { bytes, count, operationText, span } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
 import { useDialog } from "./dialog.js";
-import { MOST_PARTS, Result, ratio } from "./result.js";
+import { MAX_PARTS, Result, ratio } from "./result.js";
 
 export function Viewer({ image, splits, close, previous, next }) {
   const dialog = useDialog();
@@ -23,13 +23,13 @@ export function Viewer({ image, splits, close, previous, next }) {
 }
 
 function Comparison({ image, splits, beside }) {
-  if (image.results.length > MOST_PARTS) {
-    return html`<p>${count(image.results.length)} parts are too many to be shown at once; each is below.</p>`;
+  if (image.results.length > MAX_PARTS) {
+    return html`<p>${count(image.results.length)} parts are too many to show at once; each is listed below.</p>`;
   }
   return beside ? html`<${Beside} image=${image} splits=${splits} />` : html`<${Slider} image=${image} splits=${splits} />`;
 }
 
-// What was sent is drawn in the shape of the results, so that the same things lie at the same place.
+// The input is drawn in the aspect ratio of the results, so that both match.
 function Slider({ image, splits }) {
   const [at, setAt] = useState(50);
   const whole = layOut(image.results, splits);
@@ -40,7 +40,7 @@ function Slider({ image, splits }) {
       <div class="after"><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /></div>
       <img class="before" src=${image.sent} alt=${`${image.name} before`} />
       <span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
-      <input type="range" min="0" max="100" value=${at} aria-label="How much of the picture is shown as it was before"
+      <input type="range" min="0" max="100" value=${at} aria-label="Share of the image that is shown as before"
              aria-valuetext=${`${at} % before`} onInput=${(event) => setAt(Number(event.currentTarget.value))} />
       <span class="line" aria-hidden="true"></span>
     </div>`;
@@ -55,10 +55,10 @@ const Beside = ({ image, splits }) => html`
 const Facts = ({ image }) => html`
   <details class="viewer-facts"><summary>Files and times</summary>
     <ul>
-      <li><a href=${image.sent}>${image.name}</a>, as it was sent, ${bytes(image.size)}</li>
+      <li><a href=${image.sent}>${image.name}</a>, input, ${bytes(image.size)}</li>
       ${image.results.map((result) => html`
         <li key=${result.name}><a href=${result.url}>${result.name}</a>, ${result.width}×${result.height}, ${bytes(result.size)}</li>`)}
       ${image.steps.map((step, index) => html`
-        <li key=${index}>${operationText({ op: step.step })}: ${span(step.work_seconds)} work after ${span(step.wait_seconds)}</li>`)}
+        <li key=${index}>${operationText({ op: step.step })}: ${span(step.work_seconds)} work, ${span(step.wait_seconds)} waiting</li>`)}
     </ul>
   </details>`;

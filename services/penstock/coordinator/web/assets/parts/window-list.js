@@ -1,4 +1,4 @@
-// A list of any length of which only the rows in sight are in the page. All rows are of one height.
+// A list of any length: only the visible rows are in the page. All rows have the same height.
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 
 const BEYOND = 6;

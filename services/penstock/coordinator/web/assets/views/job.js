@@ -1,6 +1,6 @@
-// One job: how far it is, what failed, its images, and what can be done with it.
+// One job: progress, failures, images and actions.
 import { call, get } from "../lib/api.js";
-import { follow, insist } from "../lib/events.js";
+import { follow, keepTrying } from "../lib/events.js";
 import { count, moment, plural, rate, span } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Deliveries } from "../parts/deliveries.js";
@@ -19,13 +19,13 @@ export function JobView({ id }) {
   const [doing, setDoing] = useState("");
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
   const open = Boolean(job) && !ENDED.includes(job.state);
-  // Whole when the page comes, and again when the job begins or ends to move; events tell the rest.
+  // The whole job is read when the page opens and when the job ends or is retried; events update the rest.
   useEffect(() => {
     const stop = new AbortController();
-    insist((signal) => get(path, signal), setJob, setError, stop.signal);
+    keepTrying((signal) => get(path, signal), setJob, setError, stop.signal);
     return () => stop.abort();
   }, [path, open]);
-  // Browsers keep six connections to a server, for all tabs together: a tab that nobody looks at shall hold none.
+  // Browsers open at most six connections to a server for all tabs together; a hidden tab should hold none.
   const followed = useVisible() && open;
   useEffect(() => {
     if (!followed) return undefined;
@@ -38,7 +38,7 @@ export function JobView({ id }) {
     return () => stop.abort();
   }, [followed, path]);
 
-  // One at a time: the second click of two would be refused.
+  // One action at a time: a second click would be refused.
   const attempt = async (what, work) => {
     if (doing) return;
     setDoing(what);
@@ -62,7 +62,7 @@ export function JobView({ id }) {
     <p class="hidden" role="status">${`The job is ${job.state}`}</p>
     <${Actions} job=${job} open=${open} doing=${doing} cancel=${cancel} retry=${retry} remove=${remove} />
     <${Trouble} error=${error} />
-    ${open && broken && html`<p class="trouble" role="status">The line to the server broke; trying again.</p>`}
+    ${open && broken && html`<p class="trouble" role="status">Connection lost; reconnecting.</p>`}
     <${Totals} job=${job} open=${open} />
     <${Steps} steps=${job.steps} operations=${job.operations} bottleneck=${job.bottleneck} total=${job.images.total} />
     ${job.images.failed > 0 && html`
@@ -85,7 +85,7 @@ function Actions({ job, open, doing, cancel, retry, remove }) {
     ${!open && html`<${Act} off=${doing} go=${() => ask(true)}>Delete<//>`}
     <span role="status" class="faint">${doing && `${doing}…`}</span>
     ${asking && html`<${Confirm} title=${`Delete ${job.name || job.id}?`} no="Keep it" yes="Delete it"
-      text=${`${plural(total, "image")}, as sent and as they became, go for good. What lies in buckets of your own stays.`}
+      text=${`${plural(total, "image")} with all results will be deleted for good. Files in your own buckets stay.`}
       act=${remove} close=${() => ask(false)} />`}
   </div>`;
 }
@@ -102,8 +102,8 @@ function Totals({ job, open }) {
     ["Done", count(done)],
     ["Failed", count(failed)],
     cancelled && ["Cancelled", count(cancelled)],
-    ["Speed", rate(job.images_per_second)],
-    open ? ["Time left", job.eta_seconds === null ? "not known yet" : span(job.eta_seconds)] : took && ["Took", span(took)],
+    ["Rate", rate(job.images_per_second)],
+    open ? ["Time left", job.eta_seconds === null ? "unknown" : span(job.eta_seconds)] : took && ["Duration", span(took)],
   ];
   return html`
     <section class="card" aria-label="Progress">

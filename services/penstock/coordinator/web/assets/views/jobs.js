@@ -1,4 +1,4 @@
-// All jobs in pages, newest first, as they move.
+// All jobs in pages, newest first, updated every two seconds.
 import { count, moment } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { Pager, usePage } from "../parts/paged.js";
@@ -21,7 +21,7 @@ export function JobsView() {
       </select>
     </div>
     <${Trouble} error=${paged.error} />
-    ${paged.page && !jobs.length && html`<p class="empty">No job here yet. <a href="#/">Begin one</a>.</p>`}
+    ${paged.page && !jobs.length && html`<p class="empty">No jobs. <a href="#/">Create one</a>.</p>`}
     <ul class="jobs" aria-label="Jobs">
       ${jobs.map((job) => html`<li key=${job.id}><${Row} job=${job} /></li>`)}
     </ul>

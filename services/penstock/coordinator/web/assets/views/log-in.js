@@ -1,4 +1,4 @@
-// Where a server asks for an API key: the browser gets a cookie for it, and the key is kept nowhere.
+// Login with an API key: the browser gets a session cookie and does not keep the key.
 import { call } from "../lib/api.js";
 import { html, useState } from "../lib/html.js";
 import { Heading, Trouble } from "../parts/small.js";
@@ -18,7 +18,7 @@ export function LogInView({ onDone }) {
   return html`
     <${Heading}>Log in<//>
     <form class="card log-in" onSubmit=${logIn}>
-      <p>This server asks for an API key. Whoever runs it makes one with <code>penstock key NAME</code>.</p>
+      <p>This server needs an API key. Its operator creates one with <code>penstock key NAME</code>.</p>
       <div class="field">
         <label for="api-key">API key</label>
         <input id="api-key" type="password" required autocomplete="current-password" value=${key}

@@ -1,6 +1,6 @@
-// A new job: pictures, operations, and what is sent for them.
+// The form for a new job: images, operations, and the upload.
 import { call, get, randomKey } from "../lib/api.js";
-import { insist } from "../lib/events.js";
+import { keepTrying } from "../lib/events.js";
 import { bytes, count, plural, span } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { startValues } from "../lib/schema.js";
@@ -8,7 +8,7 @@ import { curlFor } from "../lib/shell.js";
 import { Uploading } from "../lib/uploading.js";
 import { Fields } from "../parts/fields.js";
 import { Operations, make } from "../parts/operations.js";
-import { Files, Places, inputOf } from "../parts/pictures.js";
+import { Files, Inputs, inputDocument } from "../parts/inputs.js";
 import { Command, Heading, Trouble } from "../parts/small.js";
 
 const SHOWN_EVERY_MS = 200;
@@ -18,8 +18,8 @@ export function NewJobView({ who, shown, onSent }) {
   const [error, setError] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
-    const learn = ({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each])));
-    insist((signal) => get("/v1/operations", signal), learn, setError, stop.signal);
+    const setOperations = ({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each])));
+    keepTrying((signal) => get("/v1/operations", signal), setOperations, setError, stop.signal);
     return () => stop.abort();
   }, []);
   return html`<div hidden=${!shown}>
@@ -32,23 +32,23 @@ export function NewJobView({ who, shown, onSent }) {
 function Form({ known, who, onSent }) {
   const [from, setFrom] = useState("files");
   const [files, setFiles] = useState([]);
-  const [places, setPlaces] = useState([{ kind: "prefix", place: "" }]);
+  const [inputs, setInputs] = useState([{ kind: "prefix", path: "" }]);
   const [chosen, setChosen] = useState(() => (known.has("resize") ? [make(known.get("resize"))] : []));
   const [encode, setEncode] = useState(() => startValues(known.get("encode")));
   const [name, setName] = useState("");
-  const inputs = places.filter(({ place }) => place.trim()).map(inputOf);
-  const document = describe(name, chosen, encode, from === "places" ? inputs : null);
-  const ready = from === "files" ? files.length > 0 : inputs.length > 0;
+  const named = inputs.filter(({ path }) => path.trim()).map(inputDocument);
+  const document = describe(name, chosen, encode, from === "inputs" ? named : null);
+  const ready = from === "files" ? files.length > 0 : named.length > 0;
   return html`
     <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
-      <section class="card" aria-labelledby="pictures-title">
-        <h2 id="pictures-title">Pictures</h2>
-        <div class="choice" role="radiogroup" aria-labelledby="pictures-title">
+      <section class="card" aria-labelledby="inputs-title">
+        <h2 id="inputs-title">Images</h2>
+        <div class="choice" role="radiogroup" aria-labelledby="inputs-title">
           <${Way} value="files" now=${from} set=${setFrom}>From this computer<//>
-          <${Way} value="places" now=${from} set=${setFrom}>From a folder or bucket<//>
+          <${Way} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
         </div>
         ${from === "files" && html`<${Files} files=${files} onChange=${setFiles} />`}
-        ${from === "places" && html`<${Places} places=${places} onChange=${setPlaces} />`}
+        ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
         <div class="field">
           <label for="job-name">Name of the job <span class="faint">(optional)</span></label>
           <input id="job-name" type="text" maxlength="200" value=${name}
@@ -59,7 +59,7 @@ function Form({ known, who, onSent }) {
         <h2 id="operations-title">Operations</h2>
         <${Operations} known=${known} chosen=${chosen} onChange=${setChosen} />
         <div class="operation last">
-          <h3>encode <span class="faint">always the last</span></h3>
+          <h3>encode <span class="faint">always last</span></h3>
           <${Fields} schema=${known.get("encode").parameters} values=${encode} onChange=${setEncode} prefix="encode"
                      without=${encode.format === "png" ? ["quality"] : ["effort"]} />
         </div>
@@ -73,7 +73,7 @@ const Way = ({ value, now, set, children }) => html`
   <label><input type="radio" name="from" value=${value} checked=${now === value} onChange=${() => set(value)} />
     <span>${children}</span></label>`;
 
-// The job document; what is as the server has it by default is left out.
+// The job document, without the server's defaults.
 function describe(name, chosen, { format, quality, effort }, inputs) {
   return {
     ...(name.trim() && { name: name.trim() }),
@@ -94,7 +94,7 @@ function Sending({ document, files, ready, onSent }) {
   const sending = Boolean(progress);
   useEffect(() => {
     if (!sending) return undefined;
-    const ask = (event) => event.preventDefault();  // the browser asks before the page is left
+    const ask = (event) => event.preventDefault();  // the browser asks before it leaves the page
     addEventListener("beforeunload", ask);
     return () => removeEventListener("beforeunload", ask);
   }, [sending]);
@@ -111,7 +111,7 @@ function Sending({ document, files, ready, onSent }) {
       onSent(await call("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": held.current.key } }));
     } catch (failure) {
       if (failure.name !== "AbortError") setError(failure);
-      if (failure.status === 404) held.current = {};  // the upload is gone: all is sent anew
+      if (failure.status === 404) held.current = {};  // the upload is gone: send everything again
       setProgress(null);
     }
   };
@@ -125,7 +125,7 @@ function Sending({ document, files, ready, onSent }) {
       uploading.accepted = true;
       const { name, reason } = uploading.refused[0];
       throw new Error(`${plural(uploading.refused.length, "file was", "files were")} refused, the first was ${name}: `
-        + `${reason}. Submit again to go on without.`);
+        + `${reason}. Submit again to continue without them.`);
     }
     return id;
   };
@@ -142,7 +142,7 @@ function Sending({ document, files, ready, onSent }) {
         ${!files && html`<button type="button" class="quiet" aria-disabled=${!ready}
                                  onClick=${() => ready && check()}>Check first</button>`}
         ${progress && html`<button type="button" class="quiet" onClick=${() => stop.current.abort()}>Stop sending</button>`}
-        ${!ready && html`<span class="faint">Choose pictures first.</span>`}
+        ${!ready && html`<span class="faint">Choose images first.</span>`}
       </div>
       ${progress && html`<${Progress} ...${progress} />`}
       ${estimate && html`<${Estimate} estimate=${estimate} />`}
@@ -161,15 +161,15 @@ const Progress = ({ text, share }) => html`
 function Estimate({ estimate: { images, failing, results, steps } }) {
   const secs = steps.every(({ seconds }) => seconds !== null) && steps.reduce((sum, { seconds }) => sum + seconds, 0);
   return html`<p role="status">
-    ${plural(images, "picture")}, ${plural(results, "result")}${failing ? `; ${count(failing)} cannot be read` : ""}.
-    ${secs ? ` One worker would take ${span(secs)}.` : ""}</p>`;
+    ${plural(images, "image")}, ${plural(results, "result")}${failing ? `; ${count(failing)} will fail` : ""}.
+    ${secs ? ` One worker needs ${span(secs)}.` : ""}</p>`;
 }
 
 function Sent({ document, files, withKey }) {
   const curl = useMemo(() => curlFor(document, files, location.origin, withKey), [document, files]);
   return html`
     <details class="card">
-      <summary>The same as JSON and for a shell</summary>
+      <summary>As JSON and shell command</summary>
       <${Command} text=${JSON.stringify(document, null, 2)} label="JSON" />
       <${Command} text=${curl} label="curl command" />
     </details>`;

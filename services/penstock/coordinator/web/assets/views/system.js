@@ -1,4 +1,4 @@
-// The system: steps in the order that work flows, and which of them holds the others back.
+// The system: its steps in processing order, the bottleneck, and advice.
 import { count, percent, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { usePolled } from "../parts/paged.js";
@@ -9,14 +9,14 @@ export function SystemView() {
   return html`
     <${Heading}>System<//>
     <${Trouble} error=${error} />
-    ${data && (data.advice ? html`<${Answer} advice=${data.advice} />` : html`
-      <section class="card"><p class="lead">Nothing waits: no step holds the others back.</p></section>`)}
+    ${data && (data.advice ? html`<${AdviceCard} advice=${data.advice} />` : html`
+      <section class="card"><p class="lead">No work is waiting, so there is no bottleneck.</p></section>`)}
     ${data && html`<ol class="flow" aria-label="Steps">${data.steps.map((step) => html`<${Step} key=${step.name} step=${step} />`)}</ol>`}`;
 }
 
-const Answer = ({ advice }) => html`
-  <section class="card answer" aria-labelledby="answer-title">
-    <h2 id="answer-title">${advice.step} holds the system back</h2>
+const AdviceCard = ({ advice }) => html`
+  <section class="card answer" aria-labelledby="advice-title">
+    <h2 id="advice-title">Bottleneck: ${advice.step}</h2>
     <p class="lead">${advice.sentence}.</p>
     ${advice.command && html`<${Command} text=${advice.command} label="command" />`}
   </section>`;
@@ -24,16 +24,16 @@ const Answer = ({ advice }) => html`
 const Step = ({ step }) => html`
   <li class=${`card step ${step.bottleneck ? "held" : ""}`}>
     <div class="step-head"><h2>${step.name}</h2>
-      ${step.bottleneck && html`<span class="badge held">holds back</span>`}</div>
+      ${step.bottleneck && html`<span class="badge held">bottleneck</span>`}</div>
     <meter min="0" max="1" value=${step.utilisation ?? 0} aria-label=${`${step.name} is busy`}></meter>
     <dl class="figures">
       <div><dt>Busy</dt><dd>${percent(step.utilisation)}</dd></div>
       <div><dt>${step.replicas.desired === null ? "Workers" : "Replicas"}</dt>
         <dd>${step.replicas.ready}${step.replicas.desired === null ? "" : ` of ${step.replicas.desired}`}</dd></div>
       <div><dt>Backlog</dt><dd>${step.backlog_seconds === 0 ? "none" : span(step.backlog_seconds)}</dd></div>
-      <div><dt>Images to go</dt><dd>${count(step.remaining)}</dd></div>
-      <div><dt>In queue</dt><dd>${count(step.ready)}</dd></div>
-      <div><dt>In work</dt><dd>${count(step.in_flight)}</dd></div>
-      <div><dt>An image takes</dt><dd>${span(step.seconds_per_image)}</dd></div>
+      <div><dt>Images left</dt><dd>${count(step.remaining)}</dd></div>
+      <div><dt>Chunks queued</dt><dd>${count(step.ready)}</dd></div>
+      <div><dt>Chunks in work</dt><dd>${count(step.in_flight)}</dd></div>
+      <div><dt>Time per image</dt><dd>${span(step.seconds_per_image)}</dd></div>
     </dl>
   </li>`;

@@ -1,4 +1,4 @@
-// Where a job's pictures come from: files dropped or picked here, or places that the server can read.
+// A job's images: files that are dropped or picked, or inputs that the server can read.
 import { html, useRef, useState } from "../lib/html.js";
 import { droppedFiles, join, pickedFiles } from "../lib/files.js";
 import { bytes, plural } from "../lib/format.js";
@@ -11,13 +11,13 @@ export function Files({ files, onChange }) {
   const [over, setOver] = useState(false);
   const [error, setError] = useState(null);
   const [picker, folderPicker] = [useRef(), useRef()];
-  const add = (added) => onChange((before) => join(before, added));  // a folder takes a while; others may come meanwhile
+  const add = (added) => onChange((before) => join(before, added));  // reading a folder takes a while; more files may be added meanwhile
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
     const { files: dropped, unread } = await droppedFiles(event.dataTransfer);
     add(dropped);
-    setError(unread.length ? new Error(`${plural(unread.length, "file")} cannot be read, the first is ${unread[0]}`) : null);
+    setError(unread.length ? new Error(`${plural(unread.length, "file")} cannot be read; the first is ${unread[0]}`) : null);
   };
   const hover = (event) => {
     event.preventDefault();
@@ -29,13 +29,13 @@ export function Files({ files, onChange }) {
   };
   return html`
     <div class=${`drop ${over ? "over" : ""}`} onDragOver=${hover} onDragLeave=${() => setOver(false)} onDrop=${drop}>
-      <p class="lead">Drop photographs or a folder here</p>
+      <p class="lead">Drop images or a folder here</p>
       <div class="row">
         <button type="button" class="quiet" onClick=${() => picker.current.click()}>Choose files</button>
         <button type="button" class="quiet" onClick=${() => folderPicker.current.click()}>Choose a folder</button>
       </div>
       <input ref=${picker} class="hidden" type="file" multiple accept="image/jpeg,image/png" tabindex="-1"
-             aria-label="Photographs" onChange=${picked} />
+             aria-label="Images" onChange=${picked} />
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />
     </div>
@@ -44,34 +44,34 @@ export function Files({ files, onChange }) {
     ${files.length > 0 && html`
       <${WindowList} items=${files} rowPx=${ROW_PX} most=${6} label="Chosen files" row=${(item) => html`
         <span class="name">${item.name}</span><span class="faint">${bytes(item.file.size)}</span>
-        <button type="button" class="icon" aria-label=${`Leave out ${item.name}`} title="Leave out"
+        <button type="button" class="icon" aria-label=${`Remove ${item.name}`} title="Remove"
                 onClick=${() => onChange((before) => before.filter((each) => each !== item))}>×</button>`} />
-      <button type="button" class="quiet" onClick=${() => onChange([])}>Leave all out</button>`}`;
+      <button type="button" class="quiet" onClick=${() => onChange([])}>Remove all</button>`}`;
 }
 
 const total = (files) =>
   `${plural(files.length, "file")}, ${bytes(files.reduce((sum, { file }) => sum + file.size, 0))}`;
 
-const KINDS = { prefix: "Folder", file: "File", manifest: "List of files" };
+const KINDS = { prefix: "Folder", file: "File", manifest: "Input list" };
 
-export const inputOf = ({ kind, place }) => (kind === "file" ? place : { [kind]: place });
+export const inputDocument = ({ kind, path }) => (kind === "file" ? path : { [kind]: path });
 
-export function Places({ places, onChange }) {
-  const set = (index, change) => onChange(places.with(index, { ...places[index], ...change }));
+export function Inputs({ inputs, onChange }) {
+  const set = (index, change) => onChange(inputs.with(index, { ...inputs[index], ...change }));
   return html`
-    <p class="help" id="places-help">A path below the server's input folder, or a bucket's URL: s3://, gs:// or az://.</p>
-    ${places.map((place, index) => html`
+    <p class="help" id="inputs-help">A path below the server's input folder, or a bucket's URL: s3://, gs:// or az://.</p>
+    ${inputs.map((input, index) => html`
       <div class="place" key=${index}>
-        <select aria-label=${`Kind of place ${index + 1}`} onChange=${(event) => set(index, { kind: event.currentTarget.value })}>
+        <select aria-label=${`Kind of input ${index + 1}`} onChange=${(event) => set(index, { kind: event.currentTarget.value })}>
           ${Object.entries(KINDS).map(([kind, text]) => html`
-            <option key=${kind} value=${kind} selected=${kind === place.kind}>${text}</option>`)}
+            <option key=${kind} value=${kind} selected=${kind === input.kind}>${text}</option>`)}
         </select>
-        <input type="text" aria-label=${`Place ${index + 1}`} aria-describedby="places-help" value=${place.place}
-               placeholder=${place.kind === "prefix" ? "gs://maps/delft/" : "delft/north/1.jpg"} spellcheck=${false}
-               onInput=${(event) => set(index, { place: event.currentTarget.value })} />
-        <button type="button" class="icon" aria-label=${`Remove place ${index + 1}`}
-                onClick=${() => onChange(places.toSpliced(index, 1))}>×</button>
+        <input type="text" aria-label=${`Input ${index + 1}`} aria-describedby="inputs-help" value=${input.path}
+               placeholder=${input.kind === "prefix" ? "gs://maps/delft/" : "delft/north/1.jpg"} spellcheck=${false}
+               onInput=${(event) => set(index, { path: event.currentTarget.value })} />
+        <button type="button" class="icon" aria-label=${`Remove input ${index + 1}`}
+                onClick=${() => onChange(inputs.toSpliced(index, 1))}>×</button>
       </div>`)}
-    <button type="button" class="quiet" onClick=${() => onChange([...places, { kind: "prefix", place: "" }])}>
-      + another place</button>`;
+    <button type="button" class="quiet" onClick=${() => onChange([...inputs, { kind: "prefix", path: "" }])}>
+      + Add input</button>`;
 }

@@ -1,13 +1,12 @@
-"""For everyone: no rule of axe is broken, nothing needs a mouse, a wide screen or light, and nobody else is asked."""
+"""Accessibility: axe's rules, keyboard, narrow screens, dark mode; and no requests to other sites."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from accessibility import find_violations, measure_width
+from browser_support import OpenPage, Server
 from playwright.sync_api import Page, expect
 
 from penstock.local.server_process import find_free_port
@@ -16,13 +15,13 @@ PHONE = {"width": 320, "height": 640}
 
 
 @pytest.fixture(scope="module")
-def job(server: Any, drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A job that has ended, with quadrants, an image that failed under a long name, and nobody where it is told."""
+def job(server: Server, drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A finished job with quadrants, a failed image with a long name, and an unreachable webhook."""
     bad = tmp_path_factory.mktemp("bad") / f"{'a-very-long-name-without-any-blank' * 5}.jpg"
     bad.write_bytes(drawn[0].read_bytes()[:2000])
-    told = {"url": f"http://127.0.0.1:{find_free_port()}/"}
+    webhook = {"url": f"http://127.0.0.1:{find_free_port()}/"}
     operations = [["resize", "200x150"], ["split", True]]
-    submitted: str = server.submit([*drawn, bad], operations, name="north " * 20, webhook=told)
+    submitted: str = server.submit([*drawn, bad], operations, name="north " * 20, webhook=webhook)
     server.wait(submitted)
     return submitted
 
@@ -31,17 +30,17 @@ def show_form(page: Page, job: str) -> None:
     page.goto("/")
     for operation in ("split", "blur", "brighten"):
         page.get_by_role("button", name=f"+ {operation}").click()
-    page.get_by_text("The same as JSON").click()
+    page.get_by_text("As JSON").click()
     page.set_input_files(
         "input[type=file]:not([webkitdirectory])", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x"}
     )
     expect(page.get_by_role("region", name="Chosen files")).to_be_visible()
 
 
-def show_places(page: Page, job: str) -> None:
+def show_inputs(page: Page, job: str) -> None:
     page.goto("/")
     page.get_by_label("From a folder or bucket").check()
-    page.get_by_role("button", name="+ another place").click()
+    page.get_by_role("button", name="+ Add input").click()
 
 
 def show_jobs(page: Page, job: str) -> None:
@@ -73,25 +72,25 @@ def show_system(page: Page, job: str) -> None:
     expect(page.get_by_role("heading", name="encode")).to_be_visible()
 
 
-VIEWS = [show_form, show_places, show_jobs, show_job, show_slider, show_system, show_deletion]
+VIEWS = [show_form, show_inputs, show_jobs, show_job, show_slider, show_system, show_deletion]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_view_breaks_a_rule_of_axe(open_page: Callable[..., Any], job: str, scheme: str) -> None:
+def test_no_view_breaks_a_rule_of_axe(open_page: OpenPage, job: str, scheme: str) -> None:
     with open_page(color_scheme=scheme, reduced_motion="reduce") as (page, _):
         for show in VIEWS:
             show(page, job)
             assert find_violations(page) == [], show.__name__
 
 
-def test_no_view_is_wider_than_a_phone(open_page: Callable[..., Any], job: str) -> None:
+def test_no_view_is_wider_than_a_phone(open_page: OpenPage, job: str) -> None:
     with open_page(viewport=PHONE) as (page, _):
         for show in VIEWS:
             show(page, job)
             assert measure_width(page) <= PHONE["width"], show.__name__
 
 
-def test_dark_and_light_follow_the_system(open_page: Callable[..., Any]) -> None:
+def test_the_colour_scheme_follows_the_system(open_page: OpenPage) -> None:
     grounds = []
     for scheme in ("light", "dark"):
         with open_page(color_scheme=scheme) as (page, _):
@@ -101,7 +100,7 @@ def test_dark_and_light_follow_the_system(open_page: Callable[..., Any]) -> None
 
 
 def focus_by_tab(page: Page, name: str) -> None:
-    """Press Tab until the named control has the focus, and see that it shows."""
+    """Press Tab until a control has the focus, and check that the focus is visible."""
     target = page.get_by_role("button", name=name).or_(page.get_by_role("link", name=name)).first
     for _ in range(60):
         if target.evaluate("element => element === document.activeElement"):
@@ -111,7 +110,7 @@ def focus_by_tab(page: Page, name: str) -> None:
     raise AssertionError(f"{name} is not reached by Tab")
 
 
-def test_the_whole_way_needs_nothing_but_keys(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_everything_can_be_done_by_keyboard(page: Page, server: Server, drawn: list[Path]) -> None:
     page.on("filechooser", lambda chooser: chooser.set_files(drawn[:2]))
     page.goto("/")
     heads = page.locator(".operations h3")
@@ -124,7 +123,7 @@ def test_the_whole_way_needs_nothing_but_keys(page: Page, server: Any, drawn: li
     expect(heads).to_have_text(["blur", "resize"])
     assert page.evaluate("document.activeElement.ariaLabel") == "Move blur up"
     expect(page.get_by_role("status").filter(has_text="blur is now 1 of 2")).to_have_count(1)
-    page.get_by_label("Method").press("Alt+ArrowDown")  # opens its choices, and moves nothing
+    page.get_by_label("Method").press("Alt+ArrowDown")  # opens the list and moves nothing
     expect(heads).to_have_text(["blur", "resize"])
     page.get_by_label("Width").press("Alt+ArrowUp")
     expect(heads).to_have_text(["resize", "blur"])
@@ -133,7 +132,7 @@ def test_the_whole_way_needs_nothing_but_keys(page: Page, server: Any, drawn: li
     focus_by_tab(page, "Remove blur")
     page.keyboard.press("Enter")
     expect(heads).to_have_text(["resize"])
-    page.keyboard.press("Shift+Tab")  # not lost with what was removed
+    page.keyboard.press("Shift+Tab")  # the focus was not lost with the removed card
     page.get_by_role("button", name="Choose files").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_text("2 files,")).to_be_visible()
@@ -153,7 +152,7 @@ def test_the_whole_way_needs_nothing_but_keys(page: Page, server: Any, drawn: li
     assert page.evaluate("document.activeElement.ariaLabel") == "Compare photo-0001.jpg"
 
 
-def test_views_have_titles_and_the_way_back_leads_back(page: Page) -> None:
+def test_views_have_titles_and_the_back_button_works(page: Page) -> None:
     page.goto("/")
     expect(page).to_have_title("New job · Penstock")
     page.get_by_role("link", name="System").click()
@@ -163,10 +162,10 @@ def test_views_have_titles_and_the_way_back_leads_back(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("New job")
 
 
-def test_the_description_of_the_api_asks_nobody_else(page: Page) -> None:
+def test_the_api_page_loads_nothing_from_other_sites(page: Page) -> None:
     page.goto("/docs")
     expect(page.locator(".opblock").first).to_be_visible()
-    page.locator("#operations-system-list_steps_v1_steps_get").click()
+    page.locator("#operations-system-listSteps").click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
     expect(page.locator(".live-responses-table")).to_contain_text("bottleneck")

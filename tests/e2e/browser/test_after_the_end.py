@@ -1,16 +1,16 @@
-"""What comes after a job's end: its receiver is told, and the job is deleted."""
+"""After a job's end: its webhook is called, and the job can be deleted."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
+from browser_support import PageLog, Server
 from playwright.sync_api import Page, expect
 from webhook_receiver import running_receiver
 
 
-def test_a_job_that_ends_shows_how_its_receiver_was_told(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_a_finished_job_shows_its_webhook_deliveries(page: Page, server: Server, drawn: list[Path]) -> None:
     with running_receiver(500) as receiver:
         hook = {"url": receiver.url()}
         job = server.submit(drawn[:2], [{"op": "pause", "secs": 0.25}], webhook=hook)
@@ -19,26 +19,28 @@ def test_a_job_that_ends_shows_how_its_receiver_was_told(page: Page, server: Any
         expect(webhook).to_contain_text(f"To http://127.0.0.1:{receiver.port}")
         expect(webhook.locator("summary")).to_contain_text("job.succeeded")
         expect(webhook.locator("summary")).to_contain_text("delivered 2 attempts")
-        expect(webhook.get_by_role("listitem")).to_have_text([re.compile("answered 500$"), re.compile("answered 204$")])
+        expect(webhook.get_by_role("listitem")).to_have_text([re.compile(" 500$"), re.compile("status 204$")])
         assert len(receiver.received) == 2
     assert "of-the-receiver" not in page.content()
 
 
-def test_each_end_of_a_job_is_told_the_last_one_first(page: Page, server: Any, tripping: list[Path]) -> None:
+def test_each_end_of_a_job_is_delivered_and_the_latest_is_shown_first(
+    page: Page, server: Server, failing_images: list[Path]
+) -> None:
     with running_receiver() as receiver:
-        job = server.submit(tripping, [{"op": "trip"}], webhook={"url": receiver.url()})
+        job = server.submit(failing_images, [{"op": "trip"}], webhook={"url": receiver.url()})
         server.wait(job)
         page.goto(f"/#/jobs/{job}")
-        told = page.get_by_role("region", name="Webhook").locator("details")
-        expect(told.locator(".badge")).to_have_text(["delivered"])
+        events = page.get_by_role("region", name="Webhook").locator("details")
+        expect(events.locator(".badge")).to_have_text(["delivered"])
         page.get_by_role("button", name="Retry failed (1)").click()
-        expect(told.locator(".badge")).to_have_text(["delivered", "delivered"])
-        expect(told.nth(0)).to_have_attribute("open", "")
-        expect(told.nth(1)).not_to_have_attribute("open", "")
+        expect(events.locator(".badge")).to_have_text(["delivered", "delivered"])
+        expect(events.nth(0)).to_have_attribute("open", "")
+        expect(events.nth(1)).not_to_have_attribute("open", "")
         assert receiver.ids() == [f"{job}-0", f"{job}-1"]
 
 
-def test_a_job_without_a_webhook_shows_none(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_a_job_without_a_webhook_shows_none(page: Page, server: Server, drawn: list[Path]) -> None:
     job = server.submit(drawn[:1], [["blur", "median"]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
@@ -46,9 +48,11 @@ def test_a_job_without_a_webhook_shows_none(page: Page, server: Any, drawn: list
     expect(page.get_by_role("region", name="Webhook")).to_have_count(0)
 
 
-def test_a_job_is_deleted_by_keys_once_it_was_confirmed(watched: Any, server: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("404")
+def test_a_job_is_deleted_by_keyboard_after_a_confirmation(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("404")
     job = server.submit(drawn[:2], [["blur", "median"]], name="to be <b>deleted</b>")
     server.wait(job)
     page.goto("/#/jobs")
@@ -56,7 +60,7 @@ def test_a_job_is_deleted_by_keys_once_it_was_confirmed(watched: Any, server: An
     page.get_by_role("button", name="Delete", exact=True).focus()
     page.keyboard.press("Enter")
     question = page.get_by_role("alertdialog", name="Delete to be <b>deleted</b>?")
-    expect(question).to_have_accessible_description(re.compile("2 images, .* go for good"))
+    expect(question).to_have_accessible_description(re.compile("2 images .* deleted for good"))
     for answer in ("Enter", "Escape"):
         expect(question.get_by_role("button", name="Keep it")).to_be_focused()
         page.keyboard.press(answer)
@@ -76,7 +80,7 @@ def test_a_job_is_deleted_by_keys_once_it_was_confirmed(watched: Any, server: An
     expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
 
 
-def test_a_job_is_deleted_only_once_it_has_ended(page: Page, server: Any, drawn: list[Path]) -> None:
+def test_only_a_finished_job_can_be_deleted(page: Page, server: Server, drawn: list[Path]) -> None:
     job = server.submit(drawn * 20, [{"op": "pause", "secs": 0.25}])
     page.goto(f"/#/jobs/{job}")
     deletion = page.get_by_role("button", name="Delete", exact=True)
@@ -86,9 +90,9 @@ def test_a_job_is_deleted_only_once_it_has_ended(page: Page, server: Any, drawn:
     expect(deletion).to_be_visible()
 
 
-def test_a_deletion_that_is_refused_is_told(watched: Any, server: Any, drawn: list[Path]) -> None:
-    page, watch = watched
-    watch.expected.append("404")
+def test_a_refused_deletion_shows_why(watched: tuple[Page, PageLog], server: Server, drawn: list[Path]) -> None:
+    page, log = watched
+    log.expected.append("404")
     job = server.submit(drawn[:1], [["blur", "median"]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
