@@ -46,19 +46,22 @@ def test_services_set_no_variables_that_would_be_taken_for_settings(chart: Chart
     assert all(spec["enableServiceLinks"] is False for _, spec in chart.render(values).pods())
 
 
+DELETION_COST = {"deletionCost": {"enabled": True}}
+
+
 def tokens(rendered: Rendered) -> set[str]:
     return {name for name, spec in rendered.pods() if spec["automountServiceAccountToken"]}
 
 
 def test_the_api_servers_token_is_where_it_is_used_and_nowhere_else(chart: Chart) -> None:
     steps = {f"penstock-{step}" for step in ("resize", "split", "blur", "encode")}
-    assert tokens(chart.render()) == {"penstock-coordinator", *steps}
-    assert tokens(chart.render({"deletionCost": {"enabled": False}})) == {"penstock-coordinator"}
-    assert tokens(chart.render({"coordinator": {"reportReplicas": False}})) == steps
+    assert tokens(chart.render()) == {"penstock-coordinator"}
+    assert tokens(chart.render(DELETION_COST)) == {"penstock-coordinator", *steps}
+    assert tokens(chart.render({"coordinator": {"reportReplicas": False}})) == set()
 
 
 def test_the_coordinator_may_read_deployments_and_steps_may_patch_pods_and_no_more(chart: Chart) -> None:
-    roles = {name: role["rules"] for name, role in chart.render().all("Role").items()}
+    roles = {name: role["rules"] for name, role in chart.render(DELETION_COST).all("Role").items()}
     assert roles == {
         "penstock-coordinator": [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}],
         "penstock-steps": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}],
@@ -66,19 +69,20 @@ def test_the_coordinator_may_read_deployments_and_steps_may_patch_pods_and_no_mo
 
 
 def test_without_the_deletion_cost_steps_have_no_rights_and_nothing_is_cluster_wide(chart: Chart) -> None:
-    rendered = chart.render({"deletionCost": {"enabled": False}})
+    rendered = chart.render()
     assert set(rendered.all("Role")) == set(rendered.all("RoleBinding")) == {"penstock-coordinator"}
     assert not rendered.all("ValidatingAdmissionPolicy")
     assert "PENSTOCK_DELETION_COST" not in rendered.environment("penstock-blur")
-    assert chart.render().environment("penstock-blur")["PENSTOCK_DELETION_COST"] == "true"
+    assert chart.render(DELETION_COST).environment("penstock-blur")["PENSTOCK_DELETION_COST"] == "true"
 
 
 def test_what_is_cluster_wide_has_the_namespace_in_its_name_and_holds_for_the_steps_account(chart: Chart) -> None:
-    [(name, policy)] = chart.render().all("ValidatingAdmissionPolicy").items()
+    rendered = chart.render(DELETION_COST)
+    [(name, policy)] = rendered.all("ValidatingAdmissionPolicy").items()
     assert name == "pictures-penstock-deletion-cost"
     [condition] = policy["spec"]["matchConditions"]
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:pictures:penstock-steps'"
-    assert chart.render().find("ValidatingAdmissionPolicyBinding", name)["spec"]["policyName"] == name
+    assert rendered.find("ValidatingAdmissionPolicyBinding", name)["spec"]["policyName"] == name
 
 
 def test_every_pod_is_under_a_policy_that_denies_by_default(chart: Chart) -> None:
@@ -96,16 +100,16 @@ def ports(rules: list[dict[str, Any]]) -> list[list[int]]:
 
 
 def test_steps_reach_broker_store_and_api_server_alone(chart: Chart) -> None:
-    egress = chart.render().find("NetworkPolicy", "penstock-steps")["spec"]["egress"]
+    egress = chart.render(DELETION_COST).find("NetworkPolicy", "penstock-steps")["spec"]["egress"]
     assert ports(egress) == [[5672], [8081], [443, 6443]]
     assert [rule.get("to", [{}])[0].get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/component")
             for rule in egress] == ["rabbitmq", "web", None]  # fmt: skip
-    without = chart.render({"deletionCost": {"enabled": False}}).find("NetworkPolicy", "penstock-steps")
+    without = chart.render().find("NetworkPolicy", "penstock-steps")
     assert ports(without["spec"]["egress"]) == [[5672], [8081]]
 
 
 def test_buckets_that_jobs_may_name_are_reached_beside_the_bundled_store(chart: Chart) -> None:
-    values = {"store": {"sources": ["gs://photos/"]}, "deletionCost": {"enabled": False}}
+    values = {"store": {"sources": ["gs://photos/"]}}
     rendered = chart.render({**values, "coordinator": {"reportReplicas": False}, "webhooks": {"enabled": False}})
     for name in ("penstock-steps", "penstock-coordinator"):
         egress = rendered.find("NetworkPolicy", name)["spec"]["egress"]
@@ -113,7 +117,7 @@ def test_buckets_that_jobs_may_name_are_reached_beside_the_bundled_store(chart: 
 
 
 def test_the_api_servers_addresses_can_be_told(chart: Chart) -> None:
-    rendered = chart.render({"networkPolicy": {"apiServerCidrs": ["172.16.0.0/28", "fd00::1/128"]}})
+    rendered = chart.render({**DELETION_COST, "networkPolicy": {"apiServerCidrs": ["172.16.0.0/28", "fd00::1/128"]}})
     for name in ("penstock-steps", "penstock-coordinator"):
         *_, rule = rendered.find("NetworkPolicy", name)["spec"]["egress"]
         assert ports([rule]) == [[443, 6443]]

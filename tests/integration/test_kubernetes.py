@@ -111,7 +111,7 @@ def test_a_worker_without_the_right_is_told_so_and_learns_of_a_new_token(
 ) -> None:
     settings = settings_of("coordinator")
     own = OwnPod(settings)
-    with pytest.raises(UnavailableError, match='403 pods "one" is forbidden'):
+    with pytest.raises(UnavailableError, match="403 Forbidden, annotating pod one"):
         own.write_cost(1)
     (settings.kubernetes_account / "token").write_text("worn out")
     with pytest.raises(UnavailableError, match="401 Unauthorized"):

@@ -308,7 +308,7 @@ class KubernetesSettings(_Settings):
     deletion_cost: Annotated[
         bool,
         Field(
-            description="Whether a worker annotates its own pod with how busy it is"
+            description="Whether a worker annotates its own pod with 100 while it is busy and 0 while it is idle"
             " (`controller.kubernetes.io/pod-deletion-cost`). Needs permission to `patch` pods, and a liveness file"
         ),
     ] = False

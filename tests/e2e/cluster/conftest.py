@@ -83,6 +83,7 @@ def values(tag: str) -> Mapping[str, Any]:
     """What every installation has: images as built just now, sweeps and repairs that a test need not wait long for."""
     return {
         "image": {"registry": "local", "tag": tag},
+        "deletionCost": {"enabled": True},
         "settings": {
             "PENSTOCK_REPAIR_SECS": "10",
             "PENSTOCK_STEP_TIMEOUT_SECS": "20",

@@ -13,8 +13,8 @@ from measures import Report
 from workload import Task
 
 STEP = "blur"
-BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 28)]
-"""One image keeps one blur pod busy for 20 seconds or so: pods say how busy they are every ten or fifteen."""
+BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 56)]
+"""One image keeps one blur pod busy for 40 seconds or so: pods write whether they are busy every 30 to 45 at most."""
 SCALED_SECS = 150.0
 LOAD_PHOTOS = 80
 

@@ -1,6 +1,5 @@
 """Kubernetes: reads the replicas of the steps' Deployments.
 
-The `kubernetes` package is imported on first use, in the background, because that takes half a second. Its
 `CustomObjectsApi` lists objects of any kind as plain JSON; the typed API for Deployments would load hundreds of models,
 and cost 43 MB of memory instead of 26.
 """
@@ -10,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from penstock.common.model.errors import UnavailableError
+from penstock.common.kubernetes import TIMEOUT_SECS, KubernetesClient
 from penstock.common.settings import KubernetesSettings
-from penstock.common.tls import make_ssl_context
 from penstock.coordinator.scheduling.replicas import Replicas
 
 STEPS_ANNOTATION = "penstock.dev/steps"
 """Annotation of the workers' Deployments: their steps, separated by commas."""
-_TIMEOUT_SECS = (3.0, 5.0)
-"""For connecting, and for each read."""
 _FROM_CACHE = "0"
 """Resource version that lets the API server answer from its cache."""
 
@@ -29,7 +25,7 @@ class Deployments:
     def __init__(self, settings: KubernetesSettings, selector: str) -> None:
         self._settings = settings
         self._selector = selector
-        self._api: Any = None
+        self._client = KubernetesClient(settings)
 
     def read_replicas(self) -> Mapping[str, Replicas]:
         """Return the replicas of every step that these Deployments serve.
@@ -37,43 +33,22 @@ class Deployments:
         Raises:
             UnavailableError: Kubernetes is unreachable or refuses the request.
         """
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
+        return sum_replicas(self._client.call("listing Deployments", self._list))
 
-        try:
-            return sum_replicas(self._list())
-        except ApiException as error:
-            raise UnavailableError("Kubernetes", f"{error.status} {error.reason}, listing Deployments") from error
-        except (HTTPError, OSError, ValueError) as error:
-            self._api = None  # reconnect, because the certificate authority may have changed
-            raise UnavailableError("Kubernetes", f"no answer from {self._settings.kubernetes_url}: {error}") from error
+    def _list(self, client: Any) -> list[dict[str, Any]]:
+        from kubernetes.client import CustomObjectsApi
 
-    def _list(self) -> list[dict[str, Any]]:
-        if self._api is None:
-            self._api = self._connect()
-        token = (self._settings.kubernetes_account / "token").read_text().strip()  # rotated while the pod runs
-        self._api.api_client.set_default_header("Authorization", f"Bearer {token}")
-        listed = self._api.list_namespaced_custom_object(
+        listed: Any = CustomObjectsApi(client).list_namespaced_custom_object(
             "apps",
             "v1",
             self._namespace(),
             "deployments",
             label_selector=self._selector,
             resource_version=_FROM_CACHE,
-            _request_timeout=_TIMEOUT_SECS,
+            _request_timeout=TIMEOUT_SECS,
         )
         items: list[dict[str, Any]] = listed["items"]
         return items
-
-    def _connect(self) -> Any:
-        from kubernetes import client
-
-        configuration = client.Configuration(host=self._settings.kubernetes_url)
-        configuration.retries = False  # the next poll is the retry
-        api = client.ApiClient(configuration)
-        context = make_ssl_context(self._settings.kubernetes_account / "ca.crt")
-        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
-        return client.CustomObjectsApi(api)
 
     def _namespace(self) -> str:
         return self._settings.pod_namespace or (self._settings.kubernetes_account / "namespace").read_text().strip()
