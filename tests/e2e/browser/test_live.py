@@ -154,7 +154,7 @@ def test_the_system_shows_the_bottleneck_and_advice(
     page.goto("/#/system")
     expect(page.get_by_role("heading", name="Bottleneck: pause")).to_be_visible()
     expect(page.locator(".step.held")).to_contain_text("pause")
-    expect(page.get_by_role("region", name="Bottleneck: pause")).to_contain_text("s of work waiting")
+    expect(page.get_by_role("region", name="Bottleneck: pause")).to_contain_text("of work waiting")
     server.client.send("POST", f"/v1/jobs/{job}/cancel")
     expect(page.get_by_text("No work is waiting")).to_be_visible()
 
@@ -166,13 +166,17 @@ def test_the_command_that_adds_replicas_can_be_copied(open_page: OpenPage) -> No
         def add_advice(route: Route) -> None:
             """Respond as a coordinator on Kubernetes would, which knows the Deployments."""
             answer = route.fetch().json()
-            answer["advice"] = {"step": "blur", "sentence": "blur: 91 % busy", "command": command}
+            answer["advice"] = {
+                "step": "blur", "steps": ["blur"], "busy": 0.91, "backlog_seconds": 3000.0, "replicas_now": 2,
+                "replicas_more": 6, "finishes_in_seconds": 300.0, "next_step": None, "command": command,
+            }  # fmt: skip
             answer["steps"][0]["replicas"] = {"desired": 2, "ready": 1}
             route.fulfill(json=answer)
 
         page.route("**/v1/steps", add_advice)
         page.goto("/#/system")
-        expect(page.get_by_text("blur: 91 % busy.")).to_be_visible()
+        text = "91 % busy · 50 min of work waiting · 2 replicas + 6 more · finished in 5 min"
+        expect(page.get_by_text(text)).to_be_visible()
         expect(page.locator(".step").first).to_contain_text("1 of 2")
         page.get_by_role("button", name="Copy command").click()
         expect(page.get_by_text("Copied")).to_be_visible()

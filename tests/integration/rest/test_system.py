@@ -79,7 +79,7 @@ def test_advice_says_what_would_change_it(serve: Callable[..., Any]) -> None:
     shown = serve(find_replicas=known.get, advice_secs=0.5).http.get("/v1/steps").json()
     assert shown["advice"]["command"] == "kubectl scale deployment/penstock-blur --replicas=2"
     assert (shown["advice"]["step"], shown["advice"]["finishes_in_seconds"]) == ("blur", 0.5)
-    assert shown["advice"]["sentence"] == "blur; 100% busy; 2.0 s of work left; replicas: 1 + 1; finishes in 0.5 s"
+    assert shown["advice"]["sentence"] == "blur: 100% busy, 2.0 s of work left, replicas 1 + 1, finished in 0.5 s"
 
 
 def test_steps_tell_their_replicas_where_somebody_knows(serve: Callable[..., Any]) -> None:

@@ -98,17 +98,21 @@ def advise(
 
 
 def _summarize(pool: WorkerPool, more: int, finish_secs: float | None, next_step: str | None) -> str:
-    """Return the advice as one line for terminals."""
+    """Return the advice as one line, for terminals."""
     name, *others = pool.steps
     parts = [
-        f"{name} (with {', '.join(others)})" if others else name,
         "" if pool.busy is None else f"{pool.busy:.0%} busy",
-        f"{pool.remaining:,} images left" if pool.backlog_secs is None else f"{pool.backlog_secs:,.1f} s of work left",
-        f"replicas: {pool.replicas:,} + {more:,}" if more else f"replicas: {pool.replicas:,}",
-        "" if finish_secs is None else f"finishes in {finish_secs:,.1f} s",
-        f"next bottleneck: {next_step}" if next_step else "",
+        f"{pool.remaining:,} images left" if pool.backlog_secs is None else f"{_secs(pool.backlog_secs)} of work left",
+        f"replicas {pool.replicas:,} + {more:,}" if more else f"replicas {pool.replicas:,}",
+        "" if finish_secs is None else f"finished in {_secs(finish_secs)}",
+        f"next bottleneck {next_step}" if next_step else "",
     ]
-    return "; ".join(filter(None, parts))
+    label = f"{name} (with {', '.join(others)})" if others else name
+    return f"{label}: {', '.join(filter(None, parts))}"
+
+
+def _secs(secs: float) -> str:
+    return f"{secs:,.1f} s" if secs < 10 else f"{secs:,.0f} s"
 
 
 def make_pools(statuses: Sequence[StepStatus], find_replicas: FindReplicas) -> list[WorkerPool]:

@@ -33,7 +33,7 @@ def advice_for(
 def test_the_bottleneck_is_named_with_the_replicas_that_help() -> None:
     replicas = deployed(resize=1, blur=4)
     advice = advice_for(step("resize", 1, 10_000, 0.01), step("blur", 4, 10_000, 0.3, 0.91), replicas=replicas)
-    assert advice.sentence == "blur; 91% busy; 3,000.0 s of work left; replicas: 4 + 6; finishes in 300.0 s"
+    assert advice.sentence == "blur: 91% busy, 3,000 s of work left, replicas 4 + 6, finished in 300 s"
     assert (advice.step, advice.replicas_now, advice.replicas_more) == ("blur", 4, 6)
     assert (advice.finishes_in_seconds, advice.next_step) == (300.0, None)
     assert advice.command == "kubectl scale deployment/penstock-blur --replicas=10"
@@ -45,19 +45,19 @@ def test_no_more_replicas_are_advised_than_make_another_step_the_bottleneck() ->
     assert (advice.replicas_more, advice.finishes_in_seconds) == (3, 1_000.0), "encode takes 1,000 s anyway"
     advice = advice_for(step("blur", 1, 1_000, 4.5, 1.0), step("encode", 1, 1_000, 1.0), replicas=replicas)
     assert (advice.replicas_more, advice.finishes_in_seconds, advice.next_step) == (4, 900.0, "encode")
-    assert advice.sentence.endswith("replicas: 1 + 4; finishes in 900.0 s; next bottleneck: encode")
+    assert advice.sentence.endswith("replicas 1 + 4, finished in 900 s, next bottleneck encode")
 
 
 def test_a_step_without_workers_comes_first() -> None:
     replicas = deployed(resize=2, blur=0)
     advice = advice_for(step("resize", 2, 90, 5.0), step("blur", 0, 90, 10.0), replicas=replicas)
-    assert advice.sentence == "blur; 900.0 s of work left; replicas: 0 + 3; finishes in 300.0 s"
+    assert advice.sentence == "blur: 900 s of work left, replicas 0 + 3, finished in 300 s"
     assert advice.command == "kubectl scale deployment/penstock-blur --replicas=3"
 
 
 def test_unmeasured_work_is_not_guessed() -> None:
     advice = advice_for(step("blur", 0, 40, None))
-    assert advice.sentence == "blur; 40 images left; replicas: 0 + 1"
+    assert advice.sentence == "blur: 40 images left, replicas 0 + 1"
     assert (advice.finishes_in_seconds, advice.command) == (None, "penstock worker --steps blur --concurrency 1")
     assert advise([step("blur", 3, 40, None)], lambda _: None, 300.0) is None, "it will be measured soon"
 
@@ -65,7 +65,7 @@ def test_unmeasured_work_is_not_guessed() -> None:
 def test_replicas_that_are_starting_are_not_advised_again() -> None:
     advice = advice_for(step("blur", 0, 1_000, 1.0), replicas={"blur": Replicas(10, 0, ("penstock-blur",))})
     assert (advice.replicas_now, advice.replicas_more, advice.command) == (10, 0, None)
-    assert advice.sentence == "blur; 1,000.0 s of work left; replicas: 10; finishes in 100.0 s"
+    assert advice.sentence == "blur: 1,000 s of work left, replicas 10, finished in 100 s"
 
 
 def test_workers_that_serve_several_steps_count_once_with_all_their_work() -> None:
@@ -77,7 +77,7 @@ def test_workers_that_serve_several_steps_count_once_with_all_their_work() -> No
     advice = advice_for(*fused)
     assert (advice.step, advice.steps, advice.backlog_seconds) == ("blur", ["blur", "resize", "encode"], 1_500.0)
     assert advice.sentence == (
-        "blur (with resize, encode); 100% busy; 1,500.0 s of work left; replicas: 4 + 1; finishes in 300.0 s"
+        "blur (with resize, encode): 100% busy, 1,500 s of work left, replicas 4 + 1, finished in 300 s"
     )
     assert advice.command == "penstock worker --steps blur,encode,resize --concurrency 1"
 
@@ -112,7 +112,7 @@ def test_no_more_replicas_are_advised_than_there_are_images() -> None:
 def test_work_that_finishes_in_time_needs_no_replicas() -> None:
     advice = advice_for(step("blur", 4, 100, 1.2, 0.5))
     assert (advice.replicas_more, advice.command) == (0, None)
-    assert advice.sentence == "blur; 50% busy; 120.0 s of work left; replicas: 4; finishes in 30.0 s"
+    assert advice.sentence == "blur: 50% busy, 120 s of work left, replicas 4, finished in 30 s"
 
 
 def test_no_replicas_are_advised_where_workers_cannot_be_added() -> None:

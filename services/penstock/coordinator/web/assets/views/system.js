@@ -1,5 +1,5 @@
 // The system: its steps in processing order, the bottleneck, and advice.
-import { count, percent, span } from "../lib/format.js";
+import { count, percent, plural, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { usePolled } from "../parts/paged.js";
 import { Command, Heading, Trouble } from "../parts/small.js";
@@ -14,10 +14,19 @@ export function SystemView() {
     ${data && html`<ol class="flow" aria-label="Steps">${data.steps.map((step) => html`<${Step} key=${step.name} step=${step} />`)}</ol>`}`;
 }
 
+const adviceText = (advice) => [
+  advice.steps.length > 1 && `with ${advice.steps.slice(1).join(", ")} in the same workers`,
+  advice.busy !== null && `${percent(advice.busy)} busy`,
+  advice.backlog_seconds !== null && `${span(advice.backlog_seconds)} of work waiting`,
+  plural(advice.replicas_now, "replica") + (advice.replicas_more ? ` + ${advice.replicas_more} more` : ""),
+  advice.finishes_in_seconds !== null && `finished in ${span(advice.finishes_in_seconds)}`,
+  advice.next_step && `next bottleneck: ${advice.next_step}`,
+].filter(Boolean).join(" · ");
+
 const AdviceCard = ({ advice }) => html`
   <section class="card answer" aria-labelledby="advice-title">
     <h2 id="advice-title">Bottleneck: ${advice.step}</h2>
-    <p class="lead">${advice.sentence}.</p>
+    <p class="lead">${adviceText(advice)}</p>
     ${advice.command && html`<${Command} text=${advice.command} label="command" />`}
   </section>`;
 
