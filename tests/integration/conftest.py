@@ -1,4 +1,4 @@
-"""Whole processes on this host: `penstock run` and `penstock serve` with the tests' own steps installed."""
+"""Fixtures that run `penstock run` and `penstock serve` as processes, with the tests' plugin steps installed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ COLOURS = {"crash": (0, 0, 255), "hang": (255, 0, 0), "raise": (0, 255, 0), "sha
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """The environment of a process that finds the tests' steps, with short limits."""
+    """Environment of a process that finds the tests' plugin steps, with short time limits."""
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PENSTOCK_STEP_TIMEOUT_SECS": "1", "PENSTOCK_MAX_ATTEMPTS": "2"}
 
 
 @pytest.fixture
 def penstock(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line to its end."""
+    """Runs a command and returns its result."""
 
     def run(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "penstock", *map(str, arguments)]
@@ -47,14 +47,13 @@ def penstock(environment: dict[str, str]) -> Callable[..., subprocess.CompletedP
 
 @pytest.fixture
 def tricky(tmp_path: Path) -> Callable[..., Path]:
-    """Make a folder of small PNGs: `good` grey ones, and one of each colour that `trip` trips over."""
+    """Makes a folder of small PNGs: `good` grey ones, and one for each kind of failure of the step `trip`."""
 
     def make(*kinds: str, good: int = 10) -> Path:
         folder = tmp_path / "tricky"
         folder.mkdir()
         for number in range(good):
-            picture = np.full((24, 32, 3), 100 + number, np.uint8)
-            cv2.imwrite(str(folder / f"good-{number:03}.png"), picture)
+            cv2.imwrite(str(folder / f"good-{number:03}.png"), np.full((24, 32, 3), 100 + number, np.uint8))
         for kind in kinds:
             cv2.imwrite(str(folder / f"good-004-{kind}.png"), np.full((24, 32, 3), COLOURS[kind], np.uint8))
         return folder
@@ -70,7 +69,7 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         self.process.kill()
         self.process.wait(30)
 
@@ -84,7 +83,7 @@ class Server:
         return {entry["name"]: entry["sha256"] for entry in self.client.results(job)}
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
-        """Send a request and return the JSON of its answer."""
+        """Send a request; return the JSON of the response."""
         body = None if document is None else json.dumps(document).encode()
         return json.loads(self.client.send(method, path, body, {"Content-Type": "application/json"}) or b"null")
 
@@ -105,20 +104,20 @@ def _command(pid: int) -> bytes:
 
 @pytest.fixture
 def start_server(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., Server]]:
-    """Start `penstock serve` on one data folder, again after each `kill` if a test wants."""
+    """Starts `penstock serve` on the test's data folder, also again after a `kill`."""
     with ExitStack() as stack:
 
         def start(*options: str, input_root: Path = tmp_path, **more: str) -> Server:
             given = ["--data", str(tmp_path / "data"), "--input-root", str(input_root), *options]
             running = serve(given, port=find_free_port(), environment={**environment, **more}, log=tmp_path / "log")
-            url, process = stack.enter_context(_forgiving(running))
+            url, process = stack.enter_context(_ignoring_kill(running))
             return Server(stack.enter_context(RestClient(url)), process)
 
         yield start
 
 
-class _forgiving:  # noqa: N801 (used as a function)
-    """A server's context that does not mind that a test has killed it."""
+class _ignoring_kill:  # noqa: N801 (used as a function)
+    """A server's context that accepts that a test has killed it."""
 
     def __init__(self, running: Any) -> None:
         self._running = running
@@ -132,7 +131,7 @@ class _forgiving:  # noqa: N801 (used as a function)
 
 @pytest.fixture
 def kill() -> Callable[[int], None]:
-    """Kill a process with SIGKILL, whether or not it still runs."""
+    """Kills a process with SIGKILL, if it still runs."""
 
     def end(pid: int) -> None:
         try:

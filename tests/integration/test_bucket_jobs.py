@@ -1,4 +1,4 @@
-"""Whole jobs from and to buckets on real servers: read by workers, written by them, served and deleted."""
+"""Jobs from and to buckets on real servers: read and written by workers, served and deleted."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ LIMITS = Limits(max_file_bytes=200_000)
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 
 
-class House:
-    """A coordinator and a worker in this process, over a folder, and what they may use of buckets."""
+class System:
+    """A coordinator and a worker in this process, over a folder and the allowed buckets."""
 
     def __init__(self, folder: Path, *sources: str) -> None:
         self.buckets = BucketAllowlist.of(StoreSettings(sources=sources))
         self.store = LocalStore(folder / "store")
-        routed = CompositeStore(self.store, self.buckets)
+        store = CompositeStore(self.store, self.buckets)
         broker = MemoryBroker()
         repository = SqlRepository.sqlite(folder / "penstock.db")
-        self.conductor = JobScheduler(repository, routed, broker, DispatchSettings(1, 1), ReconcilerSettings())
-        self.conductor.start_leading()
-        self.services = Services(repository, routed, broker, self.conductor, LIMITS, None, self.buckets)
+        self.scheduler = JobScheduler(repository, store, broker, DispatchSettings(1, 1), ReconcilerSettings())
+        self.scheduler.start_leading()
+        self.services = Services(repository, store, broker, self.scheduler, LIMITS, None, self.buckets)
         app = create_app(self.services)
         self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none", lifespan="off"))
         self._serving = threading.Thread(target=self._server.run, daemon=True)
@@ -76,11 +76,11 @@ class House:
         self._serving.join(20)
         self._worker.stop()
         self._thread.join(20)
-        self.conductor.stop_leading()
+        self.scheduler.stop_leading()
         self.services.repository.close()
 
     def run(self, *inputs: Any, **document: Any) -> dict[str, Any]:
-        """Submit a job; return it once it has ended."""
+        """Run a job; return it when it has ended."""
         answer = self.http.post("/v1/jobs", json={"operations": [["split", True]], "inputs": inputs, **document})
         assert answer.status_code == 202, answer.text
         url = answer.json()["url"]
@@ -105,15 +105,15 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 @pytest.fixture
-def house(tmp_path: Path, bucket: str) -> Iterator[House]:
-    house = House(tmp_path, f"{bucket}/in/", f"{bucket}/out/")
-    yield house
-    house.close()
+def system(tmp_path: Path, bucket: str) -> Iterator[System]:
+    running = System(tmp_path, f"{bucket}/in/", f"{bucket}/out/")
+    yield running
+    running.close()
 
 
 @pytest.fixture
 def put(bucket: str) -> Callable[[str, bytes], None]:
-    """Writes into the bucket by hand."""
+    """Writes an object into the bucket."""
     store = open_bucket(bucket, StoreSettings())
     return lambda key, data: obstore.put(store, key, data) and None
 
@@ -123,52 +123,52 @@ def keys_in(bucket: str) -> list[str]:
     return sorted(entry["path"] for page in pages for entry in page)
 
 
-def picture(seed: int) -> bytes:
+def png(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (20, 30, 3), np.uint8)
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def test_pictures_come_from_a_bucket_and_results_go_to_another_folder_of_it(
-    house: House, bucket: str, put: Callable[[str, bytes], None]
+def test_images_are_read_from_a_bucket_and_results_written_to_another_prefix(
+    system: System, bucket: str, put: Callable[[str, bytes], None]
 ) -> None:
-    put("in/a/1 ü.png", picture(1))
-    put("in/a/2.png", picture(2))
-    job = house.run({"prefix": f"{bucket}/in/"}, output="png", results=f"{bucket}/out")
+    put("in/a/1 ü.png", png(1))
+    put("in/a/2.png", png(2))
+    job = system.run({"prefix": f"{bucket}/in/"}, output="png", results=f"{bucket}/out")
     assert (job["state"], job["images"]["done"]) == ("succeeded", 2)
-    entries = house.get(f"{job['links']['results']}").json()["results"]
+    entries = system.get(f"{job['links']['results']}").json()["results"]
     assert [entry["location"] for entry in entries] == [
         f"{bucket}/out/{job['id']}/{entry['name']}" for entry in entries
     ]
     assert {entry["name"] for entry in entries} >= {"a/1 ü-0.png", "a/2-3.png"}
-    top_left = cv2.imdecode(np.frombuffer(picture(2), np.uint8), cv2.IMREAD_COLOR)[:10, :15]
-    served = house.get(f"/static/{job['id']}/processed/a/2-0.png").content
+    top_left = cv2.imdecode(np.frombuffer(png(2), np.uint8), cv2.IMREAD_COLOR)[:10, :15]
+    served = system.get(f"/static/{job['id']}/processed/a/2-0.png").content
     assert np.array_equal(cv2.imdecode(np.frombuffer(served, np.uint8), cv2.IMREAD_COLOR), top_left)
     assert obstore.get(open_bucket(bucket, StoreSettings()), f"out/{job['id']}/a/2-0.png").bytes() == served
-    assert house.get(job["links"]["archive"]).content.count(b"PK\x01\x02") == 8
-    assert list(house.store.list("results")) == []
+    assert system.get(job["links"]["archive"]).content.count(b"PK\x01\x02") == 8
+    assert list(system.store.list("results")) == []
     before = keys_in(bucket)
-    assert house.http.delete(job["url"]).status_code == 204
-    assert keys_in(bucket) == before, "what the customer has in a bucket stays"
+    assert system.http.delete(job["url"]).status_code == 204
+    assert keys_in(bucket) == before, "the customer's objects stay"
 
 
-def test_two_jobs_with_one_place_for_results_lose_nothing(
-    house: House, bucket: str, put: Callable[[str, bytes], None]
+def test_two_jobs_with_one_prefix_for_results_overwrite_nothing(
+    system: System, bucket: str, put: Callable[[str, bytes], None]
 ) -> None:
-    put("in/1.png", picture(1))
-    jobs = [house.run(f"{bucket}/in/1.png", results=f"{bucket}/out/", operations=[["blur", kind]]) for kind in
+    put("in/1.png", png(1))
+    jobs = [system.run(f"{bucket}/in/1.png", results=f"{bucket}/out/", operations=[["blur", kind]]) for kind in
             ("median", "gaussian")]  # fmt: skip
     assert keys_in(bucket) == sorted(["in/1.png", *(f"out/{job['id']}/1-0.jpg" for job in jobs)])
 
 
-def test_what_a_list_names_and_cannot_be_read_fails_alone(
-    house: House, bucket: str, put: Callable[[str, bytes], None]
+def test_unreadable_entries_of_an_input_list_fail_alone(
+    system: System, bucket: str, put: Callable[[str, bytes], None]
 ) -> None:
-    put("in/good.png", picture(1))
+    put("in/good.png", png(1))
     put("in/large.png", bytes(200_001))
-    put("in/text.png", b"no picture")
+    put("in/text.png", b"no image")
     put("in/list.txt", "\n".join(f"{bucket}/in/{n}.png" for n in ("none", "large", "good", "text")).encode())
-    job = house.run({"manifest": f"{bucket}/in/list.txt"})
-    images = house.get(f"{job['links']['images']}").json()["images"]
+    job = system.run({"manifest": f"{bucket}/in/list.txt"})
+    images = system.get(f"{job['links']['images']}").json()["images"]
     assert job["state"] == "partial"
     assert [(image["name"], image["error"] and image["error"]["code"]) for image in images] == [
         ("none.png", "source_not_found"),
@@ -178,31 +178,31 @@ def test_what_a_list_names_and_cannot_be_read_fails_alone(
     ]
 
 
-def test_letters_that_look_like_a_way_out_are_letters_to_a_bucket(
-    house: House, bucket: str, put: Callable[[str, bytes], None]
+def test_special_characters_in_keys_are_taken_literally(
+    system: System, bucket: str, put: Callable[[str, bytes], None]
 ) -> None:
-    """What stands between the check and the bucket must not read a path in another way than the check did."""
-    put("secret.png", picture(9))
+    """Nothing between the check and the bucket may interpret a key differently."""
+    put("secret.png", png(9))
     odd = ["in/a%20b.png", "in/a b.png", "in/x%2Ey.png", "in/q?x=1.png", "in/h#f.png", "in/100%.png", "in/+&=;,.png"]
     for seed, key in enumerate(odd):
-        put(key, picture(seed))
-    open_to_all = ImageSources(house.store, LIMITS, None, house.buckets)
-    assert [open_to_all.read(f"{bucket}/{key}") for key in odd] == [picture(seed) for seed in range(len(odd))]
+        put(key, png(seed))
+    open_to_all = ImageSources(system.store, LIMITS, None, system.buckets)
+    assert [open_to_all.read(f"{bucket}/{key}") for key in odd] == [png(seed) for seed in range(len(odd))]
 
 
-def test_a_worker_checks_again_and_tells_why_it_could_not_read(
-    house: House, bucket: str, put: Callable[[str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_checks_the_allow_list_as_well(
+    system: System, bucket: str, put: Callable[[str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put("in/1.png", picture(1))
+    put("in/1.png", png(1))
     narrow = BucketAllowlist.of(StoreSettings(sources=(f"{bucket}/out/",)))
     for buckets in (narrow, None):
         with pytest.raises(ImageError) as refused:
-            ImageSources(house.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
+            ImageSources(system.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
         assert refused.value.code is ImageCode.SOURCE_FORBIDDEN
 
 
-@pytest.mark.parametrize(("keys", "code"), [("wrong", ImageCode.SOURCE_FORBIDDEN), ("away", None)])
-def test_a_bucket_that_is_closed_fails_the_picture_and_one_that_is_away_does_not(
+@pytest.mark.parametrize(("keys", "code"), [("wrong", ImageCode.SOURCE_FORBIDDEN), ("unreachable", None)])
+def test_a_forbidden_bucket_fails_the_image_and_an_unreachable_one_does_not(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str, code: ImageCode | None
 ) -> None:
     for name, value in s3.environment.items():
@@ -214,9 +214,9 @@ def test_a_bucket_that_is_closed_fails_the_picture_and_one_that_is_away_does_not
     url = s3.create_bucket()
     buckets = BucketAllowlist.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
     sources = ImageSources(LocalStore(tmp_path), LIMITS, None, buckets)
-    routed = CompositeStore(LocalStore(tmp_path), buckets)
+    store = CompositeStore(LocalStore(tmp_path), buckets)
     with pytest.raises(ImageError if code else UnavailableError) as failed:
         sources.read(f"{url}/1.png")
     assert getattr(failed.value, "code", None) == (code or "unavailable")
     with pytest.raises(ImageError if code else UnavailableError):
-        routed.put(f"{url}/out/1.png", [b"x"])
+        store.put(f"{url}/out/1.png", [b"x"])

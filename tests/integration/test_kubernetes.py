@@ -1,4 +1,4 @@
-"""What coordinator and worker say to a real Kubernetes, as service accounts with no more rights than they need."""
+"""Coordinator and worker talk to a real Kubernetes, as service accounts with only the rights they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from penstock.coordinator.scheduling.replicas import Replicas
 from penstock.worker.process.pod_deletion_cost import OwnPod
 
 NAMESPACE = "penstock-inside"
-SECURE = {
+RESTRICTED = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
@@ -29,12 +29,12 @@ SECURE = {
         }
     ],
 }
-NOWHERE = {**SECURE, "nodeSelector": {"nowhere": "true"}}
-"""What a pod is that no node takes."""
+UNSCHEDULABLE = {**RESTRICTED, "nodeSelector": {"nowhere": "true"}}
+"""Spec of a pod that no node accepts."""
 
 
 def pod(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": NOWHERE}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": UNSCHEDULABLE}
 
 
 def deployment(name: str, kind: str, steps: str, replicas: int) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def deployment(name: str, kind: str, steps: str, replicas: int) -> dict[str, Any
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": NOWHERE},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": UNSCHEDULABLE},
         },
     }
 
@@ -60,27 +60,29 @@ OBJECTS = [
 
 @pytest.fixture(scope="module")
 def namespace(without_service: Callable[[str], NoReturn]) -> Iterator[Namespace]:
-    """A namespace with a pod that is placed nowhere, two Deployments, and accounts that may patch and list."""
+    """A namespace with an unschedulable pod, three Deployments, and service accounts that may patch or list."""
     before = dict(os.environ)
     missing = find_cluster()
     if missing is not None:
         without_service(missing)
-    made = Namespace(NAMESPACE)
-    made.create()
-    made.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
+    created = Namespace(NAMESPACE)
+    created.create()
+    created.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": OBJECTS}))
     for account, verb, resource in ("steps", "patch", "pods"), ("coordinator", "list", "deployments.apps"):
-        made.kubectl("create", "serviceaccount", account)
-        made.kubectl("create", "role", account, f"--verb={verb}", f"--resource={resource}")
-        made.kubectl("create", "rolebinding", account, f"--role={account}", f"--serviceaccount={NAMESPACE}:{account}")
-    yield made
-    made.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        created.kubectl("create", "serviceaccount", account)
+        created.kubectl("create", "role", account, f"--verb={verb}", f"--resource={resource}")
+        created.kubectl(
+            "create", "rolebinding", account, f"--role={account}", f"--serviceaccount={NAMESPACE}:{account}"
+        )
+    yield created
+    created.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture
 def settings_of(namespace: Namespace, tmp_path: Path) -> Callable[[str], KubernetesSettings]:
-    """Return what a pod of an account is told: the folder with its token among it."""
+    """Return the settings of a pod that runs as a service account."""
     config = json.loads(call("kubectl", "config", "view", "--minify", "--flatten", "--raw", "--output=json"))
     cluster = config["clusters"][0]["cluster"]
 
@@ -97,7 +99,7 @@ def settings_of(namespace: Namespace, tmp_path: Path) -> Callable[[str], Kuberne
     return make
 
 
-def test_a_worker_writes_the_cost_of_its_own_pods_end(
+def test_a_worker_sets_its_own_pods_deletion_cost(
     namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
 ) -> None:
     own = OwnPod(settings_of("steps"))
@@ -106,14 +108,14 @@ def test_a_worker_writes_the_cost_of_its_own_pods_end(
         assert Pod(namespace.get("pod", "one")).deletion_cost == cost
 
 
-def test_a_worker_without_the_right_is_told_so_and_learns_of_a_new_token(
+def test_a_worker_without_permission_gets_an_error_and_uses_a_rotated_token(
     namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
 ) -> None:
     settings = settings_of("coordinator")
     own = OwnPod(settings)
     with pytest.raises(UnavailableError, match="403 Forbidden, annotating pod one"):
         own.write_cost(1)
-    (settings.kubernetes_account / "token").write_text("worn out")
+    (settings.kubernetes_account / "token").write_text("expired")
     with pytest.raises(UnavailableError, match="401 Unauthorized"):
         own.write_cost(1)
     (settings.kubernetes_account / "token").write_text(namespace.kubectl("create", "token", "steps"))
@@ -121,7 +123,7 @@ def test_a_worker_without_the_right_is_told_so_and_learns_of_a_new_token(
     assert Pod(namespace.get("pod", "one")).deletion_cost == 5
 
 
-def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
+def test_a_coordinator_reads_the_replicas_of_the_steps_only(
     namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
 ) -> None:
     deployments = Deployments(settings_of("coordinator").model_copy(update={"pod_namespace": None}), "kind=step")
@@ -137,6 +139,6 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_and_of_nothing_else(
     }
 
 
-def test_a_coordinator_without_the_right_is_told_so(settings_of: Callable[[str], KubernetesSettings]) -> None:
+def test_a_coordinator_without_permission_gets_an_error(settings_of: Callable[[str], KubernetesSettings]) -> None:
     with pytest.raises(UnavailableError, match="403 Forbidden, listing Deployments"):
         Deployments(settings_of("steps"), "kind=step").read_replicas()

@@ -1,4 +1,4 @@
-"""Several hosts on one: coordinators and workers as processes of their own, killed and started as a test likes."""
+"""Simulated hosts: coordinators and workers as separate processes that a test starts, stops and kills."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from waiting import wait_until
 from penstock.benchmark.http import RestClient
 from penstock.local.server_process import find_free_port
 
-LEAVE_SECS = 20.0
+EXIT_SECS = 20.0
 
 
 @dataclass
 class Process:
-    """One coordinator or worker. Its output goes to the file `log`."""
+    """One coordinator or worker process. Its output goes to the file `log`."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -31,40 +31,40 @@ class Process:
 
     @property
     def client(self) -> RestClient:
-        """A connection of its own to a coordinator."""
+        """A new connection to a coordinator."""
         return RestClient(self.url)
 
-    def send(self, number: int) -> None:
-        """Send a signal, whether or not it still runs."""
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if the process still runs."""
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
-        self.send(signal.SIGKILL)
-        self.process.wait(LEAVE_SECS)
+        """Kill it, as a power cut would."""
+        self.send_signal(signal.SIGKILL)
+        self.process.wait(EXIT_SECS)
 
-    def leave(self) -> int:
-        """Ask it to leave; return its exit status."""
-        self.send(signal.SIGTERM)
-        return self.process.wait(LEAVE_SECS)
+    def terminate(self) -> int:
+        """Ask it to exit; return its exit status."""
+        self.send_signal(signal.SIGTERM)
+        return self.process.wait(EXIT_SECS)
 
     @property
-    def runs(self) -> bool:
-        """Whether it has not ended."""
+    def is_running(self) -> bool:
+        """Whether it has not exited."""
         return self.process.poll() is None
 
     @property
     def output(self) -> str:
-        """What it wrote."""
+        """What it has written so far."""
         return self.log.read_text(errors="replace")
 
 
 @dataclass
 class Hosts:
-    """Starts processes over one broker, one store and one database (None: SQLite in `folder`); ends them all.
+    """Processes over one broker, one store and one database (None: SQLite in `folder`).
 
-    `program` is what runs instead of `python -m penstock`.
+    `program` replaces `-m penstock` on Python's command line.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ class Hosts:
     started: list[Process] = field(default_factory=list)
 
     def coordinator(self, *, port: int | None = None, wait: bool = True, **variables: str) -> Process:
-        """Start a coordinator, and wait until it is ready."""
+        """Start a coordinator, by default waiting until it is ready."""
         port = port or find_free_port()
         database = [] if self.database_url is None else ["--database", self.database_url]
         options = ["--port", str(port), "--data", str(self.folder / "data"), *database]
@@ -90,17 +90,17 @@ class Hosts:
         return self._start("worker", ["--steps", steps, *options], variables)
 
     def is_ready(self, coordinator: Process) -> bool:
-        """Tell whether a coordinator can accept jobs."""
-        assert coordinator.runs, coordinator.output
+        """Return whether a coordinator accepts jobs."""
+        assert coordinator.is_running, coordinator.output
         with coordinator.client as client:
             return client.is_ready()
 
     def stop(self) -> None:
-        """End all processes, workers first."""
+        """Stop all processes, the last started first."""
         for process in reversed(self.started):
-            process.send(signal.SIGCONT)
-            process.send(signal.SIGTERM)
-        deadline = time.monotonic() + LEAVE_SECS
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + EXIT_SECS
         for process in self.started:
             try:
                 process.process.wait(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Coordinators and workers on hosts of their own, between them RabbitMQ and a folder that all can reach."""
+"""Fixtures for several hosts that share RabbitMQ and a folder."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step
 from penstock.common.registry import operations
 from penstock.local.sample_images import write_images
 
-QUICK_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_TIMEOUT_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
+FAST_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_TIMEOUT_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
 
 
 @pytest.fixture
 def start_hosts(tmp_path: Path, rabbitmq: RabbitServer, environment: dict[str, str]) -> Iterator[Callable[..., Hosts]]:
-    """Make hosts whose jobs may name what lies in the test's folder; with the test they end, and their queues go."""
+    """Starts hosts whose input root is the test's folder; stops them and deletes their queues at the end."""
     with ExitStack() as stack:
 
         def make(database_url: str | None = None, **more: str) -> Hosts:
             store = (tmp_path / "store").as_uri()
-            variables = {**environment, **QUICK_REPAIR, "PENSTOCK_INPUT_ROOT": str(tmp_path), **more}
-            made = Hosts(tmp_path, rabbitmq.url, store, database_url, variables)
+            variables = {**environment, **FAST_REPAIR, "PENSTOCK_INPUT_ROOT": str(tmp_path), **more}
+            hosts = Hosts(tmp_path, rabbitmq.url, store, database_url, variables)
             stack.callback(rabbitmq.delete_queues, *queues())
-            stack.callback(made.stop)
-            return made
+            stack.callback(hosts.stop)
+            return hosts
 
         yield make
 
 
 def queues() -> list[str]:
-    """Return every queue there can be, with the tests' own steps."""
+    """Return all queues, including those of the tests' steps."""
     steps = {*operations(), "brighten", "trip", "pause", "twins", "scribble"}
     return [EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in steps)]
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of 40 drawn photographs below the input root."""
+    """A folder of 40 drawn images below the input root."""
     folder = tmp_path / "photos"
     folder.mkdir()
     write_images(folder, 40, 320, 240)
@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def undisturbed(penstock: Any, photos: Path, tmp_path: Path) -> dict[str, str]:
-    """The checksums by name that `penstock run` gives for resize, split, median, jpg."""
+    """SHA-256 by name of the results of `penstock run` for resize, split, median."""
     ops = ["--op", "resize=200x150", "--op", "split", "--op", "blur=median"]
     assert penstock("run", photos, *ops, "--out", tmp_path / "out").returncode == 0
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "out").glob("*.jpg")}

@@ -1,4 +1,4 @@
-"""`penstock coordinator` and `penstock worker`: the same bytes as one host gives, and nothing lost whoever dies."""
+"""Many hosts: `coordinator` and `worker` processes give the bytes of one host, and lose nothing when any is killed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def intermediates(hosts: Hosts) -> list[Path]:
 
 
 @pytest.mark.parametrize("placement", [PER_STEP, ("resize,split", "blur,encode"), ("all",)], ids=["1", "2", "4"])
-def test_workers_of_their_own_give_the_bytes_of_one_host(
+def test_workers_in_any_placement_give_the_bytes_of_one_host(
     start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str], placement: tuple[str, ...]
 ) -> None:
     hosts = start_hosts()
@@ -60,7 +60,7 @@ def test_workers_of_their_own_give_the_bytes_of_one_host(
     wait_until(lambda: not intermediates(hosts))
 
 
-def test_a_coordinator_that_dies_goes_on_where_it_was(
+def test_a_killed_coordinator_resumes_where_it_was(
     start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts()
@@ -75,7 +75,7 @@ def test_a_coordinator_that_dies_goes_on_where_it_was(
     assert manifest(coordinator, name) == undisturbed
 
 
-def test_a_leader_that_dies_is_replaced_and_those_who_follow_answer(
+def test_a_killed_leader_is_replaced_and_followers_answer_requests(
     start_hosts: Callable[..., Hosts], postgres: PostgresServer, photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts(postgres.create_database())
@@ -90,7 +90,7 @@ def test_a_leader_that_dies_is_replaced_and_those_who_follow_answer(
     assert manifest(follower, name) == undisturbed
 
 
-def test_a_job_finishes_although_its_queues_were_purged_deleted_and_its_events_lost(
+def test_a_job_finishes_although_its_queues_were_deleted_and_its_events_lost(
     start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts()
@@ -105,7 +105,7 @@ def test_a_job_finishes_although_its_queues_were_purged_deleted_and_its_events_l
     assert manifest(coordinator, name) == undisturbed
 
 
-def test_a_worker_that_dies_costs_nothing(
+def test_a_killed_worker_loses_nothing(
     start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts(PENSTOCK_MAX_ATTEMPTS="9")
@@ -122,7 +122,7 @@ def test_a_worker_that_dies_costs_nothing(
     wait_until(lambda: not intermediates(hosts))
 
 
-def test_the_broker_may_come_last_and_go_in_between(
+def test_the_broker_may_start_last_and_restart(
     start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts()
@@ -142,7 +142,7 @@ def test_the_broker_may_come_last_and_go_in_between(
     assert manifest(coordinator, name) == undisturbed
 
 
-def test_cancel_holds_at_once_and_what_was_queued_is_passed_over(
+def test_a_cancel_takes_effect_at_once_and_queued_chunks_are_skipped(
     start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path
 ) -> None:
     hosts = start_hosts(PENSTOCK_WINDOW_IMAGES="1000")
@@ -159,7 +159,7 @@ def test_cancel_holds_at_once_and_what_was_queued_is_passed_over(
     assert ended["images"]["done"] + ended["images"]["cancelled"] == 40
 
 
-def test_a_job_cancelled_under_50_000_messages_is_passed_over_and_the_next_one_finishes(
+def test_50_000_messages_of_a_cancelled_job_are_skipped_and_the_next_job_finishes(
     start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path
 ) -> None:
     hosts = start_hosts()
@@ -192,14 +192,14 @@ def test_a_second_coordinator_on_the_same_data_is_refused(start_hosts: Callable[
     assert "in use by another Penstock; choose another --data" in second.output
 
 
-def test_what_is_missing_is_said_in_one_line(penstock: Any, tmp_path: Path) -> None:
+def test_a_missing_broker_is_reported_in_one_line(penstock: Any, tmp_path: Path) -> None:
     nowhere = penstock("coordinator", "--data", tmp_path, "--port", "0")
     assert nowhere.returncode == 2
     assert nowhere.stderr == "penstock: no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL\n"
 
 
 @pytest.mark.parametrize("placement", ["fused", "per_step"])
-def test_one_command_serves_over_a_broker_too(
+def test_serve_works_over_a_broker_as_well(
     start_server: Any, start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str], placement: str
 ) -> None:
     broker = start_hosts().broker_url
@@ -214,7 +214,7 @@ def test_one_command_serves_over_a_broker_too(
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-def test_what_only_a_broker_can_use_is_refused_without_one(penstock: Any, tmp_path: Path) -> None:
+def test_settings_that_need_a_broker_are_refused_without_one(penstock: Any, tmp_path: Path) -> None:
     alone = penstock("serve", "--data", tmp_path, "--port", "0", PENSTOCK_STORE_URL="s3://bucket/x")
     assert alone.returncode == 2
     assert alone.stderr == (

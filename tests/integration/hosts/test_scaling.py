@@ -1,4 +1,4 @@
-"""Steps that have no worker, for a while: what is left for them is told, waits, and is done once there is one."""
+"""Scaling from zero: the backlog of a step without workers is reported, waits, and is processed by its first worker."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from waiting import wait_until
 OPERATIONS: list[Any] = [["resize", "200x150"], ["split", True], ["blur", "median"]]
 
 
-def ask(coordinator: Process, path: str) -> Any:
+def get(coordinator: Process, path: str) -> Any:
     with coordinator.client as client:
         return json.loads(client.send("GET", path))
 
 
 def backlog(coordinator: Process, steps: str) -> dict[str, Any]:
-    return ask(coordinator, f"/v1/backlog?steps={steps}")
+    return get(coordinator, f"/v1/backlog?steps={steps}")
 
 
-def test_a_job_waits_for_a_step_without_workers_and_is_done_once_there_is_one(
+def test_a_job_waits_for_a_step_without_workers_and_finishes_once_there_is_one(
     start_hosts: Callable[..., Hosts], photos: Path, undisturbed: dict[str, str]
 ) -> None:
     hosts = start_hosts()
@@ -37,23 +37,23 @@ def test_a_job_waits_for_a_step_without_workers_and_is_done_once_there_is_one(
         wait_until(lambda: client.job(job)["steps"][1]["done"] >= 4)
         waiting = backlog(coordinator, "blur")
         assert waiting == {"steps": ["blur"], "backlog_seconds": 40.0, "remaining": 40, "workers": 0}
-        assert ask(coordinator, "/v1/steps")["bottleneck"] == "blur"
-        time.sleep(4.0)  # four times as long as a lost image is waited for
+        assert get(coordinator, "/v1/steps")["bottleneck"] == "blur"
+        time.sleep(4.0)  # four times PENSTOCK_REPAIR_SECS
         counts = client.job(job)["images"]
-        ready = {step["name"]: step["ready"] for step in ask(coordinator, "/v1/steps")["steps"]}
-        under_way = counts["queued"] + counts["running"]
-        assert {step: count for step, count in ready.items() if count} == {"blur": under_way}, "nothing was sent twice"
+        ready = {step["name"]: step["ready"] for step in get(coordinator, "/v1/steps")["steps"]}
+        in_flight = counts["queued"] + counts["running"]
+        assert {step: count for step, count in ready.items() if count} == {"blur": in_flight}, "nothing was requeued"
         worker = hosts.worker("blur")
         assert client.wait(job, poll_secs=0.05)["state"] == "succeeded"
-        images = ask(coordinator, f"/v1/jobs/{job}/images?limit=100")["images"]
+        images = get(coordinator, f"/v1/jobs/{job}/images?limit=100")["images"]
         assert {image["attempts"] for image in images} == {1}
         assert {entry["name"]: entry["sha256"] for entry in client.results(job)} == undisturbed
     assert "requeued" not in coordinator.output
-    assert worker.leave() == 0
+    assert worker.terminate() == 0
     assert backlog(coordinator, "resize,split,blur,encode")["backlog_seconds"] == 0
 
 
-def test_who_follows_tells_the_backlog_as_the_leader_knows_it(
+def test_a_follower_reports_the_leaders_backlog(
     start_hosts: Callable[..., Hosts], postgres: PostgresServer, photos: Path
 ) -> None:
     hosts = start_hosts(postgres.create_database())

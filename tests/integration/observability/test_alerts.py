@@ -1,4 +1,4 @@
-"""Each alert fires when what it is for happens, and none on a system that is well: played through by promtool."""
+"""Alert rules: each fires in its situation and none on a healthy system, as simulated by promtool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_server import find_programs
 ALERTS = Path(__file__).resolve().parents[3] / "charts" / "penstock" / "alerts" / "penstock.yaml"
 RULES = {rule["alert"]: rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
 
-WELL = {
+HEALTHY = {
     'penstock_leads{namespace="p", instance="a"}': "1x180",
     'penstock_leads{namespace="p", instance="b"}': "0x180",
     'penstock_dependency_up{namespace="p", dependency="broker"}': "1x180",
@@ -36,9 +36,9 @@ WELL = {
     'rabbitmq_alarms_free_disk_space_watermark{namespace="p"}': "0x180",
     'rabbitmq_alarms_memory_used_watermark{namespace="p"}': "0x180",
 }
-"""What a Prometheus has of a system that is at work, a value a minute for three hours."""
+"""Series of a healthy system, one value per minute for three hours."""
 
-TROUBLES: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
+SITUATIONS: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
     ("PenstockNobodyLeads", {"penstock_leads": "0x180"}, {"namespace": "p"}),
     ("PenstockNobodyLeads", {"penstock_leads": None}, {}),
     ("PenstockDependencyAway", {"penstock_dependency_up": "0x180"}, {"namespace": "p", "dependency": "broker"}),
@@ -55,7 +55,7 @@ TROUBLES: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
     ("PenstockDiskFillsUp", {"penstock_data_free_bytes": "5x180"}, {"namespace": "p"}),
     ("PenstockBrokerBlocks", {"rabbitmq_alarms_memory_used_watermark": "1x180"}, {"namespace": "p"}),
 ]
-"""Alerts; what becomes of the series whose names hold the key, None where they are gone; and the alerts' labels."""
+"""Alert; new values of the series whose names contain the key, None if they are absent; labels of the alert."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def promtool(without_service: Callable[[str], NoReturn]) -> str:
     return found[1]
 
 
-def play(promtool: str, folder: Path, series: Mapping[str, str], firing: list[str]) -> None:
-    """Make sure that after an hour these alerts fire and no others."""
+def assert_firing(promtool: str, folder: Path, series: Mapping[str, str], firing: list[str]) -> None:
+    """Check that after an hour exactly these alerts fire."""
     expected = [{"labels": labels, "value": 1} for labels in firing]
     query = {"expr": 'ALERTS{alertstate="firing"}', "eval_time": "1h", "exp_samples": expected}
     test: dict[str, Any] = {
@@ -77,26 +77,26 @@ def play(promtool: str, folder: Path, series: Mapping[str, str], firing: list[st
     }
     file = folder / "test.yaml"
     file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
-    played = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
-    assert played.returncode == 0, played.stdout + played.stderr
+    checked = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_nothing_fires_where_all_is_well(promtool: str, tmp_path: Path) -> None:
-    play(promtool, tmp_path, WELL, [])
+def test_no_alert_fires_on_a_healthy_system(promtool: str, tmp_path: Path) -> None:
+    assert_firing(promtool, tmp_path, HEALTHY, [])
 
 
-@pytest.mark.parametrize(("alert", "changes", "labels"), TROUBLES)
-def test_an_alert_fires_on_what_it_is_for_and_no_other_does(
+@pytest.mark.parametrize(("alert", "changes", "labels"), SITUATIONS)
+def test_only_the_alert_for_a_situation_fires(
     alert: str, changes: dict[str, str | None], labels: dict[str, str], promtool: str, tmp_path: Path
 ) -> None:
-    series: dict[str, str | None] = dict(WELL)
+    series: dict[str, str | None] = dict(HEALTHY)
     for part, values in changes.items():
-        series.update({name: values for name in WELL if part in name})
+        series.update({name: values for name in HEALTHY if part in name})
     named = {"alertname": alert, "alertstate": "firing", "severity": RULES[alert]["labels"]["severity"], **labels}
     shown = ", ".join(f'{name}="{value}"' for name, value in named.items())
-    there = {name: values for name, values in series.items() if values is not None}
-    play(promtool, tmp_path, there, [f"ALERTS{{{shown}}}"])
+    present = {name: values for name, values in series.items() if values is not None}
+    assert_firing(promtool, tmp_path, present, [f"ALERTS{{{shown}}}"])
 
 
-def test_no_alert_is_left_out() -> None:
-    assert {alert for alert, _, _ in TROUBLES} == set(RULES)
+def test_every_alert_is_tested() -> None:
+    assert {alert for alert, _, _ in SITUATIONS} == set(RULES)

@@ -1,4 +1,4 @@
-"""The alert on a broker that blocks, put to a real RabbitMQ whose disk counts as full."""
+"""The alert on a blocked broker, tested with a real RabbitMQ whose disk counts as full."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUPS = {group["name"]: group["rules"] for group in yaml.safe_load(ALERTS.read_
 
 @pytest.fixture(scope="module")
 def rabbit(without_service: Callable[[str], NoReturn]) -> Iterator[tuple[PackagedRabbit, str]]:
-    """A RabbitMQ with its plugin for Prometheus, and where that answers (host:port)."""
+    """A RabbitMQ with its Prometheus plugin, and the address of its metrics (host:port)."""
     programs = find_rabbitmq()
     if programs is None:
         without_service("no RabbitMQ server is installed (Debian: apt-get install rabbitmq-server)")
@@ -37,7 +37,7 @@ def rabbit(without_service: Callable[[str], NoReturn]) -> Iterator[tuple[Package
         server.remove()
 
 
-def test_a_broker_whose_disk_runs_out_is_told_of(
+def test_the_alert_fires_when_the_brokers_disk_runs_full(
     rabbit: tuple[PackagedRabbit, str], without_service: Callable[[str], NoReturn], tmp_path: Path
 ) -> None:
     programs = find_programs()
@@ -46,15 +46,15 @@ def test_a_broker_whose_disk_runs_out_is_told_of(
     server, address = rabbit
     [rule] = GROUPS["penstock-rabbitmq"]
     names = set(re.findall(r"rabbitmq_[a-z_]+", rule["expr"]))
-    wait_until(lambda: names <= set(re.findall(r"^rabbitmq_[a-z_]+", read(address), re.MULTILINE)))
+    wait_until(lambda: names <= set(re.findall(r"^rabbitmq_[a-z_]+", read_metrics(address), re.MULTILINE)))
     with running_prometheus(programs[0], tmp_path, address) as prometheus:
-        wait_until(lambda: all(prometheus.ask(name) for name in names))
-        assert prometheus.ask(rule["expr"]) == []
+        wait_until(lambda: all(prometheus.query(name) for name in names))
+        assert prometheus.query(rule["expr"]) == []
         server.control("set_disk_free_limit", "900000GB")
-        wait_until(lambda: bool(prometheus.ask(rule["expr"])))
+        wait_until(lambda: bool(prometheus.query(rule["expr"])))
 
 
-def read(address: str) -> str:
+def read_metrics(address: str) -> str:
     try:
         return httpx.get(f"http://{address}/metrics", timeout=5).text
     except httpx.TransportError:

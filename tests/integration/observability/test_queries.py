@@ -1,4 +1,4 @@
-"""The chart's dashboard and alerts, each of their expressions put to a Prometheus that scrapes a running system."""
+"""Dashboard and alerts: all their expressions work in a Prometheus that scrapes a running system."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 GROUPS = {group["name"]: group["rules"] for group in yaml.safe_load(ALERTS.read_text())["groups"]}
 RULES = GROUPS["penstock"]
 SERIES = re.compile(r"\b(?:penstock|process)_[a-z_]+")
-PICTURES = 60
+IMAGES = 60
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,10 @@ def programs(without_service: Callable[[str], NoReturn]) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def answers(
+def scraped(
     programs: tuple[str, str], drawn: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Answers]:
-    """What the expressions gave at any time while batches with a broken file went through."""
+) -> Iterator[ScrapedSystem]:
+    """A scraped system that runs batches, each with a broken file."""
     folder = tmp_path_factory.mktemp("queries")
     port = find_free_port()
     options = ["--data", str(folder / "data"), "--placement", "per_step", "--workers", "1"]
@@ -48,13 +48,13 @@ def answers(
         serve(options, port=port, log=folder / "log") as (url, _),
         running_prometheus(programs[0], folder, f"127.0.0.1:{port}") as prometheus,
     ):
-        wait_until(lambda: bool(prometheus.ask("penstock_leads")))
-        yield Answers(prometheus, url, drawn)
+        wait_until(lambda: bool(prometheus.query("penstock_leads")))
+        yield ScrapedSystem(prometheus, url, drawn)
 
 
 def send_batch(url: str, photos: list[Path]) -> str:
-    """Start a job that takes a moment and return its URL; one of its files is cut off."""
-    data = [photos[number % len(photos)].read_bytes() for number in range(PICTURES)]
+    """Start a job and return its URL; one of its files is truncated."""
+    data = [photos[number % len(photos)].read_bytes() for number in range(IMAGES)]
     files = [("files", (f"{number}.jpg", each)) for number, each in enumerate([*data, data[0][:2_000]])]
     job = {"operations": [["resize", "320x240"], ["split", True], ["blur", "bilateral"]], "chunk_size": 1}
     answer = httpx.post(f"{url}/v1/jobs", data={"job": json.dumps(job)}, files=files, timeout=60)
@@ -62,10 +62,10 @@ def send_batch(url: str, photos: list[Path]) -> str:
     return f"{url}{answer.json()['url']}"
 
 
-class Answers:
-    """Asks for what it has not seen an answer to, again and again, while batch after batch goes through.
+class ScrapedSystem:
+    """Repeats queries that have had no number yet, while it runs batch after batch.
 
-    One batch does not do: a series whose first value is its last has no rate.
+    One batch is not enough: a series whose first value is also its last has no rate.
     """
 
     def __init__(self, prometheus: Prometheus, url: str, photos: list[Path]) -> None:
@@ -73,25 +73,25 @@ class Answers:
         self.url = url
         self.photos = photos
         self.job = send_batch(url, photos)
-        self.waiting = {*queries(), *(series for rule in RULES for series in SERIES.findall(rule["expr"]))}
+        self.pending = {*queries(), *(series for rule in RULES for series in SERIES.findall(rule["expr"]))}
 
-    def has(self, expression: str) -> bool:
-        """Tell whether an expression has given a number."""
-        self.waiting -= {each for each in self.waiting if self._gives_numbers(each)}
-        if self.waiting and httpx.get(self.job).json()["finished_at"]:
+    def has_number(self, expression: str) -> bool:
+        """Return whether an expression has given a number so far."""
+        self.pending -= {each for each in self.pending if self._is_number(each)}
+        if self.pending and httpx.get(self.job).json()["finished_at"]:
             self.job = send_batch(self.url, self.photos)
-        return expression not in self.waiting
+        return expression not in self.pending
 
-    def gives(self, expression: str) -> bool:
-        """Tell whether an expression is understood, whatever it gives."""
-        return isinstance(self.prometheus.ask(expression), list)
+    def is_valid(self, expression: str) -> bool:
+        """Return whether Prometheus accepts an expression."""
+        return isinstance(self.prometheus.query(expression), list)
 
-    def _gives_numbers(self, expression: str) -> bool:
-        return any(not math.isnan(float(each["value"][1])) for each in self.prometheus.ask(expression))
+    def _is_number(self, expression: str) -> bool:
+        return any(not math.isnan(float(each["value"][1])) for each in self.prometheus.query(expression))
 
 
 def queries() -> list[str]:
-    """Return the dashboard's expressions as Grafana sends them."""
+    """Return the dashboard's expressions with Grafana's variables filled in."""
     return [fill_in(target["expr"]) for panel in PANELS for target in panel["targets"]]
 
 
@@ -100,44 +100,44 @@ def fill_in(expression: str) -> str:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_every_panel_of_the_dashboard_shows_data(panel: dict[str, Any], answers: Answers) -> None:
+def test_every_panel_of_the_dashboard_shows_data(panel: dict[str, Any], scraped: ScrapedSystem) -> None:
     for query in (fill_in(target["expr"]) for target in panel["targets"]):
-        wait_until(lambda query=query: answers.has(query))
+        wait_until(lambda query=query: scraped.has_number(query))
     assert panel["description"]
     assert panel["fieldConfig"]["defaults"]["unit"]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_every_alert_looks_at_series_that_there_are(rule: dict[str, Any], answers: Answers) -> None:
-    assert answers.gives(rule["expr"])
+def test_every_alert_uses_series_that_exist(rule: dict[str, Any], scraped: ScrapedSystem) -> None:
+    assert scraped.is_valid(rule["expr"])
     for series in SERIES.findall(rule["expr"]):
-        wait_until(lambda name=series: answers.has(name))
+        wait_until(lambda name=series: scraped.has_number(name))
     assert {"summary", "description"} == set(rule["annotations"])
 
 
-def test_no_series_bears_a_job_or_a_path(answers: Answers, programs: tuple[str, str]) -> None:
-    labels = {name for each in answers.prometheus.ask('{__name__=~"penstock_.+"}') for name in each["metric"]}
+def test_no_series_has_a_job_or_a_path_as_label(scraped: ScrapedSystem, programs: tuple[str, str]) -> None:
+    labels = {name for each in scraped.prometheus.query('{__name__=~"penstock_.+"}') for name in each["metric"]}
     assert labels - {"__name__", "instance"} == {
         "call", "dependency", "job", "le", "method", "outcome", "python", "queue", "route", "side", "state", "status",
         "step", "version",
     }  # fmt: skip
-    jobs = {each["metric"]["job"] for each in answers.prometheus.ask('{__name__=~"penstock_.+"}')}
-    assert jobs == {"penstock"}, "which is what Prometheus calls whom it scrapes"
+    jobs = {each["metric"]["job"] for each in scraped.prometheus.query('{__name__=~"penstock_.+"}')}
+    assert jobs == {"penstock"}, "the name of the scrape job"
 
 
-def test_the_alerts_are_what_promtool_accepts(programs: tuple[str, str]) -> None:
+def test_promtool_accepts_the_alerts(programs: tuple[str, str]) -> None:
     checked = subprocess.run([programs[1], "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert f"SUCCESS: {sum(map(len, GROUPS.values()))} rules found" in checked.stdout
 
 
-def test_metrics_are_what_promtool_accepts(answers: Answers, programs: tuple[str, str]) -> None:
-    text = httpx.get(f"{answers.url}/metrics").content
+def test_promtool_accepts_the_metrics(scraped: ScrapedSystem, programs: tuple[str, str]) -> None:
+    text = httpx.get(f"{scraped.url}/metrics").content
     checked = subprocess.run([programs[1], "check", "metrics"], input=text, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_panels_stand_side_by_side_and_not_on_each_other() -> None:
+def test_panels_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]

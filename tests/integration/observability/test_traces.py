@@ -1,4 +1,4 @@
-"""Traces: one for a chunk, through every queue, as a collector receives them from a running system."""
+"""Traces: one per chunk, through every queue, as a collector receives them from a running system."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRUNCATED = "bad.jpg"
 
 
 def run_job(url: str, photos: list[Path], **more: object) -> dict[str, Any]:
-    """Send photographs and one that is cut off; return the job once it has ended."""
+    """Run a job with these images and a truncated one; return it when it has ended."""
     files = [("files", (photo.name, photo.read_bytes())) for photo in photos]
     files.append(("files", (TRUNCATED, photos[0].read_bytes()[:2_000])))
     document = {"operations": OPERATIONS, "chunk_size": 1, **more}
@@ -40,7 +40,7 @@ def run_job(url: str, photos: list[Path], **more: object) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def traced(drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Receiver, dict[str, Any]]]:
-    """What a collector has of a job of seven images, each in a chunk of its own, all of them traced."""
+    """What a collector received of a job of seven images, each in its own chunk, all traced."""
     folder = tmp_path_factory.mktemp("traced")
     with running_receiver() as receiver:
         environment = {
@@ -51,7 +51,7 @@ def traced(drawn: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Itera
         options = ["--data", str(folder / "data"), "--placement", "per_step", "--workers", "1"]
         with serve(options, port=find_free_port(), environment=environment, log=folder / "log") as (url, _):
             job = run_job(url, drawn)
-        wait_until(lambda: len(receiver.traces()) == len(drawn) + 1)  # each process sends the last ones as it leaves
+        wait_until(lambda: len(receiver.traces()) == len(drawn) + 1)  # each process exports its last spans on exit
         wait_until(
             lambda: all(names(trace)[-1] in ("write", "publish", "decode") for trace in receiver.traces().values())
         )
@@ -79,7 +79,7 @@ def test_a_chunk_is_one_trace_from_its_dispatch_through_every_queue(traced: tupl
         assert {span.service for span in trace} == {"penstock-coordinator", "penstock-worker"}
 
 
-def test_each_span_hangs_below_what_caused_it(traced: tuple[Receiver, dict[str, Any]]) -> None:
+def test_each_span_has_its_cause_as_parent(traced: tuple[Receiver, dict[str, Any]]) -> None:
     trace = whole_traces(traced[0])[0]
     by_name = {span.name: span for span in trace}
     by_id = {span.id: span for span in trace}
@@ -91,7 +91,7 @@ def test_each_span_hangs_below_what_caused_it(traced: tuple[Receiver, dict[str, 
     assert all(span.began_ns <= span.ended_ns for span in trace)
 
 
-def test_spans_name_job_chunk_step_and_images(traced: tuple[Receiver, dict[str, Any]]) -> None:
+def test_spans_have_job_chunk_step_and_images_as_attributes(traced: tuple[Receiver, dict[str, Any]]) -> None:
     for trace in whole_traces(traced[0]):
         by_name = {span.name: span.attributes for span in trace}
         assert by_name["work blur"]["penstock.job"] == traced[1]["id"]
@@ -100,14 +100,14 @@ def test_spans_name_job_chunk_step_and_images(traced: tuple[Receiver, dict[str, 
         assert by_name["work blur"]["penstock.chunk"] == by_name["dispatch resize"]["penstock.chunk"]
 
 
-def test_an_image_that_fails_leaves_its_error_where_it_happened(traced: tuple[Receiver, dict[str, Any]]) -> None:
+def test_a_failed_image_marks_the_spans_where_it_failed(traced: tuple[Receiver, dict[str, Any]]) -> None:
     failed = [span for span in traced[0].spans if span.failed is not None]
     assert [span.name for span in sorted(failed, key=lambda span: span.began_ns)] == ["work resize", "decode"]
     assert len({span.trace for span in failed}) == 1
     assert traced[1]["images"]["failed"] == 1
 
 
-def test_every_message_is_logged_with_its_job_step_and_chunk_and_probes_are_not(
+def test_log_records_have_job_step_and_chunk_and_probes_are_not_logged(
     traced: tuple[Receiver, dict[str, Any]],
 ) -> None:
     records = [json.loads(line) for line in traced[1]["log"].splitlines()]
@@ -115,17 +115,17 @@ def test_every_message_is_logged_with_its_job_step_and_chunk_and_probes_are_not(
     assert {record["job"] for record in taken} == {traced[1]["id"]}
     assert {record["step"] for record in taken} == {"resize", "blur", "encode"}
     assert {record["chunk"] for record in taken} == {
-        span.attributes["penstock.chunk"] for span in of(traced, "work resize")
+        span.attributes["penstock.chunk"] for span in spans_named(traced, "work resize")
     }
     assert [record for record in records if "readyz" in json.dumps(record) or "GET /" in json.dumps(record)] == []
     assert any(record["message"].startswith("Penstock serves on http://") for record in records)
 
 
-def of(traced: tuple[Receiver, dict[str, Any]], name: str) -> list[Received]:
+def spans_named(traced: tuple[Receiver, dict[str, Any]], name: str) -> list[Received]:
     return [span for span in traced[0].spans if span.name == name]
 
 
-def test_nothing_is_traced_that_the_sampling_leaves_out(drawn: list[Path], tmp_path: Path) -> None:
+def test_chunks_outside_the_sample_are_not_traced(drawn: list[Path], tmp_path: Path) -> None:
     with running_receiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "PENSTOCK_TRACE_RATIO": "0"}
         options = ["--data", str(tmp_path / "data"), "--workers", "1"]
@@ -134,9 +134,7 @@ def test_nothing_is_traced_that_the_sampling_leaves_out(drawn: list[Path], tmp_p
         assert receiver.spans == []
 
 
-def test_a_collector_that_never_answers_keeps_no_image_and_nobody_from_leaving(
-    drawn: list[Path], tmp_path: Path
-) -> None:
+def test_a_collector_that_never_answers_delays_neither_images_nor_exit(drawn: list[Path], tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
@@ -145,12 +143,12 @@ def test_a_collector_that_never_answers_keeps_no_image_and_nobody_from_leaving(
         options = ["--data", str(tmp_path / "data"), "--workers", "1"]
         with serve(options, port=find_free_port(), environment=environment, log=tmp_path / "log") as (url, process):
             assert run_job(url, drawn)["images"]["done"] == len(drawn)
-        assert process.returncode == 0, "it left by itself"
+        assert process.returncode == 0, "it exited by itself"
         silent.settimeout(0)
-        silent.accept()[0].close()  # it was tried
+        silent.accept()[0].close()  # an export was attempted
 
 
-def test_what_exports_is_not_even_loaded_where_nothing_is_configured() -> None:
+def test_the_exporter_is_not_imported_unless_it_is_configured() -> None:
     program = """
 import sys
 from penstock.common.tracing.base import NO_TRACING

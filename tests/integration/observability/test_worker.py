@@ -26,13 +26,13 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def sum_counters(workers: WorkerFixture, count: int) -> Counters:
     """Add up the counters in events until they cover so many chunks."""
-    meters = Counters()
+    counters = Counters()
     deadline = time.monotonic() + SECS
-    while sum(meters.taken_chunks.values()) < count:
+    while sum(counters.taken_chunks.values()) < count:
         for event in workers.next_events(deadline):
             if event.measures is not None:
-                meters.add(event.measures)
-    return meters
+                counters.add_measures(event.measures)
+    return counters
 
 
 def test_redelivered_chunks_are_counted_separately(workers: WorkerFixture) -> None:

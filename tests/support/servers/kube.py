@@ -1,4 +1,4 @@
-"""A real Kubernetes, spoken to as its users do: by kubectl and helm. Where a test's own cluster is, a script tells."""
+"""Kubernetes cluster: a real one, used through kubectl and helm, and found by a script beside the checkout."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ PAUSE_SECS = 0.5
 
 
 class CommandError(Exception):
-    """A command failed; the message is what it said."""
+    """A command failed; the message is its output."""
 
 
 def call(*command: str, stdin: str | None = None, secs: float = COMMAND_SECS) -> str:
-    """Run a command; return what it wrote.
+    """Run a command; return its output.
 
     Raises:
-        CommandError: it failed, or took too long.
+        CommandError: the command failed or timed out.
     """
     try:
         ran = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=secs, check=False)
     except subprocess.TimeoutExpired as error:
-        raise CommandError(f"{' '.join(command)}: not within {secs:g} s") from error
+        raise CommandError(f"{' '.join(command)}: timed out after {secs:g} s") from error
     if ran.returncode:
         raise CommandError(f"{' '.join(command)}: {ran.stderr.strip() or ran.stdout.strip()}")
     return ran.stdout
 
 
 def wait_for(what: str, get: Callable[[], Any], secs: float = COMMAND_SECS, pause_secs: float = PAUSE_SECS) -> Any:
-    """Return what `get` returns once that is something; fail the test if it isn't within `secs`.
+    """Return the first true result of `get`; fail the test after `secs`.
 
-    It looks less often than tests of processes do: each look may be a command, and the cluster needs the CPU.
+    Polls seldom, because each poll may be a command and the cluster needs the CPU.
     """
     deadline = time.monotonic() + secs
     while not (got := get()):
@@ -55,7 +55,7 @@ def wait_for(what: str, get: Callable[[], Any], secs: float = COMMAND_SECS, paus
 
 
 def find_cluster() -> str | None:
-    """Set the environment for the cluster beside the checkout, if it is there; return what is missing, if anything."""
+    """Set the environment for the cluster beside the checkout, if there is one; return what is missing, if anything."""
     if SCRIPT.exists():
         for name, value in re.findall(r"(\w+)=(\S+)", call(str(SCRIPT), "env")):
             os.environ[name] = value.replace("$PATH", os.environ["PATH"])
@@ -65,24 +65,23 @@ def find_cluster() -> str | None:
     try:
         call("kubectl", "get", "--raw", "/readyz", secs=10)
     except CommandError:
-        return "no Kubernetes answers"
+        return "no Kubernetes cluster is reachable"
     return None
 
 
 def cluster(*arguments: str, secs: float = 600) -> str:
-    """Call the script of the cluster beside the checkout: `load`, `registry`, `nodes`, …"""
+    """Run the cluster's script beside the checkout: `load`, `registry`, `nodes`, …"""
     return call(str(SCRIPT), *arguments, secs=secs)
 
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod, as the cluster shows it."""
+    """One pod, from its JSON."""
 
     shown: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Its name."""
         return str(self.shown["metadata"]["name"])
 
     @property
@@ -91,48 +90,48 @@ class Pod:
         return str(self.shown["status"].get("phase", "Unknown"))
 
     @property
-    def leaves(self) -> bool:
-        """Whether it was told to."""
+    def is_terminating(self) -> bool:
+        """Whether it is being deleted."""
         return "deletionTimestamp" in self.shown["metadata"]
 
     @property
     def node(self) -> str | None:
-        """Where it was placed."""
+        """The node it is scheduled on."""
         return self.shown["spec"].get("nodeName")
 
     @property
     def ready(self) -> bool:
-        """Whether it is ready, and stays."""
-        return self._ready_at is not None and not self.leaves
+        """Whether it is ready and not being deleted."""
+        return self._ready_at is not None and not self.is_terminating
 
     @property
     def deletion_cost(self) -> int:
-        """How much it says its end would cost."""
+        """Its pod deletion cost."""
         annotations = self.shown["metadata"].get("annotations", {})
         return int(annotations.get("controller.kubernetes.io/pod-deletion-cost", 0))
 
     @property
     def restarts(self) -> int:
-        """How often its containers were started again."""
+        """Restarts of all its containers."""
         return sum(each["restartCount"] for each in self.shown["status"].get("containerStatuses", []))
 
     @property
     def container_ids(self) -> list[str]:
-        """The ids of its containers, without the runtime's name."""
+        """Ids of its containers without the runtime's prefix."""
         statuses = self.shown["status"].get("containerStatuses", [])
         return [each["containerID"].rpartition("/")[2] for each in statuses if each.get("containerID")]
 
     @property
     def secs_to_ready(self) -> float | None:
-        """Seconds from its last container's start until it was ready, by the cluster's clock of whole seconds."""
-        began = [
+        """Seconds from its last container's start until it was ready; the cluster's times are whole seconds."""
+        started = [
             each["state"]["running"]["startedAt"]
             for each in self.shown["status"].get("containerStatuses", [])
             if "running" in each["state"]
         ]
-        if self._ready_at is None or not began:
+        if self._ready_at is None or not started:
             return None
-        return (self._ready_at - datetime.fromisoformat(max(began))).total_seconds()
+        return (self._ready_at - datetime.fromisoformat(max(started))).total_seconds()
 
     @property
     def _ready_at(self) -> datetime | None:
@@ -144,24 +143,24 @@ class Pod:
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace, and what is done in it."""
+    """One namespace."""
 
     name: str
 
     def kubectl(self, *arguments: str, stdin: str | None = None, secs: float = COMMAND_SECS) -> str:
-        """Run kubectl here."""
+        """Run kubectl in this namespace."""
         return call("kubectl", "--namespace", self.name, *arguments, stdin=stdin, secs=secs)
 
     def get(self, *what: str) -> Any:
-        """Return what `kubectl get -o json` says."""
+        """Return the JSON of `kubectl get`."""
         return json.loads(self.kubectl("get", *what, "--output", "json"))
 
     def names(self, kinds: str) -> list[str]:
-        """Return `kind/name` of everything of some kinds."""
+        """Return `kind/name` of all objects of some kinds."""
         return self.kubectl("get", kinds, "--output", "name").split()
 
     def pods(self, component: str | None = None) -> list[Pod]:
-        """Return the pods, or those of one component."""
+        """Return all pods, or those of one component."""
         selector = [f"--selector=app.kubernetes.io/component={component}"] if component else []
         return [Pod(shown) for shown in self.get("pods", *selector)["items"]]
 
@@ -170,12 +169,12 @@ class Namespace:
         return [pod for pod in self.pods(component) if pod.ready]
 
     def secret(self, name: str) -> dict[str, str]:
-        """Return what a secret holds."""
-        held = self.get("secret", name).get("data", {})
-        return {key: base64.b64decode(value).decode() for key, value in held.items()}
+        """Return a secret's decoded data."""
+        data = self.get("secret", name).get("data", {})
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def address(self, service: str) -> str:
-        """Return a service's address and its first port, which this machine reaches as pods do."""
+        """Return a service's cluster IP and first port, which are reachable from this machine."""
         spec = self.get("service", service)["spec"]
         return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
 
@@ -184,13 +183,13 @@ class Namespace:
         self.kubectl("apply", "--filename", "-", stdin=manifest)
 
     def create(self) -> None:
-        """Make the namespace anew, whatever an earlier run has left. Pods that are not restricted are refused in it."""
+        """Create the namespace anew, with Pod Security "restricted" enforced."""
         self.delete()
         call("kubectl", "create", "namespace", self.name)
         call("kubectl", "label", "namespace", self.name, "pod-security.kubernetes.io/enforce=restricted")
 
     def delete(self) -> None:
-        """Remove it with all it holds, and empty the volumes of its claims."""
+        """Delete it with all its objects and the data of its volumes."""
         call("kubectl", "delete", "namespace", self.name, "--ignore-not-found", "--timeout=90s")
         if SCRIPT.exists():
             cluster("storage")
@@ -198,7 +197,7 @@ class Namespace:
 
 @dataclass
 class Release:
-    """One release of the chart. `values` are those it was last installed or upgraded with, over the chart's own."""
+    """One release of the chart. `values` are those of the last install or upgrade."""
 
     namespace: Namespace
     chart: str = str(CHART)
@@ -212,15 +211,15 @@ class Release:
         self._apply("install", values or {})
 
     def upgrade(self, values: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
-        """Change some values, keep the others, and wait until it is ready."""
+        """Change some values and keep the others; by default wait until it is ready."""
         self._apply("upgrade", values or {}, wait=wait)
 
     def test(self) -> str:
-        """Run the chart's own test; return what it says."""
+        """Run the chart's test; return its output."""
         return self._helm("test", self.name, "--logs", f"--timeout={INSTALL_SECS}s")
 
     def uninstall(self) -> str:
-        """Remove it; return what is said about that."""
+        """Uninstall it; return helm's output."""
         return self._helm("uninstall", self.name, "--wait", f"--timeout={INSTALL_SECS}s")
 
     def scale(self, component: str, replicas: int) -> None:
@@ -228,11 +227,11 @@ class Release:
         self.namespace.kubectl("scale", f"deployment/{self.name}-{component}", f"--replicas={replicas}")
 
     def wait_for(self, component: str, ready: int, secs: float = COMMAND_SECS) -> None:
-        """Wait until so many pods of a component are ready, and no others are there."""
+        """Wait until a component has exactly `ready` pods, all of them ready."""
         wait_for(f"{ready} {component} pods", lambda: _are_ready(self.namespace.pods(component), ready), secs)
 
     def wait_until_ready(self) -> None:
-        """Wait until every pod is ready that shall be there."""
+        """Wait until all desired pods are ready."""
         for kind in ("deployment", "statefulset"):
             for name in self.namespace.names(kind):
                 self.namespace.kubectl("rollout", "status", name, f"--timeout={INSTALL_SECS}s", secs=INSTALL_SECS + 10)
@@ -248,7 +247,7 @@ class Release:
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """Put values over others, as Helm does with files of values."""
+    """Merge values into others, as Helm merges values files."""
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             merge(into[key], value)
@@ -257,7 +256,7 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def kill_container(container_id: str) -> list[int]:
-    """Send SIGKILL to every process of a container of this machine; return their ids."""
+    """Send SIGKILL to every process of a container on this machine; return their ids."""
     killed = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -269,9 +268,9 @@ def kill_container(container_id: str) -> list[int]:
     return killed
 
 
-def seconds_since(began: float) -> float:
-    """Return the seconds since a moment of `time.monotonic`, to a tenth."""
-    return round(time.monotonic() - began, 1)
+def seconds_since(started: float) -> float:
+    """Return the seconds since a `time.monotonic` value, rounded to a tenth."""
+    return round(time.monotonic() - started, 1)
 
 
 def _are_ready(pods: Sequence[Pod], wanted: int) -> bool:

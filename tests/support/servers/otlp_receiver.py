@@ -1,4 +1,4 @@
-"""A receiver of OpenTelemetry traces, as a collector is one: OTLP over HTTP, spans kept in memory."""
+"""OTLP receiver: an OpenTelemetry collector over HTTP that keeps spans in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ERROR = 2
 
 @dataclass(frozen=True)
 class Received:
-    """One span. Ids are in hex; `service` is who sent it."""
+    """One span. Ids are in hex; `service` is the sender's name."""
 
     service: str
     name: str
@@ -32,13 +32,13 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What came in so far, at `url`."""
+    """A running receiver and the spans received so far."""
 
     url: str
     spans: list[Received] = field(default_factory=list)
 
     def traces(self) -> dict[str, list[Received]]:
-        """Return the spans of each trace, in the order they began."""
+        """Return the spans of each trace by start time."""
         found: dict[str, list[Received]] = {}
         for span in sorted(self.spans, key=lambda span: span.began_ns):
             found.setdefault(span.trace, []).append(span)
@@ -47,7 +47,7 @@ class Receiver:
 
 @contextmanager
 def running_receiver() -> Iterator[Receiver]:
-    """Receive on a free port of loopback, for as long as the context lasts."""
+    """Run a receiver on a free loopback port."""
     receiver = Receiver("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +63,7 @@ def running_receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         receiver.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""Debian's Prometheus (`apt-get install prometheus`) on a free port, which scrapes one address every second."""
+"""Prometheus server: Debian's (`apt-get install prometheus`) on a free port, scraping one target every second."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ scrape_configs:
 
 @dataclass(frozen=True)
 class Prometheus:
-    """One that runs, at `url`."""
+    """A running Prometheus."""
 
     url: str
 
-    def ask(self, expression: str) -> list[dict[str, Any]]:
-        """Return what an expression gives now: labels as `metric`, and `value` as time and text."""
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return an expression's current samples: labels as `metric`, and `value` as time and text."""
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -39,14 +39,14 @@ class Prometheus:
 
 
 def find_programs() -> tuple[str, str] | None:
-    """Return where `prometheus` and `promtool` are; None where they are not both installed."""
+    """Return the paths of `prometheus` and `promtool`; None if either is not installed."""
     prometheus, promtool = shutil.which("prometheus"), shutil.which("promtool")
     return (prometheus, promtool) if prometheus and promtool else None
 
 
 @contextmanager
 def running_prometheus(program: str, folder: Path, target: str) -> Iterator[Prometheus]:
-    """Scrape `target` (host:port) for as long as the context lasts."""
+    """Run a Prometheus that scrapes `target` (host:port)."""
     port = find_free_port()
     (folder / "prometheus.yml").write_text(CONFIG.format(target=target))
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/series"]
@@ -64,7 +64,7 @@ def running_prometheus(program: str, folder: Path, target: str) -> Iterator[Prom
 
 
 def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "Prometheus has ended"
+    assert process.poll() is None, "Prometheus exited"
     try:
         return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
     except httpx.TransportError:
