@@ -103,12 +103,12 @@ def build_coordinator(
     open_broker: Callable[[CallCounters], Broker],
     dispatch: DispatchSettings,
     kubernetes: KubernetesSettings | None = None,
-    can_grow: bool = True,
+    can_add_workers: bool = True,
 ) -> Iterator[Coordinator]:
     """Take port and data folder, connect database, store and broker, and close all of it at the end.
 
-    `open_broker` opens a broker whose calls are counted. Of `dispatch`, what `settings` say is filled in. `can_grow`
-    says whether workers can be added while the coordinator runs.
+    `open_broker` opens a broker whose calls are counted. `settings` complete `dispatch`. `can_add_workers` says whether
+    workers can be added while the coordinator runs.
 
     Raises:
         StartupError: the port or the data folder can't be used, or is in use.
@@ -146,18 +146,18 @@ def build_coordinator(
             repository=repository,
             store=store,
             broker=broker,
-            engine=scheduler,
+            scheduler=scheduler,
             limits=limits,
             input_root=settings.input_root,
-            sources=buckets,
+            buckets=buckets,
             accel_prefix=settings.accel_prefix,
             find_replicas=_watch_replicas(kubernetes, stack),
             advice_secs=settings.advice_secs,
-            can_grow=can_grow,
-            meters=counters,
+            can_add_workers=can_add_workers,
+            counters=counters,
             data=None if is_replicated else settings.data,
             keys=keys,
-            for_this_host=keys is None and not settings.open,
+            loopback_only=keys is None and not settings.open,
             session_secs=settings.session_secs,
             webhooks=webhooks,
         )

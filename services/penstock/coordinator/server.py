@@ -43,7 +43,7 @@ def run_server(services: Services, listener: socket.socket) -> None:
     # After shutting down, uvicorn raises the signal again, which must not kill the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _Server(config, services.leaving).run(sockets=[listener])
+        _Server(config, services.stopping).run(sockets=[listener])
     except KeyboardInterrupt:
         log.info("interrupted; shutting down")
 

@@ -54,7 +54,7 @@ def serve(
         worker_settings,
         open_broker=queues.counted_by,
         dispatch=DispatchSettings(workers, len(specs)),
-        can_grow=False,
+        can_add_workers=False,
     ) as coordinator:
         LocalStore(settings.data / "store").remove_temporary_files()
         coordinator.scheduler.recover()

@@ -31,8 +31,8 @@ from penstock.coordinator.ports.scheduler import Backlog, StepStatus
 
 
 @dataclass
-class HandEngine:
-    """An engine that a test turns by hand: `finish` ends a job's next images, with results in the store."""
+class ManualScheduler:
+    """A scheduler without workers: a test calls `finish` to end a job's next images, with results in the store."""
 
     repository: Repository
     store: LocalStore
@@ -109,7 +109,7 @@ class Coordinator:
     """A running coordinator and what it stands on."""
 
     services: Services
-    engine: HandEngine
+    scheduler: ManualScheduler
     store: LocalStore
     port: int
     http: httpx.Client
@@ -168,7 +168,7 @@ def make_services(folder: Path, **changes: Any) -> Services:
     repository = SqlRepository.sqlite(folder / "penstock.db")
     broker = MemoryBroker()
     broker.declare([EVENTS_QUEUE])
-    services = Services(repository, store, broker, HandEngine(repository, store), Limits(), None)
+    services = Services(repository, store, broker, ManualScheduler(repository, store), Limits(), None)
     return replace(services, **changes)
 
 
@@ -218,11 +218,11 @@ def serve(tmp_path: Path, switch: Switch) -> Iterator[Callable[..., Coordinator]
     def start(**changes: Any) -> Coordinator:
         services = make_services(tmp_path, **changes)
         switch.app = create_app(services)
-        engine, store = services.engine, services.store
-        assert isinstance(engine, HandEngine)
+        scheduler, store = services.scheduler, services.store
+        assert isinstance(scheduler, ManualScheduler)
         assert isinstance(store, LocalStore)
         http = httpx.Client(base_url=f"http://127.0.0.1:{switch.port}", timeout=20, verify=False)
-        made.append(Coordinator(services, engine, store, switch.port, http))
+        made.append(Coordinator(services, scheduler, store, switch.port, http))
         return made[-1]
 
     yield start

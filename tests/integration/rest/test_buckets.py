@@ -46,7 +46,7 @@ def coordinator(serve: Callable[..., Any], bucket: Bucket, tmp_path: Path) -> An
     """A coordinator that may use the bucket's folders `in` and `out`, and files below `root`."""
     (tmp_path / "root").mkdir()
     settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
-    return serve(sources=BucketAllowlist.of(settings), input_root=tmp_path / "root")
+    return serve(buckets=BucketAllowlist.of(settings), input_root=tmp_path / "root")
 
 
 def post(coordinator: Any, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
@@ -172,7 +172,7 @@ def test_a_list_that_is_missing_empty_or_too_long_is_refused(
     bucket.put(b"# nothing\n\n", "in/list.txt")
     assert refusal(post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}))[:2] == (422, "no_images")
     bucket.put(b"".join(b"%s/in/%d.jpg\n" % (bucket.url.encode(), n) for n in range(11)), "in/list.txt")
-    small = serve(sources=coordinator.services.sources, limits=Limits(max_images=10))
+    small = serve(buckets=coordinator.services.buckets, limits=Limits(max_images=10))
     refused = post(small, {"manifest": f"{bucket.url}/in/list.txt"})
     assert refusal(refused) == (422, "too_many_images", "/inputs")
     assert small.http.get("/v1/jobs").json()["jobs"] == []
@@ -201,7 +201,7 @@ def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
     script = coordinator.http.get(f"/static/{job['id']}/sent/x.jpg")
     assert script.headers["content-type"] == "application/octet-stream"
     assert coordinator.http.get(f"/static/{job['id']}/sent/none.jpg").status_code == 404
-    closed = serve(sources=BucketAllowlist())
+    closed = serve(buckets=BucketAllowlist())
     assert closed.http.get(url).status_code == 404
 
 
@@ -235,6 +235,6 @@ def test_a_bucket_that_is_away_is_told_as_such(serve: Callable[..., Any], monkey
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     sources = BucketAllowlist.of(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
-    answer = post(serve(sources=sources), "s3://photos/1.jpg")
+    answer = post(serve(buckets=sources), "s3://photos/1.jpg")
     assert refusal(answer) == (503, "unavailable", None)
     assert "127.0.0.1" not in answer.text

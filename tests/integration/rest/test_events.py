@@ -37,7 +37,7 @@ def test_a_job_is_followed_from_its_start_to_its_end(coordinator: Any, jpeg: byt
     def work() -> None:
         for _ in range(4):
             time.sleep(0.1)
-            coordinator.engine.finish(job["id"], count=1, fail={"2.jpg": "corrupt_image"})
+            coordinator.scheduler.finish(job["id"], count=1, fail={"2.jpg": "corrupt_image"})
 
     worker = threading.Thread(target=work)
     began = time.monotonic()
@@ -57,7 +57,7 @@ def test_a_job_is_followed_from_its_start_to_its_end(coordinator: Any, jpeg: byt
 def test_a_client_that_comes_back_sees_only_the_failures_it_missed(coordinator: Any, jpeg: bytes) -> None:
     names = [f"{n}.jpg" for n in range(450)]
     job = coordinator.submit(names, jpeg)
-    coordinator.engine.finish(job["id"], fail=dict.fromkeys(names, "internal"))
+    coordinator.scheduler.finish(job["id"], fail=dict.fromkeys(names, "internal"))
     ids = [event.get("id") for event in follow(coordinator, job) if event["event"] == "image-failed"]
     assert ids == [str(number) for number in range(1, 451)]
     later = follow(coordinator, job, {"Last-Event-ID": "447"})
@@ -77,7 +77,7 @@ def test_followers_that_leave_cost_nothing_and_others_go_on(coordinator: Any, jp
     for _ in range(5):
         with coordinator.http.stream("GET", job["links"]["events"]) as answer:
             assert next(read_events(answer.iter_lines()))["event"] == "progress"
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert follow(coordinator, job)[-1]["event"] == "end"
 
 

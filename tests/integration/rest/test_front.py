@@ -49,7 +49,7 @@ def front(direct: Any, nginx: NginxServer) -> Iterator[Any]:
 def ended(front: Any, jpeg: bytes) -> dict[str, Any]:
     """A job with a file that was sent, and one result of it under an odd name."""
     job: dict[str, Any] = front.submit(["50% é+#?.jpg"], jpeg)
-    front.engine.finish(job["id"])
+    front.scheduler.finish(job["id"])
     return job
 
 
@@ -153,7 +153,7 @@ def test_events_come_by_as_they_happen(front: Any, jpeg: bytes) -> None:
     with front.http.stream("GET", job["links"]["events"]) as answer:
         lines = answer.iter_lines()
         assert next(line for line in lines if line.startswith("event:")) == "event: progress"
-        front.engine.finish(job["id"])
+        front.scheduler.finish(job["id"])
         assert "event: end" in lines
 
 

@@ -82,7 +82,7 @@ def test_a_key_stands_for_a_document_with_inputs_too(serve: Any, jpeg: bytes, tm
 
 
 def test_a_dry_run_estimates_a_form_and_leaves_nothing(coordinator: Any, jpeg: bytes) -> None:
-    coordinator.engine.speeds["split"] = 0.5
+    coordinator.scheduler.speeds["split"] = 0.5
     files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", jpeg)), ("files", ("c.jpg", b""))]
     answer = coordinator.http.post("/v1/jobs?dry_run=true", data={"job": json.dumps(DOCUMENT)}, files=files)
     estimate = answer.json()

@@ -62,7 +62,7 @@ def test_results_and_sent_files_of_folders_are_found_below_static(
 ) -> None:
     coordinator = serve(input_root=root)
     job = post(coordinator, {"prefix": "."}).json()
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     results = [entry["url"] for entry in coordinator.http.get(f"{job['url']}/results").json()["results"]]
     assert f"/static/{job['id']}/processed/a/x.jpg-0.jpg" in results
     assert f"/static/{job['id']}/processed/b/deep/er/y-0.jpg" in results

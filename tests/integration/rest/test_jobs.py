@@ -88,7 +88,7 @@ def test_jobs_are_listed_newest_first_in_pages_that_meet(coordinator: Any, jpeg:
 def test_jobs_are_listed_by_state_and_by_label(coordinator: Any, jpeg: bytes) -> None:
     delft = coordinator.submit(["a.jpg"], jpeg, labels={"city": "delft"})
     leiden = coordinator.submit(["a.jpg"], jpeg, labels={"city": "leiden"})
-    coordinator.engine.finish(leiden["id"])
+    coordinator.scheduler.finish(leiden["id"])
 
     def listed(**query: str) -> list[str]:
         return [job["id"] for job in coordinator.http.get("/v1/jobs", params=query).json()["jobs"]]
@@ -127,10 +127,10 @@ def test_a_job_that_is_not_there_is_not_found(coordinator: Any, job: str) -> Non
 
 def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit([f"{n}.jpg" for n in range(10)], jpeg)
-    coordinator.engine.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
+    coordinator.scheduler.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
     coordinator.services.repository.take_pending(job["id"], 5)
-    coordinator.engine.job_positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
-    coordinator.engine.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
+    coordinator.scheduler.job_positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
+    coordinator.scheduler.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
     shown = coordinator.http.get(job["url"]).json()
     fields = ("step", "waiting", "running", "done", "failed")
     assert [tuple(step[field] for field in fields) for step in shown["steps"]] == [
@@ -145,7 +145,7 @@ def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, 
 
 def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
-    coordinator.engine.finish(job["id"], count=1)
+    coordinator.scheduler.finish(job["id"], count=1)
     answer = coordinator.http.post(f"{job['url']}/cancel")
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
     assert coordinator.http.post(f"{job['url']}/cancel").status_code == 202
@@ -156,7 +156,7 @@ def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: An
 
 def test_a_job_that_has_ended_cannot_be_cancelled(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     answer = coordinator.http.post(f"{job['url']}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (409, "job_ended")
 
@@ -164,12 +164,12 @@ def test_a_job_that_has_ended_cannot_be_cancelled(coordinator: Any, jpeg: bytes)
 def test_failed_images_are_retried_all_or_those_named(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg", "c.jpg"], jpeg)
     failing = {"a.jpg": "step_timeout", "b.jpg": "step_crashed"}
-    coordinator.engine.finish(job["id"], fail=failing)
+    coordinator.scheduler.finish(job["id"], fail=failing)
     answer = coordinator.http.post(f"{job['url']}/retry", json={"images": [1]})
     assert (answer.status_code, answer.json()["retried"], answer.json()["run"]) == (202, 1, 1)
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert coordinator.http.post(f"{job['url']}/retry").json()["retried"] == 1
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert coordinator.http.get(job["url"]).json()["state"] == "succeeded"
 
 
@@ -186,7 +186,7 @@ def test_failed_images_are_retried_all_or_those_named(coordinator: Any, jpeg: by
 )
 def test_a_bad_retry_is_a_clear_refusal(coordinator: Any, jpeg: bytes, body: bytes, status: int, code: str) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
-    coordinator.engine.finish(job["id"], fail={"a.jpg": "internal"})
+    coordinator.scheduler.finish(job["id"], fail={"a.jpg": "internal"})
     answer = coordinator.http.post(f"{job['url']}/retry", content=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
@@ -194,7 +194,7 @@ def test_a_bad_retry_is_a_clear_refusal(coordinator: Any, jpeg: bytes, body: byt
 def test_only_a_job_that_has_ended_is_deleted_with_all_it_left(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     assert coordinator.http.delete(job["url"]).json()["code"] == "job_open"
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert coordinator.http.delete(job["url"]).status_code == 204
     assert coordinator.http.get(job["url"]).status_code == 404
     assert coordinator.stored() == []
@@ -209,7 +209,7 @@ def test_a_job_that_ends_at_its_first_failure_ends_at_once_when_a_file_is_bad(co
 
 def test_an_ended_job_has_an_average_speed_and_no_time_left(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     found: Job = coordinator.services.repository.get_job(job["id"], ALL_OWNERS)
     shown = coordinator.http.get(job["url"]).json()
     assert found.started_at is not None

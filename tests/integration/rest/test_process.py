@@ -39,7 +39,7 @@ def test_every_action_is_a_job_over_all_files_which_are_stored_once(coordinator:
     assert [view["operations"][-1]["format"] for view in views] == ["jpg", "png", "jpg"]
     assert [view["images"]["total"] for view in views] == [2, 2, 2]
     assert len(coordinator.stored()) == 2
-    assert coordinator.engine.woken > 0
+    assert coordinator.scheduler.woken > 0
 
 
 def test_equal_names_are_told_apart_and_all_of_them_can_be_fetched(coordinator: Any, jpeg: bytes, png: bytes) -> None:

@@ -289,7 +289,7 @@ def test_when_as_many_jobs_are_open_as_may_be_an_upload_is_refused_before_it_is_
     status, problem = coordinator.post_form("/process", named(b'"a.jpg"', jpeg))
     assert (status, problem["code"]) == (429, "too_many_jobs")
     assert coordinator.stored() == before
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert coordinator.post_form("/process", named(b'"a.jpg"', jpeg))[0] == 202
 
 

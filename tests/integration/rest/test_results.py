@@ -18,7 +18,7 @@ from penstock.common.model.rest import Image, ImagePage, Result, ResultPage
 def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
     """A job of 12 images with 4 results each, but for two that failed."""
     job: dict[str, Any] = coordinator.submit([f"{n:02}.jpg" for n in range(12)], jpeg)
-    coordinator.engine.finish(job["id"], parts=4, fail={"03.jpg": "corrupt_image", "07.jpg": "step_timeout"})
+    coordinator.scheduler.finish(job["id"], parts=4, fail={"03.jpg": "corrupt_image", "07.jpg": "step_timeout"})
     return job
 
 

@@ -14,7 +14,7 @@ JSON = {"Accept": "application/json"}
 def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
     """A job of three images with two results each."""
     job: dict[str, Any] = coordinator.submit(["a.jpg", "b.jpg", "c.jpg"], jpeg)
-    coordinator.engine.finish(job["id"], parts=2)
+    coordinator.scheduler.finish(job["id"], parts=2)
     return job
 
 

@@ -131,7 +131,7 @@ def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Callable[...
 def test_the_steps_do_not_wait_for_the_brokers_own_timeout(serve: Callable[..., Any]) -> None:
     broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
     coordinator = serve(check_timeout_secs=0.2)
-    coordinator.engine.before_steps = lambda: broker.depth("penstock.step.blur")
+    coordinator.scheduler.before_steps = lambda: broker.depth("penstock.step.blur")
     answer = coordinator.http.get("/v1/steps")
     broker.close()
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
@@ -153,7 +153,7 @@ def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: An
 
 def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
-    coordinator.engine.finish(job["id"], fail={"b.jpg": "corrupt_image"})
+    coordinator.scheduler.finish(job["id"], fail={"b.jpg": "corrupt_image"})
     for n in range(50):
         coordinator.http.get(f"/v1/jobs/{n}")
         coordinator.http.get(f"/nowhere/{n}")
@@ -200,7 +200,7 @@ def test_an_unexpected_error_reveals_no_details(coordinator: Any) -> None:
     def fail() -> None:
         raise RuntimeError("/secret/path")
 
-    coordinator.engine.before_steps = fail
+    coordinator.scheduler.before_steps = fail
     answer = coordinator.http.get("/v1/steps")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text

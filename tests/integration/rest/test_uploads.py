@@ -65,7 +65,7 @@ def test_files_arrive_are_listed_and_become_a_job(coordinator, begin, send, jpeg
         "north/é ü.jpg": "image/jpeg",
     }
     job = coordinator.http.post("/v1/jobs", json=job_of(upload)).json()
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     images = coordinator.http.get(f"/v1/jobs/{job['id']}/images").json()["images"]
     assert [image["name"] for image in images] == sorted(sent)
     assert [image["results"][0]["name"] for image in images] == ["b-0.jpg", "north/a-0.jpg", "north/é ü-0.jpg"]
@@ -165,7 +165,7 @@ def test_jobs_share_an_upload_and_the_last_one_takes_it_along(coordinator, begin
     send(upload, "a.jpg", jpeg)
     jobs = [coordinator.http.post("/v1/jobs", json=job_of(upload, name=name)).json()["id"] for name in "xy"]
     for job in jobs:
-        coordinator.engine.finish(job)
+        coordinator.scheduler.finish(job)
     late = send(upload, "b.jpg", jpeg)
     assert (late.status_code, late.json()["code"]) == (409, "upload_in_use")
     assert coordinator.http.delete(upload).status_code == 409

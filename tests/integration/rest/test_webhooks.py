@@ -74,7 +74,7 @@ def test_a_job_by_reference_is_checked_too_also_when_only_asked_for(serve: Any, 
 
 def test_neither_the_secret_nor_what_the_url_may_hold_is_shown_again(coordinator: Any, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg, webhook=WEBHOOK)
-    coordinator.engine.finish(job["id"])
+    coordinator.scheduler.finish(job["id"])
     assert job["webhook"] == {"receiver": "https://hooks.example", "deliveries": f"{job['url']}/deliveries"}
     for path in (job["url"], "/v1/jobs", job["webhook"]["deliveries"], job["links"]["images"], job["links"]["results"]):
         text = coordinator.http.get(path).text
@@ -97,14 +97,14 @@ def test_deliveries_show_each_end_of_a_job_and_each_attempt(serve: Any, jpeg: by
     with running_receiver(500) as receiver:
         job = coordinator.submit(["a.jpg", "b.jpg"], jpeg, webhook={"url": receiver.url()})
         path = job["webhook"]["deliveries"]
-        coordinator.engine.finish(job["id"], fail={"b.jpg": "step_timeout"})
+        coordinator.scheduler.finish(job["id"], fail={"b.jpg": "step_timeout"})
         [waiting] = coordinator.http.get(path).json()["events"]
         assert (waiting["state"], waiting["deliveries"]) == ("waiting", [])
         assert waiting["next_at"] is not None
         courier.start()
         wait_until(lambda: len(receiver.received) == 2)
         coordinator.http.post(f"{job['url']}/retry")
-        coordinator.engine.finish(job["id"])
+        coordinator.scheduler.finish(job["id"])
         wait_until(lambda: len(receiver.received) == 3)
         wait_until(lambda: coordinator.http.get(path).json()["events"][0]["state"] == "delivered")
         courier.stop()

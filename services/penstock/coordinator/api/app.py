@@ -58,22 +58,22 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.job_service = JobService(
         services.repository,
-        services.engine,
+        services.scheduler,
         services.limits,
         input_root=services.input_root,
-        buckets=services.sources,
+        buckets=services.buckets,
         webhooks=services.webhooks,
         replay_secs=services.replay_secs,
     )
     app.state.streams = EventStreams(services.limits.max_event_streams)
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)
-    app.state.step_statuses = SingleFlight(services.engine.steps)
+    app.state.step_statuses = SingleFlight(services.scheduler.steps)
     for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     add_handlers(app)
     app.add_middleware(SameOrigin)
-    if services.for_this_host:
+    if services.loopback_only:
         app.add_middleware(LoopbackHost)
     app.add_middleware(LingeringClose, max_bytes=services.discard_bytes)
     app.add_middleware(SecurityHeaders)

@@ -125,7 +125,7 @@ def test_metrics_and_backlog_are_open_to_machines_and_closed_at_the_front_door(c
 def test_whatever_is_of_one_job_or_upload_is_there_for_its_owner_and_for_nobody_else(coordinator, login, jpeg):
     delft, gouda, admin = login("delft"), login("gouda"), login("admin")
     job, upload = send_job(delft, jpeg), begin_upload(delft, jpeg)
-    coordinator.engine.finish(job)
+    coordinator.scheduler.finish(job)
     named = [(method, path) for method, path in all_routes() if "{job}" in path or "{upload}" in path]
     led_on = {"/static/{job}", "/static/{job}/sent", "/static/{job}/processed"}  # to the same with a slash
     asked = [(method, path) for method, path in named if path not in led_on]

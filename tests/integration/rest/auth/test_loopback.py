@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture
 def coordinator(serve: Callable[..., Any]) -> Any:
     """One that serves whoever is on this host."""
-    return serve(for_this_host=True)
+    return serve(loopback_only=True)
 
 
 @pytest.mark.parametrize(

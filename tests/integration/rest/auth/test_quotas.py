@@ -53,7 +53,7 @@ def test_no_more_jobs_are_open_than_a_key_may_have(keyed):
     first = send(coordinator).json()["id"]
     assert send(coordinator).status_code == 202
     assert check_refused(send(coordinator), "max_open_jobs") == 5
-    coordinator.engine.finish(first)
+    coordinator.scheduler.finish(first)
     assert send(coordinator).status_code == 202
 
 
@@ -73,7 +73,7 @@ def test_images_that_have_not_ended_are_bounded_over_all_jobs(keyed):
     check_refused(send(coordinator, images=3), "max_open_images")
     assert send(coordinator, images=2).status_code == 202
     check_refused(send(coordinator), "max_open_images")
-    coordinator.engine.finish(first, count=1)
+    coordinator.scheduler.finish(first, count=1)
     assert send(coordinator).status_code == 202
     assert coordinator.services.repository.usage("delft", 0.0).open_images == 5
 
@@ -87,7 +87,7 @@ def test_a_job_that_could_never_fit_is_not_told_to_try_later(keyed):
 def test_images_of_a_day_are_counted_although_their_jobs_are_deleted(keyed):
     coordinator = keyed(images_per_day=4)
     job = send(coordinator, images=3).json()["id"]
-    coordinator.engine.finish(job)
+    coordinator.scheduler.finish(job)
     assert coordinator.http.delete(f"/v1/jobs/{job}").status_code == 204
     assert 1 <= check_refused(send(coordinator, images=2), "images_per_day") <= 86_400
     assert send(coordinator).status_code == 202
@@ -142,7 +142,7 @@ def test_nobody_overtakes_others_who_may_not(keyed):
 
 def fail_all(coordinator: Any, job: str) -> None:
     images = coordinator.http.get(f"/v1/jobs/{job}/images").json()["images"]
-    coordinator.engine.finish(job, fail=dict.fromkeys([image["name"] for image in images], "internal"))
+    coordinator.scheduler.finish(job, fail=dict.fromkeys([image["name"] for image in images], "internal"))
 
 
 def test_a_retry_opens_no_more_than_a_key_may_have_open(keyed):
@@ -154,7 +154,7 @@ def test_a_retry_opens_no_more_than_a_key_may_have_open(keyed):
     assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").status_code == 202, "a retry is no image of the day"
     check_refused(coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry"), "max_open_jobs")
     assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").json()["code"] == "job_not_retryable"
-    coordinator.engine.finish(jobs[0])
+    coordinator.scheduler.finish(jobs[0])
     assert coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry").status_code == 202
 
 
@@ -183,7 +183,7 @@ def test_retries_at_once_open_no_more_than_one_after_the_other(keyed):
 def test_a_job_with_nothing_to_retry_needs_no_room(keyed):
     coordinator = keyed(max_open_jobs=1)
     done = send(coordinator).json()["id"]
-    coordinator.engine.finish(done)
+    coordinator.scheduler.finish(done)
     send(coordinator)
     answer = coordinator.http.post(f"/v1/jobs/{done}/retry")
     assert (answer.status_code, answer.json()["retried"]) == (202, 0)

@@ -20,9 +20,9 @@ class Metrics:
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(
-            SystemCollector(services.repository, services.broker, services.engine.steps, services.data)
+            SystemCollector(services.repository, services.broker, services.scheduler.steps, services.data)
         )
-        self.registry.register(CounterCollector(services.meters))
+        self.registry.register(CounterCollector(services.counters))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._requests = Histogram(

@@ -38,7 +38,7 @@ def sent_content(services: Services, image: Image) -> Content:
     if image.ref.startswith("file:"):
         return _local_content(services.input_root, image)
     if is_url(image.ref):
-        return _bucket_content(services.sources, image)
+        return _bucket_content(services.buckets, image)
     size = services.store.size(image.ref)
     if size is None:
         raise _gone(image)

@@ -59,7 +59,7 @@ async def follow_job(
     """
     shown: dict[str, Any] | None = None
     try:
-        while not services.leaving.is_set():
+        while not services.stopping.is_set():
             found, failed = await run_in_threadpool(_read, services, caller.scope, job.id, seen)
             if found is None:
                 return
@@ -68,7 +68,7 @@ async def follow_job(
                 yield ServerSentEvent(data=view_image(found, image), event="image-failed", id=str(seen))
             if len(failed) == _FAILURES_AT_ONCE:
                 continue
-            view = view_job(found, services.engine)
+            view = view_job(found, services.scheduler)
             progress = view.model_dump(mode="json", include=_PROGRESS_FIELDS)
             if progress != shown:
                 shown = progress

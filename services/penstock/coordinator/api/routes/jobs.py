@@ -85,7 +85,7 @@ async def submit_job(
         if dry_run:
             return JSONResponse(job_service.estimate(new_job).model_dump())
         [job], is_new = job_service.submit(caller, [new_job], idempotency_key)
-        view = view_job(job, services.engine)
+        view = view_job(job, services.scheduler)
         return JSONResponse(view.model_dump(mode="json"), 202 if is_new else 200, {"Location": job_url(job.id)})
 
     limits = services.limits
@@ -129,14 +129,14 @@ def list_jobs(
 @router.get("/{job}", summary="Get a job", responses=error_responses(404))
 def get_job(job: JobDep, services: ServicesDep) -> rest.Job:
     """Return a job's state, counts, progress in each step, rate and time left."""
-    return view_job(job, services.engine)
+    return view_job(job, services.scheduler)
 
 
 @router.post("/{job}/cancel", status_code=202, summary="Cancel a job", responses=error_responses(404, 409))
 def cancel_job(job: JobDep, services: ServicesDep) -> rest.Job:
     """Cancel a job within seconds; the results so far stay."""
     try:
-        return view_job(services.engine.cancel(job.id), services.engine)
+        return view_job(services.scheduler.cancel(job.id), services.scheduler)
     except ConflictError as error:
         raise conflict("job_ended", f"job {job.id} has ended already") from error
 
@@ -164,14 +164,14 @@ def retry_job(
         raise RequestError(
             422, "not_failed", f"image {error.image} of job {job.id} has not failed", "/images"
         ) from error
-    services.engine.wake()
-    return rest.Retried(**view_job(retried, services.engine).model_dump(), retried=count)
+    services.scheduler.wake()
+    return rest.Retried(**view_job(retried, services.scheduler).model_dump(), retried=count)
 
 
 @router.delete("/{job}", status_code=204, summary="Delete a job", responses=error_responses(404, 409))
 def delete_job(job: JobDep, services: ServicesDep) -> None:
     """Delete a job that has ended, with its input files and results."""
     try:
-        services.engine.delete(job.id)
+        services.scheduler.delete(job.id)
     except ConflictError as error:
         raise conflict("job_open", f"job {job.id} has not ended; cancel it first") from error

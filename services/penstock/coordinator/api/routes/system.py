@@ -38,7 +38,7 @@ def list_operations() -> rest.OperationList:
 def list_steps(request: Request, services: ServicesDep) -> rest.System:
     """Return the load of every step, the bottleneck, and advice on how many replicas would help."""
     found = _step_statuses(request, services.check_timeout_secs)
-    advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_grow)
+    advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_add_workers)
     bottleneck = advice.step if advice else None
     steps = [_view_step(step, services, is_bottleneck=step.name == bottleneck) for step in found]
     return rest.System(steps=steps, bottleneck=bottleneck, advice=advice)
@@ -53,7 +53,7 @@ def get_backlog(
     `backlog_seconds` is above 0 while any image of an open job has yet to pass one of the steps. An image counts as 1 s
     in a step that has not worked on any yet.
     """
-    return rest.Backlog(**vars(services.engine.backlog(_read_steps(steps))))
+    return rest.Backlog(**vars(services.scheduler.backlog(_read_steps(steps))))
 
 
 @router.get("/healthz", summary="Check liveness")
