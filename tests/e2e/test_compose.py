@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 from containers import POSTGRES, RABBITMQ
-from go_server import free_port
 from nginx_server import NGINX
+from ports import free_port
 from waiting import wait_until
 
 from penstock import __version__

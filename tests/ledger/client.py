@@ -1,4 +1,4 @@
-"""A customer who insists: sends again what was not answered, and whatever may be sent again."""
+"""Client that retries every request that may be sent again."""
 
 from __future__ import annotations
 
@@ -14,79 +14,82 @@ from urllib.parse import urlsplit
 
 ANSWER_SECS = 10.0
 PAUSE_SECS = 0.05
-LATER = {429, 503}
+RETRY_STATUSES = {429, 503}
 
 
-class OverdueError(Exception):
-    """Not answered as wanted within the time there is."""
+class DeadlineError(Exception):
+    """The expected response did not come within the time limit."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back."""
+class Response:
+    """A response."""
 
     status: int
     body: bytes
 
     @property
     def json(self) -> Any:
-        """The body, read."""
+        """The parsed body."""
         return json.loads(self.body)
 
 
 @dataclass
 class Client:
-    """Asks one of several coordinators, another one where that fails. `tend` is called between two attempts."""
+    """Sends requests to one of several coordinators, and to another one if that fails.
+
+    `between_attempts` is called between two attempts.
+    """
 
     urls: Sequence[str]
-    tend: Callable[[], None]
-    patience_secs: float
+    between_attempts: Callable[[], None]
+    timeout_secs: float
 
     def __post_init__(self) -> None:
-        self._turn = 0
+        self._index = 0
 
-    def once(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer | None:
-        """Send a request; None where no answer came, or one that says to come later."""
-        server = urlsplit(self.urls[self._turn % len(self.urls)])
+    def try_request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Response | None:
+        """Send a request once; None if there is no response, or one that asks to retry."""
+        server = urlsplit(self.urls[self._index % len(self.urls)])
         connection = http.client.HTTPConnection(str(server.hostname), server.port, timeout=ANSWER_SECS)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()
-            answer = Answer(response.status, response.read())
+            answer = Response(response.status, response.read())
         except (OSError, http.client.HTTPException):
             answer = None
         finally:
             connection.close()
-        if answer is None or answer.status in LATER:
-            self._turn += 1
+        if answer is None or answer.status in RETRY_STATUSES:
+            self._index += 1
             return None
         return answer
 
-    def insist(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Send a request until it is answered.
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Response:
+        """Send a request until there is a response.
 
         Raises:
-            OverdueError: it never was.
+            DeadlineError: there was none in time.
         """
-        return self.until(f"{method} {path}", lambda: self.once(method, path, body, **headers))
+        return self.poll(f"{method} {path}", lambda: self.try_request(method, path, body, **headers))
 
-    def until(self, what: str, get: Callable[[], Any]) -> Any:
-        """Ask until there is something.
+    def poll(self, what: str, get: Callable[[], Any]) -> Any:
+        """Call `get` until it returns something true.
 
         Raises:
-            OverdueError: there never was.
+            DeadlineError: it did not in time.
         """
-        deadline = time.monotonic() + self.patience_secs
-        while not (got := get()):
+        deadline = time.monotonic() + self.timeout_secs
+        while not (result := get()):
             if time.monotonic() > deadline:
-                raise OverdueError(f"{what}: not within {self.patience_secs:g} s")
-            self.tend()
+                raise DeadlineError(f"{what}: not within {self.timeout_secs:g} s")
+            self.between_attempts()
             time.sleep(PAUSE_SECS)
-        return got
+        return result
 
 
 def form(document: Mapping[str, Any], files: Sequence[Path]) -> tuple[bytes, str]:
-    """Return the body of an upload and its content type."""
+    """Return the body of a form with files, and its content type."""
     boundary = secrets.token_hex(16)
     parts = [('name="job"', json.dumps(document).encode())]
     parts += [(f'name="files"; filename="{path.name}"', path.read_bytes()) for path in files]

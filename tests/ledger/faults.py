@@ -1,173 +1,171 @@
-"""What may happen to a whole system while it works: servers that stop, processes that die or stand still."""
+"""Faults of servers and processes: they stop, die or pause while jobs run."""
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from random import Random
 
 from audit import TERMINAL_JOBS
-from client import Client, OverdueError
+from client import Client, DeadlineError
 from http_line import HttpLine
 from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
-from stage import Stage, wait_for
+from system import System, wait_for
 
 from penstock.common.model.messages import EVENTS_QUEUE, step_queue
 
 STEPS = ("resize", "split", "blur", "encode", "pause", "trip")
-STEP_BY_STEP = ("resize", "split", "blur", "encode", "pause,trip")
-PAIR = ("resize,blur,trip", "split,encode,pause")
-TWO = ("all", "all")
+WORKER_PER_STEP = ("resize", "split", "blur", "encode", "pause,trip")
+SPLIT_STEPS = ("resize,blur,trip", "split,encode,pause")
+TWO_WORKERS = ("all", "all")
 UNAVAILABLE = 503
 SETTLE_SECS = 20.0
 
 
 @dataclass
-class Scene:
-    """What a fault can get at. `line` leads to the S3 server, where there is one; `secs` is how long it lasts."""
+class FaultContext:
+    """What faults act on. `s3_proxy` is in front of the S3 server, if any; `secs` is how long a fault lasts."""
 
-    stage: Stage
+    system: System
     client: Client
     rabbitmq: RabbitServer
     postgres: PostgresServer | None = None
-    line: HttpLine | None = None
+    s3_proxy: HttpLine | None = None
     secs: float = 60.0
-    chance: random.Random = field(default_factory=lambda: random.Random(4))
+    random: Random = field(default_factory=lambda: Random(4))
 
-    def ended(self) -> bool:
-        """Tell whether all jobs that are there have ended."""
-        answer = self.client.once("GET", "/v1/jobs?limit=1000")
+    def all_jobs_ended(self) -> bool:
+        """Return whether all jobs have ended."""
+        answer = self.client.try_request("GET", "/v1/jobs?limit=1000")
         return answer is not None and all(job["state"] in TERMINAL_JOBS for job in answer.json["jobs"])
 
     def wait_for_done(self, images: int) -> None:
-        """Wait until so many images are done, or all that there are."""
+        """Wait until a number of images are done, or all jobs have ended."""
 
         def enough() -> bool:
-            answer = self.client.once("GET", "/v1/jobs?limit=1000")
+            answer = self.client.try_request("GET", "/v1/jobs?limit=1000")
             if answer is None:
                 return False
             jobs = answer.json["jobs"]
             done = sum(job["images"]["done"] for job in jobs)
             return done >= images or all(job["state"] in TERMINAL_JOBS for job in jobs)
 
-        with suppress(OverdueError):
-            self.client.until(f"{images} images", enough)
+        with suppress(DeadlineError):
+            self.client.poll(f"{images} images", enough)
 
 
-def kill_workers(scene: Scene) -> None:
-    """Kill a worker every half second or so until all is done."""
-    while not scene.ended():
-        time.sleep(scene.chance.uniform(0.2, 0.8))
-        scene.stage.kill(scene.chance.choice(scene.stage.workers))
-        scene.stage.tend()
+def kill_workers(context: FaultContext) -> None:
+    """Kill a worker about every half second until all jobs have ended."""
+    while not context.all_jobs_ended():
+        time.sleep(context.random.uniform(0.2, 0.8))
+        context.system.kill(context.random.choice(context.system.workers))
+        context.system.restart_dead()
 
 
-def kill_coordinators(scene: Scene) -> None:
-    """Kill each coordinator, the one that leads first, and again."""
+def kill_coordinators(context: FaultContext) -> None:
+    """Kill each coordinator twice, the leader first."""
     for images in (5, 20, 40, 60):
-        scene.wait_for_done(images)
-        coordinators = scene.stage.coordinators
-        scene.stage.kill(coordinators[images // 20 % len(coordinators)])
-        scene.stage.tend()
+        context.wait_for_done(images)
+        coordinators = context.system.coordinators
+        context.system.kill(coordinators[images // 20 % len(coordinators)])
+        context.system.restart_dead()
 
 
-def restart_rabbitmq(scene: Scene) -> None:
-    """Stop RabbitMQ in good order and start it again."""
-    scene.wait_for_done(10)
-    scene.rabbitmq.stop()
+def restart_rabbitmq(context: FaultContext) -> None:
+    """Restart RabbitMQ gracefully."""
+    context.wait_for_done(10)
+    context.rabbitmq.stop()
     time.sleep(1.0)
-    scene.rabbitmq.start()
+    context.rabbitmq.start()
 
 
-def kill_rabbitmq(scene: Scene) -> None:
+def kill_rabbitmq(context: FaultContext) -> None:
     """Kill RabbitMQ and start it again."""
-    scene.wait_for_done(10)
-    scene.rabbitmq.kill()
-    scene.rabbitmq.start()
+    context.wait_for_done(10)
+    context.rabbitmq.kill()
+    context.rabbitmq.start()
 
 
-def close_connections(scene: Scene) -> None:
-    """Have RabbitMQ close every connection, three times."""
+def close_connections(context: FaultContext) -> None:
+    """Have RabbitMQ close all connections, three times."""
     for images in (5, 20, 40):
-        scene.wait_for_done(images)
-        scene.rabbitmq.control("close_all_connections", "--vhost", "/", "a test")
+        context.wait_for_done(images)
+        context.rabbitmq.control("close_all_connections", "--vhost", "/", "a test")
 
 
-def delete_queues(scene: Scene) -> None:
-    """Delete queues with all that they hold, while they are used."""
+def delete_queues(context: FaultContext) -> None:
+    """Delete queues with their messages while they are used."""
     for images, queue in ((3, step_queue("resize")), (10, step_queue("blur")), (20, EVENTS_QUEUE)):
-        scene.wait_for_done(images)
-        scene.rabbitmq.delete_queues(queue)
+        context.wait_for_done(images)
+        context.rabbitmq.delete_queues(queue)
 
 
-def purge_queues(scene: Scene) -> None:
-    """Drop every message that waits in any queue, while the workers stand still; then let them go on."""
-    wait_for(lambda: _ready(scene) > 0, SETTLE_SECS)
-    with scene.rabbitmq.channel() as channel:
+def purge_queues(context: FaultContext) -> None:
+    """Purge all queues while the workers are paused; then resume the workers."""
+    wait_for(lambda: _ready(context) > 0, SETTLE_SECS)
+    with context.rabbitmq.channel() as channel:
         for step in STEPS:
             with suppress(Exception):
                 channel = channel if channel.is_open else channel.connection.channel()
                 channel.queue_purge(step_queue(step))
-    for role in scene.stage.workers:
-        scene.stage.signal(role, signal.SIGCONT)
+    for process in context.system.workers:
+        context.system.signal(process, signal.SIGCONT)
 
 
-def kill_holder(scene: Scene) -> None:
-    """Kill a worker that has chunks in its hands, and let the others go on."""
-    wait_for(lambda: _ready(scene) > 0, SETTLE_SECS)
-    scene.stage.kill(scene.stage.workers[-1])
-    for role in scene.stage.workers:
-        scene.stage.signal(role, signal.SIGCONT)
+def kill_worker_with_chunks(context: FaultContext) -> None:
+    """Kill a worker that holds chunks, and resume the others."""
+    wait_for(lambda: _ready(context) > 0, SETTLE_SECS)
+    context.system.kill(context.system.workers[-1])
+    for process in context.system.workers:
+        context.system.signal(process, signal.SIGCONT)
 
 
-def hold_workers(scene: Scene) -> None:
-    """Let the workers stand still once they consume."""
-    workers = len(scene.stage.workers)
-    wait_for(lambda: scene.rabbitmq.count_consumers(step_queue("resize")) == workers, SETTLE_SECS)
-    for role in scene.stage.workers:
-        scene.stage.signal(role, signal.SIGSTOP)
+def pause_workers(context: FaultContext) -> None:
+    """Pause all workers once they consume."""
+    workers = len(context.system.workers)
+    wait_for(lambda: context.rabbitmq.count_consumers(step_queue("resize")) == workers, SETTLE_SECS)
+    for process in context.system.workers:
+        context.system.signal(process, signal.SIGSTOP)
 
 
-def pause_worker(scene: Scene) -> None:
-    """Let a worker stand still with chunks in its hands, until after others have done them."""
-    scene.wait_for_done(5)
-    paused = scene.stage.workers[0]
-    scene.stage.signal(paused, signal.SIGSTOP)
-    until = time.monotonic() + scene.secs
-    while time.monotonic() < until:
-        time.sleep(0.2)
-    scene.stage.signal(paused, signal.SIGCONT)
+def pause_one_worker(context: FaultContext) -> None:
+    """Pause a worker that holds chunks, until others have processed them."""
+    context.wait_for_done(5)
+    paused = context.system.workers[0]
+    context.system.signal(paused, signal.SIGSTOP)
+    time.sleep(context.secs)
+    context.system.signal(paused, signal.SIGCONT)
 
 
-def refuse_by_store(scene: Scene) -> None:
+def fail_store(context: FaultContext) -> None:
     """Have the store answer 503 for a while."""
-    assert scene.line is not None
-    scene.wait_for_done(10)
-    scene.line.refuse(UNAVAILABLE)
-    time.sleep(min(10.0, scene.secs))
-    scene.line.refuse(UNAVAILABLE, 0)
+    assert context.s3_proxy is not None
+    context.wait_for_done(10)
+    context.s3_proxy.refuse(UNAVAILABLE)
+    time.sleep(min(10.0, context.secs))
+    context.s3_proxy.refuse(UNAVAILABLE, 0)
 
 
-def restart_postgres(scene: Scene) -> None:
-    """Stop PostgreSQL and start it again; the second time kill it."""
-    assert scene.postgres is not None
-    for images, end in ((5, scene.postgres.stop), (30, scene.postgres.kill)):
-        scene.wait_for_done(images)
+def restart_postgres(context: FaultContext) -> None:
+    """Restart PostgreSQL gracefully; then kill it and start it again."""
+    assert context.postgres is not None
+    for images, end in ((5, context.postgres.stop), (30, context.postgres.kill)):
+        context.wait_for_done(images)
         end()
         time.sleep(1.0)
-        scene.postgres.start()
+        context.postgres.start()
 
 
-def nothing(scene: Scene) -> None:
+def no_fault(context: FaultContext) -> None:
     """Do nothing."""
 
 
-def _ready(scene: Scene) -> int:
-    with scene.rabbitmq.channel() as channel:
+def _ready(context: FaultContext) -> int:
+    with context.rabbitmq.channel() as channel:
         try:
             return int(channel.queue_declare(step_queue("resize"), passive=True).method.message_count)
         except Exception:
@@ -176,33 +174,35 @@ def _ready(scene: Scene) -> int:
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens, to which workers; `needs` names the servers without which it cannot happen."""
+    """A fault, and the workers to run; `needs` are the kinds of servers that it requires."""
 
     name: str
-    happen: Callable[[Scene], None]
-    placement: Sequence[str] = PAIR
+    inject: Callable[[FaultContext], None]
+    placement: Sequence[str] = SPLIT_STEPS
     coordinators: int = 1
     needs: frozenset[str] = frozenset()
     settings: Mapping[str, str] = field(default_factory=dict)
     poison: bool = False
-    before: Callable[[Scene], None] | None = None
-    """What happens before anything is asked for."""
+    prepare: Callable[[FaultContext], None] | None = None
+    """Called before any job is submitted."""
 
 
-PATIENT = {"PENSTOCK_MAX_ATTEMPTS": "99"}
-"""A worker that is killed is no reason to suspect its image here, however often that is."""
+MANY_ATTEMPTS = {"PENSTOCK_MAX_ATTEMPTS": "99"}
+"""Workers are killed often here, and no image should fail because of that."""
 
 FAULTS = (
-    Fault("a picture that kills its worker", nothing, TWO, settings={"PENSTOCK_MAX_ATTEMPTS": "2"}, poison=True),
-    Fault("workers killed all the time", kill_workers, ("all", *PAIR), settings=PATIENT),
-    Fault("a worker stands still", pause_worker, ("all", "all"), settings=PATIENT),
-    Fault("coordinator killed", kill_coordinators, STEP_BY_STEP),
+    Fault(
+        "an image that kills its worker", no_fault, TWO_WORKERS, settings={"PENSTOCK_MAX_ATTEMPTS": "2"}, poison=True
+    ),
+    Fault("workers killed repeatedly", kill_workers, ("all", *SPLIT_STEPS), settings=MANY_ATTEMPTS),
+    Fault("a worker paused", pause_one_worker, ("all", "all"), settings=MANY_ATTEMPTS),
+    Fault("coordinator killed", kill_coordinators, WORKER_PER_STEP),
     Fault("leading coordinator killed", kill_coordinators, coordinators=2, needs=frozenset({"postgresql"})),
-    Fault("queues deleted", delete_queues, STEP_BY_STEP),
-    Fault("queues purged", purge_queues, TWO, before=hold_workers),
-    Fault("connections closed", close_connections, STEP_BY_STEP),
+    Fault("queues deleted", delete_queues, WORKER_PER_STEP),
+    Fault("queues purged", purge_queues, TWO_WORKERS, prepare=pause_workers),
+    Fault("connections closed", close_connections, WORKER_PER_STEP),
     Fault("RabbitMQ restarted", restart_rabbitmq),
     Fault("RabbitMQ killed", kill_rabbitmq),
     Fault("PostgreSQL restarted", restart_postgres, coordinators=2, needs=frozenset({"postgresql"})),
-    Fault("store answers 503", refuse_by_store, needs=frozenset({"s3"})),
+    Fault("store answers 503", fail_store, needs=frozenset({"s3"})),
 )

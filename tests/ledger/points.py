@@ -1,6 +1,6 @@
-"""Every named point at which a process can be made to die, or be told that what it did timed out.
+"""Points at which a process can be killed, or get a timeout although its call succeeded.
 
-A point is reached when the call that it names has done its work and has not returned yet.
+A point is reached when its call has done its work and has not returned yet.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ Need = Literal["", "purge", "death", "postgresql"]
 
 @dataclass(frozen=True)
 class Point:
-    """`call` is what it wraps: a port's method. `tellable`: its caller can be told that it timed out.
+    """`call` is the method of a port that it follows; `can_time_out`: its caller may get a timeout.
 
-    A point with `needs` is reached only in a run whose queues are purged meanwhile, one of whose workers dies, or
-    whose database is PostgreSQL.
+    A point with `needs` is reached only if queues are purged during the run, if a worker dies, or if the database is
+    PostgreSQL.
     """
 
     name: str
     process: Process
     call: str
-    tellable: bool = True
+    can_time_out: bool = True
     needs: Need = ""
 
 
@@ -34,32 +34,38 @@ POINTS = (
     Point("row written", "coordinator", "Repository.accept_job"),
     Point("cursor moved", "coordinator", "Repository.take_pending"),
     Point("plan stored", "coordinator", "Store.put of a plan that is too long for a message"),
-    Point("published", "coordinator", "Broker.publish to a step's queue: the broker has it, its confirm is not seen"),
-    Point("confirmed", "coordinator", "Broker.publish to a step's queue", tellable=False),
-    Point("event taken", "coordinator", "Consumer.get of an event", tellable=False),
+    Point(
+        "published", "coordinator", "Broker.publish to a step's queue: the broker has it, the confirm is not received"
+    ),
+    Point("confirmed", "coordinator", "Broker.publish to a step's queue", can_time_out=False),
+    Point("event taken", "coordinator", "Consumer.get of an event", can_time_out=False),
     Point("transaction committed", "coordinator", "Repository.apply of events"),
-    Point("event acked", "coordinator", "Consumer.ack of an event", tellable=False),
+    Point("event acked", "coordinator", "Consumer.ack of an event", can_time_out=False),
     Point("running noted", "coordinator", "Repository.mark_running"),
     Point("intermediates removed", "coordinator", "Store.delete_prefix of a job's intermediates"),
     Point("job cancelled", "coordinator", "Repository.cancel_job"),
-    Point("tombstone put", "coordinator", "Store.put of a cancelled job's tombstone"),
+    Point("cancellation marker put", "coordinator", "Store.put of a job's cancellation marker"),
     Point("job retried", "coordinator", "Repository.retry_job"),
     Point("job deleted", "coordinator", "Repository.delete_job"),
     Point("results removed", "coordinator", "Store.delete_prefix of a deleted job's results"),
     Point("upload removed", "coordinator", "Store.delete_prefix of an upload that no job reads"),
     Point("lost images requeued", "coordinator", "Repository.requeue_in_flight", needs="purge"),
     Point("status put", "coordinator", "Repository.put_status", needs="postgresql"),
-    Point("delivered", "worker", "Consumer.get of a chunk", tellable=False),
-    Point("news told", "worker", "Broker.publish of an event that is not waited for"),
-    Point("start counted", "worker", "Store.put of an image's starts", needs="death"),
+    Point("delivered", "worker", "Consumer.get of a chunk", can_time_out=False),
+    Point("event published", "worker", "Broker.publish of an event without waiting for its confirm"),
+    Point("attempt counted", "worker", "Store.put of an image's count of attempts", needs="death"),
     Point("blob written", "worker", "Store.put of a chunk's intermediates"),
-    Point("next published", "worker", "Broker.publish to a step's queue: the broker has it, its confirm is not seen"),
-    Point("next confirmed", "worker", "Broker.publish to a step's queue", tellable=False),
+    Point(
+        "next published", "worker", "Broker.publish to a step's queue: the broker has it, the confirm is not received"
+    ),
+    Point("next confirmed", "worker", "Broker.publish to a step's queue", can_time_out=False),
     Point("result written", "worker", "Store.put of a result"),
-    Point("retry's input kept", "worker", "Store.put of the pixels that a retry goes on from"),
-    Point("outcome published", "worker", "Broker.publish of outcomes: the broker has them, its confirm is not seen"),
-    Point("outcome confirmed", "worker", "Broker.publish of outcomes", tellable=False),
-    Point("acked", "worker", "Consumer.ack of a chunk", tellable=False),
+    Point("retry's input kept", "worker", "Store.put of the pixels from which a retry continues"),
+    Point(
+        "outcome published", "worker", "Broker.publish of outcomes: the broker has them, the confirm is not received"
+    ),
+    Point("outcome confirmed", "worker", "Broker.publish of outcomes", can_time_out=False),
+    Point("acked", "worker", "Consumer.ack of a chunk", can_time_out=False),
     Point("input dropped", "worker", "Store.delete of a chunk's intermediates"),
 )
 
@@ -69,15 +75,15 @@ STORE_PUTS = {
     "work": "blob written",
     "results": "result written",
     "resume": "retry's input kept",
-    "cancelled": "tombstone put",
+    "cancelled": "cancellation marker put",
     "plans": "plan stored",
 }
-"""The point of `Store.put`, by the first part of its key; an image's starts lie among the intermediates."""
+"""The point of `Store.put`, by the first part of the key. Counts of attempts are among the intermediates."""
 
 STORE_REMOVALS = {"work": "intermediates removed", "results": "results removed", "uploads": "upload removed"}
-"""The point of `Store.delete_prefix`, by the first part of its prefix."""
+"""The point of `Store.delete_prefix`, by the first part of the prefix."""
 
 
 def point_of_put(key: str) -> str | None:
-    """Return the point that writing an object reaches."""
-    return "start counted" if "/attempts-" in key else STORE_PUTS.get(key.partition("/")[0])
+    """Return the point that is reached by writing an object."""
+    return "attempt counted" if "/attempts-" in key else STORE_PUTS.get(key.partition("/")[0])

@@ -1,4 +1,4 @@
-"""The servers that runs stand on: started once, when the first run wants them."""
+"""Servers that the runs share, each started when it is first needed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from http_line import HttpLine, http_line
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
-from stage import Place
+from system import Deployment
 
 T = TypeVar("T")
 BROKERS = {"3": running_rabbitmq, "4": rabbitmq_container}
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Which kinds of servers a run stands on."""
+class Backends:
+    """The kinds of servers that a run uses."""
 
     rabbitmq: str = "3"
     database: str = "sqlite"
@@ -34,18 +34,18 @@ class Ground:
         return f"RabbitMQ {self.rabbitmq}, {self.database}, {self.store}"
 
 
-class MissingError(Exception):
-    """A server that a run wants is not here."""
+class MissingServerError(Exception):
+    """A server that a run needs is not installed."""
 
 
 @dataclass
 class Servers:
-    """Whatever is asked for is started, and stopped with the `stack`."""
+    """Servers, which are stopped with the `stack`."""
 
     folder: Path
     stack: ExitStack
     brokers: dict[str, RabbitServer] = field(default_factory=dict)
-    """RabbitMQ by version, those that run."""
+    """Running RabbitMQ servers by version."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @cached_property
@@ -59,11 +59,11 @@ class Servers:
         return _present(self.stack.enter_context(running_s3()), "versitygw")
 
     @cached_property
-    def line(self) -> HttpLine:
-        """The line by which the S3 server is reached."""
-        line = self.stack.enter_context(http_line(self.s3.port))
-        line.handle_error = lambda *_: None  # type: ignore[method-assign]  # processes that are killed hang up
-        return line
+    def s3_proxy(self) -> HttpLine:
+        """The proxy in front of the S3 server."""
+        proxy = self.stack.enter_context(http_line(self.s3.port))
+        proxy.handle_error = lambda *_: None  # type: ignore[method-assign]  # processes that are killed hang up
+        return proxy
 
     def rabbitmq(self, kind: str) -> RabbitServer:
         """Return the server of a version: 3 is Debian's package, 4 runs in a container."""
@@ -72,40 +72,40 @@ class Servers:
             self.brokers[kind] = _present(server, f"RabbitMQ {kind}")
         return self.brokers[kind]
 
-    def make_place(self, ground: Ground, inputs: Path) -> Place:
-        """Return a place with a folder, a database and a store that nobody has used.
+    def make_deployment(self, backends: Backends, inputs: Path) -> Deployment:
+        """Return a deployment with a new folder, database and store.
 
         Raises:
-            MissingError: a server is not here.
+            MissingServerError: a server is not installed.
         """
         folder = self.folder / f"run-{next(self.numbers)}"
         folder.mkdir()
-        rabbitmq = self.rabbitmq(ground.rabbitmq)
-        database = self.postgres.create_database() if ground.database == "postgresql" else None
-        if ground.store == "file":
+        rabbitmq = self.rabbitmq(backends.rabbitmq)
+        database = self.postgres.create_database() if backends.database == "postgresql" else None
+        if backends.store == "file":
             store = folder / "store"
-            return Place(folder, inputs, rabbitmq, store.as_uri(), store, database)
+            return Deployment(folder, inputs, rabbitmq, store.as_uri(), store, database)
         bucket = self.s3.create_bucket()
-        return Place(
+        return Deployment(
             folder,
             inputs,
             rabbitmq,
             bucket,
             self.s3.folder_of(bucket),
             database,
-            self.s3.environment_at(self.line.server_port),
+            self.s3.environment_at(self.s3_proxy.server_port),
         )
 
 
 def _present(server: T | None, what: str) -> T:
     if server is None:
-        raise MissingError(f"{what} is not here")
+        raise MissingServerError(f"{what} is not installed")
     return server
 
 
 @contextmanager
 def open_servers() -> Iterator[Servers]:
-    """Give servers for a while, and a folder that goes with them."""
+    """Yield servers, with a temporary folder."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-ledger-")))
         yield Servers(folder, stack)

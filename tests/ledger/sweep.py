@@ -1,4 +1,4 @@
-"""`make ledger`: every point, every fault, and the table of what came of it."""
+"""`make ledger`: injects a fault at every point, causes every other fault, and writes a table of the findings."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pathlib import Path
 
 import faults
 import workload
-from audit import World, audit
+from audit import FinalState, audit
 from client import Client
-from drive import Plan, Run
-from faults import FAULTS, PAIR, TWO, Fault, Scene
-from faulty import Crash
+from driver import Plan, Run
+from fault_injection import Injection
+from faults import FAULTS, SPLIT_STEPS, TWO_WORKERS, Fault, FaultContext
 from points import BY_NAME, POINTS, Point
 from report import write_page
-from servers import Ground, MissingError, Servers, open_servers
-from stage import Stage, remove
-from workload import Task, Wanted
+from servers import Backends, MissingServerError, Servers, open_servers
+from system import System, remove_deployment
+from workload import Expected, JobSpec
 
-GROUNDS = (
-    Ground(),
-    Ground(database="postgresql", store="s3"),
-    Ground(rabbitmq="4", database="postgresql"),
+BACKENDS = (
+    Backends(),
+    Backends(database="postgresql", store="s3"),
+    Backends(rabbitmq="4", database="postgresql"),
 )
-"""The first one has every point several times, the others once in each way."""
+"""The first one gets each fault several times, the others once."""
 TIMES = (1, 2, 7)
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 COLUMNS = {
@@ -46,11 +46,11 @@ COLUMNS = {
 
 @dataclass
 class Row:
-    """What came of all runs of one point in one way, or of one fault."""
+    """The sums of all runs of one point and kind, or of one fault."""
 
     name: str
     runs: int = 0
-    struck: int = 0
+    injected: int = 0
     restarts: int = 0
     redelivered: int = 0
     found: Counter[str] = field(default_factory=Counter)
@@ -58,199 +58,207 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """One run to be done."""
+    """One run to do."""
 
     row: str
-    ground: Ground
-    crash: Crash | None = None
+    backends: Backends
+    injection: Injection | None = None
     fault: Fault | None = None
 
 
 class Sweep:
-    """Does runs, and counts what comes of them."""
+    """Does runs and counts their findings."""
 
     def __init__(self, servers: Servers, *, pause_secs: float = 60.0, keep: bool = False) -> None:
         self._servers = servers
         self._pause_secs = pause_secs
         self._keep = keep
         self._inputs = servers.folder / "inputs"
-        self._tasks: dict[str, list[Task]] = {}
-        self._wanted: dict[str, Wanted] = {}
-        self._counts: dict[tuple[Ground, str], dict[str, Counter[str]]] = {}
+        self._specs: dict[str, list[JobSpec]] = {}
+        self._expected: dict[str, Expected] = {}
+        self._counts: dict[tuple[Backends, str], dict[str, Counter[str]]] = {}
         self.rows: dict[str, Row] = {}
 
-    def count_points(self, ground: Ground, need: str = "") -> dict[str, Counter[str]]:
-        """Return how often each process reaches each point in an undisturbed run, or in one with what `need` says."""
-        key = ground, need if need in ("purge", "death") else ""
+    def count_points(self, backends: Backends, need: str = "") -> dict[str, Counter[str]]:
+        """Return how often each process reaches each point without a fault, or with the one that `need` names."""
+        key = backends, need if need in ("purge", "death") else ""
         if key not in self._counts:
-            stage = self._stage(ground, TWO if key[1] else PAIR)
-            self._play(stage, _disturbance(key[1]), f"undisturbed {key[1]}".strip())
-            self._counts[key] = {name: Counter(lines) for name, lines in stage.reached().items()}
-            self._clear(stage)
+            system = self._make_system(backends, TWO_WORKERS if key[1] else SPLIT_STEPS)
+            self._run_and_audit(system, _fault_for(key[1]), f"no fault {key[1]}".strip())
+            self._counts[key] = {name: Counter(lines) for name, lines in system.reached_points().items()}
+            self._clear(system)
         return self._counts[key]
 
-    def strike(self, case: Case) -> dict[str, list[str]]:
-        """Do a run in which a process meets its crash; return what was found."""
-        assert case.crash is not None
-        need = BY_NAME[case.crash.point].needs
-        counts = self.count_points(case.ground, need)
-        victim = max(counts, key=lambda name: counts[name][case.crash.point if case.crash else ""])
-        placement = TWO if need in ("purge", "death") else PAIR
+    def run_injection(self, case: Case) -> dict[str, list[str]]:
+        """Do a run with a fault at a point; return the findings."""
+        assert case.injection is not None
+        need = BY_NAME[case.injection.point].needs
+        counts = self.count_points(case.backends, need)
+        target = max(counts, key=lambda name: counts[name][case.injection.point if case.injection else ""])
+        placement = TWO_WORKERS if need in ("purge", "death") else SPLIT_STEPS
         settings = {"PENSTOCK_MAX_ATTEMPTS": "9"} if need == "death" else {}
-        stage = self._stage(case.ground, placement, crash=case.crash, victim=victim, settings=settings)
-        return self._count(case, stage, _disturbance(need))
+        system = self._make_system(case.backends, placement, injection=case.injection, target=target, settings=settings)
+        return self._count(case, system, _fault_for(need))
 
-    def disturb(self, case: Case) -> dict[str, list[str]]:
-        """Do a run in which a fault happens; return what was found."""
+    def run_fault(self, case: Case) -> dict[str, list[str]]:
+        """Do a run with another fault; return the findings."""
         fault = case.fault
         assert fault is not None
-        stage = self._stage(case.ground, fault.placement, coordinators=fault.coordinators, settings=fault.settings)
-        return self._count(case, stage, fault)
+        system = self._make_system(
+            case.backends, fault.placement, coordinators=fault.coordinators, settings=fault.settings
+        )
+        return self._count(case, system, fault)
 
-    def _count(self, case: Case, stage: Stage, fault: Fault) -> dict[str, list[str]]:
-        found = self._play(stage, fault, str(case))
+    def _count(self, case: Case, system: System, fault: Fault) -> dict[str, list[str]]:
+        found = self._run_and_audit(system, fault, str(case))
         row = self.rows.setdefault(case.row, Row(case.row))
         row.runs += 1
-        row.struck += stage.struck or case.crash is None
-        row.restarts += stage.restarts
-        row.redelivered += stage.redelivered
+        row.injected += system.was_injected or case.injection is None
+        row.restarts += system.restarts
+        row.redelivered += system.redelivered
         row.found.update({COLUMNS[check]: len(findings) for check, findings in found.items()})
         if not (found and self._keep):
-            self._clear(stage)
+            self._clear(system)
         return found
 
-    def _play(self, stage: Stage, fault: Fault, what: str) -> dict[str, list[str]]:
-        plan = self._plan(stage, fault)
-        stage.start()
+    def _run_and_audit(self, system: System, fault: Fault, what: str) -> dict[str, list[str]]:
+        plan = self._plan(system, fault)
+        system.start()
         try:
-            world: World = Run(stage, plan).play()
+            final: FinalState = Run(system, plan).execute()
         finally:
-            stage.end()
-        found = audit(world)
+            system.kill_all()
+        found = audit(final)
         if found:
-            sys.stderr.write(f"{what}:\n{_tell(found)}\n{stage.output() if self._keep else ''}\n")
+            sys.stderr.write(f"{what}:\n{_describe(found)}\n{system.output() if self._keep else ''}\n")
         return found
 
-    def _plan(self, stage: Stage, fault: Fault) -> Plan:
-        tasks = self._tasks_of("batch" if fault in FAULTS else "points")
+    def _plan(self, system: System, fault: Fault) -> Plan:
+        specs = self._specs_of("batch" if fault in FAULTS else "points")
         if fault.poison:
-            tasks = [*tasks, *self._tasks_of("poison")]
+            specs = [*specs, *self._specs_of("poison")]
 
-        def meanwhile(stage: Stage, client: Client) -> None:
-            fault.happen(self._scene(stage, client))
+        def meanwhile(system: System, client: Client) -> None:
+            fault.inject(self._context(system, client))
 
-        return Plan(tasks, self._wanted, meanwhile, before=self._before(fault))
+        return Plan(specs, self._expected, meanwhile, before=self._before(fault))
 
     def _before(self, fault: Fault):  # type: ignore[no-untyped-def]
-        return fault.before and (lambda stage, client: fault.before(self._scene(stage, client)))
+        return fault.prepare and (lambda system, client: fault.prepare(self._context(system, client)))
 
-    def _scene(self, stage: Stage, client: Client) -> Scene:
-        place = stage.place
-        return Scene(
-            stage,
+    def _context(self, system: System, client: Client) -> FaultContext:
+        deployment = system.deployment
+        return FaultContext(
+            system,
             client,
-            place.rabbitmq,
-            self._servers.postgres if place.database_url else None,
-            self._servers.line if place.store_url.startswith("s3:") else None,
+            deployment.rabbitmq,
+            self._servers.postgres if deployment.database_url else None,
+            self._servers.s3_proxy if deployment.store_url.startswith("s3:") else None,
             self._pause_secs,
         )
 
-    def _tasks_of(self, kind: str) -> list[Task]:
-        """Return the jobs of a kind of run, drawn and worked out once."""
-        if kind not in self._tasks:
-            self._tasks[kind] = workload.MAKERS[kind](self._inputs / kind)
-            for task in self._tasks[kind]:
-                self._wanted[task.name] = workload.want(task, self._servers.folder)
-        return self._tasks[kind]
+    def _specs_of(self, kind: str) -> list[JobSpec]:
+        """Return the jobs of a kind of run; their images and expected outcomes are made once."""
+        if kind not in self._specs:
+            self._specs[kind] = workload.MAKERS[kind](self._inputs / kind)
+            for spec in self._specs[kind]:
+                self._expected[spec.name] = workload.calculate_expected(spec, self._servers.folder)
+        return self._specs[kind]
 
-    def _stage(self, ground: Ground, placement: Sequence[str], **options) -> Stage:  # type: ignore[no-untyped-def]
-        return Stage(self._servers.make_place(ground, self._inputs), placement, **options)
+    def _make_system(self, backends: Backends, placement: Sequence[str], **options) -> System:  # type: ignore[no-untyped-def]
+        return System(self._servers.make_deployment(backends, self._inputs), placement, **options)
 
-    def _clear(self, stage: Stage) -> None:
-        remove(stage.place)
-        shutil.rmtree(stage.place.folder, ignore_errors=True)
+    def _clear(self, system: System) -> None:
+        remove_deployment(system.deployment)
+        shutil.rmtree(system.deployment.folder, ignore_errors=True)
 
 
-def point_cases(sweep: Sweep, ground: Ground, points: Sequence[Point], times: Sequence[int]) -> Iterator[Case]:
-    """Yield a run for each point, each time that it is reached at, and each kind."""
+def point_cases(sweep: Sweep, backends: Backends, points: Sequence[Point], times: Sequence[int]) -> Iterator[Case]:
+    """Yield a case for each point, count and kind of fault."""
     for point in points:
-        if point.needs == "postgresql" and ground.database != "postgresql":
+        if point.needs == "postgresql" and backends.database != "postgresql":
             continue
-        counts = sweep.count_points(ground, point.needs)
+        counts = sweep.count_points(backends, point.needs)
         most = max(reached[point.name] for reached in counts.values())
         for count in times:
             if count <= max(most, 1):
-                kinds = ("kill", "lost") if point.tellable else ("kill",)
-                yield from (Case(f"{point.name}, {kind}", ground, Crash(point.name, count, kind)) for kind in kinds)
+                kinds = ("kill", "lost") if point.can_time_out else ("kill",)
+                yield from (
+                    Case(f"{point.name}, {kind}", backends, Injection(point.name, count, kind)) for kind in kinds
+                )
 
 
-def fault_cases(ground: Ground, wanted: Sequence[Fault], runs: int) -> Iterator[Case]:
-    """Yield the runs of the faults that can happen on a ground."""
-    there = {ground.database, ground.store}
-    for fault in wanted:
-        if fault.needs <= there:
-            yield from (Case(fault.name, ground, fault=fault) for _ in range(runs))
+def fault_cases(backends: Backends, chosen: Sequence[Fault], runs: int) -> Iterator[Case]:
+    """Yield the cases of the faults that can happen on these servers."""
+    available = {backends.database, backends.store}
+    for fault in chosen:
+        if fault.needs <= available:
+            yield from (Case(fault.name, backends, fault=fault) for _ in range(runs))
 
 
-def _disturbance(need: str) -> Fault:
-    happen = {"purge": faults.purge_queues, "death": faults.kill_holder}.get(need, faults.nothing)
-    return Fault("", happen, before=faults.hold_workers if need in ("purge", "death") else None)
+def _fault_for(need: str) -> Fault:
+    inject = {"purge": faults.purge_queues, "death": faults.kill_worker_with_chunks}.get(need, faults.no_fault)
+    return Fault("", inject, prepare=faults.pause_workers if need in ("purge", "death") else None)
 
 
-def _tell(found: dict[str, list[str]]) -> str:
+def _describe(found: dict[str, list[str]]) -> str:
     return "\n".join(f"  {check}: {finding}" for check, findings in found.items() for finding in findings)
 
 
-def _tell_case(number: int, secs: float, case: Case, found: dict[str, list[str]]) -> str:
-    at = f" {case.crash.count}" if case.crash else ""
-    what = f"FOUND {', '.join(found)}" if found else "nothing found"
-    return f"{secs:6.0f} s {number:4}  {case.row}{at} on {case.ground}: {what}\n"
+def _describe_case(number: int, secs: float, case: Case, found: dict[str, list[str]]) -> str:
+    at = f" {case.injection.count}" if case.injection else ""
+    what = f"FOUND {', '.join(found)}" if found else "no findings"
+    return f"{secs:6.0f} s {number:4}  {case.row}{at} on {case.backends}: {what}\n"
 
 
 def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make ledger", description=__doc__)
-    parser.add_argument("--point", action="append", choices=sorted(BY_NAME), help="only this point; repeat for more")
+    parser.add_argument("--point", action="append", choices=sorted(BY_NAME), help="only this point; may be repeated")
     parser.add_argument(
-        "--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this fault; repeat for more"
+        "--fault", action="append", choices=[fault.name for fault in FAULTS], help="only this fault; may be repeated"
     )
-    parser.add_argument("--runs", type=int, default=2, help="runs of each fault on the first ground")
-    parser.add_argument("--times", type=int, nargs="+", default=TIMES, help="at which time a point strikes")
-    parser.add_argument("--ground", type=int, action="append", choices=range(len(GROUNDS)), help="only these servers")
-    parser.add_argument("--pause", type=float, default=60.0, help="seconds for which a worker stands still")
-    parser.add_argument("--keep", action="store_true", help="keep the folder of a run in which something was found")
-    parser.add_argument("--write", action="store_true", help="write the table although this is not everything")
+    parser.add_argument("--runs", type=int, default=2, help="runs of each fault on the first set of servers")
+    parser.add_argument(
+        "--times", type=int, nargs="+", default=TIMES, help="inject a fault when a point is reached for the n-th time"
+    )
+    parser.add_argument(
+        "--servers", type=int, action="append", choices=range(len(BACKENDS)), help="only this set of servers"
+    )
+    parser.add_argument("--pause", type=float, default=60.0, help="seconds for which a worker is paused")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of runs with findings")
+    parser.add_argument("--write", action="store_true", help="write the table although not everything was run")
     return parser.parse_args()
 
 
 def _cases(sweep: Sweep, given: argparse.Namespace) -> Iterator[Case]:
     everything = not given.point and not given.fault
     points = [point for point in POINTS if everything or point.name in (given.point or ())]
-    wanted = [fault for fault in FAULTS if everything or fault.name in (given.fault or ())]
-    for index in given.ground or range(len(GROUNDS)):
-        ground = GROUNDS[index]
+    chosen = [fault for fault in FAULTS if everything or fault.name in (given.fault or ())]
+    for index in given.servers or range(len(BACKENDS)):
+        backends = BACKENDS[index]
         try:
-            sweep.count_points(ground)
-        except MissingError as error:
-            sys.stderr.write(f"{ground}: {error}\n")
+            sweep.count_points(backends)
+        except MissingServerError as error:
+            sys.stderr.write(f"{backends}: {error}\n")
             continue
-        yield from point_cases(sweep, ground, points, given.times if index == 0 else (1,))
-        yield from fault_cases(ground, wanted, given.runs if index == 0 else 1)
+        yield from point_cases(sweep, backends, points, given.times if index == 0 else (1,))
+        yield from fault_cases(backends, chosen, given.runs if index == 0 else 1)
 
 
 def main() -> int:
-    """Do everything that the command line asks for; return the exit status."""
+    """Do the runs of the command line; return the exit status."""
     given = _read_arguments()
     began = time.monotonic()
     with open_servers() as servers:
         sweep = Sweep(servers, pause_secs=given.pause, keep=given.keep)
         failed = 0
         for number, case in enumerate(_cases(sweep, given), start=1):
-            found = sweep.disturb(case) if case.fault else sweep.strike(case)
+            found = sweep.run_fault(case) if case.fault else sweep.run_injection(case)
             failed += bool(found)
-            sys.stdout.write(_tell_case(number, time.monotonic() - began, case, found))
+            sys.stdout.write(_describe_case(number, time.monotonic() - began, case, found))
             sys.stdout.flush()
         rows = list(sweep.rows.values())
-    if given.write or not (given.point or given.fault or given.ground):
+    if given.write or not (given.point or given.fault or given.servers):
         write_page(
             Path(__file__).resolve().parents[2] / "docs" / "reliability.md",
             rows,

@@ -1,7 +1,6 @@
-"""What a run asks for: a few jobs of different kinds, and what has to become of each of their images.
+"""Workload: a few jobs of different kinds, with the expected outcome of each image.
 
-What has to become of an image is what `penstock run` makes of it, on one host with the same plan, and for one that is
-cancelled whatever of that was done before.
+The expected results are those of `penstock run` with the same plan; of a cancelled job, any subset of them.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ Then = Literal["", "cancel", "retry", "delete"]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One job to ask for. `keyed`: with an Idempotency-Key, so that it is sent again until it is acknowledged."""
+class JobSpec:
+    """A job to submit. `idempotent`: with an Idempotency-Key, so it is sent again until it is acknowledged."""
 
     name: str
     operations: Sequence[Any]
@@ -41,7 +40,7 @@ class Task:
     output: str = "jpg"
     way: Way = "upload"
     chunk_size: int | str = "auto"
-    keyed: bool = True
+    idempotent: bool = True
     then: Then = ""
 
     @property
@@ -56,8 +55,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What has to become of a job's images: SHA-256 of each result by its name, and the code of those that fail."""
+class Expected:
+    """The expected outcome of a job's images: SHA-256 of each result by name, and codes of those that fail."""
 
     results: Mapping[str, Mapping[str, str]]
     codes: Mapping[str, str] = field(default_factory=dict)
@@ -68,85 +67,88 @@ class Wanted:
         return {*self.results, *self.codes}
 
 
-def draw(folder: Path, good: int) -> list[Path]:
-    """Write `good` small JPEGs, and one of each kind that cannot be processed."""
+def write_inputs(folder: Path, good: int) -> list[Path]:
+    """Write `good` small JPEGs, and one file of each kind that cannot be processed."""
     folder.mkdir(parents=True)
-    photos = write_images(folder, good, *SIZE)
-    whole = photos[0].read_bytes()
+    images = write_images(folder, good, *SIZE)
+    whole = images[0].read_bytes()
     bad = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "broken.png": _break_png(folder)}
     for name, data in bad.items():
         (folder / name).write_bytes(data)
-    return [*photos, *(folder / name for name in bad)]
+    return [*images, *(folder / name for name in bad)]
 
 
-def draw_plain(folder: Path, name: str, colour: tuple[int, int, int]) -> Path:
-    """Write a picture of one colour, over which the tests' step `trip` may trip."""
+def write_plain_image(folder: Path, name: str, colour: tuple[int, int, int]) -> Path:
+    """Write an image of one colour; the tests' step `trip` fails on some colours."""
     folder.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / name), np.full((SIZE[1], SIZE[0], 3), colour, np.uint8))
     return folder / name
 
 
-def make_tasks(folder: Path) -> list[Task]:
-    """Draw the pictures; return the jobs of an ordinary run."""
+def make_jobs(folder: Path) -> list[JobSpec]:
+    """Write the images and return the jobs of a usual run."""
     folder.mkdir(parents=True, exist_ok=True)
     main = [["resize", "40x30"], ["split", True], ["blur", "median"]]
     slow = [["resize", "40x30"], ["pause", 0.1], ["blur", "gaussian"]]
-    mixed, below = draw(folder / "mixed", 5), draw(folder / "below", 6)
+    mixed, below = write_inputs(folder / "mixed", 5), write_inputs(folder / "below", 6)
     fine = write_images(folder / "fine", 4, *SIZE)
-    tripping = [*write_images(folder / "trip", 2, *SIZE), draw_plain(folder / "trip", "raises.png", RAISES)]
+    tripping = [*write_images(folder / "trip", 2, *SIZE), write_plain_image(folder / "trip", "raises.png", RAISES)]
     return [
-        Task("sent", main, mixed),
-        Task("ones", slow, fine[:4], output="png", chunk_size=1, then="cancel"),
-        Task("found", main, below, way="prefix", chunk_size=8),
-        Task("tripping", [["resize", "64x48"], ["trip"]], tripping, output="png", then="retry"),
-        Task("long", _long_plan(), fine[:1], chunk_size=1),
-        Task("unkeyed", [["blur", "gaussian"]], fine[:2], keyed=False),
-        Task("gone", [["split", True]], fine[:3], then="delete"),
+        JobSpec("sent", main, mixed),
+        JobSpec("ones", slow, fine[:4], output="png", chunk_size=1, then="cancel"),
+        JobSpec("found", main, below, way="prefix", chunk_size=8),
+        JobSpec("tripping", [["resize", "64x48"], ["trip"]], tripping, output="png", then="retry"),
+        JobSpec("long", _long_plan(), fine[:1], chunk_size=1),
+        JobSpec("unkeyed", [["blur", "gaussian"]], fine[:2], idempotent=False),
+        JobSpec("gone", [["split", True]], fine[:3], then="delete"),
     ]
 
 
-def make_batches(folder: Path) -> list[Task]:
-    """Draw the pictures; return jobs that take a while, for something to happen meanwhile."""
+def make_batches(folder: Path) -> list[JobSpec]:
+    """Write the images and return jobs that take long enough for a fault to happen."""
     main = [["resize", "40x30"], ["split", True], ["blur", "median"]]
     slow = [["resize", "40x30"], ["pause", 0.1], ["split", True], ["blur", "gaussian"]]
-    mixed, below = draw(folder / "mixed", 20), draw(folder / "below", 40)
+    mixed, below = write_inputs(folder / "mixed", 20), write_inputs(folder / "below", 40)
     return [
-        Task("many", main, mixed),
-        Task("slow", slow, below, output="png", way="prefix"),
-        Task("alone", slow, mixed[:15], chunk_size=1),
-        Task("eight", main, below, way="prefix", chunk_size=8),
+        JobSpec("many", main, mixed),
+        JobSpec("slow", slow, below, output="png", way="prefix"),
+        JobSpec("alone", slow, mixed[:15], chunk_size=1),
+        JobSpec("eight", main, below, way="prefix", chunk_size=8),
     ]
 
 
-def make_poison(folder: Path) -> list[Task]:
-    """Draw a job one of whose pictures kills the worker that touches it."""
-    pictures = [*write_images(folder / "poison", 3, *SIZE), draw_plain(folder / "poison", "crash.png", CRASHES)]
-    return [Task("poison", [["resize", "64x48"], ["trip"]], pictures, output="png", chunk_size=8)]
+def make_poison(folder: Path) -> list[JobSpec]:
+    """Return a job with an image that kills its worker."""
+    images = [
+        *write_images(folder / "poison", 3, *SIZE),
+        write_plain_image(folder / "poison", "injection.png", CRASHES),
+    ]
+    return [JobSpec("poison", [["resize", "64x48"], ["trip"]], images, output="png", chunk_size=8)]
 
 
-MAKERS = {"points": make_tasks, "batch": make_batches, "poison": make_poison}
-"""What makes the jobs of each kind of run."""
+MAKERS = {"points": make_jobs, "batch": make_batches, "poison": make_poison}
+"""Functions that make the jobs of each kind of run."""
 
 
-def want(task: Task, folder: Path) -> Wanted:
-    """Return what `penstock run` makes of a task's images; the poison is not run here."""
-    files = [path for path in task.files if path.name != "crash.png"]
-    job, out = folder / f"{task.name}.json", folder / f"{task.name}-out"
-    job.write_text(json.dumps({"operations": task.operations, "output": task.output}))
+def calculate_expected(spec: JobSpec, folder: Path) -> Expected:
+    """Return the outcome of `penstock run`, without the image that would kill it."""
+    files = [path for path in spec.files if path.name != "injection.png"]
+    job, out = folder / f"{spec.name}.json", folder / f"{spec.name}-out"
+    job.write_text(json.dumps({"operations": spec.operations, "output": spec.output}))
     command = [sys.executable, "-m", "penstock", "run", *map(str, files), "--job", str(job), "--out", str(out)]
     ran = subprocess.run(
         [*command, "--json", "--parallel", "1"], env=environment(), capture_output=True, timeout=RUN_SECS, check=False
     )
     assert ran.returncode in (0, 1), ran.stderr
     codes, results = _read_out(out)
-    if len(files) < len(task.files):
-        codes["crash.png"] = "step_crashed"
-    assert {*codes, *results} == {path.name for path in task.files}, (codes, results)
-    return Wanted(results, codes)
+    if len(files) < len(spec.files):
+        codes["injection.png"] = "step_crashed"
+    assert {*codes, *results} == {path.name for path in spec.files}, (codes, results)
+    return Expected(results, codes)
 
 
 def environment() -> dict[str, str]:
-    """The environment of a process that finds the tests' own steps."""
+    """The environment of a process with the tests' custom steps."""
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
 
@@ -154,13 +156,13 @@ def environment() -> dict[str, str]:
 def _read_out(out: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     codes: dict[str, str] = {}
     results: dict[str, dict[str, str]] = {}
-    for line in (out / "manifest.ndjson").read_text().splitlines()[1:]:  # the first tells the plan
-        entry = json.loads(line)
-        if entry.get("error"):
-            codes[Path(entry["image"]).name] = entry["error"]["code"]
+    for line in (out / "manifest.ndjson").read_text().splitlines()[1:]:  # the first line is the plan
+        submission = json.loads(line)
+        if submission.get("error"):
+            codes[Path(submission["image"]).name] = submission["error"]["code"]
         else:
-            names = [result["name"] for result in entry["results"]]
-            results[Path(entry["image"]).name] = {name: sha256(out / name) for name in names}
+            names = [result["name"] for result in submission["results"]]
+            results[Path(submission["image"]).name] = {name: sha256(out / name) for name in names}
     return codes, results
 
 
@@ -170,12 +172,12 @@ def sha256(path: Path) -> str:
 
 
 def _break_png(folder: Path) -> bytes:
-    """Return a PNG one byte of whose pixels is another one, so that its checksum tells."""
+    """Return a PNG with a wrong byte, which its checksum detects."""
     data = bytearray(cv2.imencode(".png", np.arange(SIZE[0] * SIZE[1], dtype=np.uint8).reshape(SIZE[1], SIZE[0]))[1])
     data[len(data) // 2] ^= 0xFF
     return bytes(data)
 
 
 def _long_plan() -> list[Any]:
-    """Return a plan that is too long for a message, and takes long enough to be shown as running."""
+    """Return a plan that is too long for a message and runs long enough to be observed."""
     return [["pause", 0.5], *([["pause", 1.234567890123456e-05]] * 30)]

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does."""
+"""Waiting for another thread or process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ SECS = 60.0
 
 
 def wait_until(condition: Callable[[], Any], secs: float = SECS) -> None:
-    """Return once a condition holds; fail the test if it doesn't within `secs`."""
+    """Wait for a condition; fail the test if it is not true within `secs`."""
     deadline = time.monotonic() + secs
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, f"not within {secs:g} s"
         time.sleep(0.005)

@@ -13,7 +13,8 @@ from functools import partial
 
 import pytest
 import waiting
-from rabbitmq_server import Line, RabbitServer
+from rabbitmq_server import RabbitServer
+from tcp_proxy import TcpProxy
 
 from penstock.common.broker.base import Broker, QueueDepth
 from penstock.common.broker.memory import MemoryBroker
@@ -103,14 +104,14 @@ def on_rabbitmq(server: RabbitServer) -> Iterator[Setup]:
         return brokers[-1]
 
     def connect_more() -> tuple[Broker, Callable[[], None]]:
-        line = Line(server.port)
+        proxy = TcpProxy(server.port)
 
         def kill() -> None:
             left = server.count_consumers(QUEUE) - 1
-            line.cut()
+            proxy.close()
             wait_until(lambda: server.count_consumers(QUEUE) <= left)
 
-        return connect(line.port), kill
+        return connect(proxy.port), kill
 
     yield Setup(connect(server.port), connect_more, counts_all_returns=server.version < (4, 3))
     for broker in brokers:

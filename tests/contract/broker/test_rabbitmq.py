@@ -9,7 +9,9 @@ from functools import partial
 
 import pytest
 import waiting
-from rabbitmq_server import Line, RabbitServer, free_ports
+from ports import free_ports
+from rabbitmq_server import RabbitServer
+from tcp_proxy import TcpProxy
 
 from penstock.common.broker.base import QueueDepth
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
@@ -142,18 +144,18 @@ def test_a_consumer_that_computes_longer_than_the_heartbeat_keeps_its_connection
 
 
 def test_a_server_that_falls_silent_is_left_and_found_again(connect: Connect, rabbitmq: RabbitServer) -> None:
-    line = Line(rabbitmq.port)
-    broker = connect(rabbitmq.url_at(line.port), broker_heartbeat_secs=1, broker_connect_timeout_secs=1)
+    proxy = TcpProxy(rabbitmq.port)
+    broker = connect(rabbitmq.url_at(proxy.port), broker_heartbeat_secs=1, broker_connect_timeout_secs=1)
     broker.declare([QUEUE])
-    line.hold()
+    proxy.pause()
     thread = threading.Thread(target=broker.publish, args=(QUEUE, [b"x"]))
     thread.start()
-    wait_until(lambda: line.connections >= 4)  # the first two connections, and at least one more attempt of each
-    line.go_on()
+    wait_until(lambda: proxy.connections >= 4)  # the first two connections, and at least one more attempt of each
+    proxy.resume()
     thread.join()
     assert broker.consume([QUEUE], 1).get(SECS).body == b"x"
     broker.close()
-    line.cut()
+    proxy.close()
 
 
 def test_an_answer_to_a_delivery_of_a_lost_connection_is_ignored(connect: Connect, rabbitmq: RabbitServer) -> None:
@@ -240,9 +242,9 @@ def test_answers_out_of_order_reach_the_server(connect: Connect) -> None:
 
 
 def test_a_server_that_is_away_makes_calls_fail_in_time_without_the_password(connect: Connect) -> None:
-    line = Line(1)
-    line.cut()
-    broker = connect(f"amqp://me:secret@127.0.0.1:{line.port}/%2f", broker_timeout_secs=0.5)
+    proxy = TcpProxy(1)
+    proxy.close()
+    broker = connect(f"amqp://me:secret@127.0.0.1:{proxy.port}/%2f", broker_timeout_secs=0.5)
     calls = [
         lambda: broker.declare([QUEUE]),
         lambda: broker.publish(QUEUE, [b"x"]),
@@ -251,7 +253,7 @@ def test_a_server_that_is_away_makes_calls_fail_in_time_without_the_password(con
     ]
     for call in calls:
         with pytest.raises(
-            UnavailableError, match=rf"127\.0\.0\.1:{line.port} is unreachable: .*Connection refused"
+            UnavailableError, match=rf"127\.0\.0\.1:{proxy.port} is unreachable: .*Connection refused"
         ) as caught:
             call()
         assert "secret" not in caught.value.message
@@ -265,11 +267,11 @@ def test_a_consumer_of_a_server_that_is_not_there_yet_gets_what_comes_once_it_is
     broker = connect(rabbitmq.url_at(port))
     consumer = broker.consume([QUEUE], 1)
     assert consumer.get(0.5) is None
-    line = Line(rabbitmq.port, at=port)
+    proxy = TcpProxy(rabbitmq.port, listen_port=port)
     broker.publish(QUEUE, [b"x"])
     assert consumer.get(SECS).body == b"x"
     broker.close()
-    line.cut()
+    proxy.close()
 
 
 def test_a_wrong_password_is_told_as_such(connect: Connect, rabbitmq: RabbitServer) -> None:

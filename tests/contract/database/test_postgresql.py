@@ -12,8 +12,8 @@ from itertools import count
 
 import psycopg
 import pytest
-from commit_losing_proxy import CommitLosingProxy
 from sqlalchemy import make_url, text
+from tcp_proxy import CommitLosingProxy
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState

@@ -10,8 +10,9 @@ from typing import NoReturn
 import httpx
 import pytest
 import yaml
+from ports import free_ports
 from prometheus_server import find_programs, running_prometheus
-from rabbitmq_server import PackagedRabbit, free_ports
+from rabbitmq_server import PackagedRabbit
 from rabbitmq_server import find_programs as find_rabbitmq
 from waiting import wait_until
 

@@ -1,6 +1,6 @@
-"""Servers of the tests' own in containers, by testcontainers: which image, and how each is told what tests want of it.
+"""Servers for tests in containers, through testcontainers.
 
-An image is the one that a setting names; without one, `local/…` where it is there already, or else upstream's.
+The image is that of the environment variable; without one, the local image if it exists, or else the upstream one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from docker.transport import UnixHTTPAdapter
 from postgres_server import PASSWORD, SETTINGS, USER, PostgresServer
 from rabbitmq_server import START_SECS, RabbitServer
 
-os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # whoever starts a container here removes it
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every container is removed by a context manager below
 from testcontainers.core.container import DockerContainer
 
 PULL_SECS = 300
@@ -49,18 +49,18 @@ def connect_to_docker(timeout_secs: float = PULL_SECS) -> docker.DockerClient | 
 
 @dataclass(frozen=True)
 class Image:
-    """Where an image comes from."""
+    """Where an image comes from: an environment variable, or one of two names."""
 
-    setting: str
+    variable: str
     upstream: str
     local: str
 
     def find(self) -> str | None:
-        """Return the name of an image that is here; None without Docker, or where nothing can be pulled."""
+        """Return the name of an image, pulled if necessary; None without Docker, or if it cannot be pulled."""
         client = connect_to_docker()
         if client is None:
             return None
-        names = [os.environ[self.setting]] if os.environ.get(self.setting) else [self.local, self.upstream]
+        names = [os.environ[self.variable]] if os.environ.get(self.variable) else [self.local, self.upstream]
         with closing(client), suppress(DockerException):
             for name in names:
                 with suppress(ImageNotFound):
@@ -77,7 +77,10 @@ POSTGRES = Image("PENSTOCK_TEST_POSTGRES_IMAGE", "postgres:17", "local/postgres:
 
 @dataclass
 class Container:
-    """A container that may end and start again. `ports` are those within, and where on loopback they are reached."""
+    """A container that can be stopped and started again.
+
+    `ports` maps ports of the container to ports of loopback.
+    """
 
     image: str
     ports: dict[int, int]
@@ -85,69 +88,69 @@ class Container:
     files: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._made = DockerContainer(self.image, env=self.environment)
-        self._made.ports = {str(inside): ("127.0.0.1", outside) for inside, outside in self.ports.items()}
-        for path, inside in self.files.items():
-            self._made.with_volume_mapping(path, inside)
-        self._exists = False
+        self._container = DockerContainer(self.image, env=self.environment)
+        self._container.ports = {str(inside): ("127.0.0.1", outside) for inside, outside in self.ports.items()}
+        for path, target in self.files.items():
+            self._container.with_volume_mapping(path, target)
+        self._created = False
 
     def start(self) -> None:
-        if self._exists:
-            self._made.get_wrapped_container().start()
+        if self._created:
+            self._container.get_wrapped_container().start()
         else:
-            self._exists = True
-            self._made.start()
+            self._created = True
+            self._container.start()
 
-    def end(self, how: signal.Signals) -> None:
+    def end_by(self, how: signal.Signals) -> None:
         """Send a signal to the server and wait for its end."""
-        if self.runs():
-            self._made.get_wrapped_container().kill(how.name)
+        if self.is_running():
+            self._container.get_wrapped_container().kill(how.name)
             self.wait()
 
     def wait(self) -> None:
-        """Wait for the server's end."""
-        self._made.get_wrapped_container().wait(timeout=START_SECS)
+        """Wait for the end of the server."""
+        self._container.get_wrapped_container().wait(timeout=START_SECS)
 
-    def runs(self) -> bool:
-        if not self._exists:
+    def is_running(self) -> bool:
+        if not self._created:
             return False
-        self._made.reload()
-        return self._made.status == "running"
+        self._container.reload()
+        return self._container.status == "running"
 
     def run(self, *command: str) -> str:
-        """Run a command inside; return what it said."""
-        ran = self._made.exec(list(command))
-        said = ran.output.decode()
-        assert ran.exit_code == 0, said
-        return said
+        """Run a command in the container; return its output."""
+        result = self._container.exec(list(command))
+        output: str = result.output.decode()
+        assert result.exit_code == 0, output
+        return output
 
     def output(self) -> str:
-        return b"".join(self._made.get_logs()).decode()
+        return b"".join(self._container.get_logs()).decode()
 
     def remove(self) -> None:
-        self._made.stop()
+        self._container.stop()
 
 
 class _InContainer:
-    """The part of a server that is the same for every server in a container."""
+    """What all servers in containers share."""
 
     container: Container
 
     def launch(self) -> None:
         self.container.start()
 
-    def runs(self) -> bool:
-        return self.container.runs()
+    def is_running(self) -> bool:
+        return self.container.is_running()
 
     def output(self) -> str:
         return self.container.output()
 
-    def end(self, how: signal.Signals) -> None:
-        self.container.end(how)
+    def end_by(self, how: signal.Signals) -> None:
+        self.container.end_by(how)
 
 
 class RabbitContainer(_InContainer, RabbitServer):
-    """A node in a container. It has no policy: tests see what its version does by itself."""
+    """A node in a container, without any policy, so that tests see the defaults of its version."""
 
     CONFIG = "/etc/rabbitmq/conf.d/90-tests.conf"
     FILES = Path("/etc/penstock-tests")
@@ -161,12 +164,12 @@ class RabbitContainer(_InContainer, RabbitServer):
         environment = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none"}
         self.container = Container(image, {5672: self.port, 5671: self.tls_port}, environment, files)
 
-    def end(self, how: signal.Signals) -> None:
-        if how is signal.SIGTERM:  # the first process may be Debian's script, which does not hear it
+    def end_by(self, how: signal.Signals) -> None:
+        if how is signal.SIGTERM:  # process 1 may be Debian's script, which ignores it
             self.control("stop")
             self.container.wait()
         else:
-            super().end(how)
+            super().end_by(how)
 
     def remove(self) -> None:
         self.container.remove()
@@ -186,9 +189,9 @@ class PostgresContainer(_InContainer, PostgresServer):
         self.container = Container(image, {5432: self.port}, {"POSTGRES_PASSWORD": self.ADMIN[1]})
 
     def set_up(self) -> None:
-        """Start for the first time, with the tests' own account and settings."""
+        """Start for the first time, with the tests' account and settings."""
         self.launch()
-        self.wait_until_it_answers(*self.ADMIN)
+        self.wait_until_ready(*self.ADMIN)
         with self.connect("postgres", *self.ADMIN) as admin:
             admin.execute(f"CREATE ROLE {USER} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
             for name, value in SETTINGS.items():
@@ -202,7 +205,7 @@ class PostgresContainer(_InContainer, PostgresServer):
 
 @contextmanager
 def rabbitmq_container() -> Iterator[RabbitServer | None]:
-    """Run a RabbitMQ for a while; gives None where there is no Docker or no image."""
+    """Run RabbitMQ; yields None without Docker or an image."""
     image = RABBITMQ.find()
     if image is None:
         yield None
@@ -217,7 +220,7 @@ def rabbitmq_container() -> Iterator[RabbitServer | None]:
 
 @contextmanager
 def postgres_container() -> Iterator[PostgresServer | None]:
-    """Run a PostgreSQL for a while; gives None where there is no Docker or no image."""
+    """Run PostgreSQL; yields None without Docker or an image."""
     image = POSTGRES.find()
     if image is None:
         yield None

@@ -1,4 +1,4 @@
-"""A Google Cloud Storage server of the tests' own: fake-gcs-server, which keeps its buckets in memory."""
+"""Google Cloud Storage server for tests: fake-gcs-server, with buckets in memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from go_server import find_program, free_port, running
+from go_server import find_program, running_server
 from http_line import http_line
+from ports import free_port
 
 MODULE = "github.com/fsouza/fake-gcs-server@v1.56.1"
 
 
 class GcsServer:
-    """A server whose clients need no credentials."""
+    """A server that needs no credentials."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
@@ -38,11 +39,11 @@ class GcsServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of the server has in its environment."""
+        """Environment variables of a client."""
         return {"GOOGLE_SERVICE_ACCOUNT": str(self._account)}
 
     def create_bucket(self) -> str:
-        """Make an empty bucket; return its URL."""
+        """Create an empty bucket; return its URL."""
         name = f"bucket-{next(self._unique)}"
         request = urllib.request.Request(f"{self._url}/storage/v1/b?project=tests", json.dumps({"name": name}).encode())
         request.add_header("content-type", "application/json")
@@ -52,7 +53,7 @@ class GcsServer:
 
 @contextmanager
 def running_gcs() -> Iterator[GcsServer | None]:
-    """Run a server for a while; gives None where there is none and none can be built."""
+    """Run a server; yields None if it is not installed and cannot be built."""
     program = find_program("fake-gcs-server", MODULE)
     if program is None:
         yield None
@@ -63,14 +64,14 @@ def running_gcs() -> Iterator[GcsServer | None]:
         with http_line(port, _as_json_api, {"ETag": '"written"'}) as line:
             command = [str(program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
             command += ["-public-host", f"127.0.0.1:{line.server_port}"]
-            with running(command, port, folder):
+            with running_server(command, port, folder):
                 yield GcsServer(folder, line.server_port)
     finally:
         shutil.rmtree(folder)
 
 
 def _as_json_api(method: str, path: str) -> str:
-    """Say a plain PUT as the server knows it, which reads by Google's XML API, but doesn't write by it."""
+    """Translate a PUT of Google's XML API, which the server supports for reading only, to the JSON API."""
     if method != "PUT" or "?" in path:
         return path
     bucket, _, name = path.lstrip("/").partition("/")

@@ -1,4 +1,4 @@
-"""Servers that are Go programs: built once into a cache, started on a free port of loopback, stopped at the end."""
+"""Servers written in Go: built once into a cache, started on a free port of loopback, and stopped at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GO = Path("/usr/local/go/bin/go")
 
 
 def find_program(name: str, module: str) -> Path | None:
-    """Return a program of that name, built from a Go module where it has to be; None where that cannot be."""
+    """Return a program, built from a Go module if necessary; None if that fails."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock-tests" / "bin"
     version = module.partition("@")[2]
     program = cache / f"{name}-{version}"
@@ -31,27 +31,26 @@ def find_program(name: str, module: str) -> Path | None:
 
 
 def _build(go: str, name: str, module: str, program: Path) -> Path | None:
-    """Build beside the cache and rename, so that two test runs beside each other never see half a program."""
+    """Build in a temporary folder and rename, so that concurrent test runs never see half a program."""
     program.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         command = ["nice", go, "install", module]
         environment = os.environ | {"GOBIN": folder, "GOFLAGS": "-p=2"}
         built = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=BUILD_SECS)
         if built.returncode != 0:
-            return None  # most of all where no module can be downloaded
+            return None  # usually because modules cannot be downloaded
         os.replace(Path(folder) / name, program)
     return program
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, folder: Path, **environment: str) -> Iterator[None]:
+def running_server(command: Sequence[str], port: int, folder: Path, **environment: str) -> Iterator[None]:
     """Run a server that listens on `port` of loopback; its output goes into `folder`."""
-    tied = (
-        ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-    )  # it ends with the tests, however they end
+    # It ends with the tests, however they end.
+    prefix = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
     with open(folder / "output", "wb") as output:
         server = subprocess.Popen(
-            [*tied, *command],
+            [*prefix, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -59,9 +58,9 @@ def running(command: Sequence[str], port: int, folder: Path, **environment: str)
             cwd=folder,
         )
     try:
-        end = time.monotonic() + START_SECS
-        while not _listens(port):
-            if server.poll() is not None or time.monotonic() > end:
+        deadline = time.monotonic() + START_SECS
+        while not _is_listening(port):
+            if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start: {(folder / 'output').read_text()}")
             time.sleep(0.02)
         yield
@@ -70,13 +69,7 @@ def running(command: Sequence[str], port: int, folder: Path, **environment: str)
         server.wait(START_SECS)
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=START_SECS):
         return True
     return False

@@ -1,6 +1,6 @@
-"""PostgreSQL servers of the tests' own: Debian's package started by hand, on a free port and a folder that goes.
+"""PostgreSQL servers for tests, from Debian's package, on a free port and in a temporary folder.
 
-Servers in containers stand in `containers.py`.
+Servers in containers are in `containers.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,13 +19,14 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
+from ports import free_port
 
 ACCOUNT = "postgres"  # the server refuses to run as root
 USER = "penstock"
 PASSWORD = "secret"
 START_SECS = 30
 SETTINGS = {
-    "fsync": "off",  # the machine is not going to lose its power in the middle of a test that could tell
+    "fsync": "off",  # no test checks what survives a power cut
     "max_connections": "200",
     "shared_buffers": "64MB",
 }
@@ -34,25 +34,25 @@ LOOPBACK_ONLY = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 def find_programs() -> Path | None:
-    """Return the folder of the newest server's programs, None where there is no server."""
+    """Return the folder of the newest server's programs; None if there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("postgres")
     return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
 class PostgresServer(ABC):
-    """One server, to be stopped, killed and started again as a test likes. It listens on loopback alone."""
+    """One server that tests can stop, kill and start again. It listens on loopback only."""
 
     def __init__(self) -> None:
         self._numbers = count()
-        self.port = _free_port()
+        self.port = free_port()
 
     def url(self, database: str = "postgres") -> str:
-        """Return the address of a database, for SQLAlchemy."""
+        """Return the URL of a database, for SQLAlchemy."""
         return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
-        """Return the address of a new, empty database."""
+        """Create an empty database; return its URL."""
         name = f"test_{next(self._numbers)}"
         with self.connect() as connection:
             connection.execute(
@@ -61,7 +61,7 @@ class PostgresServer(ABC):
         return self.url(name)
 
     def connect(self, database: str = "postgres", user: str = USER, password: str = PASSWORD) -> psycopg.Connection:
-        """Open a connection for a test's own questions."""
+        """Open a connection for the test itself."""
         return psycopg.connect(
             host="127.0.0.1",
             port=self.port,
@@ -73,57 +73,57 @@ class PostgresServer(ABC):
         )
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server and wait until it responds."""
         self.launch()
-        self.wait_until_it_answers(USER, PASSWORD)
+        self.wait_until_ready(USER, PASSWORD)
 
-    def wait_until_it_answers(self, user: str, password: str) -> None:
+    def wait_until_ready(self, user: str, password: str) -> None:
         """Return once a user can connect.
 
         Raises:
-            RuntimeError: the server has ended, or takes too long.
+            RuntimeError: the server has ended, or took too long.
         """
-        end = time.monotonic() + START_SECS
+        deadline = time.monotonic() + START_SECS
         while True:
             try:
                 self.connect(user=user, password=password).close()
                 return
             except psycopg.OperationalError as error:
-                if not self.runs() or time.monotonic() > end:
+                if not self.is_running() or time.monotonic() > deadline:
                     raise RuntimeError(f"postgres did not start: {self.output()}") from error
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Close every connection and end."""
-        self.end(signal.SIGINT)
+        """Close all connections and end."""
+        self.end_by(signal.SIGINT)
 
     def kill(self) -> None:
-        """End at once, as after a power cut."""
-        self.end(signal.SIGQUIT)
+        """End at once, without cleaning up."""
+        self.end_by(signal.SIGQUIT)
 
     @abstractmethod
     def launch(self) -> None:
-        """Begin to start."""
+        """Start without waiting."""
 
     @abstractmethod
-    def runs(self) -> bool:
-        """Whether it has not ended."""
+    def is_running(self) -> bool:
+        """Return whether it is running."""
 
     @abstractmethod
     def output(self) -> str:
-        """Return what it said, for a test that failed."""
+        """Return its output, for a test that failed."""
 
     @abstractmethod
-    def end(self, how: signal.Signals) -> None:
+    def end_by(self, how: signal.Signals) -> None:
         """Send a signal to the server and wait for its end."""
 
     @abstractmethod
     def remove(self) -> None:
-        """End without a look back, and leave nothing behind."""
+        """Kill the server and remove its files."""
 
 
 class PackagedPostgres(PostgresServer):
-    """A server of the package's programs."""
+    """A server from Debian's package."""
 
     def __init__(self, programs: Path, **settings: str) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class PackagedPostgres(PostgresServer):
                 self._command("postgres", "-p", str(self.port), *options), stdout=log, stderr=log
             )
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def output(self) -> str:
@@ -153,7 +153,7 @@ class PackagedPostgres(PostgresServer):
         self.kill()
         shutil.rmtree(self.folder)
 
-    def end(self, how: signal.Signals) -> None:
+    def end_by(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(START_SECS)
@@ -163,21 +163,15 @@ class PackagedPostgres(PostgresServer):
         subprocess.run(self._command(program, *arguments), check=True, capture_output=True, timeout=START_SECS)
 
     def _command(self, program: str, *arguments: str) -> list[str]:
-        """Return the command line; what it starts ends with the tests, however they end."""
+        """Return a command line whose process ends with the tests, however they end."""
         drop = ["--reuid", ACCOUNT, "--regid", ACCOUNT, "--init-groups"] if os.getuid() == 0 else []
         own = [str(self._programs / program), "-D", str(self.folder / "data"), *arguments]
         return ["setpriv", *drop, "--pdeathsig", "INT", *own]
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def running_postgres(**settings: str) -> Iterator[PostgresServer | None]:
-    """Run a server for a while; gives None where none is installed."""
+    """Run a server; yields None if none is installed."""
     programs = find_programs()
     if programs is None or shutil.which("setpriv") is None:
         yield None

@@ -1,6 +1,6 @@
-"""RabbitMQ servers of the tests' own: Debian's package started by hand, on free ports and a folder that goes.
+"""RabbitMQ servers for tests, from Debian's package, on free ports and in a temporary folder.
 
-Servers in containers stand in `containers.py`.
+Servers in containers are in `containers.py`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pika
 from pika.exceptions import ChannelClosedByBroker
+from ports import free_ports
 
 START_SECS = 60
 PROGRAMS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
@@ -40,64 +40,64 @@ ssl_options.keyfile = {folder}/key.pem
 
 
 def find_programs() -> Path | None:
-    """Return the folder of the server's programs, None where there is no server."""
+    """Return the folder of the server's programs; None if it is not installed."""
     return next((folder for folder in PROGRAMS if (folder / "rabbitmq-server").exists()), None)
 
 
 class RabbitServer(ABC):
-    """One node, to be stopped, killed and started again as a test likes. Nothing of it listens beyond loopback."""
+    """One node that tests can stop, kill and start again. It listens on loopback only."""
 
     def __init__(self) -> None:
         self.port, self.tls_port = free_ports(2)
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
         self.ca = self._make_certificate()
-        """The certificate of an authority of our own, which is the server's as well; None without openssl."""
+        """A self-signed certificate, which is also the server's; None without openssl."""
 
     @property
     def url(self) -> str:
-        """The server's address."""
+        """The server's URL."""
         return self.url_at(self.port)
 
     def url_at(self, port: int) -> str:
-        """Return the server's address by way of another port."""
+        """Return the server's URL with another port, such as that of a proxy."""
         return f"amqp://guest:guest@127.0.0.1:{port}/%2f"
 
     def start(self) -> None:
-        """Start the node and wait until it answers."""
+        """Start the node and wait until it responds."""
         self.launch()
-        end = time.monotonic() + START_SECS
-        while not self._answers():
-            if not self.runs() or time.monotonic() > end:
+        deadline = time.monotonic() + START_SECS
+        while not self._responds():
+            if not self.is_running() or time.monotonic() > deadline:
                 raise RuntimeError(f"RabbitMQ did not start: {self.output()}")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End as an upgrade would: in good order, queues kept."""
-        self.end(signal.SIGTERM)
+        """Stop gracefully, as for an upgrade; queues are kept."""
+        self.end_by(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End at once."""
-        self.end(signal.SIGKILL)
+        """Kill the server."""
+        self.end_by(signal.SIGKILL)
 
     @abstractmethod
     def launch(self) -> None:
-        """Begin to start."""
+        """Start without waiting."""
 
     @abstractmethod
-    def runs(self) -> bool:
-        """Whether it has not ended."""
+    def is_running(self) -> bool:
+        """Return whether it is running."""
 
     @abstractmethod
     def output(self) -> str:
-        """Return what it said, for a test that failed."""
+        """Return its output, for a test that failed."""
 
     @abstractmethod
-    def end(self, how: signal.Signals) -> None:
+    def end_by(self, how: signal.Signals) -> None:
         """Send a signal to the server and wait for its end."""
 
     @abstractmethod
     def remove(self) -> None:
-        """End, and leave nothing behind."""
+        """Kill the server and remove its files."""
 
     @abstractmethod
     def control(self, *arguments: str) -> str:
@@ -105,23 +105,23 @@ class RabbitServer(ABC):
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Return the server's version by its first two numbers."""
+        """The first two numbers of the server's version."""
         with self.channel() as channel:
             version: str = channel.connection._impl.server_properties["version"]
         return tuple(int(part) for part in version.split(".")[:2])
 
     def set_policy(self, name: str, queue: str, definition: str) -> None:
-        """Give a queue a policy that goes before the one for all queues; `control("clear_policy", name)` takes it."""
+        """Set a policy of higher priority for one queue; `control("clear_policy", name)` clears it."""
         self.control("set_policy", name, f"^{queue}$", definition, "--apply-to", "queues", "--priority", "1")
 
     def count_consumers(self, queue: str) -> int:
-        """Return how many consumers a queue has; 0 where there is no queue."""
+        """Return how many consumers a queue has; 0 if it does not exist."""
         with self.channel() as channel, suppress(ChannelClosedByBroker):
             return int(channel.queue_declare(queue, passive=True).method.consumer_count)
         return 0
 
     def delete_queues(self, *queues: str) -> None:
-        """Delete queues with all they hold, whether anybody consumes from them or not."""
+        """Delete queues with their messages and consumers."""
         with self.channel() as channel:
             for queue in queues:
                 channel.queue_delete(queue)
@@ -134,21 +134,21 @@ class RabbitServer(ABC):
 
     @contextmanager
     def channel(self) -> Iterator[pika.channel.Channel]:
-        """Give a channel for a test's own questions."""
+        """Open a channel for the test itself."""
         connection = pika.BlockingConnection(pika.URLParameters(self.url))
         try:
             yield connection.channel()
         finally:
             connection.close()
 
-    def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=START_SECS) as end:
-            end.sendall(b"AMQP\x00\x00\x09\x01")
-            return bool(end.recv(1))
+    def _responds(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=START_SECS) as server:
+            server.sendall(b"AMQP\x00\x00\x09\x01")
+            return bool(server.recv(1))
         return False
 
     def write_config(self, port: int | str, tls_port: int | str, folder: Path) -> Path:
-        """Write the server's settings; the ports and the folder are those that it sees."""
+        """Write the server's configuration, with the ports and folder as the server sees them."""
         config = CONFIG + (TLS_CONFIG if self.ca else "")
         path = self.folder / "rabbitmq.conf"
         path.write_text(config.format(port=port, tls_port=tls_port, folder=folder))
@@ -165,7 +165,7 @@ class RabbitServer(ABC):
 
 
 class PackagedRabbit(RabbitServer):
-    """A node of the package's programs."""
+    """A node from Debian's package."""
 
     def __init__(self, programs: Path) -> None:
         super().__init__()
@@ -182,13 +182,13 @@ class PackagedRabbit(RabbitServer):
     def launch(self) -> None:
         self._process = self._spawn(str(self._programs / "rabbitmq-server"))
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def output(self) -> str:
         return (self.folder / "output").read_text()
 
-    def end(self, how: signal.Signals) -> None:
+    def end_by(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(START_SECS)
@@ -208,7 +208,7 @@ class PackagedRabbit(RabbitServer):
 
     @property
     def _environment(self) -> dict[str, str]:
-        # A name of its own for each server, so that two test runs beside each other never meet.
+        # Each server has its own name, so that concurrent test runs do not interfere.
         own = {
             "HOME": self.folder,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -228,7 +228,7 @@ class PackagedRabbit(RabbitServer):
         return os.environ | {name: str(value) for name, value in own.items()}
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start something that ends with the tests, however they end."""
+        """Start a process that is killed when the tests end, however they end."""
         with open(self.folder / "output", "ab") as output:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *command],
@@ -240,85 +240,9 @@ class PackagedRabbit(RabbitServer):
             )
 
 
-class Line:
-    """A line to the server that can be cut: a port (`at`, or a free one) that passes all on, until it doesn't."""
-
-    def __init__(self, port: int, at: int = 0) -> None:
-        self._port = port
-        self._ends: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", at))
-        self.port = int(self._listener.getsockname()[1])
-        self._threads: list[threading.Thread] = []
-        self._open = threading.Event()
-        self._open.set()
-        self._start(self._accept)
-
-    @property
-    def connections(self) -> int:
-        """How many connections there have been."""
-        return len(self._ends) // 2
-
-    def hold(self) -> None:
-        """Pass nothing on, and tell nobody: what is sent waits."""
-        self._open.clear()
-
-    def go_on(self) -> None:
-        """Pass on again, to those who still listen."""
-        self._open.set()
-
-    def cut(self) -> None:
-        """Break every connection, and let nobody connect again."""
-        self._open.set()
-        _hang_up(self._listener)
-        for end in self._ends:
-            _hang_up(end)
-        for thread in self._threads:
-            thread.join(START_SECS)
-
-    def _accept(self) -> None:
-        with self._listener, suppress(OSError):
-            while True:
-                near = self._listener.accept()[0]
-                try:
-                    far = socket.create_connection(("127.0.0.1", self._port))
-                except OSError:
-                    near.close()
-                    raise
-                self._ends += [near, far]
-                self._start(lambda near=near, far=far: self._pass_on(near, far))
-                self._start(lambda near=near, far=far: self._pass_on(far, near))
-
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        with source, suppress(OSError):
-            while data := source.recv(65_536):
-                self._open.wait()
-                target.sendall(data)
-        _hang_up(target)
-
-    def _start(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-
-def _hang_up(end: socket.socket) -> None:
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, all different."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
-
-
 @contextmanager
 def running_rabbitmq() -> Iterator[RabbitServer | None]:
-    """Run a server for a while; gives None where none is installed."""
+    """Run a server; yields None if none is installed."""
     programs = find_programs()
     if programs is None or shutil.which("setpriv") is None:
         yield None

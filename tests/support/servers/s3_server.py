@@ -1,4 +1,4 @@
-"""An S3 server of the tests' own: versitygw over a folder that goes."""
+"""S3 server for tests: versitygw over a temporary folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from go_server import find_program, free_port, running
+from go_server import find_program, running_server
+from ports import free_port
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 ACCESS_KEY = "penstock-tests"
-SECRET_KEY = "a-secret-of-the-tests"
+SECRET_KEY = "a-secret-for-tests"
 
 
 class S3Server:
@@ -26,11 +27,11 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a client of the server has in its environment."""
+        """Environment variables of a client."""
         return self.environment_at(self.port)
 
     def environment_at(self, port: int) -> dict[str, str]:
-        """What a client that reaches the server by another port has in its environment."""
+        """Return environment variables of a client that connects to another port, such as that of a proxy."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -40,30 +41,30 @@ class S3Server:
         }
 
     def create_bucket(self) -> str:
-        """Make an empty bucket; return its URL."""
+        """Create an empty bucket; return its URL."""
         name = f"bucket-{next(self._unique)}"
         (self._buckets / name).mkdir()
         return f"s3://{name}"
 
     def folder_of(self, bucket_url: str) -> Path:
-        """Return the folder in which a bucket's objects lie as files."""
+        """Return the folder with a bucket's objects as files."""
         return self._buckets / bucket_url.removeprefix("s3://")
 
     def fill_folder(self, url: str, count: int) -> None:
-        """Put many empty objects below `url`, quicker than by asking for each."""
+        """Create many empty objects below `url`, faster than by requests."""
         folder = self._buckets / url.removeprefix("s3://")
         folder.mkdir(parents=True)
         for index in range(count):
             (folder / str(index)).touch()
 
     def count_parts(self) -> int:
-        """Count what unfinished uploads hold in all buckets."""
+        """Count the parts of unfinished uploads in all buckets."""
         return sum(path.is_file() for path in self._buckets.glob("*/.sgwtmp/**/*"))
 
 
 @contextmanager
 def running_s3() -> Iterator[S3Server | None]:
-    """Run a server for a while; gives None where there is none and none can be built."""
+    """Run a server; yields None if it is not installed and cannot be built."""
     program = find_program("versitygw", MODULE)
     if program is None:
         yield None
@@ -71,12 +72,12 @@ def running_s3() -> Iterator[S3Server | None]:
     folder = Path(tempfile.mkdtemp(prefix="penstock-s3-"))
     try:
         port = free_port()
-        buckets, notes = folder / "buckets", folder / "notes"
+        buckets, metadata = folder / "buckets", folder / "metadata"
         buckets.mkdir()
-        notes.mkdir()
+        metadata.mkdir()
         command = [str(program), "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet", "posix"]
-        command += ["--sidecar", str(notes), str(buckets)]
-        with running(command, port, folder, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY):
+        command += ["--sidecar", str(metadata), str(buckets)]
+        with running_server(command, port, folder, ROOT_ACCESS_KEY=ACCESS_KEY, ROOT_SECRET_KEY=SECRET_KEY):
             yield S3Server(buckets, port)
     finally:
         shutil.rmtree(folder)
