@@ -1,4 +1,4 @@
-"""The broker's contract: every adapter passes this suite as it stands."""
+"""Contract of the broker port, for every adapter."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ wait_until = partial(waiting.wait_until, secs=SECS)
 
 @dataclass
 class Setup:
-    """A broker to test; `connect` gives one more connection to its queues, and what kills that connection.
+    """A broker to test. `connect` opens another connection to its queues, and returns a function that kills it.
 
-    `counts_all_returns` is so where the server raises the attempt of what is given back as well: RabbitMQ before 4.3.
+    `counts_all_returns`: the server also counts requeued messages as attempts, as RabbitMQ before 4.3 does.
     """
 
     broker: Broker
@@ -141,23 +141,23 @@ def wait_for_depth(broker: Broker, queue: str, ready: int, in_flight: int) -> No
         time.sleep(0.005)
 
 
-def test_messages_come_in_the_order_they_were_published(broker: Broker) -> None:
+def test_messages_are_delivered_in_order(broker: Broker) -> None:
     broker.publish(QUEUE, [b"1", b"2"])
     broker.publish(QUEUE, [b"3"])
     consumer = broker.consume([QUEUE], 10)
     assert [consumer.get(SECS).body for _ in range(3)] == [b"1", b"2", b"3"]
 
 
-def test_what_is_published_to_several_queues_is_told_to_be_there_once_it_is(broker: Broker) -> None:
-    told = queue.SimpleQueue()
-    broker.publish_then([(QUEUE, b"1"), (OTHER, b"2"), (QUEUE, b"3")], told.put)
-    assert told.get(timeout=SECS) is None
+def test_a_publication_to_several_queues_is_confirmed_once(broker: Broker) -> None:
+    confirms = queue.SimpleQueue()
+    broker.publish_then([(QUEUE, b"1"), (OTHER, b"2"), (QUEUE, b"3")], confirms.put)
+    assert confirms.get(timeout=SECS) is None
     assert [broker.consume([QUEUE], 10).get(SECS).body, broker.consume([OTHER], 10).get(SECS).body] == [b"1", b"2"]
     with pytest.raises(queue.Empty):
-        told.get(timeout=0.01)
+        confirms.get(timeout=0.01)
 
 
-def test_a_delivery_may_be_acknowledged_where_it_is_told_that_others_took_over(broker: Broker) -> None:
+def test_a_delivery_may_be_acknowledged_in_the_confirm_callback(broker: Broker) -> None:
     broker.publish(QUEUE, [b"1"])
     consumer = broker.consume([QUEUE], 1)
     delivery = consumer.get(SECS)
@@ -172,11 +172,11 @@ def test_a_first_delivery_has_attempt_one_and_names_its_queue(broker: Broker) ->
     assert (delivery.attempt, delivery.queue) == (1, QUEUE)
 
 
-def test_an_empty_queue_gives_nothing_within_the_timeout(broker: Broker) -> None:
+def test_get_returns_none_after_the_timeout(broker: Broker) -> None:
     assert broker.consume([QUEUE], 1).get(0.01) is None
 
 
-def test_a_waiting_consumer_gets_what_is_published_later(broker: Broker) -> None:
+def test_a_waiting_consumer_gets_a_message_that_is_published_later(broker: Broker) -> None:
     consumer = broker.consume([QUEUE], 1)
     timer = threading.Timer(0.05, broker.publish, (QUEUE, [b"late"]))
     timer.start()
@@ -184,7 +184,7 @@ def test_a_waiting_consumer_gets_what_is_published_later(broker: Broker) -> None
     timer.join()
 
 
-def test_a_waiting_get_returns_when_it_is_woken(broker: Broker) -> None:
+def test_wake_ends_a_waiting_get(broker: Broker) -> None:
     consumer = broker.consume([QUEUE], 1)
     timer = threading.Timer(0.05, consumer.wake)
     timer.start()
@@ -194,7 +194,7 @@ def test_a_waiting_get_returns_when_it_is_woken(broker: Broker) -> None:
     assert consumer.get(SECS).body == b"after"
 
 
-def test_no_more_than_prefetch_messages_are_in_a_consumers_hands(broker: Broker) -> None:
+def test_a_consumer_holds_at_most_prefetch_messages(broker: Broker) -> None:
     broker.publish(QUEUE, [b"1", b"2", b"3"])
     consumer = broker.consume([QUEUE], 2)
     first = consumer.get(SECS)
@@ -205,7 +205,7 @@ def test_no_more_than_prefetch_messages_are_in_a_consumers_hands(broker: Broker)
     assert consumer.get(SECS).body == b"3"
 
 
-def test_an_acknowledged_message_is_gone_for_good(setup: Setup) -> None:
+def test_an_acknowledged_message_is_removed(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"x"])
     consumer = setup.broker.consume([QUEUE], 1)
     consumer.ack(consumer.get(SECS))
@@ -213,7 +213,7 @@ def test_an_acknowledged_message_is_gone_for_good(setup: Setup) -> None:
     wait_for_depth(setup.broker, QUEUE, 0, 0)
 
 
-def test_a_second_answer_to_one_delivery_is_ignored(broker: Broker) -> None:
+def test_only_the_first_settlement_of_a_delivery_counts(broker: Broker) -> None:
     broker.publish(QUEUE, [b"x"])
     consumer = broker.consume([QUEUE], 1)
     delivery = consumer.get(SECS)
@@ -223,7 +223,7 @@ def test_a_second_answer_to_one_delivery_is_ignored(broker: Broker) -> None:
     wait_for_depth(broker, QUEUE, 0, 0)
 
 
-def test_a_message_given_back_comes_first_again_with_the_same_attempt(setup: Setup) -> None:
+def test_a_requeued_message_is_delivered_first_with_the_same_attempt(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"1", b"2"])
     consumer = setup.broker.consume([QUEUE], 1)
     consumer.nack(consumer.get(SECS))
@@ -231,7 +231,7 @@ def test_a_message_given_back_comes_first_again_with_the_same_attempt(setup: Set
     assert (again.body, again.attempt) == (b"1", 1 + setup.counts_all_returns)
 
 
-def test_a_rejected_message_goes_to_the_dead_letters_with_its_reason(broker: Broker) -> None:
+def test_a_rejected_message_goes_to_the_dead_letter_queue_with_the_reason(broker: Broker) -> None:
     broker.publish(QUEUE, [b"\xff not json"])
     consumer = broker.consume([QUEUE], 1)
     consumer.reject(consumer.get(SECS), "not JSON")
@@ -240,7 +240,7 @@ def test_a_rejected_message_goes_to_the_dead_letters_with_its_reason(broker: Bro
     wait_for_depth(broker, QUEUE, 0, 0)
 
 
-def test_closing_a_consumer_gives_back_what_it_held_in_order_and_unraised(setup: Setup) -> None:
+def test_closing_a_consumer_requeues_its_messages_in_order_with_the_same_attempt(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"1", b"2", b"3"])
     consumer = setup.broker.consume([QUEUE], 2)
     consumer.get(SECS)
@@ -253,19 +253,19 @@ def test_closing_a_consumer_gives_back_what_it_held_in_order_and_unraised(setup:
     assert [(delivery.body, delivery.attempt) for delivery in got] == [(b"1", back), (b"2", back), (b"3", 1)]
 
 
-def test_a_lost_consumer_gives_back_all_it_held_with_attempts_raised(setup: Setup) -> None:
+def test_messages_of_a_lost_consumer_are_requeued_with_raised_attempts(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"1", b"2", b"3"])
     doomed, kill = setup.connect()
     held = doomed.consume([QUEUE], 2)
     held.get(SECS)
-    wait_for_depth(doomed, QUEUE, 1, 2)  # asked there: not every broker tells of others' consumers
+    wait_for_depth(doomed, QUEUE, 1, 2)  # on that connection: not every broker sees the consumers of others
     kill()
     consumer = setup.broker.consume([QUEUE], 3)
     got = [consumer.get(SECS) for _ in range(3)]
     assert [(delivery.body, delivery.attempt) for delivery in got] == [(b"1", 2), (b"2", 2), (b"3", 1)]
 
 
-def test_attempts_add_up_over_lost_consumers(setup: Setup) -> None:
+def test_attempts_rise_with_every_lost_consumer(setup: Setup) -> None:
     setup.broker.publish(QUEUE, [b"x"])
     for expected in (1, 2, 3):
         doomed, kill = setup.connect()
@@ -290,7 +290,7 @@ def test_one_consumer_serves_several_queues_within_one_prefetch(broker: Broker) 
     assert {first.body, consumer.get(SECS).body} == {b"a", b"b"}
 
 
-def test_depth_counts_the_consumers_of_everybody(setup: Setup) -> None:
+def test_depth_counts_the_consumers_of_all_connections(setup: Setup) -> None:
     assert setup.broker.depth(QUEUE).consumers == 0
     consumer = setup.broker.consume([QUEUE, OTHER], 1)
     doomed, kill = setup.connect()
@@ -309,7 +309,7 @@ def test_declaring_a_queue_again_keeps_its_messages(broker: Broker) -> None:
     wait_for_depth(broker, QUEUE, 1, 0)
 
 
-def test_nothing_is_lost_or_doubled_between_many_publishers_and_consumers(setup: Setup) -> None:
+def test_no_message_is_lost_or_doubled_between_many_publishers_and_consumers(setup: Setup) -> None:
     total, seen, lock = 2_000, [], threading.Lock()
 
     def publish(start: int) -> None:

@@ -1,4 +1,4 @@
-"""What only RabbitMQ can do to a broker: end connections, restart, raise alarms, lose queues, fall silent."""
+"""RabbitMQ broker: lost connections, restarts, deleted queues, silence, TLS."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def broker(connect: Connect) -> RabbitBroker:
 
 
 class Traffic:
-    """Publishes numbers one by one and takes them, both without a pause, until told to stop."""
+    """Publishes and consumes numbers, one by one and without a pause, until the context ends."""
 
     def __init__(self, connect: Connect) -> None:
-        self._sender, self._taker = connect(), connect()
-        self._sender.declare([QUEUE])
+        self._producer, self._consumer = connect(), connect()
+        self._producer.declare([QUEUE])
         self._stopping, self._all_sent = threading.Event(), threading.Event()
         self.sent = 0
         self.seen: set[int] = set()
-        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._take)]
+        self._threads = [threading.Thread(target=self._publish), threading.Thread(target=self._consume)]
 
     def __enter__(self) -> Traffic:
         for thread in self._threads:
             thread.start()
-        self.flow()
+        self.wait_for_messages()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,19 +55,19 @@ class Traffic:
         for thread in self._threads:
             thread.join()
 
-    def flow(self, messages: int = 50) -> None:
-        """Wait until so many messages more have come through."""
+    def wait_for_messages(self, messages: int = 50) -> None:
+        """Wait until a number of further messages have been consumed."""
         goal = len(self.seen) + messages
         wait_until(lambda: len(self.seen) >= goal)
 
-    def _send(self) -> None:
+    def _publish(self) -> None:
         while not self._stopping.is_set():
-            self._sender.publish(QUEUE, [b"%d" % self.sent])
+            self._producer.publish(QUEUE, [b"%d" % self.sent])
             self.sent += 1
         self._all_sent.set()
 
-    def _take(self) -> None:
-        consumer = self._taker.consume([QUEUE], 20)
+    def _consume(self) -> None:
+        consumer = self._consumer.consume([QUEUE], 20)
         while not self._all_sent.is_set() or len(self.seen) < self.sent:
             delivery = consumer.get(SECS if self._all_sent.is_set() else 0.1)
             if delivery is not None:
@@ -77,23 +77,23 @@ class Traffic:
                 return
 
 
-def test_nothing_is_lost_when_the_server_closes_every_connection(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_no_message_is_lost_when_the_server_closes_all_connections(connect: Connect, rabbitmq: RabbitServer) -> None:
     with Traffic(connect) as traffic:
         for _ in range(2):
             rabbitmq.control("close_all_connections", "a test")
-            traffic.flow()
+            traffic.wait_for_messages()
     assert traffic.seen == set(range(traffic.sent))
 
 
-def test_nothing_is_lost_when_the_server_ends_and_starts_again(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_no_message_is_lost_when_the_server_restarts(connect: Connect, rabbitmq: RabbitServer) -> None:
     with Traffic(connect) as traffic:
         rabbitmq.stop()
         rabbitmq.start()
-        traffic.flow()
+        traffic.wait_for_messages()
     assert traffic.seen == set(range(traffic.sent))
 
 
-def test_a_queue_deleted_under_publisher_and_consumer_is_there_again(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_deleted_queue_is_declared_again_by_publisher_and_consumer(connect: Connect, rabbitmq: RabbitServer) -> None:
     sender, taker = connect(), connect()
     sender.declare([QUEUE, OTHER])
     consumer = taker.consume([QUEUE, OTHER], 5)
@@ -109,7 +109,7 @@ def test_a_queue_deleted_under_publisher_and_consumer_is_there_again(connect: Co
     assert consumer.get(SECS).body == b"other"
 
 
-def test_all_of_many_messages_find_a_deleted_queue_again_in_order(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
+def test_many_messages_for_a_deleted_queue_are_all_delivered(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
     rabbitmq.delete_queues(QUEUE)
     bodies = [b"%d" % number for number in range(2_500)]
     broker.publish(QUEUE, bodies)
@@ -123,13 +123,13 @@ def test_all_of_many_messages_find_a_deleted_queue_again_in_order(broker: Rabbit
     assert broker.depth(QUEUE).ready == 0
 
 
-def test_a_deleted_queue_holds_nothing(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
+def test_a_deleted_queue_counts_as_empty(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
     broker.publish(QUEUE, [b"x"])
     rabbitmq.delete_queues(QUEUE)
     assert broker.depth(QUEUE) == QueueDepth(0, 0)
 
 
-def test_a_consumer_that_computes_longer_than_the_heartbeat_keeps_its_connection(connect: Connect) -> None:
+def test_a_consumer_that_is_busy_longer_than_the_heartbeat_keeps_its_connection(connect: Connect) -> None:
     broker = connect(broker_heartbeat_secs=1)
     broker.declare([QUEUE])
     broker.publish(QUEUE, [b"x"])
@@ -143,7 +143,7 @@ def test_a_consumer_that_computes_longer_than_the_heartbeat_keeps_its_connection
     assert connect().depth(QUEUE).ready == 0
 
 
-def test_a_server_that_falls_silent_is_left_and_found_again(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_connection_that_falls_silent_is_replaced(connect: Connect, rabbitmq: RabbitServer) -> None:
     proxy = TcpProxy(rabbitmq.port)
     broker = connect(rabbitmq.url_at(proxy.port), broker_heartbeat_secs=1, broker_connect_timeout_secs=1)
     broker.declare([QUEUE])
@@ -158,7 +158,7 @@ def test_a_server_that_falls_silent_is_left_and_found_again(connect: Connect, ra
     proxy.close()
 
 
-def test_an_answer_to_a_delivery_of_a_lost_connection_is_ignored(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_settling_a_delivery_of_a_lost_connection_has_no_effect(connect: Connect, rabbitmq: RabbitServer) -> None:
     broker = connect()
     broker.declare([QUEUE])
     broker.publish(QUEUE, [b"x"])
@@ -176,7 +176,7 @@ def test_an_answer_to_a_delivery_of_a_lost_connection_is_ignored(connect: Connec
     assert broker.consume([QUEUE], 1).get(0.2) is None
 
 
-def test_a_consumer_refused_by_the_server_comes_back_when_it_may(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_refused_consumer_tries_again(connect: Connect, rabbitmq: RabbitServer) -> None:
     broker = connect()
     consumer = broker.consume([QUEUE], 1)
     wait_until(lambda: rabbitmq.count_consumers(QUEUE) == 1)
@@ -189,7 +189,7 @@ def test_a_consumer_refused_by_the_server_comes_back_when_it_may(connect: Connec
     assert consumer.get(SECS).body == b"x"
 
 
-def test_a_queue_of_another_kind_is_refused_with_the_servers_reason(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_queue_of_another_type_is_refused_with_the_servers_reason(connect: Connect, rabbitmq: RabbitServer) -> None:
     with rabbitmq.channel() as channel:
         channel.queue_declare(QUEUE, durable=True)
     with pytest.raises(UnavailableError, match=r"refused: .*inequivalent arg 'x-queue-type'"):
@@ -204,7 +204,7 @@ def test_queues_are_durable_quorum_queues_without_other_arguments(broker: Rabbit
         assert row[1:] == ["quorum", "true", '[{"x-queue-type","quorum"}]']
 
 
-def test_messages_sent_without_waiting_are_there_after_the_broker_is_closed(connect: Connect) -> None:
+def test_closing_the_broker_flushes_unconfirmed_messages(connect: Connect) -> None:
     sender = connect()
     sender.declare([QUEUE])
     for number in range(500):
@@ -214,7 +214,7 @@ def test_messages_sent_without_waiting_are_there_after_the_broker_is_closed(conn
     wait_until(lambda: other.depth(QUEUE).ready == 500)
 
 
-def test_what_was_acknowledged_last_is_gone_after_the_broker_is_closed(connect: Connect) -> None:
+def test_closing_the_broker_flushes_acknowledgements(connect: Connect) -> None:
     taker, other = connect(), connect()
     taker.declare([QUEUE, OTHER])
     taker.publish(QUEUE, [b"%d" % number for number in range(5)])
@@ -226,7 +226,7 @@ def test_what_was_acknowledged_last_is_gone_after_the_broker_is_closed(connect: 
     wait_until(lambda: other.depth(QUEUE).ready + other.depth(OTHER).ready == 2)
 
 
-def test_answers_out_of_order_reach_the_server(connect: Connect) -> None:
+def test_acknowledgements_may_be_out_of_order(connect: Connect) -> None:
     taker = connect()
     taker.declare([QUEUE])
     taker.publish(QUEUE, [b"%d" % number for number in range(30)])
@@ -241,7 +241,7 @@ def test_answers_out_of_order_reach_the_server(connect: Connect) -> None:
     assert again.get(0.1) is None
 
 
-def test_a_server_that_is_away_makes_calls_fail_in_time_without_the_password(connect: Connect) -> None:
+def test_calls_to_an_unreachable_server_fail_in_time_without_showing_the_password(connect: Connect) -> None:
     proxy = TcpProxy(1)
     proxy.close()
     broker = connect(f"amqp://me:secret@127.0.0.1:{proxy.port}/%2f", broker_timeout_secs=0.5)
@@ -260,9 +260,7 @@ def test_a_server_that_is_away_makes_calls_fail_in_time_without_the_password(con
     assert broker.consume([QUEUE], 1).get(0.01) is None
 
 
-def test_a_consumer_of_a_server_that_is_not_there_yet_gets_what_comes_once_it_is(
-    connect: Connect, rabbitmq: RabbitServer
-) -> None:
+def test_a_consumer_may_start_before_the_server(connect: Connect, rabbitmq: RabbitServer) -> None:
     [port] = free_ports(1)
     broker = connect(rabbitmq.url_at(port))
     consumer = broker.consume([QUEUE], 1)
@@ -274,7 +272,7 @@ def test_a_consumer_of_a_server_that_is_not_there_yet_gets_what_comes_once_it_is
     proxy.close()
 
 
-def test_a_wrong_password_is_told_as_such(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_wrong_password_is_reported(connect: Connect, rabbitmq: RabbitServer) -> None:
     broker = connect(f"amqp://guest:secret@127.0.0.1:{rabbitmq.port}/%2f", broker_timeout_secs=1.5)
     with pytest.raises(UnavailableError, match="ACCESS_REFUSED") as caught:
         broker.declare([QUEUE])
@@ -290,7 +288,7 @@ def test_a_wrong_password_is_told_as_such(connect: Connect, rabbitmq: RabbitServ
         ("amqps://me:secret@host/?cacertfile=/nowhere.pem", "No such file"),
     ],
 )
-def test_an_unusable_url_is_refused_with_what_is_accepted_and_without_the_password(url: str, what: str) -> None:
+def test_an_invalid_url_is_refused_without_showing_the_password(url: str, what: str) -> None:
     with pytest.raises(SettingsError) as caught:
         RabbitBroker(url, BrokerSettings())
     assert what in caught.value.message
@@ -304,10 +302,10 @@ def test_amqps_checks_the_servers_certificate(
     if rabbitmq.ca is None:
         without_service("no openssl to make a certificate with")
     url = f"amqps://guest:guest@127.0.0.1:{rabbitmq.tls_port}/%2f"
-    trusting = connect(f"{url}?cacertfile={rabbitmq.ca}")
-    trusting.declare([QUEUE])
-    trusting.publish(QUEUE, [b"x"])
-    assert trusting.consume([QUEUE], 1).get(SECS).body == b"x"
+    trusted = connect(f"{url}?cacertfile={rabbitmq.ca}")
+    trusted.declare([QUEUE])
+    trusted.publish(QUEUE, [b"x"])
+    assert trusted.consume([QUEUE], 1).get(SECS).body == b"x"
     elsewhere = f"amqps://guest:guest@localhost:{rabbitmq.tls_port}/%2f?cacertfile={rabbitmq.ca}"
     for unknown in (url, elsewhere):
         with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):

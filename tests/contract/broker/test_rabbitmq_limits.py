@@ -1,4 +1,4 @@
-"""Where RabbitMQ says no: alarms, full queues, and messages that came back too often."""
+"""RabbitMQ's limits: alarms, full queues, and the delivery limit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broker(connect: Connect) -> RabbitBroker:
     ],
     ids=["memory", "disk"],
 )
-def test_an_alarm_makes_publishing_fail_in_time_and_everything_else_goes_on(
+def test_during_an_alarm_only_publishing_fails(
     connect: Connect, rabbitmq: RabbitServer, raised: list[str], ended: list[str], cause: str
 ) -> None:
     broker = connect(broker_timeout_secs=1.0)
@@ -62,7 +62,9 @@ def failure_of(broker: RabbitBroker) -> str | None:
     return None
 
 
-def test_a_full_queue_takes_the_message_once_there_is_room(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:
+def test_messages_for_a_full_queue_are_published_when_there_is_room(
+    broker: RabbitBroker, rabbitmq: RabbitServer
+) -> None:
     rabbitmq.set_policy("full", QUEUE, '{"max-length": 1, "overflow": "reject-publish"}')
     try:
         publishing = threading.Thread(target=broker.publish, args=(QUEUE, [b"%d" % number for number in range(20)]))
@@ -81,7 +83,7 @@ def test_a_full_queue_takes_the_message_once_there_is_room(broker: RabbitBroker,
 
 @pytest.fixture
 def limit(rabbitmq: RabbitServer) -> Iterator[int]:
-    """How often a message may come back before the server drops it: 4.x has a limit of its own, 3.10 is given it."""
+    """The delivery limit, after which the server drops a message: a default of 4.x, set by a policy on 3.10."""
     if rabbitmq.version < (4,):
         rabbitmq.set_policy("limit", QUEUE, '{"delivery-limit": 20}')
     yield 20
@@ -89,7 +91,7 @@ def limit(rabbitmq: RabbitServer) -> Iterator[int]:
         rabbitmq.control("clear_policy", "limit")
 
 
-def test_a_message_that_is_given_back_without_end_is_never_dropped(broker: RabbitBroker, limit: int) -> None:
+def test_a_message_that_is_requeued_many_times_is_never_dropped(broker: RabbitBroker, limit: int) -> None:
     broker.publish(QUEUE, [b"x"])
     consumer = broker.consume([QUEUE], 1)
     attempts = []
@@ -97,12 +99,12 @@ def test_a_message_that_is_given_back_without_end_is_never_dropped(broker: Rabbi
         delivery = consumer.get(SECS)
         attempts.append(delivery.attempt)
         consumer.nack(delivery)
-    assert attempts == sorted(attempts), "what a copy says goes on where the message was"
+    assert attempts == sorted(attempts), "a copy keeps the count of attempts"
     consumer.ack(consumer.get(SECS))
-    assert consumer.get(0.1) is None, "a copy takes the message's place"
+    assert consumer.get(0.1) is None, "a copy replaces the message"
 
 
-def test_many_messages_given_back_by_consumers_that_come_and_go_are_all_there(connect: Connect, limit: int) -> None:
+def test_messages_requeued_by_many_closed_consumers_are_never_dropped(connect: Connect, limit: int) -> None:
     bodies = {b"%d" % number for number in range(30)}
     broker = connect()
     broker.declare([QUEUE])
@@ -119,7 +121,7 @@ def test_many_messages_given_back_by_consumers_that_come_and_go_are_all_there(co
     assert seen == bodies
 
 
-def test_a_message_is_renewed_after_an_alarm_that_took_longer_than_a_publish_may(
+def test_a_message_is_replaced_after_an_alarm_longer_than_the_timeout(
     connect: Connect, rabbitmq: RabbitServer, limit: int
 ) -> None:
     broker = connect(broker_timeout_secs=0.5)
