@@ -37,6 +37,8 @@ from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.worker.executors.in_process import InProcessExecutor
 
 PACKAGE = str(Path(penstock.__file__).parent)
+ROUTE = "submit_job.<locals>.submit"
+"""What the route does in a thread of its own, since the database blocks."""
 
 
 class Recorder:
@@ -46,15 +48,15 @@ class Recorder:
         self.stacks: dict[str, list[str]] = {}
 
     def note(self, path: str, frame: FrameType | None, start: str) -> None:
-        """Note the frames from the call named `start` on, if it is among them."""
+        """Note the frames from the first call named `start` on, if there is one."""
         stack = []
         while frame is not None:
             if frame.f_code.co_filename.startswith(PACKAGE):
                 stack.append(frame.f_code.co_qualname)
             frame = frame.f_back
-        names = [name.rpartition(".")[2] for name in stack]
-        if path not in self.stacks and start in names:
-            self.stacks[path] = stack[names.index(start) :: -1]
+        stack.reverse()
+        if path not in self.stacks and start in stack:
+            self.stacks[path] = stack[stack.index(start) :]
 
     def profile(self, frame: FrameType, happened: str, _: Any) -> None:
         """Look at every call of a thread; see `sys.setprofile`."""
@@ -63,22 +65,22 @@ class Recorder:
         name, file = frame.f_code.co_name, frame.f_code.co_filename
         if "/broker/" in file:
             if name == "publish":
-                self.note("dispatcher → broker", frame, "dispatch_round")
+                self.note("dispatcher → broker", frame, "Dispatcher.dispatch_round")
             elif name == "publish_then":
-                self.note("step → broker", frame, "_complete")
+                self.note("step → broker", frame, "Worker._complete")
             elif name == "ack":
-                self.note("confirm → acknowledgement", frame, "_on_confirm")
+                self.note("confirm → acknowledgement", frame, "Worker._on_confirm")
         elif file.endswith("/steps/resize.py"):
-            self.note("delivery → step", frame, "handle")
+            self.note("delivery → step", frame, "Worker.handle")
 
     def trace_sql(self, connection: sqlite3.Connection, _: Any) -> None:
         """Look at every statement of a connection."""
 
         def note(statement: str) -> None:
             if statement.startswith("INSERT INTO jobs"):
-                self.note("request → row of the job", sys._getframe(1), "submit")
+                self.note("request → row of the job", sys._getframe(1), ROUTE)
             elif statement.startswith("INSERT INTO images"):
-                self.note("request → row of an image", sys._getframe(1), "submit")
+                self.note("request → row of an image", sys._getframe(1), ROUTE)
 
         connection.set_trace_callback(note)
 
