@@ -21,7 +21,6 @@ import cv2
 import httpx
 import numpy as np
 from fastapi import FastAPI
-from penstock.worker.build import build_worker
 from sqlalchemy import Engine, event
 
 import penstock
@@ -34,6 +33,7 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.main import build_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
+from penstock.worker.build import build_worker
 from penstock.worker.executors.in_process import InProcessExecutor
 
 PACKAGE = str(Path(penstock.__file__).parent)
