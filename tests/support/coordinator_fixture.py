@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from penstock.common.broker.base import Broker
 from penstock.common.broker.memory import MemoryBroker, MemoryConsumer
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import (
@@ -23,10 +24,16 @@ from penstock.common.model.messages import (
     step_queue,
 )
 from penstock.common.registry import operations
+from penstock.common.store.base import Store
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, StoredPlan
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
+from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
+from penstock.coordinator.scheduling.fair_share import FairShare
 from penstock.coordinator.scheduling.in_flight import InFlight
+from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
+from penstock.coordinator.scheduling.scheduler import JobScheduler
+from penstock.coordinator.webhooks.sender import Sender
 
 PLAN = [{"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"}]
 T = TypeVar("T")
@@ -109,13 +116,6 @@ class CoordinatorFixture:
             chunks.append(read_chunk(delivery.body))
         return chunks
 
-    def purge(self, queue: str) -> None:
-        """Lose all messages of a queue."""
-        consumer = self.broker.consume([queue], 100_000)
-        while delivery := consumer.get(0.0):
-            consumer.ack(delivery)
-        consumer.close()
-
     def send_event(self, event: Event) -> None:
         self.broker.publish(EVENTS_QUEUE, [event.model_dump_json().encode()])
 
@@ -141,6 +141,45 @@ class CoordinatorFixture:
         failure = Failure(code="internal", message="no", step="blur", retry=True, step_index=1, resume_blob=blob)
         outcomes = [Outcome(id=image, state="failed", error=failure) for image in images]
         return Event(kind="finished", job=job, run=run, chunk="c", outcomes=outcomes)
+
+    def make_dispatcher(
+        self,
+        settings: DispatchSettings | None = None,
+        *,
+        repository: Repository | None = None,
+        store: Store | None = None,
+        broker: Broker | None = None,
+        in_flight: InFlight | None = None,
+        fair_share: FairShare | None = None,
+    ) -> Dispatcher:
+        """Return a dispatcher over these parts or others."""
+        return Dispatcher(
+            repository or self.repository,
+            store or self.store,
+            broker or self.broker,
+            in_flight or self.in_flight,
+            settings or DispatchSettings(),
+            fair_share=fair_share,
+            retry_secs=0.01,
+        )
+
+    def make_scheduler(
+        self,
+        settings: DispatchSettings | None = None,
+        *,
+        repository: Repository | None = None,
+        store: Store | None = None,
+        webhook_sender: Sender | None = None,
+    ) -> JobScheduler:
+        """Return a scheduler over these parts or others, which does not lead yet."""
+        return JobScheduler(
+            repository or self.repository,
+            store or self.store,
+            self.broker,
+            settings or DispatchSettings(),
+            ReconcilerSettings(),
+            webhook_sender=webhook_sender,
+        )
 
     def put(self, *keys: str) -> set[str]:
         """Put small objects into the store; return their keys."""

@@ -178,7 +178,8 @@ class WebhookSettings(_Settings):
         str | None,
         Field(
             repr=False,
-            description="Signs webhooks of jobs without a secret of their own. Unset: each webhook needs one",
+            description="Signs webhooks of jobs without a secret of their own: `whsec_` and base64, or any text. Unset:"
+            " each webhook needs one",
         ),
     ] = None
     webhook_allow: Annotated[

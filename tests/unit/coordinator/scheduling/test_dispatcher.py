@@ -10,34 +10,11 @@ import pytest
 from coordinator_fixture import CoordinatorFixture, inject_faults
 from waiting import wait_until
 
-from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Outcome, StepTime, read_events
-from penstock.common.store.base import Store
-from penstock.coordinator.ports.repository import Image, Repository
+from penstock.coordinator.ports.repository import Image
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
-
-ONE_WORKER = DispatchSettings(workers=1, processes=1, window_images=32, max_chunk=8)
-
-
-def make_dispatcher(
-    coordinator: CoordinatorFixture,
-    settings: DispatchSettings = ONE_WORKER,
-    *,
-    repository: Repository | None = None,
-    store: Store | None = None,
-    broker: Broker | None = None,
-    in_flight: InFlight | None = None,
-) -> Dispatcher:
-    return Dispatcher(
-        repository or coordinator.repository,
-        store or coordinator.store,
-        broker or coordinator.broker,
-        in_flight or coordinator.in_flight,
-        settings,
-        retry_secs=0.01,
-    )
 
 
 @pytest.fixture
@@ -56,7 +33,7 @@ def start() -> Iterator[Callable[[Dispatcher], None]]:
 
 def test_a_chunk_has_all_that_a_worker_needs(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 1)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     [chunk] = coordinator.take_chunks()
     assert (chunk.job, chunk.run, chunk.step, chunk.blob, chunk.results) == ("a", 0, 0, None, "results/a")
     assert chunk.plan == coordinator.get_job("a").plan.document()
@@ -67,14 +44,14 @@ def test_a_chunk_has_all_that_a_worker_needs(coordinator: CoordinatorFixture) ->
 
 def test_a_job_has_no_more_images_in_flight_than_its_window(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 100, chunk_size=2)
-    dispatcher = make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2, window_images=6))
+    dispatcher = coordinator.make_dispatcher(DispatchSettings(workers=2, processes=2, window_images=6))
     assert [dispatcher.dispatch_round(), dispatcher.dispatch_round()] == [12, 0]
     assert [len(chunk.images) for chunk in coordinator.take_chunks()] == [2] * 6
 
 
 def test_the_window_is_refilled_when_half_of_it_is_free(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 100, chunk_size=1)
-    dispatcher = make_dispatcher(coordinator)
+    dispatcher = coordinator.make_dispatcher()
     dispatcher.dispatch_round()
     for image, dispatched in ((0, 0), (1, 2)):
         coordinator.in_flight.apply(
@@ -85,17 +62,17 @@ def test_the_window_is_refilled_when_half_of_it_is_free(coordinator: Coordinator
 
 def test_chunks_of_a_small_job_have_one_image_and_those_of_a_large_job_several(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("few", 2)
-    make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2)).dispatch_round()
+    coordinator.make_dispatcher(DispatchSettings(workers=2, processes=2)).dispatch_round()
     assert [len(chunk.images) for chunk in coordinator.take_chunks()] == [1, 1]
     coordinator.accept_job("many", 1_000)
-    make_dispatcher(coordinator, DispatchSettings(workers=2, processes=2)).dispatch_round()
+    coordinator.make_dispatcher(DispatchSettings(workers=2, processes=2)).dispatch_round()
     assert {len(chunk.images) for chunk in coordinator.take_chunks() if chunk.job == "many"} == {8}
 
 
 def test_chunks_of_slow_images_have_one_image(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("slow", 1_000)
     measure_first_step(coordinator, "slow", 2.0)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     assert {len(chunk.images) for chunk in coordinator.take_chunks()} == {1}
 
 
@@ -115,13 +92,13 @@ def test_the_window_is_a_tenth_of_a_second_of_work_per_worker_or_two_chunks(
 ) -> None:
     coordinator.accept_job("a", 1_000, chunk_size=chunk_size)
     measure_first_step(coordinator, "a", secs)
-    assert make_dispatcher(coordinator).dispatch_round() == images
+    assert coordinator.make_dispatcher().dispatch_round() == images
 
 
 def test_messages_stay_under_4_kb_with_long_names(coordinator: CoordinatorFixture) -> None:
     images = [Image(i, f"{i}", f"{i:03}" + "ü" * 110, f"file:///{'p' * 300}/{i}") for i in range(64)]
     coordinator.accept_job("a", images, chunk_size=64)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     chunks = coordinator.take_chunks()
     assert sum(len(chunk.images) for chunk in chunks) == 64
     assert max(len(chunk.model_dump_json().encode()) for chunk in chunks) < 4_096
@@ -130,7 +107,7 @@ def test_messages_stay_under_4_kb_with_long_names(coordinator: CoordinatorFixtur
 def test_a_long_plan_travels_as_a_reference(coordinator: CoordinatorFixture) -> None:
     plan = [{"op": "blur", "method": "median"}] * 60 + [{"op": "encode"}]
     coordinator.accept_job("a", 1, plan=plan)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     [chunk] = coordinator.take_chunks("blur")
     assert chunk.plan == "plans/a.json"
     assert json.loads(coordinator.store.get("plans/a.json")) == plan
@@ -138,10 +115,10 @@ def test_a_long_plan_travels_as_a_reference(coordinator: CoordinatorFixture) -> 
 
 def test_the_same_images_dispatched_again_have_the_same_chunk_name(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 6, chunk_size=3)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     before = [chunk.chunk for chunk in coordinator.take_chunks()]
     coordinator.repository.requeue_in_flight()
-    make_dispatcher(coordinator, in_flight=InFlight()).dispatch_round()
+    coordinator.make_dispatcher(in_flight=InFlight()).dispatch_round()
     assert [chunk.chunk for chunk in coordinator.take_chunks()] == before
     assert len(set(before)) == 2
 
@@ -151,7 +128,7 @@ def test_retried_images_resume_where_they_failed(coordinator: CoordinatorFixture
     coordinator.repository.take_pending("a", 2)
     coordinator.repository.apply([coordinator.failed("a", 0, blob="resume/a/0-0"), coordinator.done("a", 1)])
     coordinator.repository.retry_job("a")
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     assert coordinator.take_chunks("resize") == []
     [chunk] = coordinator.take_chunks("blur")
     assert (chunk.step, chunk.blob, chunk.run) == (1, "resume/a/0-0", 1)
@@ -160,14 +137,14 @@ def test_retried_images_resume_where_they_failed(coordinator: CoordinatorFixture
 def test_a_job_of_higher_priority_is_dispatched_first(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("low", 50, chunk_size=1)
     coordinator.accept_job("high", 5, chunk_size=1, priority=1)
-    dispatcher = make_dispatcher(coordinator)
+    dispatcher = coordinator.make_dispatcher()
     dispatcher.dispatch_round()
     assert {chunk.job for chunk in coordinator.take_chunks()} == {"high"}
 
 
 def test_a_new_job_does_not_catch_up_on_what_older_jobs_were_served(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("old", 400, chunk_size=1)
-    dispatcher = make_dispatcher(coordinator)
+    dispatcher = coordinator.make_dispatcher()
     dispatcher.dispatch_round()
     coordinator.accept_job("new", 400, chunk_size=1)
     dispatcher.dispatch_round()
@@ -177,7 +154,7 @@ def test_a_new_job_does_not_catch_up_on_what_older_jobs_were_served(coordinator:
 def test_images_of_a_step_that_is_not_installed_fail_and_other_jobs_go_on(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("gone", 3, plan=[{"op": "vanished"}, {"op": "encode"}])
     coordinator.accept_job("fine", 1)
-    make_dispatcher(coordinator).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     assert [chunk.job for chunk in coordinator.take_chunks()] == ["fine"]
     events = coordinator.broker.consume([EVENTS_QUEUE], 100)
     outcomes = []
@@ -192,7 +169,7 @@ def test_images_of_a_step_that_is_not_installed_fail_and_other_jobs_go_on(coordi
 def test_no_images_are_taken_while_the_plan_cannot_be_stored(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 2, plan=[{"op": "blur", "method": "median"}] * 60 + [{"op": "encode"}])
     store = inject_faults(coordinator.store, put=[UnavailableError("store", "unreachable")])
-    dispatcher = make_dispatcher(coordinator, store=store)
+    dispatcher = coordinator.make_dispatcher(store=store)
     with pytest.raises(UnavailableError):
         dispatcher.dispatch_round()
     assert coordinator.get_job("a").pending == 2
@@ -204,7 +181,7 @@ def test_taken_images_are_published_when_the_broker_is_back(
 ) -> None:
     coordinator.accept_job("a", 3, chunk_size=1)
     broker = inject_faults(coordinator.broker, publish=[UnavailableError("broker", "unreachable")] * 2)
-    start(make_dispatcher(coordinator, broker=broker))
+    start(coordinator.make_dispatcher(broker=broker))
     found: list[Chunk] = []
     wait_until(lambda: found.extend(coordinator.take_chunks()) or len(found) == 3)
     assert [chunk.images[0].id for chunk in found] == [0, 1, 2]
@@ -216,19 +193,19 @@ def test_the_thread_survives_errors_of_the_database(
 ) -> None:
     coordinator.accept_job("a", 3, chunk_size=1)
     repository = inject_faults(coordinator.repository, dispatchable=[error, error], take_pending=[error])
-    start(make_dispatcher(coordinator, repository=repository))
+    start(coordinator.make_dispatcher(repository=repository))
     wait_until(lambda: coordinator.in_flight.count("a") == 3)
     assert len(coordinator.take_chunks()) == 3
 
 
 def test_work_is_found_by_polling_as_well(coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None]) -> None:
-    start(make_dispatcher(coordinator, DispatchSettings(poll_secs=0.01)))
+    start(coordinator.make_dispatcher(DispatchSettings(poll_secs=0.01)))
     coordinator.accept_job("a", 1)
     wait_until(lambda: coordinator.in_flight.count("a") == 1)
 
 
 def test_stop_ends_the_thread(coordinator: CoordinatorFixture) -> None:
-    dispatcher = make_dispatcher(coordinator)
+    dispatcher = coordinator.make_dispatcher()
     dispatcher.start()
     dispatcher.wake()
     dispatcher.stop()

@@ -10,7 +10,6 @@ import pytest
 from coordinator_fixture import CoordinatorFixture
 
 from penstock.common.model.messages import Chunk, Event, Outcome, StepTime
-from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.fair_share import FairShare
 
 PLAN = ({"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"})
@@ -25,14 +24,8 @@ class SimulatedQueues:
 
     def __init__(self, coordinator: CoordinatorFixture, rates: Mapping[str, int], **weights: int) -> None:
         self.coordinator = coordinator
-        self.dispatcher = Dispatcher(
-            coordinator.repository,
-            coordinator.store,
-            coordinator.broker,
-            coordinator.in_flight,
-            DispatchSettings(),
-            fair_share=FairShare(coordinator.in_flight, weights, refresh_secs=0.0),
-        )
+        fair_share = FairShare(coordinator.in_flight, weights, refresh_secs=0.0)
+        self.dispatcher = coordinator.make_dispatcher(fair_share=fair_share)
         self.rates = rates
         self.queues: dict[str, deque[tuple[Chunk, int]]] = {step: deque() for step in rates}
         self.done: Counter[str] = Counter()

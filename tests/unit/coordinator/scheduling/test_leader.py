@@ -15,9 +15,7 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import step_queue
 from penstock.coordinator.ports.leadership import Leadership
 from penstock.coordinator.ports.repository import Repository
-from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.leader import LeaderLoop
-from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.scheduling.worker_counts import LastKnownWorkerCounts, WorkerCounts
 
@@ -66,9 +64,7 @@ def start_loop(coordinator: CoordinatorFixture, leadership: ManualLeadership) ->
     started: list[LeaderLoop] = []
 
     def start(repository: Repository = coordinator.repository) -> JobScheduler:
-        scheduler = JobScheduler(
-            repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
-        )
+        scheduler = coordinator.make_scheduler(repository=repository)
         started.append(LeaderLoop(scheduler, leadership, retry_secs=0.01))
         started[-1].start()
         return scheduler
@@ -136,17 +132,13 @@ def test_a_database_that_is_unreachable_when_leadership_starts_is_retried(
 def test_a_loop_that_was_never_started_can_be_stopped(
     coordinator: CoordinatorFixture, leadership: ManualLeadership
 ) -> None:
-    scheduler = JobScheduler(
-        coordinator.repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
-    )
+    scheduler = coordinator.make_scheduler()
     LeaderLoop(scheduler, leadership).stop()
     assert leadership.released
 
 
 def test_a_follower_answers_from_the_leaders_status(coordinator: CoordinatorFixture) -> None:
-    follower = JobScheduler(
-        coordinator.repository, coordinator.store, coordinator.broker, DispatchSettings(), ReconcilerSettings()
-    )
+    follower = coordinator.make_scheduler()
     assert follower.positions("a") == []
     job = coordinator.accept_job("a", 2)
     coordinator.in_flight.add_dispatched(job, [(0, 0), (1, 1)])

@@ -14,7 +14,6 @@ from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, StepTime, step_queue
 from penstock.common.store.keys import cancellation_key, work_key
 from penstock.coordinator.ports.ids import new_id
-from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
 from penstock.coordinator.scheduling.snapshot import Snapshot
@@ -47,13 +46,6 @@ def make_reconciler(coordinator: CoordinatorFixture, settings: ReconcilerSetting
     )
 
 
-def dispatch(coordinator: CoordinatorFixture) -> None:
-    settings = DispatchSettings(workers=1, processes=1)
-    Dispatcher(
-        coordinator.repository, coordinator.store, coordinator.broker, coordinator.in_flight, settings
-    ).dispatch_round()
-
-
 def started(job: str, *images: int, step: int = 0, worker: str = "w") -> Event:
     return Event(kind="started", job=job, chunk=f"c{images[0]}", step=step, images=list(images), worker=worker)
 
@@ -71,14 +63,14 @@ def measure_all_steps(coordinator: CoordinatorFixture, secs: float) -> None:
 def test_images_of_a_purged_queue_are_requeued(coordinator: CoordinatorFixture, clock: ManualClock) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("a", 4, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     empty_queue(coordinator.broker, step_queue("resize"))
     reconciler = make_reconciler(coordinator)
     assert reconciler.requeue_lost() == 0, "an event may still come"
     clock.advance(31.0)
     assert reconciler.requeue_lost() == 4
     assert (coordinator.get_job("a").pending, coordinator.in_flight.count("a")) == (4, 0)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     assert sorted(chunk.images[0].id for chunk in coordinator.take_chunks()) == [0, 1, 2, 3]
 
 
@@ -86,7 +78,7 @@ def test_images_whose_messages_wait_are_not_lost_however_long_they_wait(
     coordinator: CoordinatorFixture, clock: ManualClock
 ) -> None:
     coordinator.accept_job("a", 4, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     clock.advance(100_000.0)
     assert make_reconciler(coordinator).requeue_lost() == 0
 
@@ -96,7 +88,7 @@ def test_images_that_waited_for_a_first_worker_are_not_lost_once_it_holds_them(
 ) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("a", 2, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     reconciler = make_reconciler(coordinator)
     clock.advance(1_000.0)
     assert reconciler.requeue_lost() == 0
@@ -114,7 +106,7 @@ def test_an_image_overtaken_while_a_step_had_no_worker_gets_its_full_timeout(
     reconciler = make_reconciler(coordinator)
     for name in ("first", "second"):
         coordinator.accept_job(name, 1)
-        dispatch(coordinator)
+        coordinator.make_dispatcher().dispatch_round()
         clock.advance(50.0)
     assert reconciler.requeue_lost() == 0
     consumers = [coordinator.broker.consume([step_queue("resize")], 1) for _ in range(2)]
@@ -131,12 +123,12 @@ def test_an_image_overtaken_by_later_ones_is_requeued_although_its_queue_is_not_
 ) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("lost", 1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     empty_queue(coordinator.broker, step_queue("resize"))
     clock.advance(50.0)
     coordinator.broker.consume([step_queue("resize")], 1)
     coordinator.accept_job("busy", 3, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     reconciler = make_reconciler(coordinator)
     assert reconciler.requeue_lost() == 0, "nothing dispatched after it has been started"
     coordinator.in_flight.apply([started("busy", 0)])
@@ -147,7 +139,7 @@ def test_an_image_overtaken_by_later_ones_is_requeued_although_its_queue_is_not_
 def test_a_running_image_has_the_time_limit_of_its_step(coordinator: CoordinatorFixture, clock: ManualClock) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("a", 1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     coordinator.take_chunks()
     coordinator.in_flight.apply([started("a", 0)])
     reconciler = make_reconciler(coordinator)
@@ -162,7 +154,7 @@ def test_images_of_slow_steps_get_time_for_the_chunks_that_workers_hold(
 ) -> None:
     measure_all_steps(coordinator, 10.0)
     coordinator.accept_job("a", 2, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     empty_queue(coordinator.broker, step_queue("resize"))
     reconciler = make_reconciler(coordinator)
     clock.advance(60.0)
@@ -176,7 +168,7 @@ def test_nothing_is_requeued_while_events_wait_to_be_applied(
 ) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("a", 1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     empty_queue(coordinator.broker, step_queue("resize"))
     coordinator.send_event(coordinator.done("a", 0))
     clock.advance(1_000.0)
@@ -193,7 +185,7 @@ def test_the_timeout_doubles_each_time_an_image_is_requeued(
     coordinator.accept_job("a", 1)
     reconciler = make_reconciler(coordinator)
     for patience in (30.0, 60.0, 120.0):
-        dispatch(coordinator)
+        coordinator.make_dispatcher().dispatch_round()
         empty_queue(coordinator.broker, step_queue("resize"))
         clock.advance(patience - 1.0)
         assert reconciler.requeue_lost() == 0
@@ -216,7 +208,7 @@ def test_images_taken_but_never_published_are_requeued(coordinator: CoordinatorF
 
 def test_images_whose_end_is_not_committed_yet_are_not_adopted(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 100, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     sent = [image.id for chunk in coordinator.take_chunks() for image in chunk.images]
     outcomes = [Outcome(id=image, state="failed", error=FAILURE) for image in sent]
     ended = [Event(kind="finished", job="a", chunk="c", outcomes=outcomes)]
@@ -227,13 +219,13 @@ def test_images_whose_end_is_not_committed_yet_are_not_adopted(coordinator: Coor
     coordinator.repository.apply(ended)
     reconciler.requeue_lost()
     assert coordinator.in_flight.count("a") == 0
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     assert len(coordinator.take_chunks()) == len(sent)
 
 
 def test_jobs_that_another_coordinator_ended_are_removed(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 2)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     coordinator.repository.cancel_job("a")
     make_reconciler(coordinator).requeue_lost()
     assert coordinator.in_flight.job_runs() == []
@@ -242,7 +234,7 @@ def test_jobs_that_another_coordinator_ended_are_removed(coordinator: Coordinato
 def test_the_status_for_followers_is_the_snapshot(coordinator: CoordinatorFixture) -> None:
     measure_all_steps(coordinator, 0.01)
     coordinator.accept_job("a", 4, chunk_size=1)
-    dispatch(coordinator)
+    coordinator.make_dispatcher().dispatch_round()
     coordinator.in_flight.apply([started("a", 0), started("a", 1, 2, step=1)])
     make_reconciler(coordinator).publish_status()
     status = coordinator.repository.get_status()

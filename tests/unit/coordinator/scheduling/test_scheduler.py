@@ -13,24 +13,11 @@ from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime, step_queue
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, work_key
-from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError, Repository
+from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
 
 StartLeader = Callable[..., JobScheduler]
-
-
-def make_scheduler(
-    coordinator: CoordinatorFixture, *, repository: Repository | None = None, store: Store | None = None
-) -> JobScheduler:
-    return JobScheduler(
-        repository or coordinator.repository,
-        store or coordinator.store,
-        coordinator.broker,
-        DispatchSettings(workers=2, processes=2),
-        ReconcilerSettings(),
-    )
 
 
 @pytest.fixture
@@ -39,7 +26,7 @@ def start_leader(coordinator: CoordinatorFixture) -> Iterator[StartLeader]:
     started: list[JobScheduler] = []
 
     def start(store: Store | None = None) -> JobScheduler:
-        scheduler = make_scheduler(coordinator, store=store)
+        scheduler = coordinator.make_scheduler(DispatchSettings(workers=2, processes=2), store=store)
         scheduler.start_leading()
         started.append(scheduler)
         return scheduler
@@ -62,7 +49,7 @@ def test_recovery_requeues_images_in_flight_and_deletes_orphans(coordinator: Coo
         work_key("open", "0-c", 1), "results/deleted/0-0.jpg", "resume/good/0-0", "resume/deleted/0-0",
         "cancelled/deleted", "plans/deleted.json", "uploads/u3/0",
     )  # fmt: skip
-    make_scheduler(coordinator).recover()
+    coordinator.make_scheduler().recover()
     assert coordinator.stored_keys() == kept
     assert (coordinator.get_job("open").pending, coordinator.get_job("open").queued) == (3, 0)
 
@@ -70,14 +57,14 @@ def test_recovery_requeues_images_in_flight_and_deletes_orphans(coordinator: Coo
 def test_recovery_deletes_a_cancellation_marker_whose_cancel_was_not_committed(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 1)
     coordinator.put(cancellation_key("a"))
-    make_scheduler(coordinator).recover()
+    coordinator.make_scheduler().recover()
     assert coordinator.store.size(cancellation_key("a")) is None
 
 
 def test_cancel_ends_the_job_and_deletes_its_intermediates(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("a", 3)
     coordinator.put(work_key("a", "0-c", 1), "resume/a/0-1")
-    scheduler = make_scheduler(coordinator)
+    scheduler = coordinator.make_scheduler()
     assert scheduler.cancel("a").state == JobState.CANCELLED
     assert coordinator.stored_keys() == {cancellation_key("a")}
     assert scheduler.cancel("a").state == JobState.CANCELLED, "cancelling twice is no error"
@@ -85,7 +72,7 @@ def test_cancel_ends_the_job_and_deletes_its_intermediates(coordinator: Coordina
 
 def test_a_job_that_cannot_be_cancelled_gets_no_marker(coordinator: CoordinatorFixture) -> None:
     coordinator.finish_job("a")
-    scheduler = make_scheduler(coordinator)
+    scheduler = coordinator.make_scheduler()
     with pytest.raises(ConflictError):
         scheduler.cancel("a")
     with pytest.raises(JobNotFoundError):
@@ -98,7 +85,7 @@ def test_a_cancel_that_fails_in_the_database_leaves_no_marker(coordinator: Coord
     errors: list[Exception] = [UnavailableError("database", "unreachable")]
     repository = inject_faults(coordinator.repository, cancel_job=errors)
     with pytest.raises(UnavailableError):
-        make_scheduler(coordinator, repository=repository).cancel("a")
+        coordinator.make_scheduler(repository=repository).cancel("a")
     assert coordinator.stored_keys() == set(), "workers would skip a job that is still open"
 
 
@@ -106,7 +93,7 @@ def test_a_cancel_succeeds_although_the_store_is_unreachable(coordinator: Coordi
     coordinator.accept_job("a", 1)
     unavailable = UnavailableError("store", "unreachable")
     store = inject_faults(coordinator.store, put=[unavailable], delete_prefix=[unavailable])
-    assert make_scheduler(coordinator, store=store).cancel("a").state == JobState.CANCELLED
+    assert coordinator.make_scheduler(store=store).cancel("a").state == JobState.CANCELLED
 
 
 def test_late_results_of_a_cancelled_job_are_deleted(
@@ -163,7 +150,7 @@ def test_delete_keeps_an_upload_that_another_job_reads(coordinator: CoordinatorF
     coordinator.finish_job("a", upload="u")
     coordinator.finish_job("b", upload="u")
     coordinator.put("uploads/u/0", "resume/a/0-0", "plans/a.json", work_key("a", "0-c", 1))
-    scheduler = make_scheduler(coordinator)
+    scheduler = coordinator.make_scheduler()
     scheduler.delete("a")
     assert coordinator.stored_keys() == {"uploads/u/0", "results/b/0-0.jpg"}
     scheduler.delete("b")
@@ -173,7 +160,7 @@ def test_delete_keeps_an_upload_that_another_job_reads(coordinator: CoordinatorF
 def test_a_cancelled_job_keeps_its_marker_when_it_is_deleted(coordinator: CoordinatorFixture) -> None:
     """Its chunks may still be queued, and their results would never be deleted."""
     coordinator.accept_job("a", 1)
-    scheduler = make_scheduler(coordinator)
+    scheduler = coordinator.make_scheduler()
     scheduler.cancel("a")
     scheduler.delete("a")
     assert coordinator.stored_keys() == {cancellation_key("a")}

@@ -11,7 +11,6 @@ from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Outcome, StepTime
 from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.backlog import count_remaining
-from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
 from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, prefix_keys
 
@@ -73,10 +72,7 @@ def test_slow_images_have_small_chunks_although_most_images_of_their_step_were_f
         accepted = coordinator.accept_job(name, 200, plan=[operation])
         coordinator.in_flight.add_dispatched(accepted, [(image, 0) for image in range(images)])
         coordinator.in_flight.apply([finished(name, images, secs)])
-    settings = DispatchSettings()
-    Dispatcher(
-        coordinator.repository, coordinator.store, coordinator.broker, coordinator.in_flight, settings
-    ).dispatch_round()
+    coordinator.make_dispatcher().dispatch_round()
     sizes: dict[str, set[int]] = {}
     for chunk in coordinator.take_chunks("blur"):
         sizes.setdefault(chunk.job, set()).add(len(chunk.images))

@@ -24,9 +24,6 @@ from penstock.common.model.jobs import JobState
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.ports.repository import Repository
 from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
-from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
-from penstock.coordinator.scheduling.scheduler import JobScheduler
 from penstock.coordinator.webhooks.sender import Sender
 
 SECRET = "the server's own secret"
@@ -278,14 +275,7 @@ def test_an_unexpected_error_counts_as_an_attempt(coordinator: CoordinatorFixtur
 
 def test_only_the_leader_sends_webhooks(coordinator: CoordinatorFixture) -> None:
     sender = Sender.from_settings(coordinator.repository, settings())
-    scheduler = JobScheduler(
-        coordinator.repository,
-        coordinator.store,
-        coordinator.broker,
-        DispatchSettings(),
-        ReconcilerSettings(),
-        webhook_sender=sender,
-    )
+    scheduler = coordinator.make_scheduler(webhook_sender=sender)
     with running_receiver() as receiver:
         for number in range(2):
             finish_job(coordinator, f"job-{number}", receiver)
