@@ -76,8 +76,8 @@ class Webhook(BaseModel):
         Field(
             min_length=16,
             max_length=256,
-            description="Signs the request instead of the server's secret, and is never shown again: `whsec_` and base64,"
-            " or any text",
+            description="Signs the request instead of the server's secret: `whsec_` and base64, or any text."
+            " Never shown again",
         ),
     ] = None
 
