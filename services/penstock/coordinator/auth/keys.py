@@ -1,7 +1,6 @@
-"""API keys: what opens the REST API, and how much of it.
+"""API keys: which keys the REST API accepts, and the quota of each.
 
-A key is 256 random bits, which nobody can guess or try; so a plain SHA-256 of it is kept, where a password would need
-a slow hash. Whoever reads the hashes can't make a key of them.
+A key has 256 random bits, too many to try, so a plain SHA-256 of it is stored where a password would need a slow hash.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from penstock.common.settings import CoordinatorSettings, SettingsError
 
 _PREFIX = "pk_"
-"""Lets people, and programs that look for secrets in what is published, know a key when they see one."""
+"""Makes keys recognizable to people and to secret scanners."""
 
-_Bound = Annotated[int | None, Field(ge=1)]
+_Limit = Annotated[int | None, Field(ge=1)]
 
 
 class ApiKey(BaseModel):
-    """One key, as `PENSTOCK_API_KEYS` has it. What is not bounded here, the server's own limits bound."""
+    """A key's entry in `PENSTOCK_API_KEYS`. The server's limits apply besides those of the key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
-    """Its jobs and uploads belong to the name: a new key of the same name has them."""
+    """Jobs and uploads belong to the name, so a new key of the same name keeps them."""
     hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", repr=False)]
     weight: Annotated[int, Field(ge=1, le=100)] = 1
-    """Its share of the workers among those who compete for them, whatever its jobs are in number."""
+    """Its share of the workers among keys with open jobs, whatever their number of jobs."""
     max_priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """The highest that its jobs may ask for."""
-    max_open_jobs: _Bound = None
-    max_open_images: _Bound = None
-    """Of all its jobs together, those that have not ended."""
-    images_per_day: _Bound = None
-    """Accepted between midnight and midnight, UTC."""
+    """The highest priority of its jobs."""
+    max_open_jobs: _Limit = None
+    max_open_images: _Limit = None
+    """Images of all its jobs that have not ended."""
+    images_per_day: _Limit = None
+    """Images accepted from midnight to midnight, UTC."""
     admin: bool = False
-    """Whether it sees and changes everybody's jobs and uploads."""
+    """Whether it may see and change the jobs and uploads of all keys."""
 
 
 _KEYS = TypeAdapter(list[ApiKey])
@@ -51,7 +50,7 @@ _KEYS = TypeAdapter(list[ApiKey])
 
 @dataclass(frozen=True)
 class Keys:
-    """Every key that opens this server."""
+    """The keys that a server accepts."""
 
     entries: Sequence[ApiKey]
 
@@ -61,11 +60,11 @@ class Keys:
         return {key.name: key.weight for key in self.entries}
 
     def find(self, token: str) -> ApiKey | None:
-        """Return the key of a token, None where it is none of them."""
+        """Return a token's key; None if it is unknown."""
         return self.find_hash(hash_token(token))
 
     def find_hash(self, digest: str) -> ApiKey | None:
-        """Return the key with a hash. Every entry is compared, whole: the time tells nothing of any."""
+        """Return the key with a hash. Every entry is compared in constant time, so that timing reveals nothing."""
         found = None
         for key in self.entries:
             if hmac.compare_digest(key.hash, digest):
@@ -74,44 +73,44 @@ class Keys:
 
 
 def new_token() -> str:
-    """Return a new key: 256 random bits."""
+    """Return a new token of 256 random bits."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """Return what is kept of a key, or of a browser's cookie."""
+    """Return the hash under which an API key or a session's token is stored."""
     return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def make_key(name: str, **fields: object) -> tuple[str, ApiKey]:
-    """Return a new key and its entry for `PENSTOCK_API_KEYS`.
+    """Return a new token and its entry for `PENSTOCK_API_KEYS`.
 
     Raises:
-        SettingsError: a name or bound that is not accepted.
+        SettingsError: the name or a limit is invalid.
     """
     token = new_token()
     try:
         return token, ApiKey.model_validate({"name": name, "hash": hash_token(token), **fields})
     except ValidationError as error:
-        raise _refuse("key", error) from error
+        raise _invalid_entry("key", error) from error
 
 
 def read_keys(settings: CoordinatorSettings, address: str) -> Keys | None:
-    """Return the keys that a server asks for which listens on an address; None where it is open to everybody.
+    """Return the keys of a server that listens on an address; None if it needs no key.
 
     Raises:
-        SettingsError: keys that cannot be read, or none for an address that others reach.
+        SettingsError: the keys are invalid, or there are none and the address is not loopback.
     """
     entries = _read_entries(settings)
     if entries and settings.open:
-        raise SettingsError("invalid_settings", "PENSTOCK_OPEN=true and API keys exclude each other; accepted is one")
+        raise SettingsError("invalid_settings", "PENSTOCK_OPEN=true and API keys exclude each other; give one of them")
     if entries:
         return Keys(entries)
     if not settings.open and not ip_address(address).is_loopback:
         raise SettingsError(
             "invalid_settings",
-            f"others reach {address}: give PENSTOCK_API_KEYS (`penstock key NAME` makes one),"
-            " or PENSTOCK_OPEN=true to serve whoever comes",
+            f"{address} is not loopback: give PENSTOCK_API_KEYS (`penstock key NAME` makes one),"
+            " or PENSTOCK_OPEN=true to serve without keys",
         )
     return None
 
@@ -125,9 +124,9 @@ def _read_entries(settings: CoordinatorSettings) -> list[ApiKey]:
         entries += _parse(where, _read_file(settings.api_keys_file, where))
     for attribute in ("name", "hash"):
         values = [getattr(key, attribute) for key in entries]
-        doubled = [key.name for key in entries if values.count(getattr(key, attribute)) > 1]
-        if doubled:
-            raise SettingsError("invalid_settings", f"API keys: two have the {attribute} of {doubled[0]!r}")
+        duplicates = [key.name for key in entries if values.count(getattr(key, attribute)) > 1]
+        if duplicates:
+            raise SettingsError("invalid_settings", f"API keys: two entries have the {attribute} of {duplicates[0]!r}")
     return entries
 
 
@@ -142,13 +141,13 @@ def _parse(where: str, text: str) -> list[ApiKey]:
     try:
         return _KEYS.validate_python(json.loads(text))
     except ValidationError as error:
-        raise _refuse(where, error) from error
+        raise _invalid_entry(where, error) from error
     except ValueError as error:
-        raise SettingsError("invalid_settings", f"{where}: no JSON list of keys: {error}") from error
+        raise SettingsError("invalid_settings", f"{where}: not a JSON list of keys: {error}") from error
 
 
-def _refuse(where: str, error: ValidationError) -> SettingsError:
-    """Return the refusal of entries. It shows no value: somebody may have put a key where its hash belongs."""
+def _invalid_entry(where: str, error: ValidationError) -> SettingsError:
+    """Return the error for invalid entries, without values: one may be a key in the place of its hash."""
     faults = (
         f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'the list'}: {fault['msg']}"
         for fault in error.errors(include_input=False, include_url=False)

@@ -1,4 +1,4 @@
-"""How much a caller may have: of jobs, of images, and of everybody's time."""
+"""Quotas: how many jobs, images and event streams a caller may have."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from penstock.coordinator.auth.keys import ApiKey
 from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job, Repository, Scope, Usage
 
-NOTHING_MORE = Usage(0, 0, 0)
+_NOTHING = Usage(0, 0, 0)
 _DAY_SECS = 86_400
 
 
 class QuotaError(RequestError):
-    """A caller has as much as its key allows; `retry_after_secs` is when to ask again."""
+    """A quota of the caller's key is used up; `retry_after_secs` is when to try again."""
 
     def __init__(self, code: str, message: str, retry_after_secs: int = BUSY_RETRY_SECS) -> None:
         super().__init__(429, code, message)
@@ -28,28 +28,25 @@ class QuotaError(RequestError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request: somebody with a key, or anybody, where none is asked for."""
+    """The sender of a request. `key` is None where the server needs no key."""
 
     key: ApiKey | None = None
 
     @property
     def owner(self) -> str:
-        """Whose its jobs and uploads are."""
+        """The owner of its jobs and uploads."""
         return self.key.name if self.key else ""
 
     @property
     def scope(self) -> Scope:
-        """Whose jobs and uploads it may see: its own; everyone's with an admin key, or where no key is needed."""
+        """The jobs and uploads it may see: its own, or all with an admin key or where no key is needed."""
         return ALL_OWNERS if self.key is None or self.key.admin else Scope(self.owner)
 
     def own(self, job: Job) -> Job:
-        """Return a job as it is accepted from this caller.
-
-        Its idempotency key is the caller's own: two callers may send the same one. Neither that nor a name holds a
-        blank.
+        """Return a job as one of this caller's. Two callers may use the same idempotency key.
 
         Raises:
-            RequestError: 403 for a priority above what its key may ask for.
+            RequestError: 403 for a priority above the key's limit.
         """
         if self.key is None:
             return job
@@ -57,64 +54,67 @@ class Caller:
             raise RequestError(
                 403,
                 "priority_not_allowed",
-                f"priority {job.priority} is above what key {self.owner} may ask for; accepted is up to"
-                f" {self.key.max_priority}",
+                f"priority {job.priority} is too high for key {self.owner}; accepted is up to {self.key.max_priority}",
                 "/priority",
             )
         scoped = None if job.idempotency_key is None else self.scoped_key(job.idempotency_key)
         return replace(job, owner=self.owner, idempotency_key=scoped)
 
     def scoped_key(self, idempotency_key: str) -> str:
-        """Return an idempotency key as it is kept."""
+        """Return an idempotency key as it is stored: with the owner's name; neither contains a space."""
         return f"{self.owner} {idempotency_key}" if self.owner else idempotency_key
 
     def most_images(self, limits: Limits) -> int:
-        """Return how many images one job may have."""
-        bounds = (self.key.max_open_images, self.key.images_per_day) if self.key else ()
-        return min([limits.max_images, *(bound for bound in bounds if bound is not None)])
+        """Return the maximum number of images of one job."""
+        limits_of_key = (self.key.max_open_images, self.key.images_per_day) if self.key else ()
+        return min([limits.max_images, *(limit for limit in limits_of_key if limit is not None)])
 
-    def check_quota(self, repository: Repository, more: Usage = NOTHING_MORE) -> None:
-        """Make sure that this caller may have what it has, and `more` of it.
+    def check_quota(self, repository: Repository, more: Usage = _NOTHING) -> None:
+        """Check that what the caller has, and `more`, is within its quota.
 
-        With nothing more: that what it has is not too much. Asked after the images of a job were written, so that of
-        several jobs at once not all slip through.
+        It is also checked without `more` after a job's images were written, because concurrent jobs may have passed the
+        first check together.
 
         Raises:
-            QuotaError: 429, naming the limit.
+            QuotaError: 429 with the name of the limit.
         """
         key, now = self.key, time.time()
         if key is None or not any((key.max_open_jobs, key.max_open_images, key.images_per_day)):
             return
         usage = repository.usage(key.name, now)
-        _refuse_above(key, "max_open_jobs", usage.open_jobs + more.open_jobs, "jobs of it are open")
-        _refuse_above(key, "max_open_images", usage.open_images + more.open_images, "images of it have not ended")
+        _check_limit(key, "max_open_jobs", usage.open_jobs + more.open_jobs, "open jobs")
+        _check_limit(key, "max_open_images", usage.open_images + more.open_images, "open images")
         wait_secs = _DAY_SECS - int(now % _DAY_SECS)
-        asked_today = usage.images_today + more.images_today
-        _refuse_above(key, "images_per_day", asked_today, "images of it came today (UTC)", wait_secs)
+        images_today = usage.images_today + more.images_today
+        _check_limit(key, "images_per_day", images_today, "images today (UTC)", wait_secs)
 
 
 ANYBODY = Caller()
 
 
 class EventStreams:
-    """The event streams that are open, `most` for each caller. Each asks the database four times a second.
+    """Counts open event streams and limits them for each caller, because each one polls the database.
 
-    For one event loop.
+    To be used from one event loop.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_streams: int) -> None:
+        self._max_streams = max_streams
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
-        """Count a stream of an owner while it is open.
+        """Count an owner's stream while it is open.
 
         Raises:
-            RequestError: 429.
+            RequestError: 429 above the limit.
         """
-        if self._open[owner] >= self._most:
-            raise RequestError(429, "too_many_streams", f"{self._most} streams of events are open; try again later")
+        if self._open[owner] >= self._max_streams:
+            raise RequestError(
+                429,
+                "too_many_streams",
+                f"{self._max_streams} event streams are open, which is the limit; try again later",
+            )
         self._open[owner] += 1
         try:
             yield
@@ -122,9 +122,8 @@ class EventStreams:
             self._open[owner] -= 1
 
 
-def _refuse_above(key: ApiKey, limit: str, asked: int, what: str, retry_after_secs: int = BUSY_RETRY_SECS) -> None:
-    most: int | None = getattr(key, limit)
-    if most is not None and asked > most:
-        raise QuotaError(
-            "quota_exceeded", f"{limit} of key {key.name}: as many as {most} {what}; try later", retry_after_secs
-        )
+def _check_limit(key: ApiKey, limit: str, wanted: int, what: str, retry_after_secs: int = BUSY_RETRY_SECS) -> None:
+    allowed: int | None = getattr(key, limit)
+    if allowed is not None and wanted > allowed:
+        message = f"{limit} of key {key.name}: {wanted} {what}, {allowed} allowed; try again later"
+        raise QuotaError("quota_exceeded", message, retry_after_secs)

@@ -1,7 +1,7 @@
-"""One file of an upload that is sent file by file: streamed into the store, then noted, once however often it comes.
+"""FileUpload: receives one file of an upload into the store and records it once, however often it is sent.
 
-Every attempt writes an object of its own, and what counts is the one that the database names. Attempts at one time,
-cut connections and a coordinator that dies in the middle leave objects that nobody reads; they go with the upload.
+Every attempt writes an object of its own; the one in the database counts. Objects of concurrent attempts, lost
+connections and crashed coordinators are unused and are deleted with the upload.
 """
 
 from __future__ import annotations
@@ -10,35 +10,44 @@ import base64
 import re
 import time
 
-from fastapi.responses import JSONResponse, Response
-
 from penstock.common.model.errors import RequestError
-from penstock.common.model.rest import UploadedFile
+from penstock.common.settings import Limits
+from penstock.common.store.base import Store
 from penstock.common.store.keys import upload_file_key
-from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_parts import DiscardedUpload, FilePart, SentFile
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import conflict, not_found
-from penstock.coordinator.ports.repository import ConflictError, UploadFile, UploadNotFoundError
+from penstock.coordinator.ports.repository import ConflictError, Repository, UploadFile, UploadNotFoundError
 
 
-class Arrival:
-    """A recipient of one file's bytes; its methods run in threads, one at a time.
+class FileUpload:
+    """Receives one file in chunks. Its methods run in threads, one at a time.
 
     Args:
-        name: what the file is called, clean.
-        digest: the SHA-256 that its bytes should have; None: whatever they have.
+        name: the file's name, cleaned.
+        digest: the SHA-256 that the file must have; None: any.
     """
 
-    def __init__(self, services: Services, caller: Caller, upload: str, name: str, digest: bytes | None) -> None:
-        self._services = services
+    def __init__(
+        self,
+        repository: Repository,
+        store: Store,
+        limits: Limits,
+        caller: Caller,
+        upload: str,
+        name: str,
+        digest: bytes | None,
+    ) -> None:
+        self._repository = repository
+        self._store = store
+        self._limits = limits
         self._caller = caller
         self._upload = upload
         self._name = name
         self._digest = digest
         self._key = upload_file_key(upload, new_id())
-        self._standing: UploadFile | None = None
+        self._existing: UploadFile | None = None
         self._sent: list[SentFile] = []
         self._part: FilePart | None = None
 
@@ -46,18 +55,18 @@ class Arrival:
         """Take the next bytes.
 
         Raises:
-            RequestError: 404 no such upload; 413 too many files, or too large.
+            RequestError: 404 for an unknown upload; 413 for too many files or a file that is too large.
         """
         if self._part is None:
             self._part = self._open()
         self._part.write(memoryview(data))
 
-    def finish(self, data: bytes) -> Response:
-        """Take the last bytes; note the file and answer.
+    def finish(self, data: bytes) -> tuple[UploadFile, bool]:
+        """Take the last bytes and record the file; return it, and whether it is new.
 
         Raises:
-            RequestError: 400 for other bytes than the digest says; 409 where the name stands for other bytes, or a job
-                reads the upload already; 404 where it is gone.
+            RequestError: 400 if the digest differs; 409 if another file has the name, or a job reads the upload
+                already; 404 if the upload no longer exists.
         """
         self.feed(data)
         assert self._part is not None
@@ -65,76 +74,69 @@ class Arrival:
         [sent] = self._sent
         assert sent.sha256 is not None
         if self._digest is not None and sent.sha256 != self._digest.hex():
-            self._drop()
+            self._delete()
             raise RequestError(
-                400, "digest_mismatch", f"the bytes that came have the SHA-256 {sent.sha256}; send again"
+                400, "digest_mismatch", f"the file has SHA-256 {sent.sha256}, not the one announced; send it again"
             )
         file = UploadFile(self._name, self._key, sent.size_bytes, sent.kind, sent.sha256)
-        standing = self._standing or self._note(file)
-        if standing.sha256 != file.sha256:
-            raise conflict("file_differs", f"another file {self._name!r} has come before; begin another upload")
-        return JSONResponse(view_file(standing).model_dump(), 201 if standing.key == self._key else 200)
+        recorded = self._existing or self._record(file)
+        if recorded.sha256 != file.sha256:
+            raise conflict("file_differs", f"the upload has a different file {self._name!r}; create another upload")
+        return recorded, recorded.key == self._key
 
     def abort(self) -> None:
-        """Drop what came in."""
+        """Drop an incomplete file."""
         if self._part is not None:
             self._part.abort()
 
     def _open(self) -> FilePart:
-        repository, limits = self._services.repository, self._services.limits
-        upload = repository.get_upload(self._upload, self._caller.scope)
+        upload = self._repository.get_upload(self._upload, self._caller.scope)
         if upload is None:
             raise no_upload(self._upload)
-        self._standing = repository.get_upload_file(self._upload, self._name)
-        if self._standing is None and upload.files >= limits.max_images:
-            raise RequestError(413, "too_many_files", f"the upload has {upload.files} files, as many as are accepted")
-        writer = self._services.store.upload(self._key) if self._standing is None else DiscardedUpload()
-        return FilePart(self._sent, self._name, limits, writer, digest=True)
+        self._existing = self._repository.get_upload_file(self._upload, self._name)
+        if self._existing is None and upload.files >= self._limits.max_images:
+            raise RequestError(413, "too_many_files", f"the upload has {upload.files} files, which is the limit")
+        writer = self._store.upload(self._key) if self._existing is None else DiscardedUpload()
+        return FilePart(self._sent, self._name, self._limits, writer, digest=True)
 
-    def _note(self, file: UploadFile) -> UploadFile:
-        # Where the database is away nobody knows whether it has the file, so its bytes stay.
+    def _record(self, file: UploadFile) -> UploadFile:
+        # If the database is unreachable, it may or may not have recorded the file: the object stays.
         try:
-            standing = self._services.repository.add_upload_file(self._upload, file, time.time())
+            recorded = self._repository.add_upload_file(self._upload, file, time.time())
         except UploadNotFoundError as error:
-            self._drop()
+            self._delete()
             raise no_upload(self._upload) from error
         except ConflictError as error:
-            self._drop()
+            self._delete()
             raise conflict(
-                "upload_in_use", "a job reads this upload, which takes no more files; begin another"
+                "upload_in_use", "a job reads this upload, so it takes no more files; create another upload"
             ) from error
-        if standing.key != self._key:
-            self._drop()
-        return standing
+        if recorded.key != self._key:
+            self._delete()
+        return recorded
 
-    def _drop(self) -> None:
-        if self._standing is None:
-            self._services.store.delete(self._key)
-
-
-def view_file(file: UploadFile) -> UploadedFile:
-    """Return a file as customers see it."""
-    media_type = f"image/{file.kind}" if file.kind else None
-    return UploadedFile(name=file.name, size=file.size_bytes, media_type=media_type, sha256=file.sha256)
+    def _delete(self) -> None:
+        if self._existing is None:
+            self._store.delete(self._key)
 
 
 def no_upload(upload: str) -> RequestError:
-    """Return the refusal for an upload that is not there, or not any more."""
+    """Return the refusal for an upload that does not exist or no longer exists."""
     return not_found(f"upload {upload[:40]!a}")
 
 
 def read_digest(header: str | None) -> bytes | None:
-    """Return the SHA-256 that a `Repr-Digest` (RFC 9530) or `Digest` (RFC 3230) header names; None where it has none.
+    """Return the SHA-256 in a `Repr-Digest` (RFC 9530) or `Digest` (RFC 3230) header; None if there is none.
 
     Raises:
-        RequestError: 400 for what is no SHA-256.
+        RequestError: 400 for an invalid one.
     """
     found = re.search(r"(?:^|,)\s*sha-256=([^,\s]+)", header or "", re.IGNORECASE)
     if found is None:
         return None
     try:
         digest = base64.b64decode(found[1].strip(":"), validate=True)
-    except ValueError:  # binascii.Error among them
+    except ValueError:
         digest = b""
     if len(digest) != 32:
         raise RequestError(400, "invalid_digest", f"{found[1][:60]!a} is not a SHA-256; accepted is sha-256=:BASE64:")

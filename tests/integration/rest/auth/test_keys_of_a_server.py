@@ -27,7 +27,7 @@ def test_where_others_reach_it_nothing_starts_without_keys_or_an_explicit_open(
 ) -> None:
     ended = penstock(*arguments, "--host", host, "--port", "0", "--data", tmp_path / "data")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"penstock: others reach {host}: {NAMED} to serve whoever comes\n"
+    assert ended.stderr == f"penstock: {host} is not loopback: {NAMED} to serve without keys\n"
 
 
 def test_an_explicit_open_serves_whoever_comes(start_server: Callable[..., Any]) -> None:

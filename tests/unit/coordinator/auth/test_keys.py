@@ -1,11 +1,10 @@
-"""API keys: made, found, read from settings, and what is said of wrong ones."""
+"""API keys are created, found, and read from settings with clear errors."""
 
 from __future__ import annotations
 
 import hmac
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,17 +12,17 @@ from penstock.common.settings import CoordinatorSettings, SettingsError
 from penstock.coordinator.auth.keys import ApiKey, Keys, hash_token, make_key, new_token, read_keys
 
 
-def entry(name: str = "delft", **fields: Any) -> dict[str, Any]:
+def entry(name: str = "delft", **fields: object) -> dict[str, object]:
     return {"name": name, "hash": hash_token(f"pk_{name}"), **fields}
 
 
-def read(address: str = "127.0.0.1", **given: Any) -> Keys | None:
+def read(address: str = "127.0.0.1", **given: object) -> Keys | None:
     if "api_keys" in given and not isinstance(given["api_keys"], str):
         given["api_keys"] = json.dumps(given["api_keys"])
     return read_keys(CoordinatorSettings(**given), address)
 
 
-def test_a_key_is_256_random_bits_and_only_its_hash_is_kept():
+def test_a_key_has_256_random_bits_and_only_its_hash_is_stored():
     token, key = make_key("delft", weight=3)
     assert token.startswith("pk_")
     assert len(token) == 3 + 43
@@ -33,7 +32,7 @@ def test_a_key_is_256_random_bits_and_only_its_hash_is_kept():
     assert len({new_token() for _ in range(100)}) == 100
 
 
-def test_a_key_is_found_by_its_token_alone():
+def test_a_key_is_found_by_its_token_only():
     made = [make_key(name) for name in ("delft", "gouda")]
     keys = Keys([key for _, key in made])
     assert [keys.find(token) for token, _ in made] == [key for _, key in made]
@@ -42,7 +41,7 @@ def test_a_key_is_found_by_its_token_alone():
         assert keys.find(wrong) is None
 
 
-def test_every_entry_is_compared_in_constant_time_wherever_the_right_one_stands(monkeypatch: pytest.MonkeyPatch):
+def test_every_entry_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch):
     made = [make_key(f"k{number}") for number in range(5)]
     keys = Keys([key for _, key in made])
     compared: list[tuple[str, str]] = []
@@ -60,7 +59,7 @@ def test_every_entry_is_compared_in_constant_time_wherever_the_right_one_stands(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1"])
-def test_on_loopback_no_key_is_asked_for_unless_there_are_some(address: str):
+def test_no_key_is_needed_on_loopback_unless_some_are_given(address: str):
     assert read(address) is None
     assert read(address, api_keys=[]) is None
     assert read(address, api_keys="") is None
@@ -70,7 +69,7 @@ def test_on_loopback_no_key_is_asked_for_unless_there_are_some(address: str):
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.4", "2001:db8::1"])
-def test_where_others_reach_it_keys_or_an_explicit_open_are_needed(address: str):
+def test_other_addresses_need_keys_or_an_explicit_open(address: str):
     with pytest.raises(SettingsError, match=r"PENSTOCK_API_KEYS .* or PENSTOCK_OPEN=true") as refused:
         read(address)
     assert "\n" not in refused.value.message
@@ -85,7 +84,7 @@ def test_open_and_keys_exclude_each_other():
         read(open=True, api_keys=[entry()])
 
 
-def test_keys_of_a_file_count_beside_the_others(tmp_path: Path):
+def test_keys_are_also_read_from_a_file(tmp_path: Path):
     path = tmp_path / "keys.json"
     path.write_text(json.dumps([entry("gouda", admin=True, max_open_jobs=3)]))
     keys = read(api_keys=[entry()], api_keys_file=path)
@@ -99,7 +98,7 @@ def test_keys_of_a_file_count_beside_the_others(tmp_path: Path):
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("{", "PENSTOCK_API_KEYS: no JSON list of keys"),
+        ("{", "PENSTOCK_API_KEYS: not a JSON list of keys"),
         ("{}", "PENSTOCK_API_KEYS: the list: "),
         ([{"name": "delft"}], "PENSTOCK_API_KEYS: 0.hash: Field required"),
         ([entry("Delft")], r"PENSTOCK_API_KEYS: 0.name: .*pattern"),
@@ -107,23 +106,26 @@ def test_keys_of_a_file_count_beside_the_others(tmp_path: Path):
         ([entry(weight=0)], "0.weight: .*greater than or equal to 1"),
         ([entry(max_open_jobs=0)], "0.max_open_jobs: "),
         ([entry(quota=3)], "0.quota: Extra inputs"),
-        ([entry(), entry()], "API keys: two have the name of 'delft'"),
-        ([entry(), {**entry("gouda"), "hash": hash_token("pk_delft")}], "API keys: two have the hash of 'delft'"),
+        ([entry(), entry()], "API keys: two entries have the name of 'delft'"),
+        (
+            [entry(), {**entry("gouda"), "hash": hash_token("pk_delft")}],
+            "API keys: two entries have the hash of 'delft'",
+        ),
     ],
 )
-def test_what_is_wrong_with_keys_is_said_by_its_place(keys: Any, said: str):
+def test_an_invalid_key_is_reported_with_its_position(keys: object, said: str):
     with pytest.raises(SettingsError, match=said):
         read(api_keys=keys)
 
 
-def test_a_key_that_stands_where_its_hash_belongs_is_not_shown():
+def test_a_key_in_the_place_of_its_hash_is_not_shown():
     token = new_token()
     with pytest.raises(SettingsError, match=r"0\.hash") as refused:
         read(api_keys=[{"name": "delft", "hash": token}])
     assert token not in refused.value.message
 
 
-def test_a_file_of_keys_that_cannot_be_read_is_named(tmp_path: Path):
+def test_an_unreadable_file_of_keys_is_named(tmp_path: Path):
     path = tmp_path / "missing.json"
     with pytest.raises(SettingsError, match=r"PENSTOCK_API_KEYS_FILE=.*missing\.json: cannot be read"):
         read(api_keys_file=path)
@@ -132,6 +134,6 @@ def test_a_file_of_keys_that_cannot_be_read_is_named(tmp_path: Path):
         read(api_keys_file=path)
 
 
-def test_a_name_that_is_none_makes_no_key():
+def test_an_invalid_name_makes_no_key():
     with pytest.raises(SettingsError, match="key: name: "):
         make_key("../delft")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.responses import JSONResponse
 
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
@@ -17,12 +18,12 @@ from penstock.coordinator.api.openapi_examples import FILE_BODY
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
 from penstock.coordinator.api.request_body import receive_body
 from penstock.coordinator.intake.file_names import clean_path
-from penstock.coordinator.intake.file_upload import Arrival, no_upload, read_digest, view_file
+from penstock.coordinator.intake.file_upload import FileUpload, no_upload, read_digest
 from penstock.coordinator.intake.form_upload import upload_prefix
 from penstock.coordinator.ports.ids import is_id, new_id
 from penstock.coordinator.ports.links import upload_url
 from penstock.coordinator.ports.refusals import conflict
-from penstock.coordinator.ports.repository import Upload
+from penstock.coordinator.ports.repository import Upload, UploadFile
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
@@ -59,7 +60,7 @@ def list_upload_files(
     following = write_cursor(files[limit - 1].name) if len(files) > limit else None
     return rest.UploadPage(
         **_view(upload),
-        files=[view_file(file) for file in files[:limit]],
+        files=[_view_file(file) for file in files[:limit]],
         **next_page(following, upload_url(upload.id), limit=limit),
     )
 
@@ -88,12 +89,13 @@ async def upload_file(
     if not is_id(upload):
         raise no_upload(upload)
     limits = services.limits
-    arrival = Arrival(
-        services, caller, upload, clean_path(name, limits.max_name_bytes), read_digest(repr_digest or digest)
-    )
+    clean_name = clean_path(name, limits.max_name_bytes)
+    expected = read_digest(repr_digest or digest)
     if int(request.headers.get("content-length", 0)) > limits.max_file_bytes:
         raise RequestError(413, "too_large_file", f"file {name[:60]!a} is larger than {limits.max_file_bytes} bytes")
-    return await receive_body(request, arrival, limits.max_file_bytes, services.idle_secs)
+    receiver = FileUpload(services.repository, services.store, limits, caller, upload, clean_name, expected)
+    file, is_new = await receive_body(request, receiver, limits.max_file_bytes, services.idle_secs)
+    return JSONResponse(_view_file(file).model_dump(), 201 if is_new else 200)
 
 
 @router.delete("/{upload}", status_code=204, summary="Delete an upload", responses=error_responses(404, 409))
@@ -113,3 +115,8 @@ def _view(upload: Upload) -> dict[str, Any]:
         "pictures": upload.pictures,
         "size": upload.size_bytes,
     }
+
+
+def _view_file(file: UploadFile) -> rest.UploadedFile:
+    media_type = f"image/{file.kind}" if file.kind else None
+    return rest.UploadedFile(name=file.name, size=file.size_bytes, media_type=media_type, sha256=file.sha256)
