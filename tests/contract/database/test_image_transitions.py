@@ -204,7 +204,7 @@ def test_thousands_of_images_can_be_named(desk, repository):
 def test_images_named_without_their_job_are_refused(desk, repository):
     desk.accepted(images=1)
     repository.take_pending("job-1", 1)
-    with pytest.raises(ValueError, match="without their job"):
+    with pytest.raises(ValueError, match="images need a job"):
         repository.requeue_in_flight(None, [0])
     assert desk.states() == [QUEUED]
 

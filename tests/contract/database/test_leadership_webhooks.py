@@ -67,9 +67,9 @@ def test_what_the_leader_before_had_in_hand_and_what_came_since_is_told_by_the_n
         assert leaderships[1].acquire(30)
         repositories[1].lead(leaderships[1].term)
         end(repositories[1], "job-2", receiver)
-        wait_until(lambda: repositories[1].list_notices("job-1")[0].deliveries)
+        wait_until(lambda: repositories[1].list_webhook_events("job-1")[0].deliveries)
         couriers[1].start()
         wait_until(lambda: len(receiver.received) == 3)
         for job in ("job-1", "job-2"):
-            wait_until(lambda job=job: repositories[1].list_notices(job)[0].state is WebhookEventState.DELIVERED)
+            wait_until(lambda job=job: repositories[1].list_webhook_events(job)[0].state is WebhookEventState.DELIVERED)
     assert sorted(senders(receiver)[1:]) == [("job-1", "b"), ("job-2", "b")]

@@ -15,7 +15,7 @@ ARRIVED = DeliveryAttempt(at=9.0, secs=0.5, status=204, error=None)
 
 
 def take(repository, limit=9, at=LATER, until=LATER * 2):
-    return repository.take_notices(at, limit, until)
+    return repository.take_webhook_events(at, limit, until)
 
 
 def test_each_way_to_end_leaves_one_notice_with_what_there_is_to_tell(desk, repository):
@@ -39,21 +39,21 @@ def test_each_way_to_end_leaves_one_notice_with_what_there_is_to_tell(desk, repo
 
 def test_a_job_that_names_nobody_leaves_no_notice(desk, repository):
     desk.ended("job-1")
-    assert take(repository) == repository.list_notices("job-1") == []
+    assert take(repository) == repository.list_webhook_events("job-1") == []
 
 
 def test_events_that_come_twice_or_late_end_a_job_once(desk, repository):
     desk.ended("job-1", done=1, failed=1, **RECEIVER)
     repository.apply([desk.done("job-1", 0), desk.failed("job-1", 1)])
-    assert [notice.id for notice in repository.list_notices("job-1")] == ["job-1-0"]
+    assert [notice.id for notice in repository.list_webhook_events("job-1")] == ["job-1-0"]
 
 
 def test_a_retried_job_ends_again_and_tells_it_again(desk, repository):
     desk.ended("job-1", done=1, failed=1, **RECEIVER)
     repository.retry_job("job-1")
-    assert [notice.summary["state"] for notice in repository.list_notices("job-1")] == ["partial"]
+    assert [notice.summary["state"] for notice in repository.list_webhook_events("job-1")] == ["partial"]
     repository.apply([desk.done("job-1", 1, run=1)])
-    told = [(notice.id, notice.summary["state"]) for notice in repository.list_notices("job-1")]
+    told = [(notice.id, notice.summary["state"]) for notice in repository.list_webhook_events("job-1")]
     assert told == [("job-1-1", "succeeded"), ("job-1-0", "partial")]
 
 
@@ -70,11 +70,11 @@ def test_what_was_taken_is_due_again_only_when_its_time_is_over(desk, repository
 def test_a_notice_waits_until_it_has_arrived_and_keeps_each_delivery(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
-    repository.note_delivery(notice, REFUSED, LATER)
+    repository.record_delivery(notice, REFUSED, LATER)
     [waiting] = take(repository)
     assert (waiting.state, waiting.deliveries) == (WebhookEventState.WAITING, [REFUSED])
-    repository.note_delivery(waiting, ARRIVED, None)
-    [arrived] = repository.list_notices("job-1")
+    repository.record_delivery(waiting, ARRIVED, None)
+    [arrived] = repository.list_webhook_events("job-1")
     assert (arrived.state, arrived.deliveries) == (WebhookEventState.DELIVERED, [REFUSED, ARRIVED])
     assert take(repository, at=LATER * 9) == []
 
@@ -82,17 +82,17 @@ def test_a_notice_waits_until_it_has_arrived_and_keeps_each_delivery(desk, repos
 def test_a_notice_without_another_time_is_given_up(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
-    repository.note_delivery(notice, REFUSED, None)
-    assert repository.list_notices("job-1")[0].state is WebhookEventState.GIVEN_UP
+    repository.record_delivery(notice, REFUSED, None)
+    assert repository.list_webhook_events("job-1")[0].state is WebhookEventState.GIVEN_UP
     assert take(repository, at=LATER * 9) == []
 
 
 def test_a_late_failure_of_another_coordinator_does_not_undo_an_arrival(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
-    repository.note_delivery(notice, ARRIVED, None)
-    repository.note_delivery(notice, REFUSED, LATER)
-    [found] = repository.list_notices("job-1")
+    repository.record_delivery(notice, ARRIVED, None)
+    repository.record_delivery(notice, REFUSED, LATER)
+    [found] = repository.list_webhook_events("job-1")
     assert (found.state, found.deliveries) == (WebhookEventState.DELIVERED, [ARRIVED, REFUSED])
 
 
@@ -100,20 +100,22 @@ def test_however_often_it_is_tried_and_retried_what_is_kept_is_bounded(desk, rep
     desk.ended("job-1", done=0, failed=1, **RECEIVER)
     [notice] = take(repository)
     for count in range(55):
-        repository.note_delivery(notice, DeliveryAttempt(float(count), 0.1, None, "no"), LATER)
-    assert [entry.at for entry in repository.list_notices("job-1")[0].deliveries] == [float(at) for at in range(5, 55)]
+        repository.record_delivery(notice, DeliveryAttempt(float(count), 0.1, None, "no"), LATER)
+    assert [entry.at for entry in repository.list_webhook_events("job-1")[0].deliveries] == [
+        float(at) for at in range(5, 55)
+    ]
     for run in range(1, 103):
         repository.retry_job("job-1", [0])
         repository.apply([desk.failed("job-1", 0, run=run)])
-    assert [notice.run for notice in repository.list_notices("job-1")] == list(range(102, 2, -1))
+    assert [notice.run for notice in repository.list_webhook_events("job-1")] == list(range(102, 2, -1))
 
 
 def test_a_deleted_jobs_notices_go_with_it(desk, repository):
     desk.ended("job-1", **RECEIVER)
     [notice] = take(repository)
     repository.delete_job("job-1")
-    repository.note_delivery(notice, ARRIVED, None)
-    assert take(repository, at=LATER * 9) == repository.list_notices("job-1") == []
+    repository.record_delivery(notice, ARRIVED, None)
+    assert take(repository, at=LATER * 9) == repository.list_webhook_events("job-1") == []
 
 
 def test_a_notice_outlives_the_process_that_ended_the_job(desk, repository, open_repository):

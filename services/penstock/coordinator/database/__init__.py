@@ -1,8 +1,8 @@
-"""The database behind the repository's port: SQLAlchemy Core, SQLite and PostgreSQL by the same statements.
+"""The repository in an SQL database: SQLAlchemy Core, with the same statements for SQLite and PostgreSQL.
 
-sql.py is the adapter and reads as a table of contents; the statements stand in reads.py, admission.py (a job comes),
-progress.py (its images move) and endings.py (cancel, retry, delete). rows.py turns rows into jobs and images,
-ledger.py keeps a job's counters, schema.py holds the tables, and migrate.py brings older ones to their shape.
-Transactions are engine.py's; what one database has and the other hasn't stands in sqlite.py, postgresql.py and bulk.py.
-advisory.py says which of several coordinators leads, terms.py keeps an earlier one from writing.
+`repository` is the adapter and reads as a table of contents. Its statements are in `job_creation`, `queries`,
+`image_transitions`, `job_transitions` (cancel, retry, delete), `uploads`, `sessions`, `outbox`, `totals` and `usage`.
+`schema` has the tables, `rows` turns rows into jobs and images, and `job_counters` keeps the counters of a job's row.
+`fencing` refuses writes of a leader that was replaced. `backends` has transactions, migrations, leader election and
+whatever differs between the two databases.
 """

@@ -1,4 +1,4 @@
-"""A job's images move: taken for dispatch, started, done or failed, given back."""
+"""Image transitions: dispatched, started, done, failed, requeued."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from penstock.common.model.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, Image
 from penstock.common.model.messages import Event, Failure, Outcome
 from penstock.coordinator.database.backends.bulk import Among, WrittenState, update_rows
 from penstock.coordinator.database.job_counters import JobCounters
-from penstock.coordinator.database.locking import open_ledger, open_ledgers, save
+from penstock.coordinator.database.locking import lock_job, lock_jobs, save
 from penstock.coordinator.database.queries import images_in_state, slices
-from penstock.coordinator.database.rows import Lens, write_results, write_timings
+from penstock.coordinator.database.rows import StateOverlay, write_results, write_timings
 from penstock.coordinator.database.schema import MAX_ID, images, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.ports.repository import Applied, Image
 
-_UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed, and no reason was told", step="", retry=True)
+_UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed without a reason", step="", retry=True)
 _IN_FLIGHT = (ImageState.QUEUED, ImageState.RUNNING)
 
 _OF_JOB = images.c.job == bindparam("number")
@@ -58,128 +58,128 @@ _JOBS_IN_FLIGHT = (
 
 def take_pending(connection: Connection, job: str, limit: int) -> list[Image]:
     """See Repository.take_pending."""
-    ledger = open_ledger(connection, job)
-    if ledger is None or not ledger.is_open:
+    counters = lock_job(connection, job)
+    if counters is None or not counters.is_open:
         return []
-    taken = images_in_state(connection, Lens.of_ledger(ledger), ImageState.PENDING, after=-1, limit=limit)
+    taken = images_in_state(connection, StateOverlay.of_counters(counters), ImageState.PENDING, after=-1, limit=limit)
     for page in slices(taken):
-        connection.execute(_TAKE, {"number": ledger.number, "ids": [image.id for image in page]})
+        connection.execute(_TAKE, {"number": counters.number, "ids": [image.id for image in page]})
     if taken:
-        ledger.move(ImageState.PENDING, ImageState.QUEUED, len(taken))
-        ledger.start()
-        save(connection, ledger)
+        counters.move(ImageState.PENDING, ImageState.QUEUED, len(taken))
+        counters.start()
+        save(connection, counters)
     return taken
 
 
 def mark_running(connection: Connection, events: Sequence[Event]) -> None:
     """See Repository.mark_running."""
     started = [event for event in events if event.kind == "started"]
-    for ledger in open_ledgers(connection, {event.job for event in started}).values():
-        if ledger.is_open:
-            _start_images(connection, ledger, started)
+    for counters in lock_jobs(connection, {event.job for event in started}).values():
+        if counters.is_open:
+            _start_images(connection, counters, started)
 
 
-def _start_images(connection: Connection, ledger: JobCounters, started: Iterable[Event]) -> None:
-    mine = [event for event in started if (event.job, event.run) == (ledger.row["id"], ledger.run)]
+def _start_images(connection: Connection, counters: JobCounters, started: Iterable[Event]) -> None:
+    mine = [event for event in started if (event.job, event.run) == (counters.row["id"], counters.run)]
     ids = sorted({image for event in mine for image in event.images})
-    moved = sum(connection.execute(_START, {"number": ledger.number, "ids": page}).rowcount for page in slices(ids))
+    moved = sum(connection.execute(_START, {"number": counters.number, "ids": page}).rowcount for page in slices(ids))
     if moved:
-        ledger.move(ImageState.QUEUED, ImageState.RUNNING, moved)
-        save(connection, ledger)
+        counters.move(ImageState.QUEUED, ImageState.RUNNING, moved)
+        save(connection, counters)
 
 
-def requeue_in_flight(connection: Connection, job: str | None, named: Sequence[int] | None) -> int:
+def requeue_in_flight(connection: Connection, job: str | None = None, images: Sequence[int] | None = None) -> int:
     """See Repository.requeue_in_flight."""
-    if job is None and named is not None:
-        raise ValueError("images are named without their job; accepted is a job with them")
+    if job is None and images is not None:
+        raise ValueError("images need a job; accepted are both, a job alone, or neither")
     ids = [job] if job is not None else connection.execute(_JOBS_IN_FLIGHT).scalars().all()
-    ledgers = open_ledgers(connection, ids).values()
-    pages = None if named is None else list(slices(sorted({image for image in named if image <= MAX_ID})))
-    return sum(_requeue(connection, ledger, pages) for ledger in ledgers if ledger.is_open)
+    locked = lock_jobs(connection, ids).values()
+    pages = None if images is None else list(slices(sorted({image for image in images if image <= MAX_ID})))
+    return sum(_requeue(connection, counters, pages) for counters in locked if counters.is_open)
 
 
-def _requeue(connection: Connection, ledger: JobCounters, pages: Sequence[Sequence[int]] | None) -> int:
+def _requeue(connection: Connection, counters: JobCounters, pages: Sequence[Sequence[int]] | None) -> int:
     requeued = 0
     for state in _IN_FLIGHT:
-        which = {"number": ledger.number, "before": state.value}
+        which = {"number": counters.number, "before": state.value}
         if pages is None:
             moved = connection.execute(_REQUEUE, which).rowcount
         else:
             moved = sum(connection.execute(_REQUEUE_NAMED, {**which, "ids": page}).rowcount for page in pages)
-        ledger.move(state, ImageState.PENDING, moved)
+        counters.move(state, ImageState.PENDING, moved)
         requeued += moved
     if requeued:
-        save(connection, ledger)
+        save(connection, counters)
     return requeued
 
 
 def apply(connection: Connection, events: Sequence[Event]) -> list[Applied]:
     """See Repository.apply."""
-    ledgers = open_ledgers(connection, {event.job for event in events})
-    batches = {job: _Batch(ledger) for job, ledger in ledgers.items() if ledger.state is not JobState.RECEIVING}
+    locked = lock_jobs(connection, {event.job for event in events})
+    batches = {job: _Batch(counters) for job, counters in locked.items() if counters.state is not JobState.RECEIVING}
     for event in events:
         if event.kind == "finished" and event.job in batches:
             batches[event.job].outcomes.extend((event.run, outcome) for outcome in event.outcomes)
     applied = [batch.apply(connection) for batch in batches.values()]
-    add_to_totals(connection, sum((batch.ledger.ended for batch in batches.values()), Counter()))
+    add_to_totals(connection, sum((batch.counters.ended for batch in batches.values()), Counter()))
     return applied
 
 
 @dataclass
 class _Batch:
-    """The outcomes for one job, in the order in which they came, each with the run that it speaks of."""
+    """The outcomes for one job in the order of their events, each with the run that it belongs to."""
 
-    ledger: JobCounters
+    counters: JobCounters
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
     def apply(self, connection: Connection) -> Applied:
         states = self._states(connection)
         changes = [
-            self._finish(states, outcome) for run, outcome in self.outcomes if self._is_news(states, run, outcome)
+            self._finish(states, outcome) for run, outcome in self.outcomes if self._is_new(states, run, outcome)
         ]
         if changes:
             update_rows(connection, images, _OUTCOME, _WHICH, changes)
-            self.ledger.start()
-        finished = self.ledger.end_if_nothing_is_left()
-        return Applied(save(connection, self.ledger), finished, self.stale)
+            self.counters.start()
+        finished = self.counters.end_if_complete()
+        return Applied(save(connection, self.counters), finished, self.stale)
 
     def _states(self, connection: Connection) -> dict[int, ImageState]:
-        lens = Lens.of_ledger(self.ledger)
+        overlay = StateOverlay.of_counters(self.counters)
         ids = sorted({outcome.id for _, outcome in self.outcomes})
-        pages = (connection.execute(_STATES, {"number": lens.number, "ids": page}) for page in slices(ids))
-        return {image: lens.state(state, failure_number) for page in pages for image, state, failure_number in page}
+        pages = (connection.execute(_STATES, {"number": overlay.number, "ids": page}) for page in slices(ids))
+        return {image: overlay.state(state, failure_number) for page in pages for image, state, failure_number in page}
 
-    def _is_news(self, states: dict[int, ImageState], run: int, outcome: Outcome) -> bool:
+    def _is_new(self, states: dict[int, ImageState], run: int, outcome: Outcome) -> bool:
         state = states.get(outcome.id)
         if state is ImageState.CANCELLED:
             self.stale.extend(result.key for result in outcome.results)
-        return run == self.ledger.run and state in OPEN_IMAGE_STATES
+        return run == self.counters.run and state in OPEN_IMAGE_STATES
 
     def _finish(self, states: dict[int, ImageState], outcome: Outcome) -> tuple[Any, ...]:
-        """Enter an image's end in the books; return the columns of `_OUTCOME` and `_WHICH`."""
+        """Count an image that has ended; return the columns of `_OUTCOME` and `_WHICH`."""
         state = ImageState(outcome.state)
-        self.ledger.move(states[outcome.id], state)
+        self.counters.move(states[outcome.id], state)
         states[outcome.id] = state
-        became = self._done(outcome) if state is ImageState.DONE else self._failed(outcome)
-        written = (state.value, outcome.attempts, write_timings(outcome.timings))
-        return (*written, *became, self.ledger.number, outcome.id)
+        columns = self._done(outcome) if state is ImageState.DONE else self._failed(outcome)
+        stored = (state.value, outcome.attempts, write_timings(outcome.timings))
+        return (*stored, *columns, self.counters.number, outcome.id)
 
     def _done(self, outcome: Outcome) -> tuple[Any, ...]:
         """Return the columns from `results` on."""
-        self.ledger.ended[ImageState.DONE.value] += 1
-        self.ledger.count_done(outcome.timings)
+        self.counters.ended[ImageState.DONE.value] += 1
+        self.counters.count_done(outcome.timings)
         return (write_results(outcome.results), None, None, 0, None, 0)
 
     def _failed(self, outcome: Outcome) -> tuple[Any, ...]:
         """Return the columns from `results` on."""
         failure = outcome.error or _UNEXPLAINED
         error = failure.model_dump(include={"code", "message", "step", "retry"})
-        self.ledger.ended[code_of(error)] += 1
+        self.counters.ended[code_of(error)] += 1
         return (
             None,
             json.dumps(error),
-            self.ledger.count_failure(failure.step_index, outcome.timings),
+            self.counters.count_failure(failure.step_index, outcome.timings),
             failure.step_index,
             failure.resume_blob,
             failure.resume_parts,

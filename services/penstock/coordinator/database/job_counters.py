@@ -1,4 +1,4 @@
-"""A job's books: how many of its images are in which state, and what each operation of its plan has done."""
+"""JobCounters: a job's images by state, and what each operation of its plan has done."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from penstock.coordinator.ports.repository import StepTotals
 
 
 @dataclass
-class Tally:
-    """One operation: images that left it, as done or as failed, and their seconds."""
+class StepCounts:
+    """One operation: how many images it completed or failed, and their seconds."""
 
     done: int = 0
     failed: int = 0
@@ -26,17 +26,17 @@ class Tally:
     work_secs: float = 0.0
 
 
-def read_tallies(text: str) -> list[Tally]:
-    """Return what `write_tallies` wrote."""
-    return [Tally(*values) for values in json.loads(text)]
+def read_step_counts(text: str) -> list[StepCounts]:
+    """Return what `write_step_counts` wrote."""
+    return [StepCounts(*values) for values in json.loads(text)]
 
 
-def write_tallies(tallies: Iterable[Tally]) -> str:
-    """Return tallies as text for the database."""
-    return json.dumps([[tally.done, tally.failed, tally.wait_secs, tally.work_secs] for tally in tallies])
+def write_step_counts(steps: Iterable[StepCounts]) -> str:
+    """Return step counts as text for the database."""
+    return json.dumps([[step.done, step.failed, step.wait_secs, step.work_secs] for step in steps])
 
 
-def add_tallies(one: Sequence[Tally], other: Sequence[Tally]) -> list[StepTotals]:
+def add_step_counts(one: Sequence[StepCounts], other: Sequence[StepCounts]) -> list[StepTotals]:
     """Return the totals over both, operation by operation."""
     return [
         StepTotals(a.done + b.done, a.failed + b.failed, a.wait_secs + b.wait_secs, a.work_secs + b.work_secs)
@@ -44,25 +44,25 @@ def add_tallies(one: Sequence[Tally], other: Sequence[Tally]) -> list[StepTotals
     ]
 
 
-def count_image(tallies: Sequence[Tally], failing: int | None, timings: Iterable[StepTime], sign: int = 1) -> None:
-    """Add one terminal image (or take it back, `sign` -1); `failing` is the index of the operation it failed in."""
-    passed = len(tallies) if failing is None else min(failing, len(tallies) - 1)
-    for tally in tallies[:passed]:
-        tally.done += sign
-    if failing is not None and tallies:
-        tallies[passed].failed += sign
+def count_image(steps: Sequence[StepCounts], failing: int | None, timings: Iterable[StepTime], sign: int = 1) -> None:
+    """Count an image that has ended, or uncount it (`sign` -1); `failing` is the operation that it failed in."""
+    passed = len(steps) if failing is None else min(failing, len(steps) - 1)
+    for step in steps[:passed]:
+        step.done += sign
+    if failing is not None and steps:
+        steps[passed].failed += sign
     for timing in timings:
-        if timing.step < len(tallies):
-            tallies[timing.step].wait_secs += sign * timing.wait
-            tallies[timing.step].work_secs += sign * timing.work
+        if timing.step < len(steps):
+            steps[timing.step].wait_secs += sign * timing.wait
+            steps[timing.step].work_secs += sign * timing.work
 
 
 @dataclass
 class JobCounters:
-    """What changes in a job's row, held while a transaction has the row locked."""
+    """The changing columns of a job's row, while a transaction has locked it."""
 
     row: RowMapping
-    """The row as it was found."""
+    """The row as it was read."""
     number: int
     state: JobState
     run: int
@@ -70,19 +70,19 @@ class JobCounters:
     finished_at: float | None
     counts: dict[ImageState, int]
     failures_seen: int
-    of_done: list[Tally]
-    of_failed: list[Tally]
+    done_steps: list[StepCounts]
+    failed_steps: list[StepCounts]
     retry_floor: int
     arrived_failed: Counter[str]
-    """Images that came failed, by code, until the job is accepted."""
+    """Images that had failed before the job started, by code; counted in `totals` once the job is accepted."""
     ended: Counter[str] = field(default_factory=Counter)
-    """Images that end in this transaction: `done`, `cancelled`, and each code of those that fail."""
+    """Images that end in this transaction: `done`, `cancelled`, and the codes of failures."""
     has_ended: bool = False
     """Whether the job ends in this transaction."""
 
     @classmethod
     def of(cls, row: RowMapping) -> JobCounters:
-        """Open the books of a row of `jobs`."""
+        """Return the counters of a row of `jobs`."""
         return cls(
             row=row,
             number=row["number"],
@@ -92,14 +92,14 @@ class JobCounters:
             finished_at=row["finished_at"],
             counts={state: row[state.value] for state in ImageState},
             failures_seen=row["failures_seen"],
-            of_done=read_tallies(row["steps_of_done"]),
-            of_failed=read_tallies(row["steps_of_failed"]),
+            done_steps=read_step_counts(row["steps_of_done"]),
+            failed_steps=read_step_counts(row["steps_of_failed"]),
             retry_floor=row["retry_floor"],
             arrived_failed=Counter(json.loads(row["arrived_failed"])),
         )
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of `jobs` as they are now."""
+        """Return the columns as they are now."""
         return {
             "state": self.state.value,
             "run": self.run,
@@ -108,8 +108,8 @@ class JobCounters:
             "total": sum(self.counts.values()),
             **{state.value: count for state, count in self.counts.items()},
             "failures_seen": self.failures_seen,
-            "steps_of_done": write_tallies(self.of_done),
-            "steps_of_failed": write_tallies(self.of_failed),
+            "steps_of_done": write_step_counts(self.done_steps),
+            "steps_of_failed": write_step_counts(self.failed_steps),
             "retry_floor": self.retry_floor,
             "arrived_failed": json.dumps(self.arrived_failed),
         }
@@ -125,35 +125,35 @@ class JobCounters:
         self.counts[after] += count
 
     def count_done(self, timings: Iterable[StepTime]) -> None:
-        """Add an image that went through the whole plan to the step totals."""
-        count_image(self.of_done, None, timings)
+        """Count an image that completed the plan."""
+        count_image(self.done_steps, None, timings)
 
     def count_failure(self, failing: int, timings: Iterable[StepTime]) -> int:
-        """Add an image that failed in operation `failing` to the step totals; return the number of its failure."""
-        count_image(self.of_failed, failing, timings)
+        """Count an image that failed in operation `failing`; return the number of its failure."""
+        count_image(self.failed_steps, failing, timings)
         self.failures_seen += 1
         return self.failures_seen
 
     def start(self) -> None:
-        """Make an accepted job running."""
+        """Set an accepted job to running."""
         if self.state is JobState.ACCEPTED:
             self.state = JobState.RUNNING
             self.started_at = time.time()
 
     def end(self, state: JobState) -> None:
-        """Make the job terminal."""
+        """Set the job to a terminal state."""
         self.state = state
         self.finished_at = time.time()
         self.has_ended = True
 
     def accept(self) -> None:
-        """Make a receiving job accepted; those of its images that came failed have ended."""
+        """Set a receiving job to accepted; images that had failed before count as ended now."""
         self.state = JobState.ACCEPTED
         self.ended, self.arrived_failed = self.arrived_failed, Counter()
-        self.end_if_nothing_is_left()
+        self.end_if_complete()
 
-    def end_if_nothing_is_left(self) -> bool:
-        """Make the job terminal where every image is; return whether it became so."""
+    def end_if_complete(self) -> bool:
+        """Set the job to a terminal state if all images have ended; return whether it was."""
         if not self.is_open or any(self.counts[state] for state in OPEN_IMAGE_STATES):
             return False
         if not self.counts[ImageState.FAILED]:
@@ -165,14 +165,14 @@ class JobCounters:
         return True
 
     def cancel(self) -> None:
-        """Make the job and every image that isn't terminal cancelled."""
+        """Cancel the job and all images that have not ended."""
         for state in OPEN_IMAGE_STATES:
             self.ended[ImageState.CANCELLED.value] += self.counts[state]
             self.move(state, ImageState.CANCELLED, self.counts[state])
         self.end(JobState.CANCELLED)
 
     def reopen(self, retried: int) -> None:
-        """Make `retried` failed images pending again, in a new run. Their step totals are the caller's to take back."""
+        """Set `retried` failed images to pending, in a new run. The caller uncounts them in the steps."""
         self.move(ImageState.FAILED, ImageState.PENDING, retried)
         self.state = JobState.RUNNING
         self.run += 1

@@ -1,12 +1,11 @@
-"""A job comes: its row, its images in batches, and the moment when it is accepted or dropped."""
+"""Job creation: a job's row, its images in batches, and its acceptance or removal."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -14,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.database.backends.bulk import insert_rows
 from penstock.coordinator.database.backends.engine import first_line
-from penstock.coordinator.database.job_counters import JobCounters, Tally, write_tallies
-from penstock.coordinator.database.locking import open_ledger, save
-from penstock.coordinator.database.outbox import forget_notices
+from penstock.coordinator.database.job_counters import JobCounters, StepCounts, write_step_counts
+from penstock.coordinator.database.locking import lock_job, save
+from penstock.coordinator.database.outbox import delete_webhook_events
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
@@ -30,21 +29,13 @@ _INSERT_LABELS = insert(job_labels)
 _INSERT_DELETION = insert(deletions)
 _DELETE_JOB = delete(jobs).where(jobs.c.number == bindparam("job_number"))
 _COLUMNS = ("job", "id", "name", "stem", "ref", "state", "size", "error", "failure_number", "resume_step")
-_STATES = {state: state.value for state in ImageState}  # a look-up is ten times as fast as an enum's property
+_STATES = {state: state.value for state in ImageState}  # a lookup is ten times as fast as an enum's property
 _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_by(jobs.c.id).with_for_update()
-
-Item = TypeVar("Item")
-
-
-def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Yield lists of `size` items, the last one shorter."""
-    while batch := list(islice(items, size)):
-        yield batch
 
 
 def create_job(connection: Connection, job: Job) -> None:
     """See Repository.create_job."""
-    nothing = write_tallies(Tally() for _ in job.plan.operations)
+    nothing = write_step_counts(StepCounts() for _ in job.plan.operations)
     row = {
         "id": job.id,
         "state": JobState.RECEIVING.value,
@@ -72,7 +63,7 @@ def create_job(connection: Connection, job: Job) -> None:
     try:
         connection.execute(_INSERT_JOB, row)
     except IntegrityError as error:
-        raise ConflictError(f"there is a job {job.id} or one with key {job.idempotency_key!r} already") from error
+        raise ConflictError(f"job {job.id} or idempotency key {job.idempotency_key!r} exists already") from error
     if job.labels:
         labels = [{"job": job.id, "key": key, "value": value} for key, value in job.labels.items()]
         connection.execute(_INSERT_LABELS, labels)
@@ -80,26 +71,26 @@ def create_job(connection: Connection, job: Job) -> None:
 
 def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
     """Append one batch of images; see Repository.add_images."""
-    ledger = _receiving(connection, job)
+    counters = _lock_receiving(connection, job)
     try:
-        insert_rows(connection, images, _COLUMNS, (_image_row(ledger, image) for image in batch))
+        insert_rows(connection, images, _COLUMNS, (_image_row(counters, image) for image in batch))
     except IntegrityError as error:
         raise DuplicateImageError(
             f"two images of job {job} have the same id, name or stem: {first_line(error)}"
         ) from error
-    save(connection, ledger)
+    save(connection, counters)
 
 
-def _image_row(ledger: JobCounters, image: Image) -> tuple[Any, ...]:
-    """Enter an image in the books; return its row, in the order of `_COLUMNS`."""
+def _image_row(counters: JobCounters, image: Image) -> tuple[Any, ...]:
+    """Count an image; return its row, in the order of `_COLUMNS`."""
     error = failure_number = None
     if image.state is ImageState.FAILED:
         error = json.dumps(image.error)
-        ledger.arrived_failed[code_of(image.error)] += 1
-        failure_number = ledger.count_failure(image.resume_step, ())
-    ledger.counts[image.state] += 1
+        counters.arrived_failed[code_of(image.error)] += 1
+        failure_number = counters.count_failure(image.resume_step, ())
+    counters.counts[image.state] += 1
     return (
-        ledger.number,
+        counters.number,
         image.id,
         image.name,
         image.stem,
@@ -114,37 +105,37 @@ def _image_row(ledger: JobCounters, image: Image) -> tuple[Any, ...]:
 
 def accept_job(connection: Connection, job: str) -> Job:
     """See Repository.accept_job."""
-    ledger = _receiving(connection, job)
-    ledger.accept()
-    accepted = save(connection, ledger)
+    counters = _lock_receiving(connection, job)
+    counters.accept()
+    accepted = save(connection, counters)
     if accepted.owner:
         add_to_usage(connection, accepted.owner, accepted.total, time.time())
-    add_to_totals(connection, ledger.ended)
+    add_to_totals(connection, counters.ended)
     return accepted
 
 
-def _receiving(connection: Connection, job: str) -> JobCounters:
-    ledger = open_ledger(connection, job)
-    if ledger is None:
+def _lock_receiving(connection: Connection, job: str) -> JobCounters:
+    counters = lock_job(connection, job)
+    if counters is None:
         raise JobNotFoundError(job)
-    if ledger.state is not JobState.RECEIVING:
-        raise ConflictError(f"job {job} is {ledger.state}; only a receiving one takes images and is accepted")
-    return ledger
+    if counters.state is not JobState.RECEIVING:
+        raise ConflictError(f"job {job} is {counters.state}; only a receiving one takes images or can be accepted")
+    return counters
 
 
 def discard_receiving(connection: Connection, job: str | None, before: float | None) -> dict[str, int]:
-    """Drop jobs that are still receiving; return their ids and numbers. Their images are to be removed next."""
+    """Delete jobs that are still receiving; return their ids and numbers. The caller then deletes their images."""
     query = _RECEIVING if job is None else _RECEIVING.where(jobs.c.id == job)
     if before is not None:
         query = query.where(jobs.c.created_at < before)
     found = {row["id"]: int(row["number"]) for row in connection.execute(query).mappings().all()}
     for number in found.values():
-        drop_job(connection, number)
+        delete_row(connection, number)
     return found
 
 
-def drop_job(connection: Connection, number: int) -> None:
-    """Remove a job's row and note that its images are to go."""
+def delete_row(connection: Connection, number: int) -> None:
+    """Delete a job's row, and note that its images are still to be deleted."""
     connection.execute(_INSERT_DELETION, {"number": number})
-    forget_notices(connection, number)
+    delete_webhook_events(connection, number)
     connection.execute(_DELETE_JOB, {"job_number": number})

@@ -1,4 +1,4 @@
-"""A job ends, starts over or goes: cancel, retry and delete, and the pages in which their images follow."""
+"""Job transitions: cancel, retry and delete, and the pages in which images follow their job."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.backends.bulk import Among, WrittenState
-from penstock.coordinator.database.job_counters import JobCounters, Tally, count_image
-from penstock.coordinator.database.job_creation import drop_job
-from penstock.coordinator.database.locking import open_ledger, save
+from penstock.coordinator.database.job_counters import JobCounters, StepCounts, count_image
+from penstock.coordinator.database.job_creation import delete_row
+from penstock.coordinator.database.locking import lock_job, save
 from penstock.coordinator.database.queries import slices
 from penstock.coordinator.database.rows import job_of, read_timings
 from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
@@ -40,75 +40,75 @@ _DELETION_DONE = delete(deletions).where(deletions.c.number == bindparam("number
 
 
 def cancel_job(connection: Connection, job: str) -> Job:
-    """See Repository.cancel_job. One row changes: an image is cancelled by its job's state (rows.py)."""
-    ledger = _visible(connection, job)
-    if ledger.is_open:
-        ledger.cancel()
-        cancelled = save(connection, ledger)
-        add_to_totals(connection, ledger.ended)
+    """See Repository.cancel_job. Only the job's row changes, which overrides its images' (rows.py)."""
+    counters = _lock_visible(connection, job)
+    if counters.is_open:
+        counters.cancel()
+        cancelled = save(connection, counters)
+        add_to_totals(connection, counters.ended)
         return cancelled
-    if ledger.state is not JobState.CANCELLED:
-        raise ConflictError(f"job {job} is {ledger.state}; only an accepted or running one can be cancelled")
-    return job_of(ledger.row)
+    if counters.state is not JobState.CANCELLED:
+        raise ConflictError(f"job {job} is {counters.state}; only an accepted or running one can be cancelled")
+    return job_of(counters.row)
 
 
-def _visible(connection: Connection, job: str) -> JobCounters:
-    ledger = open_ledger(connection, job)
-    if ledger is None or ledger.state is JobState.RECEIVING:
+def _lock_visible(connection: Connection, job: str) -> JobCounters:
+    counters = lock_job(connection, job)
+    if counters is None or counters.state is JobState.RECEIVING:
         raise JobNotFoundError(job)
-    return ledger
+    return counters
 
 
 def retry_job(connection: Connection, job: str, named: Sequence[int] | None) -> tuple[Job, int, int]:
-    """See Repository.retry_job; returns the job, how many, and its number.
+    """See Repository.retry_job; also returns the job's number.
 
-    Where all are retried, their rows are still to follow: see `retry_page`.
+    If all failed images are retried, the caller updates their rows by `retry_page`.
     """
-    ledger = _visible(connection, job)
-    if ledger.state not in TERMINAL_JOB_STATES or ledger.state is JobState.CANCELLED:
-        raise ConflictError(f"job {job} is {ledger.state}; only a succeeded, partial or failed one can be retried")
-    count = _retry_all(ledger) if named is None else _retry_named(connection, ledger, sorted(set(named)))
+    counters = _lock_visible(connection, job)
+    if counters.state not in TERMINAL_JOB_STATES or counters.state is JobState.CANCELLED:
+        raise ConflictError(f"job {job} is {counters.state}; only a succeeded, partial or failed one can be retried")
+    count = _retry_all(counters) if named is None else _retry_some(connection, counters, sorted(set(named)))
     if not count:
-        return job_of(ledger.row), 0, ledger.number
-    ledger.reopen(count)
-    return save(connection, ledger), count, ledger.number
+        return job_of(counters.row), 0, counters.number
+    counters.reopen(count)
+    return save(connection, counters), count, counters.number
 
 
-def _retry_all(ledger: JobCounters) -> int:
-    ledger.of_failed = [Tally() for _ in ledger.of_failed]
-    ledger.retry_floor = ledger.failures_seen
-    return ledger.counts[ImageState.FAILED]
+def _retry_all(counters: JobCounters) -> int:
+    counters.failed_steps = [StepCounts() for _ in counters.failed_steps]
+    counters.retry_floor = counters.failures_seen
+    return counters.counts[ImageState.FAILED]
 
 
-def _retry_named(connection: Connection, ledger: JobCounters, named: Sequence[int]) -> int:
+def _retry_some(connection: Connection, counters: JobCounters, named: Sequence[int]) -> int:
     missing = set(named)
     for page in slices([image for image in named if image <= MAX_ID]):
-        which = {"number": ledger.number, "ids": page}
+        which = {"number": counters.number, "ids": page}
         for image, failing, timings in connection.execute(_FAILED_NAMED, which):
             missing.discard(image)
-            count_image(ledger.of_failed, failing, read_timings(timings), sign=-1)
+            count_image(counters.failed_steps, failing, read_timings(timings), sign=-1)
         connection.execute(_RETRY_NAMED, which)
     if missing:
-        raise ImageNotFailedError(ledger.row["id"], min(missing))
+        raise ImageNotFailedError(counters.row["id"], min(missing))
     return len(named)
 
 
 def delete_job(connection: Connection, job: str) -> tuple[Job, int]:
-    """See Repository.delete_job; returns the job and its number. Its images are still to follow, see `delete_page`."""
-    ledger = _visible(connection, job)
-    if ledger.state not in TERMINAL_JOB_STATES:
-        raise ConflictError(f"job {job} is {ledger.state}; only a job that has ended can be deleted")
-    drop_job(connection, ledger.number)
-    return job_of(ledger.row), ledger.number
+    """See Repository.delete_job; also returns the job's number. The caller deletes its images by `delete_page`."""
+    counters = _lock_visible(connection, job)
+    if counters.state not in TERMINAL_JOB_STATES:
+        raise ConflictError(f"job {job} is {counters.state}; only a job that has ended can be deleted")
+    delete_row(connection, counters.number)
+    return job_of(counters.row), counters.number
 
 
 def unfinished_retries(connection: Connection) -> Iterable[int]:
-    """Return the numbers of jobs some of whose retried images are failed in their rows still."""
+    """Return the numbers of jobs with retried images whose rows still say failed."""
     return connection.execute(_UNFINISHED_RETRIES).scalars().all()
 
 
 def retry_page(connection: Connection, number: int) -> bool:
-    """Make one page of a job's retried images pending; return whether more may be left."""
+    """Set a page of a job's retried images to pending; return whether more may be left."""
     floor = connection.execute(_FLOOR, {"number": number}).scalar_one_or_none()
     if not floor:
         return False
@@ -119,12 +119,12 @@ def retry_page(connection: Connection, number: int) -> bool:
 
 
 def unfinished_deletions(connection: Connection) -> Iterable[int]:
-    """Return the numbers of jobs that are gone while some of their images are not."""
+    """Return the numbers of deleted jobs that still have images."""
     return connection.execute(_UNFINISHED_DELETIONS).scalars().all()
 
 
 def delete_page(connection: Connection, number: int) -> bool:
-    """Remove one page of a gone job's images; return whether more are left."""
+    """Delete a page of a deleted job's images; return whether more are left."""
     end = connection.execute(_END_OF_PAGE, {"number": number}).scalar_one_or_none()
     if end is not None:
         connection.execute(_DELETE_PAGE, {"number": number, "end": end})

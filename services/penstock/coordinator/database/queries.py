@@ -1,4 +1,4 @@
-"""What can be asked of the database. Nothing here counts images; the job's row has the counts."""
+"""Queries: reads of jobs and images. None of them counts images, because the job's row has the counts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, BindParameter, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
 
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
-from penstock.coordinator.database.rows import Lens, job_of
-from penstock.coordinator.database.schema import images, job_labels, jobs, uploads
+from penstock.coordinator.database.rows import StateOverlay, job_of
+from penstock.coordinator.database.schema import images, job_labels, jobs
 from penstock.coordinator.ports.repository import Image, Job, Scope
 
 IDS_PER_STATEMENT = 1_000
-"""Values in one `IN (…)`: far under every database's bound on parameters."""
+"""Values in one `IN (…)`: far below every database's limit of parameters."""
 
-# Customers' cursors may name larger numbers than ids can be; PostgreSQL has to compare them all the same.
+# A cursor may have a larger number than any id; PostgreSQL has to compare it nevertheless.
 _AFTER = bindparam("after", type_=BigInteger)
 _VISIBLE = jobs.c.state != JobState.RECEIVING.value
 _OPEN = jobs.c.state.in_([state.value for state in OPEN_JOB_STATES])
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"), _VISIBLE)
 _BY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
-_LENS = select(jobs.c.number, jobs.c.state, jobs.c.retry_floor).where(jobs.c.id == bindparam("job"), _VISIBLE)
+_OVERLAY = select(jobs.c.number, jobs.c.state, jobs.c.retry_floor).where(jobs.c.id == bindparam("job"), _VISIBLE)
 _DISPATCHABLE = select(jobs).where(_OPEN, jobs.c.pending > 0).order_by(jobs.c.priority.desc(), jobs.c.id)
 _OPEN_JOBS = select(jobs).where(_OPEN).order_by(jobs.c.id)
 _COUNT_OPEN = (
@@ -46,13 +46,6 @@ _FAILURES = (
     .order_by(images.c.failure_number)
     .limit(bindparam("limit"))
 )
-_NAMED: BindParameter[str] = bindparam("uploads", expanding=True)
-_UPLOADS = (
-    select(jobs.c.upload)
-    .where(jobs.c.upload.in_(_NAMED))
-    .union(select(uploads.c.id).where(uploads.c.id.in_(_NAMED), ~uploads.c.dropped))
-)
-
 Item = TypeVar("Item")
 
 
@@ -67,26 +60,27 @@ def get_job(connection: Connection, job: str, scope: Scope) -> Job | None:
     return job_of(row) if row is not None and scope.includes(row["owner"]) else None
 
 
-def find_by_key(connection: Connection, key: str) -> Job | None:
+def find_by_key(connection: Connection, idempotency_key: str) -> Job | None:
     """See Repository.find_by_key."""
-    row = connection.execute(_BY_KEY, {"key": key}).mappings().one_or_none()
+    row = connection.execute(_BY_KEY, {"key": idempotency_key}).mappings().one_or_none()
     return job_of(row) if row is not None else None
 
 
 def list_jobs(
     connection: Connection,
     scope: Scope,
-    state: JobState | None,
-    label: tuple[str, str] | None,
+    *,
+    state: JobState | None = None,
+    label: tuple[str, str] | None = None,
     limit: int,
-    before: str | None,
+    before: str | None = None,
 ) -> list[Job]:
     """See Repository.list_jobs."""
     query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
     if label is not None and "\0" in "".join(label):  # see _one_image
         return []
     if label is not None:
-        ids = job_labels.c.job  # the label's own index has its jobs in this order
+        ids = job_labels.c.job  # the index by label has the jobs in this order
         query = query.join(job_labels, ids == jobs.c.id)
         query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
@@ -140,43 +134,49 @@ def image_by_stem(connection: Connection, job: str, stem: str) -> Image | None:
 def _one_image(
     connection: Connection, job: str, query: Select[tuple[object, ...]], which: dict[str, object]
 ) -> Image | None:
-    lens = _lens(connection, job)
-    if lens is None or "\0" in str(*which.values()):  # PostgreSQL's text has no NUL, and refuses to look for one
+    overlay = _overlay(connection, job)
+    if overlay is None or "\0" in str(*which.values()):  # PostgreSQL's text can't have NUL, and a query with one fails
         return None
-    row = connection.execute(query, {"number": lens.number, **which}).mappings().one_or_none()
-    return lens.image(row) if row is not None else None
+    row = connection.execute(query, {"number": overlay.number, **which}).mappings().one_or_none()
+    return overlay.image(row) if row is not None else None
 
 
-def _lens(connection: Connection, job: str) -> Lens | None:
-    row = connection.execute(_LENS, {"job": job}).mappings().one_or_none()
-    return Lens.of(row) if row is not None else None
+def _overlay(connection: Connection, job: str) -> StateOverlay | None:
+    row = connection.execute(_OVERLAY, {"job": job}).mappings().one_or_none()
+    return StateOverlay.of(row) if row is not None else None
 
 
-def list_images(connection: Connection, job: str, state: ImageState | None, after: int, limit: int) -> list[Image]:
+def list_images(
+    connection: Connection, job: str, *, state: ImageState | None = None, after: int = -1, limit: int
+) -> list[Image]:
     """See Repository.list_images."""
-    lens = _lens(connection, job)
-    if lens is None:
+    overlay = _overlay(connection, job)
+    if overlay is None:
         return []
     if state is not None:
-        return images_in_state(connection, lens, state, after, limit)
-    return _page(connection, lens, _IMAGES, after, limit)
+        return images_in_state(connection, overlay, state, after, limit)
+    return _page(connection, overlay, _IMAGES, after, limit)
 
 
 def in_flight(connection: Connection, job: str, limit: int) -> list[Image]:
     """See Repository.in_flight."""
-    lens = _lens(connection, job)
-    if lens is None:
+    overlay = _overlay(connection, job)
+    if overlay is None:
         return []
-    pages = [images_in_state(connection, lens, state, -1, limit) for state in (ImageState.QUEUED, ImageState.RUNNING)]
+    pages = [
+        images_in_state(connection, overlay, state, -1, limit) for state in (ImageState.QUEUED, ImageState.RUNNING)
+    ]
     return _merge(pages, limit)
 
 
-def images_in_state(connection: Connection, lens: Lens, state: ImageState, after: int, limit: int) -> list[Image]:
+def images_in_state(
+    connection: Connection, overlay: StateOverlay, state: ImageState, after: int, limit: int
+) -> list[Image]:
     """Return the first images in a state with a greater id than `after`.
 
-    Each condition is a query of its own, since no index gives rows in two states in the order of their ids.
+    Each condition is a query of its own, because no index has rows in two states in the order of their ids.
     """
-    pages = [_page(connection, lens, _IMAGES.where(term), after, limit) for term in lens.conditions(state)]
+    pages = [_page(connection, overlay, _IMAGES.where(term), after, limit) for term in overlay.conditions(state)]
     return _merge(pages, limit)
 
 
@@ -184,20 +184,16 @@ def _merge(pages: Sequence[Sequence[Image]], limit: int) -> list[Image]:
     return sorted(chain.from_iterable(pages), key=lambda image: image.id)[:limit]
 
 
-def _page(connection: Connection, lens: Lens, query: Select[tuple[object, ...]], after: int, limit: int) -> list[Image]:
-    given = {"number": lens.number, "after": after, "limit": limit}
-    return [lens.image(row) for row in connection.execute(query, given).mappings()]
+def _page(
+    connection: Connection, overlay: StateOverlay, query: Select[tuple[object, ...]], after: int, limit: int
+) -> list[Image]:
+    given = {"number": overlay.number, "after": after, "limit": limit}
+    return [overlay.image(row) for row in connection.execute(query, given).mappings()]
 
 
-def list_failures(connection: Connection, job: str, after: int, limit: int) -> list[Image]:
+def list_failures(connection: Connection, job: str, *, after: int, limit: int) -> list[Image]:
     """See Repository.list_failures."""
-    lens = _lens(connection, job)
-    if lens is None:
+    overlay = _overlay(connection, job)
+    if overlay is None:
         return []
-    return _page(connection, lens, _FAILURES, max(after, lens.retry_floor), limit)
-
-
-def uploads_in_use(connection: Connection, named: Sequence[str]) -> set[str]:
-    """See Repository.uploads_in_use."""
-    pages = (connection.execute(_UPLOADS, {"uploads": list(page)}) for page in slices(named))
-    return {upload for page in pages for upload in page.scalars()}
+    return _page(connection, overlay, _FAILURES, max(after, overlay.retry_floor), limit)

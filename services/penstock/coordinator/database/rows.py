@@ -1,10 +1,10 @@
-"""Rows to jobs and images, and how an image's state is read.
+"""Rows: turns rows into jobs and images.
 
-An image's state is what its row says, seen through its job's row. Two changes touch a million images at once and have
-to be seen at once all the same, so the job's row alone decides them, in one small transaction:
+An image's state is the one in its row, unless its job's row overrides it. Two changes may affect a million images and
+still have to be visible at once, so they are made in the job's row, in one small transaction:
 
 - cancel: images of a cancelled job that aren't done or failed are cancelled. Their rows never change.
-- retry of all that failed: failures up to the job's `retry_floor` are pending. Their rows follow in pages.
+- retry of all failed images: failures up to the job's `retry_floor` are pending. Their rows are updated in pages.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sqlalchemy import ColumnElement, RowMapping
 
 from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
 from penstock.common.model.messages import Result, StepTime
-from penstock.coordinator.database.job_counters import JobCounters, add_tallies, read_tallies
+from penstock.coordinator.database.job_counters import JobCounters, add_step_counts, read_step_counts
 from penstock.coordinator.database.schema import images
 from penstock.coordinator.ports.repository import Image, Job, StoredPlan
 
 _RESULTS = TypeAdapter(list[Result])
 _TIMINGS = TypeAdapter(list[StepTime])
 
-_STORED_APART = {"state", "plan", "document", "labels", "steps"}
-_PLAIN_OF_JOB = [field.name for field in fields(Job) if field.name not in _STORED_APART]
+_CONVERTED = {"state", "plan", "document", "labels", "steps"}
+_PLAIN_COLUMNS = [field.name for field in fields(Job) if field.name not in _CONVERTED]
 
 
 Row: TypeAlias = RowMapping | dict[str, Any]
@@ -34,12 +34,12 @@ Row: TypeAlias = RowMapping | dict[str, Any]
 
 
 def write_results(results: list[Result]) -> str | None:
-    """Return results as text for the database; none at all take no room."""
+    """Return results as text for the database; None if there are none."""
     return _RESULTS.dump_json(results).decode() if results else None
 
 
 def write_timings(timings: list[StepTime]) -> str | None:
-    """Return timings as text for the database; none at all take no room."""
+    """Return timings as text for the database; None if there are none."""
     return _TIMINGS.dump_json(timings).decode() if timings else None
 
 
@@ -51,56 +51,56 @@ def read_timings(text: str | None) -> list[StepTime]:
 def job_of(row: Row) -> Job:
     """Return the job of a row of `jobs`."""
     return Job(
-        **{name: row[name] for name in _PLAIN_OF_JOB},
+        **{name: row[name] for name in _PLAIN_COLUMNS},
         state=JobState(row["state"]),
         plan=StoredPlan.read(json.loads(row["plan"])),
         document=json.loads(row["document"]),
         labels=json.loads(row["labels"]),
-        steps=add_tallies(read_tallies(row["steps_of_done"]), read_tallies(row["steps_of_failed"])),
+        steps=add_step_counts(read_step_counts(row["steps_of_done"]), read_step_counts(row["steps_of_failed"])),
     )
 
 
 @dataclass(frozen=True)
-class Lens:
-    """A job as its images' rows are read through it."""
+class StateOverlay:
+    """What a job's row overrides of the states in its images' rows."""
 
     number: int
     cancelled: bool
     retry_floor: int
 
     @classmethod
-    def of(cls, row: Row) -> Lens:
-        """Return the lens of a row of `jobs`."""
+    def of(cls, row: Row) -> StateOverlay:
+        """Return the overlay of a row of `jobs`."""
         return cls(row["number"], row["state"] == JobState.CANCELLED, row["retry_floor"])
 
     @classmethod
-    def of_ledger(cls, ledger: JobCounters) -> Lens:
-        """Return the lens of a job whose books are open."""
-        return cls(ledger.number, ledger.state is JobState.CANCELLED, ledger.retry_floor)
+    def of_counters(cls, counters: JobCounters) -> StateOverlay:
+        """Return the overlay of a locked job."""
+        return cls(counters.number, counters.state is JobState.CANCELLED, counters.retry_floor)
 
-    def state(self, written: str, failure_number: int | None) -> ImageState:
+    def state(self, stored: str, failure_number: int | None) -> ImageState:
         """Return the state of an image by its row's `state` and `failure_number`."""
-        state = ImageState(written)
+        state = ImageState(stored)
         if state is ImageState.FAILED and failure_number is not None and failure_number <= self.retry_floor:
             state = ImageState.PENDING
         return ImageState.CANCELLED if self.cancelled and state in OPEN_IMAGE_STATES else state
 
     def conditions(self, state: ImageState) -> list[ColumnElement[bool]]:
-        """Return the conditions on rows of which one holds for images in a state; each goes by an index."""
+        """Return conditions on rows, one of which holds for every image in a state; each can use an index."""
         if self.cancelled and state in OPEN_IMAGE_STATES:
             return []
         if state is ImageState.CANCELLED:
-            return [term for open_state in OPEN_IMAGE_STATES for term in self._written(open_state)] * self.cancelled
-        return self._written(state)
+            return [term for open_state in OPEN_IMAGE_STATES for term in self._stored(open_state)] * self.cancelled
+        return self._stored(state)
 
-    def _written(self, state: ImageState) -> list[ColumnElement[bool]]:
-        is_written = images.c.state == state.value
+    def _stored(self, state: ImageState) -> list[ColumnElement[bool]]:
+        is_stored = images.c.state == state.value
         if not self.retry_floor or state not in (ImageState.PENDING, ImageState.FAILED):
-            return [is_written]
+            return [is_stored]
         if state is ImageState.FAILED:
-            return [is_written & (images.c.failure_number > self.retry_floor)]
+            return [is_stored & (images.c.failure_number > self.retry_floor)]
         is_retried = images.c.state == ImageState.FAILED.value
-        return [is_written, is_retried & (images.c.failure_number <= self.retry_floor)]
+        return [is_stored, is_retried & (images.c.failure_number <= self.retry_floor)]
 
     def image(self, row: Row) -> Image:
         """Return the image of a row of `images`."""

@@ -1,4 +1,4 @@
-"""The tables as they are now. What brings older ones to this shape stands in migrations/."""
+"""Schema: the tables of this version. migrations/ brings older ones up to date."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from sqlalchemy import (
 )
 
 MAX_ID = 2**31 - 1
-"""The largest image's id that a row can have; what customers ask for may be larger."""
+"""The largest image id that a row can have; requests may ask for larger ones."""
 
 metadata = MetaData()
 
-# What is looked up sorts as bytes everywhere: PostgreSQL would sort it by the language of its installation, ids in
-# another order and all of it at a price.
+# Keys sort as bytes. By default PostgreSQL sorts by the language of its installation, which is slower and puts ids into
+# another order.
 _KEY = String().with_variant(String(collation="C"), "postgresql")
 _TEXT_KEY = Text().with_variant(Text(collation="C"), "postgresql")
 
 jobs = Table(
     "jobs",
     metadata,
-    # Images refer to their job by a small number; one that was used is never given again, so that the images of a
-    # deleted job, which go in pages, can't become another job's.
+    # Images refer to their job by a small number. A number is never used again, so that images of a deleted job, which
+    # are deleted in pages, can't become another job's.
     Column("number", Integer, primary_key=True),
     Column("id", _KEY, nullable=False, unique=True),
     Column("state", _KEY, nullable=False),
@@ -58,16 +58,16 @@ jobs = Table(
     Column("failed", Integer, nullable=False),
     Column("cancelled", Integer, nullable=False),
     Column("failures_seen", Integer, nullable=False),
-    # Step totals of done and of failed images apart: a retry of all that failed drops the latter at once.
+    # Step totals of done and of failed images are separate: a retry of all failed images resets the latter.
     Column("steps_of_done", Text, nullable=False),
     Column("steps_of_failed", Text, nullable=False),
-    # While a retry goes through its images in pages, failures up to this number are pending already; 0 otherwise.
+    # While a retry updates its images in pages, failures up to this number count as pending; 0 otherwise.
     Column("retry_floor", Integer, nullable=False),
-    # How many images came failed, by code: they count in `totals` once the job is accepted.
+    # Images that failed before the job started, by code: counted in `totals` once the job is accepted.
     Column("arrived_failed", Text, nullable=False, server_default="{}"),
-    # The name of the API key that sent it; empty where no key was asked for.
+    # The name of the API key that sent it; empty without API keys.
     Column("owner", _KEY, nullable=False, server_default=text("''")),
-    # Where the job's end is told, and the secret that signs it, if the job brought one.
+    # The webhook, and the secret that signs its events if the job has its own.
     Column("webhook_url", Text),
     Column("webhook_secret", Text),
     Index("jobs_by_state", "state", "id"),
@@ -91,7 +91,7 @@ images = Table(
     Column("name", _TEXT_KEY, nullable=False),
     Column("stem", _TEXT_KEY, nullable=False),
     Column("ref", Text, nullable=False),
-    # Never `cancelled`: an image is that by its job's state alone, see rows.py.
+    # Never `cancelled`: the job's state says so for its images, see rows.py.
     Column("state", _KEY, nullable=False),
     Column("size", BigInteger),
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -119,14 +119,14 @@ Index(
 deletions = Table(
     "deletions",
     metadata,
-    # Numbers of jobs that are gone while some of their images are still to be removed.
+    # Numbers of deleted jobs that still have images.
     Column("number", Integer, primary_key=True, autoincrement=False),
 )
 
 leadership = Table(
     "leadership",
     metadata,
-    # One row: how often a coordinator has begun to lead, and who was the last.
+    # One row: the fencing token, and the leader it belongs to.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("term", Integer, nullable=False),
     Column("holder", Text, nullable=False),
@@ -136,7 +136,7 @@ leadership = Table(
 totals = Table(
     "totals",
     metadata,
-    # How many images ever ended in each way, over all jobs, those that are deleted too.
+    # How many images ended in each way, those of deleted jobs included.
     Column("outcome", _KEY, primary_key=True),
     Column("count", BigInteger, nullable=False),
 )
@@ -144,7 +144,7 @@ totals = Table(
 leader_status = Table(
     "leader_status",
     metadata,
-    # One row, apart from `leadership`, which every page of images holds while it is taken.
+    # One row; not in `leadership`, which is locked whenever images are taken for dispatch.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("put_at", Double),
     Column("status", Text, nullable=False),
@@ -153,15 +153,15 @@ leader_status = Table(
 uploads = Table(
     "uploads",
     metadata,
-    # As with jobs, files refer to their upload by a number that is never given again.
+    # As with jobs, files refer to their upload by a number that is never used again.
     Column("number", Integer, primary_key=True),
     Column("id", _KEY, nullable=False, unique=True),
     Column("changed_at", Double, nullable=False),
     Column("files", Integer, nullable=False),
-    # How many of the files are pictures by their first bytes.
+    # How many of the files are images by their first bytes.
     Column("pictures", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
-    # Nobody sees it any more, and its files are being removed in pages.
+    # It is no longer visible, and its files are being deleted in pages.
     Column("dropped", Boolean, nullable=False),
     Column("owner", _KEY, nullable=False, server_default=text("''")),
     sqlite_autoincrement=True,
@@ -181,7 +181,7 @@ upload_files = Table(
 usage = Table(
     "usage",
     metadata,
-    # How many images of an owner's were accepted on the last day that any were (days since the epoch, UTC).
+    # Images accepted from an owner on the last day with any (days since the epoch, UTC).
     Column("owner", _KEY, primary_key=True),
     Column("day", Integer, nullable=False),
     Column("images", BigInteger, nullable=False),
@@ -190,7 +190,7 @@ usage = Table(
 sessions = Table(
     "sessions",
     metadata,
-    # Browsers that are logged in. `id` is the digest of what the cookie holds, `key_hash` the hash of the API key.
+    # Browsers that are logged in. `id` is the digest of the cookie's value, `key_hash` the hash of the API key.
     Column("id", _KEY, primary_key=True),
     Column("key_hash", String, nullable=False),
     Column("expires_at", Double, nullable=False),
@@ -199,10 +199,10 @@ sessions = Table(
 notices = Table(
     "notices",
     metadata,
-    # Ends of jobs that are to be told, or were: one for each run of a job that names a receiver.
+    # The outbox: webhook events, one for each run of a job with a webhook.
     Column("job", Integer, primary_key=True, autoincrement=False),
     Column("run", Integer, primary_key=True, autoincrement=False),
-    # What there is to tell, as it was at the end; a retried job changes again.
+    # The job's summary at that end; a retried job changes again.
     Column("told", Text, nullable=False),
     Column("state", _KEY, nullable=False),
     Column("due_at", Double, nullable=False),

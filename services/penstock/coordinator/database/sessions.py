@@ -1,4 +1,4 @@
-"""Browsers that are logged in."""
+"""Sessions: browsers that are logged in."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def begin(connection: Connection, session: str, key_hash: str, at: float, expire
 
 def find(connection: Connection, session: str, at: float) -> str | None:
     """See Repository.find_session."""
-    found: str | None = connection.execute(_FIND, {"session": session, "at": at}).scalar_one_or_none()
-    return found
+    key_hash: str | None = connection.execute(_FIND, {"session": session, "at": at}).scalar_one_or_none()
+    return key_hash
 
 
 def end(connection: Connection, session: str) -> None:

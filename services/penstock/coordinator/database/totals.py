@@ -1,4 +1,4 @@
-"""How many images ever ended in each way, over all jobs: counted in the transactions that end them."""
+"""Totals: how many images of all jobs ended in each way, counted in the transactions that end them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _TOTALS = select(totals.c.outcome, totals.c.count).order_by(totals.c.outcome)
 
 
 def code_of(error: dict[str, Any] | None) -> str:
-    """Return the code that a failure counts under: one of ours, so that there are never more of them.
+    """Return the code under which a failure is counted: one of ours, so that their number stays bounded.
 
-    A step that somebody else wrote may have sent anything for one, `done` too.
+    A user's own step may send any code, even `done`.
     """
     code = str((error or {}).get("code", ""))
     return code if code in _CODES else ImageCode.INTERNAL.value
 
 
 def add_to_totals(connection: Connection, ended: Counter[str]) -> None:
-    """Add images that end in this transaction.
+    """Add the images that end in this transaction, by outcome.
 
-    The last thing that a transaction does, in the order of outcomes: whoever holds these rows, which all share, waits
-    for nobody, and holds them no longer than a commit takes.
+    Every transaction shares these rows. So it takes them last, and in the order of outcomes: nothing waits for them
+    longer than a commit takes, and no two transactions wait for each other.
     """
     added = [{"outcome": outcome, "count": count} for outcome, count in sorted(ended.items()) if count]
     if added:

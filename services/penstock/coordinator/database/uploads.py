@@ -1,16 +1,17 @@
-"""Uploads that are sent file by file: begun, filled by many at once, read by jobs, discarded.
+"""Uploads whose files are sent one by one: created, filled by many requests at once, read by jobs, discarded.
 
-A file and its upload's counts move in one transaction, which has the upload's row locked. So has one that creates a job
-of an upload, and one that discards it: neither happens behind the other's back.
+A transaction that adds a file, creates a job of an upload or discards it locks the upload's row, so that none of these
+happens during another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, insert, select, update
+from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, delete, exists, insert, select, update
 
+from penstock.coordinator.database.queries import slices
 from penstock.coordinator.database.schema import jobs, upload_files, uploads
 from penstock.coordinator.ports.repository import ConflictError, Scope, Upload, UploadFile, UploadNotFoundError
 
@@ -25,21 +26,27 @@ _FILES = select(upload_files).where(upload_files.c.upload == _NUMBER)
 _FILE = _FILES.where(upload_files.c.name == bindparam("name"))
 _PAGE = _FILES.where(upload_files.c.name > bindparam("after")).order_by(upload_files.c.name).limit(bindparam("limit"))
 _IS_READ = exists().where(jobs.c.upload == uploads.c.id)
-_READ = select(jobs.c.id).where(jobs.c.upload == bindparam("upload")).limit(1)
+_READING_JOB = select(jobs.c.id).where(jobs.c.upload == bindparam("upload")).limit(1)
 _CHANGE = update(uploads).where(uploads.c.number == bindparam("upload_number"))
+_AMONG_UPLOADS: BindParameter[str] = bindparam("uploads", expanding=True)
 _TO_DISCARD = select(uploads.c.id, uploads.c.number).where(~uploads.c.dropped).order_by(uploads.c.id).with_for_update()
-_READ_AMONG = select(uploads.c.id).where(uploads.c.id.in_(bindparam("uploads", expanding=True)), _IS_READ)
+_READ_BY_JOBS = select(uploads.c.id).where(uploads.c.id.in_(_AMONG_UPLOADS), _IS_READ)
+_IN_USE = (
+    select(jobs.c.upload)
+    .where(jobs.c.upload.in_(_AMONG_UPLOADS))
+    .union(select(uploads.c.id).where(uploads.c.id.in_(_AMONG_UPLOADS), ~uploads.c.dropped))
+)
 _UNFINISHED_DELETIONS = select(uploads.c.number).where(uploads.c.dropped)
 _OF_NUMBER = upload_files.c.upload == bindparam("number")
 _END_OF_PAGE = select(upload_files.c.name).where(_OF_NUMBER).order_by(upload_files.c.name).limit(1)
 _DELETE_PAGE = delete(upload_files).where(_OF_NUMBER, upload_files.c.name < bindparam("end"))
 _DELETE_FILES = delete(upload_files).where(_OF_NUMBER)
 _DELETE = delete(uploads).where(uploads.c.number == bindparam("number"))
-_AT_ONCE = 500
+_UPLOADS_PER_PAGE = 500
 
 
 def lock_upload(connection: Connection, upload: str) -> RowMapping | None:
-    """Keep an upload as it is until the transaction ends; return its row, None where there is none."""
+    """Lock an upload's row until the transaction ends; return it, None without one."""
     return connection.execute(_LOCK, {"upload": upload}).mappings().one_or_none()
 
 
@@ -70,11 +77,11 @@ def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -
     row = lock_upload(connection, upload)
     if row is None:
         raise UploadNotFoundError(upload)
-    standing = get_file(connection, upload, file.name)
-    if standing is not None:
-        return standing
-    if connection.execute(_READ, {"upload": upload}).first() is not None:
-        raise ConflictError(f"a job reads upload {upload}; it takes no more files")
+    earlier = get_file(connection, upload, file.name)
+    if earlier is not None:
+        return earlier
+    if connection.execute(_READING_JOB, {"upload": upload}).first() is not None:
+        raise ConflictError(f"a job reads upload {upload}, which takes no more files")
     connection.execute(_INSERT_FILE, _file_row(row["number"], file))
     counts = {
         "files": row["files"] + 1,
@@ -91,35 +98,41 @@ def get_file(connection: Connection, upload: str, name: str) -> UploadFile | Non
     return None if row is None else _file_of(row)
 
 
-def list_files(connection: Connection, upload: str, after: str, limit: int) -> list[UploadFile]:
+def list_files(connection: Connection, upload: str, *, after: str = "", limit: int) -> list[UploadFile]:
     """See Repository.list_upload_files."""
     given = {"upload": upload, "after": after, "limit": limit}
     return [_file_of(row) for row in connection.execute(_PAGE, given).mappings()]
 
 
 def discard(connection: Connection, upload: str | None, before: float | None) -> dict[str, int]:
-    """Take uploads out of sight, 500 at most; return their ids and numbers. Their files are to be removed next."""
-    query = _TO_DISCARD.limit(_AT_ONCE)
+    """Mark up to 500 uploads as deleted; return their ids and numbers. The caller then deletes their files."""
+    query = _TO_DISCARD.limit(_UPLOADS_PER_PAGE)
     if upload is not None:
         query = query.where(uploads.c.id == upload)
     if before is not None:
         query = query.where(uploads.c.changed_at < before, ~_IS_READ)
     found: dict[str, int] = {row["id"]: row["number"] for row in connection.execute(query).mappings()}
-    # Asked again now that their rows are locked: a job may have come while this waited for one of them.
-    for read in connection.execute(_READ_AMONG, {"uploads": list(found)}).scalars():
+    # Checked again now that their rows are locked: a job may have been created while this waited for a lock.
+    for read in connection.execute(_READ_BY_JOBS, {"uploads": list(found)}).scalars():
         del found[read]
     if found:
         connection.execute(_CHANGE, [{"upload_number": number, "dropped": True} for number in found.values()])
     return found
 
 
+def uploads_in_use(connection: Connection, uploads: Sequence[str]) -> set[str]:
+    """See Repository.uploads_in_use."""
+    pages = (connection.execute(_IN_USE, {"uploads": list(page)}) for page in slices(uploads))
+    return {upload for page in pages for upload in page.scalars()}
+
+
 def unfinished_deletions(connection: Connection) -> Iterable[int]:
-    """Return the numbers of uploads that are gone while some of their files are not."""
+    """Return the numbers of discarded uploads that still have files."""
     return connection.execute(_UNFINISHED_DELETIONS).scalars().all()
 
 
 def delete_page(connection: Connection, number: int) -> bool:
-    """Remove one page of a dropped upload's files; return whether more are left."""
+    """Delete a page of a discarded upload's files; return whether more are left."""
     end = connection.execute(_END_OF_PAGE.offset(FILES_PER_PAGE), {"number": number}).scalar_one_or_none()
     if end is not None:
         connection.execute(_DELETE_PAGE, {"number": number, "end": end})

@@ -1,4 +1,4 @@
-"""What an owner has: jobs and images that are open, and images accepted today."""
+"""Usage: an owner's open jobs and images, and the images accepted today, for quotas."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _ADD = text(
 _TODAY = (
     select(usage.c.images).where(usage.c.owner == bindparam("owner"), usage.c.day == bindparam("day")).scalar_subquery()
 )
-_COMING = case((jobs.c.state == JobState.RECEIVING.value, jobs.c.total), else_=0)
-_UNENDED = jobs.c.pending + jobs.c.queued + jobs.c.running
-# One statement, so that a job which is just accepted counts once: it is coming, or it came today.
+_RECEIVING = case((jobs.c.state == JobState.RECEIVING.value, jobs.c.total), else_=0)
+_OPEN_IMAGES = jobs.c.pending + jobs.c.queued + jobs.c.running
+# One statement, so that a job that is being accepted counts once: as receiving, or as accepted today.
 _USAGE = select(
-    func.count(), func.coalesce(func.sum(_UNENDED), 0), func.coalesce(func.sum(_COMING), 0), func.coalesce(_TODAY, 0)
+    func.count(),
+    func.coalesce(func.sum(_OPEN_IMAGES), 0),
+    func.coalesce(func.sum(_RECEIVING), 0),
+    func.coalesce(_TODAY, 0),
 ).where(
     jobs.c.owner == bindparam("owner"),
     jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]),
@@ -30,12 +33,12 @@ _USAGE = select(
 
 
 def add_to_usage(connection: Connection, owner: str, images: int, at: float) -> None:
-    """Add images that are accepted in this transaction, at a time."""
+    """Add images that are accepted in this transaction."""
     connection.execute(_ADD, {"owner": owner, "day": int(at // _DAY_SECS), "images": images})
 
 
 def read_usage(connection: Connection, owner: str, at: float) -> Usage:
     """See Repository.usage."""
-    found = connection.execute(_USAGE, {"owner": owner, "day": int(at // _DAY_SECS)}).one()
-    open_jobs, open_images, coming, today = (int(number) for number in found)
-    return Usage(open_jobs, open_images, coming + today)
+    row = connection.execute(_USAGE, {"owner": owner, "day": int(at // _DAY_SECS)}).one()
+    open_jobs, open_images, receiving, today = (int(number) for number in row)
+    return Usage(open_jobs, open_images, receiving + today)

@@ -1,4 +1,4 @@
-"""Where everything of a job is found: URLs relative to the server, names percent-encoded."""
+"""Links: paths of URLs on the server, with names percent-encoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def job_url(job: str) -> str:
 
 
 def deliveries_url(job: str) -> str:
-    """Return the URL of what a job's webhook was told, and when."""
+    """Return the URL of the deliveries of a job's webhook events."""
     return f"{job_url(job)}/deliveries"
 
 
@@ -26,7 +26,7 @@ def static_url(job: str) -> str:
 
 
 def sent_url(job: str, name: str) -> str:
-    """Return the URL of a file as it was sent."""
+    """Return the URL of an image as it was sent."""
     return f"/static/{job}/sent/{quote(name)}"
 
 
@@ -36,6 +36,6 @@ def result_url(job: str, name: str) -> str:
 
 
 def page_url(path: str, **query: object) -> str:
-    """Return a URL with a query; what is None is left out."""
+    """Return a URL with a query; parameters that are None are left out."""
     given = {key: str(value) for key, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path

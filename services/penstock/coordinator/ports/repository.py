@@ -1,6 +1,6 @@
-"""The repository's port: jobs and images, and every change that may happen to them.
+"""Repository port: jobs, images and uploads, and every change that they go through.
 
-The database is the truth. Every adapter passes the one contract suite in `tests/contract/`.
+The database is the source of truth. Every adapter passes the contract suite in `tests/contract/database/`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class StoredPlan:
 
 @dataclass(frozen=True)
 class StepTotals:
-    """One operation of a job's plan: images that have left it for good, and their seconds."""
+    """One operation of a job's plan: how many images it completed or failed, and their seconds."""
 
     done: int = 0
     failed: int = 0
@@ -70,26 +70,26 @@ class StepTotals:
 
 @dataclass(frozen=True)
 class Job:
-    """One job's row. Times are seconds since the epoch. Counters move with the images, never counted on a read."""
+    """A job's row. Times are seconds since the epoch. Counters change together with the images."""
 
     id: str
     state: JobState
     plan: StoredPlan
     document: dict[str, Any]
-    """The job document as it was understood (without `operations`, which `plan` holds, and `inputs`)."""
+    """The validated job document, without `operations` (see `plan`), `inputs` and `webhook`."""
     created_at: float
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     priority: int = 0
     weight: int = 1
     chunk_size: int | None = None
-    """Images a message; None is auto."""
+    """Images in a chunk; None is auto."""
     on_failure: str = "continue"
     upload: str | None = None
-    """The upload whose files its images read, shared with the other jobs of the request."""
+    """The upload with its images' files, shared with the other jobs of the request."""
     idempotency_key: str | None = None
     fingerprint: str | None = None
-    """Digest of the request's body, beside `idempotency_key`."""
+    """Digest of the request, set together with `idempotency_key`."""
     run: int = 0
     """How often the job was retried."""
     started_at: float | None = None
@@ -102,22 +102,22 @@ class Job:
     failed: int = 0
     cancelled: int = 0
     owner: str = ""
-    """The name of the API key that sent it; empty where none was asked for."""
+    """The name of the API key that sent it; empty without API keys."""
     failures_seen: int = 0
-    """Failures so far, those since retried included: numbers the entries of the job's event stream."""
+    """Failures so far, including those retried since. Numbers the failures in the job's event stream."""
     steps: list[StepTotals] = field(default_factory=list)
     """One for each operation of the plan."""
     webhook_url: str | None = field(default=None, repr=False)
-    """Where its end is told."""
+    """Where the event of its end is sent."""
     webhook_secret: str | None = field(default=None, repr=False)
-    """What signs it; None: the server's secret."""
+    """Signs the event; None: the server's secret does."""
 
 
 @dataclass(slots=True)
 class Image:
-    """One image's row. `id` counts from 0 in the job's order; `stem` is unique in the job.
+    """An image's row. `id` counts from 0 in the job's order; `stem` is unique in the job.
 
-    Not changed once made; not frozen, because a job has millions and that would take three times as long to make.
+    Never changed. Not frozen, because a job has millions, and creating them would take three times as long.
     """
 
     id: int
@@ -131,7 +131,7 @@ class Image:
     error: dict[str, Any] | None = None
     """`{code, message, step, retry}` of a failed image."""
     failure_number: int | None = None
-    """Which of the job's failures this was (`Job.failures_seen` just after it)."""
+    """Its number among the job's failures: `Job.failures_seen` just after it."""
     timings: list[StepTime] = field(default_factory=list)
     resume_step: int = 0
     resume_blob: str | None = None
@@ -140,7 +140,7 @@ class Image:
 
 @dataclass(frozen=True)
 class UploadFile:
-    """One file of an upload. `key` is where its bytes are in the store, `kind` its type by them (None: no picture)."""
+    """A file of an upload. `key` is its key in the store, `kind` its type by its first bytes (None: not an image)."""
 
     name: str
     key: str
@@ -155,18 +155,18 @@ class Upload:
 
     id: str
     changed_at: float
-    """When it was begun, or its last file came."""
+    """When it was created, or its last file was added."""
     files: int = 0
     pictures: int = 0
     """Files that are JPEG or PNG by their first bytes."""
     size_bytes: int = 0
     owner: str = ""
-    """The name of the API key that began it; empty where none was asked for."""
+    """The name of the API key that created it; empty without API keys."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What an owner has: jobs that have not ended, their images that have not, and images that came today (UTC)."""
+    """An owner's open jobs, their open images, and the images accepted or received today (UTC)."""
 
     open_jobs: int
     open_images: int
@@ -180,9 +180,9 @@ class Applied:
     job: Job
     """As it is now."""
     finished: bool
-    """Whether this batch brought it into a terminal state."""
+    """Whether this batch ended the job."""
     stale_results: list[str]
-    """Store keys that late outcomes of cancelled images brought and nobody will see."""
+    """Store keys of results of cancelled images, which finished too late."""
 
 
 class ConflictError(Exception):
@@ -210,23 +210,24 @@ class ImageNotFailedError(Exception):
 
 
 class Repository(Protocol):
-    """Jobs and images. Every method is one transaction and may be called from any thread.
+    """Jobs, images and uploads. Each method is one transaction and may be called from any thread.
 
-    All raise UnavailableError where the database is away.
+    Every method raises UnavailableError if the database is unreachable. Methods that take the id of a job or upload
+    without a scope expect that the caller has read it before.
     """
 
     def create_job(self, job: Job) -> None:
-        """Add a job in state `receiving`, invisible to `list_jobs` and to dispatch.
+        """Create a job in state `receiving`, which is not listed or dispatched yet.
 
         Raises:
-            ConflictError: another job, of any state, has its idempotency key.
+            ConflictError: another job in any state has its idempotency key.
         """
 
     def add_images(self, job: str, images: Iterable[Image]) -> int:
-        """Append images to a job that is `receiving`, in batches of bounded size; return how many.
+        """Add images to a receiving job, in batches of bounded size; return how many.
 
-        An image given in state `failed` (with `error`) has failed already, in operation `resume_step`, and is counted
-        so. What was added before `images` raised stays, until the job is discarded.
+        An image in state `failed` (with `error`) has failed already, in operation `resume_step`, and is counted as
+        such. If iterating over `images` raises, those added before stay until the job is discarded.
 
         Raises:
             ConflictError: the job is no longer receiving.
@@ -235,7 +236,7 @@ class Repository(Protocol):
         """
 
     def accept_job(self, job: str) -> Job:
-        """Make a receiving job `accepted` (or terminal where no image is left to do), with its counters final.
+        """Set a receiving job to `accepted`, or to a terminal state if all its images have failed already.
 
         Raises:
             ConflictError: the job is no longer receiving.
@@ -243,13 +244,13 @@ class Repository(Protocol):
         """
 
     def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
-        """Drop one job that is still `receiving`, or all such (created before that time); return their ids."""
+        """Delete one job that is still receiving, or all of them (created before a time); return their ids."""
 
     def get_job(self, job: str, scope: Scope) -> Job | None:
-        """Return a job in scope that is not `receiving`."""
+        """Return a job in scope, unless it is still receiving."""
 
     def find_by_key(self, idempotency_key: str) -> Job | None:
-        """Return the job that was sent with that key, in any state."""
+        """Return the job with an idempotency key, in any state."""
 
     def list_jobs(
         self,
@@ -260,13 +261,13 @@ class Repository(Protocol):
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        """Return jobs in scope, newest first (ids sort by time of creation), only those older than job `before`."""
+        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation)."""
 
     def count_open_jobs(self) -> int:
         """Count jobs that are receiving, accepted or running."""
 
     def count_jobs(self) -> dict[JobState, int]:
-        """Count jobs by state; states that no job is in may be left out."""
+        """Count jobs by state; states without jobs may be missing."""
 
     def dispatchable(self) -> list[Job]:
         """Return open jobs that have pending images, highest priority first, then oldest first."""
@@ -275,60 +276,67 @@ class Repository(Protocol):
         """Return jobs that are accepted or running."""
 
     def get_image(self, job: str, image: int) -> Image | None:
-        """Return one image. Images of a job that is `receiving` are not seen, here and below."""
+        """Return an image. Here and below, images of a receiving job are not found."""
 
     def image_by_name(self, job: str, name: str) -> Image | None:
-        """Return the image that was sent under a name (unique in its job)."""
+        """Return the image with a name, which is unique in its job."""
 
     def image_by_stem(self, job: str, stem: str) -> Image | None:
-        """Return the image whose results are named after `stem` (unique in its job)."""
+        """Return the image whose results are named after `stem`, which is unique in its job."""
 
     def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
-        """Return images in the order of their ids, those with a greater id than `after`."""
+        """Return images with an id greater than `after`, in the order of their ids."""
 
     def list_failures(self, job: str, *, after: int, limit: int) -> list[Image]:
-        """Return failed images whose `failure_number` is greater than `after`, in that order."""
+        """Return failed images with a `failure_number` greater than `after`, in the order of these numbers."""
 
     def take_pending(self, job: str, limit: int) -> list[Image]:
-        """Make the job's first pending images `queued`, the job `running`, and return them as they were."""
+        """Set the job's first pending images to `queued` and the job to `running`; return the images as they were.
+
+        Raises:
+            UnavailableError: a later term has begun (see `lead`).
+        """
 
     def mark_running(self, events: Sequence[Event]) -> None:
-        """Make the queued images of `started` events `running`, where run and state allow it."""
+        """Set the queued images of `started` events to `running`, unless the events are of an earlier run."""
 
     def apply(self, events: Sequence[Event]) -> list[Applied]:
-        """Apply `finished` events: each image becomes terminal once, whatever is delivered twice or late.
+        """Apply `finished` events: each image ends once, even if events arrive twice or late.
 
-        Outcomes of another run than the job's, or of images already terminal, change nothing. When the last image of
-        a job is terminal the job becomes, once, `succeeded` (all done), `partial` or `failed` (none done). Counters,
-        step totals (every operation up to the failing one counts as done, the failing one as failed) and failure
-        numbers move in the same transaction. Returns one entry for each job among the events that exists.
+        Outcomes of another run than the job's, or of images that have ended, change nothing. With its last image the
+        job becomes `succeeded` (all done), `partial` or `failed` (none done), once. Counters, step totals (operations
+        before the failing one count as done, the failing one as failed) and failure numbers change in the same
+        transaction. Returns one entry for each existing job among the events.
         """
 
     def lead(self, term: int | None) -> None:
-        """From now on take, requeue and put a status only while no later term than this one has begun; None: always."""
+        """Set the fencing token: the leader's writes are refused once a later term has begun. None: never."""
 
     def in_flight(self, job: str, limit: int) -> list[Image]:
-        """Return a job's queued and running images, by id, `limit` at most."""
+        """Return up to `limit` queued and running images of a job, in the order of their ids."""
 
     def requeue_in_flight(self, job: str | None = None, images: Sequence[int] | None = None) -> int:
-        """Make queued and running images pending again (after their queues were lost); return how many.
+        """Set queued and running images, whose messages were lost, to pending; return how many.
 
-        Of one job, all of them or those named; or of all jobs.
+        All of them, those of one job, or given ones of one job.
+
+        Raises:
+            UnavailableError: a later term has begun (see `lead`).
         """
 
     def cancel_job(self, job: str) -> Job:
-        """Make a job and all its images that are not terminal `cancelled`.
+        """Cancel a job and all its images that have not ended; a cancelled job stays as it is.
 
         Raises:
-            ConflictError: the job has ended otherwise already (a cancelled one stays as it is).
+            ConflictError: the job has ended in another state.
             JobNotFoundError: no such job.
         """
 
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
-        """Make failed images (all, or those named) pending again, the job `running` with `run` one higher.
+        """Set failed images (all, or those given) to pending, and the job to `running` in a new run.
 
-        Their `resume_*` fields, timings and attempts stay; step totals no longer count them. Where none is failed
-        nothing changes. Returns the job and how many.
+        Their `resume_*` fields, timings and attempts stay; step totals no longer count them. Without failed images
+        nothing changes. Returns the job and how many images are retried.
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
@@ -337,7 +345,7 @@ class Repository(Protocol):
         """
 
     def delete_job(self, job: str) -> Job:
-        """Remove a terminal job and its images; returns what it was.
+        """Delete a job that has ended, and its images; return the job.
 
         Raises:
             ConflictError: the job has not ended.
@@ -345,80 +353,84 @@ class Repository(Protocol):
         """
 
     def create_upload(self, upload: Upload) -> None:
-        """Begin an upload."""
+        """Create an upload."""
 
     def get_upload(self, upload: str, scope: Scope) -> Upload | None:
-        """Return an upload in scope that was not discarded."""
+        """Return an upload in scope, unless it was discarded."""
 
     def add_upload_file(self, upload: str, file: UploadFile, at: float) -> UploadFile:
-        """Note a file that is in the store; return the one that has its name now: this one, or one that came before.
+        """Add a stored file to an upload; return the file that has its name now: this one, or an earlier one.
 
         Raises:
-            ConflictError: a job reads the upload already, and there is no file of that name.
+            ConflictError: a job reads the upload already, and there is no earlier file of that name.
             UploadNotFoundError: no such upload.
         """
 
     def get_upload_file(self, upload: str, name: str) -> UploadFile | None:
-        """Return the file of an upload that has a name."""
+        """Return a file of an upload by its name."""
 
     def list_upload_files(self, upload: str, *, after: str = "", limit: int) -> list[UploadFile]:
-        """Return the files of an upload in the order of their names, those that come after one."""
+        """Return the files of an upload with names greater than `after`, in the order of their names."""
 
     def discard_uploads(self, upload: str | None = None, *, before: float | None = None) -> list[str]:
-        """Drop one upload, or all that were last changed before a time, except where a job of any state reads it.
+        """Delete one upload, or all last changed before a time, unless a job in any state reads it.
 
-        Returns the ids of those dropped. A job that is created afterwards finds no file in them.
+        Returns the ids of the deleted ones. A job that is created later finds no files in them.
         """
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
-        """Return those of the uploads that some job still reads, or that were begun and not discarded."""
+        """Return those of the uploads that a job reads, or that were created and not discarded."""
 
     def usage(self, owner: str, at: float) -> Usage:
-        """Return what an owner has at a time (seconds since the epoch), jobs that are receiving included.
+        """Return an owner's usage at a time (seconds since the epoch), including receiving jobs.
 
-        Images count for the day from their job's acceptance on, also when the job has been deleted since.
+        Images count for the day on which their job is accepted, even after the job is deleted.
         """
 
     def begin_session(self, session: str, key_hash: str, at: float, expires_at: float) -> None:
-        """Keep that a browser is logged in with a key, and forget those whose time is over."""
+        """Store a session, which is logged in with the API key of this hash, and delete expired sessions."""
 
     def find_session(self, session: str, at: float) -> str | None:
-        """Return the hash of the key that a browser is logged in with; None where it isn't, or no longer."""
+        """Return the hash of a session's API key; None if there is no such session or it has expired."""
 
     def end_session(self, session: str) -> None:
-        """Forget that a browser is logged in."""
+        """Delete a session."""
 
-    def take_notices(self, at: float, limit: int, until: float) -> list[WebhookEvent]:
-        """Return notices that are due at a time, earliest first, and make them due again at `until`.
+    def take_webhook_events(self, at: float, limit: int, until: float) -> list[WebhookEvent]:
+        """Return webhook events that are due at a time, earliest first, and postpone them to `until`.
 
-        A job that has a `webhook_url` leaves a notice in the transaction that ends it, due at once. It goes with its
+        The transaction that ends a job with a `webhook_url` adds an event that is due at once. It is deleted with its
         job.
 
         Raises:
             UnavailableError: a later term has begun (see `lead`).
         """
 
-    def note_delivery(self, notice: WebhookEvent, delivery: DeliveryAttempt, again_at: float | None) -> None:
-        """Add to a notice's deliveries. It has arrived, or is due `again_at`, or is given up where that is None."""
+    def record_delivery(self, event: WebhookEvent, attempt: DeliveryAttempt, retry_at: float | None) -> None:
+        """Add an attempt to an event: now it is delivered, or due at `retry_at`, or given up if that is None."""
 
-    def list_notices(self, job: str) -> list[WebhookEvent]:
-        """Return a job's notices, the newest first; those of very many runs ago are gone."""
+    def list_webhook_events(self, job: str) -> list[WebhookEvent]:
+        """Return a job's webhook events, newest first; only those of its last 100 runs are kept."""
 
     def totals(self) -> dict[str, int]:
-        """Return how many images ever ended: `done`, `cancelled`, and each error code of those that failed.
+        """Return how many images have ever ended as `done`, as `cancelled`, and with each error code.
 
-        Counted in the transactions that end them (for images that came failed: that accepts their job), so each once;
-        a retried image counts again when it ends again.
+        Each image is counted once, in the transaction that ends it (if it failed before its job started: that accepts
+        the job). A retried image is counted again when it ends again.
         """
 
     def put_status(self, status: str) -> None:
-        """Keep what the leading coordinator tells the others (one text; the last one counts)."""
+        """Publish the leader's status for the other coordinators; it replaces the last one.
+
+        Raises:
+            UnavailableError: a later term has begun (see `lead`).
+        """
 
     def get_status(self) -> tuple[float, str] | None:
-        """Return when the leader's last status was put (seconds since the epoch, the database's clock), and it."""
+        """Return the leader's last status and before it its time (seconds since the epoch, by the database's clock)."""
 
     def check(self) -> None:
-        """Prove that the database answers."""
+        """Raise UnavailableError unless the database answers."""
 
     def close(self) -> None:
         """Disconnect."""

@@ -106,7 +106,7 @@ class Sender:
         if free <= 0:
             return
         now = time.time()
-        for event in self._repository.take_notices(now, free, now + self._lease_secs):
+        for event in self._repository.take_webhook_events(now, free, now + self._lease_secs):
             thread = threading.Thread(target=self._deliver, args=(event,), name="webhook", daemon=True)
             self._posting.add(thread)
             try:
@@ -157,7 +157,7 @@ class Sender:
         retry_at = None
         if attempt.error is not None and number < self._settings.webhook_attempts:
             retry_at = time.time() + self._backoff.delay_secs(number - 1)
-        self._repository.note_delivery(event, attempt, retry_at)
+        self._repository.record_delivery(event, attempt, retry_at)
         if attempt.error is None:
             log.info("webhook %s delivered", event.id)
         else:

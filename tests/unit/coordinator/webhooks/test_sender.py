@@ -67,7 +67,7 @@ def finish_job(
 
 
 def event_of(coordinator: CoordinatorFixture, job: str = "job-1") -> WebhookEvent:
-    return coordinator.repository.list_notices(job)[0]
+    return coordinator.repository.list_webhook_events(job)[0]
 
 
 def verifier(secret: str) -> Webhook:
@@ -238,7 +238,9 @@ def test_an_unreachable_database_loses_no_event(coordinator: CoordinatorFixture,
     unavailable = UnavailableError("database", "unreachable")
     not_recorded = [unavailable]
     repository = inject_faults(
-        coordinator.repository, take_notices=[unavailable, RuntimeError("unexpected")], note_delivery=not_recorded
+        coordinator.repository,
+        take_webhook_events=[unavailable, RuntimeError("unexpected")],
+        record_delivery=not_recorded,
     )
     with running_receiver() as receiver:
         finish_job(coordinator, "job-1", receiver)

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.get("/{job}/deliveries", summary="List webhook deliveries", responses=error_responses(404))
 def list_deliveries(job: JobDep, services: ServicesDep) -> rest.NoticeList:
     """Return each end of the job with the attempts to deliver it to the webhook; empty without a webhook."""
-    return rest.NoticeList(events=[_view_event(event) for event in services.repository.list_notices(job.id)])
+    return rest.NoticeList(events=[_view_event(event) for event in services.repository.list_webhook_events(job.id)])
 
 
 def _view_event(event: WebhookEvent) -> rest.Notice:

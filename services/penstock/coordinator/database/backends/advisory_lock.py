@@ -1,14 +1,14 @@
-"""Leadership by an advisory lock of PostgreSQL, on a connection of its own.
+"""Leader election by an advisory lock of PostgreSQL, on a separate connection.
 
-The lock lives as long as the connection's session, so there are three clocks, each shorter than the next:
+The lock is held as long as the connection's session. Three durations follow from that, each longer than the one before:
 
-- a leader that hasn't heard from the server for `LEASE_SECS` doesn't lead any more, by its own clock;
-- the server ends the session of a leader that it hasn't heard from for `SESSION_SECS`, whatever the reason: the
-  process hangs, the network is cut, the machine is gone. Where the process just dies, its connection closes at once;
-- a follower, which asks every `POLL_SECS`, then begins the next term, well within 10 seconds.
+- a leader that hasn't heard from the server for `LEASE_SECS` stops leading, by its own clock;
+- the server ends the session of a leader that it hasn't heard from for `SESSION_SECS`: the process hangs, the network
+  is down or the machine is gone. If just the process dies, its connection closes at once;
+- a follower tries to take the lock every `POLL_SECS`, so the next term begins within 10 seconds.
 
-A leader paused between looking at its clock and writing could still write after that; for this the term is counted in
-the database, see terms.py.
+A leader that is paused after it looked at its clock could still write later. The fencing token prevents that, see
+`fencing`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from penstock.coordinator.database import fencing as terms
 from penstock.coordinator.database.backends.engine import first_line, read_url
 from penstock.coordinator.database.backends.postgresql import connection_arguments
+from penstock.coordinator.database.fencing import begin_term, current_term
 from penstock.coordinator.ports.leadership import Leadership
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ SESSION_SECS = 7
 POLL_SECS = 0.5
 
 _LOCK = int.from_bytes(b"penstock")
-_TRY = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_LOCK)
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_LOCK)
 _SESSION = {
     "idle_session_timeout": f"{SESSION_SECS}s",  # PostgreSQL 14 and later
     "statement_timeout": "3s",
@@ -57,7 +57,7 @@ _CONNECTION: dict[str, Any] = {
 
 
 class PostgresLeadership(Leadership):
-    """Needs the tables (a repository has been opened), and a session of the server's own: no pooler in between."""
+    """Needs the tables, so open a repository first, and a real session: no connection pooler in between."""
 
     def __init__(self, url: str | URL) -> None:
         url = read_url(url)
@@ -71,10 +71,10 @@ class PostgresLeadership(Leadership):
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._calls: list[Callable[[], None]] = []
         self._released = threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self._leads_until = 0.0
         self._term: int | None = None
-        self._said = ""
+        self._last_logged = ""
 
     @property
     def term(self) -> int | None:
@@ -89,7 +89,7 @@ class PostgresLeadership(Leadership):
     def acquire(self, timeout_secs: float) -> bool:
         end = time.monotonic() + timeout_secs
         while not self._released.is_set():
-            if self.is_leader() or (not self._is_kept() and self._try()):
+            if self.is_leader() or (not self._is_held() and self._try_to_lead()):
                 return True
             left = end - time.monotonic()
             if left <= 0:
@@ -99,68 +99,68 @@ class PostgresLeadership(Leadership):
 
     def release(self) -> None:
         self._released.set()
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
 
-    def _is_kept(self) -> bool:
-        """Whether a thread still holds the right (its lease may have run out), or is telling of its loss."""
-        keeper = self._keeper
-        return keeper is not None and keeper.is_alive() and keeper is not threading.current_thread()
+    def _is_held(self) -> bool:
+        """Return whether a thread still holds the lock, perhaps with an expired lease, or is running the callbacks."""
+        thread = self._thread
+        return thread is not None and thread.is_alive() and thread is not threading.current_thread()
 
-    def _try(self) -> bool:
-        """Begin to lead, if nobody does."""
-        asked_at = time.monotonic()
+    def _try_to_lead(self) -> bool:
+        """Try to become the leader."""
+        checked_at = time.monotonic()
         try:
             connection = self._engine.connect()
         except SQLAlchemyError as error:
-            self._say(f"nobody can be asked who leads: {first_line(error)}")
+            self._log_change(f"can't take part in the leader election: {first_line(error)}")
             return False
         try:
             has_begun = self._begin(connection)
         except SQLAlchemyError as error:
-            self._say(f"cannot begin to lead: {first_line(error)}")
+            self._log_change(f"can't become the leader: {first_line(error)}")
             has_begun = False
         if not has_begun:
             connection.close()
             return False
-        self._leads_until = asked_at + LEASE_SECS
-        self._keeper = threading.Thread(target=self._keep, args=(connection,), name="leadership", daemon=True)
-        self._keeper.start()
+        self._leads_until = checked_at + LEASE_SECS
+        self._thread = threading.Thread(target=self._keep, args=(connection,), name="leadership", daemon=True)
+        self._thread.start()
         return True
 
     def _begin(self, connection: Connection) -> bool:
-        if not connection.execute(_TRY).scalar_one():
-            self._say("another coordinator leads")
+        if not connection.execute(_TRY_LOCK).scalar_one():
+            self._log_change("following: another coordinator leads")
             return False
-        self._term = terms.begin(connection, self._holder)
-        self._say(f"this coordinator leads, in term {self._term}")
+        self._term = begin_term(connection, self._holder)
+        self._log_change(f"became leader in term {self._term}")
         return True
 
     def _keep(self, connection: Connection) -> None:
-        """Hold on to the right until it is lost or released."""
-        why = self._watch(connection)
+        """Hold the lock until it is lost or released."""
+        reason = self._watch(connection)
         self._leads_until = 0.0
         connection.close()
-        if why is not None:
-            self._say(f"this coordinator leads no more: {why}")
+        if reason is not None:
+            self._log_change(f"lost leadership: {reason}")
             for call in self._calls:
                 call()
 
     def _watch(self, connection: Connection) -> str | None:
-        """Prove again and again that the session lives; return why it doesn't, None where it was released."""
+        """Check regularly that the session is alive; return why it isn't, None after a release."""
         while not self._released.wait(CHECK_SECS):
-            asked_at = time.monotonic()
+            checked_at = time.monotonic()
             try:
-                newest = terms.current(connection)
+                newest = current_term(connection)
             except SQLAlchemyError as error:
                 return first_line(error)
             if newest != self._term:
                 return f"term {newest} has begun"
-            self._leads_until = asked_at + LEASE_SECS
+            self._leads_until = checked_at + LEASE_SECS
         return None
 
-    def _say(self, what: str) -> None:
-        """Log what is new; a follower asks twice a second."""
-        if what != self._said:
-            log.info(what)
-            self._said = what
+    def _log_change(self, message: str) -> None:
+        """Log a change; a follower tries twice a second."""
+        if message != self._last_logged:
+            log.info(message)
+            self._last_logged = message

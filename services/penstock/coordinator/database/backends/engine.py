@@ -1,4 +1,4 @@
-"""Transactions, whatever the database: one writer or many, collisions tried again, errors translated."""
+"""Database: transactions on SQLite or PostgreSQL, with retries after collisions and translated errors."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ T = TypeVar("T")
 
 
 class CollisionError(UnavailableError):
-    """Two transactions stood in each other's way and the database ended this one; the same again may succeed."""
+    """The database aborted a transaction because of a concurrent one; a retry may succeed."""
 
 
 class Database:
     """Read and write transactions on one database, from any thread.
 
-    SQLite takes one writer at a time: here writers queue on a lock of this process, and each begins IMMEDIATE, so that
-    none finds out half way that it must start again. PostgreSQL takes many, from many processes; they meet at the rows
-    of the jobs. Readers never wait for them.
+    SQLite allows one writer at a time: writers wait for a lock of this process, and their transactions begin
+    IMMEDIATE, so that none has to start over half way. PostgreSQL allows many writers in many processes, which lock the
+    rows of their jobs. Readers never wait for writers.
     """
 
     def __init__(self, url: str | URL) -> None:
@@ -46,14 +46,14 @@ class Database:
         self._closed = False
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work(connection, …)` finds in a transaction that sees one state of the database throughout."""
+        """Return the result of `work(connection, …)` in a transaction that reads from one snapshot."""
         with self._translated(), self._reading_engine.begin() as connection:
             return work(connection, *args, **kwargs)
 
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work(connection, …)` does in a transaction: committed at its end, undone by an exception.
+        """Return the result of `work(connection, …)` in a transaction, which an exception rolls back.
 
-        It is called again from the start after a collision, so it must not use up what it is given.
+        After a collision it is called again, so it must not consume its arguments.
         """
         for attempt in range(MAX_ATTEMPTS):
             try:
@@ -66,7 +66,7 @@ class Database:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Disconnect; any later transaction is refused."""
+        """Disconnect; later transactions are refused."""
         self._closed = True
         self._engine.dispose()
 
@@ -76,7 +76,7 @@ class Database:
             yield
             return
         if not self._writer.acquire(timeout=WRITER_TIMEOUT_SECS):
-            raise UnavailableError("database", f"another write has held the database for {WRITER_TIMEOUT_SECS} seconds")
+            raise UnavailableError("database", f"another write has held the lock for {WRITER_TIMEOUT_SECS} seconds")
         try:
             yield
         finally:
@@ -95,32 +95,32 @@ class Database:
 
 
 def read_url(url: str | URL) -> URL:
-    """Return the address of a database, with the driver that Penstock speaks to it by.
+    """Return a database's URL with the driver that Penstock uses.
 
     Raises:
-        ValueError: it is no address, or one of a database that Penstock doesn't know.
+        ValueError: it isn't a URL, or the database is not supported.
     """
     accepted = "accepted are sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/NAME"
     try:
         read = make_url(url)
     except ArgumentError as error:
-        raise ValueError(f"the database's URL cannot be read; {accepted}") from error
+        raise ValueError(f"the database's URL is malformed; {accepted}") from error
     if read.drivername in ("postgres", "postgresql"):
         read = read.set(drivername=postgresql.DRIVER)
     if read.drivername not in ("sqlite", postgresql.DRIVER):
-        raise ValueError(f"{read.drivername!r} is not a database that Penstock knows; {accepted}")
+        raise ValueError(f"{read.drivername!r} is not a supported database; {accepted}")
     return read
 
 
 def translate(error: DBAPIError) -> UnavailableError:
-    """Return what a driver's error means to whoever asked; its first line says why."""
+    """Return the error for a driver's error, with the first line of its message."""
     reason = first_line(error)
     if postgresql.is_collision(error):
-        return CollisionError("database", f"another transaction was in the way: {reason}")
+        return CollisionError("database", f"aborted because of another transaction: {reason}")
     return UnavailableError("database", f"the database is unreachable: {reason}")
 
 
 def first_line(error: SQLAlchemyError) -> str:
-    """Return what a driver says first; details, hints and statements follow it."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error)
-    return next(iter(said.strip().splitlines()), type(error).__name__)
+    """Return the first line of a driver's message; details, hints and the statement follow it."""
+    message = str(error.orig if isinstance(error, DBAPIError) else error)
+    return next(iter(message.strip().splitlines()), type(error).__name__)

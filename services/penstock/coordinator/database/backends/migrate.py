@@ -1,4 +1,4 @@
-"""Brings a database to the shape of this version's tables, by the migrations of Alembic in migrations/."""
+"""Migration: brings a database's tables to this version, by Alembic and the scripts in migrations/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NEWEST = "0006"
-"""The last migration: what a database has to be at. A test holds it to what migrations/versions/ has."""
+"""The last migration. A test compares it with migrations/versions/."""
 
 _FIRST = "0001"
 _LOCK = int.from_bytes(b"pen-migr")
@@ -25,24 +25,24 @@ _STAMP_BEFORE_ALEMBIC = "schema_version"
 
 
 class SchemaError(PenstockError):
-    """A database that this version of Penstock cannot work with."""
+    """This version of Penstock can't use the database."""
 
 
 def prepare_schema(connection: Connection) -> None:
-    """Create the tables in an empty database; bring those of an older version to today's shape.
+    """Create the tables in an empty database, or migrate those of an older version.
 
-    Everything happens in the caller's transaction, and on PostgreSQL under a lock, so that coordinators that start at
-    once wait for the first of them.
+    Runs in the caller's transaction, on PostgreSQL under a lock, so that of several starting coordinators the others
+    wait for the first.
 
     Raises:
         SchemaError: the database was written by a newer version of Penstock.
     """
-    _wait_for_others(connection)
+    _lock(connection)
     found = _find_revision(connection)
     if found == NEWEST:
         return
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Loaded only where there is something to do: it would slow down every start.
+    # Imported only if needed, because it is slow.
     from alembic import command
 
     if found is not None and not _is_known(found):
@@ -56,10 +56,10 @@ def prepare_schema(connection: Connection) -> None:
         connection.execute(text(f"DROP TABLE {_STAMP_BEFORE_ALEMBIC}"))
     command.upgrade(configure(connection), "head")
     if found is not None:
-        log.info("the database was at schema version %d and is at %d", int(found), int(NEWEST))
+        log.info("migrated the database from schema version %d to %d", int(found), int(NEWEST))
 
 
-def _wait_for_others(connection: Connection) -> None:
+def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
@@ -67,7 +67,7 @@ def _wait_for_others(connection: Connection) -> None:
 
 
 def _find_revision(connection: Connection) -> str | None:
-    """Return the migration that a database is at, None for an empty one."""
+    """Return the migration of a database, None for an empty one."""
     tables: Inspector = inspect(connection)
     if tables.has_table(_STAMP):
         return connection.execute(text(f"SELECT version_num FROM {_STAMP}")).scalar_one_or_none()  # noqa: S608
@@ -85,7 +85,7 @@ def _is_known(revision: str) -> bool:
 
 
 def configure(connection: Connection | None = None) -> Config:
-    """Return what Alembic's commands want to know."""
+    """Return the configuration for Alembic's commands."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: connections that end rather than wait for ever, and collisions worth another try."""
+"""PostgreSQL: connections with timeouts for everything, and which errors are worth a retry."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ IDLE_CONNECTIONS = 5
 MORE_CONNECTIONS = 15  # several coordinators share the 100 that a server allows by default
 
 READING: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-"""Execution options of transactions that see one state throughout."""
+"""Execution options of transactions that read from one snapshot."""
 WRITING: dict[str, Any] = {"isolation_level": "READ COMMITTED"}
-"""Execution options of those that may change rows. What they read they have locked, or read after they locked a job."""
+"""Execution options of transactions that change rows. They lock what they read, or lock its job first."""
 
 _SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "5s",  # a process that was stopped in the middle holds nobody up
-    # Every join here is a thousand rows looked up by a key. Without fresh statistics, and a job's images are always
-    # fresh, the planner would rather read the whole table.
+    "idle_in_transaction_session_timeout": "5s",  # a stopped process must not block others
+    # Every join here looks up a thousand rows by a key. For a new job's images there are no statistics yet, and the
+    # planner would read the whole table.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "random_page_cost": "1.1",
@@ -34,7 +34,7 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
-    "client_encoding": "utf8",  # a server whose own is SQL_ASCII would give bytes for text
+    "client_encoding": "utf8",  # a server with SQL_ASCII would return text as bytes
     "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
 }
 _SERIALIZATION_FAILURE = "40001"
@@ -42,23 +42,23 @@ _DEADLOCK_DETECTED = "40P01"
 
 
 def make_engine(url: URL) -> Engine:
-    """Return the engine of a server; what its URL says of a connection goes before what stands here."""
+    """Return the engine for a server. Connection parameters in the URL take precedence."""
     return create_engine(
         url,
         pool_size=IDLE_CONNECTIONS,
         max_overflow=MORE_CONNECTIONS,
         pool_timeout=POOL_TIMEOUT_SECS,
         pool_use_lifo=True,
-        pool_pre_ping=True,  # connections that a restart of the server has cut are replaced unseen
+        pool_pre_ping=True,  # replaces connections that a restart of the server has closed
         connect_args=connection_arguments(url, _CONNECTION),
     )
 
 
 def connection_arguments(url: URL, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a connection that its URL says nothing of."""
+    """Return the connection parameters that are not in the URL."""
     return {name: value for name, value in wanted.items() if name not in url.query}
 
 
 def is_collision(error: DBAPIError) -> bool:
-    """Whether the database ended a transaction because of another one."""
+    """Return whether the database aborted a transaction because of a concurrent one."""
     return getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK_DETECTED)

@@ -1,4 +1,4 @@
-"""What is SQLite's own: its file, and how its transactions begin."""
+"""SQLite: its file, and how its transactions begin."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ IDLE_CONNECTIONS = 8
 MORE_CONNECTIONS = 56
 
 WRITING = {"penstock_writes": True}
-"""Execution options of transactions that may change rows. Every transaction sees one state by itself."""
+"""Execution options of transactions that change rows. All transactions read from one snapshot anyway."""
 
 _PRAGMAS = (
-    "PRAGMA journal_mode = WAL",  # readers go on while one writes
-    "PRAGMA synchronous = NORMAL",  # a power cut may lose the last commits, never consistency; kill -9 loses nothing
+    "PRAGMA journal_mode = WAL",  # readers and a writer don't block each other
+    "PRAGMA synchronous = NORMAL",  # a power failure may lose the last commits, not consistency; kill -9 loses none
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
 
 
 def make_engine(url: URL) -> Engine:
-    """Return the engine of a file."""
+    """Return the engine for a file."""
     if url.database in (None, "", ":memory:"):
-        raise ValueError(f"{url} is a database of one connection; accepted is a file: sqlite:///PATH")
+        raise ValueError(
+            f"{url} is in memory, where every connection has its own database; accepted is a file: sqlite:///PATH"
+        )
     engine = create_engine(
         url,
         pool_size=IDLE_CONNECTIONS,
@@ -40,7 +42,7 @@ def make_engine(url: URL) -> Engine:
 
 
 def _prepare(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver would begin by itself, late and DEFERRED
+    connection.isolation_level = None  # else the driver itself begins transactions, late and DEFERRED
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, in the transaction of the connection that it is given."""
+"""Alembic environment: runs the migrations in the transaction of the connection that it is given."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from penstock.coordinator.database.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    render_as_batch=True,  # SQLite changes a table by making a new one
+    render_as_batch=True,  # SQLite can change a table only by copying it
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -13,7 +13,7 @@ TEXT_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Make the tables; a database from before there were migrations has them."""
+    """Create the tables. A database older than the migrations has them already."""
     _make_jobs()
     _make_labels()
     _make_images()

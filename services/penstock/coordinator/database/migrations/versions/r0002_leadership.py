@@ -1,4 +1,4 @@
-"""The term of the coordinator that leads."""
+"""The leader's fencing token."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table and its only row."""
+    """Create the table and its only row."""
     leadership = op.create_table(
         "leadership",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),

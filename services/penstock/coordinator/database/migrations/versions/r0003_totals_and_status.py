@@ -1,4 +1,4 @@
-"""Images by outcome over all jobs, and the status that the leader puts for the others."""
+"""Totals of images by outcome, and the leader's status."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Count from now on: what has ended before this isn't known by its code without reading every image."""
+    """Count from now on: the totals of earlier images are unknown without reading every one of them."""
     op.add_column("jobs", sa.Column("arrived_failed", sa.Text, nullable=False, server_default="{}"))
     op.create_table(
         "totals",

@@ -1,4 +1,4 @@
-"""Uploads that are sent file by file, and the files that have arrived."""
+"""Uploads and their files."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ TEXT_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Make the two tables."""
+    """Create the two tables."""
     op.create_table(
         "uploads",
         sa.Column("number", sa.Integer, primary_key=True),

@@ -1,4 +1,4 @@
-"""Whose jobs and uploads are, how many images an owner sent in a day, and who is logged in."""
+"""Owners of jobs and uploads, their usage, and sessions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the owners, nobody for what there is, and make the two tables."""
+    """Add the owners, empty for existing rows, and create the two tables."""
     for table in ("jobs", "uploads"):
         op.add_column(table, sa.Column("owner", KEY, nullable=False, server_default=sa.text("''")))
     op.create_index("jobs_by_owner", "jobs", ["owner", "id"])

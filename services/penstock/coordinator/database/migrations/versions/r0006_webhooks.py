@@ -1,4 +1,4 @@
-"""Where to tell of a job's end, and what is still to be told."""
+"""Webhooks of jobs, and the outbox of their events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the receivers, none for what there is, and make the table."""
+    """Add the webhooks, none for existing jobs, and create the table."""
     op.add_column("jobs", sa.Column("webhook_url", sa.Text))
     op.add_column("jobs", sa.Column("webhook_secret", sa.Text))
     op.create_table(
