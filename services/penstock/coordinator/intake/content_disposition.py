@@ -1,4 +1,4 @@
-"""The `Content-Disposition` header of a form's part: which field it is, and what its file is called."""
+"""Content-Disposition: the header of a form's part, with the names of its field and file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from penstock.coordinator.intake.file_names import invalid_name
 
 @dataclass(frozen=True)
 class Disposition:
-    """A form part's field name, and its file name as it was sent (None: not a file)."""
+    """A part's field name, and its file name as sent (None: not a file)."""
 
     field: str
     filename: str | None
 
 
 def read_disposition(header: bytes) -> Disposition:
-    """Read the header as browsers (UTF-8), curl and RFC 5987 (`filename*=`) write it.
+    """Parse the header as browsers (UTF-8), curl and RFC 5987 (`filename*=`) write it.
 
     Raises:
-        RequestError: 400 where it names no field; 422 where a file name cannot be decoded.
+        RequestError: 400 if it has no field name; 422 if a file name can't be decoded.
     """
     kind, options = parse_options_header(header)
     field = options.get(b"name")
@@ -36,7 +36,7 @@ def read_disposition(header: bytes) -> Disposition:
 
 
 def malformed(why: str) -> RequestError:
-    """Return the refusal of a body that is not a form."""
+    """Return the error for a malformed form."""
     return RequestError(400, "malformed_multipart", f"this is not multipart/form-data: {why}")
 
 
@@ -49,7 +49,7 @@ def _extended_filename(header: bytes) -> bytes | None:
             try:
                 return text.encode("latin-1").decode(charset or "utf-8").encode()
             except (LookupError, UnicodeError) as error:
-                raise invalid_name(text, f"it cannot be decoded as {charset!a}") from error
+                raise invalid_name(text, f"it can't be decoded as {charset!a}") from error
     return None
 
 

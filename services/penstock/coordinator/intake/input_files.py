@@ -1,4 +1,4 @@
-"""Inputs by reference: files and folders below the configured root, found without ever leaving it."""
+"""Input files: files and folders below the configured root, which links can't leave."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from penstock.coordinator.intake.file_names import folder_name, shown_name
 
 
 class FoundFile(NamedTuple):
-    """A picture to process: its name (relative, unique in the job), what its results are named after, where it is.
+    """An image to process: its name (relative, unique in its job), the stem of its results' names, and its URL.
 
-    `ref` is a URL; the size is None where it was not looked up.
+    The size is None if it was not looked up.
     """
 
     name: str
@@ -29,19 +29,19 @@ class FoundFile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Located:
-    """Inputs that exist below the root, none twice. Names are relative to `base`, the deepest folder with all."""
+class LocalInputs:
+    """Files and folders that exist below the root, none twice. Names are relative to `base`, their common folder."""
 
     base: Path
     files: list[Path]
     folders: list[Path]
 
 
-def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> Located:
-    """Find what a job names, before anything is listed. `places` are those of the inputs in the job's document.
+def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> LocalInputs:
+    """Look up a job's inputs without listing folders. `places` are their indices in the job document.
 
     Raises:
-        RequestError: 403 `source_forbidden` for what is not below `root`; 422 for what is not there.
+        RequestError: 403 `source_forbidden` for a path that is not below `root`; 422 for one that doesn't exist.
     """
     root = opened_root(root, "/inputs")
     files: set[Path] = set()
@@ -54,16 +54,16 @@ def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[i
     files = {path for path in files if folders.isdisjoint(path.parents)}
     folders = {path for path in folders if folders.isdisjoint(path.parents)}
     base = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
-    return Located(base, sorted(files), sorted(folders))
+    return LocalInputs(base, sorted(files), sorted(folders))
 
 
-def find_files(located: Located) -> Iterator[FoundFile]:
-    """Yield every regular file, those named singly first; hidden ones and links inside folders are passed over.
+def find_files(located: LocalInputs) -> Iterator[FoundFile]:
+    """Yield every regular file, single files before those in folders; skip hidden files and links in folders.
 
-    One folder at a time is held in memory.
+    One folder at a time is in memory.
 
     Raises:
-        RequestError: 422 where a folder cannot be read.
+        RequestError: 422 if a folder can't be read.
     """
     names = distinct(_shown(path, located.base) for path in located.files)
     for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
@@ -73,37 +73,37 @@ def find_files(located: Located) -> Iterator[FoundFile]:
 
 
 def opened_root(root: Path | None, pointer: str) -> Path:
-    """Return the folder for inputs, links followed.
+    """Return the folder for inputs, with links resolved.
 
     Raises:
-        RequestError: 403 where there is none.
+        RequestError: 403 if there is none.
     """
     if root is None:
         raise RequestError(
             403,
             "source_forbidden",
-            "this server reads no folders; its operator can name one (PENSTOCK_INPUT_ROOT)",
+            "this server has no folder for inputs; its operator can set one (PENSTOCK_INPUT_ROOT)",
             pointer,
         )
     return root.resolve()
 
 
 def file_url(path: str) -> str:
-    """Return the URL of an absolute path, whatever bytes its name has."""
+    """Return the URL of an absolute path; its name may have any bytes."""
     return f"file://{quote(os.fsencode(path))}"
 
 
 def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
-    """Return where a file or folder below `root` lies, links followed.
+    """Return the path of a file or folder below `root`, with links resolved.
 
     Raises:
-        RequestError: 403 `source_forbidden` where that is not below `root`; 422 where it is not there.
+        RequestError: 403 `source_forbidden` if it is not below `root`; 422 if it doesn't exist.
     """
     shown = ascii(text[:80])
     try:
         path = (root / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise RequestError(422, "source_not_found", f"{shown} cannot be followed", pointer) from error
+        raise RequestError(422, "source_not_found", f"{shown} can't be resolved", pointer) from error
     if not path.is_relative_to(root):
         raise RequestError(403, "source_forbidden", f"{shown} is not below the folder for inputs", pointer)
     if any(part.startswith(".") for part in path.relative_to(root).parts):
@@ -113,7 +113,7 @@ def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
     except OSError as error:
         raise RequestError(422, "source_not_found", f"there is no {shown}", pointer) from error
     if folder and not stat.S_ISDIR(mode):
-        raise RequestError(422, "source_not_found", f"{shown} is not a folder; name a file without prefix", pointer)
+        raise RequestError(422, "source_not_found", f"{shown} is not a folder; a file is given without prefix", pointer)
     if not folder and not stat.S_ISREG(mode):
         raise RequestError(422, "source_not_found", f'{shown} is not a file; a folder is {{"prefix": …}}', pointer)
     return path
@@ -132,7 +132,7 @@ def _walk(folder: str, name: str) -> Iterator[FoundFile]:
 
 
 def _size_of(file: Path | os.DirEntry[str]) -> int | None:
-    """Return a file's size; None where it has just gone, which its worker will tell."""
+    """Return a file's size; None if it was just deleted, which a worker will report."""
     try:
         return file.stat(follow_symlinks=False).st_size
     except OSError:
@@ -144,7 +144,7 @@ def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.Di
         with os.scandir(folder) as listing:
             entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
     except OSError as error:
-        raise RequestError(422, "source_forbidden", f"folder {name[:80]!a} cannot be read", "/inputs") from error
+        raise RequestError(422, "source_forbidden", f"folder {name[:80]!a} can't be read", "/inputs") from error
     files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
     return files, [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
 

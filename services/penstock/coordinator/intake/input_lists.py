@@ -1,4 +1,4 @@
-"""Lists of pictures, one a line, read without ever being held: in a bucket, or below the folder for inputs."""
+"""Input lists: files in a bucket or below the folder for inputs that list images, one a line. Read as streams."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Location, SourceForbiddenError
 
 MAX_LINE_BYTES = 4 * MAX_URL_CHARACTERS
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """Where a list lies, `most_bytes` long at most. `pointer` leads to it in the job document, `shown` names it."""
+class InputList:
+    """A list of up to `max_bytes`. `pointer` leads to it in the job document, `shown` is its name for messages."""
 
     place: Location | Path
     shown: str
     pointer: str
-    most_bytes: int
+    max_bytes: int
 
     def lines(self, buckets: BucketAllowlist) -> Iterator[tuple[int, str]]:
-        """Yield the number and text of every line that names something: not blank, and not beginning with `#`.
+        """Yield the number and text of every line that is not blank and doesn't start with `#`.
 
         Raises:
-            RequestError: 422 where it is not there, too large, or not text.
+            RequestError: 422 if the list doesn't exist, is too large, or is not UTF-8.
         """
         number = 0
         for block in self._blocks(buckets):
@@ -37,21 +37,21 @@ class Manifest:
                 if text and text[0] != "#":
                     yield number, text
 
-    def refuse_line(self, number: int, status: int, code: str, why: str) -> RequestError:
-        """Return the refusal of a job for one line of its list."""
+    def line_error(self, number: int, status: int, code: str, why: str) -> RequestError:
+        """Return the error for a line."""
         return RequestError(status, code, f"line {number} of {self.shown}: {why}", self.pointer)
 
     def _blocks(self, buckets: BucketAllowlist) -> Iterator[list[str]]:
-        """Yield whole lines, many at a time."""
+        """Yield complete lines, many at a time."""
         rest, before = b"", 0
-        for piece in self._pieces(buckets):
-            data = rest + piece
+        for chunk in self._chunks(buckets):
+            data = rest + chunk
             end = data.rfind(b"\n") + 1
             rest = data[end:]
             block = self._decode(data[:end], before)
             before += len(block)
             if len(rest) > MAX_LINE_BYTES:
-                raise self.refuse_line(before + 1, 422, "invalid_manifest", f"it is over {MAX_LINE_BYTES} bytes long")
+                raise self.line_error(before + 1, 422, "invalid_manifest", f"it is over {MAX_LINE_BYTES} bytes long")
             yield block
         yield self._decode(rest, before)
 
@@ -60,57 +60,57 @@ class Manifest:
             text = data.decode("utf-8" if before else "utf-8-sig")
         except UnicodeDecodeError as error:
             number = before + 1 + data.count(b"\n", 0, error.start)
-            raise self.refuse_line(number, 422, "invalid_manifest", "it is not UTF-8") from error
+            raise self.line_error(number, 422, "invalid_manifest", "it is not UTF-8") from error
         return text.removesuffix("\n").split("\n") if text else []
 
-    def _pieces(self, buckets: BucketAllowlist) -> Iterator[bytes]:
+    def _chunks(self, buckets: BucketAllowlist) -> Iterator[bytes]:
         if isinstance(self.place, Path):
-            yield from self._local_pieces(self.place)
+            yield from self._local_chunks(self.place)
             return
         found = buckets.stat(self.place)
         if found is None:
-            raise self._missing()
+            raise self._not_found()
         self._check_size(found.size_bytes)
         try:
             yield from buckets.store(self.place).stream(self.place.key, 0, found.size_bytes)
         except ObjectNotFoundError as error:
-            raise self._missing() from error
+            raise self._not_found() from error
 
-    def _local_pieces(self, path: Path) -> Iterator[bytes]:
+    def _local_chunks(self, path: Path) -> Iterator[bytes]:
         try:
             with open(path, "rb", buffering=0) as file:
                 left = path.stat().st_size
                 self._check_size(left)
-                while left > 0 and (piece := file.read(min(left, _PIECE_BYTES))):
-                    left -= len(piece)
-                    yield piece
+                while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):
+                    left -= len(chunk)
+                    yield chunk
         except OSError as error:
-            raise self._missing() from error
+            raise self._not_found() from error
 
     def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self.most_bytes:
+        if size_bytes > self.max_bytes:
             raise RequestError(
                 422,
                 "too_large_manifest",
-                f"{self.shown} has {size_bytes} bytes; accepted are up to {self.most_bytes}",
+                f"{self.shown} has {size_bytes} bytes; accepted are up to {self.max_bytes}",
                 self.pointer,
             )
 
-    def _missing(self) -> RequestError:
+    def _not_found(self) -> RequestError:
         return RequestError(422, "source_not_found", f"there is no {self.shown}", self.pointer)
 
 
 def read_path(text: str, root: str) -> str:
-    """Return a line's path, relative to `root`, by its letters alone: a look at the disk for each would take hours.
+    """Return a line's path relative to `root`, without looking it up: that would take hours for a long list.
 
-    Whoever opens the file follows its links, and refuses what lies elsewhere.
+    The worker that opens the file resolves its links, and refuses a path outside.
 
     Raises:
-        SourceForbiddenError: it leads out of `root`, or to something hidden.
+        SourceForbiddenError: it leads out of `root`, or to a hidden file.
     """
     path = text.removeprefix(f"{root}/").removeprefix("./")
     if any(part == "" or part[0] == "." for part in path.split("/")):
         raise SourceForbiddenError("source_forbidden", f"{text[:80]!a} is hidden or not below the folder for inputs")
     if not text.isprintable():
-        raise SourceForbiddenError("source_forbidden", f"{text[:80]!a} has characters that cannot be shown")
+        raise SourceForbiddenError("source_forbidden", f"{text[:80]!a} has unprintable characters")
     return path

@@ -1,4 +1,4 @@
-"""What a job's inputs name, wherever it lies: files and folders of this host and of buckets, and lists of either.
+"""Input resolver: finds the images that a job's inputs refer to, in files, folders, buckets and input lists.
 
 Every URL is checked before anything is looked up, and again when a worker reads it.
 """
@@ -20,19 +20,19 @@ from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, So
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part, shown_name
 from penstock.coordinator.intake.input_files import (
     FoundFile,
-    Located,
+    LocalInputs,
     file_url,
     find_files,
     locate,
     opened_root,
     resolve,
 )
-from penstock.coordinator.intake.input_lists import Manifest, read_path
+from penstock.coordinator.intake.input_lists import InputList, read_path
 from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
 
-_LOOK_UPS_AT_ONCE = 32
+_CONCURRENT_LOOKUPS = 32
 _LOCAL = "files/"
-"""What names of this host's files begin with where others have other places."""
+"""The start of names of local files, if a job also has other inputs."""
 
 _IMAGE_SUFFIX = re.compile(r"\.(?:jpe?g|png)\Z", re.IGNORECASE)
 
@@ -43,48 +43,48 @@ def find_inputs(
     buckets: BucketAllowlist,
     limits: Limits,
 ) -> Iterator[FoundFile]:
-    """Check what a job names; return an iterator that then looks and lists.
+    """Check a job's inputs; return an iterator that then looks them up and lists them, in bounded memory.
 
-    Memory stays bounded however much there is. Names are relative to the deepest folder that holds all; where inputs
-    come from several places, they begin with the place (`s3/photos/…`, `files/…`).
+    Names are relative to the deepest folder that has all inputs. If these are in several places, names start with the
+    place (`s3/photos/…`, `files/…`).
 
     Raises:
-        RequestError: 403 `source_forbidden`, 422 `source_not_found`; the iterator as well.
-        UnavailableError: a bucket is away.
+        RequestError: 403 `source_forbidden`, 422 `source_not_found`; the iterator raises it as well.
+        UnavailableError: a bucket is unreachable.
     """
-    search = _Search(root, buckets, limits)
+    resolver = _Resolver(root, buckets, limits)
     for index, given in enumerate(inputs):
-        assert not isinstance(given, UploadRef), "an upload stands alone, and is found elsewhere"
-        with _refused(f"/inputs/{index}"):
-            search.take(index, given)
-    search.locate()
-    if search.located is not None and not search.elsewhere:
-        return find_files(search.located)
-    return search.run()
+        assert not isinstance(given, UploadRef), "an upload is the only input, see upload_inputs"
+        with _translate_errors(f"/inputs/{index}"):
+            resolver.add(index, given)
+    resolver.locate()
+    if resolver.located is not None and not resolver.has_more:
+        return find_files(resolver.located)
+    return resolver.run()
 
 
 @dataclass
-class _Search:
-    """The inputs of one job, sorted by what they are."""
+class _Resolver:
+    """The inputs of one job by kind."""
 
     root: Path | None
     buckets: BucketAllowlist
     limits: Limits
     local: dict[int, str | Prefix] = field(default_factory=dict)
-    located: Located | None = None
+    located: LocalInputs | None = None
     files: list[tuple[int, Location]] = field(default_factory=list)
     folders: list[tuple[int, Location]] = field(default_factory=list)
-    manifests: list[Manifest] = field(default_factory=list)
+    lists: list[InputList] = field(default_factory=list)
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether there is anything but files and folders of this host."""
-        return bool(self.files or self.folders or self.manifests)
+    def has_more(self) -> bool:
+        """Whether there are inputs other than local files and folders."""
+        return bool(self.files or self.folders or self.lists)
 
-    def take(self, index: int, given: str | Prefix | ManifestRef) -> None:
-        """Sort one input in; URLs are checked."""
+    def add(self, index: int, given: str | Prefix | ManifestRef) -> None:
+        """Add an input, and check it if it is a URL."""
         if isinstance(given, ManifestRef):
-            self.manifests.append(self._manifest(index, given.manifest))
+            self.lists.append(self._input_list(index, given.manifest))
         elif isinstance(given, Prefix) and "://" in given.prefix:
             self.folders.append((index, self.buckets.locate_folder(given.prefix)))
         elif isinstance(given, str) and "://" in given:
@@ -93,93 +93,93 @@ class _Search:
             self.local[index] = given
 
     def locate(self) -> None:
-        """Look up the files and folders of this host."""
+        """Look up local files and folders."""
         if self.local:
             self.located = locate(self.root, list(self.local.values()), list(self.local))
 
     def run(self) -> Iterator[FoundFile]:
         """List everything, then yield it."""
-        with InputSpool(self.limits.max_images) as listing:
-            self._list_local(listing)
-            self._list_files(listing)
+        with InputSpool(self.limits.max_images) as spool:
+            self._list_local(spool)
+            self._list_files(spool)
             for index, folder in self.folders:
-                self._list_folder(listing, index, folder)
-            for manifest in self.manifests:
-                self._list_manifest(listing, manifest)
-            yield from listing.files()
+                self._list_folder(spool, index, folder)
+            for input_list in self.lists:
+                self._read_list(spool, input_list)
+            yield from spool.files()
 
-    def _manifest(self, index: int, text: str) -> Manifest:
+    def _input_list(self, index: int, text: str) -> InputList:
         pointer = f"/inputs/{index}"
         place: Location | Path
         if "://" in text:
             place = self.buckets.locate(text)
         else:
             place = resolve(opened_root(self.root, pointer), text, folder=False, pointer=pointer)
-        return Manifest(place, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
+        return InputList(place, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
 
-    def _list_local(self, listing: InputSpool) -> None:
+    def _list_local(self, spool: InputSpool) -> None:
         if self.located is None:
             return
         assert self.root is not None
         base = _local_folder(self.located.base.relative_to(self.root.resolve()).as_posix())
-        listing.include_folder(base)
+        spool.include_folder(base)
         for file in find_files(self.located):
             folder, slash, name = file.name.rpartition("/")
-            listing.add(f"{base}{folder}{slash}", name, file.ref, file.size_bytes)
+            spool.add(f"{base}{folder}{slash}", name, file.ref, file.size_bytes)
 
-    def _list_files(self, listing: InputSpool) -> None:
-        """Look up single files, many at a time."""
-        with ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, "look-up") as pool:
+    def _list_files(self, spool: InputSpool) -> None:
+        """Look up single objects, many at a time."""
+        with ThreadPoolExecutor(_CONCURRENT_LOOKUPS, "lookup") as pool:
             sizes = pool.map(self._find_size, self.files)
             for (_, place), size in zip(self.files, sizes, strict=True):
-                _add(listing, place.url, size)
+                _add(spool, place.url, size)
 
     def _find_size(self, named: tuple[int, Location]) -> int:
         index, place = named
-        with _refused(f"/inputs/{index}"):
+        with _translate_errors(f"/inputs/{index}"):
             found = self.buckets.stat(place)
             if found is None:
                 raise SourceNotFoundError("source_not_found", f"there is no {place.url[:120]!a}")
             return found.size_bytes
 
-    def _list_folder(self, listing: InputSpool, index: int, folder: Location) -> None:
-        """List a folder without what is hidden, and without the empty objects that stand for folders."""
-        with _refused(f"/inputs/{index}"):
-            listing.include_folder(shown_folder(folder.url.rstrip("/")))
+    def _list_folder(self, spool: InputSpool, index: int, folder: Location) -> None:
+        """List a folder of a bucket without hidden objects, and without the empty ones that represent folders."""
+        with _translate_errors(f"/inputs/{index}"):
+            spool.include_folder(shown_folder(folder.url.rstrip("/")))
             empty = True
             for key, size in self.buckets.list(folder):
                 hidden = "/." in f"/{key[len(folder.key) :]}"
                 if not hidden and (size or _IMAGE_SUFFIX.search(key)):
-                    _add(listing, f"{folder.bucket}/{key}", size)
+                    _add(spool, f"{folder.bucket}/{key}", size)
                     empty = False
             if empty:
-                raise SourceNotFoundError("source_not_found", f"there is nothing below {folder.url[:120]!a}")
+                raise SourceNotFoundError("source_not_found", f"there are no images below {folder.url[:120]!a}")
 
-    def _list_manifest(self, listing: InputSpool, manifest: Manifest) -> None:
+    def _read_list(self, spool: InputSpool, input_list: InputList) -> None:
         root = None if self.root is None else str(self.root.resolve()).rstrip("/")
-        with _refused(manifest.pointer):
-            for number, text in manifest.lines(self.buckets):
+        with _translate_errors(input_list.pointer):
+            for number, text in input_list.lines(self.buckets):
                 try:
                     if "://" in text:
                         self.buckets.check(text)
-                        _add(listing, text)
+                        _add(spool, text)
                     else:
-                        _add_path(listing, text, root)
+                        _add_path(spool, text, root)
                 except SourceForbiddenError as error:
-                    raise manifest.refuse_line(number, 403, error.code, error.message) from error
+                    raise input_list.line_error(number, 403, error.code, error.message) from error
 
 
-def _add(listing: InputSpool, url: str, size_bytes: int | None = None) -> None:
+def _add(spool: InputSpool, url: str, size_bytes: int | None = None) -> None:
     folder, _, name = url.rpartition("/")
-    listing.add(shown_folder(folder), shown_key_part(name), url, size_bytes)
+    spool.add(shown_folder(folder), shown_key_part(name), url, size_bytes)
 
 
-def _add_path(listing: InputSpool, text: str, root: str | None) -> None:
+def _add_path(spool: InputSpool, text: str, root: str | None) -> None:
     if root is None:
-        raise SourceForbiddenError("source_forbidden", "this server reads no folders (PENSTOCK_INPUT_ROOT)")
+        raise SourceForbiddenError("source_forbidden", "this server has no folder for inputs (PENSTOCK_INPUT_ROOT)")
     path = read_path(text, root)
     folder, _, name = path.rpartition("/")
-    listing.add(_local_folder(folder), shown_name(name), file_url(f"{root}/{path}"))
+    spool.add(_local_folder(folder), shown_name(name), file_url(f"{root}/{path}"))
 
 
 @lru_cache(maxsize=1024)
@@ -189,8 +189,8 @@ def _local_folder(path: str) -> str:
 
 
 @contextmanager
-def _refused(pointer: str) -> Iterator[None]:
-    """Let what a bucket says of an input refuse the job."""
+def _translate_errors(pointer: str) -> Iterator[None]:
+    """Turn errors of an input into a refusal of the job."""
     try:
         yield
     except SourceForbiddenError as error:

@@ -1,4 +1,4 @@
-"""Job documents: read from bytes, checked whole, and turned into a plan."""
+"""JobRequest: a validated job document and its plan."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from penstock.coordinator.webhooks.rules import WebhookRules
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One job as a customer asked for it: the document, and the plan that it makes."""
+    """A job as it was requested: the document, and the plan of its operations."""
 
     document: JobDocument
     plan: Plan
 
     def canonical(self) -> dict[str, Any]:
-        """Return it in one form, however it was written: for comparing requests."""
-        apart = {"operations", "output", "quality", "effort", "webhook"}
-        rest = self.document.model_dump(mode="json", exclude=apart)
-        return {"operations": self.plan.document(), **rest, **self._told_to()}
+        """Return the request in one form, however it was written, to compare requests."""
+        excluded = {"operations", "output", "quality", "effort", "webhook"}
+        rest = self.document.model_dump(mode="json", exclude=excluded)
+        return {"operations": self.plan.document(), **rest, **self._webhook_identity()}
 
-    def _told_to(self) -> dict[str, Any]:
-        """Return the webhook for comparing; requests of before there were webhooks compare as they did."""
+    def _webhook_identity(self) -> dict[str, Any]:
+        """Return the webhook if there is one. Without one, requests compare as they did before there were webhooks."""
         webhook = self.document.webhook
         if webhook is None:
             return {}
         return {"webhook": [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]}
 
     def check_webhook(self, rules: WebhookRules, pointer: str = "/webhook") -> None:
-        """Make sure that the job's end can be told as it asks.
+        """Check the job's webhook.
 
         Raises:
             RequestError: 422.
@@ -50,7 +50,7 @@ class JobRequest:
             rules.check(self.document.webhook, pointer)
 
     def check_results(self, buckets: BucketAllowlist, pointer: str = "/results") -> None:
-        """Make sure that results may be written where they are asked for.
+        """Check that the job may write results to the folder it asks for.
 
         Raises:
             RequestError: 403.
@@ -62,22 +62,22 @@ class JobRequest:
             raise RequestError(403, error.code, error.message, pointer) from error
 
     def stored_document(self) -> dict[str, Any]:
-        """Return what a job's row keeps of the document; the plan and the inputs stand elsewhere."""
+        """Return the part of the document that a job's row stores; it has the plan and the webhook separately."""
         return self.document.model_dump(
             mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
         )
 
 
 def no_images() -> RequestError:
-    """Return the refusal of a job without images."""
+    """Return the error for a job without images."""
     return RequestError(422, "no_images", "no images were given; accepted are files of a form, or inputs")
 
 
 def read_json(data: bytes | str) -> Any:
-    """Parse JSON, strictly: no NaN, no lone surrogates, bounded depth.
+    """Parse JSON strictly: no NaN, no lone surrogates, bounded depth.
 
     Raises:
-        RequestError: 400 with the place of the fault.
+        RequestError: 400 with the position of the error.
     """
     try:
         return from_json(data, allow_inf_nan=False)
@@ -86,10 +86,10 @@ def read_json(data: bytes | str) -> Any:
 
 
 def read_job_request(document: Any, limits: Limits) -> JobRequest:
-    """Check a parsed job document.
+    """Validate a parsed job document.
 
     Raises:
-        RequestError: 422 with a pointer to what cannot be.
+        RequestError: 422 with a pointer to the error.
     """
     try:
         job = JobDocument.model_validate(document)
@@ -121,14 +121,14 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
     """Read the `actions` of a form: each field one document, or a JSON list of them.
 
     Raises:
-        RequestError: 400 or 422, its pointer beginning with the document's place among the actions.
+        RequestError: 400 or 422, with a pointer that starts with the document's index.
     """
     documents = [
         document for parsed in map(read_json, fields) for document in (parsed if isinstance(parsed, list) else [parsed])
     ]
     if not documents:
         raise RequestError(
-            422, "no_actions", 'no action was sent; accepted is a field actions={"operations": …}', "/actions"
+            422, "no_actions", 'there are no actions; accepted is a field actions={"operations": …}', "/actions"
         )
     if len(documents) > limits.max_fields:
         raise RequestError(
@@ -140,13 +140,13 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
 def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
     pointer = f"/actions/{index}"
     try:
-        order = read_job_request(document, limits)
+        request = read_job_request(document, limits)
     except RequestError as error:
         where = pointer + (error.pointer or "")
         raise RequestError(error.status, error.code, error.message, where) from error
-    if order.document.inputs:
-        raise RequestError(422, "inputs_and_files", "actions take files only; for inputs use /v1/jobs", pointer)
-    return order
+    if request.document.inputs:
+        raise RequestError(422, "inputs_and_files", "actions can't have inputs; use /v1/jobs", pointer)
+    return request
 
 
 def _output(job: JobDocument) -> Encode | None:
@@ -161,9 +161,9 @@ def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
         yield "/labels", key
         yield "/labels", value
     for index, given in enumerate(job.inputs):
-        yield f"/inputs/{index}", _place_of(given)
+        yield f"/inputs/{index}", _location(given)
     yield "/results", job.results or ""
 
 
-def _place_of(given: str | Prefix | ManifestRef | UploadRef) -> str:
+def _location(given: str | Prefix | ManifestRef | UploadRef) -> str:
     return given if isinstance(given, str) else next(iter(given.model_dump().values()))

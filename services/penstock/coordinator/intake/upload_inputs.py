@@ -1,4 +1,4 @@
-"""The files of an upload as a job's inputs."""
+"""Upload inputs: the files of an upload as a job's inputs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from penstock.coordinator.intake.job_requests import no_images
 from penstock.coordinator.ports.ids import is_id
 from penstock.coordinator.ports.repository import Repository, Scope
 
-_FILES_AT_ONCE = 1_000
+_FILES_PER_PAGE = 1_000
 
 
 def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) -> str | None:
-    """Return the upload that a job reads, None where it names none.
+    """Return the id of the upload that a job reads, None if it doesn't read one.
 
     Raises:
-        RequestError: 422 where it is not alone, not there, or empty; 415 where nothing in it is a picture.
+        RequestError: 422 if there are other inputs, or the upload doesn't exist or is empty; 415 if it has no image.
     """
-    named = [(index, given.upload) for index, given in enumerate(inputs) if isinstance(given, UploadRef)]
-    if not named:
+    references = [(index, given.upload) for index, given in enumerate(inputs) if isinstance(given, UploadRef)]
+    if not references:
         return None
-    index, name = named[0]
+    index, name = references[0]
     pointer = f"/inputs/{index}"
     if len(inputs) > 1:
-        raise RequestError(422, "upload_not_alone", "an upload is a job's only input; send several jobs", pointer)
+        raise RequestError(422, "upload_not_alone", "an upload has to be the only input; send several jobs", pointer)
     upload = repository.get_upload(name, scope) if is_id(name) else None
     if upload is None:
         raise RequestError(422, "source_not_found", f"there is no upload {name[:40]!a}", pointer)
@@ -42,13 +42,13 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) 
 
 
 def uploaded_files(repository: Repository, upload: str, limits: Limits) -> Iterator[FoundFile]:
-    """Yield an upload's files by name, as `find_inputs` does. To be asked for once its job has been created."""
-    with InputSpool(limits.max_images) as listing:
-        listing.include_folder("")
+    """Yield an upload's files in the order of their names. Call it after the job was created: no file is added then."""
+    with InputSpool(limits.max_images) as spool:
+        spool.include_folder("")
         after = ""
-        while page := repository.list_upload_files(upload, after=after, limit=_FILES_AT_ONCE):
+        while page := repository.list_upload_files(upload, after=after, limit=_FILES_PER_PAGE):
             for file in page:
                 folder, slash, name = file.name.rpartition("/")
-                listing.add(folder + slash, name, file.key, file.size_bytes)
+                spool.add(folder + slash, name, file.key, file.size_bytes)
             after = page[-1].name
-        yield from listing.files()
+        yield from spool.files()
