@@ -18,7 +18,7 @@ _CHUNK_BYTES = 1024 * 1024
 class InputList:
     """A list of up to `max_bytes`. `pointer` leads to it in the job document, `shown` is its name for messages."""
 
-    place: Location | Path
+    location: Location | Path
     shown: str
     pointer: str
     max_bytes: int
@@ -64,15 +64,15 @@ class InputList:
         return text.removesuffix("\n").split("\n") if text else []
 
     def _chunks(self, buckets: BucketAllowlist) -> Iterator[bytes]:
-        if isinstance(self.place, Path):
-            yield from self._local_chunks(self.place)
+        if isinstance(self.location, Path):
+            yield from self._local_chunks(self.location)
             return
-        found = buckets.stat(self.place)
+        found = buckets.stat(self.location)
         if found is None:
             raise self._not_found()
         self._check_size(found.size_bytes)
         try:
-            yield from buckets.store(self.place).stream(self.place.key, 0, found.size_bytes)
+            yield from buckets.store(self.location).stream(self.location.key, 0, found.size_bytes)
         except ObjectNotFoundError as error:
             raise self._not_found() from error
 

@@ -29,8 +29,12 @@ from penstock.coordinator.intake.input_files import (
 )
 from penstock.coordinator.intake.input_lists import InputList, read_path
 from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
+from penstock.coordinator.intake.job_requests import no_images
+from penstock.coordinator.ports.ids import is_id
+from penstock.coordinator.ports.repository import Repository, Scope
 
 _CONCURRENT_LOOKUPS = 32
+_FILES_PER_PAGE = 1_000
 _LOCAL = "files/"
 """The start of names of local files, if a job also has other inputs."""
 
@@ -54,13 +58,51 @@ def find_inputs(
     """
     resolver = _Resolver(root, buckets, limits)
     for index, given in enumerate(inputs):
-        assert not isinstance(given, UploadRef), "an upload is the only input, see upload_inputs"
+        assert not isinstance(given, UploadRef), "an upload is the only input, see find_upload"
         with _translate_errors(f"/inputs/{index}"):
             resolver.add(index, given)
     resolver.locate()
     if resolver.located is not None and not resolver.has_more:
         return find_files(resolver.located)
     return resolver.run()
+
+
+def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) -> str | None:
+    """Return the id of the upload that a job reads, None if it doesn't read one.
+
+    Raises:
+        RequestError: 422 if there are other inputs, or the upload doesn't exist or is empty; 415 if it has no image.
+    """
+    references = [(index, given.upload) for index, given in enumerate(inputs) if isinstance(given, UploadRef)]
+    if not references:
+        return None
+    index, name = references[0]
+    pointer = f"/inputs/{index}"
+    if len(inputs) > 1:
+        raise RequestError(422, "upload_not_alone", "an upload has to be the only input; send several jobs", pointer)
+    upload = repository.get_upload(name, scope) if is_id(name) else None
+    if upload is None:
+        raise RequestError(422, "source_not_found", f"there is no upload {name[:40]!a}", pointer)
+    if upload.files == 0:
+        raise no_images()
+    if upload.pictures == 0:
+        raise RequestError(
+            415, "unsupported_type", f"none of {upload.files} files is a JPEG or PNG by its first bytes", pointer
+        )
+    return upload.id
+
+
+def uploaded_files(repository: Repository, upload: str, limits: Limits) -> Iterator[FoundFile]:
+    """Yield an upload's files in the order of their names. Call it after the job was created: no file is added then."""
+    with InputSpool(limits.max_images) as spool:
+        spool.include_folder("")
+        after = ""
+        while page := repository.list_upload_files(upload, after=after, limit=_FILES_PER_PAGE):
+            for file in page:
+                folder, slash, name = file.name.rpartition("/")
+                spool.add(folder + slash, name, file.key, file.size_bytes)
+            after = page[-1].name
+        yield from spool.files()
 
 
 @dataclass
@@ -110,12 +152,12 @@ class _Resolver:
 
     def _input_list(self, index: int, text: str) -> InputList:
         pointer = f"/inputs/{index}"
-        place: Location | Path
+        location: Location | Path
         if "://" in text:
-            place = self.buckets.locate(text)
+            location = self.buckets.locate(text)
         else:
-            place = resolve(opened_root(self.root, pointer), text, folder=False, pointer=pointer)
-        return InputList(place, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
+            location = resolve(opened_root(self.root, pointer), text, folder=False, pointer=pointer)
+        return InputList(location, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
 
     def _list_local(self, spool: InputSpool) -> None:
         if self.located is None:
@@ -131,15 +173,15 @@ class _Resolver:
         """Look up single objects, many at a time."""
         with ThreadPoolExecutor(_CONCURRENT_LOOKUPS, "lookup") as pool:
             sizes = pool.map(self._find_size, self.files)
-            for (_, place), size in zip(self.files, sizes, strict=True):
-                _add(spool, place.url, size)
+            for (_, location), size in zip(self.files, sizes, strict=True):
+                _add(spool, location.url, size)
 
-    def _find_size(self, named: tuple[int, Location]) -> int:
-        index, place = named
+    def _find_size(self, indexed: tuple[int, Location]) -> int:
+        index, location = indexed
         with _translate_errors(f"/inputs/{index}"):
-            found = self.buckets.stat(place)
+            found = self.buckets.stat(location)
             if found is None:
-                raise SourceNotFoundError("source_not_found", f"there is no {place.url[:120]!a}")
+                raise SourceNotFoundError("source_not_found", f"there is no {location.url[:120]!a}")
             return found.size_bytes
 
     def _list_folder(self, spool: InputSpool, index: int, folder: Location) -> None:

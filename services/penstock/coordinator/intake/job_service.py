@@ -16,10 +16,9 @@ from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_upload import FormUpload
-from penstock.coordinator.intake.input_resolver import find_inputs
+from penstock.coordinator.intake.input_resolver import find_inputs, find_upload, uploaded_files
 from penstock.coordinator.intake.job_requests import JobRequest, no_images
 from penstock.coordinator.intake.new_job import NewJob, check_files, images_of_files, images_of_inputs
-from penstock.coordinator.intake.upload_inputs import find_upload, uploaded_files
 from penstock.coordinator.ports.refusals import conflict
 from penstock.coordinator.ports.repository import (
     ConflictError,

@@ -1,4 +1,4 @@
-"""Content-Disposition as clients of all kinds write it."""
+"""Content-Disposition headers of different clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from penstock.coordinator.intake.content_disposition import Disposition, read_di
         (b'form-data; name=files; filename="star*.jpg"', "files", "star*.jpg"),
     ],
 )
-def test_names_are_read_as_they_were_meant(header: bytes, field: str, filename: str | None) -> None:
+def test_field_and_file_names_are_read(header: bytes, field: str, filename: str | None) -> None:
     assert read_disposition(header) == Disposition(field, filename)
 
 

@@ -1,4 +1,4 @@
-"""Names of files: what is kept, what is changed, what is refused."""
+"""File names: what is kept, replaced or refused."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_a_name_keeps_its_last_component_without_invisible_characters(raw: str, 
 
 
 @pytest.mark.parametrize("raw", ["", ".", "..", "a/", "a\\..", "a\0b", "a\nb", "a\x7f", "a\x85b", "a\ud800b"])
-def test_a_name_that_could_do_harm_is_refused(raw: str) -> None:
+def test_a_dangerous_name_is_refused(raw: str) -> None:
     with pytest.raises(RequestError) as refused:
         clean_name(raw)
     assert (refused.value.status, refused.value.code) == (422, "invalid_name")
     refused.value.message.encode()
 
 
-def test_a_name_is_measured_in_bytes_after_it_was_composed() -> None:
+def test_a_name_is_measured_in_bytes_of_its_composed_form() -> None:
     assert clean_name("e\u0301" * 127) == "é" * 127
     with pytest.raises(RequestError, match="256 bytes; accepted are 255"):
         clean_name("é" * 128)
@@ -43,12 +43,12 @@ def test_a_name_is_measured_in_bytes_after_it_was_composed() -> None:
 
 
 @pytest.mark.parametrize("raw", ["a\nb.jpg", "a\udcffb.jpg", "a\u202eb.jpg"])
-def test_a_name_on_disk_is_always_shown_and_tells_that_it_was_changed(raw: str) -> None:
+def test_an_unprintable_name_on_disk_is_replaced_and_gets_a_digest(raw: str) -> None:
     shown = shown_name(raw)
     assert shown.startswith("a_b~")
     assert shown.endswith(".jpg")
     assert shown_name(raw.replace("a", "c")) != shown
 
 
-def test_a_plain_name_on_disk_is_shown_as_it_is() -> None:
+def test_a_printable_name_on_disk_is_unchanged() -> None:
     assert shown_name("Straße 1.jpg") == "Straße 1.jpg"

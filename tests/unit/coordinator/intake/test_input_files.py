@@ -1,4 +1,4 @@
-"""Finding inputs: large folders, deep folders, and names that could meet."""
+"""Input files: large folders, deep folders, files that disappear, and names that could collide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.common.model.jobs import Prefix
 from penstock.coordinator.intake.input_files import find_files, locate
 
 
-def test_a_folder_within_a_named_folder_is_not_counted_twice(tmp_path: Path) -> None:
+def test_a_folder_inside_another_input_is_not_listed_twice(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x.jpg").touch()
     located = locate(tmp_path, [Prefix(prefix="a/b"), Prefix(prefix="a"), "a/b/x.jpg", Prefix(prefix="a/../a")])
@@ -22,7 +22,7 @@ def test_a_folder_within_a_named_folder_is_not_counted_twice(tmp_path: Path) -> 
     assert [file.name for file in find_files(located)] == ["b/x.jpg"]
 
 
-def test_a_folder_that_is_called_as_a_result_could_be_is_renamed_for_its_results(tmp_path: Path) -> None:
+def test_a_folder_that_could_have_the_name_of_a_result_is_renamed(tmp_path: Path) -> None:
     (tmp_path / "x-0.jpg").mkdir()
     (tmp_path / "x-0.jpg" / "y.jpg").touch()
     (tmp_path / "x.jpg").touch()
@@ -30,7 +30,7 @@ def test_a_folder_that_is_called_as_a_result_could_be_is_renamed_for_its_results
     assert [file.stem for file in found] == ["x", "x-0.jpg~/y"]
 
 
-def test_folders_deeper_than_python_recurses_are_listed(tmp_path: Path) -> None:
+def test_folders_deeper_than_the_recursion_limit_are_listed(tmp_path: Path) -> None:
     folders = [str(tmp_path / "/".join("d" * depth)) for depth in range(1, 1_201)]
     for folder in folders:
         os.mkdir(folder)
@@ -38,11 +38,11 @@ def test_folders_deeper_than_python_recurses_are_listed(tmp_path: Path) -> None:
     found = list(find_files(locate(tmp_path, [Prefix(prefix=".")])))
     Path(folders[-1], "x.jpg").unlink()
     for folder in reversed(folders):
-        os.rmdir(folder)  # pytest's own clearing recurses
+        os.rmdir(folder)  # pytest's own cleanup is recursive
     assert [file.name.count("/") for file in found] == [1_200]
 
 
-def test_folders_are_listed_one_at_a_time_and_nothing_is_kept(tmp_path: Path) -> None:
+def test_folders_are_listed_one_at_a_time_in_bounded_memory(tmp_path: Path) -> None:
     for folder in range(40):
         (tmp_path / f"{folder:02}").mkdir()
         for file in range(250):
@@ -58,7 +58,7 @@ def test_folders_are_listed_one_at_a_time_and_nothing_is_kept(tmp_path: Path) ->
         tracemalloc.stop()
 
 
-def test_a_folder_that_vanishes_while_it_is_listed_is_refused_without_its_place(tmp_path: Path) -> None:
+def test_a_folder_deleted_during_the_listing_is_refused_without_showing_its_path(tmp_path: Path) -> None:
     (tmp_path / "root" / "a").mkdir(parents=True)
     located = locate(tmp_path / "root", [Prefix(prefix="a")])
     (tmp_path / "root" / "a").rmdir()
@@ -68,7 +68,7 @@ def test_a_folder_that_vanishes_while_it_is_listed_is_refused_without_its_place(
     assert str(tmp_path) not in refused.value.message
 
 
-def test_files_that_vanish_while_they_are_listed_are_left_to_fail_alone(tmp_path: Path) -> None:
+def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
     for name in ("1.jpg", "2.jpg", "3.jpg"):
@@ -85,7 +85,7 @@ def test_files_that_vanish_while_they_are_listed_are_left_to_fail_alone(tmp_path
 
 
 @pytest.mark.parametrize("given", ["\0", "a\0b", "x" * 70_000, "~root", "a/" * 3_000])
-def test_paths_that_cannot_be_are_not_found(tmp_path: Path, given: str) -> None:
+def test_impossible_paths_are_not_found(tmp_path: Path, given: str) -> None:
     with pytest.raises(RequestError) as refused:
         locate(tmp_path, [given])
     assert refused.value.code == "source_not_found"

@@ -1,4 +1,4 @@
-"""Names of pictures in long lists: as of short ones, in memory that does not grow with them."""
+"""InputSpool: names of inputs, the same in long lists as in short ones, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from penstock.common.model.names import unique_stems
 from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
 
 
-def listed(*urls: str, most: int = 1_000_000) -> list[tuple[str, str]]:
-    """Put URLs through a listing; return names and stems."""
-    with InputSpool(most) as listing:
+def names_of(*urls: str, max_files: int = 1_000_000) -> list[tuple[str, str]]:
+    """Return the names and stems of URLs that go through a spool."""
+    with InputSpool(max_files) as spool:
         for url in urls:
             folder, _, name = url.rpartition("/")
-            listing.add(shown_folder(folder), name, url)
-        return [(file.name, file.stem) for file in listing.files()]
+            spool.add(shown_folder(folder), name, url)
+        return [(file.name, file.stem) for file in spool.files()]
 
 
-def test_names_begin_below_the_folder_that_holds_all() -> None:
-    assert listed("s3://b/a/1.jpg") == [("1.jpg", "1")]
-    assert listed("s3://b/a/x/1.jpg", "s3://b/a/2.jpg") == [("x/1.jpg", "x/1"), ("2.jpg", "2")]
-    assert listed("s3://b/ax/1.jpg", "s3://b/ay/2.jpg") == [("ax/1.jpg", "ax/1"), ("ay/2.jpg", "ay/2")]
-    assert listed("s3://b/1.jpg", "s3://c/1.jpg") == [("b/1.jpg", "b/1"), ("c/1.jpg", "c/1")]
-    assert listed("s3://b/1.jpg", "gs://b/1.jpg") == [("s3/b/1.jpg", "s3/b/1"), ("gs/b/1.jpg", "gs/b/1")]
+def test_names_start_below_the_common_folder() -> None:
+    assert names_of("s3://b/a/1.jpg") == [("1.jpg", "1")]
+    assert names_of("s3://b/a/x/1.jpg", "s3://b/a/2.jpg") == [("x/1.jpg", "x/1"), ("2.jpg", "2")]
+    assert names_of("s3://b/ax/1.jpg", "s3://b/ay/2.jpg") == [("ax/1.jpg", "ax/1"), ("ay/2.jpg", "ay/2")]
+    assert names_of("s3://b/1.jpg", "s3://c/1.jpg") == [("b/1.jpg", "b/1"), ("c/1.jpg", "c/1")]
+    assert names_of("s3://b/1.jpg", "gs://b/1.jpg") == [("s3/b/1.jpg", "s3/b/1"), ("gs/b/1.jpg", "gs/b/1")]
 
 
-def test_a_picture_that_is_named_twice_is_listed_once() -> None:
-    assert listed("s3://b/1.jpg", "s3://b/2.jpg", "s3://b/1.jpg") == [("1.jpg", "1"), ("2.jpg", "2")]
+def test_an_image_listed_twice_is_returned_once() -> None:
+    assert names_of("s3://b/1.jpg", "s3://b/2.jpg", "s3://b/1.jpg") == [("1.jpg", "1"), ("2.jpg", "2")]
 
 
-def test_stems_are_unique_and_mostly_those_of_a_short_list() -> None:
+def test_stems_are_unique_and_equal_those_of_short_lists_without_collisions() -> None:
     chooser = random.Random(5)
     for _ in range(300):
         parts = ["".join(chooser.choices(["x", "y", ".jpg", ".png", ".a"], k=chooser.randint(1, 4))) for _ in range(8)]
         names = list(dict.fromkeys(part for part in parts if part.strip(".")))
-        found = listed(*(f"s3://b/{name}" for name in names))
+        found = names_of(*(f"s3://b/{name}" for name in names))
         assert [name for name, _ in found] == names
         stems = [stem for _, stem in found]
         assert len(set(stems)) == len(stems), names
@@ -48,8 +48,8 @@ def test_stems_are_unique_and_mostly_those_of_a_short_list() -> None:
             assert stems == unique_stems(names)
 
 
-def test_equal_stems_keep_their_suffixes() -> None:
-    assert listed("s3://b/x.jpg", "s3://b/y.jpg", "s3://b/x.png", "s3://b/x.png.jpg") == [
+def test_names_with_equal_stems_keep_their_suffixes() -> None:
+    assert names_of("s3://b/x.jpg", "s3://b/y.jpg", "s3://b/x.png", "s3://b/x.png.jpg") == [
         ("x.jpg", "x.jpg"),
         ("y.jpg", "y"),
         ("x.png", "x.png"),
@@ -57,9 +57,9 @@ def test_equal_stems_keep_their_suffixes() -> None:
     ]
 
 
-def test_of_many_names_just_those_that_meet_keep_their_suffix() -> None:
+def test_only_colliding_names_of_a_long_list_keep_their_suffixes() -> None:
     names = [f"delft/{number:06}.jpg" for number in range(50_000)] + ["delft/000007.png", "delft/049999.JPG"]
-    stems = dict(listed(*(f"s3://b/{name}" for name in names)))
+    stems = dict(names_of(*(f"s3://b/{name}" for name in names)))
     assert [name for name, stem in stems.items() if name == stem] == [
         "000007.jpg",
         "049999.jpg",
@@ -68,39 +68,39 @@ def test_of_many_names_just_those_that_meet_keep_their_suffix() -> None:
     ]
 
 
-def test_folders_and_names_that_no_store_could_take_are_changed_but_stay_apart() -> None:
+def test_names_that_are_too_long_are_cut_and_stay_unique() -> None:
     long = "n" * 300
-    found = listed(f"s3://b/{long}/1.jpg", f"s3://b/{long}x/1.jpg", "s3://b/r-0.jpg/1.jpg", f"s3://b/{long}.jpg")
+    found = names_of(f"s3://b/{long}/1.jpg", f"s3://b/{long}x/1.jpg", "s3://b/r-0.jpg/1.jpg", f"s3://b/{long}.jpg")
     stems = [stem for _, stem in found]
     assert len(set(stems)) == 4
     assert max(len(part) for stem in stems for part in stem.split("/")) <= 236
     assert stems[2] == "r-0.jpg~/1"
 
 
-def test_folders_that_only_look_alike_stay_apart() -> None:
-    names = [name for name, _ in listed("s3://b/caf\u00e9/1.jpg", "s3://b/cafe\u0301/1.jpg", "s3://b/caf\u202e/1.jpg")]
+def test_folders_that_only_look_alike_get_different_names() -> None:
+    names = [
+        name for name, _ in names_of("s3://b/caf\u00e9/1.jpg", "s3://b/cafe\u0301/1.jpg", "s3://b/caf\u202e/1.jpg")
+    ]
     assert len(set(names)) == 3
     assert names[0] == "caf\u00e9/1.jpg"
     assert "\u202e" not in names[2]
 
 
-def test_one_picture_too_many_is_refused_before_any_is_given() -> None:
+def test_one_image_too_many_is_refused_before_any_is_returned() -> None:
     with pytest.raises(RequestError) as refused:
-        listed("s3://b/1.jpg", "s3://b/2.jpg", "s3://b/3.jpg", most=2)
+        names_of("s3://b/1.jpg", "s3://b/2.jpg", "s3://b/3.jpg", max_files=2)
     assert (refused.value.status, refused.value.code) == (422, "too_many_images")
 
 
-def test_a_long_list_waits_on_disk_and_its_names_are_not_held() -> None:
+def test_a_long_list_waits_on_disk() -> None:
     count = 60_000
-    with InputSpool(count) as listing:
+    with InputSpool(count) as spool:
         tracemalloc.start()
         try:
             for number in range(count):
-                listing.add(
-                    f"s3/b/{number // 100:04}/", f"{number:06}.jpg", f"s3://b/{number // 100:04}/{number:06}.jpg"
-                )
+                spool.add(f"s3/b/{number // 100:04}/", f"{number:06}.jpg", f"s3://b/{number // 100:04}/{number:06}.jpg")
             assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
-            files = listing.files()
+            files = spool.files()
             assert sum(1 for _ in islice(files, 1_000)) == 1_000
             early = tracemalloc.get_traced_memory()[1]
             assert sum(1 for _ in files) == count - 1_000

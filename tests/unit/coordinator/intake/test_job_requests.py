@@ -17,7 +17,7 @@ def request(**document: Any) -> JobRequest:
     return read_job_request(document, Limits())
 
 
-def test_short_and_long_forms_and_defaults_are_one_request() -> None:
+def test_short_form_long_form_and_defaults_are_equal_requests() -> None:
     short = request(operations=[["resize", "20x30"], "split"])
     long = request(
         operations=[{"op": "resize", "height": 30, "width": 20}, {"op": "split"}, {"op": "encode"}],
@@ -32,7 +32,7 @@ def test_short_and_long_forms_and_defaults_are_one_request() -> None:
 @pytest.mark.parametrize(
     "change", [{"output": "png"}, {"quality": 94}, {"name": "x"}, {"labels": {"a": "b"}}, {"inputs": ["a"]}]
 )
-def test_what_changes_the_meaning_changes_the_fingerprint(change: dict[str, Any]) -> None:
+def test_every_change_of_meaning_changes_the_fingerprint(change: dict[str, Any]) -> None:
     assert fingerprint(request(operations=[["split", True]])) != fingerprint(
         request(operations=[["split", True]], **change)
     )
