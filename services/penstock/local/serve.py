@@ -74,12 +74,12 @@ def _refuse_unused_settings(
         if value is not None:
             raise SettingsError(
                 "invalid_settings",
-                f"PENSTOCK_{name.upper()}={value}: without a broker (--broker amqp://…) it has no use",
+                f"PENSTOCK_{name.upper()}={value}: needs a broker; give --broker amqp://… as well",
             )
     if declared_steps() and not worker_settings.program:
         named = ", ".join(sorted(declared_steps()))
         raise SettingsError(
-            "invalid_settings", f"PENSTOCK_DECLARED_STEPS: {named}: without PENSTOCK_PROGRAM nobody here performs it"
+            "invalid_settings", f"PENSTOCK_DECLARED_STEPS: {named}: no worker here can run it; set PENSTOCK_PROGRAM"
         )
 
 
@@ -96,12 +96,14 @@ def _serve_over_rabbitmq(
     if store_settings.store_url is None:
         folder = (settings.data / "store").absolute()
         store_settings = store_settings.model_copy(update={"store_url": folder.as_uri()})
-    members = worker_settings.model_copy(
+    process_settings = worker_settings.model_copy(
         update={"concurrency": settings.workers or default_workers(), "input_root": settings.input_root}
     )
     assert broker_settings.broker_url is not None
     specs = [
-        ServiceSpec(frozenset(group), limits, members, broker_settings.broker_url, broker_settings, store_settings)
+        ServiceSpec(
+            frozenset(group), limits, process_settings, broker_settings.broker_url, broker_settings, store_settings
+        )
         for group in _step_groups(settings, worker_settings)
     ]
     supervisor = Supervisor([process for spec in specs for process in make_processes(spec)])

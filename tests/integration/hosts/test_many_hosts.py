@@ -218,5 +218,5 @@ def test_settings_that_need_a_broker_are_refused_without_one(penstock: Any, tmp_
     alone = penstock("serve", "--data", tmp_path, "--port", "0", PENSTOCK_STORE_URL="s3://bucket/x")
     assert alone.returncode == 2
     assert alone.stderr == (
-        "penstock: PENSTOCK_STORE_URL=s3://bucket/x: without a broker (--broker amqp://…) it has no use\n"
+        "penstock: PENSTOCK_STORE_URL=s3://bucket/x: needs a broker; give --broker amqp://… as well\n"
     )

@@ -97,7 +97,7 @@ def test_a_program_that_cannot_start_is_reported(penstock: Run, tmp_path: Path, 
 def test_serve_refuses_a_declared_step_without_a_program(penstock: Run, tmp_path: Path) -> None:
     done = penstock("serve", "--data", tmp_path / "data", PENSTOCK_DECLARED_STEPS=declare(odd={}))
     assert done.returncode == 2
-    assert "PENSTOCK_DECLARED_STEPS: odd: without PENSTOCK_PROGRAM nobody here performs it" in done.stderr
+    assert "PENSTOCK_DECLARED_STEPS: odd: no worker here can run it; set PENSTOCK_PROGRAM" in done.stderr
 
 
 @pytest.mark.parametrize("broker", ["memory", "rabbitmq"])

@@ -67,11 +67,11 @@ class WorkerPool:
 
 
 def advise(
-    statuses: Sequence[StepStatus], find_replicas: FindReplicas, goal_secs: float, *, can_grow: bool = True
+    statuses: Sequence[StepStatus], find_replicas: FindReplicas, goal_secs: float, *, can_add_workers: bool = True
 ) -> Advice | None:
     """Return how to finish the bottleneck's work within `goal_secs`; None if no work is left.
 
-    `can_grow` says whether workers can be added while the system runs.
+    `can_add_workers` says whether workers can be added while the system runs.
     """
     pools = [pool for pool in make_pools(statuses, find_replicas) if pool.has_work]
     if not pools:
@@ -79,7 +79,7 @@ def advise(
     bottleneck, *others = sorted(pools, key=lambda pool: (pool.finish_secs, pool.ready, pool.remaining), reverse=True)
     second = others[0] if others else None
     target_secs = max(goal_secs, second.finish_secs) if second and second.workers else goal_secs
-    more = max(0, bottleneck.replicas_for(target_secs) - bottleneck.replicas) if can_grow else 0
+    more = max(0, bottleneck.replicas_for(target_secs) - bottleneck.replicas) if can_add_workers else 0
     finish_secs = bottleneck.secs_with(bottleneck.replicas + more)
     is_overtaken = more and second is not None and second.finish_secs > (finish_secs or 0.0)
     next_step = second.steps[0] if second and is_overtaken else None

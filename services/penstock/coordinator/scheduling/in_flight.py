@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -256,10 +256,11 @@ class InFlight:
     def _shared_steps(self) -> frozenset[tuple[str, str]]:
         return frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5)
 
-    def snapshot(self, jobs: Collection[str] | None = None) -> Snapshot:
+    def snapshot(self, jobs: Iterable[str] | None = None) -> Snapshot:
         """Return what is known now, of some jobs or of all."""
         with self._lock:
-            entries = {name: entry for name, entry in self._jobs.items() if jobs is None or name in jobs}
+            names = self._jobs if jobs is None else [name for name in jobs if name in self._jobs]
+            entries = {name: self._jobs[name] for name in names}
             by_step = self._service_times.by_step()
             return Snapshot(
                 jobs={name: _job_snapshot(entry) for name, entry in entries.items()},

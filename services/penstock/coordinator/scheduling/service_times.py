@@ -21,9 +21,10 @@ Lookup = Callable[[str], float | None]
 
 
 class Mean:
-    """A mean of about the last thousand values."""
+    """A mean of about the last thousand values; 0 before there are any."""
 
     def __init__(self) -> None:
+        self.value = 0.0
         self._count = 0.0
         self._sum = 0.0
 
@@ -34,11 +35,7 @@ class Mean:
             self._sum /= 2
         self._count += 1
         self._sum += value
-
-    @property
-    def value(self) -> float:
-        """The mean; 0 before there are values."""
-        return self._sum / self._count if self._count else 0.0
+        self.value = self._sum / self._count
 
 
 class ServiceTimes:

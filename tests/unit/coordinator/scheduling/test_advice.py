@@ -23,9 +23,12 @@ def deployed(**replicas: int) -> Mapping[str, Replicas]:
 
 
 def advice_for(
-    *steps: StepStatus, replicas: Mapping[str, Replicas] | None = None, goal: float = 300.0, can_grow: bool = True
+    *steps: StepStatus,
+    replicas: Mapping[str, Replicas] | None = None,
+    goal: float = 300.0,
+    can_add_workers: bool = True,
 ) -> Advice:
-    advice = advise(steps, (replicas or {}).get, goal, can_grow=can_grow)
+    advice = advise(steps, (replicas or {}).get, goal, can_add_workers=can_add_workers)
     assert advice is not None
     return advice
 
@@ -116,9 +119,9 @@ def test_work_that_finishes_in_time_needs_no_replicas() -> None:
 
 
 def test_no_replicas_are_advised_where_workers_cannot_be_added() -> None:
-    advice = advice_for(step("blur", 2, 1_800, 1.0, 1.0), can_grow=False)
+    advice = advice_for(step("blur", 2, 1_800, 1.0, 1.0), can_add_workers=False)
     assert (advice.replicas_more, advice.command, advice.finishes_in_seconds) == (0, None, 900.0)
-    advice = advice_for(step("blur", 0, 9, 1.0), can_grow=False)
+    advice = advice_for(step("blur", 0, 9, 1.0), can_add_workers=False)
     assert (advice.replicas_more, advice.finishes_in_seconds) == (0, None)
 
 

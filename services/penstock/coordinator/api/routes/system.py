@@ -38,7 +38,7 @@ def list_operations() -> rest.OperationList:
 def list_steps(request: Request, services: ServicesDep) -> rest.System:
     """Return the load of every step, the bottleneck, and advice on how many replicas would help."""
     found = _step_statuses(request, services.check_timeout_secs)
-    advice = advise(found, services.find_replicas, services.advice_secs, can_grow=services.can_add_workers)
+    advice = advise(found, services.find_replicas, services.advice_secs, can_add_workers=services.can_add_workers)
     bottleneck = advice.step if advice else None
     steps = [_view_step(step, services, is_bottleneck=step.name == bottleneck) for step in found]
     return rest.System(steps=steps, bottleneck=bottleneck, advice=advice)
