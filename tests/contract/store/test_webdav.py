@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from http_line import HANG_UP, SAY_NOTHING, HttpLine, http_line
-from nginx_server import NOBODY, NginxServer
+from nginx_server import UNREACHABLE, NginxServer
 from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
@@ -150,8 +150,8 @@ def test_a_server_that_keeps_failing_is_unavailable(proxied: Store, line: HttpLi
 def test_an_unreachable_server_is_unavailable() -> None:
     for call in CALLS:
         with pytest.raises(UnavailableError, match="unreachable") as failed:
-            call(open_url(f"http://{NOBODY}", "x", 0.5))
-        assert NOBODY not in failed.value.message
+            call(open_url(f"http://{UNREACHABLE}", "x", 0.5))
+        assert UNREACHABLE not in failed.value.message
 
 
 def test_a_listing_that_is_not_json_is_unavailable(proxied: Store, line: HttpLine) -> None:

@@ -20,7 +20,7 @@ from ports import free_port
 
 CONFIGURATION = Path(__file__).resolve().parents[3] / "charts" / "penstock" / "files" / "nginx.conf"
 NGINX = Image("PENSTOCK_TEST_NGINX_IMAGE", "nginx:1", "local/nginx:1.26")
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 """The address of an unreachable coordinator."""
 
 
@@ -30,7 +30,7 @@ class NginxServer:
 
     folder: Path
     volume: Path
-    coordinator: str = NOBODY
+    coordinator: str = UNREACHABLE
     front: str = ""
     """Content of the file with the gateway's limits."""
     limits: str = ""

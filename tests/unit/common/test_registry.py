@@ -49,7 +49,7 @@ def work(image, params):
 def test_a_step_has_a_name_parameters_and_a_function() -> None:
     made = step("repeat", params=Amount)(lambda image, params: [image] * params.amount)
     assert (made.name, made.params) == ("repeat", Amount)
-    assert made("picture", Amount(amount=2)) == ["picture", "picture"]
+    assert made("image", Amount(amount=2)) == ["image", "image"]
 
 
 @pytest.mark.parametrize("name", ["", "Repeat", "1st", "two words", "a_b", "x" * 41, "ä", "a\n"])

@@ -41,45 +41,40 @@ class Prefix(BaseModel):
     """All images below a folder of the input root or of a bucket."""
 
     model_config = ConfigDict(extra="forbid")
-    prefix: Annotated[str, Field(min_length=1, max_length=4096, examples=["gs://maps/delft/"])]
+    prefix: str = Field(min_length=1, max_length=4096, examples=["gs://maps/delft/"])
 
 
 class ManifestRef(BaseModel):
     """All images in an input list: a text file with one URL, or path below the input root, per line."""
 
     model_config = ConfigDict(extra="forbid")
-    manifest: Annotated[str, Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])]
+    manifest: str = Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])
 
 
 class UploadRef(BaseModel):
     """All files of an upload (`POST /v1/uploads`)."""
 
     model_config = ConfigDict(extra="forbid")
-    upload: Annotated[str, Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])]
+    upload: str = Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])
 
 
 class Webhook(BaseModel):
     """A URL that is called with a signed POST when the job ends."""
 
     model_config = ConfigDict(extra="forbid")
-    url: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            examples=["https://hooks.example.com/penstock"],
-            description="`https` at a public address, unless the server's operator allows others",
-        ),
-    ]
-    secret: Annotated[
-        SecretStr | None,
-        Field(
-            min_length=16,
-            max_length=256,
-            description="Signs the request instead of the server's secret: `whsec_` and base64, or any text."
-            " Never shown again",
-        ),
-    ] = None
+    url: str = Field(
+        min_length=1,
+        max_length=2048,
+        examples=["https://hooks.example.com/penstock"],
+        description="`https` at a public address, unless the server's operator allows others",
+    )
+    secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        max_length=256,
+        description="Signs the request instead of the server's secret: `whsec_` and base64, or any text."
+        " Never shown again",
+    )
 
 
 class JobDocument(BaseModel):
@@ -105,39 +100,34 @@ class JobDocument(BaseModel):
         },
     )
 
-    operations: Annotated[
-        list[Any],
-        Field(description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'),
-    ]
-    output: Annotated[Literal["jpg", "png"] | None, Field(description="Format of the results; default jpg")] = None
-    quality: Annotated[int | None, Field(ge=1, le=100, description="JPEG quality; default 95")] = None
-    effort: Annotated[int | None, Field(ge=0, le=3, description="PNG effort, from 0 (fastest) to 3 (smallest)")] = None
-    inputs: Annotated[
-        list[str | Prefix | ManifestRef | UploadRef],
-        Field(
-            max_length=10_000,
-            description="Files, folders as `{prefix}`, and input lists as `{manifest}`: URLs in buckets that the"
-            " server may read, or paths below its input root. Or `{upload}` alone, for files uploaded before",
-        ),
-    ] = []
-    results: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=1024,
-            description="URL of a bucket's folder to write results to, in a subfolder named by the job's id",
-        ),
-    ] = None
-    name: Annotated[str, Field(max_length=200)] = ""
-    labels: Annotated[
-        dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]], Field(max_length=32)
-    ] = {}
-    priority: Annotated[int, Field(ge=-100, le=100, description="Jobs of higher priority go first")] = 0
-    weight: Annotated[int, Field(ge=1, le=100, description="Share among jobs of the same priority")] = 1
-    on_failure: Annotated[
-        Literal["continue", "cancel"], Field(description="`cancel` cancels the job at its first failed image")
-    ] = "continue"
-    chunk_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=64)], Field(description="Images per message")
-    ] = "auto"
-    webhook: Annotated[Webhook | None, Field(description="URL to call when the job ends")] = None
+    operations: list[Any] = Field(
+        description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'
+    )
+    output: Literal["jpg", "png"] | None = Field(default=None, description="Format of the results; default jpg")
+    quality: int | None = Field(default=None, ge=1, le=100, description="JPEG quality; default 95")
+    effort: int | None = Field(default=None, ge=0, le=3, description="PNG effort, from 0 (fastest) to 3 (smallest)")
+    inputs: list[str | Prefix | ManifestRef | UploadRef] = Field(
+        default=[],
+        max_length=10_000,
+        description="Files, folders as `{prefix}`, and input lists as `{manifest}`: URLs in buckets that the"
+        " server may read, or paths below its input root. Or `{upload}` alone, for files uploaded before",
+    )
+    results: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="URL of a bucket's folder to write results to, in a subfolder named by the job's id",
+    )
+    name: str = Field(default="", max_length=200)
+    labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]] = Field(
+        default={}, max_length=32
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Jobs of higher priority go first")
+    weight: int = Field(default=1, ge=1, le=100, description="Share among jobs of the same priority")
+    on_failure: Literal["continue", "cancel"] = Field(
+        default="continue", description="`cancel` cancels the job at its first failed image"
+    )
+    chunk_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto", description="Images per message"
+    )
+    webhook: Webhook | None = Field(default=None, description="URL to call when the job ends")
