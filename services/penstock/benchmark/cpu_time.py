@@ -1,31 +1,30 @@
-"""Whose the cores of this host were for a while: one's own, or other programs'. As Linux tells, and nobody else."""
+"""CPU time: how much a process tree used, and how much other programs used on the same cores. Linux only."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
-
-from penstock.benchmark.bench.rabbitmq import cpu_secs
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STAT = Path("/proc/stat")
 _USED = (0, 1, 2, 5, 6, 7)
-"""Of a core's line: user, nice, system, irq, softirq, and what the hypervisor gave to others; not idle, not iowait."""
+"""Fields of a core: user, nice, system, irq, softirq and steal; not idle and iowait."""
 
 
-class Watch:
-    """A stopwatch for the clock, for this process and all that it started, and for everybody on its cores."""
+class CpuWatch:
+    """Measures elapsed time, CPU time of this process and its descendants, and the load of other programs."""
 
     def __init__(self) -> None:
         self._cores = os.sched_getaffinity(0)
         self._began, self._own, self._all = time.perf_counter(), cpu_secs(os.getpid()), used_secs(self._cores)
 
     def read(self) -> tuple[float, float, float]:
-        """Return the seconds since it was made, the CPU seconds spent meanwhile, and the share of the cores to be had.
+        """Return the seconds and CPU seconds since the start, and the share of the cores that other programs left.
 
-        To be had is what no other program took; all of it, where the system doesn't tell.
+        The share is 1 where `/proc/stat` does not exist.
         """
         secs = time.perf_counter() - self._began
         own = cpu_secs(os.getpid()) - self._own
@@ -34,16 +33,34 @@ class Watch:
 
 
 def adopt_orphans() -> None:
-    """Let processes that outlive who started them become this one's, so that their seconds count as its own."""
+    """Make this process the parent of orphaned descendants, so that `cpu_secs` counts them."""
     if _STAT.exists():
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def used_secs(cores: set[int]) -> float:
-    """Return for how long these cores have worked, for whomever; 0 where the system doesn't tell."""
+    """Return the busy seconds of these cores since boot; 0 where `/proc/stat` does not exist."""
     if not _STAT.exists():
         return 0.0
-    named = {f"cpu{core}" for core in cores}
+    names = {f"cpu{core}" for core in cores}
     lines = (line.split() for line in _STAT.read_text().split("\n"))
-    ticks = sum(int(fields[1 + index]) for fields in lines if fields and fields[0] in named for index in _USED)
+    ticks = sum(int(fields[1 + index]) for fields in lines if fields and fields[0] in names for index in _USED)
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_secs(pid: int) -> float:
+    """Return the CPU seconds of a process and its descendants, including those that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # the process has ended
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_secs(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            children += map(int, thread.read_text().split())
+    return children

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from penstock.cli.job_options import JobOptions, job_options
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 1_000_000_000
 MAX_REPLICAS = 10_000
-_OF_CHECK = frozenset({"check", "rounds", "photos", "secs", "as_json"})
 
 
 class _FiniteRange(click.FloatRange):
@@ -51,36 +48,17 @@ class _FiniteRange(click.FloatRange):
 @click.option("--gpu-price", type=_FiniteRange(min=0), help="Price of a GPU for an hour.")
 @click.option("--gpu", "gpu_steps", multiple=True, metavar="STEP", help="A step whose replicas have a GPU each.")
 @click.option("--currency", default="", help="Currency of the prices.")
-@click.option("--check", is_flag=True, help="Predict and do three plans on this host, and compare.")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="With --check: how often.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of tables.")
-@click.pass_context
-def plan(context: click.Context, /, job: JobOptions, check: bool, rounds: int, as_json: bool, **given: Any) -> None:
+def plan(job: JobOptions, as_json: bool, **given: Any) -> None:
     """Predict what a job takes: replicas for a deadline or time for replicas, CPU hours, and the cost."""
-    if check:
-        _refuse_beside_check(context)
-        from penstock.benchmark.plan.check import run_check
-
-        sys.exit(run_check(given["photos"], rounds, given["secs"], as_json=as_json))
     if given["images"] is None:
         raise click.UsageError("--images N is required: the number of images")
     click.echo(_predict(job, as_json=as_json, **given))
 
 
-def _refuse_beside_check(context: click.Context) -> None:
-    others = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in _OF_CHECK
-        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-    ]
-    if others:
-        raise click.UsageError(f"--check does three plans of its own; it goes without {', '.join(others)}")
-
-
 def _predict(job: JobOptions, *, as_json: bool, server: str | None, photos: Path | None, **given: Any) -> str:
     from penstock.benchmark.plan.estimate import Prices, answer, ask_server, measure_here
-    from penstock.benchmark.plan.report import say_source, show, show_json
+    from penstock.benchmark.plan.report import describe_source, show, show_json
     from penstock.common.registry import declare_steps
     from penstock.common.settings import Limits, WorkerSettings, load
 
@@ -95,7 +73,7 @@ def _predict(job: JobOptions, *, as_json: bool, server: str | None, photos: Path
     _check_gpus(given["gpu_steps"], asked.steps, server)
     _check_prices(given["cpu_price"], given["gpu_price"], given["gpu_steps"], given["currency"])
     measured = None if server else measure_here(asked, photos, size, given["secs"], limits)
-    visits, source = (measured.visits, say_source(measured)) if measured else ask_server(server or "", asked, size)
+    visits, source = (measured.visits, describe_source(measured)) if measured else ask_server(server or "", asked, size)
     rows = answer(visits, given["images"], goal, placement)
     prices = Prices(given["cpu_price"], given["gpu_price"] or 0.0, given["gpu_steps"], given["currency"])
     return show_json(visits, measured, rows, prices) if as_json else show(visits, source, rows, prices)

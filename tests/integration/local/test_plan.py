@@ -1,4 +1,4 @@
-"""`penstock plan` as a command: it measures here or asks a running system, and its check does what it foretells."""
+"""`penstock plan` as a command: measuring on this host, asking a running system, and checking predictions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scripts_loader import load_script
 from waiting import wait_until
 
 from penstock.benchmark.http import RestClient
-from penstock.benchmark.plan.check import PLANS, START_SECS, Check
 from penstock.benchmark.plan.estimate import ask_server
 from penstock.benchmark.plan.measure import measure
 from penstock.common.model.errors import PenstockError
@@ -36,7 +36,7 @@ def plan() -> Plan:
     return run
 
 
-def test_it_measures_photographs_and_tells_the_replicas(plan: Plan, drawn: list[Path]) -> None:
+def test_given_images_are_measured_and_replicas_predicted(plan: Plan, drawn: list[Path]) -> None:
     done = plan("--images", "50000", "--deadline", "2h", *OPS, "--photos", str(drawn[0].parent), "--cpu-price", "0.03")
     assert done.returncode == 0, done.stderr
     first, *_ = lines = done.stdout.split("\n")
@@ -46,7 +46,7 @@ def test_it_measures_photographs_and_tells_the_replicas(plan: Plan, drawn: list[
     assert "different ones" in done.stdout
 
 
-def test_scripts_get_json_of_drawn_pictures_too(plan: Plan) -> None:
+def test_sample_images_are_measured_and_reported_as_json(plan: Plan) -> None:
     done = plan("--images", "10", *OPS, "--size", "200x100", "--output", "png", "--json")
     document = json.loads(done.stdout)
     assert [step["pixels"] for step in document["steps"]] == [64 * 48] * 3
@@ -55,14 +55,14 @@ def test_scripts_get_json_of_drawn_pictures_too(plan: Plan) -> None:
     assert 0 < document["measured"]["share"] <= 1
 
 
-def test_a_deadline_that_cannot_be_met_is_told_in_a_line(plan: Plan) -> None:
+def test_a_deadline_that_cannot_be_met_is_refused_in_one_line(plan: Plan) -> None:
     done = plan("--images", "9000000", "--deadline", "1s", "--size", "64x64")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("penstock: a deadline of 1.0 s cannot be met: 9,000,000 images take ")
     assert done.stderr.count("\n") == 1
 
 
-def test_measuring_ends_with_the_command_even_where_that_is_killed(tmp_path: Path) -> None:
+def test_measuring_ends_when_the_command_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "penstock", "plan", "--images", "9", "--size", "64x64", "--secs", "300"]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
@@ -82,21 +82,19 @@ def test_measuring_ends_with_the_command_even_where_that_is_killed(tmp_path: Pat
     wait_until(is_quiet)
 
 
-def test_photographs_that_cannot_be_read_are_passed_over_and_nothing_but_such_is_refused(
-    tmp_path: Path, drawn: list[Path]
-) -> None:
+def test_unreadable_images_are_skipped_unless_all_are(tmp_path: Path, drawn: list[Path]) -> None:
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"\xff\xd8\xff no picture")
+    bad.write_bytes(b"\xff\xd8\xff no image")
     asked = make_plan([["blur", "median"]], None, Limits())
     found = measure(asked, [bad, *drawn[:2]], 1, 0.2, Limits())
     assert found.photos == 2
     assert [visit.pixels for visit in found.visits] == [320 * 240] * 2
-    with pytest.raises(PenstockError, match="no photograph that these operations apply to"):
+    with pytest.raises(PenstockError, match="these operations apply to none of the images"):
         measure(asked, [bad], 1, 0.1, Limits())
 
 
 @pytest.mark.parametrize(("placement", "together"), [("fused", ["encode", "resize"]), ("per_step", [])])
-def test_a_running_system_tells_what_images_cost_and_which_steps_share_their_workers(
+def test_a_running_system_reports_costs_and_steps_that_share_workers(
     tmp_path: Path, drawn: list[Path], placement: str, together: list[str]
 ) -> None:
     asked = make_plan([["resize", "64x48"], ["blur", "median"]], None, Limits())
@@ -118,14 +116,15 @@ def test_a_running_system_tells_what_images_cost_and_which_steps_share_their_wor
         shown = json.loads(client.send("GET", "/v1/steps"))
     assert [(visit.step, visit.pixels) for visit in visits] == [("resize", 3072), ("blur", 3072), ("encode", 3072)]
     assert all(visit.secs > 0 for visit in [*visits, *others])
-    assert f"in job {job}, which did the same" in source
-    assert "over all its jobs: none of the last 20 did the same" in over_all
+    assert f"in job {job}, which has the same plan" in source
+    assert "over all its jobs: none of the last 20 has the same plan" in over_all
     assert next(step["shared_with"] for step in shown["steps"] if step["name"] == "blur") == together
     assert shown["advice"] is None, "nothing is left to do"
 
 
-def test_its_check_does_what_it_foretells(tmp_path: Path, drawn: list[Path]) -> None:
-    found = Check(tmp_path, drawn[0].parent, 0.05, length_secs=0.000_01).run(1, PLANS[1:2])
-    assert {(each.plan, each.way) for each in found} == {(PLANS[1][0], way) for way in START_SECS}
+def test_the_check_runs_what_it_predicts(tmp_path: Path, drawn: list[Path]) -> None:
+    script = load_script("check_plan")
+    found = script.Check(tmp_path, drawn[0].parent, 0.05, duration_secs=0.000_01).run(1, script.PLANS[1:2])
+    assert {(each.plan, each.way) for each in found} == {(script.PLANS[1][0], way) for way in script.START_SECS}
     assert all(each.images == len(drawn) for each in found)
     assert all(each.predicted[0] > 0 and each.measured[0] > 0 for each in found)

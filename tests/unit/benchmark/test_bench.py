@@ -1,4 +1,4 @@
-"""The benchmark: its workloads, its plain pool, its judge and its tables."""
+"""Benchmark: workloads, plain pool, verifier and report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.benchmark.bench.contestants import BenchError
 from penstock.benchmark.bench.report import Figures, percentile, show_json, show_tables
 from penstock.benchmark.bench.runner import run_bench
 from penstock.benchmark.bench.verify import Verifier
-from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload
+from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
@@ -24,40 +24,40 @@ from penstock.local.sample_images import draw_image
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
-def test_every_workload_is_a_plan_that_a_server_accepts(workload: Workload) -> None:
+def test_every_workload_is_a_valid_plan(workload: Workload) -> None:
     plan = make_plan(workload.document()["operations"], None, Limits())
     assert plan.steps == (*(name for name, _ in workload.operations), "encode")
 
 
-def test_a_workload_says_what_it_does_and_gives_the_options_of_a_command() -> None:
+def test_a_workload_has_a_title_and_command_line_options() -> None:
     assert WORKLOADS[0].title == "512² resize 200x300 + split + blur gaussian → jpg"
     assert WORKLOADS[0].options() == ["--op=resize=200x300", "--op=split", "--op=blur=gaussian"]
 
 
-def test_a_folder_holds_as_many_pictures_as_asked_for_all_of_the_workloads_size(tmp_path: Path) -> None:
+def test_a_folder_holds_as_many_images_as_requested_all_of_the_workloads_size(tmp_path: Path) -> None:
     workload = Workload("small", 40, (), "jpg", 1)
-    folder = Pictures(tmp_path).folder(workload, 30)
+    folder = ImageFolders(tmp_path).folder(workload, 30)
     shapes = {cv2.imread(str(path)).shape for path in folder.iterdir()}
     assert len(list(folder.iterdir())) == 30
     assert shapes == {(40, 40, 3)}
 
 
-def test_photographs_are_scaled_to_the_workloads_size_and_other_files_passed_over(tmp_path: Path) -> None:
+def test_given_images_are_scaled_to_the_workloads_size_and_other_files_ignored(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     cv2.imwrite(str(photos / "one.png"), draw_image(1, 90, 60))
-    (photos / "notes.txt").write_text("not a picture")
-    (tmp_path / "pictures").mkdir()
-    distinct = Pictures(tmp_path / "pictures", photos).distinct(32)
+    (photos / "notes.txt").write_text("not an image")
+    (tmp_path / "images").mkdir()
+    distinct = ImageFolders(tmp_path / "images", photos).distinct(32)
     assert [(path.name, cv2.imread(str(path)).shape) for path in distinct] == [("one.jpg", (32, 32, 3))]
 
 
-def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match="no readable JPEG or PNG"):
-        Pictures(tmp_path, tmp_path).distinct(32)
+        ImageFolders(tmp_path, tmp_path).distinct(32)
 
 
-def test_the_plain_pool_gives_what_opencv_called_by_hand_gives(tmp_path: Path, drawn: list[Path]) -> None:
+def test_the_plain_pool_gives_the_pixels_of_opencv(tmp_path: Path, drawn: list[Path]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     options = ["--op=resize=101x75", "--op=split", "--op=blur=median"]
@@ -90,7 +90,7 @@ def read_all(folder: Path) -> Iterator[tuple[str, bytes]]:
     return ((path.name, path.read_bytes()) for path in folder.iterdir())
 
 
-def test_the_same_pixels_in_another_png_are_right(reference: Path) -> None:
+def test_another_png_file_with_the_same_pixels_is_accepted(reference: Path) -> None:
     other = cv2.imencode(".png", draw_image(2, 64, 48), [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
     results = dict(read_all(reference)) | {"b-0.png": other}
     assert other != (reference / "b-0.png").read_bytes()
@@ -102,16 +102,16 @@ def test_the_same_pixels_in_another_png_are_right(reference: Path) -> None:
     [
         ("a-0.jpg", cv2.imencode(".jpg", draw_image(1, 64, 48), [cv2.IMWRITE_JPEG_QUALITY, 94])[1].tobytes()),
         ("b-0.png", cv2.imencode(".png", draw_image(3, 64, 48))[1].tobytes()),
-        ("b-0.png", b"not a picture"),
+        ("b-0.png", b"not an image"),
     ],
 )
-def test_a_result_that_differs_from_the_pools_spoils_the_benchmark(reference: Path, name: str, content: bytes) -> None:
+def test_a_result_that_differs_from_the_pools_is_an_error(reference: Path, name: str, content: bytes) -> None:
     results = dict(read_all(reference)) | {name: content}
-    with pytest.raises(BenchError, match=f"run made another {name}"):
+    with pytest.raises(BenchError, match=f"{name} of run differs from the pool's"):
         Verifier().verify("run", reference, results.items())
 
 
-def test_a_missing_result_and_one_too_many_spoil_the_benchmark(reference: Path) -> None:
+def test_missing_and_additional_results_are_errors(reference: Path) -> None:
     results = dict(read_all(reference))
     with pytest.raises(BenchError, match=r"did not make b-0\.png"):
         Verifier().verify("run", reference, [("a-0.jpg", results["a-0.jpg"])])
@@ -125,7 +125,7 @@ def make_figures() -> Figures:
     return Figures(WORKLOADS[1], 100, "pool", {"pool": [4.0, 5.0, 90.0], "run": [2.0, 2.5, 2.6]})
 
 
-def test_rates_and_ratios_are_of_the_median_rounds() -> None:
+def test_rates_and_ratios_are_those_of_the_median_round() -> None:
     assert make_figures().rate("pool") == 20.0
     assert make_figures().ratio("run") == 2.0
 
@@ -138,7 +138,7 @@ def test_the_table_shows_each_contestant_beside_the_pool() -> None:
     assert "1.100 ms at chunk 1, 0.210 ms at chunk 8" in table
 
 
-def test_the_json_holds_every_round_and_the_latency() -> None:
+def test_the_json_contains_every_round_and_the_latency() -> None:
     document = json.loads(show_json([make_figures()], [0.010], {"8": 0.00021}))
     assert document["workloads"][0]["contestants"]["run"] == {
         "seconds": [2.0, 2.5, 2.6],
@@ -149,13 +149,13 @@ def test_the_json_holds_every_round_and_the_latency() -> None:
     assert document["hop_cpu_ms"] == {"8": 0.21}
 
 
-def test_a_percentile_is_a_measured_value_that_so_many_do_not_exceed() -> None:
+def test_a_percentile_is_one_of_the_values() -> None:
     values = [float(value) for value in range(1, 101)]
     assert [percentile(values, percent) for percent in (1, 50, 99, 100)] == [1.0, 50.0, 99.0, 100.0]
     assert percentile([7.0], 99) == 7.0
 
 
-def test_a_workload_or_contestant_that_is_not_known_is_refused_by_name() -> None:
+def test_an_unknown_workload_or_contestant_is_refused() -> None:
     with pytest.raises(PenstockError, match="no workload 'nonsense'; accepted are resize-split-gaussian-jpg"):
         run_bench(workloads=["nonsense"])
     with pytest.raises(PenstockError, match="no contestant 'nobody'; accepted are pool, run, serve-fused"):

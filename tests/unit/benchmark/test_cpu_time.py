@@ -1,4 +1,4 @@
-"""Whose the cores were: seconds of all that one started count as one's own, those of others do not."""
+"""CPU time of this process, its descendants, and other programs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from penstock.benchmark.cpu_time import Watch, used_secs
+from penstock.benchmark.cpu_time import CpuWatch, used_secs
 
 TIMEOUT_SECS = 60
 BURN = "import time\nwhile time.process_time() < 0.5: pass"
-OUTLIVED = f"""
+ORPHAN = f"""
 import subprocess, sys, time
-from penstock.benchmark.cpu_time import Watch, adopt_orphans
+from penstock.benchmark.cpu_time import CpuWatch, adopt_orphans
 adopt_orphans()
-watch = Watch()
+watch = CpuWatch()
 subprocess.run(["sh", "-c", '"$0" -c "$1" & exit 0', sys.executable, {BURN!r}], check=True)
 while watch.read()[1] < 0.4:
     time.sleep(0.05)
 print(watch.read()[1])
 """
 
-pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells")
+pytestmark = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs Linux's /proc")
 
 
-def test_what_one_started_counts_as_ones_own_also_once_it_has_ended() -> None:
-    watch = Watch()
+def test_ended_child_processes_count_as_own() -> None:
+    watch = CpuWatch()
     subprocess.run([sys.executable, "-c", BURN], check=True, timeout=TIMEOUT_SECS)
     secs, own, share = watch.read()
     assert own >= 0.4
@@ -37,14 +37,14 @@ def test_what_one_started_counts_as_ones_own_also_once_it_has_ended() -> None:
     assert 0 < share <= 1
 
 
-def test_processes_that_outlive_who_started_them_count_as_well() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", OUTLIVED], check=True, capture_output=True, text=True, timeout=TIMEOUT_SECS
+def test_adopted_orphans_count_as_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHAN], check=True, capture_output=True, text=True, timeout=TIMEOUT_SECS
     )
-    assert float(told.stdout) >= 0.4
+    assert float(done.stdout) >= 0.4
 
 
-def test_cores_that_somebody_uses_are_told_as_used_and_others_are_not_looked_at() -> None:
+def test_busy_seconds_are_those_of_the_given_cores() -> None:
     cores = os.sched_getaffinity(0)
     before = used_secs(cores)
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""What `penstock plan` reads, compares and shows."""
+"""`penstock plan`: reading options, comparing alternatives, and the report."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from pathlib import Path
 
 import click
 import pytest
+from scripts_loader import load_script
 
-from penstock.benchmark.plan.check import Comparison
 from penstock.benchmark.plan.estimate import (
-    SAMPLE_PHOTOS,
+    MAX_PICKED_IMAGES,
     Goal,
     Prices,
     answer,
     follow_pixels,
-    pick_photos,
-    read_plan,
+    pick_images,
     read_secs,
 )
 from penstock.benchmark.plan.measure import Measured, share_out
 from penstock.benchmark.plan.prediction import PlanningError, Visit
-from penstock.benchmark.plan.report import say_source, show, show_json
+from penstock.benchmark.plan.report import describe_source, show, show_json
 from penstock.cli.main import cli
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.operations import Encode
+from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
 
 VISITS = (Visit("resize", 0.005, 262_144), Visit("blur", 0.04, 262_144), Visit("encode", 0.001, 262_144))
 HOUR = Goal("deadline", 3_600.0)
+Comparison = load_script("check_plan").Comparison
 
 
 @pytest.mark.parametrize(
     ("text", "secs"), [("90", 90), ("90s", 90), ("30m", 1_800), ("2h", 7_200), ("1h30m", 5_400), ("1.5d", 129_600)]
 )
-def test_times_are_read_as_people_write_them(text: str, secs: float) -> None:
+def test_durations_are_read_in_the_usual_notations(text: str, secs: float) -> None:
     assert read_secs(text) == secs
 
 
 @pytest.mark.parametrize("text", ["", "h", "2 h", "2h!", "-2h", "soon", "0", "0h", "3651d", "9" * 400])
-def test_what_is_no_time_is_refused_with_what_is(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="accepted is"):
         read_secs(text)
 
 
-def test_pixels_are_followed_through_a_plan() -> None:
-    plan = read_plan(["split", "resize=10x20", "blur=median"], {"format": "png", "quality": None}, Limits())
+def test_pixels_after_each_operation_are_predicted() -> None:
+    plan = make_plan(["split", ["resize", "10x20"], ["blur", "median"]], Encode(format="png"), Limits())
     assert follow_pixels(plan, 1024, 768) == [786_432, 800, 800, 800]
-    assert plan.encode.format == "png"
 
 
-def test_the_way_that_was_asked_for_comes_first_and_others_beside_it() -> None:
+def test_the_requested_way_comes_first_and_alternatives_follow() -> None:
     rows = answer(VISITS, 500_000, HOUR, "per_step")
     assert [(row.placement, row.chunk, row.goal.value) for row in rows] == [
         ("per_step", "auto", 3_600),
@@ -65,7 +66,7 @@ def test_the_way_that_was_asked_for_comes_first_and_others_beside_it() -> None:
     assert blurs[1] > blurs[0] > blurs[2]
 
 
-def test_ways_that_cannot_be_are_shown_as_such_and_the_one_asked_for_refuses() -> None:
+def test_impossible_alternatives_are_shown_and_an_impossible_request_is_refused() -> None:
     rows = answer(VISITS, 10, Goal("replicas", 3), "per_step")
     assert [row.estimate is None for row in rows] == [False, True, *[False] * 6], "half of three is too few for three"
     assert "not possible" in show(VISITS, "", rows, Prices(cpu=1.0))
@@ -73,63 +74,63 @@ def test_ways_that_cannot_be_are_shown_as_such_and_the_one_asked_for_refuses() -
         answer(VISITS, 10, Goal("deadline", 0.001), "fused")
 
 
-def test_an_answer_names_replicas_the_slowest_step_and_the_price() -> None:
+def test_the_answer_names_replicas_bottleneck_and_price() -> None:
     shown = show(VISITS, "Measured.", answer(VISITS, 500_000, HOUR, "per_step"), Prices(cpu=0.03, currency="EUR"))
     first = shown.split("\n")[0]
     assert first.startswith("500,000 images take ")
-    assert "1 × resize, 7 × blur, 1 × encode, of which blur is the slowest" in first
+    assert "1 × resize, 7 × blur, 1 × encode, with blur as bottleneck" in first
     assert first.endswith(" EUR.")
     assert "| fused " in shown
     assert "cost EUR" in shown
 
 
-def test_workers_that_do_all_steps_are_not_said_to_be_the_slowest_of_themselves() -> None:
+def test_fused_workers_have_no_bottleneck() -> None:
     shown = show(VISITS, "", answer(VISITS, 500_000, HOUR, "fused"), Prices(cpu=0.000_001))
     assert " with 8 × all steps and " in shown.split("\n")[0]
     assert shown.split("\n")[0].endswith(" and cost < 0.01.")
 
 
-def test_one_host_is_told_by_its_cores() -> None:
+def test_the_answer_for_one_host_names_its_cores() -> None:
     shown = show(VISITS, "", answer(VISITS, 1_000, Goal("cores", 4), "fused"), Prices())
     assert " on 4 cores of one host" in shown.split("\n")[0]
     assert "cost" not in shown
 
 
-def test_scripts_get_every_way_in_numbers() -> None:
+def test_the_json_contains_every_way() -> None:
     document = json.loads(show_json(VISITS, None, answer(VISITS, 1_000, HOUR, "fused"), Prices(cpu=0.5)))
     assert [step["step"] for step in document["steps"]] == ["resize", "blur", "encode"]
     assert document["ways"][0] | {"possible": True, "deadline": 3600.0, "placement": "fused"} == document["ways"][0]
     assert document["ways"][0]["cost"] > 0
 
 
-def test_it_says_so_where_others_used_the_cores() -> None:
-    assert "left" not in say_source(Measured(VISITS, 9, 3, 2, 1.0, 0.99))
-    assert "left 40% of the cores" in say_source(Measured(VISITS, 9, 3, 2, 1.0, 0.4))
+def test_the_report_warns_if_other_programs_used_the_cores() -> None:
+    assert "left" not in describe_source(Measured(VISITS, 9, 3, 2, 1.0, 0.99))
+    assert "left 40% of the cores" in describe_source(Measured(VISITS, 9, 3, 2, 1.0, 0.4))
 
 
-def test_a_large_folder_is_sampled_from_end_to_end(tmp_path: Path) -> None:
+def test_a_large_folder_is_sampled_evenly(tmp_path: Path) -> None:
     for index in range(100):
         (tmp_path / f"{index:03d}.jpg").touch()
     (tmp_path / "notes.txt").touch()
-    picked = pick_photos(tmp_path)
-    assert 0 < len(picked) <= SAMPLE_PHOTOS
+    picked = pick_images(tmp_path)
+    assert 0 < len(picked) <= MAX_PICKED_IMAGES
     assert picked[-1].stem > "090"
     with pytest.raises(PenstockError, match="no JPEG or PNG below"):
-        pick_photos(tmp_path / "nowhere")
+        pick_images(tmp_path / "nowhere")
 
 
-def test_a_prediction_is_judged_by_the_median_of_its_rounds() -> None:
+def test_a_prediction_is_judged_by_its_median_round() -> None:
     found = Comparison("p", "run", 9, predicted=[1.0, 2.0, 1.0], measured=[1.1, 2.2, 9.0], shares=[1.0] * 3)
     assert (found.ratio, found.is_close) == (1.1, True)
     assert not Comparison("p", "run", 9, predicted=[1.0], measured=[1.3], shares=[1.0]).is_close
 
 
-def test_what_others_took_of_the_cores_does_not_count_against_a_prediction() -> None:
+def test_the_load_of_other_programs_does_not_count_against_a_prediction() -> None:
     assert Comparison("p", "run", 9, predicted=[1.0, 1.0], measured=[4.0, 2.0], shares=[0.25, 0.5]).ratio == 1.0
 
 
 @pytest.mark.parametrize(("photos", "processes"), [(32, 2), (48, 16), (3, 8), (1, 1), (7, 3)])
-def test_all_photographs_are_measured_however_many_do_it(photos: int, processes: int) -> None:
+def test_all_images_are_measured_with_any_number_of_processes(photos: int, processes: int) -> None:
     shares = share_out(photos, processes)
     assert [photo for share in shares for photo in share] == list(range(photos))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -159,9 +160,8 @@ def test_all_photographs_are_measured_however_many_do_it(photos: int, processes:
             "--gpu STEP and --gpu-price need each other",
         ),
         ("--images 9 --op blur=median --gpu blur --gpu-price 2 --cpu-price 1", "without a GPU; use --server URL"),
-        ("--check --images 9 --op split", "three plans of its own; it goes without --images, --op"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_measured(options: str, told: str) -> None:
+def test_invalid_options_are_refused_before_measuring(options: str, told: str) -> None:
     with pytest.raises((click.UsageError, PenstockError), match=told):
         cli.main(["plan", *options.split()], standalone_mode=False)

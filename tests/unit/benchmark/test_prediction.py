@@ -1,4 +1,4 @@
-"""What a job takes: by the slowest stage, within the deadline, with what lies around the steps."""
+"""Prediction: stages, overheads, deadlines, replicas and cost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from penstock.benchmark.plan.prediction import (
     PlanningError,
     Visit,
     cost_image,
+    format_secs,
     least_secs,
     meet_deadline,
     price,
-    say,
     use_cores,
     use_replicas,
 )
@@ -37,14 +37,14 @@ def test_each_step_is_a_stage_or_all_of_them_are_one() -> None:
     assert bare().secs == pytest.approx(bare("fused").secs)
 
 
-def test_a_step_that_comes_twice_has_one_stage_and_one_hop_less_to_itself() -> None:
+def test_a_repeated_step_has_one_stage_and_no_hop_to_itself() -> None:
     twice = (VISITS[1], VISITS[1], VISITS[0], VISITS[1])
     cost = bare(visits=twice)
     assert cost.stages == {"blur": pytest.approx(0.12), "resize": 0.005}
     assert cost.moved_bytes == 2 * 2 * 100 * 3, "two hops, written and read"
 
 
-def test_a_hop_costs_what_was_measured_of_it() -> None:
+def test_a_hop_costs_what_was_measured() -> None:
     tiny = (Visit("a", 0.0, 0), Visit("b", 0.0, 0))
     around = Overheads(worker=0, coordinator=0)
     for chunk, ms in ((1, 0.87), (8, 0.23)):
@@ -53,29 +53,29 @@ def test_a_hop_costs_what_was_measured_of_it() -> None:
     assert sum(cost_image(tiny, "fused", 1, overheads=around).stages.values()) == 0
 
 
-def test_pixels_that_go_through_the_store_cost_by_their_size() -> None:
+def test_intermediates_cost_time_by_their_size() -> None:
     large = (Visit("a", 0.0, 1_050_000), Visit("b", 0.0, 0))
     cost = cost_image(large, "per_step", 8)
     assert cost.moved_bytes == 6_300_000
     assert sum(cost.stages.values()) * 1e3 == pytest.approx(5.4 + 0.23 + 0.2, abs=0.1)
 
 
-def test_larger_chunks_cost_less_and_make_single_images_wait() -> None:
+def test_larger_chunks_cost_less_and_increase_latency() -> None:
     quick = [Visit(visit.step, visit.secs / 10, visit.pixels) for visit in VISITS]
     one, auto, eight = (cost_image(quick, "per_step", chunk) for chunk in (1, "auto", 8))
     assert one.secs > eight.secs == auto.secs
     assert one.latency_secs < eight.latency_secs
-    assert auto.latency_secs < eight.latency_secs, "alone, it is not held back"
+    assert auto.latency_secs < eight.latency_secs, "a single image is not delayed"
 
 
 @pytest.mark.parametrize(("slowest_secs", "size"), [(0.0, 8), (0.004, 8), (0.02, 3), (0.04, 1), (9.0, 1)])
-def test_automatic_chunks_keep_a_worker_for_a_moment_and_cost_accordingly(slowest_secs: float, size: int) -> None:
+def test_the_size_of_automatic_chunks_depends_on_the_slowest_step(slowest_secs: float, size: int) -> None:
     visits = (Visit("resize", 0.0, 100), Visit("blur", slowest_secs, 100))
     assert fit_chunk(slowest_secs) == size
     assert cost_image(visits, "per_step").secs == cost_image(visits, "per_step", size).secs
 
 
-def test_without_a_broker_its_messages_are_the_coordinators_alone() -> None:
+def test_without_a_broker_messages_cost_only_coordinator_time() -> None:
     alone = cost_image(VISITS, "fused", 1, broker=False)
     assert alone.broker == 0
     assert alone.coordinator == pytest.approx(0.000_7 + 3 * 0.000_5)
@@ -84,16 +84,16 @@ def test_without_a_broker_its_messages_are_the_coordinators_alone() -> None:
 
 @pytest.mark.parametrize("deadline_secs", [1.0, 7.0, 60.0, 1_000.0])
 @pytest.mark.parametrize("placement", ["per_step", "fused"])
-def test_a_deadline_is_met_by_as_few_replicas_as_do(placement: str, deadline_secs: float) -> None:
+def test_a_deadline_is_met_by_the_fewest_replicas(placement: str, deadline_secs: float) -> None:
     cost = bare(placement)
     found = meet_deadline(cost, 1_000, deadline_secs)
     assert found.secs <= deadline_secs * (1 - RESERVE)
     for stage, count in found.replicas.items():
         fewer = (ceil(1_000 / (count - 1)) - 1) * cost.stages[stage] if count > 1 else deadline_secs
-        assert fewer + cost.latency_secs > deadline_secs * (1 - RESERVE), f"one {stage} less would have done"
+        assert fewer + cost.latency_secs > deadline_secs * (1 - RESERVE), f"one {stage} less would be enough"
 
 
-def test_every_stage_has_as_many_as_its_work_needs() -> None:
+def test_each_stage_has_as_many_replicas_as_its_work_needs() -> None:
     found = meet_deadline(bare(), 50_000, 2_000.0)
     assert found.replicas == {"resize": 1, "blur": 2, "encode": 1}
     assert (found.slowest, found.busy("blur")) == ("blur", pytest.approx(1.0, abs=0.001))
@@ -101,7 +101,7 @@ def test_every_stage_has_as_many_as_its_work_needs() -> None:
     assert found.cpu_secs == pytest.approx(50_000 * 0.046)
 
 
-def test_a_deadline_that_cannot_be_met_is_told_with_the_least_that_can() -> None:
+def test_a_deadline_that_cannot_be_met_is_refused_with_the_shortest_possible() -> None:
     with pytest.raises(PlanningError, match=r"10\.0 ms cannot be met: 5 images take 46\.0 ms at least"):
         meet_deadline(bare(), 5, 0.01)
     cost = cost_image(VISITS, "per_step")
@@ -113,36 +113,36 @@ def test_a_deadline_that_cannot_be_met_is_told_with_the_least_that_can() -> None
 
 
 @pytest.mark.parametrize("images", [1, 5, 100_000])
-def test_what_is_least_can_be_kept(images: int) -> None:
+def test_the_shortest_possible_deadline_can_be_met(images: int) -> None:
     cost = cost_image(VISITS, "per_step")
     least_secs_ever = least_secs(cost, images)
     assert meet_deadline(cost, images, least_secs_ever).secs <= least_secs_ever * (1 + 1e-9)
 
 
-def test_replicas_are_dealt_out_so_that_it_takes_least() -> None:
+def test_replicas_are_divided_so_that_the_job_takes_the_least_time() -> None:
     assert use_replicas(bare(), 1_000, 10).replicas == {"resize": 1, "blur": 8, "encode": 1}
     assert use_replicas(bare("fused"), 1_000, 10).secs == pytest.approx(99 * 0.046 + 0.046)
-    with pytest.raises(PlanningError, match="2 replicas for resize, blur, encode"):
+    with pytest.raises(PlanningError, match="each needs one; accepted are 3 or more"):
         use_replicas(bare(), 1_000, 2)
 
 
-def test_one_host_does_all_the_work_on_its_cores() -> None:
+def test_one_host_divides_the_work_among_its_cores() -> None:
     assert use_cores(bare("fused"), 1_000, 4, start_secs=0.5).secs == pytest.approx(0.5 + 1_000 * 0.046 / 4)
     assert use_cores(bare("fused"), 1, 64).secs == pytest.approx(0.046), "an image is on one core at a time"
     assert use_cores(bare("fused"), 3, 2).secs == pytest.approx(2 * 0.046), "two on one core, one on the other"
 
 
-def test_a_job_costs_what_its_replicas_cost_while_it_lasts() -> None:
+def test_a_job_costs_its_replicas_for_its_duration() -> None:
     found = use_replicas(bare(), 1_000, 10)
     assert price(found, 0.03) == pytest.approx(10 * found.secs / 3_600 * 0.03)
     with_gpus = price(found, 0.03, 1.2, ["blur"])
     assert with_gpus - price(found, 0.03) == pytest.approx(8 * found.secs / 3_600 * 1.2)
     together = use_replicas(bare("fused"), 1_000, 3)
-    assert price(together, 0.0, 1.0, ["blur"]) == pytest.approx(3 * together.secs / 3_600), "each has the step in it"
+    assert price(together, 0.0, 1.0, ["blur"]) == pytest.approx(3 * together.secs / 3_600), "each replica runs the step"
 
 
 @pytest.mark.parametrize(
     ("secs", "said"), [(0.0041, "4.1 ms"), (12.34, "12.3 s"), (300, "5.0 min"), (7_200, "2.0 h"), (1e7, "2,777.8 h")]
 )
-def test_times_are_told_briefly(secs: float, said: str) -> None:
-    assert say(secs) == said
+def test_durations_are_formatted_briefly(secs: float, said: str) -> None:
+    assert format_secs(secs) == said

@@ -1,8 +1,4 @@
-"""Who takes part in the benchmark: the plain pool, `penstock run`, and `penstock serve` in both placements.
-
-A contestant is whatever can put a folder of pictures through a workload and hand over what became of them; another
-kind of server or broker joins as one more class with those two methods and a line in `CONTESTANTS`.
-"""
+"""Contestants of the benchmark: the plain pool, `penstock run`, and `penstock serve` in both placements."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from penstock.benchmark.bench.workloads import Workload
 from penstock.benchmark.http import RestClient
@@ -26,125 +22,134 @@ COMMAND_TIMEOUT_SECS = 3_600.0
 
 
 class BenchError(PenstockError):
-    """The benchmark cannot give a figure that means anything."""
+    """The benchmark cannot give a meaningful figure."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One workload done once: the seconds that a user waits, and every result's name and bytes, to be read once."""
+    """One run of a workload: the seconds that a user waits, and each result's name and content (to be read once)."""
 
     seconds: float
     results: Iterator[tuple[str, bytes]]
 
 
 class Contestant(Protocol):
-    """One that puts folders of pictures through workloads."""
+    """Runs workloads over folders of images."""
 
-    def process(self, workload: Workload, pictures: Path, out: Path, /) -> Round:
-        """Process the folder `pictures`, writing files (if any) below `out`, a new empty folder.
+    def process(self, workload: Workload, inputs: Path, out: Path, /) -> Round:
+        """Process all images of the folder `inputs`; files may be written to `out`, a new empty folder.
 
         Raises:
-            BenchError: it could not, or not all of it.
+            BenchError: an image failed.
         """
 
 
 @dataclass(frozen=True)
-class Arena:
-    """Where contestants meet: `pictures` is the root of all picture folders, `work` is free to write in."""
+class Workspace:
+    """Folders of a benchmark: `images` contains the folders of images, `work` is for the contestants' files."""
 
-    pictures: Path
+    images: Path
     work: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> Self:
+        """Create both folders."""
+        workspace = cls(folder / "images", folder / "work")
+        workspace.images.mkdir()
+        workspace.work.mkdir()
+        return workspace
 
 
 class Command:
-    """A contestant that is one command, its start and its end included in the time."""
+    """A command; its start and exit are part of the time."""
 
     def __init__(self, build: Callable[[Workload, Path, Path], Sequence[str]]) -> None:
         self._build = build
 
-    def process(self, workload: Workload, pictures: Path, out: Path, /) -> Round:
-        command = [sys.executable, "-m", *self._build(workload, pictures, out)]
+    def process(self, workload: Workload, inputs: Path, out: Path, /) -> Round:
+        command = [sys.executable, "-m", *self._build(workload, inputs, out)]
         start = time.perf_counter()
         try:
-            ended = subprocess.run(  # noqa: S603 - one of the commands below
+            ended = subprocess.run(  # noqa: S603 (one of the commands below)
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise BenchError("contestant_failed", f"{' '.join(command)} took over {error.timeout:.0f} s") from error
         seconds = time.perf_counter() - start
         if ended.returncode != 0:
-            last_words = ended.stderr[-500:].decode(errors="replace").strip()
-            raise BenchError("contestant_failed", f"{' '.join(command)} ended with {ended.returncode}: {last_words}")
+            output = ended.stderr[-500:].decode(errors="replace").strip()
+            raise BenchError("contestant_failed", f"{' '.join(command)} ended with {ended.returncode}: {output}")
         return Round(seconds, _read_files(out, workload.output))
 
 
 class Server:
-    """A contestant that is a running server of this host; timed from the request to the end of the job.
+    """A running server on this host, timed from the request to the job's end.
 
-    The end is the one that the server notes, by the same clock, so that asking for it often need not cost it time.
+    The end is the server's own timestamp, by the same clock, so that frequent polling is not needed.
+    `extra_fields` are added to each job document.
     """
 
-    def __init__(self, client: RestClient, more: Mapping[str, Any] | None = None) -> None:
-        """`more` is what every job document says besides."""
+    def __init__(self, client: RestClient, extra_fields: Mapping[str, Any] | None = None) -> None:
         self._client = client
-        self._more = dict(more or {})
+        self._extra_fields = dict(extra_fields or {})
 
-    def process(self, workload: Workload, pictures: Path, _out: Path, /) -> Round:
-        inputs = {"inputs": [{"prefix": f"{pictures.name}/"}], "name": workload.name}
-        document = workload.document() | inputs | self._more
+    def process(self, workload: Workload, inputs: Path, _out: Path, /) -> Round:
+        document = workload.document() | {"inputs": [{"prefix": f"{inputs.name}/"}], "name": workload.name}
+        document |= self._extra_fields
         start = time.time()
         job = self._client.post_job(document)["id"]
         ended = self._client.wait(job, poll_secs=JOB_POLL_SECS)
         seconds = datetime.fromisoformat(ended["finished_at"]).timestamp() - start
         if ended["state"] != "succeeded":
             raise BenchError("contestant_failed", f"job {job} of {workload.name} ended as {ended['state']}")
-        return Round(seconds, self._take_results(job))
+        return Round(seconds, self._fetch_results(job))
 
-    def _take_results(self, job: str) -> Iterator[tuple[str, bytes]]:
+    def _fetch_results(self, job: str) -> Iterator[tuple[str, bytes]]:
         for entry in self._client.results(job):
             yield entry["name"], self._client.fetch(entry["url"])
         self._client.delete_job(job)
 
 
 @contextmanager
-def enter_server(
-    arena: Arena, placement: str, more: Sequence[str] = (), name: str | None = None
+def run_server(
+    workspace: Workspace, placement: str, extra_options: Sequence[str] = (), name: str | None = None
 ) -> Iterator[tuple[RestClient, int]]:
-    """Start a server that reads the arena's pictures; yield a connection to it, and its process id.
+    """Run a server that reads the workspace's images; yield a client of it, and its process id.
 
     Raises:
         UnavailableError: it did not start.
     """
     name = name or f"serve-{placement}"
-    options = ["--data", str(arena.work / name), "--placement", placement, "--input-root", str(arena.pictures), *more]
-    log = arena.work / f"{name}.log"
+    options = ["--data", str(workspace.work / name), "--placement", placement, "--input-root", str(workspace.images)]
+    options += extra_options
+    log = workspace.work / f"{name}.log"
     with serve(options, port=find_free_port(), log=log) as (url, process), RestClient(url) as client:
         yield client, process.pid
 
 
 @contextmanager
-def _enter_serving(arena: Arena, placement: str) -> Iterator[Contestant]:
-    with enter_server(arena, placement) as (client, _):
+def _run_contestant(workspace: Workspace, placement: str) -> Iterator[Contestant]:
+    with run_server(workspace, placement) as (client, _):
         yield Server(client)
 
 
-Start = Callable[[Arena], AbstractContextManager[Contestant]]
+Start = Callable[[Workspace], AbstractContextManager[Contestant]]
 
 CONTESTANTS: dict[str, Start] = {
     "pool": lambda _: nullcontext(Command(_pool_command)),
     "run": lambda _: nullcontext(Command(_run_command)),
-    "serve-fused": lambda arena: _enter_serving(arena, "fused"),
-    "serve-per-step": lambda arena: _enter_serving(arena, "per_step"),
+    "serve-fused": lambda workspace: _run_contestant(workspace, "fused"),
+    "serve-per-step": lambda workspace: _run_contestant(workspace, "per_step"),
 }
-"""By name, how each one is started: the plain OpenCV pool, which all are compared with, and Penstock's ways."""
+"""Context managers that run each contestant, by name; all are compared with the plain OpenCV pool."""
 
 
-def _pool_command(workload: Workload, pictures: Path, out: Path) -> list[str]:
-    return ["penstock.benchmark.bench.plain_pool", str(pictures), str(out), workload.output, *workload.options()]
+def _pool_command(workload: Workload, inputs: Path, out: Path) -> list[str]:
+    return ["penstock.benchmark.bench.plain_pool", str(inputs), str(out), workload.output, *workload.options()]
 
 
-def _run_command(workload: Workload, pictures: Path, out: Path) -> list[str]:
-    return ["penstock", "run", str(pictures), *workload.options(), "--output", workload.output, "--out", str(out)]
+def _run_command(workload: Workload, inputs: Path, out: Path) -> list[str]:
+    return ["penstock", "run", str(inputs), *workload.options(), "--output", workload.output, "--out", str(out)]
 
 
 def _read_files(folder: Path, extension: str) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,6 @@
-"""The plain OpenCV pool that `penstock bench` compares with: what somebody would write who has no Penstock.
+"""Plain OpenCV pool: the baseline of `penstock bench`, without any code of Penstock.
 
-One process a core, OpenCV's own threads off, `imread`, the operations, `imwrite`; nothing of Penstock's. Run as
+One process per core with OpenCV's threads off: `imread`, the operations, `imwrite`. Run as
 `python -m penstock.benchmark.bench.plain_pool FOLDER OUT jpg --op=resize=200x300 --op=split --op=blur=gaussian`.
 """
 
@@ -17,7 +17,7 @@ from cv2.typing import MatLike
 
 
 def apply(image: MatLike, name: str, value: str) -> list[MatLike]:
-    """Apply one operation to an `H×W×3 uint8` picture."""
+    """Apply one operation to an `H×W×3 uint8` array."""
     match name, value:
         case "resize", size:
             width, height = map(int, size.split("x"))
@@ -37,13 +37,13 @@ def apply(image: MatLike, name: str, value: str) -> list[MatLike]:
 
 
 def process(path: Path, out: Path, extension: str, operations: list[tuple[str, str]]) -> None:
-    """Put one picture through the operations and write what it becomes."""
+    """Process one image and write its results."""
     image = cv2.imread(str(path))
     if image is None:
         raise ValueError(f"{path} cannot be read")
     parts = [image]
     for name, value in operations:
-        parts = [done for part in parts for done in apply(part, name, value)]
+        parts = [made for part in parts for made in apply(part, name, value)]
     for index, part in enumerate(parts):
         cv2.imwrite(str(out / f"{path.stem}-{index}.{extension}"), part)
 

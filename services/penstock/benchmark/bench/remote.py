@@ -1,7 +1,7 @@
-"""`penstock bench --server URL`: measures an installation that runs already, by nothing but its REST API.
+"""Remote benchmark: `penstock bench --server URL` measures a running installation through its REST API.
 
-Pictures are uploaded, so what lies between here and there counts as it does for any customer. Every result is fetched
-and compared with what OpenCV, called plainly on this host, makes of the same pictures. Jobs are removed afterwards.
+Images are uploaded, so the network counts, as it does for any user. All results are downloaded and compared with those
+of the plain OpenCV pool on this host. Jobs are deleted afterwards.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from urllib.parse import quote
 
 import click
 
-from penstock.benchmark.bench.contestants import CONTESTANTS, Arena, BenchError
+from penstock.benchmark.bench.contestants import CONTESTANTS, BenchError, Workspace
 from penstock.benchmark.bench.report import align, percentiles_ms, show_percentiles
 from penstock.benchmark.bench.verify import Verifier
-from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload, choose_workloads
+from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose_workloads
 from penstock.benchmark.http import RefusedError, RestClient
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.settings import ClientSettings, load
 
 IMAGES = 200
-"""Pictures per workload unless told otherwise: they go up in one request, which a server bounds."""
-WARM_UP_PICTURES = 8
+"""Default number of images per workload; they are uploaded in one request, whose size a server limits."""
+WARM_UP_IMAGES = 8
 LATENCY_REQUESTS = 30
 LATENCY_WARM_UP = 3
 _POLL_SECS = 0.05
 _LATENCY_POLL_SECS = 0.01
-_STANDSTILL_SECS = 180.0
-_LEAVE_SECS = 10.0
+_STALL_SECS = 180.0
+_CANCEL_SECS = 10.0
 
 
 @dataclass
 class ServerFigures:
-    """Seconds of every round of one workload: in `upload` until the job was accepted, in `total` until its end."""
+    """Seconds of each round of one workload: `upload` until the job was accepted, `total` until its end."""
 
     workload: Workload
     images: int
@@ -51,7 +51,7 @@ class ServerFigures:
 
     @property
     def images_per_second(self) -> float:
-        """Images a second from the request to the job's end, by the median round."""
+        """Images per second from the request to the job's end, of the median round."""
         return self.images / median(self.total)
 
 
@@ -65,21 +65,21 @@ def run_server_bench(
     latency: bool = True,
     as_json: bool = False,
 ) -> int:
-    """Measure the server at `url`, and print a table (or JSON) to standard output; see `run_bench` for the arguments.
+    """Measure the server at `url`, and print a table or JSON to standard output; see `run_bench` for the arguments.
 
     Returns:
-        0, or 1 where a job did not succeed or made other pictures than OpenCV.
+        0, or 1 if a job did not succeed or its results differ from OpenCV's.
 
     Raises:
         RefusedError: the server does not accept a job.
         UnavailableError: no answer.
-        PenstockError: a workload that is not known, or no photograph in `photos`.
+        PenstockError: a workload is unknown, or `photos` contains no image.
     """
     chosen = choose_workloads(workloads)
-    given = load(ClientSettings)
+    settings = load(ClientSettings)
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        RestClient(url, given.api_key, given.tls_ca) as client,
+        RestClient(url, settings.api_key, settings.tls_ca) as client,
     ):
         client.send("GET", "/readyz")
         bench = ServerBench(client, Path(folder), photos)
@@ -95,28 +95,27 @@ def run_server_bench(
 
 
 class ServerBench:
-    """Puts workloads through a server, pictures and references below `folder`."""
+    """Runs workloads on a server; images and reference results are kept below `folder`."""
 
     def __init__(self, client: RestClient, folder: Path, photos: Path | None) -> None:
         self._client = client
-        self._folder = folder
-        (folder / "pictures").mkdir()
-        self._pictures = Pictures(folder / "pictures", photos)
+        self._workspace = Workspace.create(folder)
+        self._folders = ImageFolders(self._workspace.images, photos)
 
     def measure(self, workload: Workload, images: int, rounds: int) -> ServerFigures:
-        """Do a workload so many times, after a few pictures that do not count.
+        """Run a workload `rounds` times, after a warm-up.
 
         Raises:
-            BenchError: a job did not succeed, or its results are not OpenCV's.
+            BenchError: a job did not succeed, or its results differ from OpenCV's.
         """
-        pictures = self._pictures.folder(workload, images)
-        reference = self._make_reference(workload, pictures)
+        inputs = self._folders.folder(workload, images)
+        reference = self._make_reference(workload, inputs)
         figures = ServerFigures(workload, images)
         verifier = Verifier()
-        photos = sorted(pictures.iterdir())
-        self._do(workload, photos[:WARM_UP_PICTURES])
+        paths = sorted(inputs.iterdir())
+        self._run(workload, paths[:WARM_UP_IMAGES])
         for number in range(1, rounds + 1):
-            upload, total = self._do(workload, photos, verifier, reference)
+            upload, total = self._run(workload, paths, verifier, reference)
             figures.upload.append(upload)
             figures.total.append(total)
             rate = images / total
@@ -124,29 +123,28 @@ class ServerBench:
         return figures
 
     def measure_latency(self) -> list[float]:
-        """Return the seconds of single pictures, from the request to the last result's bytes, one after the other."""
-        photos = self._pictures.distinct(WORKLOADS[0].side)
-        seconds = [self._time_one(photos[number % len(photos)]) for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)]
+        """Return the seconds of single images, sent one after the other, from the request to the results."""
+        paths = self._folders.distinct(WORKLOADS[0].side)
+        seconds = [self._time_one(paths[number % len(paths)]) for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)]
         return seconds[LATENCY_WARM_UP:]
 
-    def _make_reference(self, workload: Workload, pictures: Path) -> Path:
-        """Have the plain pool make the same pictures, outside of what is timed."""
-        out = self._folder / f"reference-{workload.name}"
+    def _make_reference(self, workload: Workload, inputs: Path) -> Path:
+        out = self._workspace.work / f"reference-{workload.name}"
         out.mkdir()
-        with CONTESTANTS["pool"](Arena(self._folder / "pictures", self._folder)) as pool:
-            pool.process(workload, pictures, out)
+        with CONTESTANTS["pool"](self._workspace) as pool:
+            pool.process(workload, inputs, out)
         return out
 
-    def _do(
+    def _run(
         self,
         workload: Workload,
-        photos: Sequence[Path],
+        paths: Sequence[Path],
         verifier: Verifier | None = None,
         reference: Path | None = None,
     ) -> tuple[float, float]:
-        """Put pictures through a workload; return the seconds until it was accepted, and until its end."""
+        """Run a workload as one job; return the seconds until it was accepted, and until its end."""
         start = time.perf_counter()
-        with self._job(workload, photos) as job:
+        with self._job(workload, paths) as job:
             upload = time.perf_counter() - start
             self._wait(job, _POLL_SECS)
             total = time.perf_counter() - start
@@ -154,29 +152,29 @@ class ServerBench:
                 verifier.verify("the server", reference, self._fetch(job))
         return upload, total
 
-    def _time_one(self, photo: Path) -> float:
+    def _time_one(self, path: Path) -> float:
         start = time.perf_counter()
-        with self._job(WORKLOADS[0], [photo]) as job:
+        with self._job(WORKLOADS[0], [path]) as job:
             self._wait(job, _LATENCY_POLL_SECS)
             for _ in self._fetch(job):
                 pass
             return time.perf_counter() - start
 
     @contextmanager
-    def _job(self, workload: Workload, photos: Sequence[Path]) -> Iterator[str]:
-        """Send a job, and remove it in the end, whatever became of it."""
+    def _job(self, workload: Workload, paths: Sequence[Path]) -> Iterator[str]:
+        """Create a job; delete it afterwards."""
         document = workload.document() | {"name": f"bench {workload.name}"}
-        job = str(self._client.post_job(document, photos)["id"])
+        job = str(self._client.post_job(document, paths)["id"])
         try:
             yield job
         finally:
             with suppress(RefusedError, UnavailableError):
-                self._remove(job)
+                self._delete(job)
 
-    def _remove(self, job: str) -> None:
-        with suppress(RefusedError):  # it has ended
+    def _delete(self, job: str) -> None:
+        with suppress(RefusedError):  # the job has ended
             self._client.send("POST", f"/v1/jobs/{quote(job)}/cancel")
-        deadline = time.monotonic() + _LEAVE_SECS
+        deadline = time.monotonic() + _CANCEL_SECS
         while self._client.job(job)["state"] not in TERMINAL_JOB_STATES and time.monotonic() < deadline:
             time.sleep(_POLL_SECS)
         self._client.delete_job(job)
@@ -185,63 +183,69 @@ class ServerBench:
         """Wait for a job's end.
 
         Raises:
-            BenchError: it did not succeed, or stands still.
+            BenchError: it did not succeed, or stalled.
         """
-        ended = self._client.wait(job, poll_secs=poll_secs, on_progress=_Patience().look)
+        ended = self._client.wait(job, poll_secs=poll_secs, on_progress=_StallDetector().check)
         if ended["state"] != "succeeded":
             raise BenchError("job_failed", f"job {job} ended as {ended['state']}")
 
     def _fetch(self, job: str) -> Iterator[tuple[str, bytes]]:
-        """Yield every result's name and bytes, which are those of the manifest.
+        """Yield the name and content of each result.
 
         Raises:
-            BenchError: a file is not what the manifest says.
+            BenchError: a result differs from its digest in the manifest.
         """
         for entry in self._client.results(job):
             content = self._client.fetch(entry["url"])
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                raise BenchError("wrong_results", f"{entry['name']} of job {job} is not what its manifest says")
+                raise BenchError("wrong_results", f"{entry['name']} of job {job} differs from the manifest's digest")
             yield entry["name"], content
 
 
-class _Patience:
-    """Waits for a job as long as it moves."""
+class _StallDetector:
+    """Detects that a job makes no progress."""
 
     def __init__(self) -> None:
         self._ended = -1
-        self._moved_at = time.monotonic()
+        self._changed_at = time.monotonic()
 
-    def look(self, job: dict[str, Any]) -> None:
-        """Look at a job as it is now.
+    def check(self, job: dict[str, Any]) -> None:
+        """Check the current state of a job.
 
         Raises:
-            BenchError: no image of it has ended for minutes.
+            BenchError: no image of it has ended for `_STALL_SECS`.
         """
         ended = job["images"]["done"] + job["images"]["failed"]
         if ended != self._ended:
-            self._ended, self._moved_at = ended, time.monotonic()
-        if time.monotonic() - self._moved_at > _STANDSTILL_SECS:
+            self._ended, self._changed_at = ended, time.monotonic()
+        if time.monotonic() - self._changed_at > _STALL_SECS:
             raise BenchError(
                 "standstill",
-                f"no image of job {job['id']} ended for {_STANDSTILL_SECS:g} s; GET /v1/steps shows what holds it back",
+                f"no image of job {job['id']} ended for {_STALL_SECS:g} s; GET /v1/steps shows the bottleneck",
             )
 
 
 def show_table(url: str, figures: Sequence[ServerFigures], latencies: Sequence[float]) -> str:
-    """Return the table of a terminal."""
-    rows = [["workload", "images", "images/s", "of that upload"]]
+    """Return the figures as a table."""
+    rows = [["workload", "images", "images/s", "upload"]]
     rows += [
         [each.workload.title, str(each.images), f"{each.images_per_second:.1f}", f"{_upload_share(each):.0%}"]
         for each in figures
     ]
-    lines = [url, "", *align(rows), "", "From the request to the job's end; medians of rounds; every result compared."]
+    lines = [
+        url,
+        "",
+        *align(rows),
+        "",
+        "From the request to the job's end; medians of rounds; all results compared.",
+    ]
     if latencies:
-        lines += ["", f"One picture, request to results: {show_percentiles(latencies)}."]
+        lines += ["", f"One image, request to results: {show_percentiles(latencies)}."]
     return "\n".join(lines)
 
 
 def show_json(url: str, figures: Sequence[ServerFigures], latencies: Sequence[float]) -> str:
-    """Return everything measured as one JSON object."""
+    """Return all figures as one JSON object."""
     workloads = [
         {
             "name": each.workload.name,
@@ -257,10 +261,10 @@ def show_json(url: str, figures: Sequence[ServerFigures], latencies: Sequence[fl
 
 
 def read_server(text: str) -> str:
-    """Return a server's URL without a slash at its end.
+    """Return a server's URL without a trailing slash.
 
     Raises:
-        PenstockError: it is not one.
+        PenstockError: it is not a URL.
     """
     scheme, separator, host = text.partition("://")
     if scheme not in ("http", "https") or not separator or not host.strip("/"):

@@ -1,4 +1,4 @@
-"""What was measured, and how it is shown: tables for people, which are Markdown too, and JSON for scripts."""
+"""Report of the benchmark: figures as Markdown tables or JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass
 class Figures:
-    """The seconds of every round of one workload, by contestant; `baseline` is the one to compare with."""
+    """Seconds of each round of one workload, by contestant; `baseline` is the contestant to compare with."""
 
     workload: Workload
     images: int
@@ -27,50 +27,53 @@ class Figures:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def rate(self, contestant: str) -> float:
-        """Return images per second, by the median round."""
+        """Return the images per second of the median round."""
         return self.images / median(self.seconds[contestant])
 
     def ratio(self, contestant: str) -> float:
-        """Return how many times as fast as the baseline, by the median rounds."""
+        """Return the speed relative to the baseline, by the median rounds."""
         return median(self.seconds[self.baseline]) / median(self.seconds[contestant])
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the smallest value that at least `percent` in a hundred do not exceed."""
+    """Return the smallest value that at least `percent` percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def percentiles_ms(latencies: Sequence[float]) -> dict[str, float]:
-    """Return `p50_ms`, `p90_ms` and `p99_ms` of seconds; nothing of none."""
+    """Return `p50_ms`, `p90_ms` and `p99_ms` of seconds; empty if there are none."""
     return {f"p{percent}_ms": round(percentile(latencies, percent) * 1e3, 2) for percent in PERCENTILES if latencies}
 
 
 def show_percentiles(latencies: Sequence[float]) -> str:
-    """Return the percentiles of seconds as a sentence names them."""
+    """Return the percentiles of seconds as text."""
     return ", ".join(f"p{percent} {percentile(latencies, percent) * 1e3:.1f} ms" for percent in PERCENTILES)
 
 
 def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
-    """Return the tables of a terminal.
+    """Return the figures as tables and text.
 
-    `latencies` are seconds of single pictures, `hops` CPU seconds a hop and image by chunk size.
+    `latencies` are seconds of single images, `hops` CPU seconds per hop and image by chunk size.
     """
-    where = ", ".join(f"{name} {value}" for name, value in _environment().items())
-    lines = [where, ""]
+    environment = ", ".join(f"{name} {value}" for name, value in _environment().items())
+    lines = [environment, ""]
     if figures:
         lines += align([["workload", "images", *figures[0].seconds], *map(_row, figures)])
-        lines += ["", f"Images a second, start to end; in brackets times the {figures[0].baseline}; medians of rounds."]
+        lines += [
+            "",
+            f"Images per second, start to end; in brackets relative to the {figures[0].baseline}; medians.",
+        ]
     if latencies:
-        lines += ["", f"One picture through an idle server, request to results: {show_percentiles(latencies)}."]
+        lines += ["", f"One image on an idle server, request to results: {show_percentiles(latencies)}."]
     if hops:
         shown = ", ".join(f"{secs * 1e3:.3f} ms at chunk {size}" for size, secs in hops.items())
-        lines += ["", f"A hop between two steps over the broker, CPU of all of Penstock an image: {shown}."]
+        lines += ["", f"CPU of all Penstock processes per image and hop between two steps over the broker: {shown}."]
     return "\n".join(lines)
 
 
 def show_json(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
-    """Return everything measured as one JSON object."""
+    """Return all figures as one JSON object."""
     document = {
         "environment": _environment(),
         "workloads": [_document(each) for each in figures],
@@ -89,7 +92,7 @@ def _row(figures: Figures) -> list[str]:
 
 
 def align(rows: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table, its first row the head."""
+    """Return the lines of a Markdown table; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

@@ -1,7 +1,7 @@
-"""`penstock bench`: Penstock against a plain OpenCV pool, in one run on the same cores.
+"""Benchmark runner: `penstock bench` compares Penstock with a plain OpenCV pool on the same cores.
 
-Contestants take turns in every round, so that a machine that gets slower or faster meanwhile does so for all of
-them. Every result of every round is compared with the pool's: a figure for wrong pictures is worth nothing.
+Contestants alternate in each round, so that changes in the machine's speed affect all of them. All results of all
+rounds are compared with the pool's.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import click
 
-from penstock.benchmark.bench.contestants import CONTESTANTS, Arena, BenchError, Contestant, Start, enter_server
-from penstock.benchmark.bench.rabbitmq import HOP_PICTURES, HOP_SIDE, broker_contestants, measure_hops
+from penstock.benchmark.bench.contestants import CONTESTANTS, BenchError, Contestant, Start, Workspace, run_server
+from penstock.benchmark.bench.rabbitmq import HOP_IMAGES, HOP_SIDE, broker_contestants, measure_hops
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
 from penstock.benchmark.bench.verify import Verifier
-from penstock.benchmark.bench.workloads import WORKLOADS, Pictures, Workload, choose, choose_workloads
+from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose, choose_workloads
 from penstock.benchmark.http import RestClient
 
 BASELINE = "pool"
-WARM_UP_PICTURES = 16
+WARM_UP_IMAGES = 16
 LATENCY_REQUESTS = 60
 LATENCY_WARM_UP = 10
 LATENCY_POLL_SECS = 0.002
@@ -40,34 +40,34 @@ def run_bench(
     broker: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Measure, and print tables (or JSON) to standard output; progress goes to standard error.
+    """Measure, and print tables or JSON to standard output, progress to standard error.
 
     Args:
-        images: pictures per workload; None takes each workload's own number.
-        rounds: how often each contestant does each workload, 1 or more.
-        photos: a folder of photographs to scale; None draws pictures.
-        workloads: names out of `WORKLOADS`; none means all.
-        contestants: names out of `CONTESTANTS` (and `broker_contestants`); none means all. The pool always takes part.
-        latency: whether to send single pictures through an idle server too.
-        broker: the URL of a RabbitMQ over which Penstock takes part as well, on queues that nobody else uses.
+        images: images per workload; None takes each workload's own number.
+        rounds: how often each contestant runs each workload, 1 or more.
+        photos: a folder of images to scale; None draws sample images.
+        workloads: names from `WORKLOADS`; none means all.
+        contestants: names from `CONTESTANTS` and `broker_contestants`; none means all. The pool always takes part.
+        latency: whether to measure single images on an idle server as well.
+        broker: the URL of a RabbitMQ for further contestants; nothing else may use its queues.
         as_json: print one JSON object instead of tables.
 
     Returns:
-        0, or 1 where a contestant failed or made other pictures than the pool.
+        0, or 1 if a contestant failed or its results differ from the pool's.
 
     Raises:
-        PenstockError: a name that is not known, no photograph in `photos`, or a server that doesn't start.
+        PenstockError: a name is unknown, `photos` contains no image, or a server does not start.
     """
     chosen = choose_workloads(workloads)
     starts = CONTESTANTS | (broker_contestants(broker) if broker else {})
     names = choose("contestant", list(starts), contestants, always=[BASELINE])
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        arena = _make_arena(Path(folder))
-        race = Race(arena, Pictures(arena.pictures, photos), images, rounds)
+        workspace = Workspace.create(Path(folder))
+        runner = Runner(workspace, ImageFolders(workspace.images, photos), images, rounds)
         try:
-            figures = race.run(chosen, {name: starts[name] for name in names})
-            latencies = race.measure_latency() if latency else []
-            hops = race.measure_hops(broker) if broker else {}
+            figures = runner.run(chosen, {name: starts[name] for name in names})
+            latencies = runner.measure_latency() if latency else []
+            hops = runner.measure_hops(broker) if broker else {}
         except BenchError as error:
             click.echo(f"bench: {error.message}", err=True)
             return 1
@@ -76,81 +76,74 @@ def run_bench(
     return 0
 
 
-def _make_arena(folder: Path) -> Arena:
-    arena = Arena(folder / "pictures", folder / "work")
-    arena.pictures.mkdir()
-    arena.work.mkdir()
-    return arena
-
-
 @dataclass(frozen=True)
-class Race:
-    """All rounds of all workloads, in one arena."""
+class Runner:
+    """Runs all rounds of all workloads in one workspace."""
 
-    arena: Arena
-    pictures: Pictures
+    workspace: Workspace
+    folders: ImageFolders
     images: int | None
     rounds: int
 
     def run(self, workloads: Sequence[Workload], starts: Mapping[str, Start]) -> list[Figures]:
-        """Start the contestants, once each, and let them do every workload."""
+        """Start each contestant once and run every workload."""
         with ExitStack() as stack:
-            racing = {name: stack.enter_context(start(self.arena)) for name, start in starts.items()}
-            return [self._measure(workload, racing) for workload in workloads]
+            contestants = {name: stack.enter_context(start(self.workspace)) for name, start in starts.items()}
+            return [self._measure(workload, contestants) for workload in workloads]
 
     def measure_latency(self) -> list[float]:
-        """Return the seconds of single pictures, from the request to the last result's bytes, on an idle server."""
-        photos = self.pictures.distinct(WORKLOADS[0].side)
-        with enter_server(self.arena, "fused") as (client, _):
+        """Return the seconds of single images on an idle server, from the request to the last byte of the results."""
+        images = self.folders.distinct(WORKLOADS[0].side)
+        with run_server(self.workspace, "fused") as (client, _):
             seconds = [
-                _time_one(client, WORKLOADS[0], photos[number % len(photos)])
+                _time_one(client, WORKLOADS[0], images[number % len(images)])
                 for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)
             ]
         return seconds[LATENCY_WARM_UP:]
 
     def measure_hops(self, broker: str) -> dict[str, float]:
-        """Return the CPU seconds that a hop over the broker costs an image, by chunk size."""
-        tiny = Workload("tiny", HOP_SIDE, (), "jpg", HOP_PICTURES)
-        return measure_hops(broker, self.arena, self.pictures.folder(tiny, HOP_PICTURES))
+        """Return the CPU seconds per image of a hop over the broker, by chunk size."""
+        tiny = Workload("tiny", HOP_SIDE, (), "jpg", HOP_IMAGES)
+        return measure_hops(broker, self.workspace, self.folders.folder(tiny, HOP_IMAGES))
 
-    def _measure(self, workload: Workload, racing: Mapping[str, Contestant]) -> Figures:
+    def _measure(self, workload: Workload, contestants: Mapping[str, Contestant]) -> Figures:
         images = self.images or workload.images
         figures = Figures(workload, images, BASELINE)
         verifier = Verifier()
-        self._do_round(workload, racing, self.pictures.folder(workload, min(images, WARM_UP_PICTURES)), verifier)
-        folder = self.pictures.folder(workload, images)
+        self._run_round(workload, contestants, self.folders.folder(workload, min(images, WARM_UP_IMAGES)), verifier)
+        folder = self.folders.folder(workload, images)
         for number in range(1, self.rounds + 1):
-            for name, seconds in self._do_round(workload, racing, folder, verifier).items():
+            for name, seconds in self._run_round(workload, contestants, folder, verifier).items():
                 figures.seconds.setdefault(name, []).append(seconds)
             rates = ", ".join(f"{name} {images / times[-1]:.1f}/s" for name, times in figures.seconds.items())
             click.echo(f"{workload.name} round {number} of {self.rounds}: {rates}", err=True)
         return figures
 
-    def _do_round(
-        self, workload: Workload, racing: Mapping[str, Contestant], pictures: Path, verifier: Verifier
+    def _run_round(
+        self, workload: Workload, contestants: Mapping[str, Contestant], inputs: Path, verifier: Verifier
     ) -> dict[str, float]:
         seconds = {}
         with self._new_folder() as reference:
-            for name, contestant in racing.items():
+            for name, contestant in contestants.items():
                 if name == BASELINE:
-                    seconds[name] = contestant.process(workload, pictures, Path(reference)).seconds
+                    seconds[name] = contestant.process(workload, inputs, Path(reference)).seconds
                     continue
                 with self._new_folder() as out:
-                    done = contestant.process(workload, pictures, Path(out))
+                    done = contestant.process(workload, inputs, Path(out))
                     verifier.verify(name, Path(reference), done.results)
                 seconds[name] = done.seconds
         return seconds
 
     def _new_folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(dir=self.arena.work)
+        return tempfile.TemporaryDirectory(dir=self.workspace.work)
 
 
-def _time_one(client: RestClient, workload: Workload, photo: Path) -> float:
+def _time_one(client: RestClient, workload: Workload, image: Path) -> float:
     start = time.perf_counter()
-    job = client.post_job(workload.document(), [photo])["id"]
+    job = client.post_job(workload.document(), [image])["id"]
     ended = client.wait(job, poll_secs=LATENCY_POLL_SECS)
     if ended["state"] != "succeeded":
-        raise BenchError("contestant_failed", f"job {job} of one picture ended as {ended['state']}")
+        raise BenchError("contestant_failed", f"job {job} of one image ended as {ended['state']}")
     for entry in client.results(job):
         client.fetch(entry["url"])
     return time.perf_counter() - start

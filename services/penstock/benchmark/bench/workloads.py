@@ -1,4 +1,4 @@
-"""What the benchmark puts every contestant through: four workloads, and folders of pictures for them."""
+"""Workloads of the benchmark, and folders of images for them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from penstock.common.model.errors import PenstockError
+from penstock.local.sample_images import write_images
 
-DISTINCT_PICTURES = 24
-"""Pictures drawn for each size; a folder of more holds further names (hard links) of the same ones."""
+DISTINCT_IMAGES = 24
+"""Images drawn for each size; a folder of more has several hard links to each."""
 JPEG_QUALITY = 95
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Square pictures of `side` pixels, and what is to become of them."""
+    """Operations on square images of `side` pixels."""
 
     name: str
     side: int
     operations: tuple[tuple[str, Any], ...]
     output: str
     images: int
-    """How many are enough that starting up hardly counts, unless told otherwise."""
+    """Default number of images: enough to make the start negligible."""
 
     @property
     def title(self) -> str:
-        """What it does, in one line."""
+        """A description in one line."""
         named = " + ".join(name if value is True else f"{name} {value}" for name, value in self.operations)
         return f"{self.side}² {named} → {self.output}"
 
@@ -38,7 +39,7 @@ class Workload:
         return {"operations": [list(operation) for operation in self.operations], "output": self.output}
 
     def options(self) -> list[str]:
-        """Return the operations as options of a command."""
+        """Return the operations as command-line options."""
         return [f"--op={name}" if value is True else f"--op={name}={value}" for name, value in self.operations]
 
 
@@ -53,20 +54,20 @@ WORKLOADS = (
 
 
 def choose_workloads(wanted: Sequence[str]) -> list[Workload]:
-    """Return the workloads of these names, or all where none is named.
+    """Return the workloads of these names, or all without names.
 
     Raises:
-        PenstockError: there is no such workload.
+        PenstockError: a name is unknown.
     """
     by_name = {workload.name: workload for workload in WORKLOADS}
     return [by_name[name] for name in choose("workload", list(by_name), wanted)]
 
 
 def choose(what: str, known: Sequence[str], wanted: Sequence[str], always: Sequence[str] = ()) -> list[str]:
-    """Return what was wanted of what is known, all of it where nothing was, and `always` besides.
+    """Return the known names that are wanted, or all if none are; those in `always` are included.
 
     Raises:
-        PenstockError: something wanted is not known.
+        PenstockError: a wanted name is unknown.
     """
     for name in wanted:
         if name not in known:
@@ -74,8 +75,8 @@ def choose(what: str, known: Sequence[str], wanted: Sequence[str], always: Seque
     return [name for name in known if not wanted or name in wanted or name in always]
 
 
-class Pictures:
-    """Folders of square JPEGs below `root`: drawn ones, or the photographs of a folder scaled to size."""
+class ImageFolders:
+    """Folders of square JPEGs below `root`: sample images, or the images of the folder `photos` scaled to size."""
 
     def __init__(self, root: Path, photos: Path | None = None) -> None:
         self._root = root
@@ -83,10 +84,10 @@ class Pictures:
         self._distinct: dict[int, list[Path]] = {}
 
     def folder(self, workload: Workload, count: int) -> Path:
-        """Return the folder of `count` pictures for a workload, made at the first call.
+        """Return the folder of `count` images for a workload; the first call makes it.
 
         Raises:
-            PenstockError: there is no readable photograph in the folder that was given.
+            PenstockError: the folder `photos` contains no readable image.
         """
         folder = self._root / f"{workload.name}-{count}"
         if folder.exists():
@@ -94,35 +95,35 @@ class Pictures:
         distinct = self.distinct(workload.side)
         folder.mkdir()
         for index in range(count):
-            os.link(distinct[index % len(distinct)], folder / f"picture-{index:05d}.jpg")
+            os.link(distinct[index % len(distinct)], folder / f"image-{index:05d}.jpg")
         return folder
 
     def distinct(self, side: int) -> list[Path]:
-        """Return the different pictures of one size, made at the first call."""
+        """Return the distinct images of one size; the first call makes them."""
         if side not in self._distinct:
             folder = self._root / f"side-{side}"
-            self._distinct[side] = self._draw(folder, side) if self._photos is None else self._scale(folder, side)
+            if self._photos is None:
+                self._distinct[side] = write_images(folder, DISTINCT_IMAGES, side, side)
+            else:
+                self._distinct[side] = _scale_images(self._photos, folder, side)
         return self._distinct[side]
 
-    def _draw(self, folder: Path, side: int) -> list[Path]:
-        from penstock.local.sample_images import write_images
 
-        return write_images(folder, DISTINCT_PICTURES, side, side)
+def find_images(folder: Path) -> list[Path]:
+    """Return the paths of JPEG and PNG files below a folder."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
-    def _scale(self, folder: Path, side: int) -> list[Path]:
-        import cv2
 
-        folder.mkdir()
-        for source in self._sources():
-            photo = cv2.imread(str(source))
-            if photo is not None:
-                square = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA)
-                cv2.imwrite(str(folder / f"{source.stem}.jpg"), square, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        scaled = sorted(folder.iterdir())
-        if not scaled:
-            raise PenstockError("no_photographs", f"no readable JPEG or PNG below {self._photos}")
-        return scaled
+def _scale_images(photos: Path, folder: Path, side: int) -> list[Path]:
+    import cv2
 
-    def _sources(self) -> Sequence[Path]:
-        assert self._photos is not None
-        return sorted(path for path in self._photos.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    folder.mkdir()
+    for path in find_images(photos):
+        image = cv2.imread(str(path))
+        if image is not None:
+            square = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(folder / f"{path.stem}.jpg"), square, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    scaled = sorted(folder.iterdir())
+    if not scaled:
+        raise PenstockError("no_photographs", f"no readable JPEG or PNG below {photos}")
+    return scaled

@@ -1,4 +1,4 @@
-"""`penstock plan`: what a job will take, by what images cost here or on a running system, and what else would do."""
+"""Estimates of `penstock plan`: what a job takes, by the cost of an image here or on a running system."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from penstock.benchmark.bench.workloads import PHOTO_SUFFIXES
+from penstock.benchmark.bench.workloads import find_images
 from penstock.benchmark.plan.measure import Measured, measure
 from penstock.benchmark.plan.prediction import (
     Estimate,
@@ -22,25 +22,25 @@ from penstock.benchmark.plan.prediction import (
     use_replicas,
 )
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.op_syntax import read_op
-from penstock.common.model.operations import Encode, Resize
-from penstock.common.model.plan import Plan, make_plan
+from penstock.common.model.operations import Resize
+from penstock.common.model.plan import Plan
 from penstock.common.settings import Limits
 from penstock.local.run import default_workers
+from penstock.local.sample_images import write_images
 from penstock.worker.served_steps import available_steps
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client
     from penstock.common.model.rest import Job
 
-SAMPLE_PHOTOS = 48
-DRAWN_PICTURES = 12
+MAX_PICKED_IMAGES = 48
+SAMPLE_IMAGES = 12
 SEARCHED_JOBS = 20
-"""Of a running system, the newest: one of them may have done what is planned."""
+"""Number of recent jobs of a running system that are searched for one with the same plan."""
 Chunk = int | Literal["auto"]
 _CHUNKS: tuple[Chunk, ...] = ("auto", 1, 8)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_MOST_DAYS = 3_650
+_MAX_DAYS = 3_650
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Goal:
     value: float
 
     def times(self, factor: float) -> Goal:
-        """Return it so many times as large; replicas and cores stay whole."""
+        """Return it multiplied by a factor; replicas and cores are rounded."""
         value = self.value * factor
         return Goal(self.kind, value if self.kind == "deadline" else max(1, round(value)))
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Of a core and of a GPU for an hour; `gpu_steps` have one for each replica."""
+    """Prices of a core and a GPU for an hour; each replica of `gpu_steps` has a GPU."""
 
     cpu: float | None = None
     gpu: float = 0.0
@@ -68,7 +68,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Row:
-    """One way to do the job: what was asked of it, and what came of that, which may be nothing."""
+    """One way to run the job, and its estimate; None if it is not possible."""
 
     placement: Placement
     chunk: Chunk
@@ -77,20 +77,20 @@ class Row:
 
 
 def answer(visits: Sequence[Visit], images: int, goal: Goal, placement: Placement) -> list[Row]:
-    """Return the way that was asked for, and then others: less and more of what was given, other chunks and placements.
+    """Return the requested way, then alternatives: half and twice the goal, other chunk sizes, the other placement.
 
     Raises:
-        PlanningError: there is no such way.
+        PlanningError: the requested way is not possible.
     """
     first = Row(placement, "auto", goal, estimate(visits, images, goal, placement, "auto"))
-    return [first, *(_try(visits, images, *way) for way in _others(goal, placement))]
+    return [first, *(_try(visits, images, *way) for way in _alternatives(goal, placement))]
 
 
 def estimate(visits: Sequence[Visit], images: int, goal: Goal, placement: Placement, chunk: Chunk) -> Estimate:
     """Return what a job takes.
 
     Raises:
-        PlanningError: it cannot be done so.
+        PlanningError: it is not possible in this way.
     """
     cost = cost_image(visits, placement, chunk, broker=goal.kind != "cores")
     if goal.kind == "deadline":
@@ -100,7 +100,7 @@ def estimate(visits: Sequence[Visit], images: int, goal: Goal, placement: Placem
     return use_cores(cost, images, int(goal.value))
 
 
-def _others(goal: Goal, placement: Placement) -> Iterator[tuple[Goal, Placement, Chunk]]:
+def _alternatives(goal: Goal, placement: Placement) -> Iterator[tuple[Goal, Placement, Chunk]]:
     other: Placement = "per_step" if placement == "fused" else "fused"
     for factor in (0.5, 2.0):
         if goal.times(factor) != goal:
@@ -119,88 +119,85 @@ def _try(visits: Sequence[Visit], images: int, goal: Goal, placement: Placement,
 
 
 def measure_here(plan: Plan, photos: Path | None, size: tuple[int, int], secs: float, limits: Limits) -> Measured:
-    """Measure on every core of this host: on photographs of a folder, or on drawn pictures of a size.
+    """Measure on all cores of this host, with the images of a folder or with sample images of a size.
 
     Raises:
-        PenstockError: no photograph there, none that the plan applies to, or a step that nobody here performs.
+        PenstockError: the folder has no image, the plan applies to none, or a step cannot run on this host.
     """
     absent = sorted(set(plan.steps) - set(available_steps(program=False)))
     if absent:
-        raise PenstockError("not_measured", f"{', '.join(absent)}: nobody here performs it; plan with --server URL")
+        raise PenstockError("not_measured", f"{', '.join(absent)}: cannot run on this host; plan with --server URL")
     processes = default_workers()
     if photos is not None:
-        return measure(plan, pick_photos(photos), processes, secs, limits)
-    from penstock.local.sample_images import write_images
-
+        return measure(plan, pick_images(photos), processes, secs, limits)
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
-        return measure(plan, write_images(Path(folder), DRAWN_PICTURES, *size), processes, secs, limits)
+        return measure(plan, write_images(Path(folder), SAMPLE_IMAGES, *size), processes, secs, limits)
 
 
-def pick_photos(folder: Path) -> list[Path]:
-    """Return photographs of a folder, some of them where there are many.
+def pick_images(folder: Path) -> list[Path]:
+    """Return the images of a folder, or an even sample of at most `MAX_PICKED_IMAGES`.
 
     Raises:
         PenstockError: there is none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    found = find_images(folder)
     if not found:
         raise PenstockError("no_photographs", f"no JPEG or PNG below {folder}")
-    return found[:: -(-len(found) // SAMPLE_PHOTOS)]
+    return found[:: -(-len(found) // MAX_PICKED_IMAGES)]
 
 
 def ask_server(server: str, plan: Plan, size: tuple[int, int]) -> tuple[list[Visit], str]:
-    """Return what images cost on a running system, and a sentence that says how it knows.
+    """Return the cost of an image on a running system, and a sentence that names the source.
 
-    That is by the last job that did the same, among the newest that have ended; or else over whatever it did lately.
+    The source is the newest job with the same plan among the last ones, or else the average of all jobs.
 
     Raises:
-        PenstockError: no answer, or a step that was not measured there.
+        PenstockError: no answer, or a step was not measured there.
     """
     try:
         from penstock.client.sync_client import Client
     except ModuleNotFoundError as error:
         raise PenstockError(
-            "not_installed", f"{error.name} is not installed; pip install 'penstock[client]' brings it"
+            "not_installed", f"{error.name} is not installed; install it with: pip install 'penstock[client]'"
         ) from error
     with Client(server) as client:
-        alike = _find_alike(client, plan)
-        secs = _secs_of(alike) if alike else _secs_lately(client, server, plan)
-    known = (
-        f"in job {alike.id}, which did the same"
-        if alike
-        else f"over all its jobs: none of the last {SEARCHED_JOBS} did the same"
-    )
+        job = _find_similar_job(client, plan)
+        secs = _job_secs(job) if job else _average_secs(client, server, plan)
+    if job:
+        source = f"in job {job.id}, which has the same plan"
+    else:
+        source = f"over all its jobs: none of the last {SEARCHED_JOBS} has the same plan"
     visits = [Visit(*visit) for visit in zip(plan.steps, secs, follow_pixels(plan, *size), strict=True)]
-    return visits, f"Seconds as {server} measured them {known}."
+    return visits, f"Times as measured by {server} {source}."
 
 
-def _find_alike(client: Client, plan: Plan) -> Job | None:
-    """Return the newest job with the same operations that has ended and of which an image is done."""
-    for known in client.jobs(limit=SEARCHED_JOBS):
-        if known.has_ended and known.images.done:
-            job = client.job(known.id)
+def _find_similar_job(client: Client, plan: Plan) -> Job | None:
+    """Return the newest job with the same plan that has ended and of which an image is done."""
+    for recent in client.jobs(limit=SEARCHED_JOBS):
+        if recent.has_ended and recent.images.done:
+            job = client.job(recent.id)
             if job.operations == plan.document():
                 return job
     return None
 
 
-def _secs_of(job: Job) -> list[float]:
+def _job_secs(job: Job) -> list[float]:
     return [step.work_seconds / (step.done + step.failed) for step in job.steps]
 
 
-def _secs_lately(client: Client, server: str, plan: Plan) -> list[float]:
-    lately = {step.name: step.seconds_per_image for step in client.steps()}
-    unknown = sorted({step for step in plan.steps if lately.get(step) is None})
+def _average_secs(client: Client, server: str, plan: Plan) -> list[float]:
+    secs = {step.name: step.seconds_per_image for step in client.steps()}
+    unknown = sorted({step for step in plan.steps if secs.get(step) is None})
     if unknown:
         raise PenstockError(
             "not_measured",
-            f"{server} has not measured {', '.join(unknown)} yet; send it a few pictures, or plan without --server",
+            f"{server} has not measured {', '.join(unknown)} yet; run a small job there, or plan without --server",
         )
-    return [lately[step] or 0.0 for step in plan.steps]
+    return [secs[step] or 0.0 for step in plan.steps]
 
 
 def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:
-    """Return the pixels of an image after each operation, over all parts, as far as parameters tell."""
+    """Return the pixels of all parts of an image after each operation, as far as parameters determine them."""
     parts, pixels, found = 1, width * height, []
     for planned in plan.operations:
         parts *= planned.params.parts
@@ -210,26 +207,16 @@ def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:
     return found
 
 
-def read_plan(ops: Sequence[str], encode: dict[str, Any], limits: Limits) -> Plan:
-    """Return the plan of `--op`, `--output`, `--quality` and `--effort`.
-
-    Raises:
-        PlanError: an operation that cannot be.
-    """
-    given = {name: value for name, value in encode.items() if value is not None}
-    return make_plan([read_op(op) for op in ops], Encode.model_validate(given) if given else None, limits)
-
-
 def read_secs(text: str) -> float:
-    """Read a time: `90`, `90s`, `30m`, `2h`, `1h30m`, `1.5d`.
+    """Return the seconds of a duration: `90`, `90s`, `30m`, `2h`, `1h30m`, `1.5d`.
 
     Raises:
-        ValueError: it is none, or nothing, or over ten years.
+        ValueError: it is not a duration, or not between 0 and ten years.
     """
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text[:40]!r} is not a time; accepted is a number with s, m, h or d, such as 2h or 1h30m")
     secs = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if not 0 < secs <= _MOST_DAYS * _UNITS["d"]:
-        raise ValueError(f"{text[:40]!r} cannot be; accepted is more than 0 and up to {_MOST_DAYS}d")
+    if not 0 < secs <= _MAX_DAYS * _UNITS["d"]:
+        raise ValueError(f"{text[:40]!r} is out of range; accepted is more than 0 and up to {_MAX_DAYS}d")
     return secs

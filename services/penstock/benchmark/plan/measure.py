@@ -1,7 +1,7 @@
-"""Measures what an image costs in each operation of a plan, here: every core works at once, as it does in earnest.
+"""Measurement of `penstock plan`: CPU seconds of an image in each operation of a plan, on this host.
 
-Beside each other, cores share caches, memory and, as hyperthreads, themselves; one alone would promise too much.
-Seconds are CPU seconds, so what other programs take of the cores is not counted; `share` says how much was left.
+All cores measure at once, as they work in production: they share caches and memory, and hyperthreads share a core, so
+one core alone would appear too fast. CPU seconds do not include other programs; `share` tells how much those left.
 """
 
 from __future__ import annotations
@@ -29,149 +29,149 @@ from penstock.common.store.local import LocalStore
 from penstock.worker.process.forkserver import CONTEXT, start_forkserver
 
 START_TIMEOUT_SECS = 120.0
-LONGEST = 4
-"""How many times as long as wanted measuring may take: for photographs that take long, or on cores that others use."""
+MAX_STRETCH = 4
+"""Bound of the time relative to the requested one, for slow images or cores with other load."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What images cost. `share` is the part of the cores that was to be had meanwhile, 0 to 1."""
+    """Cost of an image. `share` is the part of the cores that other programs left, 0 to 1."""
 
     visits: tuple[Visit, ...]
     images: int
     photos: int
-    """Different photographs among them."""
+    """Number of distinct images."""
     processes: int
     secs: float
     share: float
 
 
 @dataclass(frozen=True)
-class _Order:
+class _Task:
     plan: list[dict[str, object]]
-    photos: tuple[Path, ...]
+    paths: tuple[Path, ...]
     limits: Limits
     secs: float
 
 
 @dataclass(frozen=True)
-class _Tally:
-    """One process: for each photograph that it saw, CPU seconds and pixels of each operation; and its own seconds."""
+class _Sample:
+    """Result of one process: for each distinct image, CPU seconds and pixels of each operation."""
 
-    by_photo: dict[int, tuple[list[float], list[int]]]
+    by_image: dict[int, tuple[list[float], list[int]]]
     images: int
     cpu_secs: float
     wall_secs: float
 
 
-def measure(plan: Plan, photos: Sequence[Path], processes: int, secs: float, limits: Limits) -> Measured:
-    """Put photographs through a plan for so many CPU seconds, and each of them once, in so many processes at once.
+def measure(plan: Plan, paths: Sequence[Path], processes: int, secs: float, limits: Limits) -> Measured:
+    """Run a plan on images for `secs` CPU seconds in each process, and on each image at least once.
 
-    Every photograph counts once in the mean, however often it was seen. `LONGEST` bounds the time, and then some of
-    them may not have been seen at all.
+    Each image has the same weight in the mean, however often it was measured. If measuring takes `MAX_STRETCH` times
+    as long, it ends without some of the images.
 
     Raises:
-        PenstockError: none of them can be read, or the plan applies to none.
+        PenstockError: no image can be read, or the plan applies to none.
     """
     start_forkserver()
-    order = _Order(plan.document(), tuple(photos), limits, secs)
+    task = _Task(plan.document(), tuple(paths), limits, secs)
     barrier = CONTEXT.Barrier(processes)
-    with ProcessPoolExecutor(processes, CONTEXT, _begin, (barrier,)) as pool:
+    with ProcessPoolExecutor(processes, CONTEXT, _initialize, (barrier,)) as pool:
         try:
-            tallies = list(pool.map(_work_through, [order] * processes, share_out(len(photos), processes)))
+            samples = list(pool.map(_measure_share, [task] * processes, share_out(len(paths), processes)))
         except (BrokenProcessPool, BrokenBarrierError) as error:
-            raise PenstockError("not_measured", "a measuring process ended, or did not begin in time") from error
-    return _join(plan, tallies)
+            raise PenstockError("not_measured", "a measuring process ended, or did not start in time") from error
+    return _join(plan, samples)
 
 
-def share_out(photos: int, processes: int) -> list[range]:
-    """Return the photographs that each process sees first: all of them together, and where there are few, some none."""
-    marks = [number * photos // processes for number in range(processes + 1)]
+def share_out(images: int, processes: int) -> list[range]:
+    """Return the indexes of the images that each process measures first; some ranges are empty if there are few."""
+    marks = [number * images // processes for number in range(processes + 1)]
     return [range(begin, end) for begin, end in pairwise(marks)]
 
 
-def _join(plan: Plan, tallies: Sequence[_Tally]) -> Measured:
+def _join(plan: Plan, samples: Sequence[_Sample]) -> Measured:
     seen: dict[int, list[tuple[list[float], list[int]]]] = {}
-    for tally in tallies:
-        for photo, found in tally.by_photo.items():
-            seen.setdefault(photo, []).append(found)
+    for sample in samples:
+        for image, found in sample.by_image.items():
+            seen.setdefault(image, []).append(found)
     if not seen:
-        raise PenstockError("no_photographs", "no photograph that these operations apply to; accepted are JPEG and PNG")
+        raise PenstockError("no_photographs", "these operations apply to none of the images; accepted are JPEG and PNG")
     visits = []
     for index, planned in enumerate(plan.operations):
         secs = [_mean([costs[index] for costs, _ in found]) for found in seen.values()]
         pixels = [_mean([sizes[index] for _, sizes in found]) for found in seen.values()]
         visits.append(Visit(planned.step, _mean(secs), round(_mean(pixels))))
-    wall = sum(tally.wall_secs for tally in tallies)
-    share = min(1.0, sum(tally.cpu_secs for tally in tallies) / wall) if wall else 1.0
-    images = sum(tally.images for tally in tallies)
-    return Measured(tuple(visits), images, len(seen), len(tallies), wall / len(tallies), share)
+    wall = sum(sample.wall_secs for sample in samples)
+    share = min(1.0, sum(sample.cpu_secs for sample in samples) / wall) if wall else 1.0
+    images = sum(sample.images for sample in samples)
+    return Measured(tuple(visits), images, len(seen), len(samples), wall / len(samples), share)
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-_together: Barrier | None = None
+_start_barrier: Barrier | None = None
 
 
-def _begin(barrier: Barrier) -> None:
-    global _together
-    _together = barrier
-    Thread(target=_leave_with_parent, daemon=True).start()
+def _initialize(barrier: Barrier) -> None:
+    global _start_barrier
+    _start_barrier = barrier
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    """End when the command does, however it ends: the pool's processes would wait for its orders for ever."""
+def _exit_with_parent() -> None:
+    """Exit when the parent does, even if it is killed; otherwise this process would wait for tasks forever."""
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _work_through(order: _Order, first: range) -> _Tally:
-    """Measure in this process: its share of the photographs, and on from there until the time is up."""
+def _measure_share(task: _Task, first: range) -> _Sample:
+    """Measure in this process: its share of the images, then further ones until the time is up."""
     from penstock.worker.process import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
 
-    plan = plan_of(order.plan)
+    plan = plan_of(task.plan)
     sums: dict[int, tuple[list[float], list[int], int]] = {}
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
         store = LocalStore(Path(folder))
         with suppress(ImageError, OSError):
-            _cost_one(plan, order.photos[0], store, order.limits)  # what is slow only once
-        if _together is not None:
-            _together.wait(START_TIMEOUT_SECS)
+            _measure_image(plan, task.paths[0], store, task.limits)  # warm-up
+        if _start_barrier is not None:
+            _start_barrier.wait(START_TIMEOUT_SECS)
         began, cpu_began, images = time.perf_counter(), time.process_time(), 0
-        while _goes_on(order, images, len(first), time.process_time() - cpu_began, time.perf_counter() - began):
-            photo = (first.start + images) % len(order.photos)
+        while _continues(task, images, len(first), time.process_time() - cpu_began, time.perf_counter() - began):
+            index = (first.start + images) % len(task.paths)
             images += 1
             try:
-                secs, pixels = _cost_one(plan, order.photos[photo], store, order.limits)
+                secs, pixels = _measure_image(plan, task.paths[index], store, task.limits)
             except (ImageError, OSError):
                 continue
-            before, _, count = sums.get(photo, ([0.0] * len(secs), pixels, 0))
-            sums[photo] = [one + more for one, more in zip(before, secs, strict=True)], pixels, count + 1
+            before, _, count = sums.get(index, ([0.0] * len(secs), pixels, 0))
+            sums[index] = [one + more for one, more in zip(before, secs, strict=True)], pixels, count + 1
         cpu_secs, wall_secs = time.process_time() - cpu_began, time.perf_counter() - began
-    by_photo = {photo: ([each / count for each in secs], pixels) for photo, (secs, pixels, count) in sums.items()}
-    return _Tally(by_photo, images, cpu_secs, wall_secs)
+    by_image = {index: ([each / count for each in secs], pixels) for index, (secs, pixels, count) in sums.items()}
+    return _Sample(by_image, images, cpu_secs, wall_secs)
 
 
-def _goes_on(order: _Order, images: int, enough: int, cpu_secs: float, wall_secs: float) -> bool:
-    """Whether to go on: for so many images and CPU seconds, and where others take the cores, not for ever."""
-    return not images or ((images < enough or cpu_secs < order.secs) and wall_secs < order.secs * LONGEST)
+def _continues(task: _Task, images: int, enough: int, cpu_secs: float, wall_secs: float) -> bool:
+    """Return whether to measure another image: until there are enough images and CPU seconds, but in bounded time."""
+    return not images or ((images < enough or cpu_secs < task.secs) and wall_secs < task.secs * MAX_STRETCH)
 
 
-def _cost_one(plan: Plan, photo: Path, store: LocalStore, limits: Limits) -> tuple[list[float], list[int]]:
-    """Take one photograph all the way, as a worker does; return each operation's CPU seconds and pixels.
+def _measure_image(plan: Plan, path: Path, store: LocalStore, limits: Limits) -> tuple[list[float], list[int]]:
+    """Process one image as a worker does; return CPU seconds and pixels of each operation.
 
-    Reading and decoding count for the first operation, digests and writing for the last.
+    The first operation includes reading and decoding, the last one digests and writing.
     """
     from penstock.worker.executors.base import DECODE_OPERATION
     from penstock.worker.executors.in_process import InProcessExecutor
 
     executor = InProcessExecutor(limits)
     marks, pixels = [time.process_time()], []
-    parts = executor.perform(DECODE_OPERATION, [photo.read_bytes()])
+    parts = executor.perform(DECODE_OPERATION, [path.read_bytes()])
     for planned in plan.operations[:-1]:
         parts = executor.perform(planned, parts)
         pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
@@ -179,6 +179,6 @@ def _cost_one(plan: Plan, photo: Path, store: LocalStore, limits: Limits) -> tup
     pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
     for index, file in enumerate(executor.perform(plan.operations[-1], parts)):
         hashlib.sha256(file.data)
-        store.put(f"results/{index}", [file.data])  # a new file each time: making one costs more than filling it
+        store.put(f"results/{index}", [file.data])  # a new file each time: creating one costs more than writing it
     marks.append(time.process_time())
     return [after - before for before, after in pairwise(marks)], pixels

@@ -1,8 +1,7 @@
-"""What a job will take: replicas, time, CPU and money, from the seconds that one image takes in each step.
+"""Prediction of a job's replicas, time, CPU and cost from the CPU seconds of one image in each step.
 
-Arithmetic alone. Workers of a step are a stage; images flow through the stages, so a job takes as long as its slowest
-stage, and what the first image needs to get through. Seconds are CPU seconds of one core, and a replica has one core.
-What lies around the steps was measured (docs/plan.md) and is in `Overheads`.
+The workers of a step form a stage of a pipeline. A job takes as long as its slowest stage, plus the latency of one
+image. Seconds are CPU seconds of one core, and a replica has one core. `Overheads` was measured (docs/plan.md).
 """
 
 from __future__ import annotations
@@ -20,38 +19,38 @@ Placement = Literal["fused", "per_step"]
 BYTES_PER_PIXEL = 3
 AUTO = "auto"
 FUSED = "all steps"
-"""What the one stage of fused workers is called."""
+"""Name of the single stage of fused workers."""
 RESERVE = 0.1
-"""Share of a deadline that is kept for what nobody planned."""
+"""Share of a deadline that is kept in reserve."""
 
 
 class PlanningError(PenstockError):
-    """There is no plan that does what was asked for."""
+    """The goal cannot be reached."""
 
 
 @dataclass(frozen=True)
 class Overheads:
-    """CPU seconds around the steps, of one image, as measured on two cores."""
+    """CPU seconds per image outside of the steps, measured on two cores."""
 
     worker: float = 0.000_1
-    """The worker's own, for each stage."""
+    """Worker, per stage."""
     coordinator: float = 0.000_7
-    """The coordinator's, for accepting an image, dispatching it and noting its end."""
+    """Coordinator: accepting an image, dispatching it and applying its events."""
     hop: float = 0.000_14
-    """Of a hop between two stages, whatever the chunk: with `hop_message`, 0.87 ms at chunk 1 and 0.23 at 8."""
+    """Hop between two stages, per image; with `hop_message` 0.87 ms at chunk size 1 and 0.23 ms at 8."""
     hop_message: float = 0.000_73
-    """Of a hop, for each chunk."""
+    """Hop between two stages, per chunk."""
     message: float = 0.000_5
-    """Penstock's for a message of the first delivery and of the events, and RabbitMQ's, if there is one, for each."""
+    """Penstock, per message of first delivery and events; and RabbitMQ, if there is one, per message."""
     byte: float = 1.7e-9
-    """Of one byte of intermediates, written and read."""
+    """One byte of intermediates, written and read."""
     messages_per_job: int = 3
     messages_per_hop: int = 2
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One operation on one image: its step, its CPU seconds, and the pixels that it hands on, over all parts."""
+    """One operation on one image: its step, CPU seconds, and the pixels of all its parts afterwards."""
 
     step: str
     secs: float
@@ -60,7 +59,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs, in CPU seconds: in each stage, and outside of them."""
+    """CPU seconds of one image, in each stage and outside of the stages."""
 
     placement: Placement
     chunk: int | Literal["auto"]
@@ -71,36 +70,36 @@ class Cost:
 
     @property
     def secs(self) -> float:
-        """All of it."""
+        """The sum."""
         return sum(self.stages.values()) + self.coordinator + self.broker
 
     @property
     def latency_secs(self) -> float:
-        """From a worker's first touch to the results, where all workers are idle: of a chunk, which ends as one."""
-        together = 1 if self.chunk == AUTO else int(self.chunk)
-        return together * sum(self.stages.values()) + self.coordinator
+        """Latency of a chunk if all workers are idle."""
+        images = 1 if self.chunk == AUTO else int(self.chunk)
+        return images * sum(self.stages.values()) + self.coordinator
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job takes with so many replicas of each stage."""
+    """What a job takes with a number of replicas of each stage."""
 
     cost: Cost
     images: int
     replicas: Mapping[str, int]
     secs: float
     cpu_secs: float
-    """Work, wherever it is done."""
+    """CPU seconds used."""
     paid_secs: float
-    """Cores that are there for the job, for as long as it takes."""
+    """Core seconds reserved."""
 
     def busy(self, stage: str) -> float:
-        """Return the share of the time in which a stage's replicas work."""
+        """Return the utilization of a stage's replicas, 0 to 1."""
         return min(1.0, self.images * self.cost.stages[stage] / self.replicas[stage] / self.secs)
 
     @property
     def slowest(self) -> str:
-        """The stage that all others wait for."""
+        """The bottleneck."""
         return max(self.replicas, key=self.busy)
 
 
@@ -112,9 +111,9 @@ def cost_image(
     broker: bool = True,
     overheads: Overheads | None = None,
 ) -> Cost:
-    """Return what one image costs; `auto` chunks are as large as they are where work waits.
+    """Return the cost of one image; `auto` chunks have the size that they have under load.
 
-    `broker`: whether a RabbitMQ keeps the queues, and not the coordinator.
+    `broker` tells whether there is a RabbitMQ.
     """
     more = overheads or Overheads()
     size = fit_chunk(max((visit.secs for visit in visits), default=0.0)) if chunk == AUTO else int(chunk)
@@ -141,22 +140,23 @@ def cost_image(
 
 
 def least_secs(cost: Cost, images: int) -> float:
-    """Return what a job takes with a replica for every image: one image's way, and the coordinator's work."""
+    """Return the seconds that a job takes at least: the latency of an image, and the coordinator's work."""
     return cost.latency_secs + images * cost.coordinator
 
 
 def meet_deadline(cost: Cost, images: int, deadline_secs: float) -> Estimate:
-    """Return the fewest replicas that are done within a deadline, with `RESERVE` of it to spare.
+    """Return the fewest replicas that meet a deadline, less `RESERVE`.
 
     Raises:
-        PlanningError: no number of replicas is.
+        PlanningError: no number of replicas meets it.
     """
     least = least_secs(cost, images)
     if deadline_secs < least:
         raise PlanningError(
             "impossible_deadline",
-            f"a deadline of {say(deadline_secs)} cannot be met: {images:,} images take {say(least)} at least, with any"
-            f" number of replicas ({say(cost.latency_secs)} for one image, and the coordinator's work)",
+            f"a deadline of {format_secs(deadline_secs)} cannot be met: {images:,} images take {format_secs(least)} at"
+            f" least, with any number of replicas ({format_secs(cost.latency_secs)} for one image, and the"
+            " coordinator's work)",
         )
     within = max(deadline_secs * (1 - RESERVE), least) - cost.latency_secs
     replicas = {
@@ -166,15 +166,15 @@ def meet_deadline(cost: Cost, images: int, deadline_secs: float) -> Estimate:
 
 
 def use_replicas(cost: Cost, images: int, count: int) -> Estimate:
-    """Return what a job takes with so many replicas, dealt out so that it takes least.
+    """Return what a job takes with `count` replicas in all, divided so that it takes the least time.
 
     Raises:
-        PlanningError: fewer than there are stages.
+        PlanningError: there are fewer replicas than stages.
     """
     if count < len(cost.stages):
         raise PlanningError(
             "too_few_replicas",
-            f"{count} replicas for {', '.join(cost.stages)}: each needs one, accepted are {len(cost.stages)} and more",
+            f"{count} replicas for {', '.join(cost.stages)}: each needs one; accepted are {len(cost.stages)} or more",
         )
     replicas = dict.fromkeys(cost.stages, 1)
     for _ in range(count - len(replicas)):
@@ -183,9 +183,9 @@ def use_replicas(cost: Cost, images: int, count: int) -> Estimate:
 
 
 def use_cores(cost: Cost, images: int, cores: int, start_secs: float = 0.0) -> Estimate:
-    """Return what a job takes on one host, where everything shares its cores, and an image is on one at a time."""
-    in_turn = math.ceil(images / cores) * sum(cost.stages.values())
-    secs = start_secs + max(images * cost.secs / cores, in_turn)
+    """Return what a job takes on one host, where all processes share the cores, and an image uses one at a time."""
+    sequential = math.ceil(images / cores) * sum(cost.stages.values())
+    secs = start_secs + max(images * cost.secs / cores, sequential)
     return Estimate(cost, images, dict.fromkeys(cost.stages, cores), secs, images * cost.secs, cores * secs)
 
 
@@ -197,7 +197,7 @@ def _estimate(cost: Cost, images: int, replicas: Mapping[str, int]) -> Estimate:
 
 
 def price(estimate: Estimate, cpu_price: float, gpu_price: float = 0.0, gpu_stages: Sequence[str] = ()) -> float:
-    """Return what a job costs: prices are of a core and of a GPU for an hour, one of each a replica."""
+    """Return the cost of a job; prices are per hour, and a replica has one core and at most one GPU."""
     gpus = sum(count for stage, count in estimate.replicas.items() if stage in gpu_stages or _holds(stage, gpu_stages))
     return (estimate.paid_secs * cpu_price + gpus * estimate.secs * gpu_price) / 3_600
 
@@ -206,8 +206,8 @@ def _holds(stage: str, gpu_stages: Sequence[str]) -> bool:
     return stage == FUSED and bool(gpu_stages)
 
 
-def say(secs: float) -> str:
-    """Return a time briefly: `4.1 ms`, `12.3 s`, `5.0 min`, `2.0 h`."""
+def format_secs(secs: float) -> str:
+    """Format a duration: `4.1 ms`, `12.3 s`, `5.0 min`, `2.0 h`."""
     for limit, unit, name in ((1.0, 0.001, "ms"), (100.0, 1.0, "s"), (6_000.0, 60.0, "min")):
         if secs < limit:
             return f"{secs / unit:.1f} {name}"
