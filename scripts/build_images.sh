@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build every image, or those that are named, and print what each takes.
+# Build all images, or the named ones, and print their sizes.
 # Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] scripts/build_images.sh [coordinator | resize | …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ revision=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || e
 targets=("$@")
 [[ $# -gt 0 ]] || targets=(coordinator step resize split blur encode)
 
-# The Dockerfile's own default is the public image; one made on this machine is taken instead of it.
+# The Dockerfile's default is the public base image; a local one is preferred.
 base=${BASE:-}
 if [[ -z $base ]] && docker image inspect local/python:3.13 >/dev/null 2>&1; then
     base=local/python:3.13
@@ -22,7 +22,7 @@ build() {
         ${base:+--build-arg "BASE=$base"} --build-arg "VERSION=$version" --build-arg "REVISION=$revision" . >/dev/null
 }
 
-# Megabytes of the whole image, and how many of them each layer has that the base image lacks.
+# Print the size of an image in MB, and the sizes of its own layers.
 measure() {
     local image=$registry/penstock-$1:$tag
     local bytes layers
@@ -35,7 +35,7 @@ measure() {
 for target in "${targets[@]}"; do
     build "$target"
 done
-printf '%-40s %9s   %s\n' image size 'of that, MB of its own'
+printf '%-40s %9s   %s\n' image size 'own layers, MB'
 for target in "${targets[@]}"; do
     measure "$target"
 done

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Lint the chart, and hold what it renders against the schemas of Kubernetes. At home it is enough to have no helm.
+# Lint the chart, and validate its manifests against the schemas of Kubernetes. Without helm it is skipped, except in CI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 chart=charts/penstock
-# Kinds whose schema only their own project's cluster knows.
+# Kinds of other projects, whose schema is not available.
 foreign=PodMonitor,HTTPRoute,Gateway
 
 for tool in helm kubeconform; do
     command -v $tool >/dev/null && continue
-    echo "check_chart: $tool is not installed, the chart is not looked at" >&2
+    echo "check_chart: skipped, because $tool is not installed" >&2
     [[ ${CI:-} != true ]]
     exit
 done

@@ -1,4 +1,4 @@
-"""Make sure that everything that names Penstock's version names the same one: package, changelog and chart."""
+"""Check that package, changelog and chart have the same version."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ RELEASE = re.compile(r"^## \[(?P<version>[0-9]+\.[0-9]+\.[0-9]+)\]", re.MULTILIN
 
 
 def find_newest(changelog: str) -> str | None:
-    """Return the version of a changelog's topmost release; None where it has none."""
+    """Return the version of a changelog's newest release, if there is one."""
     found = RELEASE.search(changelog)
     return found["version"] if found else None
 
 
 def main() -> int:
-    """Compare, and say what differs."""
     newest = find_newest((ROOT / "CHANGELOG.md").read_text())
     if newest != __version__:
         print(f"the package is {__version__}, but the newest release in CHANGELOG.md is {newest}", file=sys.stderr)
@@ -31,7 +30,7 @@ def main() -> int:
         if chart[key] != __version__:
             print(f"the package is {__version__}, but {key} in Chart.yaml is {chart[key]}", file=sys.stderr)
             return 1
-    print(f"version {__version__} everywhere")
+    print(f"version {__version__} in package, changelog and chart")
     return 0
 
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# From nothing but a cluster to the results of a first job in a folder: build the images, bring them to the cluster,
-# install the chart with everything bundled, send pictures, fetch what became of them.
+# Install Penstock into a cluster and run a first job: build the images, load them into the cluster, install the chart
+# with the bundled servers, submit sample images, and download the results.
 #
-#   REGISTRY    registry and path of the images (local); where it names a host, images are pushed to it
-#   LOAD        command that puts images of this machine's Docker into the cluster, their names as its arguments;
-#               found out for kind, minikube and a helper given as CLUSTER
+#   REGISTRY    registry and path of the images (local); if it contains a host, images are pushed to it
+#   LOAD        command that loads the images given as arguments from this host's Docker into the cluster;
+#               not needed with kind, minikube or CLUSTER
 #   CLUSTER     program with the verbs `env`, which prints KUBECONFIG and PATH, and `load IMAGE…`
 #   NAMESPACE, RELEASE   penstock, both
-#   VALUES      values files, with spaces between (k8s/values-small.yaml)
-#   HELM_ARGS   more for helm, such as "--set placement=fused"
-#   PICTURES    how many to draw (24)
+#   VALUES      values files, separated by spaces (k8s/values-small.yaml)
+#   HELM_ARGS   more arguments for helm, such as "--set placement=fused"
+#   PICTURES    number of sample images (24)
 #   OUT         folder for the results (results/cluster)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ python=.venv/bin/python
 registry=${REGISTRY:-local}
 namespace=${NAMESPACE:-penstock}
 release=${RELEASE:-penstock}
-name=$release  # what the chart puts before the name of every object
+name=$release  # prefix of the names of all objects
 [[ $release == *penstock* ]] || name=$release-penstock
 out=${OUT:-results/cluster}
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
@@ -39,7 +39,7 @@ say() {
     printf '\n== %s\n' "$*"
 }
 
-# A helper beside the checkout stands in where no other cluster was named.
+# Without CLUSTER and LOAD, use the script beside the checkout if it manages the current cluster.
 find_cluster() {
     local beside=../shared/cluster/cluster
     if [[ -z ${CLUSTER:-}${LOAD:-} && -x $beside && $("$beside" env) == *"${KUBECONFIG:-}"* ]]; then
@@ -50,10 +50,10 @@ find_cluster() {
         command -v "$program" >/dev/null || fail "$program is not installed"
     done
     kubectl get --raw /readyz --request-timeout=10s >/dev/null 2>&1 ||
-        fail "no Kubernetes answers; KUBECONFIG is \"${KUBECONFIG:-}\""
+        fail "no Kubernetes cluster is reachable; KUBECONFIG is \"${KUBECONFIG:-}\""
 }
 
-# Servers of the chart's own that this machine has under a local name are taken from it instead of being pulled.
+# Use local images of the bundled servers, if there are any, instead of pulling them.
 use_local_servers() {
     local server
     for server in rabbitmq=local/rabbitmq:4.0 web=local/nginx:1.26; do
@@ -64,7 +64,7 @@ use_local_servers() {
     done
 }
 
-bring_images() {
+load_images() {
     local context
     context=$(kubectl config current-context 2>/dev/null || true)
     if [[ -n ${LOAD:-} ]]; then
@@ -78,7 +78,7 @@ bring_images() {
     elif [[ $context == minikube ]]; then
         minikube image load "${images[@]}"
     else
-        fail "context \"$context\" is neither kind's nor minikube's: name a registry with REGISTRY, or a command with LOAD"
+        fail "context \"$context\" is neither kind nor minikube: set REGISTRY to a registry, or LOAD to a command"
     fi
 }
 
@@ -88,10 +88,10 @@ install() {
         "${settings[@]}" ${HELM_ARGS:-} --wait --timeout 5m >/dev/null && return
     kubectl --namespace "$namespace" get pods >&2
     kubectl --namespace "$namespace" events --types=Warning | tail -20 >&2
-    fail "release $release did not become ready; docs/kubernetes.md tells what to look at"
+    fail "release $release did not become ready; see docs/kubernetes.md"
 }
 
-# Forward a free port of this machine to the front door; the port is in $port, the process ends with this script.
+# Forward a free local port, $port, to the web service until this script ends.
 forward() {
     local log
     log=$(mktemp)
@@ -102,10 +102,10 @@ forward() {
         [[ -z $port ]] || return 0
         sleep 0.1
     done
-    fail "no way to service/$name-web: $(cat "$log")"
+    fail "cannot forward a port to service/$name-web: $(cat "$log")"
 }
 
-# The key that the chart made, where it made one.
+# Read the API key that the chart generated, if it did.
 read_api_key() {
     PENSTOCK_API_KEY=$(kubectl --namespace "$namespace" get secret "$name-api-key" --ignore-not-found \
         --output 'jsonpath={.data.key}' | base64 -d)
@@ -115,9 +115,9 @@ read_api_key() {
 find_cluster
 say "Building images"
 REGISTRY=$registry TAG=$version scripts/build_images.sh "${targets[@]}"
-say "Bringing them to the cluster"
+say "Loading them into the cluster"
 [[ ${registry%%/*} == *[.:]* ]] || use_local_servers
-bring_images
+load_images
 say "Installing release $release into namespace $namespace"
 install
 kubectl --namespace "$namespace" get pods
@@ -125,7 +125,7 @@ say "Sending a job"
 forward
 read_api_key
 $python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --pictures "${PICTURES:-24}"
-say "It stays installed"
+say "Done; Penstock stays installed"
 cat <<END
 results     $(cd "$out" && pwd)
 API key     kubectl --namespace $namespace get secret $name-api-key --output 'jsonpath={.data.key}' | base64 -d

@@ -1,6 +1,6 @@
-"""What `make devconsole` finds at hand; `python -i` goes on from here."""
+"""Names for the console of `make devconsole`."""
 
-# ruff: noqa: F401 - everything imported here is for the person at the console
+# ruff: noqa: F401 (imported for use in the console)
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from penstock.local.sample_images import draw_image, write_images
 from penstock.steps import blur, encode, resize, split
 
 limits = load(Limits)
-photo = draw_image(0, 1024, 768)
+image = draw_image(0, 1024, 768)
 
 print(f"""Penstock {__version__}
-  photo                     a drawn picture, 768×1024×3 uint8, BGR; draw_image(seed, width, height) draws others
+  image                     a sample image, 768×1024×3 uint8, BGR; draw_image(seed, width, height) draws others
   make_plan([["resize", "512x512"], ["split", True]], None, limits)
-  resize, split, blur, encode                     the steps' modules
-  jobs, messages, operations, plan, registry, settings   what every service shares
-  Limits, ServeSettings, WorkerSettings, load     settings objects, and how they are read
+  resize, split, blur, encode                     modules of the steps
+  jobs, messages, operations, plan, registry, settings   modules that all services share
+  Limits, ServeSettings, WorkerSettings, load     settings classes, and the function that reads them
   cv2, np, Path""")

@@ -1,7 +1,7 @@
-"""Write the names of settings into the chart's schema, and the chart's README from its schema and its values.
+"""Generate the chart's README from its schema and values, and the list of settings in the schema.
 
-The settings are those of docs/settings.md, which `make docs` writes before. `make_chart_docs.py` writes;
-`make_chart_docs.py --check` writes nothing and ends with 1 where something is out of date.
+The settings come from docs/settings.md, which make_docs.py generates. With --check nothing is written, and the exit
+status is 1 if a file is out of date.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHART = ROOT / "charts" / "penstock"
 SCHEMA = CHART / "values.schema.json"
 PAGE = CHART / "README.md"
 NOT_IN_PODS = ("Serve", "Containers", "Client")
-"""Sections of docs/settings.md whose settings mean nothing to the chart's pods."""
+"""Sections of docs/settings.md whose settings do not apply to the chart's pods."""
 INTRODUCTION = """# Penstock's Helm chart
 
 <!-- made by scripts/make_chart_docs.py from values.schema.json and values.yaml -->
@@ -48,7 +48,6 @@ KINDS = {"object": "a map", "array": "a list", "string": "text", "integer": "a w
 
 
 def main(arguments: list[str]) -> int:
-    """Write schema and page, or say that they are out of date."""
     schema = json.loads(SCHEMA.read_text())
     schema["properties"]["settings"]["propertyNames"] = {"enum": read_settings()}
     texts = {
@@ -59,26 +58,24 @@ def main(arguments: list[str]) -> int:
     for path in stale:
         if "--check" in arguments:
             name = path.relative_to(ROOT)
-            print(f"{name} is out of date; scripts/make_chart_docs.py writes it anew", file=sys.stderr)
+            print(f"{name} is out of date; run scripts/make_chart_docs.py", file=sys.stderr)
         else:
             path.write_text(texts[path])
     return int("--check" in arguments and bool(stale))
 
 
 def read_settings() -> list[str]:
-    """Return the names of all settings that coordinator or workers have, sorted."""
+    """Return the sorted names of all settings of coordinator and workers."""
     sections = (ROOT / "docs" / "settings.md").read_text().split("\n## ")[1:]
     meant = [section for section in sections if section.partition("\n")[0] not in NOT_IN_PODS]
     return sorted({name for section in meant for name in re.findall(r"^\| `([A-Z_]+)` \|", section, re.MULTILINE)})
 
 
 def read_values() -> str:
-    """Return the text of the chart's default values."""
     return (CHART / "values.yaml").read_text()
 
 
 def make_page(schema: dict[str, Any], values: dict[str, Any]) -> str:
-    """Return the whole page."""
     tops = {name: resolve(schema, key) for name, key in schema["properties"].items()}
     scalars = [
         row for name, key in tops.items() if not key.get("properties") for row in make_rows(schema, name, key, values)
@@ -97,7 +94,7 @@ def make_section(schema: dict[str, Any], name: str, key: dict[str, Any], values:
 
 
 def make_rows(schema: dict[str, Any], path: str, key: dict[str, Any], values: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield a row for a key, or one for each key below it; none for what was removed."""
+    """Yield a row for a key or for each key below it, without removed ones."""
     if key.get("deprecated"):
         return
     if key.get("properties"):
@@ -107,7 +104,7 @@ def make_rows(schema: dict[str, Any], path: str, key: dict[str, Any], values: di
 
 
 def resolve(schema: dict[str, Any], key: dict[str, Any]) -> dict[str, Any]:
-    """Return a key of the schema with what it refers to; its own words go before those of what it refers to."""
+    """Return a key of the schema with its references resolved; the key's own fields take precedence."""
     while reference := key.get("$ref") or next((each["$ref"] for each in key.get("allOf", [])), None):
         found: Any = schema
         for part in reference.removeprefix("#/").split("/"):
@@ -118,7 +115,7 @@ def resolve(schema: dict[str, Any], key: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(key: dict[str, Any]) -> str:
-    """Say in a few words what a key accepts."""
+    """Describe the accepted values of a key."""
     if "enum" in key:
         return ", ".join(f"`{value}`" for value in key["enum"] if value)
     if "anyOf" in key:
@@ -142,7 +139,7 @@ def describe_bounds(key: dict[str, Any]) -> str:
 
 
 def show_default(path: str, values: dict[str, Any]) -> str:
-    """Return the default of a key as YAML would have it; nothing where there is none, or an empty one."""
+    """Return the default of a key as YAML; empty if there is none."""
     found: Any = values
     for part in path.split("."):
         found = found.get(part) if isinstance(found, dict) else None
@@ -154,7 +151,6 @@ def show_default(path: str, values: dict[str, Any]) -> str:
 
 
 def make_table(rows: list[list[str]]) -> str:
-    """Return a Markdown table of keys."""
     lines = [["key", "accepted", "default", "meaning"], ["---"] * 4, *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

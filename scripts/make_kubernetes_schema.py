@@ -1,7 +1,7 @@
-"""Write the JSON Schema of the kinds that the chart makes, as a running cluster tells them, for kubeconform.
+"""Generate the JSON Schema for kubeconform from a cluster's OpenAPI document.
 
-`kubectl get --raw /openapi/v2 | make_kubernetes_schema.py` writes tests/chart/kubernetes.schema.json. Needed again only
-where the chart makes a new kind.
+`kubectl get --raw /openapi/v2 | make_kubernetes_schema.py` writes tests/chart/kubernetes.schema.json. Needed only when
+the chart uses a new kind.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LOOSE: dict[str, dict[str, Any]] = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"type": ["integer", "string"]},
     "io.k8s.apimachinery.pkg.api.resource.Quantity": {"type": ["number", "string"]},
 }
-"""What the API takes in more forms than it says."""
+"""Types of which the API accepts more forms than it documents."""
 KEPT = {"type", "properties", "required", "items", "enum", "additionalProperties", "$ref", "allOf"}
 
 
 def main() -> None:
-    """Read an OpenAPI document from standard input, and write the schema."""
+    """Read the OpenAPI document from standard input, and write the schema."""
     definitions: dict[str, Any] = json.load(sys.stdin)["definitions"]
     roots = {(version, kind): find(definitions, version, kind) for version, kinds in KINDS.items() for kind in kinds}
     wanted = collect(definitions, list(roots.values()))
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def find(definitions: dict[str, Any], version: str, kind: str) -> str:
-    """Return the name of a kind's definition."""
+    """Return the name of the definition of a kind."""
     group, _, number = version.rpartition("/")
     wanted = {"group": group, "kind": kind, "version": number}
     return next(name for name, each in definitions.items() if wanted in each.get("x-kubernetes-group-version-kind", ()))
 
 
 def collect(definitions: dict[str, Any], names: list[str]) -> set[str]:
-    """Return the names of all definitions that some need."""
+    """Return the names of definitions and of all that they refer to."""
     found: set[str] = set()
     while names:
         name = names.pop()
@@ -74,7 +74,7 @@ def find_references(schema: Any) -> list[str]:
 
 
 def tighten(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema without its words, which refuses keys that it does not name."""
+    """Return a schema without descriptions, which refuses unknown keys."""
     kept: dict[str, Any] = {name: value for name, value in schema.items() if name in KEPT}
     if "properties" in kept:
         kept["properties"] = {name: tighten(each) for name, each in kept["properties"].items()}

@@ -1,6 +1,6 @@
-"""Write the next migration of the database: what the tables in the code have that the newest migration hasn't.
+"""Generate the next database migration from the difference between the tables in the code and the migrated ones.
 
-`make_migration.py "what changes"` writes a file to read and put right; `NEWEST` in migrate.py is then moved by hand.
+Usage: make_migration.py "description". Review the generated file, then update `NEWEST` in migrate.py.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from penstock.coordinator.database.repository import SqlRepository
 
 
 def main(arguments: list[str]) -> int:
-    """Compare an empty database, migrated, with the code."""
     if len(arguments) != 1:
-        print('usage: make_migration.py "what changes"', file=sys.stderr)
+        print('usage: make_migration.py "description"', file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "penstock.db"

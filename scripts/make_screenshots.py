@@ -1,6 +1,6 @@
-"""Make docs/images/*.png: a job, the slider, the system and the form, as Chromium shows them.
+"""Make the screenshots in docs/images with Chromium.
 
-Pictures are drawn unless a folder of photographs is given: make screenshots ARGS=path/to/photographs.
+Sample images are used unless a folder of photographs is given: make screenshots ARGS=path/to/photographs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONG: dict[str, Any] = {
 def main(arguments: list[str]) -> int:
     chromium = os.environ.get("PENSTOCK_TEST_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
-        print("make_screenshots: there is no chromium; PENSTOCK_TEST_CHROMIUM names one", file=sys.stderr)
+        print("make_screenshots: chromium is not installed; PENSTOCK_TEST_CHROMIUM may name it", file=sys.stderr)
         return 1
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """Return the JPEGs of a folder, by name; SystemExit where there are none."""
+    """Return the JPEGs of a folder, sorted; SystemExit if there are none."""
     found = sorted(folder.glob("*.jpg"))
     if not found:
         raise SystemExit(f"make_screenshots: no .jpg in {folder}")
@@ -66,7 +66,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def take_all(page: Page, client: RestClient, photos: list[Path]) -> None:
-    """Take every picture; what is shown is real work of a real server."""
+    """Take all screenshots while the server runs two jobs."""
     ended = client.post_job(QUADRANTS, photos)["id"]
     client.wait(ended, poll_secs=0.1)
     take(page, "new-job", "/", show_form, photos)
@@ -78,7 +78,7 @@ def take_all(page: Page, client: RestClient, photos: list[Path]) -> None:
 
 
 def take(page: Page, name: str, path: str, show: Callable[[Page, list[Path]], None], photos: list[Path]) -> None:
-    """Take a picture of a view once `show` has brought it to where it shows something."""
+    """Take a screenshot of a view after `show` has prepared it."""
     page.goto("about:blank")
     page.goto(path)
     show(page, photos)

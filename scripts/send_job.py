@@ -1,9 +1,9 @@
-"""Send a job to a running Penstock, wait for it, and fetch its results into a folder.
+"""Submit a job to a running Penstock, wait for it, and download its results.
 
     .venv/bin/python scripts/send_job.py --url http://localhost:8080 --out results [PHOTO…]
 
-Without photographs it draws some. The operations are resize, split and blur, written as JPEG, unless `--job` names a
-file with another job document. PENSTOCK_API_KEY is sent along where it is set. `penstock submit` does more; this draws.
+Without files it draws sample images. The operations are resize, split and blur, unless `--job` names a file with a job
+document. PENSTOCK_API_KEY is used if it is set. `penstock submit` does more, but draws no images.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ def main(arguments: Sequence[str]) -> int:
     except PenstockError as error:
         print(f"send_job: {error.message}", file=sys.stderr)
         return 3
-    print(f"Job {job.id} {job.state}: {len(photos)} pictures in {seconds:.1f} s, {files} results in {given.out}")
+    print(f"Job {job.id} {job.state}: {len(photos)} images in {seconds:.1f} s, {files} results in {given.out}")
     return 0 if job.state == "succeeded" else 1
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="*", type=Path, help="files to send; drawn ones otherwise")
-    parser.add_argument("--url", required=True, help="where Penstock answers")
+    parser.add_argument("photos", nargs="*", type=Path, help="files to send (default: sample images)")
+    parser.add_argument("--url", required=True, help="URL of Penstock")
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--job", type=Path, help="file with a job document (JSON)")
-    parser.add_argument("--pictures", type=int, default=24, help="how many to draw (default 24)")
+    parser.add_argument("--pictures", type=int, default=24, help="number of sample images (default 24)")
     return parser.parse_args(arguments)
 
 
 class Progress:
-    """One line whenever the counts have changed."""
+    """Prints a line whenever the counts have changed."""
 
     def __init__(self) -> None:
         self._shown = ""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the virtual environment that every `make` verb runs in: the locked packages, then Penstock itself.
+# Make the virtual environment of all `make` targets: the locked packages, then Penstock itself.
 # Usage: [PYTHON=/path/to/python] scripts/setup.sh .venv
 set -eu
 venv=$1
@@ -32,7 +32,7 @@ if ! is_suitable "$venv/bin/python"; then
 fi
 echo "Installing the packages of requirements.lock"
 pip_install --require-hashes -r requirements.lock
-# setuptools is one of the locked packages; isolation would download another one, unpinned.
+# setuptools is locked; build isolation would download an unpinned one.
 pip_install --no-deps --no-build-isolation -e .
-# An editable install is not compiled as others are, and every start would do it again.
+# pip does not compile editable installs; without this, the first start would be slow.
 "$venv/bin/python" -m compileall -q services

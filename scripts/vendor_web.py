@@ -1,7 +1,6 @@
-"""Fetch the web page's few libraries with npm, at the versions of web/vendored.json; --check compares what lies here.
+"""Vendor the web page's libraries from npm, at the versions and SHA-256 digests that web/vendored.json pins.
 
-npm says where packages come from, as it is configured where this runs. What it gives has to have the SHA-256 that
-vendored.json pins; after a version was changed there, --pin writes the new ones.
+--check compares the vendored files with the digests. --pin updates the digests, after a version was changed.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         wrong = [str(path.relative_to(ROOT)) for path, digest in pinned(packages) if digest_of(path) != digest]
         for path in wrong:
-            print(f"vendor_web: {path} is not what {PINS.name} pins; run scripts/vendor_web.py", file=sys.stderr)
+            print(f"vendor_web: {path} differs from {PINS.name}; run scripts/vendor_web.py", file=sys.stderr)
         return int(bool(wrong))
     for name, package in packages.items():
         fetch(name, package, pin="--pin" in arguments)
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pinned(packages: dict[str, Any]) -> list[tuple[Path, str]]:
-    """Return each vendored file with the digest that is pinned for it."""
+    """Return each vendored file with its pinned digest."""
     return [
         (ROOT / package["folder"] / file["as"], file["sha256"])
         for package in packages.values()
@@ -44,12 +43,12 @@ def pinned(packages: dict[str, Any]) -> list[tuple[Path, str]]:
 
 
 def digest_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal; nothing where it is not there."""
+    """Return a file's SHA-256 in hexadecimal; empty if it does not exist."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def fetch(name: str, package: dict[str, Any], *, pin: bool) -> None:
-    """Write a package's files to its folder; SystemExit where one is not what is pinned."""
+    """Write a package's files to its folder; SystemExit if one differs from its pinned digest."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(pack(f"{name}@{package['version']}", folder)) as archive:
         for member, file in package["files"].items():
             content = adapt(read(archive, f"package/{member}"), file.get("imports", {}))
@@ -57,29 +56,31 @@ def fetch(name: str, package: dict[str, Any], *, pin: bool) -> None:
             if pin:
                 file["sha256"] = digest
             elif digest != file["sha256"]:
-                raise SystemExit(f"vendor_web: {member} of {name} {package['version']} is not what is pinned: {digest}")
+                raise SystemExit(
+                    f"vendor_web: {member} of {name} {package['version']} differs from its pinned digest: {digest}"
+                )
             target = ROOT / package["folder"] / file["as"]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
 
 
 def pack(package: str, folder: str) -> Path:
-    """Have npm fetch a package's archive into a folder; nothing of it is installed or run."""
+    """Download a package's archive into a folder, without installing or running it."""
     command = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder, package]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (developers' npm)
     return next(Path(folder).glob("*.tgz"))
 
 
 def read(archive: tarfile.TarFile, member: str) -> bytes:
-    """Return the bytes of an archive's file."""
+    """Return the content of a file in an archive."""
     file = archive.extractfile(member)
     if file is None:
-        raise SystemExit(f"vendor_web: {member} is no file")
+        raise SystemExit(f"vendor_web: {member} is not a file")
     return file.read()
 
 
 def adapt(content: bytes, imports: dict[str, str]) -> bytes:
-    """Let a module find others by path, as browsers want it, and name no source map, which isn't vendored."""
+    """Import other modules by path, as browsers need, and remove the reference to the source map."""
     for module, path in imports.items():
         content = content.replace(f'from"{module}"'.encode(), f'from"{path}"'.encode())
     return SOURCE_MAP.sub(b"\n", content)

@@ -1,24 +1,24 @@
-"""The house around the code: verbs, lock, version, generated pages, and what they promise each other."""
+"""Repository layout: make targets, lock file, version, generated pages, and sizes of modules and folders."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from scripts_loader import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = {
+TARGETS = {
     "setup",
     "run",
     "test",
@@ -38,15 +38,8 @@ VERBS = {
     "help",
 }
 MAX_MODULE_LINES = 600
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+MAX_MODULES = 15
+UNCOUNTED = ("__init__.py", "__main__.py", "conftest.py")
 
 
 def read_project() -> dict[str, Any]:
@@ -55,19 +48,19 @@ def read_project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def locked() -> dict[str, str]:
-    """Each locked package's entry, by name."""
+    """The entry of each locked package, by name."""
     entries = re.split(r"\n(?=[a-z])", (ROOT / "requirements.lock").read_text())
     return {canonicalize_name(entry.split("==")[0]): entry for entry in entries if "==" in entry}
 
 
-def test_help_lists_every_verb_with_a_line_about_it() -> None:
+def test_make_help_lists_every_target_with_a_description() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = dict(re.findall(r"^  make ([a-z0-9-]+) +(\S.*)$", listed, re.MULTILINE))
-    assert set(lines) == VERBS
+    assert set(lines) == TARGETS
     assert all(len(text) > 10 for text in lines.values())
 
 
-def test_continuous_integration_runs_what_runs_at_home() -> None:
+def test_continuous_integration_runs_the_same_make_targets() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     verbs = re.findall(r"(?:^|(?:&&|\|\|) )make ([a-z0-9-]+)", script, re.MULTILINE)
@@ -75,7 +68,7 @@ def test_continuous_integration_runs_what_runs_at_home() -> None:
     assert "set -euo pipefail" in script
 
 
-def test_the_lock_holds_whatever_the_project_depends_on(locked: dict[str, str]) -> None:
+def test_the_lock_file_contains_all_dependencies(locked: dict[str, str]) -> None:
     project = read_project()
     extras = project["project"]["optional-dependencies"].values()
     named = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
@@ -84,18 +77,18 @@ def test_the_lock_holds_whatever_the_project_depends_on(locked: dict[str, str]) 
     assert wanted <= set(locked)
 
 
-def test_what_builds_the_package_is_locked_as_well(locked: dict[str, str]) -> None:
+def test_the_build_requirements_are_locked(locked: dict[str, str]) -> None:
     built_with = {canonicalize_name(Requirement(text).name) for text in read_project()["build-system"]["requires"]}
     assert built_with <= set(locked)
 
 
-def test_every_locked_package_has_hashes_and_no_address(locked: dict[str, str]) -> None:
+def test_every_locked_package_has_hashes_and_no_url(locked: dict[str, str]) -> None:
     assert len(locked) > 20
     assert [name for name, entry in locked.items() if "--hash=sha256:" not in entry] == []
     assert "://" not in (ROOT / "requirements.lock").read_text()
 
 
-def test_the_version_in_the_changelog_is_the_packages() -> None:
+def test_changelog_chart_and_package_have_the_same_version() -> None:
     assert load_script("check_version").main() == 0
 
 
@@ -113,11 +106,11 @@ def test_the_newest_release_is_the_topmost_heading_with_a_version(changelog: str
 
 def test_generated_pages_are_up_to_date() -> None:
     outdated = [path.name for path, text in load_script("make_docs").make_pages() if path.read_text() != text]
-    assert outdated == [], "make docs writes them anew"
+    assert outdated == [], "run make docs"
 
 
 @pytest.mark.parametrize(
-    ("field", "said"),
+    ("field", "description"),
     [
         ({"type": "integer", "minimum": 1, "maximum": 9}, "a whole number, 1 to 9"),
         ({"type": "integer", "minimum": 1}, "a whole number, 1 or more"),
@@ -127,21 +120,33 @@ def test_generated_pages_are_up_to_date() -> None:
         ({"type": "boolean"}, "`true`, `false`"),
     ],
 )
-def test_a_fields_schema_is_told_in_words(field: dict[str, Any], said: str) -> None:
-    assert load_script("make_docs").describe_type(field) == said
+def test_a_fields_schema_is_described_in_words(field: dict[str, Any], description: str) -> None:
+    assert load_script("make_docs").describe_type(field) == description
 
 
-def test_every_page_that_the_readme_leads_to_is_there() -> None:
+def test_links_between_pages_lead_to_existing_files() -> None:
     for page in ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]:
         links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", (ROOT / page).read_text())
         missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
-        assert missing == [], f"{page} leads nowhere"
+        assert missing == [], f"broken links in {page}"
 
 
-def test_no_module_is_longer_than_anyone_reads_in_one_go() -> None:
-    sources = [*ROOT.glob("services/penstock/**/*.py"), *ROOT.glob("scripts/*")]
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources if path.is_file()}
+@pytest.fixture(scope="module")
+def modules() -> list[Path]:
+    """All modules of the project, relative to the root."""
+    paths = [path for folder in ("services", "tests", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    return [path.relative_to(ROOT) for path in paths]
+
+
+def test_no_module_is_longer_than_600_lines(modules: list[Path]) -> None:
+    lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in modules}
     assert {name: length for name, length in lengths.items() if length > MAX_MODULE_LINES} == {}
+
+
+def test_no_folder_has_more_than_15_modules(modules: list[Path]) -> None:
+    named = [path for path in modules if path.name not in UNCOUNTED and path.parts[0] != "scripts"]
+    counts = Counter(str(path.parent) for path in named)
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 
 def make_python(folder: Path, name: str, body: str) -> None:
@@ -161,7 +166,7 @@ def run_setup(folder: Path, path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_setup_with_too_old_a_python_says_so_in_one_line_and_makes_nothing(tmp_path: Path) -> None:
+def test_setup_refuses_an_old_python_in_one_line(tmp_path: Path) -> None:
     make_python(tmp_path / "bin", "python3", "exit 1")
     done = run_setup(tmp_path, tmp_path / "bin")
     assert done.returncode == 1
@@ -170,9 +175,9 @@ def test_setup_with_too_old_a_python_says_so_in_one_line_and_makes_nothing(tmp_p
     assert not (tmp_path / "venv").exists()
 
 
-def test_setup_takes_a_newer_python_where_python3_is_too_old(tmp_path: Path) -> None:
+def test_setup_uses_a_newer_python_if_python3_is_too_old(tmp_path: Path) -> None:
     make_python(tmp_path / "bin", "python3", "exit 1")
     make_python(tmp_path / "bin", "python3.12", f'case "$1" in -m) exit 9;; *) exec {sys.executable} "$@";; esac')
     done = run_setup(tmp_path, tmp_path / "bin")
     assert "Making" in done.stdout
-    assert done.returncode == 9, "the newer one was asked to make the environment"
+    assert done.returncode == 9, "the newer one has made the environment"
