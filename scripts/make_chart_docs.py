@@ -30,8 +30,8 @@ helm install penstock charts/penstock --namespace penstock --create-namespace --
 helm test penstock --namespace penstock
 ```
 
-[docs/kubernetes.md](../../docs/kubernetes.md) explains what it installs and how to use it. Helm rejects keys that are not on
-this page. It needs Kubernetes 1.30 and Helm 3.14, or newer.
+[docs/kubernetes.md](../../docs/kubernetes.md) explains what it installs and how to use it. Helm rejects keys that are
+not on this page. It needs Kubernetes 1.30 and Helm 3.14, or newer.
 
 A custom step is one more entry in `steps`:
 

@@ -1,4 +1,4 @@
-"""`penstock bench --server`: what it says of a running server is measured on right pictures, and it leaves nothing."""
+"""`penstock bench --server`: measures a running server, compares all results, and deletes its jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = {"images": 3, "rounds": 2, "workloads": ["resize-split-gaussian-jpg"]}
 
 @pytest.fixture
 def server(start_server: Callable[..., Any]) -> Any:
-    """A server that waits for work."""
+    """An idle server."""
     return start_server("--workers", "1")
 
 
@@ -31,7 +31,7 @@ def jobs(server: Any) -> list[Any]:
     return server.call("GET", "/v1/jobs")["jobs"]
 
 
-def test_a_running_server_is_measured_and_left_as_it_was(
+def test_a_running_server_is_measured_and_keeps_no_jobs(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench_server, "LATENCY_REQUESTS", 2)
@@ -41,13 +41,13 @@ def test_a_running_server_is_measured_and_left_as_it_was(
     assert (workload["name"], workload["images"]) == ("resize-split-gaussian-jpg", 3)
     assert len(workload["seconds"]) == len(workload["upload_seconds"]) == 2
     assert all(
-        0 < up < all_of_it for up, all_of_it in zip(workload["upload_seconds"], workload["seconds"], strict=True)
+        0 < upload < total for upload, total in zip(workload["upload_seconds"], workload["seconds"], strict=True)
     )
     assert measured["latency"].keys() == {"p50_ms", "p90_ms", "p99_ms"}
     assert jobs(server) == []
 
 
-def test_a_server_behind_https_and_a_path_is_measured_with_an_authority_of_ones_own(
+def test_a_server_with_https_a_path_and_a_private_authority_is_measured(
     server: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -67,26 +67,23 @@ def test_a_server_behind_https_and_a_path_is_measured_with_an_authority_of_ones_
     assert all(request.partition(" ")[2].startswith("/penstock/") for request in line.requests)
 
 
-def test_other_pictures_than_opencvs_end_the_measurement(
+def test_a_result_that_differs_from_opencvs_fails_the_benchmark(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Verifier, "_are_same", lambda *_: False)
+    monkeypatch.setattr(Verifier, "_are_equal", lambda *_: False)
     assert run_server_bench(server.client.url, **QUICK, latency=False) == 1
-    assert "the server made another picture-0000" in capsys.readouterr().err
+    assert "image-00000-0.jpg of the server differs from the pool's" in capsys.readouterr().err
     assert jobs(server) == []
 
 
-def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
-    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(bench_server, "_STANDSTILL_SECS", -1.0)
-    assert run_server_bench(server.client.url, **QUICK, latency=False) == 1
-    assert "GET /v1/steps shows what holds it back" in capsys.readouterr().err
+def test_a_stalled_job_fails_the_benchmark_and_is_deleted(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_server_bench(server.client.url, **QUICK, latency=False, stall_secs=-1.0) == 1
+    assert "GET /v1/steps shows the bottleneck" in capsys.readouterr().err
     assert jobs(server) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "said"),
+    ("options", "status", "message"),
     [
         (["https://127.0.0.1:1"], 2, "penstock: none.pem holds no certificates: No such file or directory"),
         (["http://127.0.0.1:1"], 3, "penstock: no answer from http://127.0.0.1:1"),
@@ -95,20 +92,20 @@ def test_a_server_that_stands_still_is_not_waited_for_and_its_job_is_removed(
         (["http://127.0.0.1:1", "--workload", "x"], 2, "penstock: no workload 'x'; accepted are resize-split"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_a_line(penstock: Any, options: list[str], status: int, said: str) -> None:
+def test_errors_are_one_line_with_their_exit_code(penstock: Any, options: list[str], status: int, message: str) -> None:
     ran = penstock("bench", "--server", *options, PENSTOCK_TLS_CA="none.pem")
     assert ran.returncode == status
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
-def test_a_server_is_named_by_its_url() -> None:
+def test_a_server_is_given_by_its_url() -> None:
     assert read_server("https://penstock.example/") == "https://penstock.example"
     with pytest.raises(PenstockError, match="not a server"):
         read_server("http://")
 
 
-def test_the_table_gives_the_median_round() -> None:
+def test_the_table_shows_the_median_round() -> None:
     figures = ServerFigures(WORKLOADS[0], 100, [1.0, 1.0, 1.0], [2.0, 4.0, 100.0])
     table = show_table("http://host", [figures], [0.02])
-    assert "| 100    | 25.0     | 25%            |" in table
+    assert "| 100    | 25.0     | 25%         |" in table
     assert "p50 20.0 ms" in table

@@ -36,7 +36,8 @@ LATENCY_REQUESTS = 30
 LATENCY_WARM_UP = 3
 _POLL_SECS = 0.05
 _LATENCY_POLL_SECS = 0.01
-_STALL_SECS = 180.0
+STALL_SECS = 180.0
+"""A benchmark gives up a job of which no image has ended for so long."""
 _CANCEL_SECS = 10.0
 
 
@@ -64,6 +65,7 @@ def run_server_bench(
     workloads: Sequence[str] = (),
     latency: bool = True,
     as_json: bool = False,
+    stall_secs: float = STALL_SECS,
 ) -> int:
     """Measure the server at `url`, and print a table or JSON to standard output; see `run_bench` for the arguments.
 
@@ -82,7 +84,7 @@ def run_server_bench(
         RestClient(url, settings.api_key, settings.tls_ca) as client,
     ):
         client.send("GET", "/readyz")
-        bench = ServerBench(client, Path(folder), photos)
+        bench = ServerBench(client, Path(folder), photos, stall_secs)
         try:
             figures = [bench.measure(workload, images or IMAGES, rounds) for workload in chosen]
             latencies = bench.measure_latency() if latency else []
@@ -97,8 +99,9 @@ def run_server_bench(
 class ServerBench:
     """Runs workloads on a server; images and reference results are kept below `folder`."""
 
-    def __init__(self, client: RestClient, folder: Path, photos: Path | None) -> None:
+    def __init__(self, client: RestClient, folder: Path, photos: Path | None, stall_secs: float) -> None:
         self._client = client
+        self._stall_secs = stall_secs
         self._workspace = Workspace.create(folder)
         self._folders = ImageFolders(self._workspace.images, photos)
 
@@ -185,7 +188,7 @@ class ServerBench:
         Raises:
             BenchError: it did not succeed, or stalled.
         """
-        ended = self._client.wait(job, poll_secs=poll_secs, on_progress=_StallDetector().check)
+        ended = self._client.wait(job, poll_secs=poll_secs, on_progress=_StallDetector(self._stall_secs).check)
         if ended["state"] != "succeeded":
             raise BenchError("job_failed", f"job {job} ended as {ended['state']}")
 
@@ -205,7 +208,8 @@ class ServerBench:
 class _StallDetector:
     """Detects that a job makes no progress."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_secs: float) -> None:
+        self._stall_secs = stall_secs
         self._ended = -1
         self._changed_at = time.monotonic()
 
@@ -213,21 +217,21 @@ class _StallDetector:
         """Check the current state of a job.
 
         Raises:
-            BenchError: no image of it has ended for `_STALL_SECS`.
+            BenchError: no image of it has ended for `stall_secs`.
         """
         ended = job["images"]["done"] + job["images"]["failed"]
         if ended != self._ended:
             self._ended, self._changed_at = ended, time.monotonic()
-        if time.monotonic() - self._changed_at > _STALL_SECS:
+        if time.monotonic() - self._changed_at > self._stall_secs:
             raise BenchError(
                 "standstill",
-                f"no image of job {job['id']} ended for {_STALL_SECS:g} s; GET /v1/steps shows the bottleneck",
+                f"no image of job {job['id']} ended for {self._stall_secs:g} s; GET /v1/steps shows the bottleneck",
             )
 
 
 def show_table(url: str, figures: Sequence[ServerFigures], latencies: Sequence[float]) -> str:
     """Return the figures as a table."""
-    rows = [["workload", "images", "images/s", "upload"]]
+    rows = [["workload", "images", "images/s", "upload time"]]
     rows += [
         [each.workload.title, str(each.images), f"{each.images_per_second:.1f}", f"{_upload_share(each):.0%}"]
         for each in figures
