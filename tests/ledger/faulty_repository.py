@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 class FaultyRepository(SqlRepository):
-<<<<<<< HEAD
     """Calls the injector after each write. The injector is set once for the process."""
 
     injector: ClassVar[FaultInjector]
@@ -26,101 +25,47 @@ class FaultyRepository(SqlRepository):
     def add_images(self, job: str, images: Iterable[Image]) -> int:
         count = super().add_images(job, images)
         self.injector.reach("images written")
-=======
-    """A repository that reaches the guard's points."""
-
-    guard: ClassVar[Guard]
-
-    def create_job(self, job: Job) -> None:
-        super().create_job(job)
-        self.guard.reach("job begun")
-
-    def add_images(self, job: str, images: Iterable[Image]) -> int:
-        count = super().add_images(job, images)
-        self.guard.reach("images written")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return count
 
     def accept_job(self, job: str) -> Job:
         accepted = super().accept_job(job)
-<<<<<<< HEAD
         self.injector.reach("row written")
-=======
-        self.guard.reach("row written")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return accepted
 
     def take_pending(self, job: str, limit: int) -> list[Image]:
         images = super().take_pending(job, limit)
-<<<<<<< HEAD
         self.injector.reach("cursor moved" if images else None)
-=======
-        self.guard.reach("cursor moved" if images else None)
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return images
 
     def mark_running(self, events: Sequence[Event]) -> None:
         super().mark_running(events)
-<<<<<<< HEAD
         self.injector.reach("running noted")
 
     def apply(self, events: Sequence[Event]) -> list[Applied]:
         applied = super().apply(events)
         self.injector.reach("transaction committed")
-=======
-        self.guard.reach("running noted")
-
-    def apply(self, events: Sequence[Event]) -> list[Applied]:
-        applied = super().apply(events)
-        self.guard.reach("transaction committed")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return applied
 
     def requeue_in_flight(self, job: str | None = None, images: Sequence[int] | None = None) -> int:
         count = super().requeue_in_flight(job, images)
-<<<<<<< HEAD
         self.injector.reach("lost images requeued" if count else None)
-=======
-        self.guard.reach("lost images requeued" if count else None)
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return count
 
     def cancel_job(self, job: str) -> Job:
         cancelled = super().cancel_job(job)
-<<<<<<< HEAD
         self.injector.reach("job cancelled")
-=======
-        self.guard.reach("job cancelled")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return cancelled
 
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
         retried = super().retry_job(job, images)
-<<<<<<< HEAD
         self.injector.reach("job retried")
-=======
-        self.guard.reach("job retried")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return retried
 
     def delete_job(self, job: str) -> Job:
         deleted = super().delete_job(job)
-<<<<<<< HEAD
         self.injector.reach("job deleted")
-=======
-        self.guard.reach("job deleted")
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)
         return deleted
 
     def put_status(self, status: str) -> None:
         super().put_status(status)
-<<<<<<< HEAD
         self.injector.reach("status put")
-=======
-        self.guard.reach("status put")
-
-
-def make_repository(guard: Guard) -> type[SqlRepository]:
-    """Return the class of a repository that reaches the guard's points."""
-    return type("GuardedRepository", (FaultyRepository,), {"guard": guard})
->>>>>>> c7b3214 (Limit complexity, module length and folder size; reword scripts)

@@ -17,7 +17,7 @@ from sweep import COLUMNS, Row
 from penstock.common.model.errors import UnavailableError
 from penstock.common.store.keys import attempts_key, cancellation_key, plan_key, resume_key, upload_key, work_key
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2] / "ledger"
 
 
 @pytest.mark.parametrize("injection", [Injection("published", 3), Injection("row written", 1, "lost")])
