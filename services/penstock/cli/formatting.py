@@ -107,8 +107,8 @@ def format_failures(failures: Sequence[Image], total: int) -> list[str]:
     return lines if total <= len(failures) else [*lines, f"  … and {total - len(failures)} more"]
 
 
-def show_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
-    """Return steps as a table, the one that holds the system back marked, and what would change it."""
+def format_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
+    """Return steps as a table with the bottleneck marked, followed by advice and its command."""
     rows = [
         (
             step.name,
@@ -116,19 +116,16 @@ def show_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
             step.ready,
             step.in_flight,
             step.remaining,
-            _number(step.seconds_per_image, ".3f"),
-            _number(step.backlog_seconds, ".1f"),
-            _number(step.utilisation, ".0%"),
-            "holds all back" if step.bottleneck else "",
+            _format_number(step.seconds_per_image, ".3f"),
+            _format_number(step.backlog_seconds, ".1f"),
+            _format_number(step.utilisation, ".0%"),
+            "bottleneck" if step.bottleneck else "",
         )
         for step in steps
     ]
-    shown = table(
-        ("STEP", "WORKERS", "READY", "IN HAND", "REMAINING", "S/IMAGE", "BACKLOG S", "BUSY", ""),
-        rows,
-    )
-    told = [] if advice is None else [text for text in (advice.sentence, advice.command) if text]
-    return "\n".join([shown, *([""] * bool(told)), *map(printable, told)])
+    head = ("STEP", "WORKERS", "READY", "IN FLIGHT", "REMAINING", "S/IMAGE", "BACKLOG S", "BUSY", "")
+    lines = [] if advice is None else ["", *(printable(text) for text in (advice.sentence, advice.command) if text)]
+    return "\n".join([table(head, rows), *lines])
 
 
 def format_operations(operations: Sequence[Operation]) -> str:
@@ -142,7 +139,7 @@ def _example(operation: Operation) -> str:
     return f"--op {operation.name}" + (f"={short[1]}" if len(short) > 1 and short[1] is not True else "")
 
 
-def _number(value: float | None, form: str) -> str | None:
+def _format_number(value: float | None, form: str) -> str | None:
     return None if value is None else format(value, form)
 
 

@@ -166,11 +166,11 @@ def retry(job: str, server: str | None, images: tuple[int, ...], as_json: bool) 
 @json_option
 def steps(server: str | None, as_json: bool) -> None:
     """Show every step, how busy it is, and which one is the bottleneck."""
-    from penstock.cli.formatting import show_steps
+    from penstock.cli.formatting import format_steps
 
     with _connect(server) as client:
         found = client.system()
-    _print(as_json, found, show_steps(found.steps, found.advice))
+    _print(as_json, found, format_steps(found.steps, found.advice))
 
 
 @click.command()

@@ -10,7 +10,7 @@ from penstock.cli.formatting import (
     format_outcome,
     format_webhook,
     printable,
-    show_steps,
+    format_steps,
     table,
 )
 from penstock.common.model.rest import (
@@ -91,19 +91,19 @@ def test_a_webhook_is_shown_with_its_last_notice_and_last_attempt() -> None:
 
 def test_advice_is_shown_below_the_steps_with_its_command() -> None:
     advice = Advice(sentence="blur: no worker", step="blur", command="kubectl scale deployment/penstock-blur")
-    shown = show_steps([Step(name="blur")], advice)
+    shown = format_steps([Step(name="blur")], advice)
     assert shown.split("\n")[-3:] == ["", "blur: no worker", "kubectl scale deployment/penstock-blur"]
 
 
 def test_unmeasured_values_of_a_step_are_shown_as_a_dash() -> None:
-    text = show_steps(
+    text = format_steps(
         [
             Step(name="blur", workers=2, utilisation=0.5, bottleneck=True),
             Step(name="encode", workers=1, replicas={"desired": 3, "ready": 2}),
         ]
     )
     blur, encode = text.split("\n")[1:]
-    assert blur.split() == ["blur", "2", "0", "0", "0", "–", "–", "50%", "holds", "all", "back"]
+    assert blur.split() == ["blur", "2", "0", "0", "0", "–", "–", "50%", "bottleneck"]
     assert encode.split() == ["encode", "1", "of", "3", "0", "0", "0", "–", "–", "–"]
 
 
