@@ -8,9 +8,9 @@ from penstock.cli.formatting import (
     format_jobs,
     format_operations,
     format_outcome,
+    format_steps,
     format_webhook,
     printable,
-    format_steps,
     table,
 )
 from penstock.common.model.rest import (
