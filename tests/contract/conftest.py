@@ -1,4 +1,4 @@
-"""The databases that the repository's contract runs over, and what its tests speak with."""
+"""Fixtures of the contract tests: databases, brokers, and a driver for the repository's tests."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "postgresql": lambda request: request.getfixturevalue("postgres_package").create_database(),
     "postgresql-17": lambda request: request.getfixturevalue("postgres_image").create_database(),
 }
-"""Each makes an empty database of its kind and returns its URL."""
+"""Each creates an empty database of its kind and returns its URL."""
 
 PLAN = [{"op": "resize"}, {"op": "blur"}, {"op": "encode"}]
 
 
 @pytest.fixture(scope="module", params=["postgres_package", "postgres_image"])
 def postgres(request: pytest.FixtureRequest) -> PostgresServer:
-    """Both of the PostgreSQL servers, in turn. Whoever stops one starts it again."""
+    """Both of the PostgreSQL servers, in turn. A test that stops one starts it again."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module", params=["rabbitmq_package", "rabbitmq_image"])
 def rabbitmq(request: pytest.FixtureRequest) -> RabbitServer:
-    """Both of the RabbitMQ servers, in turn. Whoever stops one starts it again."""
+    """Both of the RabbitMQ servers, in turn. A test that stops one starts it again."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
 def connect(rabbitmq: RabbitServer) -> Iterator[Callable[..., RabbitBroker]]:
-    """Makes brokers on `rabbitmq`; takes a URL and settings."""
+    """Creates brokers on `rabbitmq`; takes a URL and settings."""
     brokers = []
 
     def make(url: str = rabbitmq.url, **settings: float) -> RabbitBroker:
@@ -56,8 +56,8 @@ def connect(rabbitmq: RabbitServer) -> Iterator[Callable[..., RabbitBroker]]:
     rabbitmq.delete_queues("penstock.step.test", "penstock.step.other", DEAD_LETTER_QUEUE)
 
 
-class Desk:
-    """Short words for what the tests of the repository do and check, all of it through the port."""
+class RepositoryDriver:
+    """Creates jobs, images and events for the repository's tests, and checks counters, only through the port."""
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
@@ -68,20 +68,20 @@ class Desk:
     def image(self, image: int, **fields: Any) -> Image:
         return Image(image, f"photos/{image}.jpg", f"{image}", f"uploads/u/{image}", **fields)
 
-    def bad_image(self, image: int) -> Image:
+    def failed_image(self, image: int) -> Image:
         return self.image(image, state=ImageState.FAILED, error=self.error("unsupported_type", "resize"))
 
     def error(self, code: str, step: str, retry: bool = False) -> dict[str, Any]:
-        return {"code": code, "message": "no picture", "step": step, "retry": retry}
+        return {"code": code, "message": "not an image", "step": step, "retry": retry}
 
-    def received(self, job: str = "job-1", images: int = 3, bad: tuple[int, ...] = (), **fields: Any) -> str:
-        """Add a job that is still receiving; the images named in `bad` have failed already."""
+    def received(self, job: str = "job-1", images: int = 3, failed: tuple[int, ...] = (), **fields: Any) -> str:
+        """Add a job that is still receiving; the images in `failed` have failed already."""
         self.repository.create_job(self.job(job, **fields))
-        self.repository.add_images(job, (self.bad_image(i) if i in bad else self.image(i) for i in range(images)))
+        self.repository.add_images(job, (self.failed_image(i) if i in failed else self.image(i) for i in range(images)))
         return job
 
-    def accepted(self, job: str = "job-1", images: int = 3, bad: tuple[int, ...] = (), **fields: Any) -> str:
-        self.repository.accept_job(self.received(job, images, bad, **fields))
+    def accepted(self, job: str = "job-1", images: int = 3, failed: tuple[int, ...] = (), **fields: Any) -> str:
+        self.repository.accept_job(self.received(job, images, failed, **fields))
         return job
 
     def ended(self, job: str = "job-1", done: int = 1, failed: int = 1, **fields: Any) -> str:
@@ -140,13 +140,13 @@ class Desk:
         return self.repository.list_images(job, limit=1_000_000)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        """Look again and again until something holds, for half a minute at most."""
+        """Poll until something holds, for half a minute at most."""
         end = time.monotonic() + 30
         while not holds():
-            assert time.monotonic() < end, "it never happened"
+            assert time.monotonic() < end, "the condition never held"
 
     def check_counters(self, job: str = "job-1") -> Job:
-        """Prove that what the job's row counts is what its images' rows say; return the job."""
+        """Check that the counters of the job's row agree with its images' rows; return the job."""
         found = self.repository.get_job(job, ALL_OWNERS)
         assert found is not None
         rows = self.rows(job)
@@ -183,7 +183,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_repository(database_url: str) -> Iterator[Callable[[], Repository]]:
-    """Opens the one database, as often as it is called."""
+    """Opens the same database with every call."""
     opened: list[Repository] = []
 
     def open_one() -> Repository:
@@ -201,5 +201,5 @@ def repository(open_repository: Callable[[], Repository]) -> Repository:
 
 
 @pytest.fixture
-def desk(repository: Repository) -> Desk:
-    return Desk(repository)
+def driver(repository: Repository) -> RepositoryDriver:
+    return RepositoryDriver(repository)

@@ -1,4 +1,4 @@
-"""The repository's contract: many threads at once, kill -9 at any moment, and databases of other versions."""
+"""Repository contract: many threads, kill -9 at any moment, and reopening."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.repository import ALL_OWNERS
 
 
-def test_readers_see_counters_and_rows_that_belong_together_while_one_writes(desk, repository):
-    desk.accepted(images=2_000)
+def test_readers_see_consistent_counters_and_rows_during_writes(driver, repository):
+    driver.accepted(images=2_000)
     writing = threading.Event()
     writing.set()
 
@@ -34,14 +34,14 @@ def test_readers_see_counters_and_rows_that_belong_together_while_one_writes(des
     with ThreadPoolExecutor(4) as pool:
         readers = [pool.submit(read) for _ in range(4)]
         for start in range(0, 2_000, 50):
-            repository.apply([desk.done("job-1", *range(start, start + 50))])
+            repository.apply([driver.done("job-1", *range(start, start + 50))])
         writing.clear()
         assert all(reader.result() >= 1 for reader in readers)
-    assert desk.check_counters().state is JobState.SUCCEEDED
+    assert driver.check_counters().state is JobState.SUCCEEDED
 
 
-def test_threads_that_take_at_once_never_take_one_image_twice(desk, repository):
-    desk.accepted(images=600)
+def test_concurrent_threads_never_take_an_image_twice(driver, repository):
+    driver.accepted(images=600)
 
     def take() -> list[int]:
         taken = []
@@ -54,42 +54,42 @@ def test_threads_that_take_at_once_never_take_one_image_twice(desk, repository):
     assert sorted(taken) == list(range(600))
 
 
-def test_two_threads_that_apply_the_same_events_end_the_job_once(desk, repository):
-    desk.accepted(images=300)
-    events = [desk.done("job-1", *range(start, start + 10)) for start in range(0, 300, 10)]
+def test_two_threads_that_apply_equal_events_end_the_job_once(driver, repository):
+    driver.accepted(images=300)
+    events = [driver.done("job-1", *range(start, start + 10)) for start in range(0, 300, 10)]
 
     def apply(order: list) -> int:
-        return sum(desk.apply_one(event).finished for event in order)
+        return sum(driver.apply_one(event).finished for event in order)
 
     with ThreadPoolExecutor(2) as pool:
         assert sum(pool.map(apply, [events, events[::-1]])) == 1
-    assert desk.check_counters().done == 300
+    assert driver.check_counters().done == 300
 
 
-def test_jobs_come_while_others_progress(desk, repository):
-    desk.accepted("job-1", images=400)
+def test_a_job_can_be_created_while_another_makes_progress(driver, repository):
+    driver.accepted("job-1", images=400)
     with ThreadPoolExecutor(2) as pool:
-        coming = pool.submit(desk.accepted, "job-2", 20_000)
+        coming = pool.submit(driver.accepted, "job-2", 20_000)
         for start in range(0, 400, 20):
             repository.take_pending("job-1", 20)
-            repository.apply([desk.done("job-1", *range(start, start + 20))])
+            repository.apply([driver.done("job-1", *range(start, start + 20))])
         coming.result()
-    assert desk.check_counters("job-1").done == 400
-    assert desk.check_counters("job-2").pending == 20_000
+    assert driver.check_counters("job-1").done == 400
+    assert driver.check_counters("job-2").pending == 20_000
 
 
-def test_everything_is_there_after_closing_and_opening_again(desk, repository, open_repository):
-    desk.received("job-0", idempotency_key="k")
-    desk.ended("job-1", done=2, failed=1, labels={"a": "b"})
-    before = repository.get_job("job-1", ALL_OWNERS), desk.rows("job-1")
+def test_data_is_the_same_after_reopening(driver, repository, open_repository):
+    driver.received("job-0", idempotency_key="k")
+    driver.ended("job-1", done=2, failed=1, labels={"a": "b"})
+    before = repository.get_job("job-1", ALL_OWNERS), driver.rows("job-1")
     repository.close()
     reopened = open_repository()
     assert (reopened.get_job("job-1", ALL_OWNERS), reopened.list_images("job-1", limit=9)) == before
     assert reopened.discard_receiving() == ["job-0"]
 
 
-def test_a_closed_repository_says_that_it_is_away(desk, repository):
-    desk.accepted()
+def test_a_closed_repository_is_unavailable(driver, repository):
+    driver.accepted()
     repository.check()
     repository.close()
     for call in (repository.check, lambda: repository.take_pending("job-1", 1)):
@@ -135,50 +135,48 @@ def start_child(url: str, work: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("turns", [3, 21, 55])
-def test_a_process_killed_while_it_writes_leaves_counters_and_totals_equal_to_rows(
-    desk, repository, database_url, turns
-):
-    desk.accepted(images=900)
+def test_a_process_killed_during_writes_leaves_consistent_counters_and_totals(driver, repository, database_url, turns):
+    driver.accepted(images=900)
     with start_child(database_url, WORK) as child:
         for _ in range(turns):
             assert child.stdout.readline()
         child.kill()
-    job = desk.check_counters()
+    job = driver.check_counters()
     assert job.total == 900
     assert job.done + job.failed > 0
     assert repository.totals() == +Counter(done=job.done, internal=job.failures_seen)
     repository.requeue_in_flight()
-    assert not {ImageState.QUEUED, ImageState.RUNNING} & set(desk.states())
-    desk.check_counters()
+    assert not {ImageState.QUEUED, ImageState.RUNNING} & set(driver.states())
+    driver.check_counters()
 
 
-def test_a_retry_cut_short_by_a_kill_is_whole_for_everyone_after_it(desk, repository, database_url, open_repository):
+def test_a_retry_interrupted_by_a_kill_is_complete(driver, repository, database_url, open_repository):
     count = 20_000
-    desk.accepted(images=count, bad=tuple(range(count)))
+    driver.accepted(images=count, failed=tuple(range(count)))
     with start_child(database_url, 'repository.retry_job("job-1")') as child:
-        desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
+        driver.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
         child.kill()
-    assert desk.check_counters().pending == count
-    reopened = type(desk)(open_repository())
+    assert driver.check_counters().pending == count
+    reopened = type(driver)(open_repository())
     assert reopened.check_counters().pending == count
     assert len(reopened.repository.take_pending("job-1", count)) == count
 
 
-def test_a_deletion_cut_short_by_a_kill_leaves_nothing_to_whoever_comes_next(
-    desk, repository, database_url, open_repository
+def test_a_deletion_interrupted_by_a_kill_is_finished_by_the_next_start(
+    driver, repository, database_url, open_repository
 ):
-    desk.accepted(images=20_000)
+    driver.accepted(images=20_000)
     repository.cancel_job("job-1")
     with start_child(database_url, 'repository.delete_job("job-1")') as child:
-        desk.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS) is None)
+        driver.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS) is None)
         child.kill()
-    reopened = type(desk)(open_repository())
+    reopened = type(driver)(open_repository())
     reopened.accepted(images=2)
     assert reopened.check_counters().pending == 2
     assert [image.id for image in reopened.rows()] == [0, 1]
 
 
-def test_a_reception_cut_short_by_a_kill_can_be_discarded_after_it(desk, repository, database_url):
+def test_a_job_whose_creation_was_interrupted_by_a_kill_can_be_discarded(driver, repository, database_url):
     work = """
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.ports.repository import Image, Job, StoredPlan
@@ -188,7 +186,7 @@ repository.add_images("job-1", (Image(i, f"{i}.jpg", f"{i}", "r") for i in itert
 """
     with start_child(database_url, work) as child:
         assert child.stdout.readline()
-        desk.wait_until(lambda: repository.find_by_key("k").total > 0)
+        driver.wait_until(lambda: repository.find_by_key("k").total > 0)
         child.kill()
     assert repository.list_jobs(ALL_OWNERS, limit=9) == []
     assert repository.discard_receiving() == ["job-1"]

@@ -11,7 +11,7 @@ from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, JobNotFoundError, StepTotals
 
 
-def test_a_job_comes_back_as_it_was_given(desk, repository):
+def test_a_job_comes_back_as_it_was_given(driver, repository):
     given = {
         "name": "delft",
         "labels": {"city": "delft", "år": "2026"},
@@ -23,7 +23,7 @@ def test_a_job_comes_back_as_it_was_given(desk, repository):
         "idempotency_key": "k",
         "fingerprint": "f",
     }
-    desk.accepted(images=2, **given)
+    driver.accepted(images=2, **given)
     job = repository.get_job("job-1", ALL_OWNERS)
     assert {name: getattr(job, name) for name in given} == given
     assert (job.id, job.state, job.document, job.created_at) == ("job-1", JobState.ACCEPTED, {"output": "jpg"}, 1.5)
@@ -32,23 +32,23 @@ def test_a_job_comes_back_as_it_was_given(desk, repository):
     assert job.steps == [StepTotals()] * 3
 
 
-def test_images_come_back_as_they_were_given_and_in_their_order(desk, repository):
-    desk.received(images=0)
-    given = [desk.image(0, size=5_000_000_000), desk.bad_image(1), desk.image(2)]
+def test_images_come_back_as_they_were_given_and_in_their_order(driver, repository):
+    driver.received(images=0)
+    given = [driver.image(0, size=5_000_000_000), driver.failed_image(1), driver.image(2)]
     assert repository.add_images("job-1", given[:2]) == 2
     assert repository.add_images("job-1", given[2:]) == 1
     repository.accept_job("job-1")
-    found = desk.rows()
+    found = driver.rows()
     assert (found[0], found[2]) == (given[0], given[2])
     assert found[1].error == given[1].error
     assert repository.get_image("job-1", 2) == given[2]
 
 
-def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
-    desk.received(idempotency_key="k", upload="u")
+def test_a_receiving_job_is_seen_by_its_key_alone(driver, repository):
+    driver.received(idempotency_key="k", upload="u")
     assert repository.find_by_key("k").id == "job-1"
     assert repository.get_job("job-1", ALL_OWNERS) is repository.get_image("job-1", 0) is None
-    assert desk.rows() == []
+    assert driver.rows() == []
     assert (
         repository.list_jobs(ALL_OWNERS, limit=10)
         == repository.list_jobs(ALL_OWNERS, limit=10, state=JobState.RECEIVING)
@@ -56,63 +56,63 @@ def test_a_receiving_job_is_seen_by_its_key_alone(desk, repository):
     )
     assert repository.dispatchable() == repository.open_jobs() == []
     assert repository.take_pending("job-1", 5) == []
-    assert repository.apply([desk.done("job-1", 0)]) == []
+    assert repository.apply([driver.done("job-1", 0)]) == []
     assert repository.count_open_jobs() == 1
     assert repository.uploads_in_use(["u", "v"]) == {"u"}
 
 
-def test_a_receiving_job_cannot_be_cancelled_retried_or_deleted(desk, repository):
-    desk.received()
+def test_a_receiving_job_cannot_be_cancelled_retried_or_deleted(driver, repository):
+    driver.received()
     for change in (repository.cancel_job, repository.retry_job, repository.delete_job):
         with pytest.raises(JobNotFoundError):
             change("job-1")
     assert repository.accept_job("job-1").pending == 3
 
 
-def test_images_that_failed_before_acceptance_are_counted_and_numbered(desk, repository):
-    desk.accepted(images=4, bad=(1, 3))
-    job = desk.check_counters()
+def test_images_that_failed_before_acceptance_are_counted_and_numbered(driver, repository):
+    driver.accepted(images=4, failed=(1, 3))
+    job = driver.check_counters()
     assert (job.state, job.pending, job.failed, job.failures_seen) == (JobState.ACCEPTED, 2, 2, 2)
     assert job.steps[0].failed == 2
-    assert [(image.id, image.failure_number) for image in desk.rows()] == [(0, None), (1, 1), (2, None), (3, 2)]
+    assert [(image.id, image.failure_number) for image in driver.rows()] == [(0, None), (1, 1), (2, None), (3, 2)]
 
 
 @pytest.mark.parametrize(
     ("images", "bad", "state"),
     [(2, (0, 1), JobState.FAILED), (0, (), JobState.SUCCEEDED), (2, (0,), JobState.ACCEPTED)],
 )
-def test_a_job_of_which_nothing_is_left_to_do_is_terminal_at_once(desk, repository, images, bad, state):
-    job = repository.accept_job(desk.received(images=images, bad=bad))
+def test_a_job_of_which_nothing_is_left_to_do_is_terminal_at_once(driver, repository, images, bad, state):
+    job = repository.accept_job(driver.received(images=images, failed=bad))
     assert job.state is state
     assert (job.finished_at is None) == (state is JobState.ACCEPTED)
     assert repository.get_job("job-1", ALL_OWNERS) == job
 
 
-def test_only_a_receiving_job_takes_images_and_is_accepted(desk, repository):
-    desk.accepted()
+def test_only_a_receiving_job_takes_images_and_is_accepted(driver, repository):
+    driver.accepted()
     with pytest.raises(ConflictError):
-        repository.add_images("job-1", [desk.image(3)])
+        repository.add_images("job-1", [driver.image(3)])
     with pytest.raises(ConflictError):
         repository.accept_job("job-1")
     with pytest.raises(JobNotFoundError):
-        repository.add_images("nobody", [desk.image(0)])
-    assert desk.check_counters().total == 3
+        repository.add_images("nobody", [driver.image(0)])
+    assert driver.check_counters().total == 3
 
 
 @pytest.mark.parametrize("twin", [{"id": 0}, {"name": "photos/0.jpg"}, {"stem": "0"}])
-def test_no_two_images_of_a_job_share_id_name_or_stem(desk, repository, twin):
-    desk.received(images=2)
-    desk.accepted("job-2", images=2)
-    image = type(desk.image(0))(**{"id": 2, "name": "photos/2.jpg", "stem": "2", "ref": "r", **twin})
+def test_no_two_images_of_a_job_share_id_name_or_stem(driver, repository, twin):
+    driver.received(images=2)
+    driver.accepted("job-2", images=2)
+    image = type(driver.image(0))(**{"id": 2, "name": "photos/2.jpg", "stem": "2", "ref": "r", **twin})
     with pytest.raises(ConflictError):
         repository.add_images("job-1", [image])
     assert repository.accept_job("job-1").total == 2
-    desk.check_counters()
+    driver.check_counters()
 
 
-def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(desk, repository):
+def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(driver, repository):
     for number, created_at in enumerate((10.0, 20.0, 30.0)):
-        repository.create_job(replace(desk.job(f"job-{number}"), created_at=created_at))
+        repository.create_job(replace(driver.job(f"job-{number}"), created_at=created_at))
     repository.accept_job("job-0")
     assert repository.discard_receiving(before=20.0) == repository.discard_receiving("job-2", before=30.0) == []
     assert repository.discard_receiving(before=30.0) == ["job-1"]
@@ -120,41 +120,41 @@ def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(desk, re
     assert repository.discard_receiving() == []
 
 
-def test_what_a_failing_stream_of_images_has_added_can_be_discarded(desk, repository):
+def test_what_a_failing_stream_of_images_has_added_can_be_discarded(driver, repository):
     def stream():
-        yield from (desk.image(i) for i in range(6_000))
+        yield from (driver.image(i) for i in range(6_000))
         raise OSError("upload broke off")
 
-    desk.received(images=0, idempotency_key="k")
+    driver.received(images=0, idempotency_key="k")
     with pytest.raises(OSError, match="broke off"):
         repository.add_images("job-1", stream())
     assert repository.discard_receiving("job-1") == ["job-1"]
     assert repository.find_by_key("k") is None
-    desk.accepted(images=1, idempotency_key="k")
-    assert len(desk.rows()) == desk.check_counters().total == 1
+    driver.accepted(images=1, idempotency_key="k")
+    assert len(driver.rows()) == driver.check_counters().total == 1
 
 
-def test_discarding_takes_receiving_jobs_only(desk, repository):
-    desk.received("job-1")
-    desk.accepted("job-2")
-    desk.received("job-3")
+def test_discarding_takes_receiving_jobs_only(driver, repository):
+    driver.received("job-1")
+    driver.accepted("job-2")
+    driver.received("job-3")
     assert repository.discard_receiving("job-2") == []
     assert sorted(repository.discard_receiving()) == ["job-1", "job-3"]
     assert repository.count_open_jobs() == 1
-    assert desk.check_counters("job-2").total == 3
+    assert driver.check_counters("job-2").total == 3
 
 
 @pytest.mark.parametrize("end", ["receiving", "accepted", "ended"])
-def test_an_idempotency_key_is_taken_once_whatever_became_of_its_job(desk, repository, end):
-    getattr(desk, end if end != "receiving" else "received")(idempotency_key="k")
+def test_an_idempotency_key_is_taken_once_whatever_became_of_its_job(driver, repository, end):
+    getattr(driver, end if end != "receiving" else "received")(idempotency_key="k")
     with pytest.raises(ConflictError):
-        repository.create_job(desk.job("job-2", idempotency_key="k"))
-    repository.create_job(desk.job("job-3"))
-    repository.create_job(desk.job("job-4"))
+        repository.create_job(driver.job("job-2", idempotency_key="k"))
+    repository.create_job(driver.job("job-3"))
+    repository.create_job(driver.job("job-4"))
     assert repository.find_by_key("k").id == "job-1"
 
 
-def test_of_two_threads_with_one_key_exactly_one_creates_its_job(desk, repository):
+def test_only_one_of_two_threads_creates_a_job_with_the_same_key(driver, repository):
     for turn in range(10):
         barrier = threading.Barrier(2)
         refused = []
@@ -162,7 +162,7 @@ def test_of_two_threads_with_one_key_exactly_one_creates_its_job(desk, repositor
         def create(job, turn=turn, barrier=barrier, refused=refused):
             barrier.wait()
             try:
-                repository.create_job(desk.job(job, idempotency_key=f"key-{turn}"))
+                repository.create_job(driver.job(job, idempotency_key=f"key-{turn}"))
             except ConflictError:
                 refused.append(job)
 
@@ -176,25 +176,25 @@ def test_of_two_threads_with_one_key_exactly_one_creates_its_job(desk, repositor
         assert repository.find_by_key(f"key-{turn}").id in set(names) - set(refused)
 
 
-def test_jobs_are_listed_newest_first_page_by_page(desk, repository):
+def test_jobs_are_listed_newest_first_page_by_page(driver, repository):
     for number in (3, 1, 5, 2, 4):
-        desk.accepted(f"job-{number}", images=0)
+        driver.accepted(f"job-{number}", images=0)
     first = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2)]
     second = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2, before=first[-1])]
     third = [job.id for job in repository.list_jobs(ALL_OWNERS, limit=2, before=second[-1])]
     assert (first, second, third) == (["job-5", "job-4"], ["job-3", "job-2"], ["job-1"])
 
 
-def test_ids_sort_as_bytes(desk, repository):
+def test_ids_sort_as_bytes(driver, repository):
     for name in ("Zebra", "apple", "Apple"):
-        desk.accepted(name, images=0)
+        driver.accepted(name, images=0)
     assert [job.id for job in repository.list_jobs(ALL_OWNERS, limit=9)] == ["apple", "Zebra", "Apple"]
 
 
-def test_jobs_are_filtered_by_label_and_state_together_with_the_page(desk, repository):
+def test_jobs_are_listed_by_label_and_state_in_pages(driver, repository):
     for number in range(8):
         labels = {"city": "delft" if number % 2 else "lund", "year": "2026"}
-        (desk.ended if number < 4 else desk.accepted)(f"job-{number}", labels=labels)
+        (driver.ended if number < 4 else driver.accepted)(f"job-{number}", labels=labels)
 
     def ids(**query):
         return [job.id for job in repository.list_jobs(ALL_OWNERS, **{"limit": 9, **query})]
@@ -206,11 +206,11 @@ def test_jobs_are_filtered_by_label_and_state_together_with_the_page(desk, repos
     assert ids(state=JobState.ACCEPTED, before="job-6") == ["job-5", "job-4"]
 
 
-def test_jobs_are_counted_by_state(desk, repository):
-    desk.received("job-1")
-    desk.accepted("job-2")
-    desk.accepted("job-3")
-    desk.ended("job-4")
+def test_jobs_are_counted_by_state(driver, repository):
+    driver.received("job-1")
+    driver.accepted("job-2")
+    driver.accepted("job-3")
+    driver.ended("job-4")
     counts = repository.count_jobs()
     assert {state: count for state, count in counts.items() if count} == {
         JobState.RECEIVING: 1,
@@ -220,21 +220,21 @@ def test_jobs_are_counted_by_state(desk, repository):
     assert repository.count_open_jobs() == 3
 
 
-def test_dispatch_goes_by_priority_then_age_and_leaves_out_jobs_with_nothing_pending(desk, repository):
-    desk.accepted("job-1", images=1)
-    desk.accepted("job-2", images=1, priority=5)
-    desk.accepted("job-3", images=1, priority=5)
-    desk.accepted("job-4", images=1, priority=-5)
-    desk.ended("job-5")
+def test_jobs_with_pending_images_are_dispatchable_by_priority_then_age(driver, repository):
+    driver.accepted("job-1", images=1)
+    driver.accepted("job-2", images=1, priority=5)
+    driver.accepted("job-3", images=1, priority=5)
+    driver.accepted("job-4", images=1, priority=-5)
+    driver.ended("job-5")
     assert [job.id for job in repository.dispatchable()] == ["job-2", "job-3", "job-1", "job-4"]
     repository.take_pending("job-3", 1)
     assert [job.id for job in repository.dispatchable()] == ["job-2", "job-1", "job-4"]
     assert {job.id for job in repository.open_jobs()} == {"job-1", "job-2", "job-3", "job-4"}
 
 
-def test_images_are_paged_by_id_and_filtered_by_state(desk, repository):
-    desk.accepted(images=10)
-    repository.apply([desk.done("job-1", 1, 3, 5), desk.failed("job-1", 4, 8)])
+def test_images_are_paged_by_id_and_filtered_by_state(driver, repository):
+    driver.accepted(images=10)
+    repository.apply([driver.done("job-1", 1, 3, 5), driver.failed("job-1", 4, 8)])
 
     def ids(**query):
         return [image.id for image in repository.list_images("job-1", **{"limit": 3, **query})]
@@ -245,9 +245,9 @@ def test_images_are_paged_by_id_and_filtered_by_state(desk, repository):
     assert repository.list_images("nobody", limit=3) == []
 
 
-def test_an_image_is_found_by_id_name_and_stem(desk, repository):
-    desk.accepted("job-1", images=3)
-    desk.accepted("job-2", images=2)
+def test_an_image_is_found_by_id_name_and_stem(driver, repository):
+    driver.accepted("job-1", images=3)
+    driver.accepted("job-2", images=2)
     image = repository.get_image("job-1", 2)
     assert image.id == 2
     assert repository.image_by_name("job-1", "photos/2.jpg") == repository.image_by_stem("job-1", "2") == image
@@ -255,9 +255,9 @@ def test_an_image_is_found_by_id_name_and_stem(desk, repository):
     assert repository.image_by_name("job-1", "2") is repository.image_by_stem("job-2", "2") is None
 
 
-def test_an_upload_is_in_use_as_long_as_one_of_its_jobs_is_there(desk, repository):
-    desk.ended("job-1", upload="u")
-    desk.ended("job-2", upload="u")
+def test_an_upload_is_in_use_until_its_last_job_is_deleted(driver, repository):
+    driver.ended("job-1", upload="u")
+    driver.ended("job-2", upload="u")
     repository.delete_job("job-1")
     many = [f"other-{number}" for number in range(3_000)]
     assert repository.uploads_in_use([*many, "u"]) == {"u"}

@@ -1,4 +1,4 @@
-"""Who dispatches: one coordinator at a time, the next soon after it is gone, and none that only believes it does."""
+"""Leadership: one coordinator at a time, replaced soon after a failure, and fenced off afterwards."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from penstock.coordinator.database.backends.advisory_lock import PostgresLeaders
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.leadership import AlwaysLeader
 
-TAKEOVER_SECS = 30  # ten are promised; a busy machine may be late without being wrong
+TAKEOVER_SECS = 30  # the promise is 10 s; a busy machine may be late
 
 CANDIDATE = """
 import sys, time
 from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 leadership = PostgresLeadership(sys.argv[1])
 leadership.on_lost(lambda: print("lost", flush=True))
-print("asking", flush=True)
+print("trying", flush=True)
 while not leadership.acquire(1.0):
     pass
 print("leading", leadership.term, flush=True)
 while leadership.is_leader():
     time.sleep(0.01)
-print("leads no more", flush=True)
+print("no longer leading", flush=True)
 sys.stdin.read()
 """
 
@@ -46,7 +46,7 @@ def url(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def start(url: str) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts a process that wants to lead."""
+    """Starts a process that tries to become the leader."""
     started: list[subprocess.Popen[str]] = []
 
     def start_one() -> subprocess.Popen[str]:
@@ -55,7 +55,7 @@ def start(url: str) -> Iterator[Callable[[], subprocess.Popen[str]]]:
                 [sys.executable, "-c", CANDIDATE, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
         )
-        assert line_of(started[-1]) == "asking"
+        assert line_of(started[-1]) == "trying"
         return started[-1]
 
     yield start_one
@@ -66,7 +66,7 @@ def start(url: str) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 
 @pytest.fixture
 def candidate(url: str) -> Iterator[Callable[[], PostgresLeadership]]:
-    """Makes a candidate in this process."""
+    """Creates a candidate in this process."""
     made: list[PostgresLeadership] = []
 
     def make_one() -> PostgresLeadership:
@@ -83,13 +83,13 @@ def line_of(process: subprocess.Popen[str]) -> str:
 
 
 def wait_for_line(process: subprocess.Popen[str]) -> tuple[str, float]:
-    """Return the next line of a process, and the seconds until it came."""
+    """Return the next line of a process, and the seconds until then."""
     began = time.monotonic()
     line = line_of(process)
     return line, time.monotonic() - began
 
 
-def test_a_leader_that_is_killed_is_replaced_in_a_later_term(start):
+def test_a_killed_leader_is_replaced_in_a_later_term(start):
     leader = start()
     assert line_of(leader) == "leading 1"
     follower = start()
@@ -99,7 +99,7 @@ def test_a_leader_that_is_killed_is_replaced_in_a_later_term(start):
     assert secs < TAKEOVER_SECS
 
 
-def test_a_leader_that_is_stopped_is_replaced_and_knows_it_when_it_goes_on(start):
+def test_a_paused_leader_is_replaced_and_knows_it_when_it_resumes(start):
     leader, follower = start(), None
     assert line_of(leader) == "leading 1"
     follower = start()
@@ -108,23 +108,23 @@ def test_a_leader_that_is_stopped_is_replaced_and_knows_it_when_it_goes_on(start
     assert line == "leading 2"
     assert secs < TAKEOVER_SECS
     os.kill(leader.pid, signal.SIGCONT)
-    assert {line_of(leader), line_of(leader)} == {"leads no more", "lost"}
+    assert {line_of(leader), line_of(leader)} == {"no longer leading", "lost"}
     assert follower.poll() is None
 
 
-def test_of_many_candidates_one_leads_and_the_next_follows_when_it_gives_up(candidate):
+def test_one_of_many_candidates_leads_until_it_releases_leadership(candidate):
     candidates = [candidate() for _ in range(4)]
     assert [each.acquire(0.0) for each in candidates] == [True, False, False, False]
     assert [each.is_leader() for each in candidates] == [True, False, False, False]
-    assert candidates[0].acquire(0.0), "who leads may ask again"
+    assert candidates[0].acquire(0.0), "the leader may call acquire again"
     candidates[0].release()
     assert not candidates[0].is_leader()
     assert candidates[3].acquire(TAKEOVER_SECS)
     assert candidates[3].term == candidates[0].term + 1
-    assert not candidates[0].acquire(0.1), "given up for good"
+    assert not candidates[0].acquire(0.1), "released for good"
 
 
-def test_a_release_ends_the_waiting_for_the_right(candidate):
+def test_a_release_ends_the_wait_for_leadership(candidate):
     leader, follower = candidate(), candidate()
     assert leader.acquire(0.0)
     answers: list[bool] = []
@@ -135,7 +135,7 @@ def test_a_release_ends_the_waiting_for_the_right(candidate):
     assert answers == [False]
 
 
-def test_a_leader_whose_server_restarts_is_told_and_may_lead_again(candidate, postgres):
+def test_a_leader_whose_server_restarts_is_notified_and_may_lead_again(candidate, postgres):
     leader, lost = candidate(), threading.Event()
     leader.on_lost(lost.set)
     assert leader.acquire(0.0)
@@ -144,20 +144,20 @@ def test_a_leader_whose_server_restarts_is_told_and_may_lead_again(candidate, po
     try:
         assert lost.wait(TAKEOVER_SECS)
         assert not leader.is_leader()
-        assert not leader.acquire(0.1), "nobody leads while the database is away"
+        assert not leader.acquire(0.1), "there is no leader while the database is unreachable"
     finally:
         postgres.start()
     assert leader.acquire(TAKEOVER_SECS)
     assert leader.term == first + 1
 
 
-def test_an_earlier_leader_takes_no_images_gives_none_back_and_has_no_status_to_put(candidate, url):
+def test_writes_of_an_earlier_leader_are_refused(candidate, url):
     repository = SqlRepository(url)
     leader = candidate()
     assert leader.acquire(0.0)
     repository.lead(leader.term)
     assert repository.take_pending("job", 1) == []
-    repository.put_status("in its term")
+    repository.put_status("in time")
     leader.release()
     assert candidate().acquire(TAKEOVER_SECS)
     for call in (
@@ -168,13 +168,13 @@ def test_an_earlier_leader_takes_no_images_gives_none_back_and_has_no_status_to_
     ):
         with pytest.raises(UnavailableError, match="another coordinator leads, in term 2; this one led in 1"):
             call()
-    assert repository.get_status()[1] == "in its term"
+    assert repository.get_status()[1] == "in time"
     repository.lead(None)
     assert repository.requeue_in_flight() == 0
     repository.close()
 
 
-def test_where_there_is_one_coordinator_it_leads():
+def test_the_only_coordinator_always_leads():
     leadership = AlwaysLeader()
     leadership.on_lost(lambda: pytest.fail("it cannot be lost"))
     assert (leadership.acquire(0.0), leadership.is_leader(), leadership.term) == (True, True, None)

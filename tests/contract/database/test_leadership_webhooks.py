@@ -1,4 +1,4 @@
-"""Webhooks when the leader changes: the next one tells what is left, and the one before takes nothing up any more."""
+"""Webhooks after a change of leader: the new one delivers what is left, and the old one takes nothing more."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from penstock.coordinator.ports.webhook_events import WebhookEventState
 from penstock.coordinator.webhooks.sender import Sender
 
 
-def make_courier(repository: SqlRepository, name: str) -> Sender:
-    """A courier whose events say by their URLs who sent them."""
+def make_sender(repository: SqlRepository, name: str) -> Sender:
+    """A webhook_sender whose events say by their URLs who sent them."""
     settings = WebhookSettings(
         webhook_secret="the servers own secret",
         webhook_allow=("http://127.0.0.1/32",),
@@ -41,34 +41,34 @@ def end(repository: SqlRepository, job: str, receiver: Receiver) -> None:
 
 
 def senders(receiver: Receiver) -> list[tuple[str, str]]:
-    """Each event's job and who sent it, in the order in which they came."""
+    """Return the job and the sender of every received event, in order."""
     jobs = [received.event["job"] for received in receiver.received]
     return [(job["id"], job["url"].split("/")[2]) for job in jobs]
 
 
-def test_what_the_leader_before_had_in_hand_and_what_came_since_is_told_by_the_next(
+def test_the_next_leader_delivers_the_events_that_the_last_one_left(
     postgres_package: PostgresServer,
 ) -> None:
     url = postgres_package.create_database()
     with ExitStack() as stack, running_receiver(HANG) as receiver:
         repositories = [SqlRepository(url) for _ in range(2)]
         leaderships = [PostgresLeadership(url) for _ in range(2)]
-        couriers = [make_courier(repository, name) for repository, name in zip(repositories, "ab", strict=True)]
+        webhook_senders = [make_sender(repository, name) for repository, name in zip(repositories, "ab", strict=True)]
         for each in (*repositories, *leaderships):
             stack.callback(each.close if isinstance(each, SqlRepository) else each.release)
-        for courier in couriers:
-            stack.callback(courier.stop)
+        for webhook_sender in webhook_senders:
+            stack.callback(webhook_sender.stop)
         assert leaderships[0].acquire(30)
         repositories[0].lead(leaderships[0].term)
-        couriers[0].start()
+        webhook_senders[0].start()
         end(repositories[0], "job-1", receiver)
         wait_until(lambda: senders(receiver) == [("job-1", "a")])
-        leaderships[0].release()  # its repository and its courier have not noticed, and go on
+        leaderships[0].release()  # its repository and sender haven't noticed, and continue
         assert leaderships[1].acquire(30)
         repositories[1].lead(leaderships[1].term)
         end(repositories[1], "job-2", receiver)
         wait_until(lambda: repositories[1].list_webhook_events("job-1")[0].deliveries)
-        couriers[1].start()
+        webhook_senders[1].start()
         wait_until(lambda: len(receiver.received) == 3)
         for job in ("job-1", "job-2"):
             wait_until(lambda job=job: repositories[1].list_webhook_events(job)[0].state is WebhookEventState.DELIVERED)

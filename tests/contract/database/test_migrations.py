@@ -1,4 +1,4 @@
-"""Databases of every age: empty ones, those from before there were migrations, and several starts at once."""
+"""Migrations: empty databases, databases older than the migrations, and concurrent starts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_revision(engine: Engine) -> str:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
 
 
-def test_migrations_end_where_the_tables_in_the_code_are(database_url: str) -> None:
+def test_migrations_create_the_tables_of_the_code(database_url: str) -> None:
     SqlRepository(database_url).close()
     engine = open_engine(database_url)
     with engine.connect() as connection:
@@ -62,7 +62,7 @@ def test_migrations_end_where_the_tables_in_the_code_are(database_url: str) -> N
     engine.dispose()
 
 
-def test_a_comparison_that_finds_nothing_would_find_something(database_url: str) -> None:
+def test_the_comparison_finds_differences(database_url: str) -> None:
     SqlRepository(database_url).close()
     engine = open_engine(database_url)
     with engine.begin() as connection:
@@ -84,7 +84,7 @@ def test_migrated_columns_have_the_types_and_collations_of_the_code(database_url
     engine.dispose()
 
 
-def test_the_newest_migration_is_the_one_that_the_code_asks_for() -> None:
+def test_the_newest_migration_is_the_one_in_the_code() -> None:
     scripts = ScriptDirectory(str(resources.files(migrations)))
     assert scripts.get_heads() == [NEWEST]
     assert [script.revision for script in scripts.walk_revisions()] == [
@@ -92,7 +92,7 @@ def test_the_newest_migration_is_the_one_that_the_code_asks_for() -> None:
     ]
 
 
-def test_a_database_from_before_there_were_migrations_is_taken_over_with_all_it_holds(tmp_path: Path) -> None:
+def test_a_database_older_than_the_migrations_is_migrated_with_its_data(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "penstock.db") as old:
         old.executescript(BEFORE_MIGRATIONS.read_text())
     old.close()
@@ -108,7 +108,7 @@ def test_a_database_from_before_there_were_migrations_is_taken_over_with_all_it_
     engine.dispose()
 
 
-def test_an_unknown_version_from_before_there_were_migrations_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_version_of_that_age_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "penstock.db") as old:
         old.executescript(BEFORE_MIGRATIONS.read_text())
         old.execute("UPDATE schema_version SET version = 12")
@@ -117,7 +117,7 @@ def test_an_unknown_version_from_before_there_were_migrations_is_refused(tmp_pat
         SqlRepository.sqlite(tmp_path / "penstock.db")
 
 
-def test_a_database_that_is_up_to_date_is_opened_without_loading_the_migrations(repository, database_url) -> None:
+def test_an_up_to_date_database_is_opened_without_importing_alembic(repository, database_url) -> None:
     code = """
 import sys
 from penstock.coordinator.database.repository import SqlRepository
@@ -127,7 +127,7 @@ sys.exit("alembic" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code, database_url], check=False).returncode == 0
 
 
-def test_coordinators_that_start_at_once_on_an_empty_database_all_come_up(postgres) -> None:
+def test_coordinators_can_start_concurrently_on_an_empty_database(postgres) -> None:
     url = postgres.create_database()
     with ThreadPoolExecutor(4) as pool:
         repositories = list(pool.map(lambda _: SqlRepository(url), range(4)))

@@ -1,4 +1,4 @@
-"""The repository's contract: whose jobs and uploads are, what owners have, and who is logged in."""
+"""Repository contract: owners of jobs and uploads, their usage, and sessions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from penstock.coordinator.ports.repository import ALL_OWNERS, Scope, Upload, Usa
 DAY_SECS = 86_400
 
 
-def test_a_job_and_an_upload_remember_their_owner(desk, repository):
-    desk.accepted("job-1", owner="delft")
-    desk.accepted("job-2")
+def test_a_job_and_an_upload_have_an_owner(driver, repository):
+    driver.accepted("job-1", owner="delft")
+    driver.accepted("job-2")
     repository.create_upload(Upload("u", 1.0, owner="delft"))
     assert (repository.get_job("job-1", ALL_OWNERS).owner, repository.get_job("job-2", ALL_OWNERS).owner) == (
         "delft",
@@ -20,8 +20,8 @@ def test_a_job_and_an_upload_remember_their_owner(desk, repository):
     assert repository.get_upload("u", ALL_OWNERS).owner == "delft"
 
 
-def test_jobs_and_uploads_of_other_owners_are_not_found(desk, repository):
-    desk.accepted("job-1", owner="delft")
+def test_jobs_and_uploads_of_other_owners_are_not_found(driver, repository):
+    driver.accepted("job-1", owner="delft")
     repository.create_upload(Upload("u", 1.0, owner="delft"))
     assert repository.get_job("job-1", Scope("delft")).id == "job-1"
     assert repository.get_upload("u", Scope("delft")).id == "u"
@@ -29,11 +29,11 @@ def test_jobs_and_uploads_of_other_owners_are_not_found(desk, repository):
     assert repository.get_job("job-1", Scope("")) is repository.get_upload("u", Scope("")) is None
 
 
-def test_an_owners_jobs_are_listed_apart_with_every_other_filter(desk, repository):
-    desk.ended("job-1", owner="delft", labels={"a": "b"})
-    desk.accepted("job-2", owner="gouda", labels={"a": "b"})
-    desk.accepted("job-3", owner="delft")
-    desk.received("job-4", owner="delft")
+def test_jobs_are_listed_by_owner_together_with_every_other_filter(driver, repository):
+    driver.ended("job-1", owner="delft", labels={"a": "b"})
+    driver.accepted("job-2", owner="gouda", labels={"a": "b"})
+    driver.accepted("job-3", owner="delft")
+    driver.received("job-4", owner="delft")
 
     def ids(scope, **filters):
         return [job.id for job in repository.list_jobs(scope, limit=9, **filters)]
@@ -46,29 +46,29 @@ def test_an_owners_jobs_are_listed_apart_with_every_other_filter(desk, repositor
     assert ids(Scope("nobody")) == []
 
 
-def test_what_an_owner_has_counts_what_is_coming_what_is_open_and_what_came_today(desk, repository):
+def test_usage_counts_receiving_and_open_jobs_and_the_images_of_today(driver, repository):
     now = time.time()
     assert repository.usage("delft", now) == Usage(0, 0, 0)
-    desk.received("job-1", images=3, bad=(0,), owner="delft")
-    desk.accepted("job-2", images=4, owner="delft")
-    desk.ended("job-3", done=1, failed=1, owner="delft")
-    desk.accepted("job-4", images=50, owner="gouda")
+    driver.received("job-1", images=3, failed=(0,), owner="delft")
+    driver.accepted("job-2", images=4, owner="delft")
+    driver.ended("job-3", done=1, failed=1, owner="delft")
+    driver.accepted("job-4", images=50, owner="gouda")
     assert repository.usage("delft", now) == Usage(open_jobs=2, open_images=6, images_today=9)
     repository.accept_job("job-1")
     assert repository.usage("delft", now) == Usage(open_jobs=2, open_images=6, images_today=9)
 
 
-def test_images_that_were_accepted_today_count_although_their_job_is_gone(desk, repository):
+def test_images_accepted_today_count_after_their_job_was_deleted(driver, repository):
     now = time.time()
-    desk.ended("job-1", owner="delft")
-    desk.received("job-2", owner="delft")
+    driver.ended("job-1", owner="delft")
+    driver.received("job-2", owner="delft")
     repository.delete_job("job-1")
     repository.discard_receiving("job-2")
     assert repository.usage("delft", now) == Usage(0, 0, 2)
     assert repository.usage("delft", now + DAY_SECS) == Usage(0, 0, 0)
 
 
-def test_a_session_holds_until_its_time_is_over_or_it_is_ended(repository):
+def test_a_session_lasts_until_it_expires_or_ends(repository):
     repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
     repository.begin_session("t", "sha256:cd", at=10.0, expires_at=30.0)
     assert repository.find_session("s", 19.0) == "sha256:ab"
@@ -78,7 +78,7 @@ def test_a_session_holds_until_its_time_is_over_or_it_is_ended(repository):
     assert repository.find_session("t", 11.0) is None
 
 
-def test_sessions_whose_time_is_over_are_forgotten_when_another_one_begins(repository):
+def test_expired_sessions_are_deleted_when_another_one_begins(repository):
     repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
     repository.begin_session("t", "sha256:ab", at=25.0, expires_at=30.0)
     assert repository.find_session("s", 0.0) is None

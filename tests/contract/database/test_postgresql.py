@@ -1,4 +1,4 @@
-"""What only PostgreSQL can do to a repository: restart, hang, collide, and serve several processes at once."""
+"""PostgreSQL: restarts, lost replies, deadlocks, and several processes on one database."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def database_url(postgres) -> str:
     return postgres.create_database()
 
 
-def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(desk, repository, postgres):
-    desk.accepted(images=3)
+def test_calls_fail_while_the_database_is_unreachable_and_work_afterwards(driver, repository, postgres):
+    driver.accepted(images=3)
     postgres.stop()
     try:
         for call in (repository.check, lambda: repository.take_pending("job-1", 1)):
@@ -42,11 +42,11 @@ def test_calls_say_that_the_database_is_away_and_work_once_it_is_back(desk, repo
     finally:
         postgres.start()
     assert len(repository.take_pending("job-1", 1)) == 1
-    assert desk.check_counters().queued == 1
+    assert driver.check_counters().queued == 1
 
 
-def test_a_server_that_goes_while_images_come_loses_none_that_were_said_to_be_there(desk, repository, postgres):
-    desk.repository.create_job(desk.job("job-1"))
+def test_a_crash_of_the_server_loses_no_added_batch_of_images(driver, repository, postgres):
+    driver.repository.create_job(driver.job("job-1"))
     added = []
 
     def images():
@@ -54,7 +54,7 @@ def test_a_server_that_goes_while_images_come_loses_none_that_were_said_to_be_th
             if number == 12_000:
                 postgres.kill()
             added.append(number)
-            yield desk.image(number)
+            yield driver.image(number)
 
     try:
         with pytest.raises(UnavailableError):
@@ -63,11 +63,11 @@ def test_a_server_that_goes_while_images_come_loses_none_that_were_said_to_be_th
         postgres.start()
     assert repository.accept_job("job-1").total == 10_000
     assert len(added) > 10_000
-    desk.check_counters()
+    driver.check_counters()
 
 
-def test_a_server_that_restarts_under_a_stream_of_changes_loses_and_doubles_nothing(desk, repository, postgres):
-    desk.accepted(images=1_200)
+def test_restarts_of_the_server_lose_and_repeat_no_change(driver, repository, postgres):
+    driver.accepted(images=1_200)
     refusals, taken_by_turn, has_ended = Counter(), [], threading.Event()
 
     def insist(call, *args):
@@ -79,31 +79,31 @@ def test_a_server_that_restarts_under_a_stream_of_changes_loses_and_doubles_noth
                 has_ended.wait(0.02)
 
     def drive():
-        while not repository_says(lambda job: job.finished_at):
+        while not holds_for_job(lambda job: job.finished_at):
             taken = [image.id for image in insist(repository.take_pending, "job-1", 8)]
             taken_by_turn.append(taken)
             if not taken:
-                insist(repository.requeue_in_flight, "job-1")  # taken by a commit whose answer was lost
-            event = (desk.failed if len(taken_by_turn) % 3 == 0 else desk.done)("job-1", *taken)
-            insist(repository.mark_running, [desk.started("job-1", *taken)])
+                insist(repository.requeue_in_flight, "job-1")  # taken by a commit with a lost reply
+            event = (driver.failed if len(taken_by_turn) % 3 == 0 else driver.done)("job-1", *taken)
+            insist(repository.mark_running, [driver.started("job-1", *taken)])
             insist(repository.apply, [event])
 
-    def repository_says(holds):
-        return holds(insist(repository.get_job, "job-1"))
+    def holds_for_job(holds):
+        return holds(insist(repository.get_job, "job-1", ALL_OWNERS))
 
     with ThreadPoolExecutor(1) as pool:
         driving = pool.submit(drive)
         for end in (postgres.stop, postgres.kill, postgres.stop):
             turns = len(taken_by_turn)
-            desk.wait_until(lambda turns=turns: len(taken_by_turn) > turns + 5 or driving.done())
+            driver.wait_until(lambda turns=turns: len(taken_by_turn) > turns + 5 or driving.done())
             end()
             refused = refusals["database"]
             try:
-                desk.wait_until(lambda refused=refused: refusals["database"] > refused or driving.done())
+                driver.wait_until(lambda refused=refused: refusals["database"] > refused or driving.done())
             finally:
                 postgres.start()
         driving.result()
-    job = desk.check_counters()
+    job = driver.check_counters()
     assert (job.done + job.failed, job.state) == (1_200, JobState.PARTIAL)
     assert repository.totals() == {"done": job.done, "step_timeout": job.failures_seen}
     assert refusals["database"] >= 3
@@ -113,8 +113,8 @@ def test_a_server_that_restarts_under_a_stream_of_changes_loses_and_doubles_noth
 
 
 @pytest.fixture
-def losing_answers(database_url) -> Iterator[tuple[SqlRepository, CommitLosingProxy]]:
-    """A repository, and what makes it lose the answers to its commits."""
+def losing_replies(database_url) -> Iterator[tuple[SqlRepository, CommitLosingProxy]]:
+    """A repository, and a proxy that can lose the replies to its commits."""
     address = make_url(database_url)
     proxy = CommitLosingProxy(address.port)
     lost = SqlRepository(address.set(port=proxy.port, query={"sslmode": "disable", "gssencmode": "disable"}))
@@ -123,82 +123,82 @@ def losing_answers(database_url) -> Iterator[tuple[SqlRepository, CommitLosingPr
     proxy.close()
 
 
-def test_a_commit_whose_answer_is_lost_has_happened_and_happens_once(desk, repository, losing_answers):
-    unlucky, proxy = losing_answers
-    desk.accepted(images=4)
-    events = [desk.done("job-1", 0, 1), desk.failed("job-1", 2, 3)]
+def test_events_of_a_commit_with_a_lost_reply_are_applied_once(driver, repository, losing_replies):
+    lossy, proxy = losing_replies
+    driver.accepted(images=4)
+    events = [driver.done("job-1", 0, 1), driver.failed("job-1", 2, 3)]
     with proxy.losing(), pytest.raises(UnavailableError, match="the database is unreachable"):
-        unlucky.apply(events)
-    assert desk.check_counters().state is JobState.PARTIAL
-    [again] = unlucky.apply(events)
+        lossy.apply(events)
+    assert driver.check_counters().state is JobState.PARTIAL
+    [again] = lossy.apply(events)
     assert (again.finished, again.job) == (False, repository.get_job("job-1", ALL_OWNERS)), (
-        "who asks again hears of no end"
+        "a repeated event reports no second end"
     )
     assert repository.totals() == {"done": 2, "step_timeout": 2}
 
 
-def test_a_take_whose_answer_is_lost_is_found_in_flight_and_given_back(desk, repository, losing_answers):
-    unlucky, proxy = losing_answers
-    desk.accepted(images=4)
+def test_images_taken_by_a_commit_with_a_lost_reply_are_in_flight(driver, repository, losing_replies):
+    lossy, proxy = losing_replies
+    driver.accepted(images=4)
     with proxy.losing(), pytest.raises(UnavailableError):
-        unlucky.take_pending("job-1", 3)
-    ids = [image.id for image in unlucky.in_flight("job-1", 9)]
+        lossy.take_pending("job-1", 3)
+    ids = [image.id for image in lossy.in_flight("job-1", 9)]
     assert ids == [0, 1, 2]
     with proxy.losing(), pytest.raises(UnavailableError):
-        unlucky.requeue_in_flight("job-1", ids)
-    assert unlucky.requeue_in_flight("job-1", ids) == 0
-    assert desk.check_counters().pending == 4
+        lossy.requeue_in_flight("job-1", ids)
+    assert lossy.requeue_in_flight("job-1", ids) == 0
+    assert driver.check_counters().pending == 4
 
 
-def test_an_acceptance_whose_answer_is_lost_has_happened_and_counted_what_came_failed(desk, repository, losing_answers):
-    unlucky, proxy = losing_answers
-    desk.received(images=3, bad=(1,), idempotency_key="k")
+def test_a_job_accepted_by_a_commit_with_a_lost_reply_is_accepted_once(driver, repository, losing_replies):
+    lossy, proxy = losing_replies
+    driver.received(images=3, failed=(1,), idempotency_key="k")
     with proxy.losing(), pytest.raises(UnavailableError):
-        unlucky.accept_job("job-1")
+        lossy.accept_job("job-1")
     with pytest.raises(ConflictError):
-        unlucky.accept_job("job-1")
-    assert unlucky.discard_receiving("job-1") == []
-    assert unlucky.find_by_key("k").state is JobState.ACCEPTED
+        lossy.accept_job("job-1")
+    assert lossy.discard_receiving("job-1") == []
+    assert lossy.find_by_key("k").state is JobState.ACCEPTED
     assert repository.totals() == {"unsupported_type": 1}
 
 
-def test_connections_cut_by_somebody_else_are_replaced_unseen(desk, repository, postgres, database_url):
-    desk.accepted()
+def test_terminated_connections_are_replaced(driver, repository, postgres, database_url):
+    driver.accepted()
     with postgres.connect() as admin:
         name = database_url.rpartition("/")[2]
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
     assert repository.get_job("job-1", ALL_OWNERS).total == 3
 
 
-def test_a_statement_that_waits_too_long_for_a_row_is_given_up(desk, repository, postgres, database_url):
-    desk.accepted()
+def test_a_statement_fails_if_it_waits_too_long_for_a_lock(driver, repository, postgres, database_url):
+    driver.accepted()
     impatient = SqlRepository(f"{database_url}?options=-c%20lock_timeout%3D100ms")
     with postgres.connect(database_url.rpartition("/")[2]) as other, other.transaction():
         other.execute("SELECT 1 FROM jobs WHERE id = 'job-1' FOR UPDATE")
         with pytest.raises(UnavailableError, match="lock timeout"):
             impatient.take_pending("job-1", 1)
-        assert repository.get_job("job-1", ALL_OWNERS).pending == 3, "readers don't wait"
+        assert repository.get_job("job-1", ALL_OWNERS).pending == 3, "readers don't wait for locks"
     assert len(impatient.take_pending("job-1", 1)) == 1
     impatient.close()
 
 
-def test_images_of_a_job_that_nobody_has_counted_yet_are_found_by_their_keys(desk, repository, postgres, database_url):
+def test_images_of_a_new_job_are_found_by_index_without_statistics(driver, repository, postgres, database_url):
     with postgres.connect(database_url.rpartition("/")[2]) as admin:
         admin.execute("ALTER TABLE images SET (autovacuum_enabled = off)")
-        desk.accepted(images=IMAGES)
+        driver.accepted(images=IMAGES)
         pages = []
         while taken := [image.id for image in repository.take_pending("job-1", 1_000)]:
             pages.append(taken)
         for page in pages:
             for start in range(0, 80, 8):
-                repository.mark_running([desk.started("job-1", *page[start : start + 8])])
+                repository.mark_running([driver.started("job-1", *page[start : start + 8])])
             assert len(repository.in_flight("job-1", 100)) == 100
             assert repository.requeue_in_flight("job-1", page[78:83]) == 5
-            repository.apply([desk.done("job-1", *page)])
-        repository.close()  # which makes the server count what it did
+            repository.apply([driver.done("job-1", *page)])
+        repository.close()  # makes the server report its statistics
         [[rows_passed]] = admin.execute("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'images'")
         by_index = dict(admin.execute("SELECT indexrelname, idx_tup_read FROM pg_stat_user_indexes").fetchall())
-    assert rows_passed <= 1_000, "a page at most, while the table was small enough for it"
+    assert rows_passed <= 1_000, "one page at most, while the table was still small"
     assert by_index["images_by_state"] <= 10 * IMAGES
     assert by_index["images_pkey"] >= IMAGES
 
@@ -213,7 +213,7 @@ def database(database_url):
     database.close()
 
 
-def test_transactions_that_lock_each_other_out_are_tried_again(database):
+def test_deadlocked_transactions_are_retried(database):
     both_began = threading.Barrier(2)
     tries = []
 
@@ -231,14 +231,14 @@ def test_transactions_that_lock_each_other_out_are_tried_again(database):
     assert database.read(lambda connection: connection.execute(text("SELECT n FROM t")).scalars().all()) == [2, 2]
 
 
-def test_a_collision_that_repeats_itself_is_told_in_the_end(database):
+def test_a_transaction_that_always_collides_fails_in_the_end(database):
     tries = []
 
     def collide(connection):
         tries.append(1)
-        connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'unlucky' USING ERRCODE = '40001'; END $$"))
+        connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'lossy' USING ERRCODE = '40001'; END $$"))
 
-    with pytest.raises(CollisionError, match=r"in the way: unlucky$"):
+    with pytest.raises(CollisionError, match=r"aborted because of another transaction: lossy$"):
         database.write(collide)
     assert len(tries) == MAX_ATTEMPTS
 
@@ -260,49 +260,49 @@ print(ended, *taken)
 """
 
 
-def test_processes_that_take_and_apply_at_once_share_a_job_without_losing_or_doubling_an_image(desk, database_url):
-    desk.accepted(images=900)
+def test_concurrent_processes_take_and_finish_every_image_once(driver, database_url):
+    driver.accepted(images=900)
     command = [sys.executable, "-c", WORKER, database_url]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
     told = [[int(word) for word in worker.communicate()[0].split()] for worker in workers]
     assert sorted(image for _, *taken in told for image in taken) == list(range(900))
     assert sum(ended for ended, *_ in told) == 1
-    assert desk.check_counters().state is JobState.SUCCEEDED
+    assert driver.check_counters().state is JobState.SUCCEEDED
 
 
-def test_what_no_column_of_the_database_can_hold_is_not_found(desk, repository):
-    desk.accepted(labels={"a": "b"})
+def test_values_that_no_column_can_have_are_not_found(driver, repository):
+    driver.accepted(labels={"a": "b"})
     assert repository.image_by_name("job-1", "a\0b") is repository.image_by_stem("job-1", "\0") is None
     assert repository.list_jobs(ALL_OWNERS, label=("a", "\0"), limit=9) == []
     assert repository.list_images("job-1", after=10**15 - 1, limit=9) == []
     assert repository.list_failures("job-1", after=10**15 - 1, limit=9) == []
     assert repository.get_image("job-1", 10**15) is None
     with pytest.raises(ImageNotFailedError):
-        repository.retry_job(desk.ended("job-2"), [10**15])
+        repository.retry_job(driver.ended("job-2"), [10**15])
 
 
-def test_a_database_without_an_encoding_of_its_own_is_spoken_to_in_utf_8(desk, postgres):
+def test_a_database_without_an_encoding_is_used_with_utf_8(driver, postgres):
     with postgres.connect() as admin:
         admin.execute("CREATE DATABASE plain TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     plain = SqlRepository(postgres.url("plain"))
-    type(desk)(plain).accepted(name="Århus ▲")
+    type(driver)(plain).accepted(name="Århus ▲")
     assert plain.get_job("job-1", ALL_OWNERS).name == "Århus ▲"
     plain.close()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_a_url_is_understood_in_the_ways_in_which_people_write_it(scheme):
+def test_all_common_url_schemes_are_accepted(scheme):
     assert read_url(f"{scheme}://me@host/name").drivername == "postgresql+psycopg"
 
 
 @pytest.mark.parametrize("url", ["mysql://me:secret@host/name", "postgresql+psycopg2://me:secret@host/n", "secret"])
-def test_a_url_of_no_known_database_is_refused_without_its_password(url):
+def test_a_url_of_an_unsupported_database_is_refused_without_showing_the_password(url):
     with pytest.raises(ValueError, match="accepted are sqlite:///PATH and postgresql://") as caught:
         SqlRepository(url)
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_said_to_be_away(postgres):
+def test_a_missing_database_is_reported_as_unreachable(postgres):
     nowhere = f"postgresql://penstock:secret@127.0.0.1:{postgres.port}/nowhere"
     with pytest.raises(UnavailableError, match="nowhere") as caught:
         SqlRepository(nowhere)

@@ -1,4 +1,4 @@
-"""What only SQLite could get wrong: which index it takes, which it decides without having counted a row."""
+"""SQLite: which index its statements use; it decides without statistics."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def database_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def test_no_change_of_a_few_images_goes_through_their_whole_job(desk, repository, path):
-    said = []
-    desk.accepted(images=40)
+def test_changes_of_a_few_images_do_not_scan_their_job(driver, repository, path):
+    executed = []
+    driver.accepted(images=40)
 
-    def note(_connection, _cursor, statement, parameters, _context, many):
-        said.append((statement, parameters[0] if many else parameters))
+    def record(_connection, _cursor, statement, parameters, _context, many):
+        executed.append((statement, parameters[0] if many else parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
+    event.listen(Engine, "before_cursor_execute", record)
     try:
         repository.take_pending("job-1", 30)
-        repository.mark_running([desk.started("job-1", *range(10))])
+        repository.mark_running([driver.started("job-1", *range(10))])
         assert repository.requeue_in_flight("job-1", range(5, 15)) == 10
         assert len(repository.in_flight("job-1", 99)) == 20
-        repository.apply([desk.done("job-1", *range(20)), desk.failed("job-1", *range(20, 40))])
+        repository.apply([driver.done("job-1", *range(20)), driver.failed("job-1", *range(20, 40))])
         repository.retry_job("job-1", range(20, 30))
     finally:
-        event.remove(Engine, "before_cursor_execute", note)
+        event.remove(Engine, "before_cursor_execute", record)
     repository.close()
     with closing(sqlite3.connect(path)) as other:
         plans = [
             other.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
-            for statement, parameters in said
+            for statement, parameters in executed
             if " images " in statement.replace("\n", " ")
         ]
     details = [step[3] for plan in plans for step in plan if "images" in step[3]]

@@ -1,4 +1,4 @@
-"""The repository's contract: uploads that come file by file, and the jobs that read them."""
+"""Repository contract: uploads, their files, and the jobs that read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def upload(repository: Repository) -> str:
     return "u"
 
 
-def test_an_upload_counts_the_files_that_come(repository, upload):
+def test_an_upload_counts_its_files(repository, upload):
     assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 10.0)
     given = [file("b.jpg", size_bytes=5_000_000_000), file("a/b.png", kind="png"), file("notes.txt", kind=None)]
     assert [repository.add_upload_file("u", one, 20.0 + index) for index, one in enumerate(given)] == given
@@ -43,7 +43,7 @@ def test_an_upload_counts_the_files_that_come(repository, upload):
     assert repository.get_upload_file("u", "c.jpg") is None
 
 
-def test_files_are_listed_by_their_names_in_pages_whatever_the_language(repository, upload):
+def test_files_are_listed_in_pages_by_the_bytes_of_their_names(repository, upload):
     for name in ("b", "é", "B", "a/z", "a"):
         repository.add_upload_file("u", file(name), 1.0)
     assert names(repository) == ["B", "a", "a/z", "b", "é"]
@@ -51,14 +51,14 @@ def test_files_are_listed_by_their_names_in_pages_whatever_the_language(reposito
     assert repository.list_upload_files("nobody", limit=9) == []
 
 
-def test_a_name_stands_for_the_file_that_came_first(repository, upload):
+def test_the_first_file_of_a_name_stays(repository, upload):
     first, second = file("a", key="1"), file("a", key="2", sha256="cd" * 32)
     repository.add_upload_file("u", first, 1.0)
     assert repository.add_upload_file("u", second, 2.0) == first
     assert repository.get_upload("u", ALL_OWNERS).files == 1
 
 
-def test_many_at_once_add_each_file_once(repository, upload):
+def test_concurrent_requests_add_each_file_once(repository, upload):
     def add(number: int) -> str:
         return repository.add_upload_file("u", file(f"{number % 10}", key=f"{number}"), 1.0).key
 
@@ -68,15 +68,15 @@ def test_many_at_once_add_each_file_once(repository, upload):
     assert standing == {one.key for one in repository.list_upload_files("u", limit=99)}
 
 
-def test_an_upload_that_is_not_there_takes_no_file(repository):
+def test_an_unknown_upload_takes_no_file(repository):
     with pytest.raises(UploadNotFoundError):
         repository.add_upload_file("u", file("a"), 1.0)
     assert repository.get_upload("u", ALL_OWNERS) is None
 
 
-def test_an_upload_that_a_job_reads_takes_no_new_file_and_is_not_discarded(desk, repository, upload):
+def test_an_upload_that_a_job_reads_takes_no_new_file_and_is_not_discarded(driver, repository, upload):
     repository.add_upload_file("u", file("a"), 1.0)
-    desk.ended(upload="u")
+    driver.ended(upload="u")
     with pytest.raises(ConflictError):
         repository.add_upload_file("u", file("b"), 2.0)
     assert repository.add_upload_file("u", file("a", key="other"), 2.0) == file("a")
@@ -87,15 +87,15 @@ def test_an_upload_that_a_job_reads_takes_no_new_file_and_is_not_discarded(desk,
     assert repository.uploads_in_use(["u"]) == set()
 
 
-def test_a_job_that_was_refused_leaves_its_upload_open(desk, repository, upload):
-    desk.received(upload="u")
+def test_a_discarded_job_leaves_its_upload_open(driver, repository, upload):
+    driver.received(upload="u")
     with pytest.raises(ConflictError):
         repository.add_upload_file("u", file("a"), 1.0)
     repository.discard_receiving("job-1")
     assert repository.add_upload_file("u", file("a"), 1.0) == file("a")
 
 
-def test_only_what_did_not_change_for_long_is_abandoned(repository, upload):
+def test_only_uploads_that_have_not_changed_for_long_are_discarded(repository, upload):
     for name, at in (("v", 10.0), ("w", 30.0)):
         repository.create_upload(Upload(name, changed_at=at))
     repository.add_upload_file("v", file("a"), 25.0)
@@ -117,7 +117,7 @@ def test_a_discarded_upload_is_gone_with_all_its_files(repository, upload, monke
     assert names(repository) == []
 
 
-def test_what_a_crash_left_of_a_discarded_upload_goes_with_the_next_start(open_repository, upload, repository):
+def test_the_next_start_deletes_what_a_crash_left_of_a_discarded_upload(open_repository, upload, repository):
     repository.add_upload_file("u", file("a"), 1.0)
     repository._database.write(uploads.discard, "u", None)
     again = open_repository()
@@ -126,8 +126,8 @@ def test_what_a_crash_left_of_a_discarded_upload_goes_with_the_next_start(open_r
     assert names(again) == []
 
 
-def test_a_job_and_the_end_of_its_upload_never_miss_each_other(desk, repository):
-    """Either the job finds all files, or the upload was gone before it began."""
+def test_creating_a_job_and_discarding_its_upload_exclude_each_other(driver, repository):
+    """Either the job finds all files, or the upload was discarded before."""
     for number in range(20):
         upload, job = f"u{number}", f"job-{number}"
         repository.create_upload(Upload(upload, 1.0))
@@ -135,7 +135,7 @@ def test_a_job_and_the_end_of_its_upload_never_miss_each_other(desk, repository)
         discarded: list[str] = []
         thread = threading.Thread(target=lambda u=upload, d=discarded: d.extend(repository.discard_uploads(u)))
         thread.start()
-        repository.create_job(desk.job(job, upload=upload))
+        repository.create_job(driver.job(job, upload=upload))
         found = names(repository, upload)
         thread.join()
         assert found == ([] if discarded else ["a"])

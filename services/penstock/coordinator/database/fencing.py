@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Double, bindparam, select, update
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import Connection, bindparam, literal_column, select, update
 
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.database.schema import leader_status, leadership
@@ -21,24 +19,15 @@ _TERM = select(leadership.c.term)
 _LOCKED_TERM = _TERM.with_for_update(read=True)
 
 
-class DatabaseTime(ColumnElement[float]):
-    """Seconds since the epoch by the database's clock, to a millisecond or better."""
-
-    inherit_cache = True
-    type = Double()
-
-
-@compiles(DatabaseTime)
-def _sqlite_time(_time: DatabaseTime, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "(julianday('now') - 2440587.5) * 86400.0"  # unixepoch() has subseconds only since SQLite 3.42
-
-
-@compiles(DatabaseTime, "postgresql")
-def _postgresql_time(_time: DatabaseTime, _compiler: SQLCompiler, **_options: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
-
-
-_PUT_STATUS = update(leader_status).values(put_at=DatabaseTime(), status=bindparam("text"))
+_NOW = {
+    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",  # unixepoch() has subseconds only since SQLite 3.42
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",
+}
+"""Seconds since the epoch by the database's clock, to a millisecond or better."""
+_PUT_STATUS = {
+    dialect: update(leader_status).values(put_at=literal_column(now), status=bindparam("text"))
+    for dialect, now in _NOW.items()
+}
 _GET_STATUS = select(leader_status.c.put_at, leader_status.c.status).where(leader_status.c.put_at.is_not(None))
 
 P = ParamSpec("P")
@@ -79,7 +68,7 @@ def fenced(
 
 def put_status(connection: Connection, status: str) -> None:
     """See Repository.put_status."""
-    connection.execute(_PUT_STATUS, {"text": status})
+    connection.execute(_PUT_STATUS[connection.dialect.name], {"text": status})
 
 
 def get_status(connection: Connection) -> tuple[float, str] | None:

@@ -16,35 +16,25 @@ from penstock.common.model.messages import StepTime
 from penstock.coordinator.ports.repository import StepTotals
 
 
-@dataclass
-class StepCounts:
-    """One operation: how many images it completed or failed, and their seconds."""
-
-    done: int = 0
-    failed: int = 0
-    wait_secs: float = 0.0
-    work_secs: float = 0.0
+def read_step_totals(text: str) -> list[StepTotals]:
+    """Return what `write_step_totals` wrote."""
+    return [StepTotals(*values) for values in json.loads(text)]
 
 
-def read_step_counts(text: str) -> list[StepCounts]:
-    """Return what `write_step_counts` wrote."""
-    return [StepCounts(*values) for values in json.loads(text)]
-
-
-def write_step_counts(steps: Iterable[StepCounts]) -> str:
-    """Return step counts as text for the database."""
+def write_step_totals(steps: Iterable[StepTotals]) -> str:
+    """Return step totals as text for the database."""
     return json.dumps([[step.done, step.failed, step.wait_secs, step.work_secs] for step in steps])
 
 
-def add_step_counts(one: Sequence[StepCounts], other: Sequence[StepCounts]) -> list[StepTotals]:
-    """Return the totals over both, operation by operation."""
+def add_step_totals(one: Sequence[StepTotals], other: Sequence[StepTotals]) -> list[StepTotals]:
+    """Return the sums, operation by operation."""
     return [
         StepTotals(a.done + b.done, a.failed + b.failed, a.wait_secs + b.wait_secs, a.work_secs + b.work_secs)
         for a, b in zip(one, other, strict=True)
     ]
 
 
-def count_image(steps: Sequence[StepCounts], failing: int | None, timings: Iterable[StepTime], sign: int = 1) -> None:
+def count_image(steps: Sequence[StepTotals], failing: int | None, timings: Iterable[StepTime], sign: int = 1) -> None:
     """Count an image that has ended, or uncount it (`sign` -1); `failing` is the operation that it failed in."""
     passed = len(steps) if failing is None else min(failing, len(steps) - 1)
     for step in steps[:passed]:
@@ -70,8 +60,8 @@ class JobCounters:
     finished_at: float | None
     counts: dict[ImageState, int]
     failures_seen: int
-    done_steps: list[StepCounts]
-    failed_steps: list[StepCounts]
+    done_steps: list[StepTotals]
+    failed_steps: list[StepTotals]
     retry_floor: int
     arrived_failed: Counter[str]
     """Images that had failed before the job started, by code; counted in `totals` once the job is accepted."""
@@ -92,8 +82,8 @@ class JobCounters:
             finished_at=row["finished_at"],
             counts={state: row[state.value] for state in ImageState},
             failures_seen=row["failures_seen"],
-            done_steps=read_step_counts(row["steps_of_done"]),
-            failed_steps=read_step_counts(row["steps_of_failed"]),
+            done_steps=read_step_totals(row["steps_of_done"]),
+            failed_steps=read_step_totals(row["steps_of_failed"]),
             retry_floor=row["retry_floor"],
             arrived_failed=Counter(json.loads(row["arrived_failed"])),
         )
@@ -108,8 +98,8 @@ class JobCounters:
             "total": sum(self.counts.values()),
             **{state.value: count for state, count in self.counts.items()},
             "failures_seen": self.failures_seen,
-            "steps_of_done": write_step_counts(self.done_steps),
-            "steps_of_failed": write_step_counts(self.failed_steps),
+            "steps_of_done": write_step_totals(self.done_steps),
+            "steps_of_failed": write_step_totals(self.failed_steps),
             "retry_floor": self.retry_floor,
             "arrived_failed": json.dumps(self.arrived_failed),
         }

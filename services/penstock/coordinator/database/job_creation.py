@@ -13,14 +13,22 @@ from sqlalchemy.exc import IntegrityError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.database.backends.bulk import insert_rows
 from penstock.coordinator.database.backends.engine import first_line
-from penstock.coordinator.database.job_counters import JobCounters, StepCounts, write_step_counts
+from penstock.coordinator.database.job_counters import JobCounters, write_step_totals
 from penstock.coordinator.database.locking import lock_job, save
 from penstock.coordinator.database.outbox import delete_webhook_events
+from penstock.coordinator.database.rows import PLAIN_COLUMNS
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
 from penstock.coordinator.database.usage import add_to_usage
-from penstock.coordinator.ports.repository import ConflictError, DuplicateImageError, Image, Job, JobNotFoundError
+from penstock.coordinator.ports.repository import (
+    ConflictError,
+    DuplicateImageError,
+    Image,
+    Job,
+    JobNotFoundError,
+    StepTotals,
+)
 
 IMAGES_PER_BATCH = 5_000
 
@@ -35,28 +43,16 @@ _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_
 
 def create_job(connection: Connection, job: Job) -> None:
     """See Repository.create_job."""
-    nothing = write_step_counts(StepCounts() for _ in job.plan.operations)
+    no_totals = write_step_totals(StepTotals() for _ in job.plan.operations)
     row = {
-        "id": job.id,
+        **{name: getattr(job, name) for name in PLAIN_COLUMNS},
         "state": JobState.RECEIVING.value,
         "plan": json.dumps(job.plan.document()),
         "document": json.dumps(job.document),
         "labels": json.dumps(job.labels),
-        "created_at": job.created_at,
-        "name": job.name,
-        "priority": job.priority,
-        "weight": job.weight,
-        "chunk_size": job.chunk_size,
-        "on_failure": job.on_failure,
-        "upload": job.upload,
-        "idempotency_key": job.idempotency_key,
-        "fingerprint": job.fingerprint,
-        "owner": job.owner,
-        "webhook_url": job.webhook_url,
-        "webhook_secret": job.webhook_secret,
-        **dict.fromkeys(("run", "total", "failures_seen", "retry_floor", *(state.value for state in ImageState)), 0),
-        "steps_of_done": nothing,
-        "steps_of_failed": nothing,
+        "steps_of_done": no_totals,
+        "steps_of_failed": no_totals,
+        "retry_floor": 0,
     }
     if job.upload is not None:
         lock_upload(connection, job.upload)

@@ -8,14 +8,14 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.backends.bulk import Among, WrittenState
-from penstock.coordinator.database.job_counters import JobCounters, StepCounts, count_image
+from penstock.coordinator.database.job_counters import JobCounters, count_image
 from penstock.coordinator.database.job_creation import delete_row
 from penstock.coordinator.database.locking import lock_job, save
 from penstock.coordinator.database.queries import slices
 from penstock.coordinator.database.rows import job_of, read_timings
 from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
 from penstock.coordinator.database.totals import add_to_totals
-from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, Job, JobNotFoundError
+from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, Job, JobNotFoundError, StepTotals
 
 IMAGES_PER_PAGE = 5_000
 
@@ -75,7 +75,7 @@ def retry_job(connection: Connection, job: str, named: Sequence[int] | None) -> 
 
 
 def _retry_all(counters: JobCounters) -> int:
-    counters.failed_steps = [StepCounts() for _ in counters.failed_steps]
+    counters.failed_steps = [StepTotals() for _ in counters.failed_steps]
     counters.retry_floor = counters.failures_seen
     return counters.counts[ImageState.FAILED]
 

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, RowMapping
 
 from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
 from penstock.common.model.messages import Result, StepTime
-from penstock.coordinator.database.job_counters import JobCounters, add_step_counts, read_step_counts
+from penstock.coordinator.database.job_counters import JobCounters, add_step_totals, read_step_totals
 from penstock.coordinator.database.schema import images
 from penstock.coordinator.ports.repository import Image, Job, StoredPlan
 
@@ -26,8 +26,8 @@ _RESULTS = TypeAdapter(list[Result])
 _TIMINGS = TypeAdapter(list[StepTime])
 
 _CONVERTED = {"state", "plan", "document", "labels", "steps"}
-_PLAIN_COLUMNS = [field.name for field in fields(Job) if field.name not in _CONVERTED]
-
+PLAIN_COLUMNS = [field.name for field in fields(Job) if field.name not in _CONVERTED]
+"""Columns of `jobs` that are fields of a job as they are."""
 
 Row: TypeAlias = RowMapping | dict[str, Any]
 """Columns by name."""
@@ -51,12 +51,12 @@ def read_timings(text: str | None) -> list[StepTime]:
 def job_of(row: Row) -> Job:
     """Return the job of a row of `jobs`."""
     return Job(
-        **{name: row[name] for name in _PLAIN_COLUMNS},
+        **{name: row[name] for name in PLAIN_COLUMNS},
         state=JobState(row["state"]),
         plan=StoredPlan.read(json.loads(row["plan"])),
         document=json.loads(row["document"]),
         labels=json.loads(row["labels"]),
-        steps=add_step_counts(read_step_counts(row["steps_of_done"]), read_step_counts(row["steps_of_failed"])),
+        steps=add_step_totals(read_step_totals(row["steps_of_done"]), read_step_totals(row["steps_of_failed"])),
     )
 
 

@@ -52,18 +52,8 @@ def lock_upload(connection: Connection, upload: str) -> RowMapping | None:
 
 def create_upload(connection: Connection, upload: Upload) -> None:
     """See Repository.create_upload."""
-    connection.execute(
-        _INSERT,
-        {
-            "id": upload.id,
-            "changed_at": upload.changed_at,
-            "files": 0,
-            "pictures": 0,
-            "size": 0,
-            "dropped": False,
-            "owner": upload.owner,
-        },
-    )
+    row = {"id": upload.id, "changed_at": upload.changed_at, "dropped": False, "owner": upload.owner}
+    connection.execute(_INSERT, {**row, "files": 0, "pictures": 0, "size": 0})
 
 
 def get_upload(connection: Connection, upload: str, scope: Scope) -> Upload | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -73,8 +74,8 @@ class FormUpload:
                 boundary,
                 {
                     "on_part_begin": self._begin_part,
-                    "on_header_field": self._read_header_name,
-                    "on_header_value": self._read_header_value,
+                    "on_header_field": partial(self._extend_header, self._header_name),
+                    "on_header_value": partial(self._extend_header, self._header_value),
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._open_part,
                     "on_part_data": self._write_part,
@@ -118,14 +119,8 @@ class FormUpload:
     def _begin_part(self) -> None:
         self._disposition = b""
 
-    def _read_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._extend(self._header_name, data[start:end])
-
-    def _read_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._extend(self._header_value, data[start:end])
-
-    def _extend(self, header: bytearray, data: bytes) -> None:
-        header += data
+    def _extend_header(self, header: bytearray, data: bytes, start: int, end: int) -> None:
+        header += data[start:end]
         if len(header) > _MAX_HEADER_BYTES:
             raise malformed(f"a part's header is longer than {_MAX_HEADER_BYTES} bytes")
 

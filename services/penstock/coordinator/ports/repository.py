@@ -58,7 +58,7 @@ class StoredPlan:
         return [{"op": operation.step, **operation.params} for operation in self.operations]
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepTotals:
     """One operation of a job's plan: how many images it completed or failed, and their seconds."""
 
