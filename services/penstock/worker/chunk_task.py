@@ -381,6 +381,7 @@ class ChunkTask:
             name = result_name(image.stem, part, params.format)
             key = result_key(self.chunk.results, name)
             with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
+                digest = hashlib.sha256(file.data).hexdigest()
                 self._context.store.put(key, [file.data])
             results.append(
                 Result(
@@ -390,7 +391,7 @@ class ChunkTask:
                     media_type=params.media_type,
                     width=file.width,
                     height=file.height,
-                    sha256=hashlib.sha256(file.data).hexdigest(),
+                    sha256=digest,
                 )
             )
         return results

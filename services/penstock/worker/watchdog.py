@@ -5,8 +5,8 @@ from __future__ import annotations
 import faulthandler
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Self
 
 _GRACE_SECS = 5.0
 _SUSPENDED_SECS = 1.0
@@ -39,9 +39,8 @@ class Watchdog:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def limit(self, enforced_elsewhere_secs: float | None = None) -> Iterator[None]:
-        """Limit the time of the work within.
+    def limit(self, enforced_elsewhere_secs: float | None = None) -> Self:
+        """Limit the time of the work within `with watchdog.limit():`; not to be nested.
 
         `enforced_elsewhere_secs` says that the work ends by itself within that time: `deadline` tells, and
         `on_timeout` is not called.
@@ -51,11 +50,14 @@ class Watchdog:
             self._thread.start()
         self._is_enforced = enforced_elsewhere_secs is None
         self._deadline = self._now() + (enforced_elsewhere_secs or self._limit_secs)
-        try:
-            yield
-        finally:
-            with self._timing_out:
-                self._deadline = None
+        return self
+
+    def __enter__(self) -> None:
+        """The limit is set already: this costs less than a generator, and there is one per step of every image."""
+
+    def __exit__(self, *_: object) -> None:
+        with self._timing_out:
+            self._deadline = None
 
     @property
     def deadline(self) -> float | None:
