@@ -1,13 +1,9 @@
-"""A coordinator on a free port of loopback, over a real database and a real store; images end when a test says so."""
+"""Fixtures of the REST tests: a REST API that a test can configure, and small images."""
 
 from __future__ import annotations
 
-import hashlib
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,192 +11,16 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from api_server import ApiServer, AppSwitch, ManualScheduler, Serve, bound_port, make_server, make_services
 
-from penstock.common.broker.memory import MemoryBroker
-from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, Result, StepTime
-from penstock.common.settings import Limits
-from penstock.common.store.keys import result_key, result_name, results_prefix
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.app import create_app
-from penstock.coordinator.api.services import Services
-from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, StepStatus
-
-
-@dataclass
-class ManualScheduler:
-    """A scheduler without workers: a test calls `finish` to end a job's next images, with results in the store."""
-
-    repository: Repository
-    store: LocalStore
-    woken: int = 0
-    job_positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    speeds: dict[str, float] = field(default_factory=dict)
-    before_steps: Callable[[], object] = lambda: None
-
-    def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
-        """End up to `count` images: those whose name is in `fail` with that code, the others with `parts` results."""
-        images = self.repository.take_pending(job, count)
-        found = self.repository.get_job(job, ALL_OWNERS)
-        assert found is not None
-        outcomes = [self._outcome(found, image, parts, (fail or {}).get(image.name)) for image in images]
-        self.repository.apply([Event(kind="finished", job=job, run=found.run, chunk="c", outcomes=outcomes)])
-
-    def _outcome(self, job: Job, image: Image, parts: int, code: str | None) -> Outcome:
-        timings = [StepTime(step=index, wait=0.5, work=0.25) for index in range(len(job.plan.steps))]
-        if code is not None:
-            error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=True)
-            return Outcome(id=image.id, state="failed", error=error)
-        results = [self._result(job.id, image, part) for part in range(parts)]
-        return Outcome(id=image.id, state="done", results=results, timings=timings)
-
-    def _result(self, job: str, image: Image, part: int) -> Result:
-        data = f"{image.name} {part} ".encode() * 50
-        name = result_name(image.stem, part, "jpg")
-        key = result_key(results_prefix(job), name)
-        self.store.put(key, [data])
-        digest = hashlib.sha256(data).hexdigest()
-        return Result(key=key, name=name, size=len(data), media_type="image/jpeg", width=2, height=1, sha256=digest)
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        return self.job_positions.get(job, [])
-
-    def images_per_second(self, job: str) -> float | None:
-        return self.speeds.get("job")
-
-    def steps(self) -> list[StepStatus]:
-        self.before_steps()
-        return [
-            StepStatus("resize", 2, 3, 1, 40, 0.01, 0.4, 0.5),
-            StepStatus("blur", 2, 9, 2, 40, 0.05, 2.0, 1.0),
-            StepStatus("encode", 2, 0, 0, 40),
-        ]
-
-    def backlog(self, steps: Sequence[str]) -> Backlog:
-        named = [status for status in self.steps() if status.name in steps]
-        return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
-
-    def service_times(self, plan: StoredPlan) -> list[float | None]:
-        return [self.speeds.get(step) for step in plan.steps]
-
-    def cancel(self, job: str) -> Job:
-        return self.repository.cancel_job(job)
-
-    def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
-        return self.repository.retry_job(job, images)
-
-    def delete(self, job: str) -> None:
-        deleted = self.repository.delete_job(job)
-        self.store.delete_prefix(results_prefix(job))
-        if deleted.upload:
-            self.repository.discard_uploads(deleted.upload)
-        if deleted.upload and not self.repository.uploads_in_use([deleted.upload]):
-            self.store.delete_prefix(f"uploads/{deleted.upload}")
-
-
-@dataclass
-class Coordinator:
-    """A running coordinator and what it stands on."""
-
-    services: Services
-    scheduler: ManualScheduler
-    store: LocalStore
-    port: int
-    http: httpx.Client
-
-    def stored(self) -> list[str]:
-        """Every key below `uploads` and every file that is being written."""
-        unfinished = [path.name for path in (self.store.root / ".tmp").iterdir()]
-        return sorted(self.store.list("uploads")) + unfinished
-
-    def submit(self, names: Sequence[str], data: bytes, **document: Any) -> dict[str, Any]:
-        """Send a job with `data` under each of the names; return the job."""
-        document.setdefault("operations", [["split", True], ["blur", "median"]])
-        sent = [("files", (name, data)) for name in names]
-        answer = self.http.post("/v1/jobs", data={"job": _json(document)}, files=sent)
-        assert answer.status_code == 202, answer.text
-        job: dict[str, Any] = answer.json()
-        return job
-
-    def raw(self, request: bytes, *, then_close: bool = False) -> tuple[int, bytes]:
-        """Send bytes as they are; return the answer's status and body."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall(request)
-            if then_close:
-                return 0, b""
-            return read_answer(connection)
-
-    def post_form(self, path: str, body: bytes, boundary: str = "B") -> tuple[int, dict[str, Any]]:
-        """Send a form's bytes as they are; return the answer's status and JSON."""
-        answer = self.http.post(
-            path, content=body, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        )
-        return answer.status_code, answer.json()
-
-
-def _json(document: Any) -> str:
-    return httpx.Request("POST", "http://x", json=document).content.decode()
-
-
-def read_answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Read one answer that has a Content-Length."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += (piece := connection.recv(65536))
-        assert piece, f"the connection closed after {data!r}"
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    while len(body) < length:
-        body += (piece := connection.recv(65536))
-        assert piece, "the connection closed within the answer"
-    return int(head.split()[1]), body
-
-
-def make_services(folder: Path, **changes: Any) -> Services:
-    """Put the adapters of one host together."""
-    store = LocalStore(folder / "store")
-    repository = SqlRepository.sqlite(folder / "penstock.db")
-    broker = MemoryBroker()
-    broker.declare([EVENTS_QUEUE])
-    services = Services(repository, store, broker, ManualScheduler(repository, store), Limits(), None)
-    return replace(services, **changes)
-
-
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server that is not running yet."""
-    return uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none", lifespan="off"))
-
-
-def bound_port(server: uvicorn.Server) -> int:
-    """Wait until a server listens; return its port."""
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.005)
-    port: int = server.servers[0].sockets[0].getsockname()[1]
-    return port
-
-
-class Switch:
-    """Leads to the application of the test that runs: one server serves them all, which saves seconds."""
-
-    app: ASGIApp
-    port: int
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
 
 
 @pytest.fixture(scope="session")
-def switch() -> Iterator[Switch]:
-    """A server that runs."""
-    switch = Switch()
+def switch() -> Iterator[AppSwitch]:
+    """A running HTTP server for the applications of all tests."""
+    switch = AppSwitch()
     server = make_server(switch)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -211,18 +31,18 @@ def switch() -> Iterator[Switch]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, switch: Switch) -> Iterator[Callable[..., Coordinator]]:
-    """Call it with changes to the services (`limits=…`, `input_root=…`) to have a coordinator served."""
-    made: list[Coordinator] = []
+def serve(tmp_path: Path, switch: AppSwitch) -> Iterator[Serve]:
+    """Call it with changes to the services (`limits=…`, `input_root=…`) to serve a REST API."""
+    made: list[ApiServer] = []
 
-    def start(**changes: Any) -> Coordinator:
+    def start(**changes: Any) -> ApiServer:
         services = make_services(tmp_path, **changes)
         switch.app = create_app(services)
         scheduler, store = services.scheduler, services.store
         assert isinstance(scheduler, ManualScheduler)
         assert isinstance(store, LocalStore)
-        http = httpx.Client(base_url=f"http://127.0.0.1:{switch.port}", timeout=20, verify=False)
-        made.append(Coordinator(services, scheduler, store, switch.port, http))
+        http = httpx.Client(base_url=f"http://127.0.0.1:{switch.port}", timeout=120, verify=False)
+        made.append(ApiServer(services, scheduler, store, switch.port, http))
         return made[-1]
 
     yield start
@@ -232,16 +52,16 @@ def serve(tmp_path: Path, switch: Switch) -> Iterator[Callable[..., Coordinator]
 
 
 @pytest.fixture
-def coordinator(serve: Callable[..., Coordinator]) -> Coordinator:
-    """A coordinator with the default limits."""
+def coordinator(serve: Serve) -> ApiServer:
+    """A REST API with the default limits."""
     return serve()
 
 
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
     """A small JPEG file."""
-    picture = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", picture)[1].tobytes()
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Inputs and results in buckets, on a real S3 server: what is taken, what is refused, and what is never asked for."""
+"""Inputs and results in buckets of a real S3 server: what is accepted, refused, and never read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import obstore
 import pytest
+from api_server import ApiServer, Serve
 from s3_server import S3Server
 
 from penstock.common.settings import Limits, StoreSettings
@@ -19,7 +20,7 @@ OPERATIONS = [["blur", "median"]]
 
 
 class Bucket:
-    """A bucket of the server, filled by hand."""
+    """A bucket that a test fills."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -42,39 +43,39 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def coordinator(serve: Callable[..., Any], bucket: Bucket, tmp_path: Path) -> Any:
-    """A coordinator that may use the bucket's folders `in` and `out`, and files below `root`."""
+def coordinator(serve: Serve, bucket: Bucket, tmp_path: Path) -> ApiServer:
+    """A REST API that may use the bucket's folders `in` and `out`, and files below `root`."""
     (tmp_path / "root").mkdir()
     settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
     return serve(buckets=BucketAllowlist.of(settings), input_root=tmp_path / "root")
 
 
-def post(coordinator: Any, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
+def post(coordinator: ApiServer, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
     """Submit a job with inputs."""
     body = {"operations": OPERATIONS, "inputs": list(inputs), **document}
     answer: httpx.Response = coordinator.http.post(f"/v1/jobs{query}", json=body)
     return answer
 
 
-def images_of(coordinator: Any, answer: httpx.Response) -> list[dict[str, Any]]:
-    """The images of a job."""
+def images_of(coordinator: ApiServer, answer: httpx.Response) -> list[dict[str, Any]]:
+    """Return the images of a submitted job."""
     assert answer.status_code == 202, answer.text
     images: list[dict[str, Any]] = coordinator.http.get(f"{answer.json()['url']}/images").json()["images"]
     return images
 
 
-def names_of(coordinator: Any, answer: httpx.Response) -> list[str]:
+def names_of(coordinator: ApiServer, answer: httpx.Response) -> list[str]:
     return [image["name"] for image in images_of(coordinator, answer)]
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str, str | None]:
-    """A problem's status, code and pointer."""
+    """Return a problem document's status, code and pointer."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     problem = answer.json()
     return answer.status_code, problem["code"], problem.get("pointer")
 
 
-def test_single_objects_are_looked_up_and_keep_their_order(coordinator: Any, bucket: Bucket, jpeg: bytes) -> None:
+def test_single_objects_are_checked_and_keep_their_order(coordinator: ApiServer, bucket: Bucket, jpeg: bytes) -> None:
     bucket.put(jpeg, *(f"in/{number}.jpg" for number in range(40)))
     urls = [f"{bucket.url}/in/{number}.jpg" for number in range(39, -1, -1)]
     images = images_of(coordinator, post(coordinator, *urls))
@@ -84,8 +85,8 @@ def test_single_objects_are_looked_up_and_keep_their_order(coordinator: Any, buc
     assert refusal(refused) == (422, "source_not_found", "/inputs/40")
 
 
-def test_a_folder_is_listed_without_what_is_hidden_and_what_stands_for_folders(
-    coordinator: Any, bucket: Bucket, jpeg: bytes
+def test_a_folder_is_listed_without_hidden_objects_and_folder_markers(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes
 ) -> None:
     bucket.put(jpeg, "in/delft/1.jpg", "in/delft/a/2.jpg", "in/delft/.x.jpg", "in/delft/.y/3.jpg", "in/delft2/4.jpg")
     bucket.put(b"", "in/delft/a/_SUCCESS", "in/delft/empty.jpg")
@@ -98,7 +99,7 @@ def test_a_folder_is_listed_without_what_is_hidden_and_what_stands_for_folders(
     assert refusal(nothing) == (422, "source_not_found", "/inputs/0")
 
 
-def test_a_list_names_objects_that_nobody_looks_up(coordinator: Any, bucket: Bucket) -> None:
+def test_the_objects_of_an_input_list_are_not_checked(coordinator: ApiServer, bucket: Bucket) -> None:
     lines = ["# delft", f"{bucket.url}/in/a/1.jpg", "", f"{bucket.url}/in/b/1.jpg", f"{bucket.url}/in/a/1.jpg"]
     bucket.put("\n".join(lines).encode(), "in/list.txt")
     answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
@@ -106,8 +107,8 @@ def test_a_list_names_objects_that_nobody_looks_up(coordinator: Any, bucket: Buc
     assert [(image["name"], image["size"]) for image in images] == [("a/1.jpg", None), ("b/1.jpg", None)]
 
 
-def test_a_list_of_this_host_names_its_files_and_objects_beside_single_ones(
-    coordinator: Any, bucket: Bucket, jpeg: bytes
+def test_an_input_list_on_this_host_may_name_files_and_objects(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes
 ) -> None:
     root = coordinator.services.input_root
     (root / "list.txt").write_text(f"./a/1.jpg\n{root}/a/2.jpg\n{bucket.url}/in/1.jpg\n")
@@ -120,7 +121,7 @@ def test_a_list_of_this_host_names_its_files_and_objects_beside_single_ones(
     assert names_of(coordinator, post(coordinator, {"manifest": "alone.txt"})) == ["1.jpg", "b/2.jpg"]
 
 
-def test_one_line_that_is_not_allowed_refuses_the_job_by_its_number(coordinator: Any, bucket: Bucket) -> None:
+def test_one_forbidden_line_of_an_input_list_refuses_the_job(coordinator: ApiServer, bucket: Bucket) -> None:
     root = coordinator.services.input_root
     for bad in (
         f"{bucket.url}/secret/1.jpg",
@@ -137,8 +138,8 @@ def test_one_line_that_is_not_allowed_refuses_the_job_by_its_number(coordinator:
 
 @pytest.mark.parametrize("wrap", [lambda url: url, lambda url: {"prefix": url}, lambda url: {"manifest": url}])
 @pytest.mark.parametrize("path", ["secret/1.jpg", "in/../secret/1.jpg", "in/%2e%2e/secret/1.jpg", "in//x"])
-def test_what_is_not_on_the_list_is_refused_with_what_is(
-    coordinator: Any, bucket: Bucket, jpeg: bytes, wrap: Callable[[str], Any], path: str
+def test_an_input_outside_of_the_allow_list_is_refused(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes, wrap: Callable[[str], Any], path: str
 ) -> None:
     bucket.put(jpeg, "secret/1.jpg", "in/1.jpg")
     answer = post(coordinator, f"{bucket.url}/in/1.jpg", wrap(f"{bucket.url}/{path}"))
@@ -146,26 +147,26 @@ def test_what_is_not_on_the_list_is_refused_with_what_is(
     assert f"accepted are URLs below {bucket.url}/in/" in answer.json()["detail"]
 
 
-def test_nothing_is_looked_up_before_all_is_checked(coordinator: Any, bucket: Bucket) -> None:
+def test_no_object_is_read_before_all_inputs_are_allowed(coordinator: ApiServer, bucket: Bucket) -> None:
     answer = post(coordinator, f"{bucket.url}/in/none.jpg", {"prefix": f"{bucket.url}/in/none"}, "s3://other/1.jpg")
     assert refusal(answer) == (403, "source_forbidden", "/inputs/2")
 
 
-def test_a_server_without_buckets_says_how_to_name_some(serve: Callable[..., Any]) -> None:
+def test_a_server_without_buckets_says_how_to_allow_some(serve: Serve) -> None:
     answer = post(serve(), "s3://photos/1.jpg")
     assert refusal(answer) == (403, "source_forbidden", "/inputs/0")
     assert "PENSTOCK_SOURCES" in answer.json()["detail"]
 
 
-def test_asking_first_counts_what_a_list_names_and_keeps_nothing(coordinator: Any, bucket: Bucket) -> None:
+def test_a_dry_run_counts_an_input_list_and_stores_nothing(coordinator: ApiServer, bucket: Bucket) -> None:
     bucket.put("".join(f"{bucket.url}/in/{n}.jpg\n" for n in range(250)).encode(), "in/list.txt")
     answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}, query="?dry_run=true")
     assert (answer.status_code, answer.json()["images"], answer.json()["results"]) == (200, 250, 250)
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_list_that_is_missing_empty_or_too_long_is_refused(
-    serve: Callable[..., Any], coordinator: Any, bucket: Bucket
+def test_a_missing_empty_or_too_long_input_list_is_refused(
+    serve: Serve, coordinator: ApiServer, bucket: Bucket
 ) -> None:
     gone = post(coordinator, {"manifest": f"{bucket.url}/in/none.txt"})
     assert refusal(gone) == (422, "source_not_found", "/inputs/0")
@@ -178,15 +179,15 @@ def test_a_list_that_is_missing_empty_or_too_long_is_refused(
     assert small.http.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_two_pictures_whose_results_would_meet_are_refused_rather_than_lost(coordinator: Any, bucket: Bucket) -> None:
+def test_two_images_whose_results_would_collide_are_refused(coordinator: ApiServer, bucket: Bucket) -> None:
     bucket.put(f"{bucket.url}/in/x-0.jpg/1.jpg\n{bucket.url}/in/x-0.jpg~/1.jpg".encode(), "in/list.txt")
     answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
     assert refusal(answer) == (422, "equal_names", "/inputs")
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
-    serve: Callable[..., Any], coordinator: Any, bucket: Bucket, jpeg: bytes
+def test_an_input_file_is_sent_from_its_bucket_while_that_is_allowed(
+    serve: Serve, coordinator: ApiServer, bucket: Bucket, jpeg: bytes
 ) -> None:
     large = jpeg + bytes(3_000_000)
     bucket.put(large, "in/a b.jpg")
@@ -205,9 +206,7 @@ def test_a_file_as_it_was_sent_comes_from_its_bucket_while_that_is_allowed(
     assert closed.http.get(url).status_code == 404
 
 
-def test_results_may_be_asked_for_in_a_bucket_that_is_allowed_and_nowhere_else(
-    coordinator: Any, bucket: Bucket, jpeg: bytes
-) -> None:
+def test_results_go_only_to_buckets_that_are_allowed(coordinator: ApiServer, bucket: Bucket, jpeg: bytes) -> None:
     bucket.put(jpeg, "in/1.jpg")
     source = f"{bucket.url}/in/1.jpg"
     assert post(coordinator, source, results=f"{bucket.url}/out/").status_code == 202
@@ -229,7 +228,7 @@ def test_results_may_be_asked_for_in_a_bucket_that_is_allowed_and_nowhere_else(
     assert coordinator.stored() == []
 
 
-def test_a_bucket_that_is_away_is_told_as_such(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_bucket_is_a_503(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

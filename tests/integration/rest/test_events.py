@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+from api_server import ApiServer
 
 
 def read_events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
@@ -24,14 +25,14 @@ def read_events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
             event[name] = json.loads(value) if name == "data" else value
 
 
-def follow(coordinator: Any, job: dict[str, Any], headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def follow(coordinator: ApiServer, job: dict[str, Any], headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """Read a job's events up to the end."""
     with coordinator.http.stream("GET", job["links"]["events"], headers=headers) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         return list(read_events(answer.iter_lines()))
 
 
-def test_a_job_is_followed_from_its_start_to_its_end(coordinator: Any, jpeg: bytes) -> None:
+def test_a_job_is_followed_from_start_to_end(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit([f"{n}.jpg" for n in range(4)], jpeg)
 
     def work() -> None:
@@ -54,7 +55,7 @@ def test_a_job_is_followed_from_its_start_to_its_end(coordinator: Any, jpeg: byt
     assert (failed["id"], failed["data"]["name"], failed["data"]["error"]["code"]) == ("1", "2.jpg", "corrupt_image")
 
 
-def test_a_client_that_comes_back_sees_only_the_failures_it_missed(coordinator: Any, jpeg: bytes) -> None:
+def test_a_client_that_reconnects_gets_only_the_failures_it_missed(coordinator: ApiServer, jpeg: bytes) -> None:
     names = [f"{n}.jpg" for n in range(450)]
     job = coordinator.submit(names, jpeg)
     coordinator.scheduler.finish(job["id"], fail=dict.fromkeys(names, "internal"))
@@ -65,14 +66,14 @@ def test_a_client_that_comes_back_sees_only_the_failures_it_missed(coordinator: 
     assert [event["event"] for event in later[-2:]] == ["progress", "end"]
 
 
-def test_an_id_that_is_none_of_ours_is_refused(coordinator: Any, jpeg: bytes) -> None:
+def test_an_invalid_event_id_is_refused(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     for given in "-1", "x", "9" * 40:
         answer = coordinator.http.get(job["links"]["events"], headers={"Last-Event-ID": given})
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_last_event_id")
 
 
-def test_followers_that_leave_cost_nothing_and_others_go_on(coordinator: Any, jpeg: bytes) -> None:
+def test_a_client_that_leaves_does_not_disturb_others(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     for _ in range(5):
         with coordinator.http.stream("GET", job["links"]["events"]) as answer:
@@ -81,7 +82,7 @@ def test_followers_that_leave_cost_nothing_and_others_go_on(coordinator: Any, jp
     assert follow(coordinator, job)[-1]["event"] == "end"
 
 
-def test_the_stream_ends_when_the_job_is_deleted(coordinator: Any, jpeg: bytes) -> None:
+def test_the_stream_ends_when_the_job_is_deleted(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     with httpx.stream("GET", f"{coordinator.http.base_url}{job['links']['events']}", timeout=20) as answer:
         events = read_events(answer.iter_lines())

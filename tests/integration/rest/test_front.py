@@ -1,4 +1,4 @@
-"""The REST API by way of nginx, as it is configured in installations: what it sends itself, and what it stops."""
+"""The REST API behind nginx with the configuration of real installations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
+from api_server import ApiServer, AppSwitch, Serve
 from nginx_server import NginxServer, running_nginx
 from waiting import wait_until
 
@@ -20,9 +21,9 @@ SENT_BY = {"X-Penstock-Front": "accel"}
 
 @pytest.fixture(scope="module")
 def nginx(
-    switch: Any, tmp_path_factory: pytest.TempPathFactory, without_service: Callable[[str], NoReturn]
+    switch: AppSwitch, tmp_path_factory: pytest.TempPathFactory, without_service: Callable[[str], NoReturn]
 ) -> Iterator[NginxServer]:
-    """A front door to the coordinators of this module's tests, with the limits that one Docker host has."""
+    """nginx in front of this module's APIs, with the limits of the compose installation."""
     volume = tmp_path_factory.getbasetemp()
     limits, front = ((COMPOSE / name).read_text() for name in ("limits.conf", "front.conf"))
     front += "client_max_body_size 3m;"
@@ -33,39 +34,39 @@ def nginx(
 
 
 @pytest.fixture
-def direct(serve: Callable[..., Any], nginx: NginxServer, tmp_path: Path) -> Any:
-    """A coordinator whose store is on the volume of `nginx`."""
+def direct(serve: Serve, nginx: NginxServer, tmp_path: Path) -> ApiServer:
+    """A REST API whose store is on nginx's volume."""
     return serve(accel_prefix=f"/internal-store/{tmp_path.relative_to(nginx.volume)}/store/")
 
 
 @pytest.fixture
-def front(direct: Any, nginx: NginxServer) -> Iterator[Any]:
-    """The same coordinator, by the front door."""
+def front(direct: ApiServer, nginx: NginxServer) -> Iterator[ApiServer]:
+    """The same REST API through nginx."""
     with httpx.Client(base_url=nginx.front_url, timeout=20) as http:
         yield replace(direct, http=http, port=nginx.front_port)
 
 
 @pytest.fixture
-def ended(front: Any, jpeg: bytes) -> dict[str, Any]:
-    """A job with a file that was sent, and one result of it under an odd name."""
+def ended(front: ApiServer, jpeg: bytes) -> dict[str, Any]:
+    """A finished job with one image and one result under an unusual name."""
     job: dict[str, Any] = front.submit(["50% é+#?.jpg"], jpeg)
     front.scheduler.finish(job["id"])
     return job
 
 
-def urls_of(front: Any, job: str) -> list[str]:
-    """The addresses of all files of a job."""
+def urls_of(front: ApiServer, job: str) -> list[str]:
+    """Return the URLs of all files of a job."""
     folders = [f"/static/{job}/{name}/" for name in ("sent", "processed")]
     listed = [front.http.get(folder, headers={"Accept": "application/json"}).json()["files"] for folder in folders]
     return [file["url"] for files in listed for file in files]
 
 
-def test_nginx_sends_a_file_once_the_coordinator_has_said_which(direct: Any, ended: dict[str, Any]) -> None:
+def test_the_coordinator_lets_nginx_send_a_file(direct: ApiServer, ended: dict[str, Any]) -> None:
     for url in urls_of(direct, ended["id"]):
         answer = direct.http.get(url, headers=SENT_BY)
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["x-accel-redirect"].startswith("/internal-store/")
-        assert direct.http.get(url).content, "whoever asks the coordinator itself gets the bytes from it"
+        assert direct.http.get(url).content, "without nginx, the coordinator sends the bytes itself"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,8 @@ def test_nginx_sends_a_file_once_the_coordinator_has_said_which(direct: Any, end
     ids=str,
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_file_is_the_same_whoever_sends_it(
-    direct: Any, front: Any, ended: dict[str, Any], method: str, asked: dict[str, str]
+def test_a_file_is_the_same_from_nginx_and_from_the_coordinator(
+    direct: ApiServer, front: ApiServer, ended: dict[str, Any], method: str, asked: dict[str, str]
 ) -> None:
     for url in urls_of(front, ended["id"]):
         etag = direct.http.head(url).headers["etag"]
@@ -102,7 +103,7 @@ def test_a_file_is_the_same_whoever_sends_it(
         assert answers[0].content == answers[1].content
 
 
-def test_what_the_coordinator_does_not_show_is_not_shown(front: Any, ended: dict[str, Any]) -> None:
+def test_nginx_shows_nothing_that_the_coordinator_does_not(front: ApiServer, ended: dict[str, Any]) -> None:
     job = ended["id"]
     front.store.put(f"results/{job}/unfinished-0.jpg", [b"half a job"])
     upload = next(front.store.list("uploads"))
@@ -120,7 +121,7 @@ def test_what_the_coordinator_does_not_show_is_not_shown(front: Any, ended: dict
         assert b"half a job" not in answer.content
 
 
-def test_a_file_that_is_gone_is_told_as_the_coordinator_tells_it(front: Any, ended: dict[str, Any]) -> None:
+def test_a_missing_file_gets_the_coordinators_problem_document(front: ApiServer, ended: dict[str, Any]) -> None:
     sent, result = urls_of(front, ended["id"])
     front.store.delete_prefix(f"results/{ended['id']}")
     answer = front.http.get(result)
@@ -130,7 +131,7 @@ def test_a_file_that_is_gone_is_told_as_the_coordinator_tells_it(front: Any, end
     assert [front.http.get(url).status_code for url in (sent, result)] == [404, 404]
 
 
-def test_an_upload_reaches_the_coordinator_while_it_is_sent(front: Any, jpeg: bytes) -> None:
+def test_an_upload_is_streamed_to_the_coordinator(front: ApiServer, jpeg: bytes) -> None:
     part = b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
         head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
@@ -140,7 +141,7 @@ def test_an_upload_reaches_the_coordinator_while_it_is_sent(front: Any, jpeg: by
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_the_limit_is_refused_as_the_coordinator_would(front: Any, chunked: bool) -> None:
+def test_a_body_over_the_limit_gets_the_coordinators_problem_document(front: ApiServer, chunked: bool) -> None:
     body = bytes(4_000_000)
     content = iter([body]) if chunked else body
     answer = front.http.post("/v1/jobs", content=content, headers={"Content-Type": "multipart/form-data; boundary=B"})
@@ -148,7 +149,7 @@ def test_a_body_over_the_limit_is_refused_as_the_coordinator_would(front: Any, c
     assert answer.json()["code"] == "too_large_request"
 
 
-def test_events_come_by_as_they_happen(front: Any, jpeg: bytes) -> None:
+def test_events_are_not_buffered(front: ApiServer, jpeg: bytes) -> None:
     job = front.submit(["a.jpg", "b.jpg"], jpeg)
     with front.http.stream("GET", job["links"]["events"]) as answer:
         lines = answer.iter_lines()
@@ -157,7 +158,7 @@ def test_events_come_by_as_they_happen(front: Any, jpeg: bytes) -> None:
         assert "event: end" in lines
 
 
-def test_every_answer_has_the_headers_that_guard_browsers_once(front: Any, ended: dict[str, Any]) -> None:
+def test_every_response_has_the_security_headers_once(front: ApiServer, ended: dict[str, Any]) -> None:
     for path in ("/", "/healthz", "/v1/jobs", "/v1/jobs/none", "/nothing", *urls_of(front, ended["id"])):
         headers = front.http.get(path).headers
         assert headers.get_list("x-content-type-options") == ["nosniff"]
@@ -165,20 +166,20 @@ def test_every_answer_has_the_headers_that_guard_browsers_once(front: Any, ended
         assert headers.get_list("referrer-policy") == ["no-referrer"]
 
 
-def test_a_page_of_another_site_is_still_refused(front: Any) -> None:
+def test_a_page_of_another_site_is_refused(front: ApiServer) -> None:
     assert front.http.post("/v1/jobs", headers={"Origin": "http://evil.example"}).status_code == 403
     own = front.http.post("/v1/jobs", headers={"Origin": str(front.http.base_url).rstrip("/")})
     assert own.status_code == 415
 
 
-def test_without_a_coordinator_the_door_says_so(web: NginxServer) -> None:
+def test_nginx_answers_503_without_a_coordinator(web: NginxServer) -> None:
     assert httpx.get(f"{web.front_url}/healthz").json() == {"status": "ok"}
     answer = httpx.get(f"{web.front_url}/v1/jobs")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert json.loads(answer.content)["code"] == "unavailable"
 
 
-def test_who_asks_too_often_is_told_to_wait(tmp_path: Path, nginx: NginxServer) -> None:
+def test_too_many_requests_get_429(tmp_path: Path, nginx: NginxServer) -> None:
     limits = "limit_req_zone $binary_remote_addr zone=requests:1m rate=1r/m;"
     with running_nginx(
         tmp_path, coordinator=nginx.coordinator, limits=limits, front="limit_req zone=requests;"

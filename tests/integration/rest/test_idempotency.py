@@ -1,16 +1,16 @@
-"""`Idempotency-Key` and `?dry_run`: sending again without doing again, and asking without doing."""
+"""`Idempotency-Key` and `?dry_run`: repeated requests make one job, and a dry run makes none."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from api_server import ApiServer, Serve
 
 from penstock.common.model.errors import UnavailableError
 
@@ -18,9 +18,9 @@ DOCUMENT = {"operations": [["resize", "20x30"], ["split", True]], "name": "delft
 
 
 def send(
-    coordinator: Any, data: bytes, document: Any = DOCUMENT, key: str = "k1", name: str = "a.jpg"
+    coordinator: ApiServer, data: bytes, document: Any = DOCUMENT, key: str = "k1", name: str = "a.jpg"
 ) -> httpx.Response:
-    """Submit one file under a key."""
+    """Submit one file with an idempotency key."""
     answer: httpx.Response = coordinator.http.post(
         "/v1/jobs",
         data={"job": json.dumps(document)},
@@ -30,7 +30,7 @@ def send(
     return answer
 
 
-def test_the_same_request_again_is_the_same_job_however_it_is_written(coordinator: Any, jpeg: bytes) -> None:
+def test_an_equal_request_returns_the_same_job_however_it_is_written(coordinator: ApiServer, jpeg: bytes) -> None:
     first = send(coordinator, jpeg)
     stored = coordinator.stored()
     same = {"name": "delft", "operations": [{"op": "resize", "width": 20, "height": 30}, "split"], "output": "jpg"}
@@ -41,8 +41,8 @@ def test_the_same_request_again_is_the_same_job_however_it_is_written(coordinato
 
 
 @pytest.mark.parametrize("change", ["operations", "bytes", "name"])
-def test_another_request_under_the_same_key_is_a_conflict(
-    coordinator: Any, jpeg: bytes, png: bytes, change: str
+def test_a_different_request_with_the_same_key_is_a_conflict(
+    coordinator: ApiServer, jpeg: bytes, png: bytes, change: str
 ) -> None:
     send(coordinator, jpeg)
     stored = coordinator.stored()
@@ -52,7 +52,7 @@ def test_another_request_under_the_same_key_is_a_conflict(
     assert coordinator.stored() == stored
 
 
-def test_equal_requests_at_the_same_time_make_one_job(coordinator: Any, jpeg: bytes) -> None:
+def test_equal_requests_at_the_same_time_make_one_job(coordinator: ApiServer, jpeg: bytes) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: send(coordinator, jpeg * 100), range(16)))
     assert {answer.status_code for answer in answers} <= {200, 202}
@@ -61,18 +61,18 @@ def test_equal_requests_at_the_same_time_make_one_job(coordinator: Any, jpeg: by
     assert len(coordinator.stored()) == 1
 
 
-def test_a_refused_request_does_not_use_up_its_key(coordinator: Any, jpeg: bytes) -> None:
-    assert send(coordinator, b"no picture").status_code == 415
+def test_a_refused_request_does_not_use_up_its_key(coordinator: ApiServer, jpeg: bytes) -> None:
+    assert send(coordinator, b"not an image").status_code == 415
     assert send(coordinator, jpeg).status_code == 202
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256])
-def test_a_key_that_cannot_be_is_malformed(coordinator: Any, jpeg: bytes, key: str) -> None:
+def test_an_invalid_key_is_malformed(coordinator: ApiServer, jpeg: bytes, key: str) -> None:
     answer = send(coordinator, jpeg, key=key)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
 
 
-def test_a_key_stands_for_a_document_with_inputs_too(serve: Any, jpeg: bytes, tmp_path: Path) -> None:
+def test_a_key_works_for_a_document_with_inputs(serve: Serve, jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
     coordinator = serve(input_root=tmp_path / "in")
@@ -81,7 +81,7 @@ def test_a_key_stands_for_a_document_with_inputs_too(serve: Any, jpeg: bytes, tm
     assert first.json()["id"] == again.json()["id"]
 
 
-def test_a_dry_run_estimates_a_form_and_leaves_nothing(coordinator: Any, jpeg: bytes) -> None:
+def test_a_dry_run_estimates_a_form_and_stores_nothing(coordinator: ApiServer, jpeg: bytes) -> None:
     coordinator.scheduler.speeds["split"] = 0.5
     files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", jpeg)), ("files", ("c.jpg", b""))]
     answer = coordinator.http.post("/v1/jobs?dry_run=true", data={"job": json.dumps(DOCUMENT)}, files=files)
@@ -98,9 +98,7 @@ def test_a_dry_run_estimates_a_form_and_leaves_nothing(coordinator: Any, jpeg: b
     assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would_be_refused_for(
-    serve: Any, jpeg: bytes, tmp_path: Path
-) -> None:
+def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would(serve: Serve, jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     coordinator = serve(input_root=tmp_path / "in")
     body = {**DOCUMENT, "inputs": [{"prefix": "."}]}
@@ -112,8 +110,8 @@ def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would_be_refused_for(
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_database_that_goes_away_in_between_leaves_neither_job_nor_taken_key(
-    coordinator: Any, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_database_leaves_neither_a_job_nor_a_used_key(
+    coordinator: ApiServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(job: str) -> None:
         raise UnavailableError("database", "gone at /secret/place")
@@ -127,8 +125,8 @@ def test_a_database_that_goes_away_in_between_leaves_neither_job_nor_taken_key(
     assert send(coordinator, jpeg).status_code == 202
 
 
-def take_no_further(coordinator: Any, monkeypatch: pytest.MonkeyPatch, method: str, jpeg: bytes) -> None:
-    """Let a request come as far as a method of the repository, and die there with its coordinator."""
+def take_no_further(coordinator: ApiServer, monkeypatch: pytest.MonkeyPatch, method: str, jpeg: bytes) -> None:
+    """Run a request up to a method of the repository, where its coordinator dies."""
     repository = coordinator.services.repository
 
     def die(*_: Any) -> None:
@@ -141,8 +139,8 @@ def take_no_further(coordinator: Any, monkeypatch: pytest.MonkeyPatch, method: s
 
 
 @pytest.mark.parametrize("method", ["add_images", "accept_job"])
-def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
-    serve: Callable[..., Any], jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
+def test_the_key_of_a_request_whose_coordinator_died_becomes_free(
+    serve: Serve, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     coordinator = serve(replay_secs=0.2)
     take_no_further(coordinator, monkeypatch, method, jpeg)
@@ -151,8 +149,8 @@ def test_a_request_whose_coordinator_has_died_does_not_keep_its_key(
     assert coordinator.services.repository.count_open_jobs() == 1
 
 
-def test_a_request_that_was_taken_for_dead_makes_no_second_job(
-    serve: Callable[..., Any], jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_request_that_was_taken_for_abandoned_makes_no_second_job(
+    serve: Serve, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator = serve(replay_secs=0.2)
     repository = coordinator.services.repository

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from api_server import ApiServer, Serve
 
 from penstock.common.settings import Limits
 
@@ -15,7 +15,7 @@ OPERATIONS = [["blur", "median"]]
 
 @pytest.fixture
 def root(tmp_path: Path, jpeg: bytes) -> Path:
-    """A folder with pictures in folders, and something beside it."""
+    """A folder with images in subfolders, and other files outside of it."""
     root = tmp_path / "root"
     for name in "a/x.jpg", "a/x.png", "b/x.jpg", "b/deep/er/y.jpg", "b/.hidden/z.jpg", "b/.z.jpg", "top.jpg":
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -27,39 +27,33 @@ def root(tmp_path: Path, jpeg: bytes) -> Path:
     return root
 
 
-def post(coordinator: Any, *inputs: Any) -> Any:
+def post(coordinator: ApiServer, *inputs: Any) -> Any:
     """Submit a job with inputs."""
     return coordinator.http.post("/v1/jobs", json={"operations": OPERATIONS, "inputs": list(inputs)})
 
 
-def names(coordinator: Any, answer: Any) -> list[str]:
-    """The names of a job's images."""
+def names(coordinator: ApiServer, answer: Any) -> list[str]:
+    """Return the names of a job's images."""
     assert answer.status_code == 202, answer.text
     page = coordinator.http.get(f"{answer.json()['url']}/images").json()
     return [image["name"] for image in page["images"]]
 
 
-def test_a_folder_is_listed_with_its_folders_but_without_hidden_files_and_links(
-    serve: Callable[..., Any], root: Path
-) -> None:
+def test_a_folder_is_listed_recursively_without_hidden_files_and_links(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=root)
     assert names(coordinator, post(coordinator, {"prefix": "b"})) == ["x.jpg", "deep/er/y.jpg"]
     everything = ["top.jpg", "a/x.jpg", "a/x.png", "b/x.jpg", "b/deep/er/y.jpg"]
     assert names(coordinator, post(coordinator, {"prefix": str(root)})) == everything
 
 
-def test_several_inputs_are_named_from_the_folder_that_holds_them_all_and_counted_once(
-    serve: Callable[..., Any], root: Path
-) -> None:
+def test_several_inputs_are_named_from_their_common_folder_and_counted_once(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=root)
     answer = post(coordinator, {"prefix": "a/"}, "b/x.jpg", "a/x.jpg", {"prefix": "b/deep"}, "b/x.jpg")
     assert names(coordinator, answer) == ["b/x.jpg", "a/x.jpg", "a/x.png", "b/deep/er/y.jpg"]
     assert names(coordinator, post(coordinator, "a/x.jpg")) == ["x.jpg"]
 
 
-def test_results_and_sent_files_of_folders_are_found_below_static(
-    serve: Callable[..., Any], root: Path, jpeg: bytes
-) -> None:
+def test_results_and_inputs_in_folders_are_found_below_static(serve: Serve, root: Path, jpeg: bytes) -> None:
     coordinator = serve(input_root=root)
     job = post(coordinator, {"prefix": "."}).json()
     coordinator.scheduler.finish(job["id"])
@@ -88,8 +82,8 @@ def test_results_and_sent_files_of_folders_are_found_below_static(
         ("n" * 5_000, 422, "source_not_found"),
     ],
 )
-def test_what_is_not_below_the_root_or_not_there_is_refused(
-    serve: Callable[..., Any], root: Path, given: Any, status: int, code: str
+def test_an_input_outside_of_the_root_or_missing_is_refused(
+    serve: Serve, root: Path, given: Any, status: int, code: str
 ) -> None:
     coordinator = serve(input_root=root)
     answer = post(coordinator, "top.jpg", given)
@@ -99,14 +93,12 @@ def test_what_is_not_below_the_root_or_not_there_is_refused(
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_without_a_root_no_inputs_are_read(coordinator: Any) -> None:
+def test_without_a_root_no_inputs_are_read(coordinator: ApiServer) -> None:
     answer = post(coordinator, "top.jpg")
     assert (answer.status_code, answer.json()["code"]) == (403, "source_forbidden")
 
 
-def test_a_folder_with_more_images_than_allowed_is_refused_and_leaves_nothing(
-    serve: Callable[..., Any], root: Path
-) -> None:
+def test_a_folder_with_too_many_images_is_refused_and_leaves_nothing(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=root, limits=Limits(max_images=2))
     answer = post(coordinator, {"prefix": "."})
     assert (answer.status_code, answer.json()["code"]) == (422, "too_many_images")
@@ -114,7 +106,7 @@ def test_a_folder_with_more_images_than_allowed_is_refused_and_leaves_nothing(
     assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_files_that_are_empty_or_too_large_fail_alone(serve: Callable[..., Any], root: Path) -> None:
+def test_only_files_that_are_empty_or_too_large_fail(serve: Serve, root: Path) -> None:
     (root / "a" / "empty.jpg").touch()
     (root / "a" / "large.jpg").write_bytes(bytes(20_000))
     coordinator = serve(input_root=root, limits=Limits(max_file_bytes=10_000))
@@ -127,14 +119,14 @@ def test_files_that_are_empty_or_too_large_fail_alone(serve: Callable[..., Any],
     assert job["images"]["pending"] == 2
 
 
-def test_a_source_that_is_gone_later_is_not_found(serve: Callable[..., Any], root: Path) -> None:
+def test_an_input_that_was_deleted_later_is_not_found(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=root)
     job = post(coordinator, "top.jpg").json()
     (root / "top.jpg").unlink()
     assert coordinator.http.get(f"/static/{job['id']}/sent/top.jpg").json()["code"] == "not_found"
 
 
-def test_names_on_disk_that_are_not_text_are_shown_and_told_apart(serve: Callable[..., Any], root: Path) -> None:
+def test_file_names_that_are_not_text_are_shown_and_stay_distinct(serve: Serve, root: Path) -> None:
     for raw in b"\xff.jpg", b"\xfe.jpg", b"new\nline.jpg":
         Path(root / "a" / raw.decode(errors="surrogateescape")).write_bytes(b"\xff\xd8\xff" + raw)
     coordinator = serve(input_root=root)

@@ -1,16 +1,16 @@
-"""`/v1/jobs`: submitting, listing, progress, cancel, retry, delete."""
+"""`/v1/jobs`: submit, list, progress, cancel, retry, delete."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
+from api_server import ApiServer
 
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job
 
 
-def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: Any, jpeg: bytes) -> None:
+def test_a_submitted_job_returns_202_with_its_url_and_plan(coordinator: ApiServer, jpeg: bytes) -> None:
     document = {"operations": [["resize", "20x30"], {"op": "blur", "method": "median"}], "name": "delft", "weight": 3}
     answer = coordinator.http.post("/v1/jobs", data={"job": json.dumps(document)}, files={"files": ("a.jpg", jpeg)})
     job = answer.json()
@@ -41,8 +41,8 @@ def test_a_submitted_job_answers_202_with_its_place_and_its_plan(coordinator: An
         ('{"operations": [["split", true]]}', "no_images", None),
     ],
 )
-def test_a_document_that_cannot_be_says_where_and_why(
-    coordinator: Any, document: str, code: str, pointer: str | None
+def test_an_invalid_document_is_refused_with_a_pointer(
+    coordinator: ApiServer, document: str, code: str, pointer: str | None
 ) -> None:
     answer = coordinator.http.post("/v1/jobs", content=document, headers={"Content-Type": "application/json"})
     problem = answer.json()
@@ -53,18 +53,18 @@ def test_a_document_that_cannot_be_says_where_and_why(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b"NaN", b'"\\ud800"', b"[" * 100_000, b'{"a": 1e}', b"9" * 10_000]
 )
-def test_what_is_not_json_is_malformed(coordinator: Any, body: bytes) -> None:
+def test_invalid_json_is_malformed(coordinator: ApiServer, body: bytes) -> None:
     answer = coordinator.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
 
 
-def test_a_document_over_its_limit_is_refused(coordinator: Any) -> None:
+def test_a_document_over_its_limit_is_refused(coordinator: ApiServer) -> None:
     body = json.dumps({"operations": [], "name": "x" * 1_100_000})
     answer = coordinator.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large_request")
 
 
-def test_a_form_has_one_document_and_no_inputs_beside_files(coordinator: Any, jpeg: bytes) -> None:
+def test_a_form_has_one_document_and_no_inputs_beside_files(coordinator: ApiServer, jpeg: bytes) -> None:
     plain = json.dumps({"operations": [["blur", "median"]]})
     mixed = json.dumps({"operations": [["blur", "median"]], "inputs": ["a.jpg"]})
     for texts, code in ([], "no_job"), ([plain, plain], "no_job"), ([mixed], "inputs_and_files"):
@@ -73,7 +73,7 @@ def test_a_form_has_one_document_and_no_inputs_beside_files(coordinator: Any, jp
     assert coordinator.stored() == []
 
 
-def test_jobs_are_listed_newest_first_in_pages_that_meet(coordinator: Any, jpeg: bytes) -> None:
+def test_jobs_are_listed_newest_first_in_pages_without_gaps(coordinator: ApiServer, jpeg: bytes) -> None:
     ids = [coordinator.submit(["a.jpg"], jpeg)["id"] for _ in range(5)]
     seen: list[str] = []
     url: str | None = "/v1/jobs?limit=2"
@@ -85,7 +85,7 @@ def test_jobs_are_listed_newest_first_in_pages_that_meet(coordinator: Any, jpeg:
     assert seen == sorted(ids, reverse=True)
 
 
-def test_jobs_are_listed_by_state_and_by_label(coordinator: Any, jpeg: bytes) -> None:
+def test_jobs_are_listed_by_state_and_by_label(coordinator: ApiServer, jpeg: bytes) -> None:
     delft = coordinator.submit(["a.jpg"], jpeg, labels={"city": "delft"})
     leiden = coordinator.submit(["a.jpg"], jpeg, labels={"city": "leiden"})
     coordinator.scheduler.finish(leiden["id"])
@@ -113,19 +113,19 @@ def test_jobs_are_listed_by_state_and_by_label(coordinator: Any, jpeg: bytes) ->
         ("cursor=" + "A" * 201, 422, "invalid_parameter"),
     ],
 )
-def test_a_bad_query_is_a_clear_refusal(coordinator: Any, query: str, status: int, code: str) -> None:
+def test_an_invalid_query_is_refused(coordinator: ApiServer, query: str, status: int, code: str) -> None:
     answer = coordinator.http.get(f"/v1/jobs?{query}")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("job", ["x", "0" * 26, "i" * 26, "%00", "..%2f..", "a" * 10_000])
-def test_a_job_that_is_not_there_is_not_found(coordinator: Any, job: str) -> None:
+def test_an_unknown_job_is_not_found(coordinator: ApiServer, job: str) -> None:
     for method, suffix in ("GET", ""), ("GET", "/results.zip"), ("GET", "/events"), ("DELETE", ""), ("POST", "/cancel"):
         answer = coordinator.http.request(method, f"/v1/jobs/{job}{suffix}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, jpeg: bytes) -> None:
+def test_progress_includes_images_that_ended_and_images_in_flight(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit([f"{n}.jpg" for n in range(10)], jpeg)
     coordinator.scheduler.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
     coordinator.services.repository.take_pending(job["id"], 5)
@@ -143,7 +143,7 @@ def test_progress_joins_what_has_ended_with_what_is_under_way(coordinator: Any, 
     assert (shown["images_per_second"], shown["eta_seconds"], shown["bottleneck"]) == (2.0, 3.5, "blur")
 
 
-def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: Any, jpeg: bytes) -> None:
+def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"], count=1)
     answer = coordinator.http.post(f"{job['url']}/cancel")
@@ -154,14 +154,14 @@ def test_a_cancelled_job_keeps_its_results_and_cannot_be_retried(coordinator: An
     assert (retried.status_code, retried.json()["code"]) == (409, "job_not_retryable")
 
 
-def test_a_job_that_has_ended_cannot_be_cancelled(coordinator: Any, jpeg: bytes) -> None:
+def test_a_job_that_has_ended_cannot_be_cancelled(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"])
     answer = coordinator.http.post(f"{job['url']}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (409, "job_ended")
 
 
-def test_failed_images_are_retried_all_or_those_named(coordinator: Any, jpeg: bytes) -> None:
+def test_all_failed_images_or_some_are_retried(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg", "c.jpg"], jpeg)
     failing = {"a.jpg": "step_timeout", "b.jpg": "step_crashed"}
     coordinator.scheduler.finish(job["id"], fail=failing)
@@ -184,14 +184,14 @@ def test_failed_images_are_retried_all_or_those_named(coordinator: Any, jpeg: by
         (b"nothing", 400, "invalid_json"),
     ],
 )
-def test_a_bad_retry_is_a_clear_refusal(coordinator: Any, jpeg: bytes, body: bytes, status: int, code: str) -> None:
+def test_an_invalid_retry_is_refused(coordinator: ApiServer, jpeg: bytes, body: bytes, status: int, code: str) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"], fail={"a.jpg": "internal"})
     answer = coordinator.http.post(f"{job['url']}/retry", content=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_only_a_job_that_has_ended_is_deleted_with_all_it_left(coordinator: Any, jpeg: bytes) -> None:
+def test_only_a_finished_job_is_deleted_with_its_files(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     assert coordinator.http.delete(job["url"]).json()["code"] == "job_open"
     coordinator.scheduler.finish(job["id"])
@@ -200,14 +200,14 @@ def test_only_a_job_that_has_ended_is_deleted_with_all_it_left(coordinator: Any,
     assert coordinator.stored() == []
 
 
-def test_a_job_that_ends_at_its_first_failure_ends_at_once_when_a_file_is_bad(coordinator: Any, jpeg: bytes) -> None:
+def test_a_job_with_on_failure_cancel_is_cancelled_at_once_for_a_bad_file(coordinator: ApiServer, jpeg: bytes) -> None:
     document = json.dumps({"operations": [["blur", "median"]], "on_failure": "cancel"})
-    files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", b"no picture"))]
+    files = [("files", ("a.jpg", jpeg)), ("files", ("b.jpg", b"not an image"))]
     answer = coordinator.http.post("/v1/jobs", data={"job": document}, files=files)
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
 
 
-def test_an_ended_job_has_an_average_speed_and_no_time_left(coordinator: Any, jpeg: bytes) -> None:
+def test_a_finished_job_has_an_average_rate_and_no_eta(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"])
     found: Job = coordinator.services.repository.get_job(job["id"], ALL_OWNERS)

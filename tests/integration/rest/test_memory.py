@@ -1,9 +1,8 @@
-"""Memory of a coordinator's process while much goes in and out: measured, not timed."""
+"""The memory of a coordinator's process does not grow with the size of uploads and downloads."""
 
 from __future__ import annotations
 
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api_server import bound_port, make_server, make_services
 
 from penstock.coordinator.api.app import create_app
 
@@ -22,24 +22,24 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 
 
 def serve_forever(folder: str) -> None:
-    """Run a coordinator in this process; print its port."""
+    """Serve a REST API in this process; print its port."""
     import threading
 
-    conftest = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
-    server = conftest["make_server"](create_app(conftest["make_services"](Path(folder))))
+    server = make_server(create_app(make_services(Path(folder))))
 
-    def tell_port() -> None:
-        sys.stdout.write(f"{conftest['bound_port'](server)}\n")
+    def print_port() -> None:
+        sys.stdout.write(f"{bound_port(server)}\n")
         sys.stdout.flush()
 
-    threading.Thread(target=tell_port, daemon=True).start()
+    threading.Thread(target=print_port, daemon=True).start()
     server.run()
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[tuple[int, httpx.Client]]:
-    """A coordinator in a process of its own: its pid and a client."""
-    code = f"import runpy; runpy.run_path({__file__!r})['serve_forever']({str(tmp_path)!r})"
+    """A REST API in its own process: its pid and a client."""
+    serve = f"runpy.run_path({__file__!r})['serve_forever']({str(tmp_path)!r})"
+    code = f"import runpy, sys; sys.path[:0] = {sys.path!r}; {serve}"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline())
@@ -49,14 +49,14 @@ def process(tmp_path: Path) -> Iterator[tuple[int, httpx.Client]]:
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has had so far."""
+    """Return the peak memory of a process."""
     match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert match is not None
     return int(match[1]) * 1024
 
 
 def upload(client: httpx.Client, files: int, file_bytes: int) -> dict[str, Any]:
-    """Send files that are made up on the way."""
+    """Upload generated files."""
 
     def body() -> Iterator[bytes]:
         yield b'--B\r\nContent-Disposition: form-data; name="job"\r\n\r\n{"operations": [["split", true]]}\r\n'

@@ -1,19 +1,20 @@
-"""`POST /process`: the customer's own call."""
+"""`POST /process`: jobs by one form."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from api_server import ApiServer, Serve
 
 from penstock.common.settings import Limits
 
 ACTION = {"operations": [["resize", "200x300"], ["split", True], ["blur", "median"]], "output": "jpg"}
 
 
-def test_the_customers_own_curl_call_makes_a_job(coordinator: Any, jpeg: bytes, tmp_path: Path) -> None:
+def test_the_documented_curl_call_creates_a_job(coordinator: ApiServer, jpeg: bytes, tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(jpeg)
     actions = 'actions={"operations":[["resize","200x300"],["split",true],["blur","median"]],"output":"jpg"}'
@@ -27,7 +28,9 @@ def test_the_customers_own_curl_call_makes_a_job(coordinator: Any, jpeg: bytes, 
     assert coordinator.http.get(f"{job['static']}sent/photo.jpg").content == jpeg
 
 
-def test_every_action_is_a_job_over_all_files_which_are_stored_once(coordinator: Any, jpeg: bytes, png: bytes) -> None:
+def test_every_action_is_a_job_over_all_files_and_files_are_stored_once(
+    coordinator: ApiServer, jpeg: bytes, png: bytes
+) -> None:
     other = {"operations": [["blur", "gaussian"]], "output": "png"}
     files = [("files", ("a.jpg", jpeg)), ("files", ("b.png", png))]
     answer = coordinator.http.post(
@@ -42,7 +45,9 @@ def test_every_action_is_a_job_over_all_files_which_are_stored_once(coordinator:
     assert coordinator.scheduler.woken > 0
 
 
-def test_equal_names_are_told_apart_and_all_of_them_can_be_fetched(coordinator: Any, jpeg: bytes, png: bytes) -> None:
+def test_files_with_equal_names_are_numbered_and_can_all_be_fetched(
+    coordinator: ApiServer, jpeg: bytes, png: bytes
+) -> None:
     files = [("files", ("x.jpg", jpeg)), ("files", ("x.jpg", png)), ("files", ("x~2.jpg", jpeg))]
     answer = coordinator.http.post("/process", data={"actions": json.dumps(ACTION)}, files=files)
     sent = f"{answer.json()['jobs'][0]['static']}sent/"
@@ -51,7 +56,7 @@ def test_equal_names_are_told_apart_and_all_of_them_can_be_fetched(coordinator: 
     assert [coordinator.http.get(file["url"]).content for file in listed] == [jpeg, png, jpeg]
 
 
-def test_a_bad_action_is_refused_with_its_place_and_leaves_nothing(coordinator: Any, jpeg: bytes) -> None:
+def test_an_invalid_action_is_refused_with_a_pointer_and_leaves_nothing(coordinator: ApiServer, jpeg: bytes) -> None:
     bad = {"operations": [["resize", "200x300"], ["sharpen", 3]]}
     answer = coordinator.http.post(
         "/process", data={"actions": [json.dumps(ACTION), json.dumps(bad)]}, files={"files": ("a.jpg", jpeg)}
@@ -65,14 +70,14 @@ def test_a_bad_action_is_refused_with_its_place_and_leaves_nothing(coordinator: 
     assert coordinator.http.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_actions_name_no_inputs_and_must_be_there(coordinator: Any, jpeg: bytes) -> None:
+def test_actions_are_required_and_have_no_inputs(coordinator: ApiServer, jpeg: bytes) -> None:
     with_inputs = json.dumps({**ACTION, "inputs": ["a.jpg"]})
     for actions, code in ([with_inputs], "inputs_and_files"), ([], "no_actions"), (["[]"], "no_actions"):
         answer = coordinator.http.post("/process", data={"actions": actions}, files={"files": ("a.jpg", jpeg)})
         assert (answer.status_code, answer.json()["code"]) == (422, code)
 
 
-def test_more_actions_than_jobs_may_be_open_are_refused_together(serve: Callable[..., Any], jpeg: bytes) -> None:
+def test_actions_above_the_limit_of_open_jobs_are_all_refused(serve: Serve, jpeg: bytes) -> None:
     coordinator = serve(limits=Limits(max_open_jobs=2))
     answer = coordinator.http.post(
         "/process", data={"actions": json.dumps([ACTION] * 3)}, files={"files": ("a.jpg", jpeg)}
@@ -83,7 +88,7 @@ def test_more_actions_than_jobs_may_be_open_are_refused_together(serve: Callable
     assert coordinator.stored() == []
 
 
-def test_a_page_of_another_site_cannot_make_a_browser_send_a_job(coordinator: Any, jpeg: bytes) -> None:
+def test_a_page_of_another_site_cannot_make_a_browser_send_a_job(coordinator: ApiServer, jpeg: bytes) -> None:
     def post(**headers: str) -> Any:
         return coordinator.http.post(
             "/process", data={"actions": json.dumps(ACTION)}, files=[("files", ("a.jpg", jpeg))], headers=headers

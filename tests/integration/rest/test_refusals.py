@@ -1,14 +1,13 @@
-"""Every limit and every malformed request, with real bytes: a clear answer, and nothing left behind."""
+"""Limits and malformed requests, with real bytes: a clear response, and nothing is left behind."""
 
 from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from api_server import ApiServer, Serve
+from waiting import wait_until
 
 from penstock.common.settings import Limits
 
@@ -39,8 +38,8 @@ def head(length: int | None, path: str = "/process") -> bytes:
 
 
 @pytest.fixture
-def small(serve: Callable[..., Any]) -> Any:
-    """A coordinator with small limits."""
+def small(serve: Serve) -> ApiServer:
+    """A REST API with small limits."""
     return serve(
         limits=Limits(
             max_files=3, max_fields=5, max_field_bytes=500, max_file_bytes=2_000_000, max_upload_bytes=3_000_000
@@ -48,42 +47,42 @@ def small(serve: Callable[..., Any]) -> Any:
     )
 
 
-def test_a_form_of_ten_thousand_fields_is_refused(small: Any) -> None:
+def test_a_form_of_ten_thousand_fields_is_refused(small: ApiServer) -> None:
     status, problem = small.post_form("/process", form(*[part(b'name="actions"', ACTION)] * 10_000))
     assert (status, problem["code"]) == (413, "too_many_fields")
 
 
-def test_a_field_of_another_name_is_refused(small: Any) -> None:
+def test_an_unknown_field_is_refused(small: ApiServer) -> None:
     status, problem = small.post_form("/process", form(*[part(b'name="f%d"' % n, b"1") for n in range(10_000)]))
     assert (status, problem["code"]) == (422, "unknown_field")
     assert "f0" in problem["detail"]
 
 
-def test_a_field_over_its_limit_is_refused(small: Any) -> None:
+def test_a_field_over_its_limit_is_refused(small: ApiServer) -> None:
     status, problem = small.post_form("/process", form(part(b'name="actions"', b" " * 501)))
     assert (status, problem["code"], problem["pointer"]) == (413, "too_large_field", "/actions")
 
 
-def test_more_files_than_allowed_are_refused_and_none_stays(small: Any, jpeg: bytes) -> None:
+def test_too_many_files_are_refused_and_none_stays(small: ApiServer, jpeg: bytes) -> None:
     body = form(part(b'name="actions"', ACTION), *[part(b'name="files"; filename="a.jpg"', jpeg)] * 4)
     status, problem = small.post_form("/process", body)
     assert (status, problem["code"]) == (413, "too_many_files")
     assert small.stored() == []
 
 
-def test_a_file_over_its_limit_is_refused_and_nothing_stays(small: Any, jpeg: bytes) -> None:
+def test_a_file_over_its_limit_is_refused_and_nothing_stays(small: ApiServer, jpeg: bytes) -> None:
     status, problem = small.post_form("/process", named(b'"big.jpg"', jpeg + bytes(2_000_000)))
     assert (status, problem["code"]) == (413, "too_large_file")
     assert "big.jpg" in problem["detail"]
     assert small.stored() == []
 
 
-def test_an_upload_that_says_it_is_too_large_is_refused_before_it_is_sent(small: Any) -> None:
+def test_an_upload_with_a_too_large_content_length_is_refused_at_once(small: ApiServer) -> None:
     status, body = small.raw(head(3_000_001))
     assert (status, json.loads(body)["code"]) == (413, "too_large_request")
 
 
-def test_an_upload_without_a_length_is_refused_once_it_is_too_large(small: Any, jpeg: bytes) -> None:
+def test_an_upload_without_content_length_is_refused_when_it_gets_too_large(small: ApiServer, jpeg: bytes) -> None:
     chunk = b"%x\r\n" % 1_000_000 + bytes(1_000_000) + b"\r\n"
     begin = part(b'name="files"; filename="a.jpg"', b"")[:-2] + jpeg
     second = b"\r\n" + begin
@@ -96,7 +95,7 @@ def test_an_upload_without_a_length_is_refused_once_it_is_too_large(small: Any, 
     assert small.stored() == []
 
 
-def test_a_client_that_only_reads_after_sending_all_still_gets_the_answer(small: Any, jpeg: bytes) -> None:
+def test_a_client_that_reads_only_after_sending_still_gets_the_response(small: ApiServer, jpeg: bytes) -> None:
     body = named(b'"big.jpg"', jpeg + bytes(40_000_000))
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
         connection.sendall(head(None))
@@ -109,24 +108,24 @@ def test_a_client_that_only_reads_after_sending_all_still_gets_the_answer(small:
     assert b"too_large_file" in answer
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(coordinator: Any, jpeg: bytes) -> None:
+def test_a_client_that_disconnects_leaves_nothing_behind(coordinator: ApiServer, jpeg: bytes) -> None:
     body = named(b'"a.jpg"', jpeg + bytes(6_000_000))
     with socket.create_connection(("127.0.0.1", coordinator.port), timeout=20) as connection:
         connection.sendall(head(len(body)) + body[:4_000_000])
-        wait_for(lambda: coordinator.stored() != [])
-    wait_for(lambda: coordinator.stored() == [])
+        wait_until(lambda: coordinator.stored() != [])
+    wait_until(lambda: coordinator.stored() == [])
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_client_that_stops_sending_gets_408_and_leaves_nothing_behind(serve: Callable[..., Any], jpeg: bytes) -> None:
+def test_a_client_that_stops_sending_gets_408_and_leaves_nothing_behind(serve: Serve, jpeg: bytes) -> None:
     coordinator = serve(idle_secs=0.2)
     body = named(b'"a.jpg"', jpeg + bytes(3_000_000))
     status, answer = coordinator.raw(head(len(body)) + body[:2_000_000])
     assert (status, json.loads(answer)["code"]) == (408, "request_timeout")
-    wait_for(lambda: coordinator.stored() == [])
+    wait_until(lambda: coordinator.stored() == [])
 
 
-def test_a_client_that_never_stops_sending_is_disconnected(serve: Callable[..., Any]) -> None:
+def test_a_client_that_never_stops_sending_is_disconnected(serve: Serve) -> None:
     small = serve(discard_bytes=5_000_000)
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as connection:
         connection.sendall(head(None, "/nowhere"))
@@ -134,20 +133,20 @@ def test_a_client_that_never_stops_sending_is_disconnected(serve: Callable[..., 
             send_without_end(connection)
 
 
-def test_a_length_that_promises_more_than_comes_leaves_nothing_behind(coordinator: Any, jpeg: bytes) -> None:
+def test_a_content_length_above_the_body_leaves_nothing_behind(coordinator: ApiServer, jpeg: bytes) -> None:
     body = named(b'"a.jpg"', jpeg)
     with socket.create_connection(("127.0.0.1", coordinator.port), timeout=20) as connection:
         connection.sendall(head(len(body) + 10) + body)
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(65536) == b""
-    wait_for(lambda: coordinator.stored() == [])
+    wait_until(lambda: coordinator.stored() == [])
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_a_length_that_promises_less_than_comes_is_malformed(coordinator: Any, jpeg: bytes) -> None:
+def test_a_content_length_below_the_body_is_malformed(coordinator: ApiServer, jpeg: bytes) -> None:
     body = named(b'"a.jpg"', jpeg)
     assert coordinator.raw(head(len(body) - 10) + body)[0] == 400
-    wait_for(lambda: coordinator.stored() == [])
+    wait_until(lambda: coordinator.stored() == [])
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
@@ -166,13 +165,13 @@ def test_a_length_that_promises_less_than_comes_is_malformed(coordinator: Any, j
         ("multipart/form-data; boundary=B", form(part(b'filename="nameless.jpg"', b"x"))),
     ],
 )
-def test_a_body_that_is_no_form_is_malformed(coordinator: Any, content_type: str, body: bytes) -> None:
+def test_an_invalid_form_is_malformed(coordinator: ApiServer, content_type: str, body: bytes) -> None:
     answer = coordinator.http.post("/process", content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_multipart")
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "", "multipart/mixed"])
-def test_a_body_of_another_kind_is_refused(coordinator: Any, content_type: str) -> None:
+def test_another_media_type_is_refused(coordinator: ApiServer, content_type: str) -> None:
     for path in "/process", "/v1/jobs":
         answer = coordinator.http.post(path, content=b"{}", headers={"Content-Type": content_type})
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
@@ -193,7 +192,7 @@ def test_a_body_of_another_kind_is_refused(coordinator: Any, content_type: str) 
         (b"x; filename*=no-such-charset''a", "invalid_name"),
     ],
 )
-def test_a_name_that_cannot_be_kept_is_refused(coordinator: Any, jpeg: bytes, sent: bytes, code: str) -> None:
+def test_an_invalid_file_name_is_refused(coordinator: ApiServer, jpeg: bytes, sent: bytes, code: str) -> None:
     status, problem = coordinator.post_form("/process", named(sent, jpeg))
     assert (status, problem["code"], problem["pointer"]) == (422, code, "/files")
     assert coordinator.stored() == []
@@ -213,7 +212,9 @@ def test_a_name_that_cannot_be_kept_is_refused(coordinator: Any, jpeg: bytes, se
         (b'"<img src=x onerror=alert(1)>.jpg"', "<img src=x onerror=alert(1)>.jpg"),
     ],
 )
-def test_a_name_is_cleaned_and_its_file_can_be_fetched(coordinator: Any, jpeg: bytes, sent: bytes, kept: str) -> None:
+def test_a_name_is_cleaned_and_its_file_can_be_fetched(
+    coordinator: ApiServer, jpeg: bytes, sent: bytes, kept: str
+) -> None:
     status, answer = coordinator.post_form("/process", named(sent, jpeg))
     assert status == 202
     folder = f"{answer['jobs'][0]['static']}sent/"
@@ -225,7 +226,7 @@ def test_a_name_is_cleaned_and_its_file_can_be_fetched(coordinator: Any, jpeg: b
     assert listed["url"].split("/")[-1] in page
 
 
-def test_files_that_are_no_images_are_refused_when_there_is_no_other(coordinator: Any) -> None:
+def test_a_form_without_any_image_is_refused(coordinator: ApiServer) -> None:
     body = form(
         part(b'name="actions"', ACTION),
         part(b'name="files"; filename="first.jpg"', b"GIF89a"),
@@ -237,11 +238,11 @@ def test_files_that_are_no_images_are_refused_when_there_is_no_other(coordinator
     assert coordinator.stored() == []
 
 
-def test_among_good_files_the_bad_ones_fail_alone(coordinator: Any, jpeg: bytes, png: bytes) -> None:
+def test_only_the_bad_files_of_a_form_fail(coordinator: ApiServer, jpeg: bytes, png: bytes) -> None:
     body = form(
         part(b'name="actions"', ACTION),
         part(b'name="files"; filename="good.gif"', png),
-        part(b'name="files"; filename="text.jpg"', b"not a picture"),
+        part(b'name="files"; filename="text.jpg"', b"not an image"),
         part(b'name="files"; filename="empty.jpg"', b""),
     )
     status, answer = coordinator.post_form("/process", body)
@@ -259,30 +260,28 @@ def test_among_good_files_the_bad_ones_fail_alone(coordinator: Any, jpeg: bytes,
     assert failed[0]["error"]["retry"] is False
 
 
-def test_a_job_whose_only_file_is_empty_is_accepted_and_has_failed(coordinator: Any) -> None:
+def test_a_job_with_only_an_empty_file_is_accepted_and_fails(coordinator: ApiServer) -> None:
     status, answer = coordinator.post_form("/process", named(b'"a.jpg"', b""))
     assert status == 202
     assert coordinator.http.get(answer["jobs"][0]["url"]).json()["state"] == "failed"
 
 
-def test_a_form_without_files_is_refused(coordinator: Any) -> None:
+def test_a_form_without_files_is_refused(coordinator: ApiServer) -> None:
     status, problem = coordinator.post_form("/process", form(part(b'name="actions"', ACTION)))
     assert (status, problem["code"]) == (422, "no_images")
 
 
-def test_a_files_part_that_is_no_file_is_refused(coordinator: Any) -> None:
+def test_a_files_field_without_a_file_is_refused(coordinator: ApiServer) -> None:
     status, problem = coordinator.post_form("/process", form(part(b'name="files"', b"x")))
     assert (status, problem["code"]) == (422, "not_a_file")
 
 
-def test_a_document_sent_as_a_file_is_read_as_the_field_it_stands_in(coordinator: Any, jpeg: bytes) -> None:
+def test_a_document_may_be_sent_as_a_file(coordinator: ApiServer, jpeg: bytes) -> None:
     body = form(part(b'name="job"; filename="job.json"', ACTION), part(b'name="files"; filename="a.jpg"', jpeg))
     assert coordinator.post_form("/v1/jobs", body)[0] == 202
 
 
-def test_when_as_many_jobs_are_open_as_may_be_an_upload_is_refused_before_it_is_stored(
-    serve: Callable[..., Any], jpeg: bytes
-) -> None:
+def test_an_upload_above_the_limit_of_open_jobs_is_refused_before_it_is_stored(serve: Serve, jpeg: bytes) -> None:
     coordinator = serve(limits=Limits(max_open_jobs=1))
     job = coordinator.submit(["a.jpg"], jpeg)
     before = coordinator.stored()
@@ -294,14 +293,6 @@ def test_when_as_many_jobs_are_open_as_may_be_an_upload_is_refused_before_it_is_
 
 
 def send_without_end(connection: socket.socket) -> None:
-    """Send a body in chunks, a gigabyte of it at most."""
+    """Send a chunked body of at most a gigabyte."""
     for _ in range(10_000):
         connection.sendall(b"186a0\r\n" + bytes(100_000) + b"\r\n")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something holds; fails after 20 s."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Images, the manifest and the archive of a job."""
+"""A job's images, its manifest and its ZIP file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 
 import httpx
 import pytest
+from api_server import ApiServer
 
 from penstock.common.model.rest import Image, ImagePage, Result, ResultPage
 
 
 @pytest.fixture
-def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
-    """A job of 12 images with 4 results each, but for two that failed."""
+def ended(coordinator: ApiServer, jpeg: bytes) -> dict[str, Any]:
+    """A finished job of 12 images with 4 results each; two failed."""
     job: dict[str, Any] = coordinator.submit([f"{n:02}.jpg" for n in range(12)], jpeg)
     coordinator.scheduler.finish(job["id"], parts=4, fail={"03.jpg": "corrupt_image", "07.jpg": "step_timeout"})
     return job
 
 
-def test_images_come_with_results_times_and_errors(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_images_have_results_timings_and_errors(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     images = coordinator.http.get(f"{ended['url']}/images").json()["images"]
     assert [image["id"] for image in images] == list(range(12))
     assert images[0]["steps"][1] == {"step": "blur", "wait_seconds": 0.5, "work_seconds": 0.25}
@@ -32,14 +33,14 @@ def test_images_come_with_results_times_and_errors(coordinator: Any, ended: dict
     }  # fmt: skip
 
 
-def test_pages_are_what_their_description_says(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_pages_match_their_models(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     for name, model, entry in ("images", ImagePage, Image), ("results", ResultPage, Result):
         page = coordinator.http.get(f"{ended['url']}/{name}").json()
         assert model.model_validate(page).model_dump(mode="json") == page
         assert set(page[name][0]) == set(entry.model_fields)
 
 
-def test_images_are_paged_and_filtered(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_images_are_paged_and_filtered(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     first = coordinator.http.get(f"{ended['url']}/images?limit=1&state=failed").json()
     second = coordinator.http.get(first["next"]).json()
     assert [image["name"] for image in first["images"] + second["images"]] == ["03.jpg", "07.jpg"]
@@ -47,7 +48,7 @@ def test_images_are_paged_and_filtered(coordinator: Any, ended: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
-def test_the_manifest_is_whole_whatever_the_page(coordinator: Any, ended: dict[str, Any], limit: int) -> None:
+def test_the_manifest_is_complete_for_any_page_size(coordinator: ApiServer, ended: dict[str, Any], limit: int) -> None:
     url: str | None = f"{ended['url']}/results?limit={limit}"
     seen: list[dict[str, Any]] = []
     while url:
@@ -63,7 +64,7 @@ def test_the_manifest_is_whole_whatever_the_page(coordinator: Any, ended: dict[s
     assert (seen[-1]["size"], seen[-1]["width"], seen[-1]["media_type"]) == (len(data), 2, "image/jpeg")
 
 
-def test_the_manifest_comes_whole_as_lines(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_the_manifest_is_streamed_as_lines(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     answer = coordinator.http.get(f"{ended['url']}/results", headers={"Accept": "application/x-ndjson"})
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     lines = [json.loads(line) for line in answer.text.splitlines()]
@@ -73,12 +74,12 @@ def test_the_manifest_comes_whole_as_lines(coordinator: Any, ended: dict[str, An
 
 
 @pytest.mark.parametrize("cursor", ["MQ", "MS4y.", "LTEuMA", "MTExMTExMTExMTExMTExMTExMTEuMA", "!!", "w6ku"])
-def test_a_cursor_of_another_kind_is_refused(coordinator: Any, ended: dict[str, Any], cursor: str) -> None:
+def test_a_cursor_of_another_list_is_refused(coordinator: ApiServer, ended: dict[str, Any], cursor: str) -> None:
     answer = coordinator.http.get(f"{ended['url']}/results", params={"cursor": cursor})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor")
 
 
-def test_the_archive_holds_every_result_as_it_is(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_the_archive_has_every_result_unchanged(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     answer = coordinator.http.get(ended["links"]["archive"])
     assert answer.headers["content-type"] == "application/zip"
     assert ended["id"] in answer.headers["content-disposition"]
@@ -91,16 +92,14 @@ def test_the_archive_holds_every_result_as_it_is(coordinator: Any, ended: dict[s
     assert digests == [entry["sha256"] for entry in results]
 
 
-def test_a_job_without_results_has_an_empty_manifest_and_archive(coordinator: Any, jpeg: bytes) -> None:
+def test_a_job_without_results_has_an_empty_manifest_and_archive(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     assert coordinator.http.get(f"{job['url']}/results").json() == {"results": [], "cursor": None, "next": None}
     with zipfile.ZipFile(io.BytesIO(coordinator.http.get(job["links"]["archive"]).content)) as archive:
         assert archive.namelist() == []
 
 
-def test_an_archive_that_cannot_be_finished_breaks_off_instead_of_looking_whole(
-    coordinator: Any, ended: dict[str, Any]
-) -> None:
+def test_an_incomplete_archive_is_cut_off(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     coordinator.store.delete(f"results/{ended['id']}/11-3.jpg")
     with pytest.raises(httpx.RemoteProtocolError):
         coordinator.http.get(ended["links"]["archive"])

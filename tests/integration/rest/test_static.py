@@ -6,19 +6,20 @@ import hashlib
 from typing import Any
 
 import pytest
+from api_server import ApiServer
 
 JSON = {"Accept": "application/json"}
 
 
 @pytest.fixture
-def ended(coordinator: Any, jpeg: bytes) -> dict[str, Any]:
-    """A job of three images with two results each."""
+def ended(coordinator: ApiServer, jpeg: bytes) -> dict[str, Any]:
+    """A finished job of three images with two results each."""
     job: dict[str, Any] = coordinator.submit(["a.jpg", "b.jpg", "c.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"], parts=2)
     return job
 
 
-def test_folders_lead_from_the_list_to_every_file(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_folders_link_to_every_file(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     listed = coordinator.http.get("/static/", headers=JSON).json()["jobs"]
     assert [job["id"] for job in listed] == [ended["id"]]
     folder = coordinator.http.get(listed[0]["url"], headers=JSON).json()
@@ -28,7 +29,7 @@ def test_folders_lead_from_the_list_to_every_file(coordinator: Any, ended: dict[
     assert [file["name"] for file in sent] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_browsers_get_pages_with_links_and_without_scripts(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_browsers_get_pages_with_links_and_no_scripts(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     accept = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     for path in "/static/", f"/static/{ended['id']}/", f"/static/{ended['id']}/processed/":
         page = coordinator.http.get(path, headers=accept)
@@ -39,7 +40,7 @@ def test_browsers_get_pages_with_links_and_without_scripts(coordinator: Any, end
 
 
 @pytest.mark.parametrize("folder", ["sent", "processed"])
-def test_long_listings_come_in_pages_that_meet(coordinator: Any, ended: dict[str, Any], folder: str) -> None:
+def test_long_listings_have_pages_without_gaps(coordinator: ApiServer, ended: dict[str, Any], folder: str) -> None:
     url: str | None = f"/static/{ended['id']}/{folder}/?limit=2"
     seen: list[str] = []
     pages = 0
@@ -52,12 +53,12 @@ def test_long_listings_come_in_pages_that_meet(coordinator: Any, ended: dict[str
 
 
 @pytest.mark.parametrize("path", ["/static", "/static/x", "/static/x/sent", "/static/x/processed"])
-def test_a_folder_without_its_slash_leads_to_the_folder(coordinator: Any, path: str) -> None:
+def test_a_folder_without_a_slash_is_redirected(coordinator: ApiServer, path: str) -> None:
     answer = coordinator.http.get(f"{path}?limit=3")
     assert (answer.status_code, answer.headers["location"]) == (307, f"{path}/?limit=3")
 
 
-def test_a_result_comes_with_its_type_length_and_checksum(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_a_result_has_type_length_and_checksum(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     answer = coordinator.http.get(f"/static/{ended['id']}/processed/b-1.jpg")
     headers = answer.headers
     assert (answer.status_code, headers["content-type"]) == (200, "image/jpeg")
@@ -84,8 +85,8 @@ def test_a_result_comes_with_its_type_length_and_checksum(coordinator: Any, ende
         ("bytes=-", 200, 0, None),
     ],
 )
-def test_a_part_of_a_file_can_be_asked_for(
-    coordinator: Any, ended: dict[str, Any], given: str, status: int, start: int, end: int | None
+def test_a_range_of_a_file_is_sent(
+    coordinator: ApiServer, ended: dict[str, Any], given: str, status: int, start: int, end: int | None
 ) -> None:
     url = f"/static/{ended['id']}/processed/a-0.jpg"
     whole = coordinator.http.get(url).content
@@ -96,8 +97,8 @@ def test_a_part_of_a_file_can_be_asked_for(
         assert answer.headers["content-range"] == f"bytes {first}-{first + len(answer.content) - 1}/{len(whole)}"
 
 
-def test_a_part_that_does_not_exist_or_is_of_another_version_is_not_sent(
-    coordinator: Any, ended: dict[str, Any]
+def test_a_range_that_does_not_exist_or_is_of_another_version_is_not_sent(
+    coordinator: ApiServer, ended: dict[str, Any]
 ) -> None:
     url = f"/static/{ended['id']}/processed/a-0.jpg"
     beyond = coordinator.http.get(url, headers={"Range": "bytes=99999-"})
@@ -107,7 +108,7 @@ def test_a_part_that_does_not_exist_or_is_of_another_version_is_not_sent(
     assert other.status_code == 200
 
 
-def test_a_large_file_is_streamed_whole_and_in_parts(coordinator: Any, jpeg: bytes) -> None:
+def test_a_large_file_is_streamed_whole_and_in_ranges(coordinator: ApiServer, jpeg: bytes) -> None:
     data = jpeg + bytes(3_000_000)
     job = coordinator.submit(["large.jpg"], data)
     url = f"/static/{job['id']}/sent/large.jpg"
@@ -117,7 +118,7 @@ def test_a_large_file_is_streamed_whole_and_in_parts(coordinator: Any, jpeg: byt
     assert answer.headers["content-length"] == "2999900"
 
 
-def test_a_sent_file_that_is_no_picture_is_a_download_and_never_a_page(coordinator: Any, png: bytes) -> None:
+def test_an_input_file_that_is_not_an_image_is_downloaded_and_never_shown(coordinator: ApiServer, png: bytes) -> None:
     files = [("files", ("good.png", png)), ("files", ('ev"il.html', b"<script>alert(1)</script>"))]
     job = coordinator.http.post("/v1/jobs", data={"job": '{"operations": [["split", true]]}'}, files=files).json()
     bad = coordinator.http.get(f"{job['url']}/images?state=failed").json()["images"][0]
@@ -129,13 +130,13 @@ def test_a_sent_file_that_is_no_picture_is_a_download_and_never_a_page(coordinat
 
 
 @pytest.mark.parametrize("name", ["nothing.jpg", "a-2.jpg", "a.jpg", "%2e%2e%2fpenstock.db", "a-0.png", "%00", "%ff"])
-def test_a_result_that_is_not_there_is_not_found(coordinator: Any, ended: dict[str, Any], name: str) -> None:
+def test_an_unknown_result_is_not_found(coordinator: ApiServer, ended: dict[str, Any], name: str) -> None:
     for folder in "processed", "sent":
         if (folder, name) != ("sent", "a.jpg"):
             answer = coordinator.http.get(f"/static/{ended['id']}/{folder}/{name}")
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_file_the_store_has_lost_is_not_found(coordinator: Any, ended: dict[str, Any]) -> None:
+def test_a_file_the_store_has_lost_is_not_found(coordinator: ApiServer, ended: dict[str, Any]) -> None:
     coordinator.store.delete_prefix(f"results/{ended['id']}")
     assert coordinator.http.get(f"/static/{ended['id']}/processed/a-0.jpg").json()["code"] == "not_found"

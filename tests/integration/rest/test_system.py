@@ -1,12 +1,12 @@
-"""Operations, steps, health, metrics, errors of the whole application, and its description."""
+"""Operations, steps, health, metrics, and errors of the whole application."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pytest
+from api_server import ApiServer, Serve
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.common.broker.memory import MemoryBroker
@@ -19,7 +19,7 @@ from penstock.coordinator.scheduling.replicas import Replicas
 
 
 class BrokenBroker(MemoryBroker):
-    """A broker that is away."""
+    """A broker that is unreachable."""
 
     def declare(self, queues: Sequence[str]) -> None:
         raise UnavailableError("broker", "amqp://user:secret@10.0.0.1 refused the connection")
@@ -34,7 +34,7 @@ class Brighten(Parameters):
 
 @pytest.fixture
 def custom_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A step of one's own, as an installed package brings it."""
+    """A custom step, as an installed package provides it."""
     custom = CustomStep("brighten", Brighten, lambda image, _: image)
 
     class EntryPoint:
@@ -50,8 +50,8 @@ def custom_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     custom_steps.cache_clear()
 
 
-def test_operations_come_with_schema_and_example_that_a_job_accepts(
-    custom_step: None, coordinator: Any, jpeg: bytes
+def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
+    custom_step: None, coordinator: ApiServer, jpeg: bytes
 ) -> None:
     listed = coordinator.http.get("/v1/operations").json()["operations"]
     assert [operation["name"] for operation in listed] == ["resize", "split", "blur", "encode", "brighten"]
@@ -67,14 +67,14 @@ def test_operations_come_with_schema_and_example_that_a_job_accepts(
         assert coordinator.submit(["a.jpg"], jpeg, operations=operations)["state"] == "accepted"
 
 
-def test_steps_show_what_holds_the_system_back(coordinator: Any) -> None:
+def test_steps_show_the_bottleneck(coordinator: ApiServer) -> None:
     shown = coordinator.http.get("/v1/steps").json()
     assert shown["bottleneck"] == "blur"
     assert shown["steps"][1]["backlog_seconds"] == 2.0
     assert shown["steps"][2]["seconds_per_image"] is None
 
 
-def test_advice_says_what_would_change_it(serve: Callable[..., Any]) -> None:
+def test_advice_says_how_many_replicas_would_help(serve: Serve) -> None:
     known = {"blur": Replicas(desired=1, ready=1, deployments=("penstock-blur",))}
     shown = serve(find_replicas=known.get, advice_secs=0.5).http.get("/v1/steps").json()
     assert shown["advice"]["command"] == "kubectl scale deployment/penstock-blur --replicas=2"
@@ -82,35 +82,35 @@ def test_advice_says_what_would_change_it(serve: Callable[..., Any]) -> None:
     assert shown["advice"]["sentence"] == "blur: 100% busy, 2.0 s of work left, replicas 1 + 1, finished in 0.5 s"
 
 
-def test_steps_tell_their_replicas_where_somebody_knows(serve: Callable[..., Any]) -> None:
+def test_steps_show_their_replicas_where_known(serve: Serve) -> None:
     known = {"blur": Replicas(desired=8, ready=3)}
     shown = serve(find_replicas=known.get).http.get("/v1/steps").json()["steps"]
     assert shown[1]["replicas"] == {"desired": 8, "ready": 3}
-    assert shown[0]["replicas"] == {"desired": None, "ready": 2}, "its workers, where nobody knows"
+    assert shown[0]["replicas"] == {"desired": None, "ready": 2}, "its workers, if the replicas are unknown"
 
 
-def test_the_backlog_of_steps_is_told_in_numbers(coordinator: Any) -> None:
+def test_the_backlog_of_steps_is_given_in_numbers(coordinator: ApiServer) -> None:
     told = coordinator.http.get("/v1/backlog", params={"steps": "blur, encode,blur"})
     assert told.json() == {"steps": ["blur", "encode"], "backlog_seconds": 2.0, "remaining": 80, "workers": 2}
     assert coordinator.http.get("/v1/backlog?steps=split").json()["backlog_seconds"] == 0
 
 
 @pytest.mark.parametrize("steps", ["sharpen", "", "blur,"])
-def test_a_step_that_is_not_there_has_no_backlog(coordinator: Any, steps: str) -> None:
+def test_an_unknown_step_has_no_backlog(coordinator: ApiServer, steps: str) -> None:
     answer = coordinator.http.get("/v1/backlog", params={"steps": steps})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["detail"].endswith("there are resize, split, blur, encode")
     assert coordinator.http.get("/v1/backlog").status_code == 422
 
 
-def test_health_and_readiness_name_what_they_looked_at(coordinator: Any) -> None:
+def test_readiness_names_what_it_checked(coordinator: ApiServer) -> None:
     assert coordinator.http.get("/healthz").json()["status"] == "alive"
     ready = coordinator.http.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
     assert ready.json()["checks"] == {"store": "ok", "database": "ok", "broker": "ok"}
 
 
-def test_what_is_away_makes_it_unready_and_is_named_without_secrets(serve: Callable[..., Any]) -> None:
+def test_an_unreachable_dependency_is_named_without_secrets(serve: Serve) -> None:
     coordinator = serve(broker=BrokenBroker())
     ready = coordinator.http.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (503, False)
@@ -120,7 +120,7 @@ def test_what_is_away_makes_it_unready_and_is_named_without_secrets(serve: Calla
     assert coordinator.http.get("/healthz").status_code == 200
 
 
-def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Callable[..., Any]) -> None:
+def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Serve) -> None:
     broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
     coordinator = serve(broker=broker, check_timeout_secs=0.2)
     ready = coordinator.http.get("/readyz")
@@ -128,7 +128,7 @@ def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Callable[...
     assert (ready.status_code, ready.json()["checks"]["broker"]) == (503, "away")
 
 
-def test_the_steps_do_not_wait_for_the_brokers_own_timeout(serve: Callable[..., Any]) -> None:
+def test_the_steps_do_not_wait_for_the_brokers_own_timeout(serve: Serve) -> None:
     broker = RabbitBroker("amqp://127.0.0.1:1/", BrokerSettings(broker_timeout_secs=3_600))
     coordinator = serve(check_timeout_secs=0.2)
     coordinator.scheduler.before_steps = lambda: broker.depth("penstock.step.blur")
@@ -138,7 +138,7 @@ def test_the_steps_do_not_wait_for_the_brokers_own_timeout(serve: Callable[..., 
     assert "retry-after" in answer.headers
 
 
-def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: Any, jpeg: bytes) -> None:
+def test_an_unreachable_store_is_a_503_with_retry_after(coordinator: ApiServer, jpeg: bytes) -> None:
     uploads = coordinator.store.root / ".tmp"
     uploads.rmdir()
     answer = coordinator.http.post(
@@ -151,7 +151,7 @@ def test_a_store_that_is_away_answers_503_and_when_to_come_again(coordinator: An
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
-def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: Any, jpeg: bytes) -> None:
+def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
     coordinator.scheduler.finish(job["id"], fail={"b.jpg": "corrupt_image"})
     for n in range(50):
@@ -188,15 +188,15 @@ def test_metrics_count_requests_by_route_jobs_images_and_steps(coordinator: Any,
         ("POST", "/v1/nowhere", 404, "not_found"),
     ],
 )
-def test_what_is_not_there_is_a_problem_document(
-    coordinator: Any, method: str, path: str, status: int, code: str
+def test_an_unknown_path_gets_a_problem_document(
+    coordinator: ApiServer, method: str, path: str, status: int, code: str
 ) -> None:
     answer = coordinator.http.request(method, path, content=b"x" * 3_000_000 if method == "POST" else None)
     assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unexpected_error_reveals_no_details(coordinator: Any) -> None:
+def test_an_unexpected_error_reveals_no_details(coordinator: ApiServer) -> None:
     def fail() -> None:
         raise RuntimeError("/secret/path")
 
@@ -207,7 +207,7 @@ def test_an_unexpected_error_reveals_no_details(coordinator: Any) -> None:
     assert "Traceback" not in answer.text
 
 
-def test_every_answer_keeps_browsers_from_guessing(coordinator: Any) -> None:
+def test_every_response_has_security_headers(coordinator: ApiServer) -> None:
     for path in "/", "/v1/jobs", "/nowhere", "/static/", "/healthz":
         headers = coordinator.http.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -215,7 +215,7 @@ def test_every_answer_keeps_browsers_from_guessing(coordinator: Any) -> None:
         assert "access-control-allow-origin" not in headers
 
 
-def test_the_front_page_leads_on(coordinator: Any) -> None:
+def test_the_links_of_the_web_page_work(coordinator: ApiServer) -> None:
     page = coordinator.http.get("/").text
     for path in re.findall(r'href="([^"]+)"', page):
         assert coordinator.http.get(path).status_code == 200

@@ -1,4 +1,4 @@
-"""Uploads that are sent file by file: each file once, whatever is cut or sent again, and jobs that read them."""
+"""Uploads file by file: each file is stored once, and jobs read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
 
 @pytest.fixture
 def begin(coordinator) -> Callable[[], str]:
-    """Begin an upload; return its URL."""
+    """Create an upload; return its URL."""
 
     def make() -> str:
         answer = coordinator.http.post("/v1/uploads")
@@ -50,7 +50,7 @@ def digest(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
-def test_files_arrive_are_listed_and_become_a_job(coordinator, begin, send, jpeg, png):
+def test_files_are_uploaded_listed_and_become_a_job(coordinator, begin, send, jpeg, png):
     upload = begin()
     sent = {"b.jpg": jpeg, "north/a.png": png, "north/é ü.jpg": jpeg}
     for name, data in sent.items():
@@ -72,7 +72,7 @@ def test_files_arrive_are_listed_and_become_a_job(coordinator, begin, send, jpeg
     assert all(coordinator.http.get(image["sent"]).content == sent[image["name"]] for image in images)
 
 
-def test_the_list_comes_in_pages(coordinator, begin, send, jpeg):
+def test_the_list_of_files_has_pages(coordinator, begin, send, jpeg):
     upload = begin()
     for number in range(5):
         send(upload, f"ü/{number}.jpg", jpeg)
@@ -84,9 +84,7 @@ def test_the_list_comes_in_pages(coordinator, begin, send, jpeg):
     assert found == [f"ü/{number}.jpg" for number in range(5)]
 
 
-def test_a_file_that_is_sent_again_is_there_once_and_another_of_its_name_is_refused(
-    coordinator, begin, send, jpeg, png
-):
+def test_a_repeated_file_is_stored_once_and_a_different_one_is_refused(coordinator, begin, send, jpeg, png):
     upload = begin()
     assert [send(upload, "a.jpg", jpeg).status_code for _ in range(3)] == [201, 200, 200]
     refused = send(upload, "a.jpg", png)
@@ -96,7 +94,7 @@ def test_a_file_that_is_sent_again_is_there_once_and_another_of_its_name_is_refu
 
 
 @pytest.mark.parametrize("header", ["Repr-Digest", "Digest"])
-def test_a_digest_is_held_to_what_came(coordinator, begin, send, jpeg, header):
+def test_a_digest_is_checked(coordinator, begin, send, jpeg, header):
     upload = begin()
     refused = send(upload, "a.jpg", jpeg[:-1], {header: digest(jpeg)})
     assert (refused.status_code, refused.json()["code"]) == (400, "digest_mismatch")
@@ -110,14 +108,14 @@ def test_a_digest_is_held_to_what_came(coordinator, begin, send, jpeg, header):
 @pytest.mark.parametrize(
     "name", ["../a.jpg", "a//b.jpg", "./a.jpg", "a\\b.jpg", "a\x01b.jpg", ".tmp/a.jpg", "x" * 256, "a/" * 600 + "b"]
 )
-def test_names_that_could_lead_elsewhere_are_refused(coordinator, begin, jpeg, name):
+def test_names_that_leave_their_folder_are_refused(coordinator, begin, jpeg, name):
     answer = coordinator.http.put(f"{begin()}/files/{quote(name, safe='').replace('.', '%2E')}", content=jpeg)
     assert answer.status_code == 422, answer.text
     assert answer.json()["code"] in ("invalid_name", "name_too_long")
     assert coordinator.stored() == []
 
 
-def test_a_folder_called_like_a_result_never_stands_in_a_results_way(coordinator, begin, send, jpeg):
+def test_a_folder_named_like_a_result_does_not_collide_with_it(coordinator, begin, send, jpeg):
     upload = begin()
     assert send(upload, "a-0.jpg/b.jpg", jpeg).json()["name"] == "a-0.jpg~/b.jpg"
 
@@ -135,9 +133,9 @@ def test_files_that_are_too_large_or_too_many_are_refused(serve, jpeg):
     assert statuses == [201, 201, 413, 200]
 
 
-def test_what_is_no_picture_fails_alone_and_nothing_but_that_is_refused(coordinator, begin, send, jpeg):
+def test_only_files_that_are_not_images_fail_and_an_upload_of_those_is_refused(coordinator, begin, send, jpeg):
     upload = begin()
-    send(upload, "notes.txt", b"no picture")
+    send(upload, "notes.txt", b"not an image")
     refused = coordinator.http.post("/v1/jobs", json=job_of(upload))
     assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_type")
     send(upload, "empty.jpg", b"")
@@ -146,7 +144,7 @@ def test_what_is_no_picture_fails_alone_and_nothing_but_that_is_refused(coordina
     assert (job["images"]["pending"], job["images"]["failed"]) == (2, 1)
 
 
-def test_an_upload_that_is_not_there_or_not_alone_is_no_input(coordinator, begin, send, jpeg):
+def test_an_unknown_upload_or_one_beside_other_inputs_is_refused(coordinator, begin, send, jpeg):
     unknown = "/v1/uploads/01m8tz6v3yk4q2w5n7p9r1s3t5"
     assert send(unknown, "a.jpg", jpeg).status_code == coordinator.http.get(unknown).status_code == 404
     assert send("/v1/uploads/nonsense", "a.jpg", jpeg).status_code == 404
@@ -160,7 +158,7 @@ def test_an_upload_that_is_not_there_or_not_alone_is_no_input(coordinator, begin
     assert gone["pointer"] == beside["pointer"] == "/inputs/0"
 
 
-def test_jobs_share_an_upload_and_the_last_one_takes_it_along(coordinator, begin, send, jpeg):
+def test_jobs_share_an_upload_which_is_deleted_with_the_last_one(coordinator, begin, send, jpeg):
     upload = begin()
     send(upload, "a.jpg", jpeg)
     jobs = [coordinator.http.post("/v1/jobs", json=job_of(upload, name=name)).json()["id"] for name in "xy"]
@@ -176,7 +174,7 @@ def test_jobs_share_an_upload_and_the_last_one_takes_it_along(coordinator, begin
     assert coordinator.http.get(upload).status_code == 404
 
 
-def test_an_upload_can_be_abandoned(coordinator, begin, send, jpeg):
+def test_an_upload_can_be_deleted(coordinator, begin, send, jpeg):
     upload = begin()
     send(upload, "a.jpg", jpeg)
     assert coordinator.http.delete(upload).status_code == 204
@@ -184,7 +182,7 @@ def test_an_upload_can_be_abandoned(coordinator, begin, send, jpeg):
     assert coordinator.http.delete(upload).status_code == 404
 
 
-def test_the_same_key_and_upload_are_the_same_job(coordinator, begin, send, jpeg):
+def test_the_same_key_and_upload_return_the_same_job(coordinator, begin, send, jpeg):
     upload = begin()
     send(upload, "a.jpg", jpeg)
     answers = [
@@ -204,7 +202,7 @@ def test_a_dry_run_over_an_upload_counts_and_keeps_it(coordinator, begin, send, 
     assert send(upload, "b.jpg", jpeg).status_code == 201
 
 
-def test_a_client_that_leaves_in_the_middle_leaves_nothing(coordinator, begin, jpeg):
+def test_a_client_that_disconnects_leaves_nothing(coordinator, begin, jpeg):
     upload = begin()
     head = f"PUT {upload}/files/a.jpg HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", coordinator.port), timeout=20) as connection:
@@ -214,7 +212,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(coordinator, begin, j
     assert coordinator.http.get(upload).json()["count"] == 0
 
 
-def test_uploads_are_swept_once_nothing_came_for_long(coordinator, begin, send, jpeg):
+def test_idle_uploads_are_garbage_collected(coordinator, begin, send, jpeg):
     kept, left = begin(), begin()
     for upload in (kept, left):
         send(upload, "a.jpg", jpeg)

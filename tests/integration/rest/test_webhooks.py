@@ -1,4 +1,4 @@
-"""Webhooks by REST: what is accepted, what is shown and what isn't, and a whole server that is killed in between."""
+"""Webhooks: which are accepted, what is shown of them, and delivery after a server was killed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from api_server import ApiServer, Serve
 from waiting import wait_until
 from webhook_receiver import running_receiver
 
@@ -39,8 +40,8 @@ def settings(**changes: Any) -> WebhookSettings:
         ("https://hooks.example/", "invalid_document", "/webhook"),
     ],
 )
-def test_a_webhook_that_cannot_be_refuses_the_job_and_says_where(
-    coordinator: Any, jpeg: bytes, webhook: Any, code: str, pointer: str
+def test_an_invalid_webhook_refuses_the_job_with_a_pointer(
+    coordinator: ApiServer, jpeg: bytes, webhook: Any, code: str, pointer: str
 ) -> None:
     if isinstance(webhook, dict) and "secret" not in webhook:
         webhook = {"secret": OWN_SECRET, **webhook}
@@ -57,7 +58,9 @@ def test_a_webhook_that_cannot_be_refuses_the_job_and_says_where(
     assert coordinator.stored() == []
 
 
-def test_a_job_by_reference_is_checked_too_also_when_only_asked_for(serve: Any, tmp_path: Path, jpeg: bytes) -> None:
+def test_the_webhook_of_a_job_by_reference_is_checked_even_in_a_dry_run(
+    serve: Serve, tmp_path: Path, jpeg: bytes
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
     coordinator = serve(input_root=tmp_path / "in")
@@ -72,7 +75,7 @@ def test_a_job_by_reference_is_checked_too_also_when_only_asked_for(serve: Any, 
     assert coordinator.http.post("/v1/jobs", json={**document, "webhook": WEBHOOK}).status_code == 202
 
 
-def test_neither_the_secret_nor_what_the_url_may_hold_is_shown_again(coordinator: Any, jpeg: bytes) -> None:
+def test_neither_the_secret_nor_the_path_of_the_url_is_shown_again(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg, webhook=WEBHOOK)
     coordinator.scheduler.finish(job["id"])
     assert job["webhook"] == {"receiver": "https://hooks.example", "deliveries": f"{job['url']}/deliveries"}
@@ -82,7 +85,7 @@ def test_neither_the_secret_nor_what_the_url_may_hold_is_shown_again(coordinator
         assert OWN_SECRET not in text
 
 
-def test_a_job_without_a_webhook_has_nothing_to_show_for_it(coordinator: Any, jpeg: bytes) -> None:
+def test_a_job_without_a_webhook_has_no_deliveries(coordinator: ApiServer, jpeg: bytes) -> None:
     job = coordinator.submit(["a.jpg"], jpeg)
     assert job["webhook"] is None
     assert coordinator.http.get(f"{job['url']}/deliveries").json() == {"events": []}
@@ -90,7 +93,7 @@ def test_a_job_without_a_webhook_has_nothing_to_show_for_it(coordinator: Any, jp
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
-def test_deliveries_show_each_end_of_a_job_and_each_attempt(serve: Any, jpeg: bytes) -> None:
+def test_deliveries_list_each_end_of_a_job_and_each_attempt(serve: Serve, jpeg: bytes) -> None:
     rules = settings(webhook_first_pause_secs=0.01)
     coordinator = serve(webhooks=WebhookRules.from_settings(rules))
     courier = Sender.from_settings(coordinator.services.repository, rules)
@@ -121,7 +124,7 @@ def test_deliveries_show_each_end_of_a_job_and_each_attempt(serve: Any, jpeg: by
     assert first["next_at"] is second["next_at"] is None
 
 
-def test_an_equal_request_is_the_same_job_only_with_the_same_webhook(coordinator: Any, jpeg: bytes) -> None:
+def test_requests_are_equal_only_with_the_same_webhook(coordinator: ApiServer, jpeg: bytes) -> None:
     def send(webhook: Any) -> tuple[int, str | None]:
         document = {"operations": [["blur", "median"]], "webhook": webhook}
         answer = coordinator.http.post(
@@ -139,8 +142,8 @@ def test_an_equal_request_is_the_same_job_only_with_the_same_webhook(coordinator
     assert send(None)[0] == 409
 
 
-def test_a_server_that_dies_between_the_end_of_a_job_and_its_telling_tells_it_when_it_is_back(
-    start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path
+def test_a_server_killed_before_a_delivery_delivers_after_its_restart(
+    start_server, tricky: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, port = tricky(good=3), find_free_port()
     environment = {

@@ -1,4 +1,4 @@
-"""API keys over the whole REST API: who is let in, and that nobody sees what is another's."""
+"""API keys on the whole REST API: which requests need one, and that owners see only their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from api_server import ApiServer, Serve
 
 from penstock.coordinator.api import routes
 from penstock.coordinator.auth.keys import Keys, make_key
@@ -22,14 +23,14 @@ PLAN = {"operations": [["blur", "median"]]}
 
 
 @pytest.fixture
-def coordinator(serve: Callable[..., Any]) -> Any:
-    """One that asks for keys."""
+def coordinator(serve: Serve) -> ApiServer:
+    """A REST API with keys."""
     return serve(keys=KEYS)
 
 
 @pytest.fixture
-def login(coordinator: Any) -> Iterator[Callable[..., httpx.Client]]:
-    """Makes a client that sends somebody's key."""
+def login(coordinator: ApiServer) -> Iterator[Callable[..., httpx.Client]]:
+    """Call it with the name of a key to get a client that sends it."""
     clients: list[httpx.Client] = []
 
     def make(name: str, **headers: str) -> httpx.Client:
@@ -43,7 +44,7 @@ def login(coordinator: Any) -> Iterator[Callable[..., httpx.Client]]:
 
 
 def send_job(client: httpx.Client, jpeg: bytes, **document: Any) -> str:
-    """Send a job of one picture; return its id."""
+    """Submit a job of one image; return its id."""
     sent = [("files", ("a.jpg", jpeg))]
     answer = client.post(
         "/v1/jobs", data={"job": httpx.Request("POST", "x:", json={**PLAN, **document}).content}, files=sent
@@ -54,28 +55,28 @@ def send_job(client: httpx.Client, jpeg: bytes, **document: Any) -> str:
 
 
 def begin_upload(client: httpx.Client, jpeg: bytes) -> str:
-    """Begin an upload with one picture; return its id."""
+    """Create an upload with one image; return its id."""
     upload: str = client.post("/v1/uploads").json()["id"]
     assert client.put(f"/v1/uploads/{upload}/files/a.jpg", content=jpeg).status_code == 201
     return upload
 
 
 def all_routes() -> list[tuple[str, str]]:
-    """Return every method and path that the application answers, those that it does not document too."""
+    """Return every method and path of the application, the undocumented ones included."""
     modules = [importlib.import_module(f"{routes.__name__}.{found.name}") for found in iter_modules(routes.__path__)]
     found = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
     return [(method, route.path) for route in found for method in sorted(route.methods)]
 
 
 def path_of(template: str, job: str, upload: str) -> str:
-    """Fill in a path's parameters; one that this test does not know of fails it."""
+    """Fill in a path's parameters; fails for an unknown one."""
     names = {"processed/{name:path}": "processed/a-0.jpg", "sent/{name:path}": "sent/a.jpg"}
     for found, name in names.items():
         template = template.replace(found, name)
     return template.replace("{name:path}", "a.jpg").replace("{path:path}", "x").format(job=job, upload=upload)
 
 
-def test_every_route_wants_a_key_but_those_that_are_open_on_purpose(coordinator, login):
+def test_every_route_needs_a_key_except_the_open_ones(coordinator, login):
     documented = login("delft").get("/openapi.json").json()["paths"]
     described = {(method.upper(), path) for path, methods in documented.items() for method in methods}
     assert described <= {(method, re.sub(":path", "", path)) for method, path in all_routes()}
@@ -104,17 +105,17 @@ def test_every_route_wants_a_key_but_those_that_are_open_on_purpose(coordinator,
         pytest.param(f"Basic {MADE['delft'][0]}", id="a key by another scheme"),
     ],
 )
-def test_what_is_no_key_of_this_server_is_refused(coordinator, header):
+def test_an_unknown_key_is_refused(coordinator, header):
     assert coordinator.http.get("/v1/jobs", headers={"Authorization": header}).status_code == 401
 
 
-def test_a_key_opens_under_either_spelling_of_its_scheme(coordinator):
+def test_the_authorization_scheme_is_case_insensitive(coordinator):
     for scheme in ("Bearer", "bearer"):
         answer = coordinator.http.get("/v1/jobs", headers={"Authorization": f"{scheme} {MADE['delft'][0]}"})
         assert answer.status_code == 200
 
 
-def test_metrics_and_backlog_are_open_to_machines_and_closed_at_the_front_door(coordinator, login):
+def test_metrics_and_backlog_are_open_directly_and_closed_behind_nginx(coordinator, login):
     for path in ("/metrics", "/v1/backlog?steps=blur"):
         front = {"X-Penstock-Front": "accel"}
         assert coordinator.http.get(path).status_code == 200
@@ -122,7 +123,7 @@ def test_metrics_and_backlog_are_open_to_machines_and_closed_at_the_front_door(c
         assert login("delft", **front).get(path).status_code == 200
 
 
-def test_whatever_is_of_one_job_or_upload_is_there_for_its_owner_and_for_nobody_else(coordinator, login, jpeg):
+def test_everything_of_a_job_or_upload_is_visible_to_its_owner_only(coordinator, login, jpeg):
     delft, gouda, admin = login("delft"), login("gouda"), login("admin")
     job, upload = send_job(delft, jpeg), begin_upload(delft, jpeg)
     coordinator.scheduler.finish(job)
@@ -145,7 +146,7 @@ def test_whatever_is_of_one_job_or_upload_is_there_for_its_owner_and_for_nobody_
             assert answer.status_code in (200, 202, 204, 409), f"{method} {path}: {answer.text}"
 
 
-def test_a_missing_job_and_anothers_are_answered_alike(coordinator, login, jpeg):
+def test_a_missing_job_and_another_owners_get_the_same_response(coordinator, login, jpeg):
     job = send_job(login("delft"), jpeg)
     missing = job[:-1] + ("0" if job[-1] != "0" else "1")
     answers = [login("gouda").get(f"/v1/jobs/{which}") for which in (job, missing)]
@@ -153,7 +154,7 @@ def test_a_missing_job_and_anothers_are_answered_alike(coordinator, login, jpeg)
     assert first == second
 
 
-def test_lists_hold_ones_own(coordinator, login, jpeg):
+def test_lists_have_only_the_callers_own(coordinator, login, jpeg):
     delft, gouda = (send_job(login(name), jpeg, labels={"a": "b"}) for name in ("delft", "gouda"))
 
     def listed(name: str, path: str) -> list[str]:
@@ -168,7 +169,7 @@ def test_lists_hold_ones_own(coordinator, login, jpeg):
         assert sorted(listed("admin", path)) == sorted([delft, gouda])
 
 
-def test_what_a_key_is_shown_stays_in_no_cache_that_others_read(coordinator, login, jpeg):
+def test_responses_are_not_stored_in_shared_caches(coordinator, login, jpeg):
     delft = login("delft")
     job = send_job(delft, jpeg)
     for path in (f"/v1/jobs/{job}", "/v1/jobs", f"/v1/jobs/{job}/results.zip", "/session"):
@@ -178,14 +179,14 @@ def test_what_a_key_is_shown_stays_in_no_cache_that_others_read(coordinator, log
     assert "private" not in delft.get("/").headers["cache-control"], "a page of nobody's"
 
 
-def test_what_process_makes_is_its_senders(coordinator, login, jpeg):
+def test_jobs_of_process_belong_to_the_caller(coordinator, login, jpeg):
     sent = [("actions", (None, '{"operations": [["split", true]], "output": "png"}')), ("files", ("a.jpg", jpeg))]
     [job] = login("delft").post("/process", files=sent).json()["jobs"]
     assert login("delft").get(job["static"]).status_code == 200
     assert login("gouda").get(job["static"]).status_code == login("gouda").get(job["url"]).status_code == 404
 
 
-def test_nobody_makes_a_job_of_anothers_upload(coordinator, login, jpeg):
+def test_another_owners_upload_cannot_be_used(coordinator, login, jpeg):
     upload = begin_upload(login("delft"), jpeg)
     document = {**PLAN, "inputs": [{"upload": upload}]}
     refused = login("gouda").post("/v1/jobs", json=document)
@@ -193,7 +194,7 @@ def test_nobody_makes_a_job_of_anothers_upload(coordinator, login, jpeg):
     assert login("delft").post("/v1/jobs", json=document).status_code == 202
 
 
-def test_two_owners_may_send_one_idempotency_key(coordinator, login, jpeg):
+def test_two_owners_may_use_the_same_idempotency_key(coordinator, login, jpeg):
     def send(sender: str, **document: Any) -> httpx.Response:
         data = {"job": httpx.Request("POST", "x:", json={**PLAN, **document}).content}
         headers = {"Idempotency-Key": "k"}
@@ -206,7 +207,7 @@ def test_two_owners_may_send_one_idempotency_key(coordinator, login, jpeg):
     assert send("delft", name="changed").status_code == 409
 
 
-def test_what_was_sent_before_there_were_keys_is_the_admins(serve, coordinator, login, jpeg):
+def test_jobs_from_before_there_were_keys_are_visible_to_admins(serve, coordinator, login, jpeg):
     job = coordinator.services.repository.list_jobs(ALL_OWNERS, limit=1)
     assert job == []
     open_one = serve()

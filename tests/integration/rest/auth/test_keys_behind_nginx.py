@@ -1,13 +1,14 @@
-"""API keys by way of nginx: it sends a file only where the coordinator saw the key, and says how the browser came."""
+"""API keys behind nginx: files only for their owners, and cookies that fit the browser's scheme."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import httpx
 import pytest
+from api_server import AppSwitch, Serve
 from nginx_server import NginxServer, running_nginx
 
 from penstock.coordinator.auth.keys import Keys, make_key
@@ -18,9 +19,9 @@ KEYS = Keys([key for _, key in MADE.values()])
 
 @pytest.fixture(scope="module")
 def nginx(
-    switch: Any, tmp_path_factory: pytest.TempPathFactory, without_service: Callable[[str], NoReturn]
+    switch: AppSwitch, tmp_path_factory: pytest.TempPathFactory, without_service: Callable[[str], NoReturn]
 ) -> Iterator[NginxServer]:
-    """A front door to the coordinators of this module's tests."""
+    """nginx in front of this module's APIs."""
     volume = tmp_path_factory.getbasetemp()
     with running_nginx(volume, coordinator=f"127.0.0.1:{switch.port}") as server:
         if server is None:
@@ -29,8 +30,8 @@ def nginx(
 
 
 @pytest.fixture
-def front(serve: Callable[..., Any], nginx: NginxServer, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of a coordinator that asks for keys and whose store is on the volume of `nginx`; it sends none."""
+def front(serve: Serve, nginx: NginxServer, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client without a key, for a REST API with keys whose store is on nginx's volume."""
     serve(keys=KEYS, accel_prefix=f"/internal-store/{tmp_path.relative_to(nginx.volume)}/store/")
     with httpx.Client(base_url=nginx.front_url, timeout=20) as http:
         yield http
@@ -40,7 +41,7 @@ def bearer(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {MADE[name][0]}"}
 
 
-def test_nginx_sends_a_file_to_its_owner_alone(front, tmp_path, jpeg):
+def test_nginx_sends_a_file_to_its_owner_only(front, tmp_path, jpeg):
     data = {"job": '{"operations": [["blur", "median"]]}'}
     job = front.post("/v1/jobs", data=data, files=[("files", ("a.jpg", jpeg))], headers=bearer("delft")).json()["id"]
     path = f"/static/{job}/sent/a.jpg"
@@ -51,7 +52,7 @@ def test_nginx_sends_a_file_to_its_owner_alone(front, tmp_path, jpeg):
     assert inside.status_code == 404
 
 
-def test_the_front_door_shows_metrics_and_backlog_to_nobody_without_a_key(front):
+def test_metrics_and_backlog_need_a_key_behind_nginx(front):
     for path in ("/metrics", "/v1/backlog?steps=blur"):
         assert (front.get(path).status_code, front.get(path, headers=bearer("delft")).status_code) == (401, 200)
 
@@ -65,7 +66,7 @@ def test_a_large_body_without_a_key_is_refused_with_a_reason(front):
 
 
 @pytest.mark.parametrize(("headers", "secure"), [({}, False), ({"X-Forwarded-Proto": "https"}, True)])
-def test_a_cookie_is_for_https_alone_where_the_browser_came_by_it(front, headers, secure):
+def test_the_cookie_is_secure_if_the_browser_uses_https(front, headers, secure):
     token = MADE["delft"][0]
     answer = front.post("/session", json={"key": token}, headers={**headers, "Origin": str(front.base_url).rstrip("/")})
     assert answer.status_code == 200

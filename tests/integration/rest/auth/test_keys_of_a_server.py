@@ -1,11 +1,9 @@
-"""Real processes with API keys: which starts are refused, and a key's way from its making to results."""
+"""Real processes with API keys: which of them start, and a key from creation to results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import httpx
@@ -22,35 +20,33 @@ NAMED = "give PENSTOCK_API_KEYS (`penstock key NAME` makes one), or PENSTOCK_OPE
     [(["serve"], "::"), (["coordinator", "--broker", "amqp://127.0.0.1:1"], "0.0.0.0")],
     ids=["serve", "coordinator"],
 )
-def test_where_others_reach_it_nothing_starts_without_keys_or_an_explicit_open(
-    penstock: Callable[..., Any], tmp_path: Path, arguments: list[str], host: str
+def test_no_server_starts_on_other_addresses_without_keys_or_an_explicit_open(
+    penstock, tmp_path: Path, arguments: list[str], host: str
 ) -> None:
     ended = penstock(*arguments, "--host", host, "--port", "0", "--data", tmp_path / "data")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == f"penstock: {host} is not loopback: {NAMED} to serve without keys\n"
 
 
-def test_an_explicit_open_serves_whoever_comes(start_server: Callable[..., Any]) -> None:
+def test_an_explicit_open_needs_no_keys(start_server) -> None:
     server = start_server("--host", "0.0.0.0", "--workers", "1", PENSTOCK_OPEN="true")
     assert server.call("GET", "/session") == {"open": True, "name": None, "admin": True}
     assert httpx.get(f"{server.client.url}/v1/jobs", headers={"Host": "penstock.example"}).status_code == 200
 
 
-def test_on_loopback_a_name_that_is_not_this_hosts_gets_nothing(start_server: Callable[..., Any]) -> None:
+def test_a_foreign_host_name_is_refused_on_loopback(start_server) -> None:
     server = start_server("--workers", "1")
     refused = httpx.get(f"{server.client.url}/v1/jobs", headers={"Host": "evil.example"})
     assert (refused.status_code, refused.json()["code"]) == (403, "foreign_host")
 
 
-def test_a_key_that_cannot_be_made_says_why(penstock: Callable[..., Any]) -> None:
+def test_an_invalid_key_cannot_be_created(penstock) -> None:
     ended = penstock("key", "delft", "--max-open-jobs", "0")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("penstock: key: max_open_jobs: Input should be greater than or equal to 1")
 
 
-def test_a_key_is_made_opens_the_server_and_brings_results_by_library_and_command(
-    penstock: Callable[..., Any], start_server: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_created_key_works_for_library_and_command(penstock, start_server, tmp_path: Path) -> None:
     made = penstock("key", "delft", "--weight", "2")
     token, entry = made.stdout.splitlines()
     assert json.loads(entry).items() >= {"name": "delft", "weight": 2}.items()

@@ -1,16 +1,16 @@
-"""What a key may have: of jobs, of images, of everybody's time."""
+"""Quotas of a key: open jobs, open images, images a day, priority and event streams."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from api_server import ApiServer, Serve
 from waiting import wait_until
 
 from penstock.common.settings import Limits
@@ -20,10 +20,10 @@ PLAN = {"operations": [["blur", "median"]]}
 
 
 @pytest.fixture
-def keyed(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """Serves a coordinator with one key `delft`, as its fields say; the client sends it."""
+def keyed(serve: Serve) -> Serve:
+    """Call it with fields of the key `delft` to serve a REST API whose client sends that key."""
 
-    def start(limits: Limits | None = None, **fields: Any) -> Any:
+    def start(limits: Limits | None = None, **fields: Any) -> ApiServer:
         (token, key), (_, other) = make_key("delft", **fields), make_key("gouda")
         coordinator = serve(keys=Keys([other, key]), limits=limits or Limits())
         coordinator.http.headers["Authorization"] = f"Bearer {token}"
@@ -32,7 +32,7 @@ def keyed(serve: Callable[..., Any]) -> Callable[..., Any]:
     return start
 
 
-def send(coordinator: Any, images: int = 1, **document: Any) -> httpx.Response:
+def send(coordinator: ApiServer, images: int = 1, **document: Any) -> httpx.Response:
     sent = [("files", (f"{number}.jpg", b"\xff\xd8\xff" + b"x" * 99)) for number in range(images)]
     data = {"job": json.dumps({**PLAN, **document})}
     answer: httpx.Response = coordinator.http.post("/v1/jobs", data=data, files=sent)
@@ -40,7 +40,7 @@ def send(coordinator: Any, images: int = 1, **document: Any) -> httpx.Response:
 
 
 def check_refused(answer: httpx.Response, limit: str) -> int:
-    """Check a refusal; return after how many seconds to ask again."""
+    """Check that a request was refused; return Retry-After."""
     assert answer.status_code == 429, answer.text
     problem = answer.json()
     assert problem["code"] == "quota_exceeded"
@@ -48,7 +48,7 @@ def check_refused(answer: httpx.Response, limit: str) -> int:
     return int(answer.headers["retry-after"])
 
 
-def test_no_more_jobs_are_open_than_a_key_may_have(keyed):
+def test_open_jobs_are_limited_per_key(keyed):
     coordinator = keyed(max_open_jobs=2)
     first = send(coordinator).json()["id"]
     assert send(coordinator).status_code == 202
@@ -57,7 +57,7 @@ def test_no_more_jobs_are_open_than_a_key_may_have(keyed):
     assert send(coordinator).status_code == 202
 
 
-def test_process_counts_each_of_its_jobs(keyed):
+def test_each_job_of_process_counts(keyed):
     coordinator = keyed(max_open_jobs=2)
     actions = [("actions", (None, json.dumps({**PLAN, "output": "png"})))] * 3
     check_refused(
@@ -67,7 +67,7 @@ def test_process_counts_each_of_its_jobs(keyed):
     assert coordinator.services.repository.usage("delft", 0.0).open_jobs == 0
 
 
-def test_images_that_have_not_ended_are_bounded_over_all_jobs(keyed):
+def test_open_images_are_limited_over_all_jobs_of_a_key(keyed):
     coordinator = keyed(max_open_images=5)
     first = send(coordinator, images=3).json()["id"]
     check_refused(send(coordinator, images=3), "max_open_images")
@@ -78,13 +78,13 @@ def test_images_that_have_not_ended_are_bounded_over_all_jobs(keyed):
     assert coordinator.services.repository.usage("delft", 0.0).open_images == 5
 
 
-def test_a_job_that_could_never_fit_is_not_told_to_try_later(keyed):
+def test_a_job_that_can_never_fit_is_a_422(keyed):
     refused = send(keyed(max_open_images=5), images=6)
     assert (refused.status_code, refused.json()["code"]) == (422, "too_many_images")
     assert "accepted are 5" in refused.json()["detail"]
 
 
-def test_images_of_a_day_are_counted_although_their_jobs_are_deleted(keyed):
+def test_images_of_deleted_jobs_count_for_the_day(keyed):
     coordinator = keyed(images_per_day=4)
     job = send(coordinator, images=3).json()["id"]
     coordinator.scheduler.finish(job)
@@ -94,7 +94,7 @@ def test_images_of_a_day_are_counted_although_their_jobs_are_deleted(keyed):
     check_refused(send(coordinator), "images_per_day")
 
 
-def test_of_many_jobs_at_once_no_more_images_slip_through(keyed):
+def test_concurrent_jobs_cannot_exceed_the_quota(keyed):
     coordinator = keyed(max_open_images=10, images_per_day=10)
     answers: list[int] = []
     threads = [
@@ -118,20 +118,20 @@ def test_a_refused_job_leaves_nothing_behind(keyed):
     assert len(coordinator.http.get("/v1/jobs").json()["jobs"]) == 1
 
 
-def test_a_dry_run_costs_nothing(keyed):
+def test_a_dry_run_uses_no_quota(keyed):
     coordinator = keyed(max_open_jobs=1)
     send(coordinator)
     data, sent = {"job": json.dumps(PLAN)}, [("files", ("a.jpg", b"\xff\xd8\xffx"))]
     assert coordinator.http.post("/v1/jobs?dry_run=true", data=data, files=sent).status_code == 200
 
 
-def test_a_keys_weight_leaves_that_of_its_jobs_as_it_was_sent(keyed):
+def test_a_keys_weight_does_not_change_its_jobs_weights(keyed):
     coordinator = keyed(weight=5)
     assert send(coordinator, weight=3).json()["weight"] == 3
     assert coordinator.services.keys.weights == {"delft": 5, "gouda": 1}
 
 
-def test_nobody_overtakes_others_who_may_not(keyed):
+def test_the_priority_is_limited_per_key(keyed):
     coordinator = keyed(max_priority=2)
     assert send(coordinator, priority=2).status_code == 202
     refused = send(coordinator, priority=3)
@@ -140,25 +140,25 @@ def test_nobody_overtakes_others_who_may_not(keyed):
     assert send(keyed(admin=True), priority=100).status_code == 202
 
 
-def fail_all(coordinator: Any, job: str) -> None:
+def fail_all(coordinator: ApiServer, job: str) -> None:
     images = coordinator.http.get(f"/v1/jobs/{job}/images").json()["images"]
     coordinator.scheduler.finish(job, fail=dict.fromkeys([image["name"] for image in images], "internal"))
 
 
-def test_a_retry_opens_no_more_than_a_key_may_have_open(keyed):
+def test_a_retry_respects_the_limit_of_open_jobs(keyed):
     coordinator = keyed(max_open_jobs=1, images_per_day=2)
     jobs = []
     for _ in range(2):
         jobs.append(send(coordinator).json()["id"])
         fail_all(coordinator, jobs[-1])
-    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").status_code == 202, "a retry is no image of the day"
+    assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").status_code == 202, "a retry does not count for the day"
     check_refused(coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry"), "max_open_jobs")
     assert coordinator.http.post(f"/v1/jobs/{jobs[0]}/retry").json()["code"] == "job_not_retryable"
     coordinator.scheduler.finish(jobs[0])
     assert coordinator.http.post(f"/v1/jobs/{jobs[1]}/retry").status_code == 202
 
 
-def test_a_retry_counts_the_images_that_it_opens(keyed):
+def test_a_retry_counts_its_images(keyed):
     coordinator = keyed(max_open_images=3)
     job = send(coordinator, images=3).json()["id"]
     fail_all(coordinator, job)
@@ -169,7 +169,7 @@ def test_a_retry_counts_the_images_that_it_opens(keyed):
     assert (answer.status_code, answer.json()["retried"]) == (202, 1)
 
 
-def test_retries_at_once_open_no_more_than_one_after_the_other(keyed):
+def test_concurrent_retries_cannot_exceed_the_quota(keyed):
     coordinator = keyed(max_open_jobs=2)
     jobs = []
     for _ in range(6):
@@ -180,7 +180,7 @@ def test_retries_at_once_open_no_more_than_one_after_the_other(keyed):
     assert sorted(answers) == [202, 202, 429, 429, 429, 429]
 
 
-def test_a_job_with_nothing_to_retry_needs_no_room(keyed):
+def test_a_retry_without_failed_images_uses_no_quota(keyed):
     coordinator = keyed(max_open_jobs=1)
     done = send(coordinator).json()["id"]
     coordinator.scheduler.finish(done)
@@ -189,7 +189,7 @@ def test_a_job_with_nothing_to_retry_needs_no_room(keyed):
     assert (answer.status_code, answer.json()["retried"]) == (202, 0)
 
 
-def test_a_form_sent_again_is_answered_by_its_job_however_much_is_open(keyed):
+def test_a_repeated_request_gets_its_job_whatever_is_open(keyed):
     coordinator = keyed(max_open_jobs=1)
     coordinator.http.headers["Idempotency-Key"] = "k"
     first, again = send(coordinator), send(coordinator)
@@ -198,7 +198,7 @@ def test_a_form_sent_again_is_answered_by_its_job_however_much_is_open(keyed):
     check_refused(send(coordinator), "max_open_jobs")
 
 
-def test_no_more_event_streams_are_open_than_a_key_may_have(keyed):
+def test_event_streams_are_limited_per_key(keyed):
     coordinator = keyed(limits=Limits(max_event_streams=2))
     job = send(coordinator).json()
     events = job["links"]["events"]
@@ -210,6 +210,6 @@ def test_no_more_event_streams_are_open_than_a_key_may_have(keyed):
     wait_until(lambda: can_follow(coordinator, events))
 
 
-def can_follow(coordinator: Any, events: str) -> bool:
+def can_follow(coordinator: ApiServer, events: str) -> bool:
     with coordinator.http.stream("GET", events) as answer:
         return bool(answer.status_code == 200)

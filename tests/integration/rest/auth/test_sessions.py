@@ -1,14 +1,14 @@
-"""Browsers: logging in with a key, the cookie, and what another site's page can't make of it."""
+"""Sessions: login with a key, the cookie, and protection against pages of other sites."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Any
 
 import httpx
 import pytest
+from api_server import ApiServer, Serve
 
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.api.app import create_app
@@ -19,12 +19,12 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
-def coordinator(serve: Callable[..., Any]) -> Any:
-    """One that asks for a key."""
+def coordinator(serve: Serve) -> ApiServer:
+    """A REST API with a key."""
     return serve(keys=Keys([KEY]))
 
 
-def log_in(coordinator: Any, **headers: str) -> httpx.Response:
+def log_in(coordinator: ApiServer, **headers: str) -> httpx.Response:
     answer: httpx.Response = coordinator.http.post("/session", json={"key": TOKEN}, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer
@@ -46,14 +46,14 @@ def test_a_browser_logs_in_sees_its_jobs_and_logs_out(coordinator):
     assert http.get("/v1/jobs", headers=cookie).status_code == 401
 
 
-def test_the_cookie_is_for_this_site_alone_and_out_of_scripts_reach(coordinator):
+def test_the_cookie_is_same_site_and_http_only(coordinator):
     cookie = cookie_of(log_in(coordinator))
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "strict", "/")
     assert (cookie["secure"], cookie["max-age"]) == ("", "43200")
     assert cookie_of(log_in(coordinator, **{"X-Forwarded-Proto": "https"}))["secure"] is True
 
 
-def test_the_cookie_is_not_the_key_and_the_database_has_neither(coordinator):
+def test_the_cookie_is_not_the_key_and_the_database_stores_neither(coordinator):
     token = cookie_of(log_in(coordinator)).value
     assert token != TOKEN
     repository = coordinator.services.repository
@@ -62,7 +62,7 @@ def test_the_cookie_is_not_the_key_and_the_database_has_neither(coordinator):
     assert coordinator.http.get("/v1/jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
-def test_a_form_logs_in_as_well_and_leads_to_the_page(coordinator):
+def test_a_form_logs_in_and_redirects_to_the_page(coordinator):
     answer = coordinator.http.post("/session", data={"key": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert coordinator.http.get("/v1/jobs").status_code == 200
@@ -81,7 +81,7 @@ def test_a_form_logs_in_as_well_and_leads_to_the_page(coordinator):
         ({"json": {"key": TOKEN}, "headers": {"Origin": "https://evil.example"}}, 403, "foreign_origin"),
     ],
 )
-def test_what_does_not_log_in_sets_no_cookie(coordinator, body, status, code):
+def test_a_failed_login_sets_no_cookie(coordinator, body, status, code):
     answer = coordinator.http.post("/session", **body)
     assert (answer.status_code, answer.json()["code"][: len(code)]) == (status, code)
     assert "set-cookie" not in answer.headers
@@ -100,7 +100,7 @@ def test_what_does_not_log_in_sets_no_cookie(coordinator, body, status, code):
         {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-def test_a_change_that_the_cookie_alone_asks_for_is_refused(coordinator, headers):
+def test_a_change_with_only_a_cookie_is_refused(coordinator, headers):
     log_in(coordinator)
     for method, path in (
         ("POST", "/v1/uploads"),
@@ -112,21 +112,21 @@ def test_a_change_that_the_cookie_alone_asks_for_is_refused(coordinator, headers
     assert coordinator.http.get("/session").status_code == 200
 
 
-def test_this_servers_own_page_changes_what_it_likes(coordinator):
+def test_this_servers_own_page_may_make_changes(coordinator):
     log_in(coordinator)
     own_origin = {"Origin": str(coordinator.http.base_url).rstrip("/")}
     for headers in (OWN, own_origin, {**OWN, **own_origin}):
         assert coordinator.http.post("/v1/uploads", headers=headers).status_code == 201
 
 
-def test_a_key_in_the_header_needs_no_page_and_goes_before_the_cookie(coordinator):
+def test_a_key_in_the_header_needs_no_page_and_overrides_the_cookie(coordinator):
     log_in(coordinator)
     http = coordinator.http
     assert http.post("/v1/uploads", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 201
     assert http.get("/v1/jobs", headers={"Authorization": "Bearer pk_wrong"}).status_code == 401
 
 
-def test_a_session_ends_when_its_time_is_over_or_its_key_is_taken_away(coordinator, serve):
+def test_a_session_ends_when_it_expires_or_its_key_is_removed(coordinator, serve):
     log_in(coordinator)
     cookie = {"Cookie": f"penstock_session={coordinator.http.cookies['penstock_session']}"}
     new = serve(keys=Keys([make_key("delft")[1]]))
@@ -136,13 +136,13 @@ def test_a_session_ends_when_its_time_is_over_or_its_key_is_taken_away(coordinat
     assert brief.http.get("/session").status_code == 401
 
 
-def test_every_coordinator_over_one_database_knows_a_session(coordinator, switch):
+def test_all_coordinators_on_a_database_share_sessions(coordinator, switch):
     log_in(coordinator)
     switch.app = create_app(coordinator.services)
     assert coordinator.http.get("/session").json()["name"] == "delft"
 
 
-def test_a_server_that_is_open_says_so_and_needs_no_login(serve):
+def test_an_open_server_says_so_and_needs_no_login(serve):
     http = serve().http
     assert http.get("/session").json() == {"open": True, "name": None, "admin": True}
     answer = http.post("/session", json={"key": "whatever"})
@@ -151,7 +151,7 @@ def test_a_server_that_is_open_says_so_and_needs_no_login(serve):
     assert http.delete("/session").status_code == 204
 
 
-def test_a_database_that_is_away_is_no_reason_to_log_anybody_out(coordinator, monkeypatch):
+def test_an_unreachable_database_does_not_log_out(coordinator, monkeypatch):
     log_in(coordinator)
 
     def fail(*_: object) -> None:
