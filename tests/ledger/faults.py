@@ -11,7 +11,7 @@ from random import Random
 
 from audit import TERMINAL_JOBS
 from client import Client, DeadlineError
-from http_line import HttpLine
+from http_proxy import HttpProxy
 from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
 from system import System, wait_for
@@ -34,7 +34,7 @@ class FaultContext:
     client: Client
     rabbitmq: RabbitServer
     postgres: PostgresServer | None = None
-    s3_proxy: HttpLine | None = None
+    s3_proxy: HttpProxy | None = None
     secs: float = 60.0
     random: Random = field(default_factory=lambda: Random(4))
 

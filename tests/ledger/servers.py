@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from containers import rabbitmq_container
-from http_line import HttpLine, http_line
+from http_proxy import HttpProxy, http_proxy
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
@@ -59,9 +59,9 @@ class Servers:
         return _present(self.stack.enter_context(running_s3()), "versitygw")
 
     @cached_property
-    def s3_proxy(self) -> HttpLine:
+    def s3_proxy(self) -> HttpProxy:
         """The proxy in front of the S3 server."""
-        proxy = self.stack.enter_context(http_line(self.s3.port))
+        proxy = self.stack.enter_context(http_proxy(self.s3.port))
         proxy.handle_error = lambda *_: None  # type: ignore[method-assign]  # processes that are killed hang up
         return proxy
 

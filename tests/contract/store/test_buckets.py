@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from gcs_server import GcsServer
-from http_line import HANG_UP, SAY_NOTHING, HttpLine, http_line
+from http_proxy import DISCONNECT, NO_RESPONSE, HttpProxy, http_proxy
 from s3_server import SECRET_KEY, S3Server
 
 from penstock.common.model.errors import UnavailableError
@@ -48,9 +48,9 @@ def bucket(s3: S3Server, set_environment: SetEnvironment) -> str:
 
 
 @pytest.fixture
-def line(s3: S3Server, bucket: str, set_environment: SetEnvironment) -> Iterator[HttpLine]:
+def line(s3: S3Server, bucket: str, set_environment: SetEnvironment) -> Iterator[HttpProxy]:
     """A proxy in front of the server of `bucket`; the environment has its endpoint."""
-    with http_line(s3.port) as laid:
+    with http_proxy(s3.port) as laid:
         set_environment(s3.environment_at(laid.server_port))
         yield laid
 
@@ -161,7 +161,7 @@ def test_the_path_of_a_url_is_the_prefix_of_the_bucket(bucket: str) -> None:
     assert [entry["path"] for page in pages for entry in page] == ["streets/a.jpg"]
 
 
-def test_large_objects_are_sent_in_parts_of_bounded_size(bucket: str, line: HttpLine) -> None:
+def test_large_objects_are_sent_in_parts_of_bounded_size(bucket: str, line: HttpProxy) -> None:
     store = open_url(bucket)
     store.put("work/a", [LARGE[:7], LARGE[7:]])
     assert sum("partNumber=" in request for request in line.requests) == 3
@@ -172,7 +172,7 @@ def test_large_objects_are_sent_in_parts_of_bounded_size(bucket: str, line: Http
     assert b"".join(store.stream("work/a", 9_000_000, 18_000_000)) == LARGE[9_000_000:18_000_000]
 
 
-def test_small_objects_take_one_request_to_write_and_one_to_read(bucket: str, line: HttpLine) -> None:
+def test_small_objects_take_one_request_to_write_and_one_to_read(bucket: str, line: HttpProxy) -> None:
     store = open_url(bucket)
     store.put("work/a", [b"one", LARGE[:3_000_000]])
     assert b"".join(store.stream("work/a")) == b"one" + LARGE[:3_000_000]
@@ -210,7 +210,7 @@ def test_a_large_upload_leaves_nothing_in_the_bucket_before_commit(s3: S3Server,
 
 
 def test_folders_of_more_than_one_page_are_listed_and_deleted_completely(
-    s3: S3Server, bucket: str, line: HttpLine
+    s3: S3Server, bucket: str, line: HttpProxy
 ) -> None:
     store = open_url(bucket)
     s3.fill_folder(f"{bucket}/work/0/j", 1_005)
@@ -257,8 +257,8 @@ CALLS: list[Callable[[Store], object]] = [
 ]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, HANG_UP])
-def test_a_request_that_fails_for_a_moment_is_retried(bucket: str, line: HttpLine, status: int) -> None:
+@pytest.mark.parametrize("status", [429, 500, 503, DISCONNECT])
+def test_a_request_that_fails_for_a_moment_is_retried(bucket: str, line: HttpProxy, status: int) -> None:
     store = open_url(bucket)
     for call in CALLS:
         line.requests.clear()
@@ -268,24 +268,24 @@ def test_a_request_that_fails_for_a_moment_is_retried(bucket: str, line: HttpLin
         assert len(set(line.requests)) == 1
 
 
-def test_a_request_without_a_response_is_retried(bucket: str, line: HttpLine) -> None:
+def test_a_request_without_a_response_is_retried(bucket: str, line: HttpProxy) -> None:
     store = open_url(bucket, SHORT_SECS)
     for call in CALLS[:-1]:
         line.requests.clear()
-        line.refuse(SAY_NOTHING, times=1)
+        line.refuse(NO_RESPONSE, times=1)
         call(store)
         assert len(line.requests) >= 2
         assert len(set(line.requests)) == 1
 
 
-def test_a_delete_without_a_response_is_unavailable(bucket: str, line: HttpLine) -> None:
+def test_a_delete_without_a_response_is_unavailable(bucket: str, line: HttpProxy) -> None:
     """obstore does not retry it; the garbage collector comes again."""
-    line.refuse(SAY_NOTHING)
+    line.refuse(NO_RESPONSE)
     with pytest.raises(UnavailableError, match="does not answer in time"):
         open_url(bucket, SHORT_SECS).delete("work/a")
 
 
-def test_transfers_of_large_objects_are_retried(bucket: str, line: HttpLine) -> None:
+def test_transfers_of_large_objects_are_retried(bucket: str, line: HttpProxy) -> None:
     store = open_url(bucket)
     line.refuse(503, times=3)
     store.put("work/a", [LARGE])
@@ -293,7 +293,7 @@ def test_transfers_of_large_objects_are_retried(bucket: str, line: HttpLine) -> 
     assert b"".join(store.stream("work/a")) == LARGE
 
 
-def test_a_store_that_keeps_failing_is_unavailable(bucket: str, line: HttpLine) -> None:
+def test_a_store_that_keeps_failing_is_unavailable(bucket: str, line: HttpProxy) -> None:
     store = open_url(bucket, SHORT_SECS)
     line.refuse(503)
     for call in (store.check, lambda: store.get("a"), lambda: store.size("a"), lambda: list(store.list("a"))):

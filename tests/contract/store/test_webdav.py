@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from http_line import HANG_UP, SAY_NOTHING, HttpLine, http_line
+from http_proxy import DISCONNECT, NO_RESPONSE, HttpProxy, http_proxy
 from nginx_server import UNREACHABLE, NginxServer
 from waiting import wait_until
 
@@ -36,14 +36,14 @@ def store(web: NginxServer) -> Store:
 
 
 @pytest.fixture
-def line(web: NginxServer) -> Iterator[HttpLine]:
+def line(web: NginxServer) -> Iterator[HttpProxy]:
     """A proxy in front of the server, which can refuse requests."""
-    with http_line(web.port) as laid:
+    with http_proxy(web.port) as laid:
         yield laid
 
 
 @pytest.fixture
-def proxied(web: NginxServer, line: HttpLine) -> Store:
+def proxied(web: NginxServer, line: HttpProxy) -> Store:
     """An empty store behind `line`."""
     return open_url(web.create_bucket().replace(str(web.port), str(line.server_port)), web.token, SHORT_SECS)
 
@@ -81,7 +81,7 @@ def test_names_with_any_characters_survive_a_round_trip(store: Store, name: str)
     assert list(store.children("results")) == []
 
 
-def test_a_large_object_is_written_in_one_request_and_read_in_several(proxied: Store, line: HttpLine) -> None:
+def test_a_large_object_is_written_in_one_request_and_read_in_several(proxied: Store, line: HttpProxy) -> None:
     proxied.put("work/a", [LARGE[:7], LARGE[7:]])
     assert len(line.requests) == 1
     assert proxied.get("work/a") == LARGE
@@ -126,8 +126,8 @@ CALLS: list[Callable[[Store], object]] = [
 ]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, HANG_UP])
-def test_a_request_that_fails_for_a_moment_is_retried(proxied: Store, line: HttpLine, status: int) -> None:
+@pytest.mark.parametrize("status", [429, 500, 503, DISCONNECT])
+def test_a_request_that_fails_for_a_moment_is_retried(proxied: Store, line: HttpProxy, status: int) -> None:
     for call in CALLS:
         line.requests.clear()
         line.refuse(status, times=1)
@@ -138,9 +138,9 @@ def test_a_request_that_fails_for_a_moment_is_retried(proxied: Store, line: Http
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
-    [(507, "it answers with status 507"), (403, "it refuses the credentials"), (SAY_NOTHING, "unreachable")],
+    [(507, "it answers with status 507"), (403, "it refuses the credentials"), (NO_RESPONSE, "unreachable")],
 )
-def test_a_server_that_keeps_failing_is_unavailable(proxied: Store, line: HttpLine, refusal: int, said: str) -> None:
+def test_a_server_that_keeps_failing_is_unavailable(proxied: Store, line: HttpProxy, refusal: int, said: str) -> None:
     line.refuse(refusal)
     for call in (CALLS[1], CALLS[3], CALLS[6]):
         with pytest.raises(UnavailableError, match=f"^the store cannot be used: .*{said}"):
@@ -154,7 +154,7 @@ def test_an_unreachable_server_is_unavailable() -> None:
         assert UNREACHABLE not in failed.value.message
 
 
-def test_a_listing_that_is_not_json_is_unavailable(proxied: Store, line: HttpLine) -> None:
+def test_a_listing_that_is_not_json_is_unavailable(proxied: Store, line: HttpProxy) -> None:
     line.refuse(200)
     with pytest.raises(UnavailableError, match="is not JSON"):
         list(proxied.list("work"))

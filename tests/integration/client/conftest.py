@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from http_line import HttpLine, http_line
+from http_proxy import HttpProxy, http_proxy
 
 from penstock.client import Client
 from penstock.local.server_process import find_free_port, serve
@@ -54,9 +54,9 @@ def client(server: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def proxy(server: str, port_of: Callable[[str], int]) -> Iterator[HttpLine]:
+def proxy(server: str, port_of: Callable[[str], int]) -> Iterator[HttpProxy]:
     """A proxy to that server, which refuses requests and breaks connections on demand."""
-    with http_line(port_of(server)) as proxy:
+    with http_proxy(port_of(server)) as proxy:
         yield proxy
 
 
@@ -71,6 +71,6 @@ def image_folder(tmp_path: Path, drawn: list[Path]) -> Path:
 
 
 @pytest.fixture
-def uploaded_files(proxy: HttpLine) -> Callable[[], list[str]]:
+def uploaded_files(proxy: HttpProxy) -> Callable[[], list[str]]:
     """Return the requests through the proxy that uploaded a file."""
     return lambda: [request for request in proxy.requests if request.startswith("PUT ")]

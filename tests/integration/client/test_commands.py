@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_line import HttpLine
+from http_proxy import HttpProxy
 from waiting import wait_until
 
 from penstock.cli.main import main
@@ -177,7 +177,7 @@ def test_a_refused_request_exits_with_3(command: RunCommand, image_folder: Path,
 
 
 def test_a_document_is_refused_before_its_images_are_uploaded(
-    proxy: HttpLine, command: RunCommand, image_folder: Path, uploaded_files: Callable[[], list[str]]
+    proxy: HttpProxy, command: RunCommand, image_folder: Path, uploaded_files: Callable[[], list[str]]
 ) -> None:
     assert command("submit", image_folder, "--op", "sharpen=1", to=f"http://127.0.0.1:{proxy.server_port}")[0] == 3
     assert uploaded_files() == []

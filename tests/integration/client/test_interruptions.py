@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_line import HANG_UP, HttpLine, http_line
+from http_proxy import DISCONNECT, HttpProxy, http_proxy
 from waiting import wait_until
 
 from penstock.client import Client, UnavailableError, UploadedFile
@@ -70,11 +70,11 @@ def test_an_interrupted_command_is_resumed_by_the_same_command(
     start_submit: StartSubmit,
     tmp_path: Path,
     uploaded_files: Callable[[], list[str]],
-    proxy: HttpLine,
+    proxy: HttpProxy,
     number: signal.Signals,
 ) -> None:
     gate = Gate(2)
-    with http_line(port_of(server), gate) as gated:
+    with http_proxy(port_of(server), gate) as gated:
         first = start_submit(gated.server_port)
         checkpoints = tmp_path / "state" / "uploads"
         wait_until(lambda: list(checkpoints.glob("*.json")))
@@ -95,10 +95,10 @@ def test_an_interrupted_command_is_resumed_by_the_same_command(
 
 
 def test_a_command_that_was_interrupted_in_its_download_creates_no_second_job(
-    server: str, client: Client, port_of: PortOf, start_submit: StartSubmit, tmp_path: Path, proxy: HttpLine
+    server: str, client: Client, port_of: PortOf, start_submit: StartSubmit, tmp_path: Path, proxy: HttpProxy
 ) -> None:
     out, gate = tmp_path / "out", Gate(2, "GET", "/static/")
-    with http_line(port_of(server), gate) as gated:
+    with http_proxy(port_of(server), gate) as gated:
         first = start_submit(gated.server_port, "--out", out)
         wait_until(lambda: len(list(out.glob("**/*.jpg"))) == 2)
         first.send_signal(signal.SIGINT)
@@ -115,7 +115,7 @@ def test_a_command_that_was_interrupted_in_its_download_creates_no_second_job(
 
 
 def test_an_interrupted_command_without_files_says_how_to_follow_its_job(
-    client: Client, environment: dict[str, str], proxy: HttpLine, image_folder: Path, tmp_path: Path
+    client: Client, environment: dict[str, str], proxy: HttpProxy, image_folder: Path, tmp_path: Path
 ) -> None:
     upload = client.begin_upload().id
     client.send_files(upload, find_photos([image_folder]))
@@ -144,7 +144,7 @@ def test_a_client_waits_for_a_server_that_was_killed_and_nothing_is_lost(
 ) -> None:
     first = start_server("--workers", "1")
     with (
-        http_line(port_of(first.client.url)) as proxy,
+        http_proxy(port_of(first.client.url)) as proxy,
         Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=60) as client,
     ):
         upload = client.begin_upload().id
@@ -152,10 +152,10 @@ def test_a_client_waits_for_a_server_that_was_killed_and_nothing_is_lost(
         for file in files[:3]:
             client.send_file(upload, file)
         first.kill()
-        proxy.refuse(HANG_UP)
+        proxy.refuse(DISCONNECT)
         second = start_server("--workers", "1")
         proxy.target = port_of(second.client.url)
-        proxy.refuse(HANG_UP, times=2)
+        proxy.refuse(DISCONNECT, times=2)
         assert sorted(file.name for file in client.uploaded(upload)) == [file.name for file in files[:3]]
         client.send_files(upload, files)
         document = {"operations": [["blur", "median"]], "inputs": [{"upload": upload}]}
@@ -193,7 +193,7 @@ def test_a_server_killed_during_an_upload_keeps_the_files_it_confirmed(
 
 
 def test_the_same_command_after_it_has_finished_creates_another_job(
-    start_submit: StartSubmit, proxy: HttpLine, uploaded_files: Callable[[], list[str]]
+    start_submit: StartSubmit, proxy: HttpProxy, uploaded_files: Callable[[], list[str]]
 ) -> None:
     jobs = [start_submit(proxy.server_port).communicate(timeout=90)[0] for _ in range(2)]
     assert len(uploaded_files()) == 12
@@ -201,7 +201,7 @@ def test_the_same_command_after_it_has_finished_creates_another_job(
 
 
 def test_a_command_works_without_a_folder_for_checkpoints(
-    start_submit: StartSubmit, proxy: HttpLine, tmp_path: Path
+    start_submit: StartSubmit, proxy: HttpProxy, tmp_path: Path
 ) -> None:
     (tmp_path / "state").write_text("a file")
     done = start_submit(proxy.server_port)

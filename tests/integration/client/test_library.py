@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from http_line import HANG_UP, HttpLine, http_line
+from http_proxy import DISCONNECT, HttpProxy, http_proxy
 from waiting import wait_until
 from webhook_receiver import running_receiver
 
@@ -183,31 +183,31 @@ def test_a_failed_upload_raises_the_error_itself(server: str, image_folder: Path
         anyio.run(send)
 
 
-def test_broken_connections_and_temporary_refusals_are_retried(proxy: HttpLine, image_folder: Path) -> None:
+def test_broken_connections_and_temporary_refusals_are_retried(proxy: HttpProxy, image_folder: Path) -> None:
     with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
-        proxy.refuse(HANG_UP, times=1)
+        proxy.refuse(DISCONNECT, times=1)
         upload = client.begin_upload()
         proxy.refuse(503, times=2)
         job = client.submit(BLUR, [image_folder])
-        proxy.refuse(HANG_UP, times=1)
+        proxy.refuse(DISCONNECT, times=1)
         assert client.wait(job.id).state == "succeeded"
         proxy.refuse(502, times=1)
         assert len(list(client.results(job.id))) == 6
-        proxy.refuse(HANG_UP, times=1)
+        proxy.refuse(DISCONNECT, times=1)
         assert list(client.events(job.id))[-1].kind == "end"
         assert list(client.uploaded(upload.id)) == []
 
 
-def test_a_retry_whose_response_is_lost_is_not_sent_twice(proxy: HttpLine) -> None:
+def test_a_retry_whose_response_is_lost_is_not_sent_twice(proxy: HttpProxy) -> None:
     with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
-        proxy.refuse(HANG_UP, times=1)
+        proxy.refuse(DISCONNECT, times=1)
         with pytest.raises(UnavailableError):
             client.retry("0" * 26)
     assert len(proxy.requests) == 1
 
 
 def test_retry_after_is_respected_within_the_patience(server: str, port_of: PortOf) -> None:
-    with http_line(port_of(server), extra={"Retry-After": "1"}) as proxy:
+    with http_proxy(port_of(server), extra={"Retry-After": "1"}) as proxy:
         with Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=30) as client:
             proxy.refuse(429, times=1)
             assert client.steps()
@@ -226,7 +226,7 @@ def test_a_result_that_does_not_match_its_checksum_is_not_saved(
         return path.replace("photo-0003-0", "photo-0004-0")
 
     with (
-        http_line(port_of(server), rewrite) as proxy,
+        http_proxy(port_of(server), rewrite) as proxy,
         Client(f"http://127.0.0.1:{proxy.server_port}", patience_secs=1) as client,
     ):
         job = client.submit(BLUR, [image_folder])
@@ -256,7 +256,7 @@ def test_this_host_is_not_reached_through_a_proxy(
 def test_server_and_key_come_from_the_environment(
     server: str, port_of: PortOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with http_line(port_of(server)) as proxy:
+    with http_proxy(port_of(server)) as proxy:
         seen: list[str | None] = []
         monkeypatch.setenv("PENSTOCK_SERVER", f"http://127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("PENSTOCK_API_KEY", "secret")

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import anyio
 import pytest
-from http_line import HttpLine, http_line
+from http_proxy import HttpProxy, http_proxy
 from webhook_receiver import make_certificate
 
 from penstock.client import AsyncClient, Client, UnavailableError
@@ -24,7 +24,7 @@ NOT_TRUSTED = "is not trusted: self"
 class Secured:
     """The server behind https: the proxy to it, and the file of the authority that signed its certificate."""
 
-    proxy: HttpLine
+    proxy: HttpProxy
     authority: Path
 
     @property
@@ -42,7 +42,7 @@ def secure(
 
         def put(names: str) -> Secured:
             authority, context = make_certificate(tmp_path, names, without_service)
-            return Secured(stack.enter_context(http_line(port_of(server), tls=context)), authority)
+            return Secured(stack.enter_context(http_proxy(port_of(server), tls=context)), authority)
 
         yield put
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-from http_line import http_line
+from http_proxy import http_proxy
 from webhook_receiver import make_certificate
 
 from penstock.benchmark.bench import remote as bench_server
@@ -57,7 +57,7 @@ def test_a_server_with_https_a_path_and_a_private_authority_is_measured(
     authority, tls = make_certificate(tmp_path, "IP:127.0.0.1", without_service)
     port = urlsplit(server.client.url).port
     assert port is not None
-    with http_line(port, lambda _, path: path.removeprefix("/penstock"), tls=tls) as line:
+    with http_proxy(port, lambda _, path: path.removeprefix("/penstock"), tls=tls) as line:
         url = f"https://127.0.0.1:{line.server_port}/penstock"
         with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             run_server_bench(url, **QUICK, latency=False)

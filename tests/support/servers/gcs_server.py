@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from go_server import find_program, running_server
-from http_line import http_line
+from http_proxy import http_proxy
 from ports import free_port
 
 MODULE = "github.com/fsouza/fake-gcs-server@v1.56.1"
@@ -61,7 +61,7 @@ def running_gcs() -> Iterator[GcsServer | None]:
     folder = Path(tempfile.mkdtemp(prefix="penstock-gcs-"))
     try:
         port = free_port()
-        with http_line(port, _as_json_api, {"ETag": '"written"'}) as line:
+        with http_proxy(port, _as_json_api, {"ETag": '"written"'}) as line:
             command = [str(program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
             command += ["-public-host", f"127.0.0.1:{line.server_port}"]
             with running_server(command, port, folder):

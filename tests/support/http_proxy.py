@@ -1,4 +1,4 @@
-"""A line to an HTTP server: passes requests on as they are, and refuses or holds some where a test says so."""
+"""HTTP proxy: forwards requests to a server on loopback, and fails or holds some when a test says so."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TIMEOUT_SECS = 60
-HOP = {"connection", "transfer-encoding", "keep-alive"}
-HANG_UP = 0
-SAY_NOTHING = 1
-"""Beside the status of an answer: break the connection, or keep it and never answer."""
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
+DISCONNECT = 0
+NO_RESPONSE = 1
+"""In the place of a status: close the connection, or keep it open without a response."""
 
-FOR_EVER = 1_000_000
-NOTHING: Mapping[str, str] = {}
+ALWAYS = 1_000_000
+NO_HEADERS: Mapping[str, str] = {}
 Rewrite = Callable[[str, str], str]
 
 
-class HttpLine(ThreadingHTTPServer):
+class HttpProxy(ThreadingHTTPServer):
     """Listens on a free port of loopback.
 
-    `rewrite` may change the path of a request (method, path → path); `extra` are headers for answers that lack them.
-    With `tls` it is https on this side; `connections` counts those that came.
+    `rewrite` may change the path of a request (method, path → path); `extra` headers are added to responses that lack
+    them. With `tls` it speaks HTTPS to clients. `connections` counts the accepted connections.
     """
 
     daemon_threads = True
@@ -33,7 +33,7 @@ class HttpLine(ThreadingHTTPServer):
     def __init__(
         self, target: int, rewrite: Rewrite, extra: Mapping[str, str], tls: ssl.SSLContext | None = None
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Passing)
+        super().__init__(("127.0.0.1", 0), _ForwardingHandler)
         self.tls = tls
         self.connections = 0
         self.target = target
@@ -45,13 +45,13 @@ class HttpLine(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands in the connection's own thread."""
+        """Do the TLS handshake in the connection's thread."""
         with self._lock:
             self.connections += 1
         if self.tls is not None:
             try:
                 request = self.tls.wrap_socket(request, server_side=True)
-            except OSError:  # our certificate is not trusted
+            except OSError:  # the client does not trust the certificate
                 return
         try:
             super().finish_request(request, client_address)
@@ -59,46 +59,46 @@ class HttpLine(ThreadingHTTPServer):
             if self.tls is not None:
                 request.close()
 
-    def refuse(self, status: int, times: int = FOR_EVER) -> None:
-        """Answer the next requests with a status (or as above), and pass none of them on."""
+    def refuse(self, status: int, times: int = ALWAYS) -> None:
+        """Answer the next requests with a status (or one of the above) instead of forwarding them."""
         with self._lock:
             self._refusals = [status] * times
 
     def take_refusal(self) -> int | None:
-        """Return the status to refuse this request with, None to pass it on."""
+        """Return the status for this request; None to forward it."""
         with self._lock:
             return self._refusals.pop() if self._refusals else None
 
 
-class _Passing(BaseHTTPRequestHandler):
+class _ForwardingHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 65_536  # head and body in one packet
-    server: HttpLine
+    server: HttpProxy
 
-    def pass_on(self) -> None:
+    def forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.requests.append(f"{self.command} {self.path}")
         status = self.server.take_refusal()
-        if status in (HANG_UP, SAY_NOTHING):
+        if status in (DISCONNECT, NO_RESPONSE):
             self.close_connection = True
-            if status == SAY_NOTHING:
+            if status == NO_RESPONSE:
                 self.server.closing.wait(TIMEOUT_SECS)
             return
         if status is not None:
             self._answer(status, [], b"<Error><Code>SlowDown</Code></Error>")
             return
-        far = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=TIMEOUT_SECS)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=TIMEOUT_SECS)
         try:
             path = self.server.rewrite(self.command, self.path)
-            far.request(self.command, path, body, dict(self.headers.items()))
-            answer = far.getresponse()
+            upstream.request(self.command, path, body, dict(self.headers.items()))
+            answer = upstream.getresponse()
             self._answer(answer.status, answer.getheaders(), answer.read())
         finally:
-            far.close()
+            upstream.close()
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)
-        kept = [(name, value) for name, value in headers if name.lower() not in HOP]
+        kept = [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP]
         present = {name.lower() for name, _ in kept}
         own = {"Content-Length": str(len(body)), **self.server.extra}
         kept += [(name, value) for name, value in own.items() if name.lower() not in present]
@@ -109,29 +109,29 @@ class _Passing(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing."""
+        """Log nothing."""
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on  # noqa: N815 (the base class's names)
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815 (the base class's names)
 
 
-def _as_it_is(method: str, path: str) -> str:
+def _unchanged(method: str, path: str) -> str:
     return path
 
 
 @contextmanager
-def http_line(
+def http_proxy(
     target: int,
-    rewrite: Rewrite = _as_it_is,
-    extra: Mapping[str, str] = NOTHING,
+    rewrite: Rewrite = _unchanged,
+    extra: Mapping[str, str] = NO_HEADERS,
     tls: ssl.SSLContext | None = None,
-) -> Iterator[HttpLine]:
-    """Lay a line to a port of loopback, for a while."""
-    with HttpLine(target, rewrite, extra, tls) as line:
-        thread = threading.Thread(target=line.serve_forever, kwargs={"poll_interval": 0.05})
+) -> Iterator[HttpProxy]:
+    """Run a proxy to a port of loopback."""
+    with HttpProxy(target, rewrite, extra, tls) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield line
+            yield proxy
         finally:
-            line.closing.set()
-            line.shutdown()
+            proxy.closing.set()
+            proxy.shutdown()
             thread.join(TIMEOUT_SECS)
