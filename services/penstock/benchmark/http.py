@@ -29,6 +29,8 @@ KEEPALIVE_SECS = 1.0
 class RefusedError(PenstockError):
     """The server refused a request; the message is the server's."""
 
+    exit_code = 3
+
 
 class RestClient:
     """A keep-alive connection to the server at `url`; not thread-safe.

@@ -20,13 +20,9 @@ from penstock.cli.plan import plan
 from penstock.cli.run import run
 from penstock.cli.serve import serve
 from penstock.cli.worker import stdio, worker
-from penstock.client.errors import PenstockClientError
 from penstock.common.model.errors import PenstockError, PlanError
 
-EXIT_USAGE = 2
-EXIT_REFUSED = 3
 EXIT_INTERRUPTED = 130
-_REFUSED_CODES = frozenset({"port_in_use", "data_in_use", "data_unusable", "unavailable", "refused"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,24 +48,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):  # click turns one into the other
         sys.exit(EXIT_INTERRUPTED)
-    except PlanError as error:
-        _fail(f"{error.pointer}: {error.message}", EXIT_USAGE)
     except PenstockError as error:
-        _fail(error.message, _exit_code(error))
-
-
-def _exit_code(error: PenstockError) -> int:
-    if isinstance(error, PenstockClientError):
-        return error.exit_code
-    return EXIT_REFUSED if error.code in _REFUSED_CODES else EXIT_USAGE
+        pointer = f"{error.pointer}: " if isinstance(error, PlanError) else ""
+        click.echo(f"penstock: {pointer}{error.message}", err=True)
+        sys.exit(error.exit_code)
 
 
 def _handle_sigterm_as_first_process() -> None:
     """Let a container be stopped while it starts: process 1 receives no signal that it has no handler for."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-
-def _fail(message: str, exit_code: int) -> None:
-    click.echo(f"penstock: {message}", err=True)
-    sys.exit(exit_code)

@@ -15,7 +15,7 @@ from penstock.common.model.errors import PenstockError
 
 
 class PenstockClientError(PenstockError):
-    """Base of the library's errors. `exit_code` is the command line's."""
+    """Base of the library's errors."""
 
     exit_code = 3
 

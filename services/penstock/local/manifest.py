@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.errors import RequestError, StartupError, UnavailableError
 from penstock.common.model.messages import Outcome, Result
 from penstock.common.model.plan import Plan
 from penstock.local.inputs import InputFile
@@ -26,8 +26,8 @@ class Manifest:
     """The manifest of a results folder, for one plan; locks the folder against other runs.
 
     Raises:
-        RequestError: the folder holds results of another plan (`force` removes them), is locked by another run, or
-            is not writable.
+        RequestError: the folder holds results of another plan (`force` removes them).
+        StartupError: the folder is locked by another run, or is not writable.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, force: bool) -> None:
@@ -142,8 +142,8 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise RequestError(
-            409, "data_in_use", f"another run is writing to {folder}; wait for it, or choose another --out"
+        raise StartupError(
+            "data_in_use", f"another run is writing to {folder}; wait for it, or choose another --out"
         ) from error
     return descriptor
 
@@ -153,9 +153,7 @@ def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RequestError(
-            409, "data_unusable", f"cannot use {folder}: {error.strerror}; choose another --out"
-        ) from error
+        raise StartupError("data_unusable", f"cannot use {folder}: {error.strerror}; choose another --out") from error
 
 
 @contextmanager

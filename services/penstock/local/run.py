@@ -82,7 +82,8 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
 
     Raises:
         PlanError: no worker can run one of the steps.
-        RequestError: the results folder belongs to other operations or another run, or cannot be used.
+        RequestError: the results folder belongs to other operations.
+        StartupError: another run is using the results folder, or it cannot be used.
         UnavailableError: results cannot be written, or workers cannot start.
     """
     began = time.monotonic()

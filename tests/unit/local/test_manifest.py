@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.errors import RequestError, StartupError, UnavailableError
 from penstock.common.model.messages import Failure, Outcome, Result
 from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
@@ -150,7 +150,7 @@ def test_force_keeps_results_of_the_same_plan(tmp_path: Path) -> None:
 
 def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
     first = Manifest(tmp_path, PLAN, force=False)
-    with pytest.raises(RequestError, match="another run is writing") as caught:
+    with pytest.raises(StartupError, match="another run is writing") as caught:
         Manifest(tmp_path, PLAN, force=True)
     assert caught.value.code == "data_in_use"
     first.close()
@@ -160,7 +160,7 @@ def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path: Path) -> No
 def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("n" * 300)):
-        with pytest.raises(RequestError, match="choose another --out") as caught:
+        with pytest.raises(StartupError, match="choose another --out") as caught:
             Manifest(folder, PLAN, force=False)
         assert caught.value.code == "data_unusable"
 

@@ -18,7 +18,9 @@ from enum import StrEnum
 
 
 class PenstockError(Exception):
-    """Base of all errors. `code` is stable and for programs, `message` is for people."""
+    """Base of all errors. `code` is stable and for programs, `message` is for people, `exit_code` for commands."""
+
+    exit_code = 2
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -86,6 +88,8 @@ class PlanError(RequestError):
 class UnavailableError(PenstockError):
     """A service is unreachable, full or failing; a retry may succeed. `what` is `store`, `broker` or `database`."""
 
+    exit_code = 3
+
     def __init__(self, what: str, message: str, retry_after_secs: int = 5) -> None:
         super().__init__("unavailable", message)
         self.what = what
@@ -94,3 +98,5 @@ class UnavailableError(PenstockError):
 
 class StartupError(PenstockError):
     """A process cannot start. `code` is `port_in_use`, `data_in_use` or `data_unusable`."""
+
+    exit_code = 3
