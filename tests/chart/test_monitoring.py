@@ -8,13 +8,13 @@ import yaml
 from rendering import CHART, Chart
 
 
-def test_neither_is_there_unless_asked_for(chart: Chart) -> None:
+def test_dashboard_and_alerts_are_off_by_default(chart: Chart) -> None:
     rendered = chart.render()
     assert rendered.all("PrometheusRule") == rendered.all("PodMonitor") == {}
     assert "penstock-dashboard" not in rendered.all("ConfigMap")
 
 
-def test_the_dashboard_comes_as_grafanas_sidecar_looks_for_it(chart: Chart) -> None:
+def test_the_dashboard_has_the_label_of_grafanas_sidecar(chart: Chart) -> None:
     values = {"dashboard": {"enabled": True, "annotations": {"grafana_folder": "Pictures"}}}
     found = chart.render(values).find("ConfigMap", "penstock-dashboard")
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -23,7 +23,7 @@ def test_the_dashboard_comes_as_grafanas_sidecar_looks_for_it(chart: Chart) -> N
     assert json.loads(found["data"]["penstock.json"]) == written
 
 
-def test_the_alerts_come_with_prometheus_own_placeholders(chart: Chart) -> None:
+def test_the_alerts_keep_prometheus_placeholders(chart: Chart) -> None:
     found = chart.render({"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}}})
     rule = found.find("PrometheusRule", "penstock-alerts")
     assert rule["metadata"]["labels"]["release"] == "prometheus"

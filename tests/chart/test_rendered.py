@@ -58,12 +58,12 @@ def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
-def test_what_is_rendered_is_what_the_chart_gives(helm: None) -> None:
+def test_rendered_manifests_match_the_chart(helm: None) -> None:
     checked = run_script("--check")
     assert checked.returncode == 0, checked.stderr
 
 
-def test_rendering_without_helm_is_skipped_at_home_and_fails_in_continuous_integration(tmp_path: Path) -> None:
+def test_rendering_without_helm_is_skipped_but_fails_in_ci(tmp_path: Path) -> None:
     at_home = run_script("--check", PATH=str(tmp_path), CI="")
     in_ci = run_script("--check", PATH=str(tmp_path), CI="true")
     assert (at_home.returncode, in_ci.returncode) == (0, 1)
@@ -71,14 +71,14 @@ def test_rendering_without_helm_is_skipped_at_home_and_fails_in_continuous_integ
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_rendered_manifests_hold_no_secret_and_lie_in_one_namespace(variant: str) -> None:
+def test_rendered_manifests_contain_no_secrets_and_use_one_namespace(variant: str) -> None:
     documents = load(variant)
     assert "Secret" not in {each["kind"] for each in documents}
     assert {each["metadata"].get("namespace", "penstock") for each in documents} == {"penstock"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_page_makes_every_secret_that_rendered_pods_want(variant: str) -> None:
+def test_the_readme_creates_every_secret_that_rendered_pods_need(variant: str) -> None:
     text = (RENDERED / f"{variant}.yaml").read_text()
     wanted = set(re.findall(r"secretKeyRef:\s+key: (\S+)\s+name: (\S+)", text))
     wanted |= {(key, name) for name, key in re.findall(r"secretKeyRef:\s+name: (\S+)\s+key: (\S+)", text)}
@@ -92,13 +92,13 @@ def test_the_page_makes_every_secret_that_rendered_pods_want(variant: str) -> No
     assert wanted <= made
 
 
-def test_definitions_hold_the_placeholder_that_the_page_replaces() -> None:
+def test_definitions_contain_the_placeholder_that_the_readme_replaces() -> None:
     users = json.loads((RENDERED / "rabbitmq-definitions.json").read_text())["users"]
     assert [user["password"] for user in users] == ["PASSWORD"]
     assert "s/PASSWORD/$password/" in (RENDERED / "README.md").read_text()
 
 
-def test_each_way_to_run_has_its_deployments_and_its_scaler() -> None:
+def test_each_variant_has_its_deployments_and_its_scaler() -> None:
     steps = {f"penstock-{step}" for step in ("resize", "split", "blur", "encode")}
     assert names("per-step", "HorizontalPodAutoscaler") == names("keda", "ScaledObject") == steps
     assert steps <= names("per-step", "Deployment")
@@ -114,7 +114,7 @@ def test_example_values_are_accepted_by_the_charts_schema(path: Path, helm: None
     assert "Deployment" in {each["kind"] for each in render("--values", str(path))}
 
 
-def test_values_for_the_spot_pool_tolerate_its_taint_and_leave_everything_else_where_it_is(helm: None) -> None:
+def test_values_for_the_spot_pool_only_move_the_steps(helm: None) -> None:
     pods = {
         each["metadata"]["name"]: each["spec"]["template"]["spec"]
         for each in render("--values", str(ROOT / "k8s" / "gke" / "values-standard.yaml"))
@@ -128,14 +128,14 @@ def test_values_for_the_spot_pool_tolerate_its_taint_and_leave_everything_else_w
     assert "nodeSelector" not in pods["penstock-coordinator"]
 
 
-def test_the_bucket_is_opened_to_the_charts_service_accounts() -> None:
+def test_the_charts_service_accounts_get_access_to_the_bucket() -> None:
     script = (ROOT / "k8s" / "gke" / "bucket.sh").read_text()
     named = re.search(r"SERVICE_ACCOUNTS:-([\w -]+)", script)
     assert named is not None
     assert set(named[1].split()) == names("per-step", "ServiceAccount")
 
 
-def test_the_load_balancers_policies_are_for_the_front_door_and_its_port(helm: None) -> None:
+def test_the_load_balancers_policies_match_the_web_service_and_its_port(helm: None) -> None:
     policies = list(yaml.safe_load_all((ROOT / "k8s" / "gke" / "gateway-policies.yaml").read_text()))
     assert {each["spec"]["targetRef"]["name"] for each in policies} <= names("per-step", "Service")
     web = next(
@@ -162,7 +162,7 @@ def namespace() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("variant", ["per-step", "fused"])
-def test_a_cluster_accepts_rendered_manifests_as_they_are(variant: str, namespace: str) -> None:
+def test_a_cluster_accepts_the_rendered_manifests(variant: str, namespace: str) -> None:
     documents = load(variant)
     for each in documents:
         if "namespace" in each["metadata"]:

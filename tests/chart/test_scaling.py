@@ -17,7 +17,7 @@ def scaled(mode: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("placement", ["perStep", "fused"])
 @pytest.mark.parametrize("mode", ["none", "hpa", "keda"])
-def test_every_step_has_exactly_one_master(chart: Chart, mode: str, placement: str) -> None:
+def test_every_step_has_exactly_one_autoscaler_or_a_replica_count(chart: Chart, mode: str, placement: str) -> None:
     rendered = chart.render({**scaled(mode), "placement": placement})
     workers = {name: each for name, each in rendered.all("Deployment").items() if is_worker(each)}
     assert workers
@@ -31,7 +31,7 @@ def is_worker(deployment: dict[str, Any]) -> bool:
     return "penstock.dev/step" in deployment["metadata"]["labels"]
 
 
-def test_by_hand_values_give_the_first_replicas_and_remember_the_number(chart: Chart) -> None:
+def test_without_autoscaling_values_set_the_replicas(chart: Chart) -> None:
     rendered = chart.render({**scaled("none"), "steps": {"blur": {"replicas": 0}, "split": {"replicas": 7}}})
     for step, replicas in {"blur": 0, "split": 7, "resize": 1}.items():
         deployment = rendered.find("Deployment", f"penstock-{step}")
@@ -39,7 +39,7 @@ def test_by_hand_values_give_the_first_replicas_and_remember_the_number(chart: C
         assert deployment["metadata"]["annotations"]["penstock.dev/replicas"] == str(replicas)
 
 
-def test_by_cpu_a_step_grows_at_once_and_shrinks_slowly(chart: Chart) -> None:
+def test_with_cpu_autoscaling_a_step_scales_up_at_once_and_down_slowly(chart: Chart) -> None:
     values = scaled("hpa", scaleDownStabilizationSeconds=120, maxReplicas=33)
     spec = chart.render(values).find("HorizontalPodAutoscaler", "penstock-blur")["spec"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "penstock-blur"}
@@ -54,7 +54,7 @@ def test_by_cpu_a_step_grows_at_once_and_shrinks_slowly(chart: Chart) -> None:
     )
 
 
-def test_keda_asks_the_coordinator_for_what_the_deployment_serves(chart: Chart) -> None:
+def test_keda_queries_the_coordinator_for_the_steps_of_the_deployment(chart: Chart) -> None:
     rendered = chart.render({**scaled("keda", minReplicas=0, backlogSecondsPerReplica=2.5), "placement": "fused"})
     spec = rendered.find("ScaledObject", "penstock-fused")["spec"]
     [trigger] = spec["triggers"]
@@ -67,7 +67,7 @@ def test_keda_asks_the_coordinator_for_what_the_deployment_serves(chart: Chart) 
     assert trigger["metadata"]["targetValue"] == "2.5"
 
 
-def test_one_step_may_be_scaled_by_another_master_than_the_rest(chart: Chart) -> None:
+def test_one_step_may_use_another_kind_of_autoscaling(chart: Chart) -> None:
     rendered = chart.render({"steps": {"blur": {"autoscaling": {"mode": "keda"}}}})
     assert set(rendered.all("ScaledObject")) == {"penstock-blur"}
     assert set(rendered.all("HorizontalPodAutoscaler")) == {"penstock-resize", "penstock-split", "penstock-encode"}

@@ -13,7 +13,7 @@ BUCKET = {"store": {"type": "url", "url": "s3://pictures/penstock"}}
 OWN_BROKER = {"rabbitmq": {"bundled": False, "existingSecret": {"name": "ours", "key": "amqp"}}}
 
 
-def test_bundled_everything_finds_each_other(chart: Chart) -> None:
+def test_bundled_services_are_connected(chart: Chart) -> None:
     rendered = chart.render()
     for deployment in ("penstock-coordinator", "penstock-blur"):
         environment = rendered.environment(deployment)
@@ -25,7 +25,7 @@ def test_bundled_everything_finds_each_other(chart: Chart) -> None:
     )
 
 
-def test_another_release_has_its_name_before_everything(chart: Chart) -> None:
+def test_all_objects_are_prefixed_with_the_release_name(chart: Chart) -> None:
     rendered = chart.render(release="delft")
     assert {"delft-penstock-coordinator", "delft-penstock-blur"} <= set(rendered.all("Deployment"))
     assert rendered.environment("delft-penstock-blur")["PENSTOCK_STORE_URL"] == "http://delft-penstock-store:8081"
@@ -45,7 +45,7 @@ def test_rabbitmqs_user_url_and_definitions_agree(chart: Chart) -> None:
     }
 
 
-def test_rabbitmq_knows_its_memory_and_loads_what_is_asked_for(chart: Chart) -> None:
+def test_rabbitmq_has_a_memory_limit_and_loads_the_definitions(chart: Chart) -> None:
     values = {"rabbitmq": {"resources": {"limits": {"memory": "1536Mi"}}, "plugins": ["rabbitmq_management"]}}
     data = chart.render(values).find("ConfigMap", "penstock-rabbitmq")["data"]
     assert "total_memory_available_override_value = 1536MiB\n" in data["rabbitmq.conf"]
@@ -58,7 +58,7 @@ def test_rabbitmq_knows_its_memory_and_loads_what_is_asked_for(chart: Chart) -> 
     assert set(monitored.all("PodMonitor")) == {"penstock-coordinator", "penstock-rabbitmq"}
 
 
-def test_a_broker_of_ones_own_replaces_the_bundled_one(chart: Chart) -> None:
+def test_an_external_broker_replaces_the_bundled_one(chart: Chart) -> None:
     rendered = chart.render(OWN_BROKER)
     assert not rendered.all("StatefulSet")
     assert "penstock-rabbitmq" not in rendered.all("Secret")
@@ -68,7 +68,7 @@ def test_a_broker_of_ones_own_replaces_the_bundled_one(chart: Chart) -> None:
     }
 
 
-def test_every_secret_can_be_ones_own_so_that_nothing_depends_on_what_the_cluster_holds(chart: Chart) -> None:
+def test_existing_secrets_can_replace_all_generated_ones(chart: Chart) -> None:
     rendered = chart.render(
         {
             "rabbitmq": {"existingSecret": {"name": "our-rabbitmq"}},
@@ -89,7 +89,7 @@ def test_every_secret_can_be_ones_own_so_that_nothing_depends_on_what_the_cluste
     ]
 
 
-def test_nginx_has_the_one_configuration_there_is_and_the_token(chart: Chart) -> None:
+def test_nginx_has_the_charts_configuration_and_the_token(chart: Chart) -> None:
     rendered = chart.render()
     data = rendered.find("ConfigMap", "penstock-web")["data"]
     assert data["nginx.conf"] == (CHART / "files" / "nginx.conf").read_text()
@@ -98,13 +98,13 @@ def test_nginx_has_the_one_configuration_there_is_and_the_token(chart: Chart) ->
     assert secret["token.conf"] == f'"Bearer {secret["token"]}" 1;\n'
 
 
-def test_nginx_sends_the_pictures_that_it_keeps_and_the_coordinator_those_of_a_bucket(chart: Chart) -> None:
+def test_nginx_serves_results_of_its_volume_and_the_coordinator_those_of_a_bucket(chart: Chart) -> None:
     prefix = chart.render().environment("penstock-coordinator")["PENSTOCK_ACCEL_PREFIX"]
     assert f"location {prefix} {{" in (CHART / "files" / "nginx.conf").read_text()
     assert "PENSTOCK_ACCEL_PREFIX" not in chart.render(BUCKET).environment("penstock-coordinator")
 
 
-def test_a_bucket_needs_no_nginx_and_the_coordinator_is_the_front_door(chart: Chart) -> None:
+def test_with_a_bucket_the_coordinator_is_the_web_service(chart: Chart) -> None:
     rendered = chart.render(BUCKET)
     assert "penstock-web" not in rendered.all("Deployment")
     assert set(rendered.all("PersistentVolumeClaim")) == {"penstock-coordinator"}
@@ -113,7 +113,7 @@ def test_a_bucket_needs_no_nginx_and_the_coordinator_is_the_front_door(chart: Ch
     assert rendered.environment("penstock-blur")["PENSTOCK_STORE_URL"] == "s3://pictures/penstock"
 
 
-def test_sqlite_has_one_coordinator_that_leaves_before_the_next_and_postgresql_several(chart: Chart) -> None:
+def test_sqlite_has_one_coordinator_replaced_by_recreate_and_postgresql_several(chart: Chart) -> None:
     one = chart.render().find("Deployment", "penstock-coordinator")["spec"]
     assert (one["replicas"], one["strategy"]["type"]) == (1, "Recreate")
     rendered = chart.render(EXTERNAL)
@@ -131,12 +131,12 @@ def probed(chart: Chart, values: dict[str, object] | Path, name: str) -> dict[st
     return {probe: container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")}
 
 
-def test_a_broker_that_is_away_takes_neither_the_coordinator_nor_nginx_out_of_service(chart: Chart) -> None:
+def test_coordinator_and_nginx_stay_ready_without_a_broker(chart: Chart) -> None:
     assert set(probed(chart, {}, "penstock-coordinator").values()) == {"/healthz"}
     assert set(probed(chart, {}, "penstock-web").values()) == {"/healthz"}
 
 
-def test_a_coordinator_beside_others_answers_on_until_nobody_sends_to_it(chart: Chart) -> None:
+def test_one_of_several_coordinators_serves_until_it_gets_no_more_requests(chart: Chart) -> None:
     def stop(values: dict[str, object] | Path) -> object:
         pod = chart.render(values).find("Deployment", "penstock-coordinator")["spec"]["template"]["spec"]
         assert pod["terminationGracePeriodSeconds"] == 30
@@ -146,7 +146,7 @@ def test_a_coordinator_beside_others_answers_on_until_nobody_sends_to_it(chart: 
     assert stop({}) is None, "the next one waits for it to be gone"
 
 
-def test_claims_stay_unless_values_say_otherwise_and_the_brokers_goes(chart: Chart) -> None:
+def test_claims_are_kept_by_default_except_the_brokers(chart: Chart) -> None:
     rendered = chart.render({"web": {"persistence": {"keep": False}}})
     policies = {
         name: claim["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
@@ -179,7 +179,7 @@ def test_pods_roll_when_their_configuration_changes_and_only_then(
     assert {name.removeprefix("penstock-") for name in before if before[name] != after[name]} == rolled
 
 
-def test_webhooks_are_signed_with_a_secret_and_reach_public_addresses_alone(chart: Chart) -> None:
+def test_webhooks_are_signed_and_reach_only_public_addresses(chart: Chart) -> None:
     manifests = chart.render({})
     assert len(manifests.find("Secret", "penstock-webhooks")["stringData"]["secret"]) == 32
     rules = manifests.find("NetworkPolicy", "penstock-coordinator")["spec"]["egress"]
@@ -191,7 +191,7 @@ def test_webhooks_are_signed_with_a_secret_and_reach_public_addresses_alone(char
     assert "0.0.0.0/0" not in str(without.find("NetworkPolicy", "penstock-coordinator"))
 
 
-def test_the_front_door_by_ingress_and_by_gateway(chart: Chart) -> None:
+def test_the_web_service_is_exposed_by_ingress_or_gateway(chart: Chart) -> None:
     ingress = {"enabled": True, "host": "p.example", "tlsSecret": "tls"}
     rule = chart.render({"ingress": ingress}).find("Ingress", "penstock-web")["spec"]["rules"][0]
     assert rule["host"] == "p.example"
@@ -213,7 +213,7 @@ def test_the_front_door_by_ingress_and_by_gateway(chart: Chart) -> None:
         ({"certificateMap": "map"}, None, {"a": "b", "networking.gke.io/certmap": "map"}),
     ],
 )
-def test_a_gateway_with_a_certificate_listens_by_https_alone(
+def test_a_gateway_with_a_certificate_listens_only_on_https(
     chart: Chart, certificate: dict[str, str], tls: object, annotations: dict[str, str]
 ) -> None:
     values = {"enabled": True, "className": "gke-l7-global-external-managed", "annotations": {"a": "b"}, **certificate}
@@ -223,7 +223,7 @@ def test_a_gateway_with_a_certificate_listens_by_https_alone(
     assert made["metadata"]["annotations"] == annotations
 
 
-def test_what_comes_by_a_gateway_is_marked_where_no_nginx_marks_it(chart: Chart) -> None:
+def test_the_route_sets_forwarded_headers_if_no_nginx_does(chart: Chart) -> None:
     gateway = {"enabled": True, "parentRefs": [{"name": "shared"}]}
     [rule] = chart.render({"gateway": gateway, **BUCKET}).find("HTTPRoute", "penstock-web")["spec"]["rules"]
     [marked] = rule["filters"][0]["requestHeaderModifier"]["set"]
@@ -271,7 +271,7 @@ def test_notes_warn_about_unsafe_values(chart: Chart) -> None:
     assert "without a key" in chart.notes({**BUCKET, "ingress": {"enabled": True, "tlsSecret": "tls"}})
 
 
-def test_helm_test_sends_a_picture_through_every_step_that_is_there(chart: Chart) -> None:
+def test_helm_test_runs_an_image_through_every_step(chart: Chart) -> None:
     [(_, spec)] = [(name, spec) for name, spec in chart.render().pods() if name == "penstock-test"]
     program, server, steps = spec["containers"][0]["args"]
     assert program == (CHART / "files" / "send_picture.py").read_text()

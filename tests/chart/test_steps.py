@@ -19,7 +19,7 @@ def pod(chart: Chart, values: dict[str, Any], name: str) -> dict[str, Any]:
     return spec
 
 
-def test_each_step_is_a_deployment_of_its_own_image(chart: Chart) -> None:
+def test_each_step_is_a_deployment_with_its_image(chart: Chart) -> None:
     rendered = chart.render({"image": {"registry": "r.example/p", "tag": "9"}})
     for step in ("resize", "split", "blur", "encode"):
         deployment = rendered.find("Deployment", f"penstock-{step}")
@@ -30,7 +30,7 @@ def test_each_step_is_a_deployment_of_its_own_image(chart: Chart) -> None:
     assert "penstock-blur-gpu" not in rendered.all("Deployment")
 
 
-def test_fused_one_deployment_serves_all_steps_in_their_order(chart: Chart) -> None:
+def test_fused_placement_has_one_deployment_for_all_steps(chart: Chart) -> None:
     rendered = chart.render({"placement": "fused"})
     assert set(rendered.all("Deployment")) == {"penstock-coordinator", "penstock-web", "penstock-fused"}
     fused = rendered.find("Deployment", "penstock-fused")
@@ -39,14 +39,14 @@ def test_fused_one_deployment_serves_all_steps_in_their_order(chart: Chart) -> N
     assert "/penstock-step:" in fused["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
-def test_fused_a_step_with_an_image_or_a_gpu_of_its_own_stands_alone(chart: Chart) -> None:
+def test_fused_placement_keeps_steps_with_an_image_or_gpu_separate(chart: Chart) -> None:
     rendered = chart.render({"placement": "fused", "steps": {"sharpen": SHARPEN, "split": {"gpu": {"count": 1}}}})
     assert rendered.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,blur,encode"
     assert rendered.environment("penstock-sharpen")["PENSTOCK_STEPS"] == "sharpen"
     assert rendered.environment("penstock-split")["PENSTOCK_STEPS"] == "split"
 
 
-def test_a_step_of_ones_own_is_declared_to_the_coordinator_and_to_all_steps(chart: Chart) -> None:
+def test_a_custom_step_is_declared_to_the_coordinator_and_all_steps(chart: Chart) -> None:
     rendered = chart.render({"steps": {"sharpen": SHARPEN}})
     for deployment in ("penstock-coordinator", "penstock-sharpen", "penstock-blur"):
         declared = json.loads(rendered.environment(deployment)["PENSTOCK_DECLARED_STEPS"])
@@ -56,7 +56,7 @@ def test_a_step_of_ones_own_is_declared_to_the_coordinator_and_to_all_steps(char
     assert "PENSTOCK_DECLARED_STEPS" not in chart.render().environment("penstock-coordinator")
 
 
-def test_a_gpu_gives_limits_selector_and_tolerations_beside_what_the_step_has(chart: Chart) -> None:
+def test_a_gpu_adds_limits_selector_and_tolerations(chart: Chart) -> None:
     step = {
         "enabled": True,
         "nodeSelector": {"cloud.google.com/gke-spot": "true"},
@@ -78,7 +78,7 @@ def test_a_gpu_gives_limits_selector_and_tolerations_beside_what_the_step_has(ch
     assert "nvidia.com/gpu" not in str(rendered.find("Deployment", "penstock-blur"))
 
 
-def test_an_entry_goes_before_the_defaults_and_leaves_the_others_alone(chart: Chart) -> None:
+def test_a_steps_values_override_the_defaults_for_that_step_only(chart: Chart) -> None:
     values = {
         "stepDefaults": {"concurrency": 2, "env": {"A": "all"}},
         "steps": {"blur": {"concurrency": 4, "env": {"B": "blur"}, "topologySpread": []}},
@@ -92,7 +92,7 @@ def test_an_entry_goes_before_the_defaults_and_leaves_the_others_alone(chart: Ch
     assert len(pod(chart, values, "penstock-split")["topologySpreadConstraints"]) == 2
 
 
-def test_a_nodes_autoscaler_may_take_a_worker_away_unless_its_entry_says_otherwise(chart: Chart) -> None:
+def test_the_cluster_autoscaler_may_evict_workers_by_default(chart: Chart) -> None:
     key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
     rendered = chart.render({"steps": {"blur": {"podAnnotations": {key: "false", "a": "b"}}}})
 
@@ -104,7 +104,7 @@ def test_a_nodes_autoscaler_may_take_a_worker_away_unless_its_entry_says_otherwi
     assert annotations("penstock-split")[key] == "true"
 
 
-def test_extras_reach_the_pod(chart: Chart) -> None:
+def test_extra_fields_are_added_to_the_pod(chart: Chart) -> None:
     secret = {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
     step = {
         "extraEnv": [secret],
@@ -119,7 +119,7 @@ def test_extras_reach_the_pod(chart: Chart) -> None:
     assert spec["priorityClassName"] == "low"
 
 
-def test_a_step_is_probed_by_its_own_program_and_has_time_to_drain(chart: Chart) -> None:
+def test_a_step_has_an_exec_probe_and_time_to_drain(chart: Chart) -> None:
     spec = pod(chart, {}, "penstock-blur")
     for probe in ("startupProbe", "livenessProbe"):
         assert spec["containers"][0][probe]["exec"]["command"] == ["penstock", "worker", "--alive"]

@@ -112,14 +112,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_refused_by_name(chart: Chart, wrong: str) -> None:
+def test_invalid_values_are_refused_by_name(chart: Chart, wrong: str) -> None:
     values, said = WRONG[wrong]
     with pytest.raises(RefusedError, match=said.replace("(", r"\(")) as refused:
         chart.render(values)
     assert "nil pointer" not in str(refused.value)
 
 
-def test_what_looks_contradictory_and_is_not_renders(chart: Chart) -> None:
+def test_valid_combinations_that_look_contradictory_render(chart: Chart) -> None:
     values = {
         "settings": {"PENSTOCK_MAX_UPLOAD_BYTES": "4294967296", "PENSTOCK_DRAIN_SECS": "30"},
         "web": {"limits": {"body": "5g"}},
@@ -132,7 +132,7 @@ def test_what_looks_contradictory_and_is_not_renders(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("path", ["steps.blur.hpa", "steps.sharpen.hpa", "stepDefaults.hpa"])
-def test_a_removed_key_fails_with_the_way_on(chart: Chart, path: str) -> None:
+def test_a_removed_key_fails_with_its_replacement(chart: Chart, path: str) -> None:
     values: dict[str, Any] = {"enabled": True}
     for part in reversed(path.split(".")):
         values = {part: values}
@@ -140,14 +140,14 @@ def test_a_removed_key_fails_with_the_way_on(chart: Chart, path: str) -> None:
         chart.render(values)
 
 
-def test_removed_keys_are_those_that_the_schema_lets_through_as_deprecated() -> None:
+def test_removed_keys_are_deprecated_in_the_schema() -> None:
     text = (CHART / "templates" / "_removed.tpl").read_text()
     removed = text.partition('"penstock.removedKeys" -}}')[2].partition("{{- end }}")[0]
     ends = {path.rpartition(".")[2] for path in yaml.safe_load(removed)}
     assert ends == {path.rpartition(".")[2] for path, key in walk(SCHEMA) if key.get("deprecated")}
 
 
-def test_settings_are_named_by_the_schema_and_those_that_other_keys_set_say_which() -> None:
+def test_the_schema_lists_all_settings_and_those_of_other_keys_are_refused() -> None:
     named = SCHEMA["properties"]["settings"]["propertyNames"]["enum"]
     text = (CHART / "templates" / "_checks.tpl").read_text()
     taken = yaml.safe_load(text.partition('"penstock.takenSettings" -}}')[2].partition("{{- end }}")[0])
@@ -155,7 +155,7 @@ def test_settings_are_named_by_the_schema_and_those_that_other_keys_set_say_whic
     assert {"PENSTOCK_MAX_PIXELS", "PENSTOCK_DRAIN_SECS", "OTEL_EXPORTER_OTLP_ENDPOINT"} <= set(named)
 
 
-def test_every_key_of_the_schema_is_described_and_every_map_closed() -> None:
+def test_every_key_of_the_schema_has_a_description_and_every_map_is_closed() -> None:
     for path, key in walk(SCHEMA):
         assert key.get("description") or "$ref" in key, f"{path} has no description"
         if key.get("properties"):
@@ -170,7 +170,7 @@ def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
             yield from walk(key["items"], f"{path}.{name}[]")
 
 
-def test_every_key_that_has_a_default_is_in_values_and_in_the_schema(chart: Chart) -> None:
+def test_values_and_schema_have_the_same_keys(chart: Chart) -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert set(values) == set(SCHEMA["properties"]) - {"global"}
     defaults = set(values["stepDefaults"])
@@ -184,7 +184,7 @@ def test_each_example_of_values_renders(chart: Chart, values: Path) -> None:
     assert "penstock-coordinator" in chart.render(values).all("Deployment")
 
 
-def test_the_check_finds_a_key_that_kubernetes_does_not_know(chart: Chart) -> None:
+def test_the_schema_check_finds_an_unknown_kubernetes_key(chart: Chart) -> None:
     spec = {**chart.render().find("Service", "penstock-web")}
     spec["spec"] = {**spec["spec"], "prots": []}
     command = ["kubeconform", "-schema-location", str(ROOT / "tests" / "chart" / "kubernetes.schema.json")]
@@ -193,7 +193,7 @@ def test_the_check_finds_a_key_that_kubernetes_does_not_know(chart: Chart) -> No
     assert "prots" in done.stdout
 
 
-def test_the_readme_is_made_of_every_key() -> None:
+def test_the_readme_is_generated_from_every_key() -> None:
     source = importlib.util.spec_from_file_location("make_chart_docs", ROOT / "scripts" / "make_chart_docs.py")
     assert source is not None
     assert source.loader is not None

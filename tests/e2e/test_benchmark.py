@@ -10,7 +10,7 @@ from penstock.benchmark.bench.contestants import CONTESTANTS
 from penstock.benchmark.bench.runner import run_bench
 
 
-def test_every_contestant_gives_the_plain_pools_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_contestant_gives_the_plain_pools_results(capsys: pytest.CaptureFixture[str]) -> None:
     workloads = ["resize-split-gaussian-jpg", "split-gaussian-png"]
     assert run_bench(images=4, rounds=1, workloads=workloads, as_json=True) == 0
     measured = json.loads(capsys.readouterr().out)

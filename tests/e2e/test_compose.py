@@ -165,7 +165,7 @@ def fetch_results(client: RestClient, job: str) -> dict[str, bytes]:
     return {result["name"]: client.fetch(result["url"]) for result in patiently(lambda: list(client.results(job)))}
 
 
-def test_a_batch_gives_the_bytes_that_one_process_gives(
+def test_a_job_gives_the_same_bytes_as_one_process(
     project: Project, drawn: Sequence[Path], expected: dict[str, bytes]
 ) -> None:
     assert len(project.containers("blur")) == 2
@@ -181,16 +181,14 @@ def test_a_batch_gives_the_bytes_that_one_process_gives(
     assert not any("readyz" in line["path"] or "results/" in line["path"] for line in logged)
 
 
-def test_pictures_of_the_world_come_out_as_from_one_process(
-    project: Project, photographs: Path, tmp_path: Path
-) -> None:
+def test_photographs_give_the_same_bytes_as_one_process(project: Project, photographs: Path, tmp_path: Path) -> None:
     photos = sorted((photographs / "street").iterdir())[:4]
     with RestClient(project.url) as client:
         results = fetch_results(client, client.post_job(PLAN, photos)["id"])
     assert results == run_in_one_process(photos, tmp_path)
 
 
-def test_every_container_can_do_little_and_one_port_of_loopback_is_open(project: Project) -> None:
+def test_every_container_is_unprivileged_and_one_loopback_port_is_open(project: Project) -> None:
     found = project.containers()
     assert {container["Config"]["Labels"]["com.docker.compose.service"] for container in found} == set(SERVICES)
     for container in found:
@@ -203,7 +201,7 @@ def test_every_container_can_do_little_and_one_port_of_loopback_is_open(project:
     assert opened == [("8080/tcp", [{"HostIp": "127.0.0.1", "HostPort": str(project.port)}])]
 
 
-def test_the_store_opens_to_nobody_without_its_token(project: Project) -> None:
+def test_the_store_refuses_requests_without_its_token(project: Project) -> None:
     address = project.address("web", "steps")
     for headers, status in ({}, 401), ({"Authorization": "Bearer wrong"}, 401):
         assert httpx.get(f"http://{address}:8081/results/", headers=headers).status_code == status
@@ -223,7 +221,7 @@ print([reaches(*place) for place in {places}])
 """
 
 
-def test_steps_reach_broker_and_store_and_nothing_else(project: Project) -> None:
+def test_steps_reach_only_broker_and_store(project: Project) -> None:
     for step in STEPS:
         networks = project.containers(step)[0]["NetworkSettings"]["Networks"]
         assert [json.loads(call("docker", "network", "inspect", name))[0]["Internal"] for name in networks] == [True]
@@ -236,7 +234,7 @@ def test_steps_reach_broker_and_store_and_nothing_else(project: Project) -> None
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_that_restarts_in_the_middle_of_a_batch_loses_nothing(
+def test_a_service_restarted_during_a_job_loses_nothing(
     project: Project, drawn: Sequence[Path], expected: dict[str, bytes], service: str
 ) -> None:
     with RestClient(project.url) as client:
@@ -246,7 +244,7 @@ def test_a_service_that_restarts_in_the_middle_of_a_batch_loses_nothing(
         assert patiently(lambda: client.job(job))["images"]["failed"] == 0
 
 
-def test_nginx_leaves_by_itself_while_somebody_follows_a_job(
+def test_nginx_stops_gracefully_while_a_job_is_followed(
     project: Project, drawn: Sequence[Path], expected: dict[str, bytes]
 ) -> None:
     project.compose("stop", "--timeout", "20", "encode")
@@ -262,14 +260,14 @@ def test_nginx_leaves_by_itself_while_somebody_follows_a_job(
         assert fetch_results(client, job) == expected
 
 
-def test_nothing_is_left_once_it_is_taken_down(images: dict[str, str], project: Project) -> None:
+def test_taking_it_down_leaves_nothing_behind(images: dict[str, str], project: Project) -> None:
     project.down()
     label = f"label=com.docker.compose.project={project.name}"
     for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
         assert call("docker", *kind, "--quiet", "--filter", label).split() == []
 
 
-def test_without_passwords_nothing_starts_and_it_says_how_to_make_them(images: dict[str, str], tmp_path: Path) -> None:
+def test_without_passwords_it_does_not_start_and_says_how_to_make_them(images: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"make it by: sh compose/secrets\.sh"):
         call("docker", "compose", "--env-file", os.devnull, "config", "--quiet")
     shutil.copytree(ROOT / "compose", tmp_path / "compose")
@@ -290,6 +288,6 @@ def test_without_passwords_nothing_starts_and_it_says_how_to_make_them(images: d
     assert key not in config
 
 
-def test_the_images_version_is_the_packages() -> None:
+def test_images_and_package_have_the_same_version() -> None:
     named = re.findall(r"PENSTOCK_VERSION:-([^}]*)\}", (ROOT / "compose.yaml").read_text())
     assert set(named) == {__version__}

@@ -44,7 +44,7 @@ def read_until_up(process: subprocess.Popen[str]) -> str:
     return pytest.fail(f"the demo ended early: {''.join(said)}")
 
 
-def test_the_demo_shows_results_goes_on_serving_and_leaves_cleanly(
+def test_the_demo_shows_results_keeps_serving_and_exits_cleanly(
     demo: subprocess.Popen[str], port: int, tmp_path: Path
 ) -> None:
     said = read_until_up(demo)

@@ -31,7 +31,7 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("lock", ["coordinator.lock", "steps.lock", "build.lock"])
-def test_an_images_lock_agrees_with_the_one_that_tests_run_on(lock: str) -> None:
+def test_an_images_lock_file_agrees_with_the_main_one(lock: str) -> None:
     pinned = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
     of_image = PINNED.findall((ROOT / "services" / lock).read_text())
     assert of_image
@@ -39,7 +39,7 @@ def test_an_images_lock_agrees_with_the_one_that_tests_run_on(lock: str) -> None
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_runs_as_nobody_of_note_and_can_write_nothing_but_tmp(images: Any, target: str) -> None:
+def test_an_image_runs_unprivileged_and_can_only_write_to_tmp(images: Any, target: str) -> None:
     code = """
 import os, pathlib
 print(os.getuid(), os.getgid())
@@ -51,13 +51,13 @@ for folder in ("/", "/opt/penstock/lib/penstock", "/opt/penstock/venv"):
     assert said.stdout.split() == ["10001", "10001", "False", "False", "False"], said.stderr
 
 
-def test_penstocks_own_files_are_not_its_users_even_where_the_root_is_writable(images: Any) -> None:
+def test_the_user_cannot_change_penstocks_files_even_with_a_writable_root(images: Any) -> None:
     said = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli/main.py', 'a')", options=WRITABLE)
     assert "PermissionError" in said.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_tells_its_version_by_command_and_by_label(images: Any, target: str) -> None:
+def test_an_image_shows_its_version_by_command_and_labels(images: Any, target: str) -> None:
     labels: Mapping[str, str] = images.inspect(target)["Config"]["Labels"]
     told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert told["version"] == __version__
@@ -70,7 +70,7 @@ def test_an_image_tells_its_version_by_command_and_by_label(images: Any, target:
 
 
 @pytest.mark.parametrize("target", LOCKS)
-def test_an_image_holds_its_own_locked_packages_and_penstock(images: Any, target: str) -> None:
+def test_an_image_contains_exactly_its_locked_packages_and_penstock(images: Any, target: str) -> None:
     code = """
 import json, re
 from importlib.metadata import distributions
@@ -81,7 +81,7 @@ print(json.dumps({re.sub("[-_.]+", "-", each.name).lower(): each.version for eac
 
 
 @pytest.mark.parametrize(("target", "module"), [(side, module) for side, them in FOREIGN.items() for module in them])
-def test_an_image_lacks_what_only_the_other_side_needs(images: Any, target: str, module: str) -> None:
+def test_an_image_lacks_packages_that_only_the_other_image_needs(images: Any, target: str, module: str) -> None:
     said = images.python(target, f"import {module}")
     assert f"No module named '{module}'" in said.stderr
 
@@ -100,7 +100,7 @@ print([str(path) for path in pathlib.Path("/root", ".cache").rglob("*")])
 
 
 @pytest.mark.parametrize("target", LOCKS)
-def test_every_module_is_compiled_since_nothing_can_be_written_later(images: Any, target: str) -> None:
+def test_every_module_is_precompiled(images: Any, target: str) -> None:
     code = """
 import importlib.util, pathlib
 import penstock.cli.main
@@ -112,7 +112,7 @@ for folder in ("/opt/penstock/lib/penstock", pathlib.Path(importlib.util.find_sp
     assert images.python(target, code).stdout.split() == ["True", "[]"] * 2
 
 
-def test_the_images_of_steps_are_one_but_for_the_step_that_they_serve(images: Any) -> None:
+def test_the_images_of_steps_share_all_layers(images: Any) -> None:
     layers = {json.dumps(images.inspect(target)["RootFS"]["Layers"]) for target in ["step", *STEPS]}
     assert len(layers) == 1
     for target in STEPS:
@@ -121,7 +121,7 @@ def test_the_images_of_steps_are_one_but_for_the_step_that_they_serve(images: An
         assert "PENSTOCK_LIVENESS_FILE=/tmp/penstock-alive" in environment
 
 
-def test_images_stay_small_and_building_tells_how_small(images: Any) -> None:
+def test_images_stay_small_and_the_build_prints_their_sizes(images: Any) -> None:
     told = dict(re.findall(r"penstock-(\w+):\S+ .* ([0-9.]+) packages$", images.table, re.MULTILINE))
     assert list(told) == TARGETS
     for target, most in MAX_PACKAGES_MB.items():

@@ -82,7 +82,7 @@ def site(images: Any, docker: Callable[..., Any], rabbitmq: RabbitServer) -> Ite
         yield made
 
 
-def test_a_container_a_step_gives_the_bytes_that_one_process_gives(
+def test_one_container_per_step_gives_the_same_bytes_as_one_process(
     site: Site, drawn: list[Path], tmp_path: Path
 ) -> None:
     site.start_coordinator()
@@ -104,9 +104,7 @@ def run_in_one_process(photos: list[Path], folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.glob("*.jpg")}
 
 
-def test_a_busy_worker_leaves_before_it_would_be_killed_and_what_it_had_is_done_by_the_next(
-    site: Site, drawn: list[Path]
-) -> None:
+def test_a_busy_worker_drains_in_time_and_its_images_are_done_by_the_next(site: Site, drawn: list[Path]) -> None:
     site.start_coordinator()
     worker = site.start("step")
     job = site.client.post_job({"operations": SLOW, "output": "jpg"}, drawn * 10)["id"]
@@ -117,7 +115,7 @@ def test_a_busy_worker_leaves_before_it_would_be_killed_and_what_it_had_is_done_
     assert site.wait_for_job(job)["images"]["done"] == 60
 
 
-def test_a_coordinator_leaves_as_soon_as_it_hears_even_while_it_starts(site: Site) -> None:
+def test_a_coordinator_that_is_still_starting_exits_on_sigterm(site: Site) -> None:
     container = site.start("coordinator")
     process = site.docker("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
     status = Path("/proc", process, "status")
@@ -133,7 +131,7 @@ def hears_sigterm(status: str) -> bool:
     return bool(int(caught, 16) & SIGTERM_BIT)
 
 
-def test_a_worker_without_a_broker_says_in_one_line_what_is_missing(images: Any) -> None:
+def test_a_worker_without_a_broker_fails_with_one_line(images: Any) -> None:
     said = images.run("blur")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.splitlines() == [
@@ -142,7 +140,7 @@ def test_a_worker_without_a_broker_says_in_one_line_what_is_missing(images: Any)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_steps_image_speaks_json_lines_as_well(images: Any, step: str) -> None:
+def test_a_steps_image_supports_the_stdio_protocol(images: Any, step: str) -> None:
     command = ["docker", "run", "--rm", "--interactive", "--network=none", images.name(step), "stdio"]
     request = '{"v":1,"op":"describe"}\n'
     said = subprocess.run(command, input=request, capture_output=True, text=True, timeout=60, check=True)

@@ -64,17 +64,17 @@ def load_without(absent: tuple[str, ...], modules: list[str]) -> None:
     ],
     ids=["coordinator", "step", "shared", "client"],
 )
-def test_each_side_loads_without_the_others_packages(packages: tuple[str, ...], absent: tuple[str, ...]) -> None:
+def test_each_side_imports_without_the_other_sides_packages(packages: tuple[str, ...], absent: tuple[str, ...]) -> None:
     modules = modules_of(*packages)
     assert len(modules) > 5
     load_without(absent, modules)
 
 
-def test_the_command_line_loads_without_either(tmp_path: Path) -> None:
+def test_the_command_line_imports_without_either(tmp_path: Path) -> None:
     load_without(PIXELS + SERVICE + ("rich", "pydantic", "pydantic_settings", "httpx"), ["penstock.cli.main"])
 
 
-def test_importing_starts_no_threads_and_opens_nothing() -> None:
+def test_importing_starts_no_threads_and_opens_no_files() -> None:
     """Workers are forked from a process that has imported these."""
     modules = ["penstock.worker.process.preload", "penstock.coordinator.scheduling.scheduler", "penstock.local.run"]
     program = COUNTS.format(modules=modules)

@@ -92,12 +92,12 @@ def run_script(name: str, *arguments: str, **environment: str) -> subprocess.Com
 
 
 @pytest.mark.parametrize("path", CLASSES, ids=lambda path: path.stem)
-def test_a_compute_class_has_the_fields_that_gke_knows(path: Path) -> None:
+def test_a_compute_class_has_only_fields_of_gke(path: Path) -> None:
     jsonschema.validate(load(path), COMPUTE_CLASS)
 
 
 @pytest.mark.parametrize("path", CLASSES, ids=lambda path: path.stem)
-def test_a_compute_class_takes_spot_first_and_has_something_else_where_there_is_none(path: Path) -> None:
+def test_a_compute_class_prefers_spot_and_has_a_fallback(path: Path) -> None:
     spot = [priority["spot"] for priority in load(path)["spec"]["priorities"]]
     assert spot == sorted(spot, reverse=True)
     assert set(spot) == {True, False}
@@ -110,32 +110,32 @@ def test_the_check_of_compute_classes_refuses_a_typo() -> None:
         jsonschema.validate(wrong, COMPUTE_CLASS)
 
 
-def test_every_compute_class_that_example_values_select_is_there() -> None:
+def test_every_compute_class_that_example_values_select_exists() -> None:
     there = {load(path)["metadata"]["name"] for path in CLASSES}
     selected = {name for path in GKE.glob("values-*.yaml") for name in find_values_of(SELECTOR, load(path))}
     assert there == selected
 
 
-def test_a_step_that_selects_the_gpu_class_wants_a_gpu_and_leaves_its_kind_open() -> None:
+def test_a_step_that_selects_the_gpu_class_requests_a_gpu_of_any_kind() -> None:
     steps = load(GKE / "values-gpu.yaml")["steps"]
     chosen = [step for step in steps.values() if "penstock-gpu" in find_values_of(SELECTOR, step)]
     assert chosen
     assert all(step["gpu"] == {"count": 1, "accelerator": ""} for step in chosen)
 
 
-def test_every_script_is_named_here() -> None:
+def test_every_script_is_tested() -> None:
     assert {path.name for path in GKE.glob("*.sh")} == set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_says_which_variable_it_misses(name: str) -> None:
+def test_a_script_reports_a_missing_variable(name: str) -> None:
     ran = run_script(name, *SCRIPTS[name])
     assert ran.returncode != 0
     assert f"{name}: set PROJECT" in ran.stderr
 
 
 @pytest.mark.parametrize("name", ["cluster.sh", "node-pools.sh"])
-def test_a_script_refuses_what_it_cannot_make_before_it_makes_anything(name: str) -> None:
+def test_a_script_refuses_unknown_arguments_first(name: str) -> None:
     ran = run_script(name, "something", PROJECT="p", REGION="r")
     assert ran.returncode == 2
     assert '"something"' in ran.stderr
@@ -143,7 +143,7 @@ def test_a_script_refuses_what_it_cannot_make_before_it_makes_anything(name: str
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_names_only_files_that_are_there(page: Path) -> None:
+def test_pages_refer_only_to_existing_files(page: Path) -> None:
     text = page.read_text()
     links = [page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
     named = [ROOT / name for name in re.findall(r"\b((?:k8s|charts|scripts)/[\w./-]*\w)", text)]

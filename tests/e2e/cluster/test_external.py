@@ -72,7 +72,7 @@ def find_leader(namespace: Namespace) -> str:
     return holder.strip().rpartition(":")[0]
 
 
-def test_nothing_is_lost_doubled_or_wrong_when_the_leading_of_two_coordinators_goes(
+def test_nothing_is_lost_duplicated_or_wrong_when_the_leader_of_two_coordinators_is_deleted(
     external: Installation, pictures: Pictures, report: Report
 ) -> None:
     assert len(external.namespace.ready_pods("coordinator")) == 2
@@ -85,7 +85,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_the_leading_of_two_coordinators_g
     report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", world)
 
 
-def test_requests_are_answered_all_the_time_while_two_coordinators_are_replaced(external: Installation) -> None:
+def test_all_requests_are_answered_while_two_coordinators_are_replaced(external: Installation) -> None:
     before = {pod.name for pod in external.namespace.ready_pods("coordinator")}
     answers: list[int | str] = []
     replaced = threading.Event()

@@ -15,7 +15,7 @@ from workload import Task
 MAX_REST_MB = {"coordinator": 150, "resize": 250, "split": 250, "blur": 250, "encode": 250}
 
 
-def test_a_fresh_installation_gives_a_first_result(main: Installation, pictures: Pictures, report: Report) -> None:
+def test_a_fresh_installation_processes_a_job(main: Installation, pictures: Pictures, report: Report) -> None:
     pictures.want(pictures.batch()[0])  # which takes a while, and is not the installation's
     began = time.monotonic()
     main.release.install()
@@ -24,12 +24,12 @@ def test_a_fresh_installation_gives_a_first_result(main: Installation, pictures:
     report.note("helm install to first result, s", seconds_since(began))
 
 
-def test_photographs_become_the_bytes_that_one_host_makes_of_them(ledger: Ledger, pictures: Pictures) -> None:
+def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, pictures: Pictures) -> None:
     world = ledger.check(pictures.batch())
     assert sum(len(job.manifest) for job in world.jobs) == 4 * (BATCH_PHOTOS + LONELY_PHOTOS)
 
 
-def test_nginx_sends_the_pictures_from_its_volume_by_the_coordinators_word(main: Installation) -> None:
+def test_nginx_serves_results_from_its_volume_by_x_accel_redirect(main: Installation) -> None:
     with main.rest() as door:
         result = next(door.results(main.jobs()[0]["id"]))
         sent = door.fetch(result["url"])
@@ -39,11 +39,11 @@ def test_nginx_sends_the_pictures_from_its_volume_by_the_coordinators_word(main:
     assert (word.content, sha256(sent)) == (b"", result["sha256"])
 
 
-def test_the_charts_own_test_puts_a_picture_through(main: Installation) -> None:
+def test_helm_test_succeeds(main: Installation) -> None:
     assert "succeeded" in main.release.test().lower()
 
 
-def test_pods_are_small_at_rest_and_soon_ready(main: Installation, report: Report) -> None:
+def test_idle_pods_are_small_and_start_quickly(main: Installation, report: Report) -> None:
     ready = {pod.name: pod.secs_to_ready for pod in main.namespace.pods() if pod.ready}
     resident = read_resident_mb(main.namespace.name)
     for component, most in MAX_REST_MB.items():

@@ -48,9 +48,7 @@ def ask(url: str, key: str = "") -> int:
     return httpx.get(url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=20).status_code
 
 
-def test_the_key_that_the_notes_tell_of_opens_the_front_door_and_nothing_else_does(
-    release: Release, front: str, key: str
-) -> None:
+def test_only_the_key_of_the_notes_gives_access(release: Release, front: str, key: str) -> None:
     assert len(key) == len("pk_") + 43
     assert (ask(f"{front}/v1/jobs"), ask(f"{front}/v1/jobs", key + "x"), ask(f"{front}/v1/jobs", key)) == (
         401,
@@ -63,20 +61,18 @@ def test_the_key_that_the_notes_tell_of_opens_the_front_door_and_nothing_else_do
     assert key not in held
 
 
-def test_autoscalers_and_prometheus_need_no_key_and_the_front_door_shows_them_nothing(
-    release: Release, front: str, key: str
-) -> None:
+def test_autoscalers_and_prometheus_need_no_key_inside_the_cluster(release: Release, front: str, key: str) -> None:
     inside = f"http://{release.namespace.address('penstock-coordinator')}"
     for path in ("/metrics", "/v1/backlog?steps=blur"):
         assert (ask(f"{inside}{path}"), ask(f"{front}{path}"), ask(f"{front}{path}", key)) == (200, 401, 200)
     assert ask(f"{inside}/v1/jobs") == 401
 
 
-def test_the_charts_own_test_has_the_key(release: Release) -> None:
+def test_helm_test_uses_the_key(release: Release) -> None:
     assert "succeeded" in release.test().lower()
 
 
-def test_an_upgrade_keeps_the_key_and_adds_another_ones(release: Release, front: str, key: str) -> None:
+def test_an_upgrade_keeps_the_key_and_adds_others(release: Release, front: str, key: str) -> None:
     token, entry = make_key("delft")
     entries = json.dumps([entry.model_dump(exclude_defaults=True)])
     release.upgrade({"settings": {"PENSTOCK_API_KEYS": entries}})
@@ -88,7 +84,7 @@ def test_an_upgrade_keeps_the_key_and_adds_another_ones(release: Release, front:
         assert list(delft.jobs()) == list(admin.jobs()) == []
 
 
-def test_a_browser_logs_in_at_the_front_door(front: str, key: str) -> None:
+def test_a_browser_can_log_in(front: str, key: str) -> None:
     with httpx.Client(base_url=front, timeout=20) as browser:
         assert browser.get("/").status_code == 200
         assert browser.post("/session", json={"key": key}, headers={"Origin": front}).json()["name"] == "admin"

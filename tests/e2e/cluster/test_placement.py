@@ -48,7 +48,7 @@ def gpu_node(main: Installation) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("gpu_node")
-def test_a_step_that_wants_a_gpu_waits_for_a_node_that_has_one(main: Installation, tag: str) -> None:
+def test_a_step_with_a_gpu_waits_for_a_node_with_one(main: Installation, tag: str) -> None:
     wanted = {
         "enabled": True,
         "image": f"local/penstock-blur:{tag}",
@@ -68,7 +68,7 @@ def why_it_waits(main: Installation) -> list[str]:
     return [str(condition.get("reason")) for condition in pod.shown["status"].get("conditions", [])]
 
 
-def test_a_step_of_ones_own_is_one_more_entry_in_the_values(
+def test_a_custom_step_needs_one_more_entry_in_the_values(
     main: Installation, tag: str, ledger: Ledger, pictures: Pictures, tmp_path: Path
 ) -> None:
     image = f"local/penstock-negate:{tag}"
@@ -91,9 +91,7 @@ def build_own_step(folder: Path, base: str, image: str) -> None:
     call("docker", "build", "--network=host", "--tag", image, str(folder), secs=300)
 
 
-def test_all_steps_in_one_deployment_give_the_same_bytes(
-    main: Installation, ledger: Ledger, pictures: Pictures
-) -> None:
+def test_fused_placement_gives_the_same_bytes(main: Installation, ledger: Ledger, pictures: Pictures) -> None:
     main.release.upgrade({"placement": "fused"})
     components = {pod.shown["metadata"]["labels"]["app.kubernetes.io/component"] for pod in main.namespace.pods()}
     assert "fused" in components

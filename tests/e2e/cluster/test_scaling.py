@@ -33,7 +33,7 @@ def desired(main: Installation) -> int:
     return int(main.namespace.get(f"deployment/{main.release.name}-{STEP}")["spec"]["replicas"])
 
 
-def test_a_step_scaled_by_hand_stays_so_through_an_upgrade(main: Installation) -> None:
+def test_an_upgrade_keeps_replicas_that_were_scaled_by_hand(main: Installation) -> None:
     main.release.scale(STEP, 2)
     main.release.upgrade({"steps": {STEP: {"podAnnotations": {"example.com/changed": "yes"}}}})
     assert desired(main) == 2
@@ -42,7 +42,7 @@ def test_a_step_scaled_by_hand_stays_so_through_an_upgrade(main: Installation) -
     assert annotations["example.com/changed"] == "yes", "the upgrade did change something"
 
 
-def test_added_pods_take_work_at_once(main: Installation, ledger: Ledger, pictures: Pictures, report: Report) -> None:
+def test_added_pods_get_work_at_once(main: Installation, ledger: Ledger, pictures: Pictures, report: Report) -> None:
     began, worked_at = time.monotonic(), dict[str, float]()
 
     def have_worked() -> bool:
@@ -76,9 +76,7 @@ def read_state(main: Installation, pod: str) -> str:
         return ""  # it has just gone
 
 
-def test_scaling_in_takes_the_idle_pod_and_leaves_the_busy_one(
-    main: Installation, ledger: Ledger, pictures: Pictures
-) -> None:
+def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledger, pictures: Pictures) -> None:
     main.release.scale(STEP, 2)
     main.release.wait_for(STEP, 2)
     busy_task = Task("busy", BUSY, pictures.copies("busy", 1))
@@ -96,7 +94,7 @@ def costly_pods(main: Installation) -> list[str]:
     return [pod.name for pod in main.namespace.ready_pods(STEP) if pod.deletion_cost > 0]
 
 
-def test_the_autoscaler_raises_a_step_under_load_and_lowers_it_after(
+def test_the_autoscaler_scales_a_step_out_under_load_and_in_afterwards(
     main: Installation, ledger: Ledger, pictures: Pictures, report: Report
 ) -> None:
     by_cpu = {"mode": "hpa", "minReplicas": 1, "maxReplicas": 3, "scaleDownStabilizationSeconds": 10}
@@ -117,7 +115,7 @@ def grows_under_load(main: Installation, ledger: Ledger, pictures: Pictures) -> 
     return len(main.namespace.ready_pods(STEP)) > 1
 
 
-def test_keda_takes_a_step_from_none_to_some_and_back(
+def test_keda_scales_a_step_from_zero_and_back(
     main: Installation, ledger: Ledger, pictures: Pictures, report: Report, keda: None
 ) -> None:
     by_backlog = {

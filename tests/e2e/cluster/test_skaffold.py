@@ -110,7 +110,7 @@ def skaffold(
     made.call("delete")
 
 
-def test_run_installs_what_it_built_and_delete_removes_it(skaffold: Skaffold, drawn: list[Path]) -> None:
+def test_skaffold_run_installs_the_built_images_and_delete_removes_them(skaffold: Skaffold, drawn: list[Path]) -> None:
     skaffold.call("run", f"--default-repo={REGISTRY}")
     for step in ("coordinator", "resize", "split", "blur", "encode"):
         images = [pod.shown["spec"]["containers"][0]["image"] for pod in skaffold.namespace.ready_pods(step)]
@@ -134,9 +134,7 @@ def check_one_picture(installation: Installation, photo: Path) -> None:
     np.testing.assert_array_equal(made, cv2.medianBlur(resized, 5))
 
 
-def test_dev_puts_a_changed_file_into_running_pods_whose_processes_start_anew(
-    skaffold: Skaffold, drawn: list[Path]
-) -> None:
+def test_skaffold_dev_copies_changed_files_into_pods_which_reload(skaffold: Skaffold, drawn: list[Path]) -> None:
     process = skaffold.start("dev", f"--default-repo={REGISTRY}", "--port-forward=off")
     try:
         wait_for("skaffold watches", lambda: "Watching for changes" in read_log(skaffold, process), DEV_SECS)

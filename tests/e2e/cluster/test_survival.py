@@ -71,7 +71,7 @@ DISTURBANCES: dict[str, Disturb] = {
 
 
 @pytest.mark.parametrize("what", DISTURBANCES)
-def test_nothing_is_lost_doubled_or_wrong_when(
+def test_nothing_is_lost_duplicated_or_wrong_when(
     what: str, main: Installation, ledger: Ledger, pictures: Pictures, report: Report
 ) -> None:
     world = ledger.check(pictures.batch(), lambda: DISTURBANCES[what](main))
@@ -79,7 +79,7 @@ def test_nothing_is_lost_doubled_or_wrong_when(
     main.release.wait_until_ready()
 
 
-def test_nothing_is_lost_doubled_or_wrong_when_blur_is_scaled_in_from_4_to_1(
+def test_nothing_is_lost_duplicated_or_wrong_when_blur_is_scaled_in_from_4_to_1(
     main: Installation, ledger: Ledger, pictures: Pictures, report: Report
 ) -> None:
     main.release.scale("blur", 4)
@@ -89,7 +89,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_blur_is_scaled_in_from_4_to_1(
     main.release.wait_for("blur", 1)
 
 
-def test_nothing_is_lost_doubled_or_wrong_when_every_image_is_upgraded_to_another_tag(
+def test_nothing_is_lost_duplicated_or_wrong_when_every_image_is_upgraded(
     main: Installation, tag: str, other_tag: str, ledger: Ledger, pictures: Pictures, report: Report
 ) -> None:
     world = ledger.check(pictures.batch(), lambda: main.release.upgrade({"image": {"tag": other_tag}}))

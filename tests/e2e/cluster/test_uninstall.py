@@ -12,7 +12,7 @@ NOTHING_MADE = ("events", "events.events.k8s.io", "pods.metrics.k8s.io")
 """Kinds that tell of other objects."""
 
 
-def test_uninstalling_leaves_the_claims_that_it_says_it_leaves_and_nothing_else(main: Installation) -> None:
+def test_uninstalling_leaves_only_the_claims_that_it_announces(main: Installation) -> None:
     said = main.release.uninstall()
     kept = {f"persistentvolumeclaim/{name}" for name in re.findall(r"\[PersistentVolumeClaim\] (\S+)", said)}
     assert kept == {f"persistentvolumeclaim/{main.release.name}-{name}" for name in ("coordinator", "web")}

@@ -109,7 +109,7 @@ def entries(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("chain", [CHAIN, [], ["--op", "blur=bilateral", "--op", "resize=50x50"]])
-def test_results_manifest_and_exit_code_are_those_of_processes(
+def test_containers_give_the_same_results_manifest_and_exit_code_as_processes(
     run: Run, penstock: Run, tmp_path: Path, drawn: list[Path], chain: list[str]
 ) -> None:
     for path in drawn[:4]:
@@ -128,7 +128,9 @@ def test_results_manifest_and_exit_code_are_those_of_processes(
     assert leftovers(tmp_path / "out") == set()
 
 
-def test_photographs_come_out_as_from_processes(run: Run, penstock: Run, tmp_path: Path, photographs: Path) -> None:
+def test_containers_give_the_same_bytes_of_photographs_as_processes(
+    run: Run, penstock: Run, tmp_path: Path, photographs: Path
+) -> None:
     inputs = [*sorted((photographs / "street").glob("*.jpg"))[:5], *sorted((photographs / "kodak").glob("*.png"))[:2]]
     inputs += sorted((photographs / "orientation").glob("*.jpg"))[4:7]
     done = run(*inputs, "--op", "resize=512x512", "--op", "blur=gaussian")
@@ -137,7 +139,7 @@ def test_photographs_come_out_as_from_processes(run: Run, penstock: Run, tmp_pat
     assert digests(tmp_path / "out") == digests(tmp_path / "other")
 
 
-def test_steps_in_other_languages_fit_the_same_slot(
+def test_steps_in_other_languages_run_in_containers(
     run: Run, tmp_path: Path, drawn: list[Path], invert_image: str, posterize_image: str
 ) -> None:
     """The first one takes no JPEG: another container decodes for it."""
@@ -152,7 +154,7 @@ def test_steps_in_other_languages_fit_the_same_slot(
     assert "posterize: levels: 1 is less than the minimum of 2" in refused.stderr
 
 
-def test_only_the_image_at_hand_pays_for_what_a_container_does(run: Run, tmp_path: Path, odd_image: str) -> None:
+def test_a_misbehaving_container_fails_only_the_current_image(run: Run, tmp_path: Path, odd_image: str) -> None:
     for number in range(4):
         paint(tmp_path / "in" / f"good-{number}.png")
     for kind in KINDS:
@@ -165,7 +167,7 @@ def test_only_the_image_at_hand_pays_for_what_a_container_does(run: Run, tmp_pat
     assert failed == KINDS
 
 
-def test_containers_that_are_killed_cost_no_image_and_may_do_nothing_but_their_step(
+def test_killed_containers_lose_no_image_and_containers_are_confined(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     inputs = write_images(tmp_path / "in", 60, 640, 480)
@@ -189,7 +191,7 @@ def test_containers_that_are_killed_cost_no_image_and_may_do_nothing_but_their_s
         assert [mount["Destination"] for mount in container["Mounts"]] == ["/data"]
 
 
-def test_an_interrupted_run_keeps_what_is_finished_and_goes_on_later(
+def test_an_interrupted_run_keeps_results_and_continues_later(
     start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path
 ) -> None:
     inputs = write_images(tmp_path / "in", 60, 640, 480)
@@ -208,7 +210,7 @@ def test_an_interrupted_run_keeps_what_is_finished_and_goes_on_later(
     assert {name: time for name, time in written(tmp_path / "out").items() if name in before} == before
 
 
-def test_what_a_killed_run_leaves_hanging_is_removed_by_the_next(
+def test_containers_of_a_killed_run_are_removed_by_the_next(
     start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path, odd_image: str
 ) -> None:
     paint(tmp_path / "in" / "hang.png", "hang")
@@ -244,7 +246,7 @@ def said_in(container: str) -> str:
         (["--op", "sharpen"], {}, 2, "no operation 'sharpen'"),
     ],
 )
-def test_what_is_missing_is_one_line(
+def test_missing_requirements_are_reported_in_one_line(
     run: Run, tmp_path: Path, drawn: list[Path], odd_image: str, options: list[str], more: dict[str, str], status: int,
     said: str,
 ) -> None:  # fmt: skip

@@ -16,7 +16,7 @@ SECS = 60.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_server_told_to_end_finishes_what_is_at_hand_and_ends_with_0(
+def test_a_terminated_server_finishes_current_images_and_exits_with_0(
     start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     folder = tricky(good=40)
@@ -35,7 +35,7 @@ def test_a_server_told_to_end_finishes_what_is_at_hand_and_ends_with_0(
     assert 2 <= len(results) == done < 40, "what was written was also noted"
 
 
-def test_who_follows_a_job_is_let_go_at_once_and_without_an_error(
+def test_followers_of_a_job_are_disconnected_at_once_without_an_error(
     start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = tricky(good=40)
@@ -51,7 +51,7 @@ def test_who_follows_a_job_is_let_go_at_once_and_without_an_error(
     assert "ERROR" not in (tmp_path / "log").read_text()
 
 
-def test_a_step_that_is_installed_no_more_fails_its_images_and_the_server_goes_on(
+def test_a_step_that_was_uninstalled_fails_its_images_and_the_server_keeps_running(
     start_server: Callable[..., Any], tricky: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = tricky(good=5)

@@ -49,7 +49,7 @@ def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.mark.parametrize("placement", ["fused", "per_step"])
-def test_a_killed_server_started_again_finishes_with_the_bytes_of_an_undisturbed_run(
+def test_a_killed_and_restarted_server_gives_the_same_bytes_as_an_undisturbed_run(
     start_server: Any, photos: Path, undisturbed: dict[str, str], placement: str
 ) -> None:
     server = start_server("--placement", placement, input_root=photos)
@@ -64,7 +64,7 @@ def test_a_killed_server_started_again_finishes_with_the_bytes_of_an_undisturbed
     assert server.manifest(job) == undisturbed
 
 
-def test_workers_killed_at_random_cost_nothing(
+def test_workers_killed_at_random_lose_nothing(
     start_server: Any, photos: Path, undisturbed: dict[str, str], kill: Callable[[int], None], tmp_path: Path
 ) -> None:
     server = start_server("--placement", "per_step", "--workers", "1", input_root=photos, PENSTOCK_MAX_ATTEMPTS="9")
@@ -96,7 +96,7 @@ def test_an_image_that_kills_its_worker_fails_alone(
 
 
 @pytest.mark.parametrize("placement", ["fused", "per_step"])
-def test_a_step_that_hangs_is_stopped_and_only_its_image_pays(
+def test_a_hanging_step_is_stopped_and_fails_only_its_image(
     start_server: Any, tricky: Callable[..., Path], tmp_path: Path, placement: str
 ) -> None:
     server = start_server("--placement", placement, "--workers", "1", input_root=tmp_path)
@@ -106,7 +106,7 @@ def test_a_step_that_hangs_is_stopped_and_only_its_image_pays(
     assert server.failures(job) == {"good-004-hang.png": "step_timeout"}
 
 
-def test_a_step_that_raises_or_returns_nonsense_fails_its_image_in_one_line(
+def test_a_step_that_raises_or_returns_nonsense_fails_its_image_with_one_line(
     start_server: Any, tricky: Callable[..., Path], tmp_path: Path
 ) -> None:
     server = start_server(input_root=tmp_path)
@@ -118,9 +118,7 @@ def test_a_step_that_raises_or_returns_nonsense_fails_its_image_in_one_line(
     assert messages["good-004-shapeless.png"] == "trip returned uint8 (24, 32); accepted is H×W×3 uint8"
 
 
-def test_a_retry_goes_on_from_the_step_that_failed(
-    start_server: Any, tricky: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_retry_continues_from_the_failed_step(start_server: Any, tricky: Callable[..., Path], tmp_path: Path) -> None:
     """The source is gone by then, so only the kept input of the failed step can bring the result."""
     folder = tricky("raise", good=3)
     server = start_server(input_root=tmp_path)
@@ -176,7 +174,7 @@ def test_on_failure_cancel_ends_the_job_at_its_first_failure(
     assert ended["images"]["cancelled"] > 0
 
 
-def test_a_stopped_server_leaves_within_its_drain_time_and_goes_on_later(
+def test_a_stopped_server_exits_within_its_drain_time_and_continues_later(
     start_server: Any, photos: Path, undisturbed: dict[str, str]
 ) -> None:
     server = start_server(input_root=photos)
@@ -199,7 +197,7 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_line(
     assert second.stderr.count("\n") == 1
 
 
-def test_workers_leave_when_their_server_is_killed(start_server: Any) -> None:
+def test_workers_exit_when_their_server_is_killed(start_server: Any) -> None:
     server = start_server()
     wait_until(server.workers)
     workers = server.workers()

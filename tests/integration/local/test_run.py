@@ -51,7 +51,7 @@ def test_results_are_opencvs_and_the_summary_counts_them(penstock: Run, tmp_path
     assert leftovers(tmp_path / "o") == set()
 
 
-def test_files_folders_and_globs_are_taken_once_each(penstock: Run, tmp_path: Path) -> None:
+def test_files_folders_and_globs_are_each_processed_once(penstock: Run, tmp_path: Path) -> None:
     for name in ("a/1.jpg", "a/deep/2.png", "b/3.jpg", "b/4.jpg", "c/5.png"):
         draw(tmp_path / name)
     inputs = [tmp_path / "a", tmp_path / "a/1.jpg", tmp_path / "b/*.jpg", tmp_path / "c/5.png"]
@@ -61,7 +61,7 @@ def test_files_folders_and_globs_are_taken_once_each(penstock: Run, tmp_path: Pa
     assert names(tmp_path / "o") == {f"{stem}-{part}.jpg" for stem in stems for part in range(4)}
 
 
-def test_pictures_with_one_name_never_meet(penstock: Run, tmp_path: Path) -> None:
+def test_images_with_the_same_name_get_distinct_results(penstock: Run, tmp_path: Path) -> None:
     values = {"a/x.jpg": 10, "b/x.jpg": 60, "b/x.png": 110, "b/x.jpeg": 160}
     for name, value in values.items():
         draw(tmp_path / "in" / name, value)
@@ -74,7 +74,7 @@ def test_pictures_with_one_name_never_meet(penstock: Run, tmp_path: Path) -> Non
         assert abs(int(cv2.imread(str(tmp_path / "o" / name))[20, 20, 0]) - value) < 4
 
 
-def test_names_of_any_bytes_give_results_that_can_be_told_apart(penstock: Run, tmp_path: Path) -> None:
+def test_names_of_arbitrary_bytes_give_distinct_results(penstock: Run, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path / "in")
     os.mkdir(folder)
     data = draw(tmp_path / "sample.jpg").read_bytes()
@@ -94,7 +94,7 @@ def test_names_of_any_bytes_give_results_that_can_be_told_apart(penstock: Run, t
     assert "6 done before" in penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o").stdout
 
 
-def test_a_results_folder_among_the_pictures_is_not_taken_for_pictures(penstock: Run, tmp_path: Path) -> None:
+def test_a_results_folder_inside_the_input_folder_is_not_an_input(penstock: Run, tmp_path: Path) -> None:
     for number in range(3):
         draw(tmp_path / "in" / f"{number}.jpg")
     out = tmp_path / "in" / "results"
@@ -103,7 +103,7 @@ def test_a_results_folder_among_the_pictures_is_not_taken_for_pictures(penstock:
         assert names(out) == {f"{number}-0.jpg" for number in range(3)}
 
 
-def test_results_that_would_lie_among_the_pictures_are_refused(penstock: Run, tmp_path: Path) -> None:
+def test_a_results_folder_that_is_the_input_folder_is_refused(penstock: Run, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "a" / "x.jpg")
     draw(tmp_path / "in" / "b" / "x.jpg")
     refused = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "in")
@@ -112,13 +112,13 @@ def test_results_that_would_lie_among_the_pictures_are_refused(penstock: Run, tm
     assert len(names(tmp_path / "in")) == 2
 
 
-def test_one_picture_may_have_its_result_beside_it(penstock: Run, tmp_path: Path) -> None:
+def test_the_result_of_a_single_image_may_be_written_beside_it(penstock: Run, tmp_path: Path) -> None:
     source = draw(tmp_path / "x.jpg")
     assert penstock("run", source, "--op", "resize=8x8", "--out", tmp_path).returncode == 0
     assert names(tmp_path) == {"x.jpg", "x-0.jpg"}
 
 
-def test_run_again_does_only_what_is_missing_changed_or_was_taken_away(penstock: Run, tmp_path: Path) -> None:
+def test_a_second_run_processes_only_what_is_missing_or_changed(penstock: Run, tmp_path: Path) -> None:
     for number in range(6):
         draw(tmp_path / "in" / f"{number}.png", 20 * number)
     command = ("run", tmp_path / "in", "--op", "resize=8x8", "--op", "split", "--out", tmp_path / "o")
@@ -136,7 +136,7 @@ def test_run_again_does_only_what_is_missing_changed_or_was_taken_away(penstock:
     assert "7 done before" in penstock(*command).stdout
 
 
-def test_a_source_put_back_to_what_it_was_is_done_again(penstock: Run, tmp_path: Path) -> None:
+def test_an_input_changed_back_is_processed_again(penstock: Run, tmp_path: Path) -> None:
     """The manifest tells of both versions then, and only the later one is what lies there."""
     source = draw(tmp_path / "in" / "x.png", 10)
     status, old = source.stat(), source.read_bytes()
@@ -165,7 +165,7 @@ def test_results_of_other_operations_are_kept_unless_forced(penstock: Run, tmp_p
     assert names(tmp_path / "o") == {"x-0.jpg"}
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_does_the_rest(
+def test_ctrl_c_keeps_results_and_the_same_command_processes_the_rest(
     start: Callable[..., Any], penstock: Run, tmp_path: Path
 ) -> None:
     for number in range(40):
@@ -191,9 +191,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_does_the_rest(
 
 
 @pytest.mark.parametrize("delay_secs", [0.0, 0.1, 0.3])
-def test_ctrl_c_while_workers_start_ends_quietly_too(
-    start: Callable[..., Any], tmp_path: Path, delay_secs: float
-) -> None:
+def test_ctrl_c_while_workers_start_exits_quietly(start: Callable[..., Any], tmp_path: Path, delay_secs: float) -> None:
     for number in range(20):
         draw(tmp_path / "in" / f"{number:02}.png", number)
     running = start("run", tmp_path / "in", "--op", "pause=0.2", "--out", tmp_path / "o")
@@ -206,9 +204,7 @@ def test_ctrl_c_while_workers_start_ends_quietly_too(
     wait_until(lambda: not group_of(running.pid))
 
 
-def test_a_killed_run_leaves_nothing_that_the_next_one_minds(
-    start: Callable[..., Any], penstock: Run, tmp_path: Path
-) -> None:
+def test_a_killed_run_does_not_disturb_the_next_one(start: Callable[..., Any], penstock: Run, tmp_path: Path) -> None:
     for number in range(30):
         draw(tmp_path / "in" / f"{number:02}.png", number)
     plan = ("--op", "pause=0.03", "--op", "split", "--op", "blur=gaussian")
@@ -226,7 +222,7 @@ def test_a_killed_run_leaves_nothing_that_the_next_one_minds(
     assert digests(tmp_path / "o") == digests(tmp_path / "undisturbed")
 
 
-def test_a_killed_worker_costs_nothing(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_killed_worker_loses_nothing(start: Callable[..., Any], tmp_path: Path) -> None:
     for number in range(30):
         draw(tmp_path / "in" / f"{number:02}.png", number)
     running = start("run", tmp_path / "in", "--op", "pause=0.05", "--out", tmp_path / "o", "--json")
@@ -242,9 +238,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
 
 
-def test_pictures_that_kill_hang_or_raise_fail_alone(
-    penstock: Run, tricky: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_images_that_kill_hang_or_raise_fail_alone(penstock: Run, tricky: Callable[..., Path], tmp_path: Path) -> None:
     folder = tricky("crash", "hang", "raise", "shapeless", good=12)
     done = penstock("run", folder, "--op", "blur=median", "--op", "trip", "--out", tmp_path / "o")
     assert done.returncode == 1
@@ -260,7 +254,7 @@ def test_pictures_that_kill_hang_or_raise_fail_alone(
     assert leftovers(tmp_path / "o") == set(), "kept inputs of failed steps go as well"
 
 
-def test_each_hostile_file_fails_with_its_own_code_and_the_good_ones_are_done(
+def test_hostile_files_fail_with_their_codes_and_good_ones_are_done(
     penstock: Run, photographs: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photographs / "hostile", tmp_path / "in")
@@ -280,7 +274,7 @@ def test_each_hostile_file_fails_with_its_own_code_and_the_good_ones_are_done(
     }
 
 
-def test_what_cannot_be_read_in_a_folder_is_told_and_the_rest_is_done(penstock: Run, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     draw(folder / "good.jpg")
     (folder / "empty.jpg").touch()
@@ -303,7 +297,7 @@ def test_what_cannot_be_read_in_a_folder_is_told_and_the_rest_is_done(penstock: 
     assert names(tmp_path / "o") == {"good-0.jpg", "without-suffix-0.jpg"}
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_done(penstock: Run, tmp_path: Path) -> None:
+def test_an_unreadable_folder_is_reported_and_the_rest_is_processed(penstock: Run, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "good.jpg")
     here = os.open(tmp_path / "in", os.O_RDONLY)
     for _ in range(20):  # deeper than any path can say

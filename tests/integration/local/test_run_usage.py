@@ -39,16 +39,14 @@ def test_json_is_one_document_and_nothing_else(penstock: Run, tmp_path: Path) ->
         (["--op", 'encode="png"', "--output", "jpg"], "/operations/0: encode and output differ"),
     ],
 )
-def test_a_plan_that_cannot_be_is_refused_in_one_line(
-    penstock: Run, tmp_path: Path, arguments: list[str], said: str
-) -> None:
+def test_an_invalid_plan_is_refused_in_one_line(penstock: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
     refused = penstock("run", draw(tmp_path / "x.jpg"), *arguments, "--out", tmp_path / "o")
     assert (refused.returncode, refused.stderr.count("\n"), refused.stdout) == (2, 1, "")
     assert said in refused.stderr
     assert not (tmp_path / "o").exists()
 
 
-def test_other_wrong_uses_end_with_2_and_say_why(penstock: Run, tmp_path: Path) -> None:
+def test_usage_errors_exit_with_2_and_a_reason(penstock: Run, tmp_path: Path) -> None:
     picture = draw(tmp_path / "x.jpg")
     (tmp_path / "bad.json").write_text('{"operations": [], "quality": 101}')
     for arguments, said in (
@@ -65,7 +63,7 @@ def test_other_wrong_uses_end_with_2_and_say_why(penstock: Run, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
 
 
-def test_settings_that_cannot_be_are_all_named_at_once(penstock: Run, tmp_path: Path) -> None:
+def test_all_invalid_settings_are_reported_at_once(penstock: Run, tmp_path: Path) -> None:
     refused = penstock(
         "run", draw(tmp_path / "x.jpg"), "--op", "split", "--out", tmp_path / "o", PENSTOCK_MAX_ATTEMPTS="0",
         PENSTOCK_STEP_TIMEOUT_SECS="inf",
@@ -75,14 +73,14 @@ def test_settings_that_cannot_be_are_all_named_at_once(penstock: Run, tmp_path: 
     assert "PENSTOCK_STEP_TIMEOUT_SECS=inf" in refused.stderr
 
 
-def test_a_results_folder_that_cannot_be_used_is_refused_with_3(penstock: Run, tmp_path: Path) -> None:
+def test_an_unusable_results_folder_exits_with_3(penstock: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused = penstock("run", draw(tmp_path / "x.jpg"), "--op", "split", "--out", tmp_path / "file" / "o")
     assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
     assert "choose another --out" in refused.stderr
 
 
-def test_a_second_run_into_one_folder_is_refused_with_3_and_does_no_harm(
+def test_a_concurrent_run_into_the_same_folder_exits_with_3(
     start: Callable[..., Any], penstock: Run, tmp_path: Path
 ) -> None:
     for number in range(20):
@@ -99,7 +97,7 @@ def test_a_second_run_into_one_folder_is_refused_with_3_and_does_no_harm(
     assert (first.returncode, len(names(tmp_path / "o"))) == (0, 20)
 
 
-def test_workers_that_cannot_start_end_the_run_with_3(penstock: Run, tmp_path: Path) -> None:
+def test_a_run_whose_workers_cannot_start_exits_with_3(penstock: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "simplejpeg.py").write_text('raise ImportError("libjpeg is missing")')
@@ -112,7 +110,7 @@ def test_workers_that_cannot_start_end_the_run_with_3(penstock: Run, tmp_path: P
     assert leftovers(tmp_path / "o") == set()
 
 
-def test_a_step_package_that_is_broken_is_named_in_one_line(penstock: Run, tmp_path: Path) -> None:
+def test_a_broken_step_plugin_is_reported_in_one_line(penstock: Run, tmp_path: Path) -> None:
     info = tmp_path / "plugins" / "broken-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
@@ -124,7 +122,7 @@ def test_a_step_package_that_is_broken_is_named_in_one_line(penstock: Run, tmp_p
     assert "step sharpen = nowhere:sharpen cannot be loaded: ModuleNotFoundError" in refused.stderr
 
 
-def test_a_job_document_names_operations_and_output_and_options_go_before_it(penstock: Run, tmp_path: Path) -> None:
+def test_options_take_precedence_over_the_job_document(penstock: Run, tmp_path: Path) -> None:
     picture = draw(tmp_path / "in" / "x.png")
     document = {"operations": [["resize", "8x8"], {"op": "brighten", "amount": 40}], "output": "png", "effort": 0}
     (tmp_path / "job.json").write_text(json.dumps(document))
@@ -135,7 +133,7 @@ def test_a_job_document_names_operations_and_output_and_options_go_before_it(pen
     assert names(tmp_path / "p") == {"x-0.jpg"}
 
 
-def test_steps_of_ones_own_take_parameters_and_may_make_several_pictures(penstock: Run, tmp_path: Path) -> None:
+def test_plugin_steps_take_parameters_and_may_make_several_parts(penstock: Run, tmp_path: Path) -> None:
     picture = draw(tmp_path / "in" / "x.png")
     ops = ["--op", 'brighten={"amount": 7}', "--op", "twins", "--op", "brighten"]
     done = penstock("run", picture, *ops, "--output", "png", "--out", tmp_path / "o")
@@ -145,7 +143,7 @@ def test_steps_of_ones_own_take_parameters_and_may_make_several_pictures(penstoc
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-1.png")), cv2.flip(bright, 1))
 
 
-def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
+def test_help_imports_no_large_library(environment: dict[str, str]) -> None:
     program = (
         "import sys; sys.argv = ['penstock', sys.argv[1], '--help'][: 3 if sys.argv[1] else 1] or []\n"
         "sys.argv = [part for part in sys.argv if part]\n"
@@ -172,7 +170,7 @@ finally:
 """
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(environment: dict[str, str], tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(environment: dict[str, str], tmp_path: Path) -> None:
     tiny = draw(tmp_path / "tiny.png", width=4, height=4)
     peaks = {}
     for count in (2_000, 20_000):

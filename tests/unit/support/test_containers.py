@@ -11,7 +11,7 @@ from containers import RABBITMQ, connect_to_docker
 
 
 @pytest.mark.parametrize("host", ["unix:///nonexistent", "unix://{folder}/socket", "tcp://127.0.0.1:1", "unknown://"])
-def test_no_daemon_means_no_client_and_no_socket_left_open(
+def test_without_a_docker_daemon_there_is_no_client_and_no_open_socket(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
