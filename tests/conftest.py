@@ -1,4 +1,4 @@
-"""What tests of all folders share: photographs, drawn pictures, and what to do about a service that is away."""
+"""Fixtures for all tests: images, servers, and skipping tests of missing services."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from s3_server import S3Server, running_s3
 from penstock.local.sample_images import write_images
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data"
-DRAWN_PICTURES = 6
-DRAWN_SIZE = (320, 240)
+SAMPLE_IMAGES = 6
+SAMPLE_SIZE = (320, 240)
 
-# Whoever starts the tests in the background has them, and what they start, ignore Ctrl-C, which some of them send.
+# A shell that starts the tests in the background makes them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
-    """The folder of photographs nobody on this project made; tests that want it are skipped where it is not there."""
+    """The folder of third-party photographs; without it, tests that need it are skipped."""
     if not PHOTOGRAPHS.is_dir():
         pytest.skip("no photographs: ../shared/data is not there")
     return PHOTOGRAPHS
@@ -39,25 +39,25 @@ def photographs() -> Path:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six drawn JPEGs of 320×240, `photo-0000.jpg` and on; not to be changed."""
-    return write_images(tmp_path_factory.mktemp("drawn"), DRAWN_PICTURES, *DRAWN_SIZE)
+    """Six sample JPEGs of 320×240, `photo-0000.jpg` and so on; read-only."""
+    return write_images(tmp_path_factory.mktemp("drawn"), SAMPLE_IMAGES, *SAMPLE_SIZE)
 
 
 @pytest.fixture(scope="session")
 def without_service() -> Callable[[str], NoReturn]:
-    """Call it with what is away: it skips the test at home and fails it where `CI` is true."""
+    """Skips a test because of a missing service, or fails it if `CI` is true."""
     return _skip_or_fail
 
 
 def _skip_or_fail(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{what}, and in CI every service has to be there")
+        pytest.fail(f"{what}, and CI needs every service")
     pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
 def postgres_package(without_service: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
-    """The PostgreSQL that is installed here."""
+    """The PostgreSQL that is installed on this host."""
     with running_postgres() as server:
         if server is None:
             without_service("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
@@ -75,13 +75,13 @@ def postgres_image(without_service: Callable[[str], NoReturn]) -> Iterator[Postg
 
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> PostgresServer:
-    """A PostgreSQL server, whichever there is. Whoever stops it starts it again."""
+    """A PostgreSQL server, installed or in a container. A test that stops it must restart it."""
     return request.getfixturevalue("postgres_package" if postgres_server.find_programs() else "postgres_image")
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_package(without_service: Callable[[str], NoReturn]) -> Iterator[RabbitServer]:
-    """The RabbitMQ that is installed here."""
+    """The RabbitMQ that is installed on this host."""
     with running_rabbitmq() as server:
         if server is None:
             without_service("no RabbitMQ server is installed (Debian: apt-get install rabbitmq-server)")
@@ -99,13 +99,13 @@ def rabbitmq_image(without_service: Callable[[str], NoReturn]) -> Iterator[Rabbi
 
 @pytest.fixture(scope="session")
 def rabbitmq(request: pytest.FixtureRequest) -> RabbitServer:
-    """A RabbitMQ server, whichever there is. Whoever stops it starts it again."""
+    """A RabbitMQ server, installed or in a container. A test that stops it must restart it."""
     return request.getfixturevalue("rabbitmq_package" if rabbitmq_server.find_programs() else "rabbitmq_image")
 
 
 @pytest.fixture(scope="session")
 def s3(without_service: Callable[[str], NoReturn]) -> Iterator[S3Server]:
-    """An S3 server; a test that uses it takes `environment` into its own."""
+    """An S3 server; tests add its `environment` to their own."""
     with running_s3() as server:
         if server is None:
             without_service("versitygw is neither installed nor can Go build it")
@@ -114,7 +114,7 @@ def s3(without_service: Callable[[str], NoReturn]) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def gcs(without_service: Callable[[str], NoReturn]) -> Iterator[GcsServer]:
-    """A Google Cloud Storage server; a test that uses it takes `environment` into its own."""
+    """A Google Cloud Storage server; tests add its `environment` to their own."""
     with running_gcs() as server:
         if server is None:
             without_service("fake-gcs-server is neither installed nor can Go build it")
@@ -123,7 +123,7 @@ def gcs(without_service: Callable[[str], NoReturn]) -> Iterator[GcsServer]:
 
 @pytest.fixture(scope="session")
 def web(without_service: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxServer]:
-    """An nginx that keeps a store; its front door leads nowhere. A test takes `environment` into its own."""
+    """An nginx with a store, without a coordinator; tests add its `environment` to their own."""
     with running_nginx(tmp_path_factory.mktemp("web")) as server:
         if server is None:
             without_service("nginx is not installed, and there is no Docker or no image of it (see CONTRIBUTING.md)")

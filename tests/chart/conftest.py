@@ -1,4 +1,4 @@
-"""The chart, rendered: by the real helm, without a cluster."""
+"""Fixture that renders the chart with helm, without a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rendering import Chart
 
 @pytest.fixture(scope="session")
 def chart(without_service: Callable[[str], NoReturn]) -> Chart:
-    """Renders the chart with given values; remembers what it rendered."""
+    """Renders the chart with given values; caches the results."""
     if shutil.which("helm") is None:
         without_service("helm is not installed")
     return Chart()

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts: as they lie in the chart, where they are wanted."""
+"""Dashboard and alerts of the chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`k8s/`: the manifests for those who use no Helm, and the example values, against the chart and a cluster."""
+"""`k8s/`: rendered manifests and example values, checked against the chart and a cluster."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_load_balancers_policies_match_the_web_service_and_its_port(helm: No
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace of the cluster at hand under Pod Security "restricted"; gone afterwards."""
+    """A namespace of the current cluster with Pod Security "restricted", deleted afterwards."""
     missing = find_cluster()
     if missing:
         skip_or_fail(missing)

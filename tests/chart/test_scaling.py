@@ -1,4 +1,4 @@
-"""Who sets a step's replicas: exactly one of values and kubectl, HPA, KEDA."""
+"""Replicas of a step are set by exactly one of values or kubectl, HPA, and KEDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pods may do, and who reaches whom."""
+"""Pod security, permissions and network policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coordinator, RabbitMQ, database and store: bundled, or of one's own."""
+"""Coordinator, RabbitMQ, database and store: bundled or external."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps: one template over a map, in a Deployment each or in one for all."""
+"""Steps: one template over a map, with a Deployment per step or one for all."""
 
 from __future__ import annotations
 

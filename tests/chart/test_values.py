@@ -1,4 +1,4 @@
-"""Values that are not right are refused, with what is wrong and what is accepted."""
+"""Invalid values are refused with the reason and the accepted values."""
 
 from __future__ import annotations
 

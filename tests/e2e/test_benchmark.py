@@ -1,4 +1,4 @@
-"""The benchmark with everyone in it: its figures mean nothing on four pictures, its comparison of results does."""
+"""The benchmark with all contestants; four images give no meaningful figures, but all results are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""compose.yaml on a real Docker: brought up, scaled, disturbed, and gone without a trace."""
+"""compose.yaml on a real Docker: start, scale, disturb and remove it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CALL_SECS = 180.0
 
 
 def call(*command: str, secs: float = CALL_SECS, **environment: str) -> str:
-    """Run a command in the checkout; return what it said."""
+    """Run a command in the checkout; return its output."""
     ran = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=secs, check=False
     )
@@ -46,7 +46,7 @@ def call(*command: str, secs: float = CALL_SECS, **environment: str) -> str:
 
 
 class Project:
-    """One installation of compose.yaml under a name of its own."""
+    """One installation of compose.yaml with a unique name."""
 
     def __init__(self, folder: Path, images: dict[str, str]) -> None:
         self.name = f"penstock-test-{secrets.token_hex(4)}"
@@ -63,7 +63,7 @@ class Project:
         return call("docker", "compose", *files, *arguments, **self.environment)
 
     def up(self, *arguments: str) -> None:
-        """Bring it up, or change how many there are of a service, and wait until jobs are accepted."""
+        """Start it, or scale a service, and wait until it accepts jobs."""
         self.compose("up", "--detach", "--no-build", "--quiet-pull", *arguments)
         with RestClient(self.url) as client:
             wait_until(client.is_ready)
@@ -72,24 +72,24 @@ class Project:
         self.compose("down", "--volumes", "--timeout", "3")
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
-        """Docker's own view of the containers that run."""
+        """Return Docker's description of the running containers."""
         ids = self.compose("ps", "--quiet", *([service] if service else [])).split()
         found: list[dict[str, Any]] = json.loads(call("docker", "inspect", *ids))
         return found
 
     def address(self, service: str, network: str) -> str:
-        """Where a service is in one of its networks."""
+        """Return the address of a service in one of its networks."""
         networks = self.containers(service)[0]["NetworkSettings"]["Networks"]
         found: str = networks[f"{self.name}_{network}"]["IPAddress"]
         return found
 
     def run_in(self, service: str, code: str) -> str:
-        """Run Python in a step's or the coordinator's container."""
+        """Run Python code in the container of a step or the coordinator."""
         return self.compose("exec", "--no-TTY", service, "python3", "-c", code)
 
 
 def _changes(postgres: str) -> dict[str, Any]:
-    """What tests change: repairs at once, and where an image that is made of Debian's package keeps its database."""
+    """Overrides for tests: frequent repairs, and the data folder of an image made from Debian's package."""
     changed: dict[str, Any] = {"coordinator": {"environment": {"PENSTOCK_REPAIR_SECS": "3"}}}
     if postgres.startswith("local/"):
         mount = {"type": "volume", "source": "database", "target": "/data"}
@@ -99,7 +99,7 @@ def _changes(postgres: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def images(without_service: Callable[[str], NoReturn]) -> Iterator[dict[str, str]]:
-    """Penstock's images, built of this checkout, and the servers'; as compose.yaml's variables."""
+    """The images of Penstock, built from this checkout, and of the servers, as variables of compose.yaml."""
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
@@ -132,7 +132,7 @@ def project(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def expected(drawn: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one process makes of the drawn pictures."""
+    """The results of one process for the sample images."""
     return run_in_one_process(drawn, tmp_path_factory.mktemp("run"))
 
 
@@ -144,8 +144,8 @@ def run_in_one_process(photos: Sequence[Path], folder: Path) -> dict[str, bytes]
     return {path.name: path.read_bytes() for path in out.glob("*.png")}
 
 
-def patiently(ask: Callable[[], Any]) -> Any:
-    """Ask until there is an answer: whoever restarts a service sees others answer 503, or nobody."""
+def retry(ask: Callable[[], Any]) -> Any:
+    """Repeat a request until it succeeds; while a service restarts, others answer 503 or not at all."""
     answers: list[Any] = []
 
     def try_once() -> bool:
@@ -161,8 +161,8 @@ def patiently(ask: Callable[[], Any]) -> Any:
 
 def fetch_results(client: RestClient, job: str) -> dict[str, bytes]:
     """Wait until a job has succeeded; return its results by name."""
-    wait_until(lambda: patiently(lambda: client.job(job))["state"] == "succeeded")
-    return {result["name"]: client.fetch(result["url"]) for result in patiently(lambda: list(client.results(job)))}
+    wait_until(lambda: retry(lambda: client.job(job))["state"] == "succeeded")
+    return {result["name"]: client.fetch(result["url"]) for result in retry(lambda: list(client.results(job)))}
 
 
 def test_a_job_gives_the_same_bytes_as_one_process(
@@ -238,10 +238,10 @@ def test_a_service_restarted_during_a_job_loses_nothing(
     project: Project, drawn: Sequence[Path], expected: dict[str, bytes], service: str
 ) -> None:
     with RestClient(project.url) as client:
-        job = patiently(lambda: client.post_job(PLAN, drawn))["id"]
+        job = retry(lambda: client.post_job(PLAN, drawn))["id"]
         project.compose("restart", "--timeout", "5", service)
         assert fetch_results(client, job) == expected
-        assert patiently(lambda: client.job(job))["images"]["failed"] == 0
+        assert retry(lambda: client.job(job))["images"]["failed"] == 0
 
 
 def test_nginx_stops_gracefully_while_a_job_is_followed(
@@ -249,7 +249,7 @@ def test_nginx_stops_gracefully_while_a_job_is_followed(
 ) -> None:
     project.compose("stop", "--timeout", "20", "encode")
     with RestClient(project.url) as client:
-        job = patiently(lambda: client.post_job(PLAN, drawn))["id"]
+        job = retry(lambda: client.post_job(PLAN, drawn))["id"]
         (nginx,) = project.containers("web")
         with httpx.stream("GET", f"{project.url}/v1/jobs/{job}/events", timeout=120) as events:
             assert next(events.iter_lines())

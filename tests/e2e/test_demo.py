@@ -1,4 +1,4 @@
-"""What `make run` shows: a server, a batch through it, where the results are, and a clean end."""
+"""The demo of `make run`: processes a batch, shows where the results are, and exits cleanly."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from penstock.benchmark.http import RestClient
-from penstock.local.demo import PICTURES
+from penstock.local.demo import IMAGES
 from penstock.local.server_process import find_free_port
 
-CAME_UP = "Ctrl-C stops it."
+READY = "Ctrl-C stops it."
 
 
 @pytest.fixture
@@ -36,22 +36,22 @@ def demo(port: int, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def read_until_up(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    said = []
+    output = []
     for line in process.stdout:
-        said.append(line)
-        if CAME_UP in line:
-            return "".join(said)
-    return pytest.fail(f"the demo ended early: {''.join(said)}")
+        output.append(line)
+        if READY in line:
+            return "".join(output)
+    return pytest.fail(f"the demo ended early: {''.join(output)}")
 
 
 def test_the_demo_shows_results_keeps_serving_and_exits_cleanly(
     demo: subprocess.Popen[str], port: int, tmp_path: Path
 ) -> None:
-    said = read_until_up(demo)
-    assert f"{PICTURES} of {PICTURES} images, succeeded" in said
-    folder = Path(re.findall(r"Results +(\S+)", said)[0])
-    assert len(list(folder.iterdir())) == 4 * PICTURES
-    job = re.findall(r"The job +\S+/#/jobs/(\S+)", said)[0]
+    output = read_until_up(demo)
+    assert f"{IMAGES} of {IMAGES} images, succeeded" in output
+    folder = Path(re.findall(r"Results +(\S+)", output)[0])
+    assert len(list(folder.iterdir())) == 4 * IMAGES
+    job = re.findall(r"The job +\S+/#/jobs/(\S+)", output)[0]
     with RestClient(f"http://127.0.0.1:{port}") as client:
         assert client.job(job)["state"] == "succeeded"
         assert client.send("GET", f"/static/{job}/processed/", headers={"Accept": "application/json"})

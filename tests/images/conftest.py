@@ -1,4 +1,4 @@
-"""Penstock's images, built of this checkout, and containers of them that may do as little as in a cluster."""
+"""Penstock's images, built from this checkout, and containers with the same restrictions as in a cluster."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ CONFINED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-o
 
 @dataclass(frozen=True)
 class Images:
-    """The images, under a tag of their own; `table` is what building them printed."""
+    """The images under a unique tag; `table` is the output of the build."""
 
     tag: str
     table: str
 
     def name(self, target: str) -> str:
-        """Return an image's name."""
+        """Return the name of an image."""
         return f"local/penstock-{target}:{self.tag}"
 
     def inspect(self, target: str) -> Any:
-        """Return what Docker knows of an image."""
+        """Return Docker's description of an image."""
         (found,) = json.loads(docker("image", "inspect", self.name(target)).stdout)
         return found
 
     def run(self, target: str, *arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        """Run a container to its end, confined."""
+        """Run a confined container and wait for it."""
         return docker("run", "--rm", *CONFINED, *options, self.name(target), *arguments, check=False)
 
     def python(self, target: str, code: str) -> subprocess.CompletedProcess[str]:
-        """Run Python code in a container, confined."""
+        """Run Python code in a confined container."""
         return self.run(target, "-c", code, options=["--entrypoint", "python3"])
 
     @contextmanager
     def started(self, target: str, *arguments: str, options: Sequence[str] = ()) -> Iterator[str]:
-        """Start a container, confined, and remove it afterwards; gives its id."""
+        """Start a confined container and remove it afterwards; yields its id."""
         began = docker("run", "--detach", *CONFINED, *options, self.name(target), *arguments)
         container = began.stdout.strip()
         try:
@@ -58,7 +58,7 @@ class Images:
 
 
 def docker(*arguments: str, check: bool = True, secs: float = COMMAND_SECS) -> subprocess.CompletedProcess[str]:
-    """Run Docker's command line to its end."""
+    """Run a docker command and wait for it."""
     ran = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=secs, check=False)
     assert not check or ran.returncode == 0, ran.stderr
     return ran
@@ -66,9 +66,9 @@ def docker(*arguments: str, check: bool = True, secs: float = COMMAND_SECS) -> s
 
 @pytest.fixture(scope="session")
 def images(without_service: Callable[[str], NoReturn]) -> Iterator[Images]:
-    """Every image, gone again in the end."""
+    """All images, removed afterwards."""
     if shutil.which("docker") is None or docker("info", check=False).returncode:
-        without_service("no Docker answers")
+        without_service("Docker is not available")
     tag = f"test-{secrets.token_hex(4)}"
     environment = {**os.environ, "REGISTRY": "local", "TAG": tag}
     built = subprocess.run(
@@ -89,5 +89,5 @@ def images(without_service: Callable[[str], NoReturn]) -> Iterator[Images]:
 
 @pytest.fixture(scope="session", name="docker")
 def docker_command(images: Images) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Docker's command line."""
+    """Runs docker commands."""
     return docker

@@ -1,4 +1,4 @@
-"""What an image holds, and what it does not."""
+"""Contents of the images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 
 def read_lock(path: Path) -> dict[str, str]:
-    """Return the versions that a lock names, by package."""
+    """Return the versions in a lock file by package."""
     return dict(PINNED.findall(path.read_text()))
 
 
@@ -47,13 +47,13 @@ pathlib.Path("/tmp/mine").write_text("")
 for folder in ("/", "/opt/penstock/lib/penstock", "/opt/penstock/venv"):
     print(os.access(folder, os.W_OK))
 """
-    said = images.python(target, code)
-    assert said.stdout.split() == ["10001", "10001", "False", "False", "False"], said.stderr
+    done = images.python(target, code)
+    assert done.stdout.split() == ["10001", "10001", "False", "False", "False"], done.stderr
 
 
 def test_the_user_cannot_change_penstocks_files_even_with_a_writable_root(images: Any) -> None:
-    said = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli/main.py', 'a')", options=WRITABLE)
-    assert "PermissionError" in said.stderr
+    done = images.run("step", "-c", "open('/opt/penstock/lib/penstock/cli/main.py', 'a')", options=WRITABLE)
+    assert "PermissionError" in done.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -82,8 +82,8 @@ print(json.dumps({re.sub("[-_.]+", "-", each.name).lower(): each.version for eac
 
 @pytest.mark.parametrize(("target", "module"), [(side, module) for side, them in FOREIGN.items() for module in them])
 def test_an_image_lacks_packages_that_only_the_other_image_needs(images: Any, target: str, module: str) -> None:
-    said = images.python(target, f"import {module}")
-    assert f"No module named '{module}'" in said.stderr
+    done = images.python(target, f"import {module}")
+    assert f"No module named '{module}'" in done.stderr
 
 
 @pytest.mark.parametrize("target", LOCKS)
@@ -95,8 +95,8 @@ print([name for name in ("gcc", "cc", "clang", "make", "uv") if shutil.which(nam
 print([str(path) for path in pathlib.Path("/opt/penstock").rglob("*") if path.name in ("tests", "pip", ".cache")])
 print([str(path) for path in pathlib.Path("/root", ".cache").rglob("*")])
 """
-    said = images.python(target, code)
-    assert said.stdout.split() == ["[]"] * 4, said.stdout + said.stderr
+    done = images.python(target, code)
+    assert done.stdout.split() == ["[]"] * 4, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("target", LOCKS)

@@ -1,4 +1,4 @@
-"""Containers of the images at work: bytes out, orders to leave, and what they say of missing settings."""
+"""Running containers of the images: results, termination, and errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ KILLED = 137
 
 
 @dataclass
-class Site:
-    """A coordinator and steps, a container each, over a RabbitMQ and a folder of Docker's."""
+class Installation:
+    """A coordinator and steps, one container each, with a RabbitMQ and a Docker volume."""
 
     images: Any
     broker_url: str
@@ -45,7 +45,7 @@ class Site:
         return self.stack.enter_context(RestClient(f"http://127.0.0.1:{self.port}"))
 
     def start(self, target: str) -> str:
-        """Start a container that is removed in the end; return its id."""
+        """Start a container, which is removed afterwards; return its id."""
         variables = {
             "PENSTOCK_BROKER_URL": self.broker_url,
             "PENSTOCK_STORE_URL": "file:///data/store",
@@ -67,30 +67,32 @@ class Site:
         wait_until(lambda: self.client.job(job)["state"] == "succeeded")
         return self.client.job(job)
 
-    def leave(self, container: str) -> int:
-        """Tell a container to leave; return its exit status, which is 137 where it had to be killed."""
+    def stop(self, container: str) -> int:
+        """Stop a container; return its exit status, which is 137 if it had to be killed."""
         self.docker("stop", f"--time={DRAIN_SECS + 1}", container)
         return int(self.docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout)
 
 
 @pytest.fixture
-def site(images: Any, docker: Callable[..., Any], rabbitmq: RabbitServer) -> Iterator[Site]:
+def installation(images: Any, docker: Callable[..., Any], rabbitmq: RabbitServer) -> Iterator[Installation]:
     with ExitStack() as stack:
-        made = Site(images, rabbitmq.url, stack, docker)
+        made = Installation(images, rabbitmq.url, stack, docker)
         stack.callback(docker, "volume", "rm", made.volume)
         stack.callback(rabbitmq.delete_queues, *(f"penstock.step.{step}" for step in STEPS), "penstock.events")
         yield made
 
 
 def test_one_container_per_step_gives_the_same_bytes_as_one_process(
-    site: Site, drawn: list[Path], tmp_path: Path
+    installation: Installation, drawn: list[Path], tmp_path: Path
 ) -> None:
-    site.start_coordinator()
+    installation.start_coordinator()
     for step in STEPS:
-        site.start(step)
-    job = site.client.post_job({"operations": PLAN, "output": "jpg"}, drawn[:1])["id"]
-    site.wait_for_job(job)
-    results = {result["name"]: site.client.fetch(result["url"]) for result in list(site.client.results(job))}
+        installation.start(step)
+    job = installation.client.post_job({"operations": PLAN, "output": "jpg"}, drawn[:1])["id"]
+    installation.wait_for_job(job)
+    results = {
+        result["name"]: installation.client.fetch(result["url"]) for result in list(installation.client.results(job))
+    }
     assert results == run_in_one_process(drawn[:1], tmp_path)
     assert len(results) == 4
 
@@ -104,37 +106,39 @@ def run_in_one_process(photos: list[Path], folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.glob("*.jpg")}
 
 
-def test_a_busy_worker_drains_in_time_and_its_images_are_done_by_the_next(site: Site, drawn: list[Path]) -> None:
-    site.start_coordinator()
-    worker = site.start("step")
-    job = site.client.post_job({"operations": SLOW, "output": "jpg"}, drawn * 10)["id"]
-    wait_until(lambda: site.client.job(job)["images"]["done"] > 0)
-    assert site.leave(worker) == 0
-    assert site.client.job(job)["images"]["done"] < 60
-    site.start("step")
-    assert site.wait_for_job(job)["images"]["done"] == 60
+def test_a_busy_worker_drains_in_time_and_its_images_are_done_by_the_next(
+    installation: Installation, drawn: list[Path]
+) -> None:
+    installation.start_coordinator()
+    worker = installation.start("step")
+    job = installation.client.post_job({"operations": SLOW, "output": "jpg"}, drawn * 10)["id"]
+    wait_until(lambda: installation.client.job(job)["images"]["done"] > 0)
+    assert installation.stop(worker) == 0
+    assert installation.client.job(job)["images"]["done"] < 60
+    installation.start("step")
+    assert installation.wait_for_job(job)["images"]["done"] == 60
 
 
-def test_a_coordinator_that_is_still_starting_exits_on_sigterm(site: Site) -> None:
-    container = site.start("coordinator")
-    process = site.docker("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
+def test_a_coordinator_that_is_still_starting_exits_on_sigterm(installation: Installation) -> None:
+    container = installation.start("coordinator")
+    process = installation.docker("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
     status = Path("/proc", process, "status")
     if not status.exists():
-        pytest.skip("Docker's processes are not to be seen from here")
-    wait_until(lambda: hears_sigterm(status.read_text()))
-    assert site.leave(container) != KILLED
+        pytest.skip("Docker's processes are not visible from here")
+    wait_until(lambda: handles_sigterm(status.read_text()))
+    assert installation.stop(container) != KILLED
 
 
-def hears_sigterm(status: str) -> bool:
-    """Return whether a process has a handler for SIGTERM, without which a container's first one is deaf to it."""
+def handles_sigterm(status: str) -> bool:
+    """Return whether a process handles SIGTERM; without a handler, the first process of a container ignores it."""
     (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
     return bool(int(caught, 16) & SIGTERM_BIT)
 
 
 def test_a_worker_without_a_broker_fails_with_one_line(images: Any) -> None:
-    said = images.run("blur")
-    assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr.splitlines() == [
+    done = images.run("blur")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
         "penstock: no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost"
     ]
 
@@ -143,5 +147,5 @@ def test_a_worker_without_a_broker_fails_with_one_line(images: Any) -> None:
 def test_a_steps_image_supports_the_stdio_protocol(images: Any, step: str) -> None:
     command = ["docker", "run", "--rm", "--interactive", "--network=none", images.name(step), "stdio"]
     request = '{"v":1,"op":"describe"}\n'
-    said = subprocess.run(command, input=request, capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(said.stdout)["step"] == step
+    done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["step"] == step

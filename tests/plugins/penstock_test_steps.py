@@ -1,6 +1,6 @@
-"""Steps of one's own for the tests, installed by having this folder on `PYTHONPATH`.
+"""Plugin steps for the tests, installed by adding this folder to `PYTHONPATH`.
 
-`trip` misbehaves on pictures whose first pixel has a certain colour (BGR), and leaves all others as they are.
+`trip` misbehaves on images whose first pixel has a certain colour (BGR), and returns others unchanged.
 """
 
 import os
@@ -19,7 +19,7 @@ SHAPELESS = (0, 255, 255)
 
 
 class Brighten(Parameters):
-    """Make a picture brighter."""
+    """Make an image brighter."""
 
     amount: int = 10
 
@@ -30,7 +30,7 @@ def brighten(image, params):
 
 
 class Trip(Parameters):
-    """Trip over certain pictures."""
+    """Misbehave on certain images."""
 
 
 @step("trip", params=Trip)
@@ -47,7 +47,7 @@ def trip(image, params):
 
 
 class Pause(Parameters):
-    """Take a while."""
+    """Wait."""
 
     secs: float = 0.05
 
@@ -59,7 +59,7 @@ def pause(image, params):
 
 
 class Twins(Parameters):
-    """Two pictures of one: itself and its mirror image."""
+    """Make two parts: the image and its mirror image."""
 
 
 @step("twins", params=Twins)
@@ -68,7 +68,7 @@ def twins(image, params):
 
 
 class Scribble(Parameters):
-    """Write into the picture that was given, which a step must not do."""
+    """Modify the input array, which a step must not do."""
 
 
 @step("scribble", params=Scribble)

@@ -1,4 +1,4 @@
-"""Renders the chart as `helm template` and `helm install --dry-run=client` do, and finds things in it."""
+"""Chart rendering by `helm template` and `helm install --dry-run=client`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_SECS = 60
 
 
 class RefusedError(Exception):
-    """Helm would not render; the message is what it said."""
+    """Helm refused to render; the message is its output."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Rendered:
     objects: tuple[dict[str, Any], ...]
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
-        """Return an object by kind and name; a KeyError names what there is instead."""
+        """Return an object by kind and name; a KeyError lists the existing names."""
         named = self.all(kind)
         if name not in named:
             raise KeyError(f"{kind} {name}, only {sorted(named)}")
@@ -39,7 +39,7 @@ class Rendered:
         return {each["metadata"]["name"]: each for each in self.objects if each["kind"] == kind}
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the name and the pod spec of everything that makes pods."""
+        """Yield name and pod spec of all Pods, Deployments and StatefulSets."""
         for each in self.objects:
             if each["kind"] == "Pod":
                 yield each["metadata"]["name"], each["spec"]
@@ -47,7 +47,7 @@ class Rendered:
                 yield each["metadata"]["name"], each["spec"]["template"]["spec"]
 
     def environment(self, deployment: str) -> dict[str, Any]:
-        """Return what a Deployment's container finds in its environment, ConfigMaps included."""
+        """Return the environment of a Deployment's container, including ConfigMaps."""
         [container] = self.find("Deployment", deployment)["spec"]["template"]["spec"]["containers"]
         found: dict[str, Any] = {}
         for source in container.get("envFrom", ()):
@@ -57,10 +57,10 @@ class Rendered:
 
 
 class Chart:
-    """Renders with values; each rendering once."""
+    """Renders the chart; results are cached."""
 
     def render(self, values: dict[str, Any] | Path | None = None, release: str = "penstock") -> Rendered:
-        """Return what the chart makes.
+        """Return the rendered objects.
 
         Raises:
             RefusedError: the values are not accepted.
@@ -69,7 +69,7 @@ class Chart:
         return Rendered(tuple(each for each in yaml.safe_load_all(_run("template", release, given)) if each))
 
     def notes(self, values: dict[str, Any] | None = None) -> str:
-        """Return what is said after an install."""
+        """Return the notes after an install."""
         return _run("install", "penstock", json.dumps(values or {}), "--dry-run=client").partition("NOTES:")[2]
 
 

@@ -1,4 +1,4 @@
-"""Folders of pictures for `penstock run`, and what it leaves in those of its results."""
+"""Input images and results folders of `penstock run`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def draw(path: Path, value: int = 90, width: int = 32, height: int = 24) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = np.full((height, width, 3), value, np.uint8)
-    picture[: height // 2, :, 1] = np.arange(width, dtype=np.uint8)
-    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+    image = np.full((height, width, 3), value, np.uint8)
+    image[: height // 2, :, 1] = np.arange(width, dtype=np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
     return path
 
 
 def names(folder: Path) -> set[str]:
-    """The results in a folder, below it as well, also while they become more; not what is still worked on."""
+    """Return the results below a folder, without intermediates; safe while a run adds results."""
     found = set()
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -39,7 +39,7 @@ def leftovers(folder: Path) -> set[str]:
 
 
 def codes(folder: Path) -> dict[str, str]:
-    """The error code of each failed image, from the manifest."""
+    """Return the error code of each failed image from the manifest."""
     lines = [json.loads(line) for line in (folder / "manifest.ndjson").read_text().splitlines()]
     return {line["image"]: line["error"]["code"] for line in lines if "error" in line}
 

@@ -1,4 +1,4 @@
-"""Each side loads with the other side's packages made un-importable, as its container image will have them."""
+"""Import boundaries: each side can be imported without packages that its container image lacks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def modules_of(*packages: str) -> list[str]:
         found.name
         for package in packages
         for found in pkgutil.walk_packages([str(root / package)], f"penstock.{package}.")
-        if ".migrations." not in found.name  # scripts, which only their own tool can run
+        if ".migrations." not in found.name  # scripts that only Alembic can import
     ]
 
 
@@ -75,7 +75,7 @@ def test_the_command_line_imports_without_either(tmp_path: Path) -> None:
 
 
 def test_importing_starts_no_threads_and_opens_no_files() -> None:
-    """Workers are forked from a process that has imported these."""
+    """Workers are forked from a process that has imported these modules."""
     modules = ["penstock.worker.process.preload", "penstock.coordinator.scheduling.scheduler", "penstock.local.run"]
     program = COUNTS.format(modules=modules)
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What `k8s/` holds beside the rendered manifests: GKE's compute classes and scripts, and the pages that name them."""
+"""Files of `k8s/` that are not rendered: compute classes and scripts for GKE, and pages that refer to them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PRIORITY = {
     "oneOf": [{"required": ["machineFamily"]}, {"required": ["machineType"]}],
     "additionalProperties": False,
 }
-# https://cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass, as far as it is used here.
+# https://cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass, the fields that are used here.
 COMPUTE_CLASS = {
     "type": "object",
     "properties": {
@@ -76,7 +76,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def find_values_of(key: str, tree: object) -> list[str]:
-    """Return what stands under a key, however deep."""
+    """Return all values of a key in a tree."""
     if isinstance(tree, dict):
         below = [each for value in tree.values() for each in find_values_of(key, value)]
         return [str(tree[key]), *below] if key in tree else below
@@ -86,7 +86,7 @@ def find_values_of(key: str, tree: object) -> list[str]:
 
 
 def run_script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of GKE's scripts where no gcloud is: whatever it would do, it does not."""
+    """Run a script for GKE without gcloud, so that it changes nothing."""
     bare = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"], **environment}
     return subprocess.run([GKE / name, *arguments], env=bare, capture_output=True, text=True, check=False, timeout=20)
 

@@ -1,6 +1,6 @@
-"""One installation on a real cluster, which most tests share; in the end, what was measured on the way.
+"""Fixtures for tests on a real cluster: an installation that most tests share, and a report of figures.
 
-These tests take minutes, so they run only where their path is given: `make e2e`.
+These tests take minutes, so they run only if their path is given, as in `make e2e`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from batches import Ledger, Pictures, make_pictures
+from batches import Inputs, Ledger, make_inputs
 from installation import Installation
 from kube import ROOT, Namespace, Release, find_cluster
 from loading import bring_images, bring_servers, build_images
@@ -20,12 +20,12 @@ from measures import Report
 
 HERE = Path(__file__).parent
 ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external", "keys", "skaffold"]
-"""Modules in this order: what stands is used, disturbed, changed, and removed in the end."""
+"""Order of the modules: the shared installation is used, disturbed, changed and removed."""
 _REPORT = Report()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-table", type=Path, help="page into which what was survived and measured is written")
+    parser.addoption("--write-table", type=Path, help="page to write the tables of faults and figures to")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if _REPORT.figures or _REPORT.rows:
-        terminalreporter.section("what was survived and measured")
+        terminalreporter.section("faults and figures")
         terminalreporter.write_line(_REPORT.write_json())
     page = config.getoption("--write-table")
     if page is not None:
@@ -48,13 +48,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def report() -> Report:
-    """Where figures and rows go."""
+    """The report of this test run."""
     return _REPORT
 
 
 @pytest.fixture(scope="session", autouse=True)
 def kubernetes(without_service: Callable[[str], NoReturn]) -> None:
-    """A cluster that answers, and the commands that speak to it."""
+    """Skips all tests without a cluster and its command-line tools."""
     missing = find_cluster()
     if missing is not None:
         without_service(missing)
@@ -62,7 +62,7 @@ def kubernetes(without_service: Callable[[str], NoReturn]) -> None:
 
 @pytest.fixture(scope="session")
 def tag(kubernetes: None) -> str:
-    """The tag under which every image is in the cluster: PENSTOCK_E2E_TAG, or one for what is built now."""
+    """The tag of the images in the cluster: PENSTOCK_E2E_TAG, or that of newly built ones."""
     if "PENSTOCK_E2E_TAG" in os.environ:
         return os.environ["PENSTOCK_E2E_TAG"]
     built = build_images()
@@ -73,14 +73,14 @@ def tag(kubernetes: None) -> str:
 
 @pytest.fixture(scope="session")
 def other_tag(tag: str) -> str:
-    """Another one, for the same images."""
+    """Another tag of the same images."""
     bring_images(f"{tag}-other")
     return f"{tag}-other"
 
 
 @pytest.fixture(scope="session")
 def values(tag: str) -> Mapping[str, Any]:
-    """What every installation has: images as built just now, sweeps and repairs that a test need not wait long for."""
+    """Values of all installations: the built images, and short intervals for repairs and garbage collection."""
     return {
         "image": {"registry": "local", "tag": tag},
         "deletionCost": {"enabled": True},
@@ -91,19 +91,19 @@ def values(tag: str) -> Mapping[str, Any]:
             "PENSTOCK_ABANDONED_SECS": "15",
         },
         "stepDefaults": {"autoscaling": {"mode": "none"}, "resources": {"requests": {"cpu": "25m", "memory": "64Mi"}}},
-        "rabbitmq": {"terminationGracePeriodSeconds": 5},  # Debian's script does not hear SIGTERM
+        "rabbitmq": {"terminationGracePeriodSeconds": 5},  # Debian's script ignores SIGTERM
     }
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """What is sent."""
-    return make_pictures(tmp_path_factory.mktemp("pictures"), ROOT.parent / "shared" / "data")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Images for the jobs."""
+    return make_inputs(tmp_path_factory.mktemp("inputs"), ROOT.parent / "shared" / "data")
 
 
 @pytest.fixture(scope="session")
 def make_namespace(kubernetes: None) -> Iterator[Callable[[str], Namespace]]:
-    """Makes empty namespaces, which are gone in the end; PENSTOCK_E2E_KEEP keeps them to be looked at."""
+    """Creates empty namespaces and deletes them afterwards, unless PENSTOCK_E2E_KEEP is set."""
     made = []
 
     def make(name: str) -> Namespace:
@@ -119,11 +119,11 @@ def make_namespace(kubernetes: None) -> Iterator[Callable[[str], Namespace]]:
 
 @pytest.fixture(scope="session")
 def main(make_namespace: Callable[[str], Namespace], values: Mapping[str, Any]) -> Installation:
-    """The installation that tests share, with RabbitMQ, store and SQLite of the chart's own: the first test's work."""
+    """The shared installation with bundled RabbitMQ, store and SQLite; the first test installs it."""
     return Installation(Release(make_namespace("e2e-main"), values=copy.deepcopy(dict(values))))
 
 
 @pytest.fixture
-def ledger(main: Installation, pictures: Pictures) -> Ledger:
-    """The shared installation's ledger, from here on."""
-    return Ledger(main, pictures)
+def ledger(main: Installation, inputs: Inputs) -> Ledger:
+    """A new ledger of the shared installation."""
+    return Ledger(main, inputs)

@@ -1,4 +1,4 @@
-"""An installation from a registry that leans on servers of others: PostgreSQL, S3, and two coordinators over them."""
+"""An installation from a registry with external PostgreSQL and S3, and two coordinators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from batches import Ledger, Pictures
+from batches import Inputs, Ledger
 from installation import Installation
 from kube import CHART, Namespace, Release, call, cluster
 from measures import Report
@@ -29,7 +29,7 @@ SERVERS: Mapping[str, Any] = {
 
 @pytest.fixture(scope="module")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The chart, as it lies in a registry."""
+    """The chart in a registry."""
     folder = tmp_path_factory.mktemp("chart")
     cluster("registry")
     call("helm", "package", str(CHART), "--destination", str(folder))
@@ -39,7 +39,7 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def namespace(make_namespace: Callable[[str], Namespace]) -> Namespace:
-    """A namespace with the servers in it."""
+    """A namespace with the external servers."""
     made = make_namespace("e2e-external")
     for server in ("postgres", "s3"):
         made.apply((MANIFESTS / f"{server}.yaml").read_text())
@@ -59,21 +59,21 @@ def external(chart: str, namespace: Namespace, values: Mapping[str, Any]) -> Ins
 
 @pytest.fixture(autouse=True)
 def credentials(namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What reaches the bucket from here."""
+    """Store settings with access to the bucket."""
     for name, value in namespace.secret("bucket").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{namespace.address('s3')}")
 
 
 def find_leader(namespace: Namespace) -> str:
-    """Return the pod of the coordinator that leads."""
+    """Return the pod of the leader."""
     ask = ["psql", "--username=postgres", "--tuples-only", "--no-align", "--command=SELECT holder FROM leadership"]
     holder = namespace.kubectl("exec", "deployment/postgres", "--", "env", "PGPASSWORD=tests", *ask)
     return holder.strip().rpartition(":")[0]
 
 
 def test_nothing_is_lost_duplicated_or_wrong_when_the_leader_of_two_coordinators_is_deleted(
-    external: Installation, pictures: Pictures, report: Report
+    external: Installation, inputs: Inputs, report: Report
 ) -> None:
     assert len(external.namespace.ready_pods("coordinator")) == 2
 
@@ -81,7 +81,7 @@ def test_nothing_is_lost_duplicated_or_wrong_when_the_leader_of_two_coordinators
         leader = find_leader(external.namespace)
         external.namespace.kubectl("delete", "pod", leader, "--force", "--grace-period=0")
 
-    world = Ledger(external, pictures).check(pictures.batch(), end_leader)
+    world = Ledger(external, inputs).check(inputs.batch(), end_leader)
     report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", world)
 
 

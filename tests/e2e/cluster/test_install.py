@@ -1,4 +1,4 @@
-"""A fresh installation: how soon it answers, what it gives back, and what it takes at rest."""
+"""A fresh installation: start time, results, and idle memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 
 import httpx
-from batches import BATCH_PHOTOS, LONELY_PHOTOS, Ledger, Pictures, sha256
+from batches import BATCH_PHOTOS, LONELY_PHOTOS, Inputs, Ledger, sha256
 from installation import Installation
 from kube import call, seconds_since
 from measures import Report
@@ -15,17 +15,17 @@ from workload import Task
 MAX_REST_MB = {"coordinator": 150, "resize": 250, "split": 250, "blur": 250, "encode": 250}
 
 
-def test_a_fresh_installation_processes_a_job(main: Installation, pictures: Pictures, report: Report) -> None:
-    pictures.want(pictures.batch()[0])  # which takes a while, and is not the installation's
+def test_a_fresh_installation_processes_a_job(main: Installation, inputs: Inputs, report: Report) -> None:
+    inputs.want(inputs.batch()[0])  # takes a while, and must not count as the installation's time
     began = time.monotonic()
     main.release.install()
     report.note("helm install until ready, s", seconds_since(began))
-    Ledger(main, pictures).check([Task("first", [["resize", "512x512"]], pictures.copies("first", 1))])
+    Ledger(main, inputs).check([Task("first", [["resize", "512x512"]], inputs.copies("first", 1))])
     report.note("helm install to first result, s", seconds_since(began))
 
 
-def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, pictures: Pictures) -> None:
-    world = ledger.check(pictures.batch())
+def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, inputs: Inputs) -> None:
+    world = ledger.check(inputs.batch())
     assert sum(len(job.manifest) for job in world.jobs) == 4 * (BATCH_PHOTOS + LONELY_PHOTOS)
 
 
@@ -54,7 +54,7 @@ def test_idle_pods_are_small_and_start_quickly(main: Installation, report: Repor
 
 
 def read_resident_mb(namespace: str) -> dict[str, float]:
-    """Return what each pod's processes hold in memory, by the node's own account."""
+    """Return the memory of each pod, as reported by the node."""
     (node,) = json.loads(call("kubectl", "get", "nodes", "--selector=kubernetes.io/os=linux", "-o", "json"))["items"]
     path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
     summary = json.loads(call("kubectl", "get", "--raw", path))

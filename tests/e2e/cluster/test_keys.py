@@ -1,4 +1,4 @@
-"""An installation that asks for API keys, as the chart makes one unless told otherwise."""
+"""An installation with API keys, the chart's default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "penstock-api-key"
 
 @pytest.fixture(scope="module")
 def release(make_namespace: Callable[[str], Namespace], values: Mapping[str, Any]) -> Release:
-    """A small one, with the chart's own key."""
+    """A small installation with a generated key."""
     made = Release(make_namespace("e2e-keys"), values=copy.deepcopy(dict(values)))
     made.install({"apiKeys": {"enabled": True}, "placement": "fused"})
     return made
@@ -29,13 +29,13 @@ def release(make_namespace: Callable[[str], Namespace], values: Mapping[str, Any
 
 @pytest.fixture(scope="module")
 def front(release: Release) -> str:
-    """The URL of the front door."""
-    return f"http://{release.namespace.address('penstock-web').removesuffix(':80')}"  # as browsers write it
+    """The URL of the web service."""
+    return f"http://{release.namespace.address('penstock-web').removesuffix(':80')}"  # as browsers normalize it
 
 
 @pytest.fixture
 def key(release: Release) -> str:
-    """The key as the notes say to read it."""
+    """The key, read by the command of the notes."""
     notes = call("helm", "--namespace", release.namespace.name, "get", "notes", release.name)
     command = next(line.strip() for line in notes.splitlines() if "base64 -d" in line)
     script = f'{command}; printf %s "$PENSTOCK_API_KEY"'
@@ -44,7 +44,7 @@ def key(release: Release) -> str:
 
 
 def ask(url: str, key: str = "") -> int:
-    """Return the status of an answer."""
+    """Return the status of a response."""
     return httpx.get(url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=20).status_code
 
 

@@ -1,4 +1,4 @@
-"""Where steps run: on nodes with a GPU, as a step of somebody else's, all in one Deployment."""
+"""Placement of steps: on nodes with a GPU, custom steps, and all steps in one Deployment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batches import Ledger, Pictures
+from batches import Inputs, Ledger
 from installation import Installation
 from kube import call, cluster, wait_for
 from loading import bring
@@ -17,7 +17,7 @@ from penstock import __version__
 GPU_STEP = "blur-gpu"
 GPU_NODE = "gpu-1"
 SIMULATED = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
-"""What nodes that are only simulated are tainted with."""
+"""Taint of simulated nodes."""
 
 NEGATE = """\
 import json, pathlib, sys
@@ -40,7 +40,7 @@ PROGRAM = ["python3", "/opt/negate.py"]
 
 @pytest.fixture
 def gpu_node(main: Installation) -> Iterator[None]:
-    """No node has a GPU at first, and in the end."""
+    """Removes simulated nodes with a GPU, before and after."""
     call("kubectl", "delete", "node", GPU_NODE, "--ignore-not-found")
     yield
     main.release.upgrade({"steps": {GPU_STEP: {"enabled": False}}})
@@ -69,7 +69,7 @@ def why_it_waits(main: Installation) -> list[str]:
 
 
 def test_a_custom_step_needs_one_more_entry_in_the_values(
-    main: Installation, tag: str, ledger: Ledger, pictures: Pictures, tmp_path: Path
+    main: Installation, tag: str, ledger: Ledger, inputs: Inputs, tmp_path: Path
 ) -> None:
     image = f"local/penstock-negate:{tag}"
     build_own_step(tmp_path, f"local/penstock-step:{__version__}", image)
@@ -79,9 +79,9 @@ def test_a_custom_step_needs_one_more_entry_in_the_values(
     names = [operation["name"] for operation in main.ask("/v1/operations")["operations"]]
     assert "negate" in names
     plan = [["resize", "320x240"], ["negate", True], ["blur", "median"], ["negate", True]]
-    files = pictures.copies("negated", 6)
+    files = inputs.copies("negated", 6)
     plain = Task("plain", [plan[0], plan[2]], files, output="png")  # a negative's median is the median's negative
-    ledger.send(Task("negated", plan, files, output="png"), pictures.want(plain))
+    ledger.send(Task("negated", plan, files, output="png"), inputs.want(plain))
     ledger.finish()
 
 
@@ -91,9 +91,9 @@ def build_own_step(folder: Path, base: str, image: str) -> None:
     call("docker", "build", "--network=host", "--tag", image, str(folder), secs=300)
 
 
-def test_fused_placement_gives_the_same_bytes(main: Installation, ledger: Ledger, pictures: Pictures) -> None:
+def test_fused_placement_gives_the_same_bytes(main: Installation, ledger: Ledger, inputs: Inputs) -> None:
     main.release.upgrade({"placement": "fused"})
     components = {pod.shown["metadata"]["labels"]["app.kubernetes.io/component"] for pod in main.namespace.pods()}
     assert "fused" in components
     wait_for("no pods of single steps", lambda: not main.namespace.pods("blur"))
-    ledger.check(pictures.batch())
+    ledger.check(inputs.batch())

@@ -1,4 +1,4 @@
-"""Scaling one step: by hand, by CPU, by its backlog; and who leaves first."""
+"""Scaling a step: by hand, by CPU, by backlog; and which pod is deleted first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from batches import SLOW, Ledger, Pictures
+from batches import SLOW, Inputs, Ledger
 from installation import Installation
 from kube import CommandError, call, seconds_since, wait_for
 from measures import Report
@@ -14,14 +14,14 @@ from workload import Task
 
 STEP = "blur"
 BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 56)]
-"""One image keeps one blur pod busy for 40 seconds or so: pods write whether they are busy every 30 to 45 at most."""
+"""One image keeps a blur pod busy for about 40 s; pods update their deletion cost at most every 30 to 45 s."""
 SCALED_SECS = 150.0
 LOAD_PHOTOS = 80
 
 
 @pytest.fixture(autouse=True)
 def one_replica_by_hand(main: Installation) -> Iterator[None]:
-    """Each test finds one pod of the step, which nobody scales, and leaves it so."""
+    """Each test starts and ends with one pod of the step and no autoscaler."""
     yield
     if "autoscaling" in main.release.values.get("steps", {}).get(STEP, {}):
         main.release.upgrade({"steps": {STEP: {"autoscaling": {"mode": "none"}}}})
@@ -42,7 +42,7 @@ def test_an_upgrade_keeps_replicas_that_were_scaled_by_hand(main: Installation) 
     assert annotations["example.com/changed"] == "yes", "the upgrade did change something"
 
 
-def test_added_pods_get_work_at_once(main: Installation, ledger: Ledger, pictures: Pictures, report: Report) -> None:
+def test_added_pods_get_work_at_once(main: Installation, ledger: Ledger, inputs: Inputs, report: Report) -> None:
     began, worked_at = time.monotonic(), dict[str, float]()
 
     def have_worked() -> bool:
@@ -59,13 +59,13 @@ def test_added_pods_get_work_at_once(main: Installation, ledger: Ledger, picture
         wait_for("work in four pods", have_worked, pause_secs=0.1)
         report.note("kubectl scale from 1 to 4 blur pods until each has worked, s", max(worked_at.values()))
 
-    report.survive("blur scaled out from 1 to 4", ledger.check(pictures.batch(200), scale_out))
+    report.survive("blur scaled out from 1 to 4", ledger.check(inputs.batch(200), scale_out))
     ready = [pod.secs_to_ready or 0.0 for pod in main.namespace.ready_pods(STEP)]
     report.note("added blur pods: container's start to ready, at most, s", max(ready))
 
 
 def pods_at_work(main: Installation) -> list[str]:
-    """Return the step's pods that work on something just now, as each says in a file of its own."""
+    """Return the step's busy pods, by the liveness file of each."""
     return [pod.name for pod in main.namespace.ready_pods(STEP) if read_state(main, pod.name) == "busy"]
 
 
@@ -73,14 +73,14 @@ def read_state(main: Installation, pod: str) -> str:
     try:
         return main.namespace.kubectl("exec", pod, "--", "cat", "/tmp/penstock-alive")
     except CommandError:
-        return ""  # it has just gone
+        return ""  # the pod was just deleted
 
 
-def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledger, pictures: Pictures) -> None:
+def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledger, inputs: Inputs) -> None:
     main.release.scale(STEP, 2)
     main.release.wait_for(STEP, 2)
-    busy_task = Task("busy", BUSY, pictures.copies("busy", 1))
-    pictures.want(busy_task)
+    busy_task = Task("busy", BUSY, inputs.copies("busy", 1))
+    inputs.want(busy_task)
     ledger.send(busy_task)
     (busy,) = wait_for("a busy pod that says so", lambda: costly_pods(main), pause_secs=0.2)
     main.release.scale(STEP, 1)
@@ -90,17 +90,17 @@ def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledge
 
 
 def costly_pods(main: Installation) -> list[str]:
-    """Return the step's pods whose end would cost something."""
+    """Return the step's pods with a deletion cost."""
     return [pod.name for pod in main.namespace.ready_pods(STEP) if pod.deletion_cost > 0]
 
 
 def test_the_autoscaler_scales_a_step_out_under_load_and_in_afterwards(
-    main: Installation, ledger: Ledger, pictures: Pictures, report: Report
+    main: Installation, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
     by_cpu = {"mode": "hpa", "minReplicas": 1, "maxReplicas": 3, "scaleDownStabilizationSeconds": 10}
     main.release.upgrade({"steps": {STEP: {"autoscaling": by_cpu, "resources": {"requests": {"cpu": "100m"}}}}})
     began = time.monotonic()
-    wait_for("more pods by CPU", lambda: grows_under_load(main, ledger, pictures), SCALED_SECS)
+    wait_for("more pods by CPU", lambda: grows_under_load(main, ledger, inputs), SCALED_SECS)
     report.note("HPA: load until a second blur pod is ready, s", seconds_since(began))
     ledger.finish()
     began = time.monotonic()
@@ -108,15 +108,15 @@ def test_the_autoscaler_scales_a_step_out_under_load_and_in_afterwards(
     report.note("HPA: end of load until one blur pod again, s", seconds_since(began))
 
 
-def grows_under_load(main: Installation, ledger: Ledger, pictures: Pictures) -> bool:
-    """Send another job when the step is about to run out of work; tell whether it has more than one pod."""
+def grows_under_load(main: Installation, ledger: Ledger, inputs: Inputs) -> bool:
+    """Submit another job if the step is running out of work; return whether it has more than one pod."""
     if main.step(STEP)["remaining"] < LOAD_PHOTOS / 2:
-        ledger.send(Task(f"load-{time.monotonic_ns()}", SLOW, pictures.copies("load", LOAD_PHOTOS)))
+        ledger.send(Task(f"load-{time.monotonic_ns()}", SLOW, inputs.copies("load", LOAD_PHOTOS)))
     return len(main.namespace.ready_pods(STEP)) > 1
 
 
 def test_keda_scales_a_step_from_zero_and_back(
-    main: Installation, ledger: Ledger, pictures: Pictures, report: Report, keda: None
+    main: Installation, ledger: Ledger, inputs: Inputs, report: Report, keda: None
 ) -> None:
     by_backlog = {
         "mode": "keda",
@@ -130,7 +130,7 @@ def test_keda_scales_a_step_from_zero_and_back(
     main.release.upgrade({"steps": {STEP: {"autoscaling": by_backlog}}})
     wait_for("no pod", lambda: not main.namespace.pods(STEP), SCALED_SECS)
     began = time.monotonic()
-    ledger.send(Task("wave", SLOW, pictures.copies("wave", 100)))
+    ledger.send(Task("wave", SLOW, inputs.copies("wave", 100)))
     wait_for("a first pod", lambda: main.namespace.ready_pods(STEP), SCALED_SECS)
     report.note("KEDA: job sent until a first blur pod is ready, s", seconds_since(began))
     wait_for("several pods", lambda: len(main.namespace.ready_pods(STEP)) > 1, SCALED_SECS)
@@ -142,6 +142,6 @@ def test_keda_scales_a_step_from_zero_and_back(
 
 @pytest.fixture
 def keda(without_service) -> None:
-    """KEDA."""
+    """Installs KEDA."""
     if "keda.sh" not in call("kubectl", "api-versions").replace("/", "\n").split():
         without_service("the cluster has no KEDA")

@@ -1,4 +1,4 @@
-"""What developers do all day: skaffold builds, pushes and installs, and puts changed files into running pods."""
+"""Skaffold: builds, pushes and installs Penstock, and copies changed files into running pods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from penstock.common.model.jobs import TERMINAL_JOB_STATES
 REGISTRY = "localhost:5000"
 HELM_3 = "helm.sh/helm/v3/cmd/helm@v3.20.2"
 HELM_4_SINCE = (2, 17)
-"""Skaffold's first version that works with Helm 4."""
+"""The first version of skaffold that works with Helm 4."""
 BUILT_FROM = ["services", "charts", "pyproject.toml", "README.md", "LICENSE", ".dockerignore", "skaffold.yaml"]
 RUN_SECS, DEV_SECS, LEAVE_SECS = 600.0, 600.0, 180.0
 CHANGED = "9.9.9"
@@ -32,19 +32,19 @@ CHANGED = "9.9.9"
 
 @dataclass(frozen=True)
 class Skaffold:
-    """Skaffold at work in a copy of this checkout, which tests may change, for one namespace."""
+    """Skaffold in a copy of the checkout, which tests may change, for one namespace."""
 
     folder: Path
     namespace: Namespace
     path: str
 
     def call(self, verb: str, *options: str, secs: float = RUN_SECS) -> str:
-        """Run it to its end."""
+        """Run skaffold and wait for it."""
         environment = [f"{name}={value}" for name, value in self.environment.items()]
         return call("env", f"--chdir={self.folder}", *environment, *self._command(verb, *options), secs=secs)
 
     def start(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
-        """Start it; what it says goes into the file `log`."""
+        """Start skaffold with its output in the file `log`."""
         with self.log.open("wb") as log:
             return subprocess.Popen(
                 self._command(verb, *options),
@@ -57,17 +57,17 @@ class Skaffold:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it finds programs by, and what keeps it from asking the network for newer versions."""
+        """Environment with the PATH, and without checks for newer versions."""
         return {"PATH": self.path, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_INTERACTIVE": "false"}
 
     @property
     def log(self) -> Path:
-        """What `start` was told."""
+        """Options of `start`."""
         return self.folder.parent / "log"
 
     @property
     def installation(self) -> Installation:
-        """What it has installed; every install has another address."""
+        """The installation; its address changes with every install."""
         return Installation(Release(self.namespace))
 
     def _command(self, verb: str, *options: str) -> list[str]:
@@ -77,7 +77,7 @@ class Skaffold:
 
 @pytest.fixture(scope="module")
 def path(kubernetes: None, without_service: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """PATH with a helm that the skaffold of this machine works with."""
+    """PATH with a helm that works with the installed skaffold."""
     if shutil.which("skaffold") is None:
         without_service("skaffold is not installed")
     if read_version("skaffold", "version") >= HELM_4_SINCE or read_version("helm", "version", "--short") < (4, 0):
@@ -91,7 +91,7 @@ def path(kubernetes: None, without_service: Callable[[str], NoReturn], tmp_path_
 
 
 def read_version(*command: str) -> tuple[int, int]:
-    """Return the first two numbers of a program's version, which it tells as `v2.16.1`."""
+    """Return the first two numbers of a program's version, printed like `v2.16.1`."""
     major, minor = call(*command).strip().removeprefix("v").split(".")[:2]
     return int(major), int(minor)
 
@@ -121,7 +121,7 @@ def test_skaffold_run_installs_the_built_images_and_delete_removes_them(skaffold
 
 
 def check_one_picture(installation: Installation, photo: Path) -> None:
-    """Send a picture; what comes back has to be what OpenCV makes of it."""
+    """Submit an image and compare the result with OpenCV's."""
     with installation.rest() as client:
         plan = {"operations": [["resize", "100x80"], ["blur", "median"]], "output": "png"}
         job = client.post_job(plan, [photo])["id"]
@@ -152,14 +152,14 @@ def test_skaffold_dev_copies_changed_files_into_pods_which_reload(skaffold: Skaf
 
 
 def read_log(skaffold: Skaffold, process: subprocess.Popen[bytes]) -> str:
-    """Return what skaffold has said; fail the test if it has ended."""
+    """Return skaffold's output; fail the test if it has ended."""
     said = skaffold.log.read_text(errors="replace")
     assert process.poll() is None, said[-4_000:]
     return said
 
 
 def change_version(file: Path) -> None:
-    """Let a copy of Penstock say that it is of another version."""
+    """Change the version in a copy of Penstock."""
     text = file.read_text()
     assert __version__ in text
     file.write_text(text.replace(__version__, CHANGED))
@@ -172,5 +172,5 @@ def version_in_step(skaffold: Skaffold) -> str:
 
 
 def version_served(installation: Installation) -> str:
-    """Return the version that the running coordinator says it has."""
+    """Return the version that the running coordinator reports."""
     return str(installation.ask("/openapi.json")["info"]["version"])

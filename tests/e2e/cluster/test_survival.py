@@ -1,4 +1,4 @@
-"""What an installation survives in the middle of a batch: the ledger stays clean, whatever goes."""
+"""Faults during a job: the ledger finds nothing lost, duplicated or wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from batches import Ledger, Pictures
+from batches import Inputs, Ledger
 from installation import Installation
 from kube import CommandError, kill_container
 from measures import Report
@@ -16,7 +16,7 @@ Disturb = Callable[[Installation], None]
 
 
 def kill_step(main: Installation) -> None:
-    """As the kernel does when memory runs out: kill -9 of everything in the container, which is started again."""
+    """Kill all processes of the container with SIGKILL, as the kernel does when out of memory; it is restarted."""
     (pod,) = main.namespace.ready_pods("blur")
     assert kill_container(pod.container_ids[0])
 
@@ -30,8 +30,8 @@ def delete_first_step(main: Installation) -> None:
 
 
 def stop_rabbitmq(main: Installation) -> None:
-    """Have it leave in its own time; its container is started again."""
-    with suppress(CommandError):  # the command may be ended with the container
+    """Terminate the process gracefully; its container is restarted."""
+    with suppress(CommandError):  # the command may end with the container
         main.namespace.kubectl("exec", f"{main.release.name}-rabbitmq-0", "--", "rabbitmqctl", "stop")
 
 
@@ -53,7 +53,7 @@ def delete_web(main: Installation) -> None:
 
 
 def delete_at_once(main: Installation, component: str) -> None:
-    """End a component's pod as a node that goes away does: without asking it."""
+    """Delete a component's pod without grace period, as the loss of a node does."""
     pod = random.choice(main.namespace.ready_pods(component))
     main.namespace.kubectl("delete", "pod", pod.name, "--force", "--grace-period=0")
 
@@ -72,27 +72,27 @@ DISTURBANCES: dict[str, Disturb] = {
 
 @pytest.mark.parametrize("what", DISTURBANCES)
 def test_nothing_is_lost_duplicated_or_wrong_when(
-    what: str, main: Installation, ledger: Ledger, pictures: Pictures, report: Report
+    what: str, main: Installation, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
-    world = ledger.check(pictures.batch(), lambda: DISTURBANCES[what](main))
+    world = ledger.check(inputs.batch(), lambda: DISTURBANCES[what](main))
     report.survive(what, world)
     main.release.wait_until_ready()
 
 
 def test_nothing_is_lost_duplicated_or_wrong_when_blur_is_scaled_in_from_4_to_1(
-    main: Installation, ledger: Ledger, pictures: Pictures, report: Report
+    main: Installation, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
     main.release.scale("blur", 4)
     main.release.wait_for("blur", 4)
-    world = ledger.check(pictures.batch(), lambda: main.release.scale("blur", 1))
+    world = ledger.check(inputs.batch(), lambda: main.release.scale("blur", 1))
     report.survive("blur scaled in from 4 to 1", world)
     main.release.wait_for("blur", 1)
 
 
 def test_nothing_is_lost_duplicated_or_wrong_when_every_image_is_upgraded(
-    main: Installation, tag: str, other_tag: str, ledger: Ledger, pictures: Pictures, report: Report
+    main: Installation, tag: str, other_tag: str, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
-    world = ledger.check(pictures.batch(), lambda: main.release.upgrade({"image": {"tag": other_tag}}))
+    world = ledger.check(inputs.batch(), lambda: main.release.upgrade({"image": {"tag": other_tag}}))
     report.survive("every image upgraded to another tag", world)
     images = {pod.shown["spec"]["containers"][0]["image"] for pod in main.namespace.pods("blur")}
     assert images == {f"local/penstock-blur:{other_tag}"}

@@ -1,4 +1,4 @@
-"""What an installation leaves when it goes: the claims that it says it leaves, and nothing else."""
+"""Uninstalling: only the announced claims remain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kube import Namespace, call, wait_for
 
 EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 NOTHING_MADE = ("events", "events.events.k8s.io", "pods.metrics.k8s.io")
-"""Kinds that tell of other objects."""
+"""Kinds that describe other objects."""
 
 
 def test_uninstalling_leaves_only_the_claims_that_it_announces(main: Installation) -> None:
@@ -22,6 +22,6 @@ def test_uninstalling_leaves_only_the_claims_that_it_announces(main: Installatio
 
 
 def left_behind(namespace: Namespace) -> set[str]:
-    """Return whatever is in a namespace that Kubernetes itself did not put there."""
+    """Return the objects of a namespace, except those that Kubernetes creates."""
     kinds = call("kubectl", "api-resources", "--namespaced", "--verbs=list", "--output=name").split()
     return {*namespace.names(",".join(kind for kind in kinds if kind not in NOTHING_MADE))} - EVERY_NAMESPACE

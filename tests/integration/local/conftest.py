@@ -1,4 +1,4 @@
-"""The command line in a process group of its own."""
+"""Fixture that starts commands in their own process group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command line in a process group of its own, as a terminal would."""
+    """Starts a command in its own process group, as a terminal does."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: object) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Placement, chunk size and the number of workers are dials that change speed alone: the bytes stay."""
+"""Placement, chunk size and number of workers do not change the bytes of results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_hand(photo: Path) -> list[bytes]:
-    """Return what OpenCV called directly makes of a photograph, as JPEG files."""
+    """Return the results of OpenCV, called directly, as JPEG files."""
     parts = [cv2.resize(cv2.imread(str(photo)), (150, 101), interpolation=cv2.INTER_AREA)]
     for blur in (lambda part: cv2.pyrUp(cv2.pyrDown(part), dstsize=part.shape[1::-1]), lambda p: cv2.medianBlur(p, 5)):
         quadrants = []
@@ -73,7 +73,7 @@ def test_serve_gives_the_bytes_of_opencv_with_any_placement_and_chunk_size(
 def test_a_plan_too_long_for_a_message_gives_the_same_bytes(
     start_server: Callable[..., Any], photos: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    """Forty operations that change nothing after the first make it so long."""
+    """A plan of forty operations is stored instead of sent with each message."""
     server = start_server("--placement", "per_step", "--workers", "1", input_root=photos, PENSTOCK_MAX_OPERATIONS="64")
     same = [["resize", "150x101"]] * 40
     job = server.client.post_job({"operations": [*same, *OPERATIONS[1:]], "inputs": [{"prefix": str(photos)}]})["id"]

@@ -1,4 +1,4 @@
-"""`penstock run --runner docker`: the same as ever, with a container for each step, whatever becomes of one."""
+"""`penstock run --runner docker`: the same results with a container per step, also if containers fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _images(without_service: Callable[[str], NoReturn]) -> None:
 
 @pytest.fixture(scope="module")
 def odd_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of a step that does what its picture says."""
+    """An image of the odd step, which misbehaves on request."""
     folder = tmp_path_factory.mktemp("odd")
     shutil.copy(ODD, folder / "odd.py")
     (folder / "Dockerfile").write_text(
@@ -59,14 +59,14 @@ def odd_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def posterize_image() -> Iterator[str]:
-    """The docs' example in Perl."""
+    """An image of the example in Perl."""
     step = f"STEP={IMAGES}/penstock-step:{__version__}"
     yield from build("penstock-test-posterize", EXAMPLES / "posterize", "--build-arg", step)
 
 
 @pytest.fixture(scope="module")
 def invert_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The docs' example in C, compiled here: the compiler's own image need not be here."""
+    """An image of the example in C, compiled on this host, so that no compiler image is needed."""
     folder = tmp_path_factory.mktemp("invert")
     if compile_invert(folder, "-static") is None:
         pytest.skip("no C compiler")
@@ -83,13 +83,13 @@ def build(name: str, folder: Path, *options: str) -> Iterator[str]:
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
-    """As for all whole processes, with time enough for what no test makes slow."""
+    """The usual environment with longer time limits."""
     return environment | {"PENSTOCK_IMAGES": IMAGES, "PENSTOCK_STEP_TIMEOUT_SECS": "60"}
 
 
 @pytest.fixture
 def run(penstock: Run, tmp_path: Path) -> Iterator[Run]:
-    """Run over containers, into `tmp_path/out`; none may be left."""
+    """Runs over containers into `tmp_path/out`, and checks that none remain."""
 
     def run_over_containers(*arguments: object, **more: str) -> Any:
         return penstock("run", "--runner", "docker", "--out", tmp_path / "out", *arguments, **more)
@@ -104,7 +104,7 @@ def containers(out: Path) -> list[str]:
 
 
 def entries(folder: Path) -> list[str]:
-    """The manifest's lines, in an order that does not depend on which image was first."""
+    """Return the sorted lines of the manifest."""
     return sorted((folder / "manifest.ndjson").read_text().splitlines())
 
 
@@ -142,7 +142,7 @@ def test_containers_give_the_same_bytes_of_photographs_as_processes(
 def test_steps_in_other_languages_run_in_containers(
     run: Run, tmp_path: Path, drawn: list[Path], invert_image: str, posterize_image: str
 ) -> None:
-    """The first one takes no JPEG: another container decodes for it."""
+    """The first step accepts no JPEG, so another container decodes."""
     images = ["--image", f"invert={invert_image}", "--image", f"posterize={posterize_image}"]
     chain = ["--op", "invert", "--op", "resize=40x30", "--op", "posterize=3", "--output", "png"]
     done = run(drawn[0], *images, *chain, "--parallel", 1)
@@ -225,7 +225,7 @@ def test_containers_of_a_killed_run_are_removed_by_the_next(
 
 
 def said_in(container: str) -> str:
-    """What an odd step has noted."""
+    """Return the notes of the odd step."""
     told = subprocess.run(["docker", "exec", container, "cat", "/tmp/said"], capture_output=True, check=False)
     return told.stdout.decode()
 

@@ -1,4 +1,4 @@
-"""`penstock serve` told to end: what is at hand is finished, and nothing is left running."""
+"""Terminating `penstock serve`: current images are finished, and no process remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`penstock serve` under kills, poison images and hanging steps: one terminal state an image, and the same bytes."""
+"""`penstock serve` with kills, poison images and hanging steps: one final state per image, and the same bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def done(server: Any, job: str) -> int:
 
 @pytest.fixture(scope="module")
 def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The checksums of a run that nothing happened to."""
+    """The checksums of an undisturbed run."""
     import hashlib
     import subprocess
     import sys
@@ -77,7 +77,9 @@ def test_workers_killed_at_random_lose_nothing(
     ended = server.client.wait(job, poll_secs=0.02)
     assert (ended["state"], ended["images"]["failed"]) == ("succeeded", 0)
     assert server.manifest(job) == undisturbed
-    wait_until(lambda: not list((tmp_path / "data" / "store").glob("work/*/*/*")))  # late work of the dead included
+    wait_until(
+        lambda: not list((tmp_path / "data" / "store").glob("work/*/*/*"))
+    )  # including late writes of killed workers
 
 
 def test_an_image_that_kills_its_worker_fails_alone(
@@ -119,7 +121,7 @@ def test_a_step_that_raises_or_returns_nonsense_fails_its_image_with_one_line(
 
 
 def test_a_retry_continues_from_the_failed_step(start_server: Any, tricky: Callable[..., Path], tmp_path: Path) -> None:
-    """The source is gone by then, so only the kept input of the failed step can bring the result."""
+    """The source is deleted by then, so the result can only come from the kept input of the failed step."""
     folder = tricky("raise", good=3)
     server = start_server(input_root=tmp_path)
     job = job_of(server, folder, [["resize", "20x20"], ["trip", True]])

@@ -1,4 +1,4 @@
-"""`penstock run` as a command: what it takes, what it leaves, and what an end of any kind costs."""
+"""`penstock run`: inputs, results, repeated runs, interruptions and failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
 
 
 def group_of(leader: int) -> list[int]:
-    """The other processes of a process group."""
+    """Return the other processes of a process group."""
     members = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -137,7 +137,7 @@ def test_a_second_run_processes_only_what_is_missing_or_changed(penstock: Run, t
 
 
 def test_an_input_changed_back_is_processed_again(penstock: Run, tmp_path: Path) -> None:
-    """The manifest tells of both versions then, and only the later one is what lies there."""
+    """The manifest then has both versions, but the results are those of the later one."""
     source = draw(tmp_path / "in" / "x.png", 10)
     status, old = source.stat(), source.read_bytes()
     command = ("run", tmp_path / "in", "--op", "resize=1x1", "--output", "png", "--effort", 0, "--out", tmp_path / "o")
@@ -300,7 +300,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, 
 def test_an_unreadable_folder_is_reported_and_the_rest_is_processed(penstock: Run, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "good.jpg")
     here = os.open(tmp_path / "in", os.O_RDONLY)
-    for _ in range(20):  # deeper than any path can say
+    for _ in range(20):  # deeper than the maximum path length
         os.mkdir("d" * 250, dir_fd=here)
         below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
         os.close(here)

@@ -1,4 +1,4 @@
-"""`penstock run` as a command: what it says, what it refuses, and what it loads."""
+"""`penstock run`: output, errors, imports and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches through an installation, and the ledger of what became of them, audited as whole systems are at home."""
+"""Ledger of the jobs of an installation, audited like those of `make ledger`."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ from penstock.local.sample_images import write_images
 POLL_SECS = 0.5
 QUIET_SECS = 45.0
 STRUCK_AT_IMAGES = 5
-BATCH_PHOTOS, LONELY_PHOTOS = 40, 16
+BATCH_IMAGES, SINGLE_IMAGES = 40, 16
 ORIGINALS = 8
 SLOW = [["resize", "768x576"], ["split", True], ["blur", "bilateral"], ["blur", "median"], ["blur", "bilateral"]]
-"""About 0.13 s of blur an image."""
+"""About 0.13 s of blur per image."""
 
 
 @dataclass
-class Pictures:
-    """What is sent, and what `penstock run` makes of it, which is found out once for each batch."""
+class Inputs:
+    """Input files, and the results of `penstock run` for them, which are computed once."""
 
-    photos: Sequence[Path]
+    originals: Sequence[Path]
     folder: Path
     _wanted: dict[str, Wanted] = field(default_factory=dict)
 
     def copies(self, name: str, count: int) -> list[Path]:
-        """Return so many files, the photographs in turn, under names of their own."""
+        """Return `count` files with distinct names, which link to the originals in turn."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         files = [folder / f"{index:04d}.jpg" for index in range(count)]
         for index, file in enumerate(files):
             if not file.exists():
-                file.symlink_to(self.photos[index % len(self.photos)])
+                file.symlink_to(self.originals[index % len(self.originals)])
         return files
 
     @cached_property
     def bad(self) -> list[Path]:
-        """Files that cannot be processed, one of each kind."""
+        """Files that fail, one of each kind."""
         return draw(self.folder / "bad", 1)[1:]
 
-    def batch(self, photos: int = BATCH_PHOTOS) -> list[Task]:
-        """Return two jobs that take some seconds: one in messages of several images, one in messages of one."""
-        many = [*self.copies("many", photos), *self.bad]
-        return [Task("many", SLOW, many), Task("alone", SLOW, self.copies("alone", LONELY_PHOTOS), chunk_size=1)]
+    def batch(self, count: int = BATCH_IMAGES) -> list[Task]:
+        """Return two jobs of some seconds: one with several images per chunk, one with one."""
+        many = [*self.copies("many", count), *self.bad]
+        return [Task("many", SLOW, many), Task("alone", SLOW, self.copies("alone", SINGLE_IMAGES), chunk_size=1)]
 
     def want(self, task: Task) -> Wanted:
-        """Return what has to become of a task's images: what becomes of the photographs that they are copies of."""
+        """Return the expected outcomes of a task's images: those of the originals that they link to."""
         originals = sorted({file.resolve() for file in task.files})
         key = json.dumps([task.operations, task.output, [str(path) for path in originals]])
         if key not in self._wanted:
@@ -69,7 +69,7 @@ class Pictures:
 
 
 def _of_copies(wanted: Wanted, files: Sequence[Path]) -> Wanted:
-    """Return what is wanted of files, by what is wanted of those that they are copies of."""
+    """Return the expected outcomes of files from those of their originals."""
     codes = {file.name: wanted.codes[file.resolve().name] for file in files if file.resolve().name in wanted.codes}
     results = {file.name: _rename(wanted, file) for file in files if file.name not in codes}
     return Wanted(results, codes)
@@ -81,18 +81,18 @@ def _rename(wanted: Wanted, file: Path) -> dict[str, str]:
     return {file.stem + Path(name).name.removeprefix(original.stem): digest for name, digest in of_original.items()}
 
 
-def make_pictures(folder: Path, photographs: Path) -> Pictures:
-    """Return street photographs of 1024×768, or drawn pictures of that size where there are none."""
+def make_inputs(folder: Path, photographs: Path) -> Inputs:
+    """Return street photographs of 1024×768, or sample images of that size if there are none."""
     found = sorted((photographs / "street").glob("lund-*.jpg"))[:ORIGINALS]
-    return Pictures(found or write_images(folder / "drawn", ORIGINALS, 1024, 768), folder)
+    return Inputs(found or write_images(folder / "drawn", ORIGINALS, 1024, 768), folder)
 
 
 @dataclass
 class Ledger:
-    """What was asked of one installation since the ledger was begun."""
+    """Jobs submitted to one installation since the ledger was created."""
 
     installation: Installation
-    pictures: Pictures
+    inputs: Inputs
 
     def __post_init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -100,8 +100,8 @@ class Ledger:
         self._totals = Counter(self.installation.totals())
 
     def send(self, task: Task, wanted: Wanted | None = None) -> str:
-        """Send a job until it is acknowledged; return its id. `wanted`, if not what `penstock run` makes of it."""
-        entry = self._entries.setdefault(task.name, Entry(wanted or self.pictures.want(task)))
+        """Submit a job until it is accepted; return its id. `wanted` defaults to the outcomes of `penstock run`."""
+        entry = self._entries.setdefault(task.name, Entry(wanted or self.inputs.want(task)))
         body, content_type = form(task.document, task.files)
         headers = {"Content_Type": content_type, "Idempotency_Key": f"{task.name}-{time.time_ns()}"}
 
@@ -116,16 +116,16 @@ class Ledger:
         return str(answer.json["id"])
 
     def check(self, tasks: Sequence[Task], meanwhile: Callable[[], object] | None = None) -> World:
-        """Send jobs; once the first is well under way, do something; then as `finish`."""
+        """Submit jobs, call `meanwhile` while the first is running, then `finish`."""
         jobs = [self.send(task) for task in tasks]
         if meanwhile is not None:
-            wait_for("a batch under way", lambda: self._done(jobs[0]) >= STRUCK_AT_IMAGES, pause_secs=0.1)
-            assert not self._has_ended(jobs[-1]), "the batch is over before anything could happen to it"
+            wait_for("a running batch", lambda: self._done(jobs[0]) >= STRUCK_AT_IMAGES, pause_secs=0.1)
+            assert not self._has_ended(jobs[-1]), "the batch ended before the fault"
             meanwhile()
         return self.finish()
 
     def finish(self) -> World:
-        """Wait until all is quiet, and make sure that nothing is found in the ledger; return what there is."""
+        """Wait until all jobs have ended, and assert that the audit finds nothing; return the final state."""
         world = self._close()
         found = audit(world)
         assert found == {}, f"{found}\n{self.installation.logs()}"
@@ -146,7 +146,7 @@ class Ledger:
         return self.installation.ask(f"/v1/jobs/{job}")["state"] in TERMINAL_JOBS
 
     def _wait_for_ends(self) -> list[str]:
-        """See every job to its end; return those that did not come to it."""
+        """Wait for all jobs; return a line for each that did not end."""
         waiting = {job for entry in self._entries.values() for job in entry.acknowledged}
         deadline = time.monotonic() + PATIENCE_SECS
         while waiting and time.monotonic() < deadline:
@@ -160,7 +160,7 @@ class Ledger:
         return [f"job {job} did not end" for job in sorted(waiting)]
 
     def _quieten(self, jobs: Sequence[dict[str, Any]]) -> tuple[list[str], dict[str, int]]:
-        """Wait until sweeps have passed and queues are empty; return what is left over for all that."""
+        """Wait until garbage is collected and queues are empty; return what remains."""
         deadline = time.monotonic() + QUIET_SECS
         while True:
             leftovers, queues = self.installation.leftovers(jobs), self.installation.messages()

@@ -1,4 +1,4 @@
-"""One installation as its customers and its operator see it: by REST, by the front door's files, by its queues."""
+"""Installation: access to its REST API, its store and its queues."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MUL
 
 @dataclass
 class Installation:
-    """A release, and what is asked of it. `store_url` is where its store is, if that isn't the bundled one."""
+    """A release of the chart. `store_url` is its store, if not the bundled one."""
 
     release: Release
     store_url: str | None = None
 
     @property
     def namespace(self) -> Namespace:
-        """Where it is installed."""
+        """The namespace of the release."""
         return self.release.namespace
 
     @cached_property
     def url(self) -> str:
-        """The front door."""
+        """The URL of the web service."""
         return f"http://{self.namespace.address(f'{self.release.name}-web')}"
 
     @cached_property
     def customer(self) -> Client:
-        """Somebody who insists."""
+        """A client that repeats requests."""
         return Client([self.url], lambda: None, PATIENCE_SECS)
 
     @cached_property
     def store(self) -> Store:
-        """What it keeps, seen from outside."""
+        """The store, accessed from outside the cluster."""
         if self.store_url is not None:
             return open_store(StoreSettings(store_url=self.store_url), None)
         service = f"{self.release.name}-store"
@@ -54,11 +54,11 @@ class Installation:
         return open_store(StoreSettings(store_url=f"http://{self.namespace.address(service)}", store_token=token), None)
 
     def rest(self) -> RestClient:
-        """Return a connection of its own to the front door."""
+        """Return a new connection to the web service."""
         return RestClient(self.url)
 
     def ask(self, path: str) -> Any:
-        """Return what a path answers, however long that takes."""
+        """Return the JSON at a path, retrying until there is a response."""
         return self.customer.insist("GET", path).json
 
     def jobs(self) -> list[dict[str, Any]]:
@@ -72,13 +72,13 @@ class Installation:
         return step
 
     def totals(self) -> dict[str, int]:
-        """Return how many images ever ended in each way."""
+        """Return the number of images by outcome."""
         text = self.customer.insist("GET", "/metrics").body.decode()
         return {outcome: int(count) for outcome, count in _OUTCOME.findall(text)}
 
     def messages(self) -> dict[str, int]:
-        """Return how many messages are in each queue, those in somebody's hands among them."""
-        queues: dict[str, int] = wait_for("what RabbitMQ has", self._list_queues)
+        """Return the number of messages in each queue, unacknowledged ones included."""
+        queues: dict[str, int] = wait_for("RabbitMQ's queues", self._list_queues)
         return queues
 
     def _list_queues(self) -> dict[str, int] | None:
@@ -87,11 +87,11 @@ class Installation:
         try:
             listed = self.namespace.kubectl("exec", f"{self.release.name}-rabbitmq-0", "--", *command)
         except CommandError:
-            return None  # it is on its way down, or up
+            return None  # RabbitMQ is restarting
         return {queue["name"]: int(queue["messages"]) for queue in json.loads(listed)}
 
     def leftovers(self, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the objects that no job needs, once all have ended."""
+        """Return the stored objects that no job needs, given that all have ended."""
         states = {str(job["id"]): str(job["state"]) for job in jobs}
         keys = [key for kind in ("work", "resume", "cancelled", "plans", "results") for key in self.store.list(kind)]
         found = [key for key in keys if not _is_needed(key, states)]
@@ -99,7 +99,7 @@ class Installation:
         return found + ([f"{len(uploads)} uploads for {len(jobs)} jobs"] if len(uploads) > len(jobs) else [])
 
     def logs(self) -> str:
-        """Return the ends of the pods' logs, which may explain a finding."""
+        """Return the last lines of the pods' logs."""
         try:
             return self.namespace.kubectl(
                 "logs", "--selector=app.kubernetes.io/name=penstock", "--all-containers", "--prefix", "--tail=40"

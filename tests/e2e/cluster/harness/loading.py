@@ -1,4 +1,4 @@
-"""The images that are tested: built, and brought to the cluster unless exactly they are there."""
+"""Images under test: builds them and loads them into the cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERVERS = ["local/rabbitmq:4.0", "local/nginx:1.26", "local/postgres:17", "local
 
 
 def build_images() -> str:
-    """Build every image; return a tag that is made of what they are, so that nothing else can have it."""
+    """Build all images; return a tag derived from their contents."""
     call("env", "REGISTRY=local", "bash", str(ROOT / "scripts" / "build_images.sh"), secs=BUILD_SECS)
     images = [_image(target, __version__) for target in TARGETS]
     ids = [call("docker", "image", "inspect", "--format", "{{.Id}}", image) for image in images]
@@ -23,7 +23,7 @@ def build_images() -> str:
 
 
 def bring_images(tag: str) -> None:
-    """Have the cluster hold the built images under a tag; only those that it lacks are brought."""
+    """Load the built images into the cluster under a tag, unless they are there."""
     held = held_images()
     for target in TARGETS:
         if _image(target, tag) not in held:
@@ -31,19 +31,19 @@ def bring_images(tag: str) -> None:
 
 
 def bring_servers() -> None:
-    """Have the cluster hold the images of servers."""
+    """Load the images of servers into the cluster, unless they are there."""
     cluster("load", *(image for image in SERVERS if image not in held_images()))
 
 
 def bring(source: str, image: str) -> None:
-    """Bring an image of this machine's Docker to the cluster under another name."""
+    """Load a local image into the cluster under another name."""
     call("docker", "tag", source, image)
     cluster("load", image)
     call("docker", "rmi", image)
 
 
 def held_images() -> set[str]:
-    """Return the names of the images that the cluster's nodes hold."""
+    """Return the names of the images on the cluster's nodes."""
     nodes = json.loads(call("kubectl", "get", "nodes", "--output", "json"))["items"]
     return {
         name.removeprefix("docker.io/")

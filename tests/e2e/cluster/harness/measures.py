@@ -1,4 +1,4 @@
-"""What the tests measured on their way, told at the end, and the table in docs/reliability.md."""
+"""Report of the tests: measured figures, and the table in docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = {
     "wrong": ("wrong bytes", "wrong outcome", "miscounted"),
     "stuck": ("unresolved", "left over"),
 }
-"""What counts in each column of the table, as in that of `make ledger`."""
+"""Findings that count in each column of the table, as in that of `make ledger`."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was done to an installation while so many images were under way, and what was found."""
+    """A fault injected while a number of images were processed, and the findings."""
 
     what: str
     images: int
@@ -32,17 +32,17 @@ class Row:
 
 @dataclass
 class Report:
-    """Figures by name, and rows, in the order in which they came."""
+    """Figures by name, and rows."""
 
     figures: dict[str, float] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
     def note(self, name: str, value: float) -> None:
-        """Keep a figure."""
+        """Add a figure."""
         self.figures[name] = round(value, 1)
 
     def survive(self, what: str, world: World) -> None:
-        """Keep what was done to a batch, and what was found then."""
+        """Add a row for a fault."""
         found = audit(world)
         counts = {column: sum(len(found.get(check, ())) for check in checks) for column, checks in COLUMNS.items()}
         self.rows.append(Row(what, sum(len(job.images) for job in world.jobs), counts))
@@ -55,7 +55,7 @@ class Report:
         )
 
     def write_table(self) -> str:
-        """Return the rows in Markdown, then the figures."""
+        """Return rows and figures as Markdown tables."""
         head = ["while a batch ran", "images", *COLUMNS]
         lines = [head, ["---"] * len(head)]
         lines += [[row.what, str(row.images), *(str(row.found[column]) for column in COLUMNS)] for row in self.rows]
@@ -63,7 +63,7 @@ class Report:
         return "\n\n".join("\n".join(f"| {' | '.join(line)} |" for line in table) for table in (lines, figures))
 
     def write_page(self, page: Path) -> None:
-        """Put the tables between the page's marks."""
+        """Write the tables between the markers of a page."""
         before, _, rest = page.read_text().partition(BEGIN)
         _, _, after = rest.partition(END)
         page.write_text(f"{before}{BEGIN}\n{self.write_table()}\n{END}{after}")
