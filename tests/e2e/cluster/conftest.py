@@ -15,7 +15,7 @@ import pytest
 from batches import Inputs, Ledger, make_inputs
 from installation import Installation
 from kube import ROOT, Namespace, Release, find_cluster
-from loading import bring_images, bring_servers, build_images
+from loading import build_images, load_images, load_servers
 from measures import Report
 
 HERE = Path(__file__).parent
@@ -66,15 +66,15 @@ def tag(kubernetes: None) -> str:
     if "PENSTOCK_E2E_TAG" in os.environ:
         return os.environ["PENSTOCK_E2E_TAG"]
     built = build_images()
-    bring_servers()
-    bring_images(built)
+    load_servers()
+    load_images(built)
     return built
 
 
 @pytest.fixture(scope="session")
 def other_tag(tag: str) -> str:
     """Another tag of the same images."""
-    bring_images(f"{tag}-other")
+    load_images(f"{tag}-other")
     return f"{tag}-other"
 
 

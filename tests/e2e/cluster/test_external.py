@@ -81,8 +81,8 @@ def test_nothing_is_lost_duplicated_or_wrong_when_the_leader_of_two_coordinators
         leader = find_leader(external.namespace)
         external.namespace.kubectl("delete", "pod", leader, "--force", "--grace-period=0")
 
-    world = Ledger(external, inputs).check(inputs.batch(), end_leader)
-    report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", world)
+    final = Ledger(external, inputs).check(inputs.batch(), end_leader)
+    report.survive("the leading of two coordinators deleted without grace (PostgreSQL, S3)", final)
 
 
 def test_all_requests_are_answered_while_two_coordinators_are_replaced(external: Installation) -> None:

@@ -6,27 +6,27 @@ import json
 import time
 
 import httpx
-from batches import BATCH_PHOTOS, LONELY_PHOTOS, Inputs, Ledger, sha256
+from batches import BATCH_IMAGES, SINGLE_IMAGES, Inputs, Ledger, sha256
 from installation import Installation
 from kube import call, seconds_since
 from measures import Report
-from workload import Task
+from workload import JobSpec
 
 MAX_REST_MB = {"coordinator": 150, "resize": 250, "split": 250, "blur": 250, "encode": 250}
 
 
 def test_a_fresh_installation_processes_a_job(main: Installation, inputs: Inputs, report: Report) -> None:
-    inputs.want(inputs.batch()[0])  # takes a while, and must not count as the installation's time
+    inputs.expect(inputs.batch()[0])  # takes a while, and must not count as the installation's time
     began = time.monotonic()
     main.release.install()
     report.note("helm install until ready, s", seconds_since(began))
-    Ledger(main, inputs).check([Task("first", [["resize", "512x512"]], inputs.copies("first", 1))])
+    Ledger(main, inputs).check([JobSpec("first", [["resize", "512x512"]], inputs.copies("first", 1))])
     report.note("helm install to first result, s", seconds_since(began))
 
 
 def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, inputs: Inputs) -> None:
-    world = ledger.check(inputs.batch())
-    assert sum(len(job.manifest) for job in world.jobs) == 4 * (BATCH_PHOTOS + LONELY_PHOTOS)
+    final = ledger.check(inputs.batch())
+    assert sum(len(job.manifest) for job in final.jobs) == 4 * (BATCH_IMAGES + SINGLE_IMAGES)
 
 
 def test_nginx_serves_results_from_its_volume_by_x_accel_redirect(main: Installation) -> None:

@@ -56,9 +56,11 @@ def test_only_the_key_of_the_notes_gives_access(release: Release, front: str, ke
         200,
     )
     (pod,) = release.namespace.ready_pods("coordinator")
-    held = release.namespace.kubectl("exec", pod.name, "--", "sh", "-c", "cat /etc/penstock/*; env; ls /etc/penstock")
-    assert hash_token(key) in held
-    assert key not in held
+    existing = release.namespace.kubectl(
+        "exec", pod.name, "--", "sh", "-c", "cat /etc/penstock/*; env; ls /etc/penstock"
+    )
+    assert hash_token(key) in existing
+    assert key not in existing
 
 
 def test_autoscalers_and_prometheus_need_no_key_inside_the_cluster(release: Release, front: str, key: str) -> None:

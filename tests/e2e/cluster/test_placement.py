@@ -9,8 +9,7 @@ import pytest
 from batches import Inputs, Ledger
 from installation import Installation
 from kube import call, cluster, wait_for
-from loading import bring
-from workload import Task
+from workload import JobSpec
 
 from penstock import __version__
 
@@ -73,15 +72,15 @@ def test_a_custom_step_needs_one_more_entry_in_the_values(
 ) -> None:
     image = f"local/penstock-negate:{tag}"
     build_own_step(tmp_path, f"local/penstock-step:{__version__}", image)
-    bring(image, image)
+    load_image(image, image)
     entry = {"image": image, "program": PROGRAM, "params": {"type": "object", "additionalProperties": False}}
     main.release.upgrade({"steps": {"negate": entry}})
     names = [operation["name"] for operation in main.ask("/v1/operations")["operations"]]
     assert "negate" in names
     plan = [["resize", "320x240"], ["negate", True], ["blur", "median"], ["negate", True]]
     files = inputs.copies("negated", 6)
-    plain = Task("plain", [plan[0], plan[2]], files, output="png")  # a negative's median is the median's negative
-    ledger.send(Task("negated", plan, files, output="png"), inputs.want(plain))
+    plain = JobSpec("plain", [plan[0], plan[2]], files, output="png")  # a negative's median is the median's negative
+    ledger.send(JobSpec("negated", plan, files, output="png"), inputs.expect(plain))
     ledger.finish()
 
 

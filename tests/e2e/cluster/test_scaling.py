@@ -10,13 +10,13 @@ from batches import SLOW, Inputs, Ledger
 from installation import Installation
 from kube import CommandError, call, seconds_since, wait_for
 from measures import Report
-from workload import Task
+from workload import JobSpec
 
 STEP = "blur"
 BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 56)]
 """One image keeps a blur pod busy for about 40 s; pods update their deletion cost at most every 30 to 45 s."""
 SCALED_SECS = 150.0
-LOAD_PHOTOS = 80
+LOAD_IMAGES = 80
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +79,9 @@ def read_state(main: Installation, pod: str) -> str:
 def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledger, inputs: Inputs) -> None:
     main.release.scale(STEP, 2)
     main.release.wait_for(STEP, 2)
-    busy_task = Task("busy", BUSY, inputs.copies("busy", 1))
-    inputs.want(busy_task)
-    ledger.send(busy_task)
+    busy_job = JobSpec("busy", BUSY, inputs.copies("busy", 1))
+    inputs.expect(busy_job)
+    ledger.send(busy_job)
     (busy,) = wait_for("a busy pod that says so", lambda: costly_pods(main), pause_secs=0.2)
     main.release.scale(STEP, 1)
     main.release.wait_for(STEP, 1)
@@ -110,8 +110,8 @@ def test_the_autoscaler_scales_a_step_out_under_load_and_in_afterwards(
 
 def grows_under_load(main: Installation, ledger: Ledger, inputs: Inputs) -> bool:
     """Submit another job if the step is running out of work; return whether it has more than one pod."""
-    if main.step(STEP)["remaining"] < LOAD_PHOTOS / 2:
-        ledger.send(Task(f"load-{time.monotonic_ns()}", SLOW, inputs.copies("load", LOAD_PHOTOS)))
+    if main.step(STEP)["remaining"] < LOAD_IMAGES / 2:
+        ledger.send(JobSpec(f"load-{time.monotonic_ns()}", SLOW, inputs.copies("load", LOAD_IMAGES)))
     return len(main.namespace.ready_pods(STEP)) > 1
 
 
@@ -130,7 +130,7 @@ def test_keda_scales_a_step_from_zero_and_back(
     main.release.upgrade({"steps": {STEP: {"autoscaling": by_backlog}}})
     wait_for("no pod", lambda: not main.namespace.pods(STEP), SCALED_SECS)
     began = time.monotonic()
-    ledger.send(Task("wave", SLOW, inputs.copies("wave", 100)))
+    ledger.send(JobSpec("wave", SLOW, inputs.copies("wave", 100)))
     wait_for("a first pod", lambda: main.namespace.ready_pods(STEP), SCALED_SECS)
     report.note("KEDA: job sent until a first blur pod is ready, s", seconds_since(began))
     wait_for("several pods", lambda: len(main.namespace.ready_pods(STEP)) > 1, SCALED_SECS)

@@ -115,12 +115,12 @@ def test_skaffold_run_installs_the_built_images_and_delete_removes_them(skaffold
     for step in ("coordinator", "resize", "split", "blur", "encode"):
         images = [pod.shown["spec"]["containers"][0]["image"] for pod in skaffold.namespace.ready_pods(step)]
         assert images[0].startswith(f"{REGISTRY}/penstock-{step}:")
-    check_one_picture(skaffold.installation, drawn[0])
+    check_one_image(skaffold.installation, drawn[0])
     skaffold.call("delete")
     assert skaffold.namespace.names("deployments,statefulsets") == []
 
 
-def check_one_picture(installation: Installation, photo: Path) -> None:
+def check_one_image(installation: Installation, photo: Path) -> None:
     """Submit an image and compare the result with OpenCV's."""
     with installation.rest() as client:
         plan = {"operations": [["resize", "100x80"], ["blur", "median"]], "output": "png"}
@@ -142,7 +142,7 @@ def test_skaffold_dev_copies_changed_files_into_pods_which_reload(skaffold: Skaf
         before = {pod.name for pod in skaffold.namespace.pods()}
         change_version(skaffold.folder / "services" / "penstock" / "__init__.py")
         wait_for("the coordinator with the change", lambda: version_served(installation) == CHANGED)
-        check_one_picture(installation, drawn[0])
+        check_one_image(installation, drawn[0])
         wait_for("a step with the change", lambda: version_in_step(skaffold) == CHANGED)
         after = {pod.name: pod.restarts for pod in skaffold.namespace.pods()}
         assert {name: after.get(name) for name in before} == dict.fromkeys(before, 0)

@@ -74,8 +74,8 @@ DISTURBANCES: dict[str, Disturb] = {
 def test_nothing_is_lost_duplicated_or_wrong_when(
     what: str, main: Installation, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
-    world = ledger.check(inputs.batch(), lambda: DISTURBANCES[what](main))
-    report.survive(what, world)
+    final = ledger.check(inputs.batch(), lambda: DISTURBANCES[what](main))
+    report.survive(what, final)
     main.release.wait_until_ready()
 
 
@@ -84,16 +84,16 @@ def test_nothing_is_lost_duplicated_or_wrong_when_blur_is_scaled_in_from_4_to_1(
 ) -> None:
     main.release.scale("blur", 4)
     main.release.wait_for("blur", 4)
-    world = ledger.check(inputs.batch(), lambda: main.release.scale("blur", 1))
-    report.survive("blur scaled in from 4 to 1", world)
+    final = ledger.check(inputs.batch(), lambda: main.release.scale("blur", 1))
+    report.survive("blur scaled in from 4 to 1", final)
     main.release.wait_for("blur", 1)
 
 
 def test_nothing_is_lost_duplicated_or_wrong_when_every_image_is_upgraded(
     main: Installation, tag: str, other_tag: str, ledger: Ledger, inputs: Inputs, report: Report
 ) -> None:
-    world = ledger.check(inputs.batch(), lambda: main.release.upgrade({"image": {"tag": other_tag}}))
-    report.survive("every image upgraded to another tag", world)
+    final = ledger.check(inputs.batch(), lambda: main.release.upgrade({"image": {"tag": other_tag}}))
+    report.survive("every image upgraded to another tag", final)
     images = {pod.shown["spec"]["containers"][0]["image"] for pod in main.namespace.pods("blur")}
     assert images == {f"local/penstock-blur:{other_tag}"}
     main.release.upgrade({"image": {"tag": tag}})

@@ -79,7 +79,7 @@ def test_workers_killed_at_random_lose_nothing(
     assert server.manifest(job) == undisturbed
     wait_until(
         lambda: not list((tmp_path / "data" / "store").glob("work/*/*/*"))
-    )  # including late writes of killed workers
+    )
 
 
 def test_an_image_that_kills_its_worker_fails_alone(

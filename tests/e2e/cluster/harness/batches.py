@@ -12,17 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audit import TERMINAL_JOBS, Entry, Job, World, audit
+from audit import TERMINAL_JOBS, FinalState, Job, Submission, audit
 from client import form
-from installation import PATIENCE_SECS, Installation
+from installation import TIMEOUT_SECS, Installation
 from kube import wait_for
-from workload import Task, Wanted, draw, want
+from workload import Expected, JobSpec, calculate_expected, write_inputs
 
 from penstock.local.sample_images import write_images
 
 POLL_SECS = 0.5
 QUIET_SECS = 45.0
-STRUCK_AT_IMAGES = 5
+FAULT_AT_IMAGES = 5
 BATCH_IMAGES, SINGLE_IMAGES = 40, 16
 ORIGINALS = 8
 SLOW = [["resize", "768x576"], ["split", True], ["blur", "bilateral"], ["blur", "median"], ["blur", "bilateral"]]
@@ -35,7 +35,7 @@ class Inputs:
 
     originals: Sequence[Path]
     folder: Path
-    _wanted: dict[str, Wanted] = field(default_factory=dict)
+    _expected: dict[str, Expected] = field(default_factory=dict)
 
     def copies(self, name: str, count: int) -> list[Path]:
         """Return `count` files with distinct names, which link to the originals in turn."""
@@ -50,34 +50,34 @@ class Inputs:
     @cached_property
     def bad(self) -> list[Path]:
         """Files that fail, one of each kind."""
-        return draw(self.folder / "bad", 1)[1:]
+        return write_inputs(self.folder / "bad", 1)[1:]
 
-    def batch(self, count: int = BATCH_IMAGES) -> list[Task]:
+    def batch(self, count: int = BATCH_IMAGES) -> list[JobSpec]:
         """Return two jobs of some seconds: one with several images per chunk, one with one."""
         many = [*self.copies("many", count), *self.bad]
-        return [Task("many", SLOW, many), Task("alone", SLOW, self.copies("alone", SINGLE_IMAGES), chunk_size=1)]
+        return [JobSpec("many", SLOW, many), JobSpec("alone", SLOW, self.copies("alone", SINGLE_IMAGES), chunk_size=1)]
 
-    def want(self, task: Task) -> Wanted:
-        """Return the expected outcomes of a task's images: those of the originals that they link to."""
-        originals = sorted({file.resolve() for file in task.files})
-        key = json.dumps([task.operations, task.output, [str(path) for path in originals]])
-        if key not in self._wanted:
-            folder = self.folder / f"wanted-{len(self._wanted)}"
+    def expect(self, spec: JobSpec) -> Expected:
+        """Return the expected outcomes of a job's images: those of the originals that they link to."""
+        originals = sorted({file.resolve() for file in spec.files})
+        key = json.dumps([spec.operations, spec.output, [str(path) for path in originals]])
+        if key not in self._expected:
+            folder = self.folder / f"expected-{len(self._expected)}"
             folder.mkdir()
-            self._wanted[key] = want(replace(task, name="originals", files=originals), folder)
-        return _of_copies(self._wanted[key], task.files)
+            self._expected[key] = calculate_expected(replace(spec, name="originals", files=originals), folder)
+        return _of_copies(self._expected[key], spec.files)
 
 
-def _of_copies(wanted: Wanted, files: Sequence[Path]) -> Wanted:
+def _of_copies(expected: Expected, files: Sequence[Path]) -> Expected:
     """Return the expected outcomes of files from those of their originals."""
-    codes = {file.name: wanted.codes[file.resolve().name] for file in files if file.resolve().name in wanted.codes}
-    results = {file.name: _rename(wanted, file) for file in files if file.name not in codes}
-    return Wanted(results, codes)
+    codes = {file.name: expected.codes[file.resolve().name] for file in files if file.resolve().name in expected.codes}
+    results = {file.name: _rename(expected, file) for file in files if file.name not in codes}
+    return Expected(results, codes)
 
 
-def _rename(wanted: Wanted, file: Path) -> dict[str, str]:
+def _rename(expected: Expected, file: Path) -> dict[str, str]:
     original = file.resolve()
-    of_original = wanted.results[original.name]
+    of_original = expected.results[original.name]
     return {file.stem + Path(name).name.removeprefix(original.stem): digest for name, digest in of_original.items()}
 
 
@@ -95,48 +95,48 @@ class Ledger:
     inputs: Inputs
 
     def __post_init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._submissions: dict[str, Submission] = {}
         self._before = {job["id"] for job in self.installation.jobs()}
         self._totals = Counter(self.installation.totals())
 
-    def send(self, task: Task, wanted: Wanted | None = None) -> str:
-        """Submit a job until it is accepted; return its id. `wanted` defaults to the outcomes of `penstock run`."""
-        entry = self._entries.setdefault(task.name, Entry(wanted or self.inputs.want(task)))
-        body, content_type = form(task.document, task.files)
-        headers = {"Content_Type": content_type, "Idempotency_Key": f"{task.name}-{time.time_ns()}"}
+    def send(self, spec: JobSpec, expected: Expected | None = None) -> str:
+        """Submit a job until it is accepted; return its id. `expected` defaults to the outcomes of `penstock run`."""
+        submission = self._submissions.setdefault(spec.name, Submission(expected or self.inputs.expect(spec)))
+        body, content_type = form(spec.document, spec.files)
+        headers = {"Content_Type": content_type, "Idempotency_Key": f"{spec.name}-{time.time_ns()}"}
 
         def post() -> Any:
-            entry.sent += 1
-            answer = self.installation.customer.once("POST", "/v1/jobs", body, **headers)
+            submission.sent += 1
+            answer = self.installation.client.try_request("POST", "/v1/jobs", body, **headers)
             return answer if answer is None or answer.status not in (409, 502, 504) else None
 
-        answer = self.installation.customer.until(f"POST {task.name}", post)
+        answer = self.installation.client.poll(f"POST {spec.name}", post)
         assert answer.status in (200, 202), answer.body
-        entry.acknowledged.add(answer.json["id"])
+        submission.acknowledged.add(answer.json["id"])
         return str(answer.json["id"])
 
-    def check(self, tasks: Sequence[Task], meanwhile: Callable[[], object] | None = None) -> World:
+    def check(self, specs: Sequence[JobSpec], meanwhile: Callable[[], object] | None = None) -> FinalState:
         """Submit jobs, call `meanwhile` while the first is running, then `finish`."""
-        jobs = [self.send(task) for task in tasks]
+        jobs = [self.send(spec) for spec in specs]
         if meanwhile is not None:
-            wait_for("a running batch", lambda: self._done(jobs[0]) >= STRUCK_AT_IMAGES, pause_secs=0.1)
+            wait_for("a running batch", lambda: self._done(jobs[0]) >= FAULT_AT_IMAGES, pause_secs=0.1)
             assert not self._has_ended(jobs[-1]), "the batch ended before the fault"
             meanwhile()
         return self.finish()
 
-    def finish(self) -> World:
+    def finish(self) -> FinalState:
         """Wait until all jobs have ended, and assert that the audit finds nothing; return the final state."""
-        world = self._close()
-        found = audit(world)
+        final = self._close()
+        found = audit(final)
         assert found == {}, f"{found}\n{self.installation.logs()}"
-        return world
+        return final
 
-    def _close(self) -> World:
+    def _close(self) -> FinalState:
         stuck = self._wait_for_ends()
         shown = self.installation.jobs()
-        leftovers, queues = self._quieten(shown)
-        jobs = [self._look(job["id"]) for job in shown if job["id"] not in self._before]
-        return World(self._entries, jobs, self._totals, self.installation.totals(), leftovers, queues, stuck)
+        leftovers, queues = self._wait_until_quiet(shown)
+        jobs = [self._read_job(job["id"]) for job in shown if job["id"] not in self._before]
+        return FinalState(self._submissions, jobs, self._totals, self.installation.totals(), leftovers, queues, stuck)
 
     def _done(self, job: str) -> int:
         counts = self.installation.ask(f"/v1/jobs/{job}")["images"]
@@ -147,19 +147,19 @@ class Ledger:
 
     def _wait_for_ends(self) -> list[str]:
         """Wait for all jobs; return a line for each that did not end."""
-        waiting = {job for entry in self._entries.values() for job in entry.acknowledged}
-        deadline = time.monotonic() + PATIENCE_SECS
+        waiting = {job for submission in self._submissions.values() for job in submission.acknowledged}
+        deadline = time.monotonic() + TIMEOUT_SECS
         while waiting and time.monotonic() < deadline:
             for job in sorted(waiting):
-                answer = self.installation.customer.once("GET", f"/v1/jobs/{job}")
+                answer = self.installation.client.try_request("GET", f"/v1/jobs/{job}")
                 if answer is not None and answer.status == 200:
-                    self._entries[answer.json["name"]].see(answer.json)
+                    self._submissions[answer.json["name"]].observe(answer.json)
                     if answer.json["state"] in TERMINAL_JOBS:
                         waiting.discard(job)
             time.sleep(POLL_SECS)
         return [f"job {job} did not end" for job in sorted(waiting)]
 
-    def _quieten(self, jobs: Sequence[dict[str, Any]]) -> tuple[list[str], dict[str, int]]:
+    def _wait_until_quiet(self, jobs: Sequence[dict[str, Any]]) -> tuple[list[str], dict[str, int]]:
         """Wait until garbage is collected and queues are empty; return what remains."""
         deadline = time.monotonic() + QUIET_SECS
         while True:
@@ -168,7 +168,7 @@ class Ledger:
                 return leftovers, queues
             time.sleep(POLL_SECS)
 
-    def _look(self, job: str) -> Job:
+    def _read_job(self, job: str) -> Job:
         shown = self.installation.ask(f"/v1/jobs/{job}")
         images = self.installation.ask(f"/v1/jobs/{job}/images?limit=1000")["images"]
         with self.installation.rest() as door:

@@ -17,7 +17,7 @@ from penstock.common.settings import StoreSettings
 from penstock.common.store.base import Store
 from penstock.common.store.factory import open_store
 
-PATIENCE_SECS = 180.0
+TIMEOUT_SECS = 180.0
 VHOST = "penstock"
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
 
@@ -40,9 +40,9 @@ class Installation:
         return f"http://{self.namespace.address(f'{self.release.name}-web')}"
 
     @cached_property
-    def customer(self) -> Client:
+    def client(self) -> Client:
         """A client that repeats requests."""
-        return Client([self.url], lambda: None, PATIENCE_SECS)
+        return Client([self.url], lambda: None, TIMEOUT_SECS)
 
     @cached_property
     def store(self) -> Store:
@@ -59,7 +59,7 @@ class Installation:
 
     def ask(self, path: str) -> Any:
         """Return the JSON at a path, retrying until there is a response."""
-        return self.customer.insist("GET", path).json
+        return self.client.request("GET", path).json
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return every job."""
@@ -73,7 +73,7 @@ class Installation:
 
     def totals(self) -> dict[str, int]:
         """Return the number of images by outcome."""
-        text = self.customer.insist("GET", "/metrics").body.decode()
+        text = self.client.request("GET", "/metrics").body.decode()
         return {outcome: int(count) for outcome, count in _OUTCOME.findall(text)}
 
     def messages(self) -> dict[str, int]:

@@ -22,27 +22,27 @@ def build_images() -> str:
     return f"e2e-{hashlib.sha256(''.join(ids).encode()).hexdigest()[:12]}"
 
 
-def bring_images(tag: str) -> None:
+def load_images(tag: str) -> None:
     """Load the built images into the cluster under a tag, unless they are there."""
-    held = held_images()
+    existing = list_images()
     for target in TARGETS:
-        if _image(target, tag) not in held:
-            bring(_image(target, __version__), _image(target, tag))
+        if _image(target, tag) not in existing:
+            load_image(_image(target, __version__), _image(target, tag))
 
 
-def bring_servers() -> None:
+def load_servers() -> None:
     """Load the images of servers into the cluster, unless they are there."""
-    cluster("load", *(image for image in SERVERS if image not in held_images()))
+    cluster("load", *(image for image in SERVERS if image not in list_images()))
 
 
-def bring(source: str, image: str) -> None:
+def load_image(source: str, image: str) -> None:
     """Load a local image into the cluster under another name."""
     call("docker", "tag", source, image)
     cluster("load", image)
     call("docker", "rmi", image)
 
 
-def held_images() -> set[str]:
+def list_images() -> set[str]:
     """Return the names of the images on the cluster's nodes."""
     nodes = json.loads(call("kubectl", "get", "nodes", "--output", "json"))["items"]
     return {

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from audit import World, audit
+from audit import FinalState, audit
 
 BEGIN, END = "<!-- made by make e2e: begin -->", "<!-- made by make e2e: end -->"
 COLUMNS = {
@@ -41,11 +41,11 @@ class Report:
         """Add a figure."""
         self.figures[name] = round(value, 1)
 
-    def survive(self, what: str, world: World) -> None:
+    def survive(self, what: str, final: FinalState) -> None:
         """Add a row for a fault."""
-        found = audit(world)
+        found = audit(final)
         counts = {column: sum(len(found.get(check, ())) for check in checks) for column, checks in COLUMNS.items()}
-        self.rows.append(Row(what, sum(len(job.images) for job in world.jobs), counts))
+        self.rows.append(Row(what, sum(len(job.images) for job in final.jobs), counts))
 
     def write_json(self) -> str:
         """Return everything as JSON."""
