@@ -70,7 +70,7 @@ class Dispatcher:
         self._settings = settings
         self._tracing = tracing
         self._retry_secs = retry_secs
-        self._worker_counts = WorkerCounts(broker, settings.workers)
+        self._worker_counts = WorkerCounts(broker)
         self._fair_share = fair_share or FairShare(in_flight, settings.weights)
         self._windows: dict[str, int] = {}
         self._served: dict[str, float] = {}
@@ -125,11 +125,11 @@ class Dispatcher:
         self._windows = {job.id: self._windows.get(job.id, 0) for job in jobs} | {
             job: window for job, (_, window) in sizes.items()
         }
-        allocation = self._fair_share.allocate([(job, self._windows[job.id]) for job in first])
+        allowances = self._fair_share.allocate([(job, self._windows[job.id]) for job in first])
         dispatched = 0
         for job in sorted(first, key=lambda job: self._served[job.id]):
-            count = self._dispatch(job, sizes[job.id][0], allocation.free(job.id))
-            allocation.use(job.id, count)
+            count = self._dispatch(job, sizes[job.id][0], allowances[job.id].free)
+            allowances[job.id].use(count)
             self._served[job.id] += count / job.weight
             dispatched += count
         self._in_flight.counters.window_images = sum(self._windows.values())
@@ -146,7 +146,7 @@ class Dispatcher:
     def _chunk_size_and_window(self, job: Job) -> tuple[int, int]:
         """Return the images per chunk of a job, and its images in flight if it is alone."""
         steps = [step for step in job.plan.steps if step in operations()]
-        workers = max((self._worker_counts.count(step) for step in steps), default=1)
+        workers = max(self._settings.workers, *(self._worker_counts.count(step) for step in steps), 1)
         size = self._chunk_size(job, workers)
         per_worker = self._window_per_worker(job, size)
         return size, per_worker * max(self._settings.processes, workers, self._in_flight.count_workers())

@@ -32,15 +32,15 @@ class FairShare:
         self._pools: dict[str, str] = {}
         """By step, a name that all steps share which the same workers serve."""
 
-    def allocate(self, windows: Sequence[tuple[Job, int]]) -> Allocation:
-        """Divide dispatch between jobs; each comes with the window it would have if it were alone."""
-        allowances = {job.id: _Allowance(window, self._in_flight.count(job.id)) for job, window in windows}
+    def allocate(self, windows: Sequence[tuple[Job, int]]) -> dict[str, Allowance]:
+        """Return each job's allowance; jobs come with the windows they would have if they were alone."""
+        allowances = {job.id: Allowance(window, self._in_flight.count(job.id)) for job, window in windows}
         if len({(job.owner, job.weight) for job, _ in windows}) > 1:
             self._refresh_bottlenecks({job.plan.steps for job, _ in windows})
             self._divide(allowances, [job for job, _ in windows])
-        return Allocation(allowances)
+        return allowances
 
-    def _divide(self, allowances: Mapping[str, _Allowance], jobs: Sequence[Job]) -> None:
+    def _divide(self, allowances: Mapping[str, Allowance], jobs: Sequence[Job]) -> None:
         pools: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
             pools.setdefault(self._pool(job.plan.steps), {}).setdefault(job.owner, []).append(job)
@@ -50,7 +50,7 @@ class FairShare:
             for owner, owned in owners.items():
                 window = max(allowances[job.id].limit for job in owned)
                 limit = _share(window, self._weight(owner), max_owner_weight)
-                shared = _Allowance(limit, in_flight[owner, pool]) if len(owners) > 1 else None
+                shared = Allowance(limit, in_flight[owner, pool]) if len(owners) > 1 else None
                 max_job_weight = max(job.weight for job in owned)
                 for job in owned:
                     allowance = allowances[job.id]
@@ -65,7 +65,7 @@ class FairShare:
         self._refreshed_at = now
         kept = {steps: step for steps, step in self._bottlenecks.items() if steps in plans}
         self._bottlenecks = kept | self._in_flight.busiest_steps()
-        self._pools = _name_pools(self._in_flight.shared_steps())
+        self._pools = _name_pools(self._in_flight.snapshot([]).shared_steps)
 
     def _pool(self, steps: Steps) -> str:
         step = self._bottlenecks.get(steps, steps[0])
@@ -83,41 +83,27 @@ class FairShare:
 
 
 @dataclass
-class _Allowance:
+class Allowance:
     """How many images a job, or an owner's jobs in one pool together, may have in flight, and how many it has."""
 
     limit: int
     in_flight: int
-    owner: _Allowance | None = None
+    owner: Allowance | None = None
     """The allowance of all jobs of the owner, which this is part of."""
 
     @property
     def free(self) -> int:
-        return self.limit - self.in_flight
+        """Images that may be dispatched now; 0 until half of this limit, and of the owner's, is free."""
+        free = self.limit - self.in_flight
+        if free < max(1, self.limit // 2):
+            return 0
+        return free if self.owner is None else min(free, self.owner.free)
 
-    @property
-    def is_half_free(self) -> bool:
-        return self.free >= max(1, self.limit // 2)
-
-
-class Allocation:
-    """How many images of each job may be dispatched now."""
-
-    def __init__(self, allowances: Mapping[str, _Allowance]) -> None:
-        self._allowances = allowances
-
-    def free(self, job: str) -> int:
-        """Return how many images of a job may be dispatched; 0 until half of its, and its owner's, limit is free."""
-        allowance = self._allowances[job]
-        limits = [allowance] if allowance.owner is None else [allowance, allowance.owner]
-        return min(limit.free for limit in limits) if all(limit.is_half_free for limit in limits) else 0
-
-    def use(self, job: str, images: int) -> None:
-        """Record that images of a job were dispatched."""
-        allowance: _Allowance | None = self._allowances[job]
-        while allowance is not None:
-            allowance.in_flight += images
-            allowance = allowance.owner
+    def use(self, images: int) -> None:
+        """Record that images were dispatched."""
+        self.in_flight += images
+        if self.owner is not None:
+            self.owner.use(images)
 
 
 def _share(window: int, weight: int, max_weight: int) -> int:

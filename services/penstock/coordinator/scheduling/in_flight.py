@@ -248,14 +248,6 @@ class InFlight:
         with self._lock:
             return self._service_times.of_plan(plan)
 
-    def shared_steps(self) -> frozenset[tuple[str, str]]:
-        """Return the pairs of steps that the same workers serve: most images did not wait in between."""
-        with self._lock:
-            return self._shared_steps()
-
-    def _shared_steps(self) -> frozenset[tuple[str, str]]:
-        return frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5)
-
     def snapshot(self, jobs: Iterable[str] | None = None) -> Snapshot:
         """Return what is known now, of some jobs or of all."""
         with self._lock:
@@ -267,7 +259,7 @@ class InFlight:
                 steps={step: StepSnapshot(secs, self._busy[step].per_second()) for step, secs in by_step.items()},
                 by_prefix=self._service_times.by_prefix(),
                 running_chunks=_count_running_chunks(entries),
-                shared_steps=self._shared_steps(),
+                shared_steps=frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5),
             )
 
 

@@ -18,7 +18,6 @@ from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, step_queue
 from penstock.common.registry import operations
-from penstock.common.settings import CoordinatorSettings, WorkerSettings
 from penstock.common.store.base import Store
 from penstock.coordinator.ports.repository import Job, Repository
 from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
@@ -44,20 +43,6 @@ class ReconcilerSettings:
     sweep_secs: float = 60.0
     abandoned_secs: float = 86_400.0
     publishes_status: bool = False
-
-    @classmethod
-    def from_settings(
-        cls, settings: CoordinatorSettings, worker_settings: WorkerSettings, *, publishes_status: bool = False
-    ) -> ReconcilerSettings:
-        """Return the part of a coordinator's settings that is the reconciler's."""
-        return cls(
-            repair_secs=settings.repair_secs,
-            step_timeout_secs=worker_settings.step_timeout_secs,
-            max_chunk=settings.max_chunk,
-            sweep_secs=settings.sweep_secs,
-            abandoned_secs=settings.abandoned_secs,
-            publishes_status=publishes_status,
-        )
 
 
 @dataclass

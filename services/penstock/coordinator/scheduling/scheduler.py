@@ -26,7 +26,7 @@ from penstock.coordinator.scheduling.leader_status import LeaderStatus
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
 from penstock.coordinator.scheduling.snapshot import Snapshot
 from penstock.coordinator.scheduling.tracker import Tracker
-from penstock.coordinator.scheduling.worker_counts import LastKnownWorkerCounts
+from penstock.coordinator.scheduling.worker_counts import WorkerCounts
 from penstock.coordinator.webhooks.sender import Sender
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class JobScheduler(Scheduler):
         self._webhook_sender = webhook_sender
         self._threads: _LeaderThreads | None = None
         self._leader_status = LeaderStatus(repository)
-        self._worker_counts = LastKnownWorkerCounts(broker)
+        self._worker_counts = WorkerCounts(broker)
 
     def recover(self) -> None:
         """Clean up after a process that crashed. Queues must be empty, and no worker or other coordinator running."""
@@ -193,7 +193,7 @@ class JobScheduler(Scheduler):
         )
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
-        return measure_backlog(steps, self._repository.open_jobs(), self._snapshot(), self._worker_counts.count)
+        return measure_backlog(steps, self._repository.open_jobs(), self._snapshot(), self._worker_counts.last_known)
 
     def _on_applied(self, applied: list[Applied]) -> None:
         for change in applied:

@@ -16,39 +16,30 @@ _CACHE_SECS = 2.0
 class WorkerCounts:
     """Workers by step, read at most every two seconds. A worker that serves several steps counts for each of them."""
 
-    def __init__(self, broker: Broker, at_least: int = 1) -> None:
+    def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._at_least = at_least
+        self._reading = threading.Lock()
         self._cache: dict[str, tuple[float, int]] = {}
 
     def count(self, step: str) -> int:
-        """Return the workers of a step, `at_least` being the minimum.
+        """Return the workers of a step.
 
         Raises:
             UnavailableError: the broker is unreachable.
         """
-        expires_at, consumers = self._cache.get(step, (0.0, 0))
+        expires_at, count = self._cache.get(step, (0.0, 0))
         now = time.monotonic()
         if now >= expires_at:
-            consumers = self._broker.depth(step_queue(step)).consumers
-            self._cache[step] = (now + _CACHE_SECS, consumers)
-        return max(self._at_least, consumers)
+            count = self._broker.depth(step_queue(step)).consumers
+            self._cache[step] = (now + _CACHE_SECS, count)
+        return count
 
-
-class LastKnownWorkerCounts:
-    """Workers by step for requests, which must not wait for an unreachable broker. May be used from any thread."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._counts = WorkerCounts(broker, at_least=0)
-        self._reading = threading.Lock()
-        self._last: dict[str, int] = {}
-
-    def count(self, step: str) -> int:
-        """Return the workers of a step as last known. One thread at a time asks the broker; others don't wait."""
+    def last_known(self, step: str) -> int:
+        """Return the workers of a step, for requests: only one thread at a time waits for an unreachable broker."""
         if self._reading.acquire(blocking=False):
             try:
                 with suppress(UnavailableError):
-                    self._last[step] = self._counts.count(step)
+                    return self.count(step)
             finally:
                 self._reading.release()
-        return self._last.get(step, 0)
+        return self._cache.get(step, (0.0, 0))[1]
