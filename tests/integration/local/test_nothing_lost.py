@@ -77,9 +77,7 @@ def test_workers_killed_at_random_lose_nothing(
     ended = server.client.wait(job, poll_secs=0.02)
     assert (ended["state"], ended["images"]["failed"]) == ("succeeded", 0)
     assert server.manifest(job) == undisturbed
-    wait_until(
-        lambda: not list((tmp_path / "data" / "store").glob("work/*/*/*"))
-    )
+    wait_until(lambda: not list((tmp_path / "data" / "store").glob("work/*/*/*")))
 
 
 def test_an_image_that_kills_its_worker_fails_alone(
