@@ -9,6 +9,7 @@ import pytest
 from batches import Inputs, Ledger
 from installation import Installation
 from kube import call, cluster, wait_for
+from loading import load_image
 from workload import JobSpec
 
 from penstock import __version__
