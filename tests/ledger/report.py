@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 BEGIN, END = "<!-- made by make ledger: begin -->", "<!-- made by make ledger: end -->"
-HEAD = ("point or fault", "runs", "injected", "restarts", "redeliveries", "lost", "doubled", "wrong", "stuck")
+HEAD = ("point or fault", "runs", "struck", "restarts", "redeliveries", "lost", "doubled", "wrong", "stuck")
 FOUND = ("lost", "doubled", "wrong", "stuck")
 
 

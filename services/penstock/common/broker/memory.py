@@ -58,14 +58,11 @@ class MemoryBroker:
             self._add(queue, [body])
         on_confirm(None)
 
-    def consume(self, queues: Sequence[str], prefetch: int) -> MemoryConsumer:
-        return self.subscribe(queues, prefetch, MemoryConsumer)
-
-    def subscribe(
-        self, queues: Sequence[str], prefetch: int, kind: Callable[[MemoryBroker, Sequence[str], int], MemoryConsumer]
+    def consume(
+        self, queues: Sequence[str], prefetch: int, deliver: Callable[[Delivery], None] | None = None
     ) -> MemoryConsumer:
-        """Start consuming with a consumer of another class, such as one that sends deliveries to another process."""
-        consumer = kind(self, queues, prefetch)
+        """See the port. `deliver` is called with each delivery instead of keeping it for `get`, under a lock."""
+        consumer = MemoryConsumer(self, queues, prefetch, deliver)
         with self._lock:
             for queue in queues:
                 self._queues[queue].consumers.append(consumer)
@@ -140,16 +137,15 @@ class MemoryBroker:
 class MemoryConsumer:
     """A consumer in the broker's own process."""
 
-    def __init__(self, broker: MemoryBroker, queues: Sequence[str], prefetch: int) -> None:
+    def __init__(
+        self, broker: MemoryBroker, queues: Sequence[str], prefetch: int, deliver: Callable[[Delivery], None] | None
+    ) -> None:
         self.queues = tuple(queues)
         self.prefetch = prefetch
         self.held: dict[int, Delivery] = {}
         self._broker = broker
         self._inbox = Inbox()
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Receive a message from the broker, which holds its lock during the call."""
-        self._inbox.put(delivery)
+        self.deliver = deliver or self._inbox.put
 
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
         return self._inbox.get(timeout_secs)

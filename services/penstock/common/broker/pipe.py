@@ -32,23 +32,21 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
 
     Runs in a thread of the broker's process.
     """
-    consumers: dict[int, _PipeConsumer] = {}
+    consumers: dict[int, MemoryConsumer] = {}
     lock = threading.Lock()
     try:
         while True:
             verb, number, arguments = connection.recv()
             if verb == "consume":
                 queues, prefetch = arguments
-                make = partial(_PipeConsumer, connection=connection, lock=lock, number=number)
-                consumer = broker.subscribe(queues, prefetch, make)
-                assert isinstance(consumer, _PipeConsumer)
-                consumers[number] = consumer
+                deliver = partial(_send, connection, lock, "delivery", number)
+                consumers[number] = broker.consume(queues, prefetch, deliver)
             elif verb in ("ack", "nack", "reject", "close"):
                 getattr(consumers[number], verb)(*arguments)
             else:
                 answer = getattr(broker, verb)(*arguments)
                 if number:
-                    _send(connection, lock, ("answer", number, answer))
+                    _send(connection, lock, "answer", number, answer)
     except (EOFError, OSError):
         pass  # the worker has left, or died
     finally:
@@ -58,31 +56,9 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
     return bool(consumers)
 
 
-class _PipeConsumer(MemoryConsumer):
-    """Sends deliveries to the worker's process instead of keeping them."""
-
-    def __init__(
-        self,
-        broker: MemoryBroker,
-        queues: Sequence[str],
-        prefetch: int,
-        *,
-        connection: Connection,
-        lock: threading.Lock,
-        number: int,
-    ) -> None:
-        super().__init__(broker, queues, prefetch)
-        self._connection = connection
-        self._lock = lock
-        self._number = number
-
-    def deliver(self, delivery: Delivery) -> None:
-        _send(self._connection, self._lock, ("delivery", self._number, delivery))
-
-
-def _send(connection: Connection, lock: threading.Lock, message: tuple[str, int, Any]) -> None:
+def _send(connection: Connection, lock: threading.Lock, kind: str, number: int, content: Any) -> None:
     with suppress(OSError), lock:  # a worker that has died: serve_pipe notices, and requeues all it held
-        connection.send(message)
+        connection.send((kind, number, content))
 
 
 def hang_up(connection: Connection) -> None:

@@ -48,7 +48,7 @@ class Tracing(Protocol):
 
 
 class Untraced:
-    """A `Trace` that records nothing."""
+    """A `Trace` and a `Tracing` that record nothing."""
 
     traceparent: str | None = None
 
@@ -56,6 +56,11 @@ class Untraced:
         return _NO_SPAN
 
     def start_span(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
+        return self
+
+    start_trace = start_span
+
+    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
         return self
 
     def record_wait(self, name: str, since: float) -> None:
@@ -67,20 +72,10 @@ class Untraced:
     def end(self) -> None:
         pass
 
-
-class NoTracing:
-    """`Tracing` without an endpoint."""
-
-    def start_trace(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
-        return UNTRACED
-
-    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
-        return UNTRACED
-
     def close(self) -> None:
         pass
 
 
 _NO_SPAN = nullcontext()
 UNTRACED: Trace = Untraced()
-NO_TRACING: Tracing = NoTracing()
+NO_TRACING: Tracing = Untraced()
