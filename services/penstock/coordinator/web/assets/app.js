@@ -1,9 +1,9 @@
 // The page: a bar with the views, and the view named by the URL's hash. The form for a new job stays mounted behind the
 // others, so that changing the view loses no input and stops no upload.
-import { LOCKED, ask, get } from "./lib/api.js";
+import { LOGIN_NEEDED, get, request } from "./lib/api.js";
 import { keepTrying } from "./lib/events.js";
 import { html, render, useEffect, useState } from "./lib/html.js";
-import { Trouble } from "./parts/small.js";
+import { ErrorMessage } from "./parts/small.js";
 import { JobView } from "./views/job.js";
 import { JobsView } from "./views/jobs.js";
 import { LogInView } from "./views/log-in.js";
@@ -23,7 +23,7 @@ function App() {
   const [error, setError] = useState(null);
   useEffect(() => {
     addEventListener("hashchange", () => setAddress(location.hash));
-    addEventListener(LOCKED, () => setLocked(true));
+    addEventListener(LOGIN_NEEDED, () => setLocked(true));
     for (const event of ["dragover", "drop"]) addEventListener(event, ignoreDrop);
     const report = (failure) => setError(failure?.status === 401 ? null : failure);
     keepTrying((signal) => get("/session", signal), setWho, report, new AbortController().signal);
@@ -47,7 +47,7 @@ function App() {
     <${Bar} now=${path} who=${locked ? null : who} />
     <main id="main" tabindex="-1">
       ${locked && html`<${LogInView} onDone=${enter} />`}
-      ${!locked && error && html`<${Trouble} error=${error} />`}
+      ${!locked && error && html`<${ErrorMessage} error=${error} />`}
       ${!locked && who && html`<${NewJobView} key=${forms} who=${who} shown=${path === ""} onSent=${sent} />${show(id)}`}
     </main>`;
 }
@@ -71,7 +71,7 @@ const Bar = ({ now, who }) => html`
   </header>`;
 
 async function logOut() {
-  await ask("DELETE", "/session").catch(() => {});
+  await request("DELETE", "/session").catch(() => {});
   location.reload();
 }
 

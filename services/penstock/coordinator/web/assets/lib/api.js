@@ -4,10 +4,10 @@ import { withTimeout } from "./waiting.js";
 const ANSWER_MS = 60_000;
 
 // Event of the window: the server needs an API key and the browser has no valid session.
-export const LOCKED = "penstock-locked";
+export const LOGIN_NEEDED = "penstock-login-needed";
 
 // A problem document of the server (RFC 9457), or no response at all (status 0).
-export class Refusal extends Error {
+export class ApiError extends Error {
   constructor(status, problem, retryAfterSecs) {
     super(problem.detail || problem.title || `the server responded with ${status}`);
     this.status = status;
@@ -22,7 +22,7 @@ export class Refusal extends Error {
 }
 
 export async function call(method, path, { json, body, headers = {}, signal } = {}) {
-  const answer = await ask(method, path, {
+  const answer = await request(method, path, {
     body: json === undefined ? body : JSON.stringify(json),
     headers: json === undefined ? headers : { "Content-Type": "application/json", ...headers },
     signal,
@@ -33,23 +33,23 @@ export async function call(method, path, { json, body, headers = {}, signal } = 
 // Reads time out after a minute; uploads take as long as they need.
 export const get = (path, signal) => withTimeout(ANSWER_MS, noResponse(), signal, (bounded) => call("GET", path, { signal: bounded }));
 
-export async function ask(method, path, options) {
+export async function request(method, path, options) {
   let answer;
   try {
     answer = await fetch(path, { method, ...options });
   } catch (error) {
     throw error.name === "AbortError" ? error : noResponse();
   }
-  if (answer.status === 401) dispatchEvent(new Event(LOCKED));
-  if (!answer.ok) throw await refusal(answer);
+  if (answer.status === 401) dispatchEvent(new Event(LOGIN_NEEDED));
+  if (!answer.ok) throw await problemOf(answer);
   return answer;
 }
 
-const noResponse = () => new Refusal(0, { detail: "the server does not answer" });
+const noResponse = () => new ApiError(0, { detail: "the server does not answer" });
 
-async function refusal(answer) {
+async function problemOf(answer) {
   const problem = await answer.json().catch(() => ({}));
-  return new Refusal(answer.status, problem, Number(answer.headers.get("Retry-After")) || 0);
+  return new ApiError(answer.status, problem, Number(answer.headers.get("Retry-After")) || 0);
 }
 
 export function pathOf(name) {

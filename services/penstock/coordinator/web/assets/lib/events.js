@@ -1,6 +1,6 @@
 // Server-sent events by fetch. EventSource cannot send Last-Event-ID with its first request, and the server would send
 // all of a job's failures, perhaps a hundred thousand, to a page that lists failures in pages.
-import { ask } from "./api.js";
+import { request } from "./api.js";
 import { pause } from "./waiting.js";
 
 const AFTER_ALL_FAILURES = "999999999999999";
@@ -13,7 +13,7 @@ export async function follow(path, onEvent, onBreak, signal) {
   while (!signal.aborted) {
     try {
       const headers = { Accept: "text/event-stream", "Last-Event-ID": AFTER_ALL_FAILURES };
-      const answer = await ask("GET", path, { headers, signal });
+      const answer = await request("GET", path, { headers, signal });
       for await (const [name, data] of readEvents(answer.body)) {
         pauseMs = 500;
         onEvent(name, data);

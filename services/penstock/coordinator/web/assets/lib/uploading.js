@@ -1,5 +1,5 @@
 // Uploads files, a few at a time. A file is sent again if the connection is lost; a stopped upload can be resumed.
-import { Refusal, call, pathOf } from "./api.js";
+import { ApiError, call, pathOf } from "./api.js";
 import { pause } from "./waiting.js";
 
 const AT_ONCE = 4;
@@ -49,7 +49,7 @@ export class Uploading {
     try {
       await retry(() => put(path, item.file, signal), signal);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.isTemporary || error.status === 404) throw error;
+      if (!(error instanceof ApiError) || error.isTemporary || error.status === 404) throw error;
       this.refused.push({ name: item.name, reason: error.message });
     }
     this.sentFiles += 1;
@@ -63,7 +63,7 @@ async function put(path, file, signal) {
     await call("PUT", path, { body: file, signal });
   } catch (error) {
     if (error.status !== 0 || (await isReadable(file))) throw error;
-    throw new Refusal(410, { detail: "it can no longer be read" });
+    throw new ApiError(410, { detail: "it can no longer be read" });
   }
 }
 

@@ -2,7 +2,7 @@
 import { moment, plural, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { usePolled } from "./paged.js";
-import { Badge, Trouble } from "./small.js";
+import { Badge, ErrorMessage } from "./small.js";
 
 const isWaiting = ({ state }) => state === "waiting";
 
@@ -12,7 +12,7 @@ export function Deliveries({ webhook, open }) {
     <section class="card deliveries" aria-labelledby="deliveries-title">
       <h2 id="deliveries-title">Webhook</h2>
       <p class="name">To ${webhook.receiver}${open ? ", when the job has ended." : ""}</p>
-      <${Trouble} error=${error} />
+      <${ErrorMessage} error=${error} />
       ${data?.events.map((event, index) => html`<${WebhookEvent} key=${event.id} event=${event} newest=${index === 0} />`)}
     </section>`;
 }

@@ -3,7 +3,7 @@ import { adviceFor } from "../lib/advice.js";
 import { plural } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { Pager, usePage } from "./paged.js";
-import { Trouble } from "./small.js";
+import { ErrorMessage } from "./small.js";
 
 const A_PAGE = 20;
 
@@ -12,7 +12,7 @@ export function Failures({ path, total, open, retry }) {
   return html`
     <section class="card failures" aria-labelledby="failures-title">
       <h2 id="failures-title">${plural(total, "image")} failed</h2>
-      <${Trouble} error=${paged.error} />
+      <${ErrorMessage} error=${paged.error} />
       <ul>
         ${(paged.page?.images || []).map((image) => html`
           <li key=${image.id}>

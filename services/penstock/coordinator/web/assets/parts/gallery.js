@@ -4,7 +4,7 @@ import { plural } from "../lib/format.js";
 import { splitsOf } from "../lib/mosaic.js";
 import { Pager, usePage } from "./paged.js";
 import { Result } from "./result.js";
-import { Badge, Trouble } from "./small.js";
+import { Badge, ErrorMessage } from "./small.js";
 import { Viewer } from "./viewer.js";
 
 const A_PAGE = 48;
@@ -28,7 +28,7 @@ export function Gallery({ path, job, open }) {
           <option value="">all</option>
           ${STATES.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}
         </select></div>
-      <${Trouble} error=${paged.error} />
+      <${ErrorMessage} error=${paged.error} />
       ${paged.page && !images.length && html`<p class="empty">No images.</p>`}
       <ul class="gallery">
         ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} show=${show} />`)}

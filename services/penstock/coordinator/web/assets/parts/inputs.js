@@ -2,7 +2,7 @@
 import { html, useRef, useState } from "../lib/html.js";
 import { droppedFiles, join, pickedFiles } from "../lib/files.js";
 import { bytes, plural } from "../lib/format.js";
-import { Trouble } from "./small.js";
+import { ErrorMessage } from "./small.js";
 import { WindowList } from "./window-list.js";
 
 const ROW_PX = 36;
@@ -39,7 +39,7 @@ export function Files({ files, onChange }) {
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />
     </div>
-    <${Trouble} error=${error} />
+    <${ErrorMessage} error=${error} />
     <p role="status">${files.length ? total(files) : ""}</p>
     ${files.length > 0 && html`
       <${WindowList} items=${files} rowPx=${ROW_PX} most=${6} label="Chosen files" row=${(item) => html`

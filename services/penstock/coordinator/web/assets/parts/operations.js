@@ -8,7 +8,7 @@ let made = 0;
 export const make = (operation) => ({ key: (made += 1), op: operation.name, values: startValues(operation) });
 
 export function Operations({ known, chosen, onChange }) {
-  const [said, say] = useState("");
+  const [announcement, announce] = useState("");
   const [dragged, drag] = useState(null);
   const wanted = useRef(null);
   useLayoutEffect(() => {
@@ -21,17 +21,17 @@ export function Operations({ known, chosen, onChange }) {
     if (to < 0 || to >= chosen.length || from === to) return;
     const moved = chosen.toSpliced(from, 1).toSpliced(to, 0, chosen[from]);
     wanted.current = focus;
-    say(`${chosen[from].op} is now ${to + 1} of ${chosen.length}`);
+    announce(`${chosen[from].op} is now ${to + 1} of ${chosen.length}`);
     onChange(moved);
   };
   const remove = (index) => {
     const next = chosen[index + 1] || chosen[index - 1];
     wanted.current = next ? `remove-${next.key}` : "add-0";
-    say(`${chosen[index].op} removed`);
+    announce(`${chosen[index].op} removed`);
     onChange(chosen.toSpliced(index, 1));
   };
   const add = (operation) => {
-    say(`${operation.name} added, ${chosen.length + 1} of ${chosen.length + 1}`);
+    announce(`${operation.name} added, ${chosen.length + 1} of ${chosen.length + 1}`);
     onChange([...chosen, make(operation)]);
   };
   const set = (index, values) => onChange(chosen.with(index, { ...chosen[index], values }));
@@ -51,7 +51,7 @@ export function Operations({ known, chosen, onChange }) {
         <button type="button" class="quiet" key=${operation.name} id=${`add-${index}`}
                 title=${operation.description} onClick=${() => add(operation)}>+ ${operation.name}</button>`)}
     </div>
-    <p role="status" class="hidden">${said}</p>`;
+    <p role="status" class="hidden">${announcement}</p>`;
 }
 
 function Card({ item, index, total, operation, dragged, move, remove, onValues, onDrag, onOver }) {

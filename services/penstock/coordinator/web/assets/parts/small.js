@@ -7,18 +7,18 @@ const STYLES = { succeeded: "done", delivered: "done", given_up: "failed" };
 export const Badge = ({ state }) => html`<span class="badge ${STYLES[state] || state}">${state.replaceAll("_", " ")}</span>`;
 
 // An error message; screen readers announce it at once.
-export const Trouble = ({ error }) =>
+export const ErrorMessage = ({ error }) =>
   html`<div role="alert">${error && html`<p class="trouble">${error.message || String(error)}</p>`}</div>`;
 
 export function Copy({ text, label = "Copy" }) {
-  const [said, say] = useState("");
+  const [announcement, announce] = useState("");
   useEffect(() => {
-    const timer = setTimeout(() => say(""), 2500);
+    const timer = setTimeout(() => announce(""), 2500);
     return () => clearTimeout(timer);
-  }, [said]);
-  const copy = async () => say((await copied(text)) ? "Copied" : "Select the text and copy it");
+  }, [announcement]);
+  const copy = async () => announce((await copied(text)) ? "Copied" : "Select the text and copy it");
   return html`<button type="button" class="quiet" onClick=${copy}>${label}</button>
-    <span role="status" class="said">${said}</span>`;
+    <span role="status" class="said">${announcement}</span>`;
 }
 
 // navigator.clipboard needs a secure origin.

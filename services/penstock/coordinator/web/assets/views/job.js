@@ -7,7 +7,7 @@ import { Deliveries } from "../parts/deliveries.js";
 import { Confirm } from "../parts/dialog.js";
 import { Failures } from "../parts/failures.js";
 import { Gallery } from "../parts/gallery.js";
-import { Badge, Heading, Trouble, useVisible } from "../parts/small.js";
+import { Badge, Heading, ErrorMessage, useVisible } from "../parts/small.js";
 import { Steps } from "../parts/steps.js";
 
 const ENDED = ["succeeded", "partial", "failed", "cancelled"];
@@ -54,14 +54,14 @@ export function JobView({ id }) {
     location.replace("#/jobs");
   });
 
-  if (!job) return html`<${Heading}>Job<//><${Trouble} error=${error} />`;
+  if (!job) return html`<${Heading}>Job<//><${ErrorMessage} error=${error} />`;
   return html`
     <${Heading}>${job.name || job.id}<//>
     <p class="facts"><${Badge} state=${job.state} />${job.name && html`<span>${job.id}</span>`}<span>${moment(job.created_at)}</span>
       ${job.run > 0 && html`<span>${job.run === 1 ? "retried once" : `retried ${job.run} times`}</span>`}</p>
     <p class="hidden" role="status">${`The job is ${job.state}`}</p>
     <${Actions} job=${job} open=${open} doing=${doing} cancel=${cancel} retry=${retry} remove=${remove} />
-    <${Trouble} error=${error} />
+    <${ErrorMessage} error=${error} />
     ${open && broken && html`<p class="trouble" role="status">Connection lost; reconnecting.</p>`}
     <${Totals} job=${job} open=${open} />
     <${Steps} steps=${job.steps} operations=${job.operations} bottleneck=${job.bottleneck} total=${job.images.total} />
@@ -75,22 +75,22 @@ export function JobView({ id }) {
 const takesRetries = ({ state }) => state === "partial" || state === "failed";
 
 function Actions({ job, open, doing, cancel, retry, remove }) {
-  const [asking, ask] = useState(false);
+  const [confirming, setConfirming] = useState(false);
   const { total, done, failed } = job.images;
   return html`<div class="row actions">
-    ${open && html`<${Act} off=${doing} go=${cancel}>Cancel<//>`}
-    ${failed > 0 && takesRetries(job) && html`<${Act} off=${doing} go=${() => retry()}>Retry failed (${count(failed)})<//>`}
+    ${open && html`<${ActionButton} off=${doing} go=${cancel}>Cancel<//>`}
+    ${failed > 0 && takesRetries(job) && html`<${ActionButton} off=${doing} go=${() => retry()}>Retry failed (${count(failed)})<//>`}
     ${done > 0 && html`<a class="button" href=${job.links.archive} download>Download results (.zip)</a>`}
     <a href=${job.links.static}>Files</a>
-    ${!open && html`<${Act} off=${doing} go=${() => ask(true)}>Delete<//>`}
+    ${!open && html`<${ActionButton} off=${doing} go=${() => setConfirming(true)}>Delete<//>`}
     <span role="status" class="faint">${doing && `${doing}…`}</span>
-    ${asking && html`<${Confirm} title=${`Delete ${job.name || job.id}?`} no="Keep it" yes="Delete it"
+    ${confirming && html`<${Confirm} title=${`Delete ${job.name || job.id}?`} no="Keep it" yes="Delete it"
       text=${`${plural(total, "image")} with all results will be deleted for good. Files in your own buckets stay.`}
-      act=${remove} close=${() => ask(false)} />`}
+      act=${remove} close=${() => setConfirming(false)} />`}
   </div>`;
 }
 
-const Act = ({ off, go, children }) => html`
+const ActionButton = ({ off, go, children }) => html`
   <button type="button" aria-disabled=${Boolean(off)} onClick=${() => off || go()}>${children}</button>`;
 
 function Totals({ job, open }) {

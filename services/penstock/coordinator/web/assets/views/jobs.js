@@ -2,7 +2,7 @@
 import { count, moment } from "../lib/format.js";
 import { html, useState } from "../lib/html.js";
 import { Pager, usePage } from "../parts/paged.js";
-import { Badge, Heading, Trouble } from "../parts/small.js";
+import { Badge, Heading, ErrorMessage } from "../parts/small.js";
 
 const A_PAGE = 50;
 const STATES = ["accepted", "running", "succeeded", "partial", "failed", "cancelled"];
@@ -20,7 +20,7 @@ export function JobsView() {
         ${STATES.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}
       </select>
     </div>
-    <${Trouble} error=${paged.error} />
+    <${ErrorMessage} error=${paged.error} />
     ${paged.page && !jobs.length && html`<p class="empty">No jobs. <a href="#/">Create one</a>.</p>`}
     <ul class="jobs" aria-label="Jobs">
       ${jobs.map((job) => html`<li key=${job.id}><${Row} job=${job} /></li>`)}

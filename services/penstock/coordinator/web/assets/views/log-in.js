@@ -1,7 +1,7 @@
 // Login with an API key: the browser gets a session cookie and does not keep the key.
 import { call } from "../lib/api.js";
 import { html, useState } from "../lib/html.js";
-import { Heading, Trouble } from "../parts/small.js";
+import { Heading, ErrorMessage } from "../parts/small.js";
 
 export function LogInView({ onDone }) {
   const [key, setKey] = useState("");
@@ -24,7 +24,7 @@ export function LogInView({ onDone }) {
         <input id="api-key" type="password" required autocomplete="current-password" value=${key}
                onInput=${(event) => setKey(event.currentTarget.value)} />
       </div>
-      <${Trouble} error=${error} />
+      <${ErrorMessage} error=${error} />
       <div class="row"><button type="submit" class="main">Log in</button></div>
     </form>`;
 }

@@ -9,7 +9,7 @@ import { Uploading } from "../lib/uploading.js";
 import { Fields } from "../parts/fields.js";
 import { Operations, make } from "../parts/operations.js";
 import { Files, Inputs, inputDocument } from "../parts/inputs.js";
-import { Command, Heading, Trouble } from "../parts/small.js";
+import { Command, Heading, ErrorMessage } from "../parts/small.js";
 
 const SHOWN_EVERY_MS = 200;
 
@@ -24,7 +24,7 @@ export function NewJobView({ who, shown, onSent }) {
   }, []);
   return html`<div hidden=${!shown}>
     ${shown && html`<${Heading}>New job<//>`}
-    <${Trouble} error=${error} />
+    <${ErrorMessage} error=${error} />
     ${known && html`<${Form} known=${known} who=${who} onSent=${onSent} />`}
   </div>`;
 }
@@ -44,8 +44,8 @@ function Form({ known, who, onSent }) {
       <section class="card" aria-labelledby="inputs-title">
         <h2 id="inputs-title">Images</h2>
         <div class="choice" role="radiogroup" aria-labelledby="inputs-title">
-          <${Way} value="files" now=${from} set=${setFrom}>From this computer<//>
-          <${Way} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
+          <${SourceOption} value="files" now=${from} set=${setFrom}>From this computer<//>
+          <${SourceOption} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
         </div>
         ${from === "files" && html`<${Files} files=${files} onChange=${setFiles} />`}
         ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
@@ -64,12 +64,12 @@ function Form({ known, who, onSent }) {
                      without=${encode.format === "png" ? ["quality"] : ["effort"]} />
         </div>
       </section>
-      <${Sending} document=${document} files=${from === "files" ? files : null} ready=${ready} onSent=${onSent} />
-      <${Sent} document=${document} files=${files} withKey=${!who.open} />
+      <${Submission} document=${document} files=${from === "files" ? files : null} ready=${ready} onSent=${onSent} />
+      <${Commands} document=${document} files=${files} withKey=${!who.open} />
     </form>`;
 }
 
-const Way = ({ value, now, set, children }) => html`
+const SourceOption = ({ value, now, set, children }) => html`
   <label><input type="radio" name="from" value=${value} checked=${now === value} onChange=${() => set(value)} />
     <span>${children}</span></label>`;
 
@@ -84,7 +84,7 @@ function describe(name, chosen, { format, quality, effort }, inputs) {
   };
 }
 
-function Sending({ document, files, ready, onSent }) {
+function Submission({ document, files, ready, onSent }) {
   const [progress, setProgress] = useState(null);
   const [error, setError] = useState(null);
   const [estimate, setEstimate] = useState(null);
@@ -94,9 +94,9 @@ function Sending({ document, files, ready, onSent }) {
   const sending = Boolean(progress);
   useEffect(() => {
     if (!sending) return undefined;
-    const ask = (event) => event.preventDefault();  // the browser asks before it leaves the page
-    addEventListener("beforeunload", ask);
-    return () => removeEventListener("beforeunload", ask);
+    const confirmLeave = (event) => event.preventDefault();  // the browser asks before it leaves the page
+    addEventListener("beforeunload", confirmLeave);
+    return () => removeEventListener("beforeunload", confirmLeave);
   }, [sending]);
   useEffect(() => setEstimate(null), [JSON.stringify(document)]);
 
@@ -146,7 +146,7 @@ function Sending({ document, files, ready, onSent }) {
       </div>
       ${progress && html`<${Progress} ...${progress} />`}
       ${estimate && html`<${Estimate} estimate=${estimate} />`}
-      <${Trouble} error=${error} />
+      <${ErrorMessage} error=${error} />
     </section>`;
 }
 
@@ -165,7 +165,7 @@ function Estimate({ estimate: { images, failing, results, steps } }) {
     ${secs ? ` One worker needs ${span(secs)}.` : ""}</p>`;
 }
 
-function Sent({ document, files, withKey }) {
+function Commands({ document, files, withKey }) {
   const curl = useMemo(() => curlFor(document, files, location.origin, withKey), [document, files]);
   return html`
     <details class="card">

@@ -2,13 +2,13 @@
 import { count, percent, plural, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { usePolled } from "../parts/paged.js";
-import { Command, Heading, Trouble } from "../parts/small.js";
+import { Command, Heading, ErrorMessage } from "../parts/small.js";
 
 export function SystemView() {
   const { data, error } = usePolled("/v1/steps");
   return html`
     <${Heading}>System<//>
-    <${Trouble} error=${error} />
+    <${ErrorMessage} error=${error} />
     ${data && (data.advice ? html`<${AdviceCard} advice=${data.advice} />` : html`
       <section class="card"><p class="lead">No work is waiting, so there is no bottleneck.</p></section>`)}
     ${data && html`<ol class="flow" aria-label="Steps">${data.steps.map((step) => html`<${Step} key=${step.name} step=${step} />`)}</ol>`}`;
