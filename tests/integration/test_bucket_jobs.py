@@ -41,7 +41,7 @@ class System:
     """A coordinator and a worker in this process, over a folder and the allowed buckets."""
 
     def __init__(self, folder: Path, *sources: str) -> None:
-        self.buckets = BucketAllowlist.of(StoreSettings(sources=sources))
+        self.buckets = BucketAllowlist.from_settings(StoreSettings(sources=sources))
         self.store = LocalStore(folder / "store")
         store = CompositeStore(self.store, self.buckets)
         broker = MemoryBroker()
@@ -194,7 +194,7 @@ def test_a_worker_checks_the_allow_list_as_well(
     system: System, bucket: str, put: Callable[[str, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("in/1.png", png(1))
-    narrow = BucketAllowlist.of(StoreSettings(sources=(f"{bucket}/out/",)))
+    narrow = BucketAllowlist.from_settings(StoreSettings(sources=(f"{bucket}/out/",)))
     for buckets in (narrow, None):
         with pytest.raises(ImageError) as refused:
             ImageSources(system.store, LIMITS, None, buckets).read(f"{bucket}/in/1.png")
@@ -212,7 +212,7 @@ def test_a_forbidden_bucket_fails_the_image_and_an_unreachable_one_does_not(
     else:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     url = s3.create_bucket()
-    buckets = BucketAllowlist.of(StoreSettings(sources=(url,), store_timeout_secs=0.5))
+    buckets = BucketAllowlist.from_settings(StoreSettings(sources=(url,), store_timeout_secs=0.5))
     sources = ImageSources(LocalStore(tmp_path), LIMITS, None, buckets)
     store = CompositeStore(LocalStore(tmp_path), buckets)
     with pytest.raises(ImageError if code else UnavailableError) as failed:

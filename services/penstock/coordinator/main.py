@@ -120,7 +120,7 @@ def build_coordinator(
         keys = read_keys(settings, listener.getsockname()[0])
         webhooks = WebhookRules.from_settings(settings)
         repository, leadership = _open_database(settings, stack)
-        buckets = BucketAllowlist.of(store_settings)
+        buckets = BucketAllowlist.from_settings(store_settings)
         counters, tracing = Counters(), open_tracing("coordinator")
         stack.callback(tracing.close)
         store = CompositeStore(open_store(store_settings, settings.data), buckets, counters.own_calls)

@@ -246,9 +246,9 @@ def test_a_token_that_is_not_a_valid_header_is_refused_and_not_shown() -> None:
 
 
 def test_jobs_may_not_use_web_addresses_not_even_the_stores(web: NginxServer) -> None:
-    buckets = BucketAllowlist.of(StoreSettings(store_url=web.url))
+    buckets = BucketAllowlist.from_settings(StoreSettings(store_url=web.url))
     for url in (f"{web.url}/uploads/u/0", "http://169.254.169.254/latest/meta-data", "https://host/a.jpg"):
         with pytest.raises(SourceForbiddenError, match="is not allowed"):
             buckets.check(url)
     with pytest.raises(SettingsError, match="is not a folder of a bucket"):
-        BucketAllowlist.of(StoreSettings(store_url=web.url, sources=(f"{web.url}/",)))
+        BucketAllowlist.from_settings(StoreSettings(store_url=web.url, sources=(f"{web.url}/",)))

@@ -47,7 +47,7 @@ def coordinator(serve: Serve, bucket: Bucket, tmp_path: Path) -> ApiServer:
     """A REST API that may use the bucket's folders `in` and `out`, and files below `root`."""
     (tmp_path / "root").mkdir()
     settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
-    return serve(buckets=BucketAllowlist.of(settings), input_root=tmp_path / "root")
+    return serve(buckets=BucketAllowlist.from_settings(settings), input_root=tmp_path / "root")
 
 
 def post(coordinator: ApiServer, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
@@ -233,7 +233,7 @@ def test_an_unreachable_bucket_is_a_503(serve: Serve, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
-    sources = BucketAllowlist.of(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
+    sources = BucketAllowlist.from_settings(StoreSettings(sources=("s3://photos/",), store_timeout_secs=0.5))
     answer = post(serve(buckets=sources), "s3://photos/1.jpg")
     assert refusal(answer) == (503, "unavailable", None)
     assert "127.0.0.1" not in answer.text

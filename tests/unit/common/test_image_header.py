@@ -1,3 +1,5 @@
+"""Image headers: types, sizes, orientation, and damaged files."""
+
 from __future__ import annotations
 
 import struct

@@ -88,7 +88,7 @@ class BucketAllowlist:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: StoreSettings) -> BucketAllowlist:
+    def from_settings(cls, settings: StoreSettings) -> BucketAllowlist:
         """Return the allow-list of the settings: `sources`, or the store's bucket if there are none.
 
         Raises:

@@ -158,7 +158,7 @@ def serve_steps(spec: ServiceSpec) -> int:
         spec.limits,
         spec.settings,
         input_root=spec.settings.input_root,
-        buckets=BucketAllowlist.of(spec.store),
+        buckets=BucketAllowlist.from_settings(spec.store),
         counters=counters,
         tracing=open_tracing("worker"),
         overlap=not isinstance(store, LocalStore),

@@ -74,7 +74,7 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
         spec.limits,
         spec.settings,
         input_root=spec.input_root,
-        buckets=BucketAllowlist.of(spec.buckets) if spec.buckets else None,
+        buckets=BucketAllowlist.from_settings(spec.buckets) if spec.buckets else None,
         counters=counters,
         tracing=open_tracing("worker"),
     )

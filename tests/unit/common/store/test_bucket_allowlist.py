@@ -23,7 +23,7 @@ ALLOWED = ("s3://photos/", "gs://maps/delft")
 
 
 def buckets_of(store_url: str | None, *sources: str) -> BucketAllowlist:
-    return BucketAllowlist.of(StoreSettings(store_url=store_url, sources=sources))
+    return BucketAllowlist.from_settings(StoreSettings(store_url=store_url, sources=sources))
 
 
 def in_memory(*allowed: str) -> BucketAllowlist:
