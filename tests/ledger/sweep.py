@@ -259,12 +259,7 @@ def main() -> int:
             sys.stdout.flush()
         rows = list(sweep.rows.values())
     if given.write or not (given.point or given.fault or given.servers):
-        write_page(
-            Path(__file__).resolve().parents[2] / "docs" / "reliability.md",
-            rows,
-            time.monotonic() - began,
-            sys.argv[1:],
-        )
+        write_page(PAGE, rows, time.monotonic() - began, sys.argv[1:])
     return 1 if failed else 0
 
 
