@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write generated passwords into .env, which compose.yaml reads. Existing entries stay.
+# Write generated passwords to .env, which compose.yaml reads. Existing entries are kept.
 set -eu
 cd "$(dirname "$0")/.."
 umask 077
@@ -11,7 +11,7 @@ random() {
 for name in PENSTOCK_STORE_TOKEN PENSTOCK_BROKER_PASSWORD PENSTOCK_DATABASE_PASSWORD; do
     grep -qs "^$name=" .env || printf '%s=%s\n' "$name" "$(random)" >>.env
 done
-# The server gets the hash alone; the key is for those who send jobs.
+# The server gets only the hash; clients need the key.
 if ! grep -qs '^PENSTOCK_API_KEYS=' .env; then
     key="pk_$(random)$(random)"
     hash=$(printf %s "$key" | sha256sum | cut -d ' ' -f 1)

@@ -274,6 +274,6 @@ def test_notes_warn_about_unsafe_values(chart: Chart) -> None:
 def test_helm_test_runs_an_image_through_every_step(chart: Chart) -> None:
     [(_, spec)] = [(name, spec) for name, spec in chart.render().pods() if name == "penstock-test"]
     program, server, steps = spec["containers"][0]["args"]
-    assert program == (CHART / "files" / "send_picture.py").read_text()
+    assert program == (CHART / "files" / "send_image.py").read_text()
     assert server == "http://penstock-web:80"
     assert set(steps.split(",")) == {"resize", "split", "blur", "encode"}

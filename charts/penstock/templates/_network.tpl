@@ -17,7 +17,7 @@
 {{- end }}
 {{- if or (ne .Values.store.type "web") .Values.store.sources }}
 - ports: {{- include "penstock.ports" $policy.storePorts | trim | nindent 4 }}
-# GKE's metadata server, which gives Workload Identity its tokens.
+# GKE's metadata server, from which Workload Identity gets its tokens.
 - to:
     - ipBlock: {cidr: 169.254.169.252/32}
     - ipBlock: {cidr: 169.254.169.254/32}

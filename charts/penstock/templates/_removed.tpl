@@ -1,10 +1,10 @@
 {{/*
-Keys that values had once. Each fails with the way on; `*` stands for any one key. The schema lets them through, with
-`"deprecated": true`, so that it is this text that is read.
+Removed keys of values. Each fails with its replacement; `*` matches any one key. The schema accepts them with
+`"deprecated": true`, so that users get this text.
 */}}
 {{- define "penstock.removedKeys" -}}
-steps.*.hpa: the key autoscaling beside it has this, with mode hpa
-stepDefaults.hpa: the key autoscaling beside it has this, with mode hpa
+steps.*.hpa: use the key autoscaling beside it, with mode hpa
+stepDefaults.hpa: use the key autoscaling beside it, with mode hpa
 {{- end }}
 
 {{- define "penstock.refuseRemovedKeys" -}}
@@ -15,7 +15,7 @@ stepDefaults.hpa: the key autoscaling beside it has this, with mode hpa
 {{- end -}}
 {{- end }}
 
-{{/* The paths below a map that a pattern matches, as JSON: list of the map and the pattern's parts. */}}
+{{/* The paths in a map that match a pattern, as JSON. Argument: list of the map and the parts of the pattern. */}}
 {{- define "penstock.findKeys" -}}
 {{- $map := first . -}}
 {{- $rest := rest (last .) -}}

@@ -1,4 +1,4 @@
-"""Send one drawn picture through every step of an installation, and check what comes back. Needs Python alone."""
+"""Run a sample image through every step of an installation, and check the results. Needs only Python."""
 
 import hashlib
 import json
@@ -29,11 +29,11 @@ def main() -> None:
         sys.exit(f"the job ended as {state}: {ask(f'/v1/jobs/{job}/images').decode()}")
     results = json.loads(ask(f"/v1/jobs/{job}/results"))["results"]
     if len(results) != parts:
-        sys.exit(f"{len(results)} results, where {parts} were to come")
+        sys.exit(f"{len(results)} results instead of {parts}")
     for result in results:
         check(result, size)
     ask(f"/v1/jobs/{job}", method="DELETE")
-    print(f"one picture became {parts}, with the right sizes and checksums")
+    print(f"one image has {parts} results with the right sizes and checksums")
 
 
 def draw(width: int, height: int) -> bytes:
@@ -49,11 +49,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def send(picture: bytes, job: dict) -> str:
-    """Send a job, again while the installation is still starting, and return its id."""
+def send(image: bytes, job: dict) -> str:
+    """Submit a job, retrying while the installation starts; return its id."""
     fields = [
         ('name="job"', "application/json", json.dumps(job).encode()),
-        ('name="files"; filename="drawn.png"', "image/png", picture),
+        ('name="files"; filename="drawn.png"', "image/png", image),
     ]
     body = b"".join(
         f"--penstock\r\nContent-Disposition: form-data; {name}\r\nContent-Type: {kind}\r\n\r\n".encode()
@@ -66,7 +66,7 @@ def send(picture: bytes, job: dict) -> str:
 
 
 def wait(job: str) -> str:
-    """Return the state that a job ended in, or what it is in when time is up."""
+    """Wait for a job; return its state at the end or at the deadline."""
     state = ""
     while state not in ENDED and time.monotonic() < DEADLINE:
         state = json.loads(ask(f"/v1/jobs/{job}"))["state"]
@@ -75,16 +75,16 @@ def wait(job: str) -> str:
 
 
 def check(result: dict, size: tuple[int, int]) -> None:
-    """End with what is wrong with a result, if anything is."""
+    """Exit with a message if a result is wrong."""
     data = ask(result["url"])
     if hashlib.sha256(data).hexdigest() != result["sha256"]:
-        sys.exit(f"{result['url']}: the bytes are not those of its sha256, {result['sha256']}")
+        sys.exit(f"{result['url']}: the content does not match its sha256, {result['sha256']}")
     if struct.unpack(">II", data[16:24]) != size:
-        sys.exit(f"{result['url']}: {struct.unpack('>II', data[16:24])} pixels, where {size} were to come")
+        sys.exit(f"{result['url']}: {struct.unpack('>II', data[16:24])} pixels instead of {size}")
 
 
 def ask(path: str, body: bytes | None = None, headers: dict[str, str] = NO_HEADERS, method: str | None = None) -> bytes:
-    """Return what the server answers; ask again where it is not ready yet."""
+    """Return the response body; retry while the server is not ready."""
     while True:
         try:
             request = urllib.request.Request(SERVER + path, body, {**headers, **KEY}, method=method)
