@@ -18,7 +18,7 @@ class Summary:
     skipped: int = 0
     """Done by an earlier run already."""
     passed_over: int = 0
-    """Files in folders that are no pictures."""
+    """Files in folders that are not images. The name is part of the JSON output."""
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Summary:
         if self.skipped:
             parts.append(f"{self.skipped} done before")
         if self.passed_over:
-            parts.append(f"{self.passed_over} files passed over that are no pictures")
+            parts.append(f"{self.passed_over} files ignored that are not images")
         verb = "interrupted: " if self.interrupted else ""
         lines = [f"{verb}{', '.join(parts)} in {self.seconds:.1f} s ({rate:.1f} images/s); results in {out}"]
         lines += [f"  {item['image']}: {item['code']}: {item['message']}" for item in self.failures[:_SHOWN_FAILURES]]

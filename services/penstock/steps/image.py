@@ -1,4 +1,4 @@
-"""The picture that every step takes and gives."""
+"""Image arrays, and OpenCV's errors about them."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, 
     os.mkfifo(folder / "pipe")
     shutil.copy(folder / "good.jpg", folder / "without-suffix")
     done = penstock("run", folder, "--op", "resize=8x8", "--out", tmp_path / "o")
-    assert "2 done, 4 failed, 1 files passed over" in done.stdout
+    assert "2 done, 4 failed, 1 files ignored" in done.stdout
     assert codes(tmp_path / "o") == {
         "empty.jpg": "empty_file",
         "gone.jpg": "source_not_found",

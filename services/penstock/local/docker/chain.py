@@ -21,7 +21,7 @@ from penstock.worker.executors.shared_folder import SharedFolder, SharedImage
 
 log = logging.getLogger(__name__)
 
-HOPELESS_STARTS = 3
+MAX_FAILED_STARTS = 3
 
 
 class Chain:

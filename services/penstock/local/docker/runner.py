@@ -19,7 +19,7 @@ from penstock.common.registry import declare_steps, operations
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
 from penstock.common.threads import join_all
-from penstock.local.docker.chain import HOPELESS_STARTS, Chain
+from penstock.local.docker.chain import MAX_FAILED_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
 from penstock.worker.build import build_worker
@@ -135,7 +135,7 @@ class Chains:
     @property
     def is_failing(self) -> bool:
         """Whether containers repeatedly fail to start."""
-        return self._broken or any(chain.failed_starts >= HOPELESS_STARTS for chain in self._chains)
+        return self._broken or any(chain.failed_starts >= MAX_FAILED_STARTS for chain in self._chains)
 
     def stop(self, timeout_secs: float) -> None:
         """Let the chains finish their current images; kill containers after `timeout_secs`."""
