@@ -1,4 +1,4 @@
-"""What a page is held to for everyone: axe's rules, and a width that a phone has."""
+"""Accessibility checks: axe's rules, and the width of a page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _WIDTH = "Math.max(...[document.documentElement, ...document.querySelectorAll('d
 
 
 def find_violations(page: Page) -> list[str]:
-    """Return what breaks a rule of axe in a page as it is now."""
+    """Return what violates axe's rules in a page."""
     page.evaluate(_AXE.read_text())
     found: list[str] = page.evaluate(_VIOLATIONS)
     return found
 
 
 def measure_width(page: Page) -> int:
-    """Return the pixels that a page takes without being cut off, dialogs included."""
+    """Return the width in pixels that a page needs, dialogs included."""
     return int(page.evaluate(_WIDTH))

@@ -1,4 +1,4 @@
-"""The web page as files: what is vendored is what was pinned, and a policy without exceptions can stand over it."""
+"""The web page's files: libraries match their pins, and the pages fit a strict content security policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -31,26 +30,26 @@ Get = Callable[..., httpx.Response]
 
 @pytest.fixture(scope="module")
 def get() -> Get:
-    """Asks for a path of the page's routes, which stand alone."""
+    """Call it with a path to request it from the page's routes."""
     app = FastAPI(docs_url=None)
     app.include_router(page.router)
     problems.add_handlers(app)
 
-    async def ask(path: str, **options: Any) -> httpx.Response:
+    async def request(path: str, **options: object) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page") as client:
             return await client.get(path, **options)
 
-    return lambda path, **options: asyncio.run(ask(path, **options))
+    return lambda path, **options: asyncio.run(request(path, **options))
 
 
-def test_what_is_vendored_is_what_was_pinned() -> None:
+def test_vendored_files_match_their_pins() -> None:
     script = ROOT / "scripts" / "vendor_web.py"
     checked = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
     assert checked.stderr == ""
     assert checked.returncode == 0
 
 
-def test_every_library_is_pinned_with_its_licence_and_no_address() -> None:
+def test_every_library_is_pinned_with_its_licence_and_without_a_url() -> None:
     pins = (ROOT / "services/penstock/coordinator/web/vendored.json").read_text()
     packages = json.loads(pins)
     assert "://" not in pins + (ROOT / "scripts" / "vendor_web.py").read_text()
@@ -65,13 +64,13 @@ def test_every_library_is_pinned_with_its_licence_and_no_address() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in OWN if path.endswith(".js")])
-def test_every_module_finds_what_it_imports(path: str) -> None:
+def test_every_import_of_a_module_exists(path: str) -> None:
     for target in IMPORT.findall(OWN[path].content.decode()):
         assert target.startswith((".", "/web/")), f"{path} imports {target}"
         assert posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) in read_assets()
 
 
-def test_nothing_is_written_into_the_pages_themselves_or_fetched_from_elsewhere() -> None:
+def test_pages_have_no_inline_code_and_load_nothing_from_other_sites() -> None:
     for path, asset in OWN.items():
         text = asset.content.decode()
         assert not re.search(r"(?:src|href|url|import|fetch)\W{0,3}https?://", text), path
@@ -86,7 +85,7 @@ def test_every_code_of_a_failed_image_has_advice() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_has_a_policy_that_allows_nothing_but_its_own(get: Get, path: str) -> None:
+def test_a_page_has_a_policy_that_allows_only_this_server(get: Get, path: str) -> None:
     answer = get(path)
     policy = answer.headers["content-security-policy"]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -97,14 +96,14 @@ def test_a_page_has_a_policy_that_allows_nothing_but_its_own(get: Get, path: str
     assert rules["img-src"] == ("'self' data:" if path == "/docs" else "'self'")
 
 
-def test_what_a_page_names_is_there(get: Get) -> None:
+def test_every_file_that_a_page_refers_to_exists(get: Get) -> None:
     for path in ("/", "/docs"):
         named = re.findall(r'(?:src|href)="(/web/[^"]+)"', get(path).text)
         assert named
         assert {get(each).status_code for each in named} == {200}
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(get: Get) -> None:
+def test_an_unchanged_file_is_not_sent_again(get: Get) -> None:
     first = get("/web/app.js")
     assert first.headers["content-type"] == "text/javascript; charset=utf-8"
     for tag in (first.headers["etag"], f"W/{first.headers['etag']}"):
@@ -116,6 +115,6 @@ def test_a_file_that_the_browser_has_is_not_sent_again(get: Get) -> None:
 @pytest.mark.parametrize(
     "path", ["assets.py", "../assets.py", "%2e%2e/vendored.json", "vendor/preact/LICENSE", "", "/etc/passwd"]
 )
-def test_nothing_but_the_pages_files_is_sent(get: Get, path: str) -> None:
+def test_only_the_pages_files_are_served(get: Get, path: str) -> None:
     answer = get(f"/web/{path}")
     assert (answer.status_code, answer.headers["content-type"]) == (404, problems.MEDIA_TYPE)

@@ -21,7 +21,7 @@ from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_c
 from penstock.coordinator.api.request_body import read_body, received_form
 from penstock.coordinator.api.views import summarise, view_job
 from penstock.coordinator.intake.form_upload import FormUpload
-from penstock.coordinator.intake.job_requests import JobRequest, read_form_request, read_job_request, read_json
+from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document
 from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError
@@ -79,8 +79,10 @@ async def submit_job(
             "invalid_idempotency_key",
             f"Idempotency-Key {idempotency_key[:40]!a}; accepted are 1 to 255 printable ASCII characters",
         )
+    limits = services.limits
 
-    def submit(requested: JobRequest, form: FormUpload | None = None) -> Response:
+    def submit(form: FormUpload | None, data: bytes = b"") -> Response:
+        requested = read_form_request(form.texts, limits) if form else read_job_request(read_json(data), limits)
         new_job = job_service.prepare(caller, requested, form)
         if dry_run:
             return JSONResponse(job_service.estimate(new_job).model_dump())
@@ -88,10 +90,9 @@ async def submit_job(
         view = view_job(job, services.scheduler)
         return JSONResponse(view.model_dump(mode="json"), 202 if is_new else 200, {"Location": job_url(job.id)})
 
-    limits = services.limits
     if check_media_type(request, "application/json", "multipart/form-data") == "application/json":
         data = await read_body(request, limits.max_field_bytes, services.idle_secs)
-        return await run_in_threadpool(lambda: submit(read_job_request(read_json(data), limits)))
+        return await run_in_threadpool(submit, None, data)
     upload = FormUpload(
         request.headers["content-type"],
         "job",
@@ -102,7 +103,7 @@ async def submit_job(
         digest=idempotency_key is not None,
     )
     async with received_form(request, upload, limits.max_upload_bytes, services.idle_secs) as form:
-        return await run_in_threadpool(lambda: submit(read_form_request(form.texts, limits), form))
+        return await run_in_threadpool(submit, form)
 
 
 @router.get("", summary="List jobs", responses=error_responses(400, 422))
