@@ -96,7 +96,7 @@ def test_a_job_without_a_webhook_has_no_deliveries(coordinator: ApiServer, jpeg:
 def test_deliveries_list_each_end_of_a_job_and_each_attempt(serve: Serve, jpeg: bytes) -> None:
     rules = settings(webhook_first_pause_secs=0.01)
     coordinator = serve(webhooks=WebhookRules.from_settings(rules))
-    courier = Sender.from_settings(coordinator.services.repository, rules)
+    sender = Sender.from_settings(coordinator.services.repository, rules)
     with running_receiver(500) as receiver:
         job = coordinator.submit(["a.jpg", "b.jpg"], jpeg, webhook={"url": receiver.url()})
         path = job["webhook"]["deliveries"]
@@ -104,13 +104,13 @@ def test_deliveries_list_each_end_of_a_job_and_each_attempt(serve: Serve, jpeg: 
         [waiting] = coordinator.http.get(path).json()["events"]
         assert (waiting["state"], waiting["deliveries"]) == ("waiting", [])
         assert waiting["next_at"] is not None
-        courier.start()
+        sender.start()
         wait_until(lambda: len(receiver.received) == 2)
         coordinator.http.post(f"{job['url']}/retry")
         coordinator.scheduler.finish(job["id"])
         wait_until(lambda: len(receiver.received) == 3)
         wait_until(lambda: coordinator.http.get(path).json()["events"][0]["state"] == "delivered")
-        courier.stop()
+        sender.stop()
     second, first = coordinator.http.get(path).json()["events"]
     assert (first["id"], first["run"], first["job_state"], first["state"]) == (
         f"{job['id']}-0",
