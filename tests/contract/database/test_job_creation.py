@@ -1,4 +1,4 @@
-"""The repository's contract: jobs come, are accepted and are found."""
+"""Repository contract: jobs are created, accepted, discarded and listed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, JobNotFoundError, StepTotals
+from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, JobNotFoundError, StepTotals, StoredPlan
 
 
-def test_a_job_comes_back_as_it_was_given(driver, repository):
+def test_a_job_is_stored_unchanged(driver, repository):
     given = {
         "name": "delft",
         "labels": {"city": "delft", "år": "2026"},
@@ -32,7 +32,7 @@ def test_a_job_comes_back_as_it_was_given(driver, repository):
     assert job.steps == [StepTotals()] * 3
 
 
-def test_images_come_back_as_they_were_given_and_in_their_order(driver, repository):
+def test_images_are_stored_unchanged_and_in_order(driver, repository):
     driver.received(images=0)
     given = [driver.image(0, size=5_000_000_000), driver.failed_image(1), driver.image(2)]
     assert repository.add_images("job-1", given[:2]) == 2
@@ -44,7 +44,7 @@ def test_images_come_back_as_they_were_given_and_in_their_order(driver, reposito
     assert repository.get_image("job-1", 2) == given[2]
 
 
-def test_a_receiving_job_is_seen_by_its_key_alone(driver, repository):
+def test_a_receiving_job_is_found_only_by_its_idempotency_key(driver, repository):
     driver.received(idempotency_key="k", upload="u")
     assert repository.find_by_key("k").id == "job-1"
     assert repository.get_job("job-1", ALL_OWNERS) is repository.get_image("job-1", 0) is None
@@ -78,17 +78,17 @@ def test_images_that_failed_before_acceptance_are_counted_and_numbered(driver, r
 
 
 @pytest.mark.parametrize(
-    ("images", "bad", "state"),
+    ("images", "failed", "state"),
     [(2, (0, 1), JobState.FAILED), (0, (), JobState.SUCCEEDED), (2, (0,), JobState.ACCEPTED)],
 )
-def test_a_job_of_which_nothing_is_left_to_do_is_terminal_at_once(driver, repository, images, bad, state):
-    job = repository.accept_job(driver.received(images=images, failed=bad))
+def test_a_job_without_images_left_to_process_ends_when_it_is_accepted(driver, repository, images, failed, state):
+    job = repository.accept_job(driver.received(images=images, failed=failed))
     assert job.state is state
     assert (job.finished_at is None) == (state is JobState.ACCEPTED)
     assert repository.get_job("job-1", ALL_OWNERS) == job
 
 
-def test_only_a_receiving_job_takes_images_and_is_accepted(driver, repository):
+def test_only_a_receiving_job_takes_images_or_can_be_accepted(driver, repository):
     driver.accepted()
     with pytest.raises(ConflictError):
         repository.add_images("job-1", [driver.image(3)])
@@ -97,6 +97,13 @@ def test_only_a_receiving_job_takes_images_and_is_accepted(driver, repository):
     with pytest.raises(JobNotFoundError):
         repository.add_images("nobody", [driver.image(0)])
     assert driver.check_counters().total == 3
+
+
+def test_a_plan_with_a_step_that_is_no_longer_installed_can_be_read(driver, repository):
+    document = [{"op": "vanished", "strength": 3}, {"op": "encode", "format": "png"}]
+    repository.create_job(replace(driver.job("job-1"), plan=StoredPlan.read(document)))
+    plan = repository.accept_job("job-1").plan
+    assert (plan.steps, plan.document()) == (("vanished", "encode"), document)
 
 
 @pytest.mark.parametrize("twin", [{"id": 0}, {"name": "photos/0.jpg"}, {"stem": "0"}])
@@ -110,7 +117,7 @@ def test_no_two_images_of_a_job_share_id_name_or_stem(driver, repository, twin):
     driver.check_counters()
 
 
-def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(driver, repository):
+def test_only_old_receiving_jobs_can_be_discarded(driver, repository):
     for number, created_at in enumerate((10.0, 20.0, 30.0)):
         repository.create_job(replace(driver.job(f"job-{number}"), created_at=created_at))
     repository.accept_job("job-0")
@@ -120,7 +127,7 @@ def test_of_jobs_that_are_receiving_the_old_ones_can_be_discarded_alone(driver, 
     assert repository.discard_receiving() == []
 
 
-def test_what_a_failing_stream_of_images_has_added_can_be_discarded(driver, repository):
+def test_images_added_before_an_error_can_be_discarded(driver, repository):
     def stream():
         yield from (driver.image(i) for i in range(6_000))
         raise OSError("upload broke off")
@@ -134,7 +141,7 @@ def test_what_a_failing_stream_of_images_has_added_can_be_discarded(driver, repo
     assert len(driver.rows()) == driver.check_counters().total == 1
 
 
-def test_discarding_takes_receiving_jobs_only(driver, repository):
+def test_only_receiving_jobs_are_discarded(driver, repository):
     driver.received("job-1")
     driver.accepted("job-2")
     driver.received("job-3")
@@ -145,7 +152,7 @@ def test_discarding_takes_receiving_jobs_only(driver, repository):
 
 
 @pytest.mark.parametrize("end", ["receiving", "accepted", "ended"])
-def test_an_idempotency_key_is_taken_once_whatever_became_of_its_job(driver, repository, end):
+def test_an_idempotency_key_is_taken_whatever_the_state_of_its_job(driver, repository, end):
     getattr(driver, end if end != "receiving" else "received")(idempotency_key="k")
     with pytest.raises(ConflictError):
         repository.create_job(driver.job("job-2", idempotency_key="k"))

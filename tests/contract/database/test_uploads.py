@@ -38,7 +38,7 @@ def test_an_upload_counts_its_files(repository, upload):
     assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 10.0)
     given = [file("b.jpg", size_bytes=5_000_000_000), file("a/b.png", kind="png"), file("notes.txt", kind=None)]
     assert [repository.add_upload_file("u", one, 20.0 + index) for index, one in enumerate(given)] == given
-    assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 22.0, files=3, pictures=2, size_bytes=5_000_000_020)
+    assert repository.get_upload("u", ALL_OWNERS) == Upload("u", 22.0, files=3, images=2, size_bytes=5_000_000_020)
     assert repository.get_upload_file("u", "b.jpg") == given[0]
     assert repository.get_upload_file("u", "c.jpg") is None
 

@@ -85,7 +85,7 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) 
         raise RequestError(422, "source_not_found", f"there is no upload {name[:40]!a}", pointer)
     if upload.files == 0:
         raise no_images()
-    if upload.pictures == 0:
+    if upload.images == 0:
         raise RequestError(
             415, "unsupported_type", f"none of {upload.files} files is a JPEG or PNG by its first bytes", pointer
         )

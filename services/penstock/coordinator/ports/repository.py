@@ -21,7 +21,7 @@ class Scope:
     owner: str | None
 
     def includes(self, owner: str) -> bool:
-        """Say whether something of this owner is in scope."""
+        """Return whether something of this owner is in scope."""
         return self.owner is None or self.owner == owner
 
 
@@ -157,8 +157,8 @@ class Upload:
     changed_at: float
     """When it was created, or its last file was added."""
     files: int = 0
-    pictures: int = 0
-    """Files that are JPEG or PNG by their first bytes."""
+    images: int = 0
+    """Files that are JPEG or PNG by their first bytes. The column and the REST API call them `pictures`."""
     size_bytes: int = 0
     owner: str = ""
     """The name of the API key that created it; empty without API keys."""

@@ -112,7 +112,7 @@ def _view(upload: Upload) -> dict[str, Any]:
         "url": upload_url(upload.id),
         "changed_at": datetime.fromtimestamp(upload.changed_at, UTC),
         "count": upload.files,
-        "pictures": upload.pictures,
+        "pictures": upload.images,
         "size": upload.size_bytes,
     }
 
