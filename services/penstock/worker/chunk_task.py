@@ -35,7 +35,7 @@ from penstock.common.model.plan import Plan, Planned, plan_of
 from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
 from penstock.common.tracing.base import UNTRACED, Trace
-from penstock.worker.attempts import AttemptCount, read_attempts, write_attempts
+from penstock.worker.attempts import Attempt, read_attempts
 from penstock.worker.chunk_input import BlobLostError, ChunkInput
 from penstock.worker.context import WorkerContext
 from penstock.worker.executors.base import DECODE_OPERATION, File, Part
@@ -64,8 +64,7 @@ class ChunkTask:
         self._outcomes: list[Outcome] = []
         self._ready: list[tuple[ImageRef, list[Pixels]]] = []
         """Images that wait for the next step, with their parts."""
-        self._suspect: AttemptCount | None = None
-        self._started = False
+        self._attempt: Attempt | None = None
         self._at = 0
         self._step_input: list[Part] = []
         self._work_secs: dict[int, float] = {}
@@ -122,7 +121,7 @@ class ChunkTask:
     def is_suspect(self) -> bool:
         """Whether its image's attempts are counted. Then it must be finished before anything else is started, or the
         image would be blamed for what that does to the worker."""
-        return self._suspect is not None
+        return self._attempt is not None
 
     @property
     def unfinished(self) -> list[ImageRef]:
@@ -138,9 +137,9 @@ class ChunkTask:
         chunk, context = self.chunk, self._context
         attempts = read_attempts(context.store, chunk.job, chunk.run, chunk.images[0].id, chunk.step)
         if attempts.count < max_attempts:
-            self._suspect = AttemptCount(attempts.count + 1, chunk.step)
+            self._attempt = Attempt(context.store, chunk, attempts.count + 1)
             return True
-        self._suspect = attempts
+        self._attempt = Attempt(context.store, chunk, attempts.count)
         crashed_in = self.plan.steps[attempts.step]
         self._at = attempts.step
         if chunk.blob:
@@ -270,10 +269,8 @@ class ChunkTask:
 
     def forgive_attempt(self) -> None:
         """Uncount a start that no worker died in; if the store is unreachable, it stays counted."""
-        if self._suspect is not None and self._started:
-            forgiven = AttemptCount(self._suspect.count - 1, self.chunk.step)
-            with suppress(UnavailableError):
-                self._write_attempts(forgiven)
+        if self._attempt is not None:
+            self._attempt.forgive()
 
     def clean_up(self) -> None:
         """Forgive the attempt and remove the chunk's intermediates, once all messages are confirmed.
@@ -309,7 +306,7 @@ class ChunkTask:
 
     @property
     def _attempts(self) -> int:
-        return self._suspect.count if self._suspect else self.chunk.attempt
+        return self._attempt.count if self._attempt else self.chunk.attempt
 
     def _start(self) -> None:
         """Continue the chunk's trace, and publish that it was started."""
@@ -325,22 +322,15 @@ class ChunkTask:
         began = time.time()
         self._waited_secs = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
         self._work_secs = {}
-        self._started = False
         self._enter(self.chunk.step, [])
 
     def _enter(self, index: int, parts: list[Part]) -> None:
         """Note which operation comes next, and its input; count the attempt if the image is a suspect."""
-        is_new = not self._started or index != self._at
         self._at = index
         self._step_input = parts
         update_log_context(step=self.plan.steps[index])
-        if self._suspect is not None and is_new:
-            self._write_attempts(AttemptCount(self._suspect.count, index))
-        self._started = True
-
-    def _write_attempts(self, attempts: AttemptCount) -> None:
-        chunk = self.chunk
-        write_attempts(self._context.store, chunk.job, chunk.run, chunk.images[0].id, attempts)
+        if self._attempt is not None:
+            self._attempt.enter(index)
 
     @contextmanager
     def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
