@@ -75,9 +75,9 @@ class WorkerFixture:
         self.workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
 
-    def start(self, *steps: str, **settings: Any) -> Worker:
-        """Start a worker that serves some steps, all if none is named."""
-        worker = build_worker(
+    def make(self, *steps: str, **settings: Any) -> Worker:
+        """Return a worker that serves some steps, all if none is named."""
+        return build_worker(
             f"worker-{len(self.workers)}",
             steps or operations(),
             self.store,
@@ -89,6 +89,10 @@ class WorkerFixture:
             overlap=self._overlap,
             requeue_secs=0.02,
         )
+
+    def start(self, *steps: str, **settings: Any) -> Worker:
+        """Start a worker on a thread."""
+        worker = self.make(*steps, **settings)
         thread = threading.Thread(target=worker.run, daemon=True)
         thread.start()
         self.workers.append(worker)

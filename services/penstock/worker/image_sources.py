@@ -45,7 +45,7 @@ class ImageSources:
         try:
             size = self._store.size(ref)
             if size is not None:
-                self._check_size(size)
+                check_size(size, self._limits)
             return self._store.get(ref)
         except ObjectNotFoundError as error:
             raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file was removed") from error
@@ -64,15 +64,20 @@ class ImageSources:
         if self._root is None:
             raise ImageError(ImageCode.SOURCE_FORBIDDEN, "this worker may read no files; PENSTOCK_INPUT_ROOT is unset")
         with open_regular_file(path, self._root) as (file, size_bytes):
-            self._check_size(size_bytes)
+            check_size(size_bytes, self._limits)
             return file.read()
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limits.max_file_bytes:
-            raise ImageError(
-                ImageCode.TOO_LARGE_FILE,
-                f"the file has {size_bytes} bytes; accepted are up to {self._limits.max_file_bytes}",
-            )
+
+def check_size(size_bytes: int, limits: Limits) -> None:
+    """Check the size of an image's file.
+
+    Raises:
+        ImageError: too_large_file.
+    """
+    if size_bytes > limits.max_file_bytes:
+        raise ImageError(
+            ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; accepted are up to {limits.max_file_bytes}"
+        )
 
 
 @contextmanager

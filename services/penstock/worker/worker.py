@@ -70,13 +70,15 @@ class Worker:
         overlap = self.context.prefetcher is not None
         make_task = partial(ChunkTask, self.context)
         inbox = self._inbox = Inbox(self._consumer, make_task, self._set_deadline, prefetch=overlap)
-        while not self._stopping.is_set():
-            task = inbox.get(_POLL_SECS)
-            if task is None:
-                self.context.events.publish_counters(self.context.name)
-            else:
-                self.handle(task)
-        inbox.close()
+        try:
+            while not self._stopping.is_set():
+                task = inbox.get(_POLL_SECS)
+                if task is None:
+                    self.context.events.publish_counters(self.context.name)
+                else:
+                    self.handle(task)
+        finally:
+            inbox.close()  # after an unexpected error too: its thread would keep the process alive
         self._close()
 
     @property

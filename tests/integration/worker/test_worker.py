@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from worker_fixture import CHAIN, JOB, SECS, WorkerFixture, draw, expected_resul
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, step_queue
 from penstock.common.registry import operations
 from penstock.common.store.keys import cancellation_key, resume_key
+from penstock.worker.chunk_task import ChunkTask
 
 
 @pytest.mark.parametrize("placement", [[()], [("resize", "split"), ("blur", "encode")], "each"], ids=str)
@@ -138,6 +140,21 @@ def test_an_unexpected_error_fails_one_image_and_the_worker_continues(workers: W
     ended = workers.wait_for_outcomes(2)
     assert ended[0].state == "done"
     assert (ended[1].error.code, ended[1].attempts) == ("internal", 1)
+
+
+def test_an_error_in_the_loop_ends_the_worker_and_its_inbox(
+    workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = workers.make()
+
+    def fail(task: ChunkTask) -> None:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(worker, "handle", fail)
+    workers.send(workers.chunk(CHAIN, workers.upload(draw(0))))
+    with pytest.raises(RuntimeError, match="unexpected"):
+        worker.run()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("inbox")]
 
 
 def test_the_failed_steps_input_is_kept_if_a_retry_may_help(workers: WorkerFixture) -> None:

@@ -43,7 +43,7 @@ from penstock.worker.executors.safetensors import (
     read_shape,
 )
 from penstock.worker.executors.shared_folder import write_pieces
-from penstock.worker.image_sources import is_below, open_regular_file, real_path
+from penstock.worker.image_sources import check_size, is_below, open_regular_file, real_path
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class StdioServer:
             head = file.read(min(_HEAD_BYTES, size_bytes))
             if not is_safetensors(head):
                 limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})
-                _check_bytes(size_bytes, self._limits)
+                check_size(size_bytes, self._limits)
                 file.seek(0)
                 return decode(file.read(size_bytes), limits)
             (height, width, _), _ = read_shape(head, size_bytes)
@@ -199,13 +199,6 @@ def _encode_path(path: str) -> bytes:
     if not raw.startswith(b"/") or b"\0" in raw:
         raise ProtocolError("unreadable_line", f"{path[:200]!r} is not accepted; accepted are absolute paths")
     return raw
-
-
-def _check_bytes(size_bytes: int, limits: Limits) -> None:
-    if size_bytes > limits.max_file_bytes:
-        raise ImageError(
-            ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; accepted are up to {limits.max_file_bytes}"
-        )
 
 
 def _refuse(code: str, message: str, *, retry: bool) -> bytes:
