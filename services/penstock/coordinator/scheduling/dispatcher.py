@@ -128,7 +128,12 @@ class Dispatcher:
         allowances = self._fair_share.allocate([(job, self._windows[job.id]) for job in first])
         dispatched = 0
         for job in sorted(first, key=lambda job: self._served[job.id]):
-            count = self._dispatch(job, sizes[job.id][0], allowances[job.id].free)
+            count, traces = self._take_chunks(job, sizes[job.id][0], allowances[job.id].free)
+            try:
+                self._publish_unsent()
+            finally:
+                for trace in traces:
+                    trace.end()
             allowances[job.id].use(count)
             self._served[job.id] += count / job.weight
             dispatched += count
@@ -175,22 +180,17 @@ class Dispatcher:
         """Return the seconds per image in each operation of a job; 0 where not measured."""
         return [secs or 0.0 for secs in self._in_flight.service_times(job.plan)]
 
-    def _dispatch(self, job: Job, size: int, limit: int) -> int:
-        """Publish up to `limit` images of a job in chunks of `size`; return how many."""
+    def _take_chunks(self, job: Job, size: int, limit: int) -> tuple[int, list[Trace]]:
+        """Take up to `limit` images of a job and add them to the unsent messages; return their number and traces."""
         if not limit:
-            return 0
+            return 0, []
         plan = self._plan_or_key(job)
         images = self._repository.take_pending(job.id, limit)
         if not images:
-            return 0
+            return 0, []
         self._in_flight.add_dispatched(job, ((image.id, image.resume_step) for image in images))
-        traces = [self._queue_chunk(chunk, job.plan.steps[chunk.step]) for chunk in _chunks(job, images, size, plan)]
-        try:
-            self._publish_unsent()
-        finally:
-            for trace in traces:
-                trace.end()
-        return len(images)
+        chunks = _chunks(job, images, size, plan)
+        return len(images), [self._queue_chunk(chunk, job.plan.steps[chunk.step]) for chunk in chunks]
 
     def _plan_or_key(self, job: Job) -> list[dict[str, object]] | str:
         """Return what chunks carry of the plan: itself, or the key of a stored object if it is long."""
