@@ -22,9 +22,8 @@ from penstock.coordinator.scheduling.backlog import count_remaining, measure_bac
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import NEVER_RETRIED, GarbageCollector
 from penstock.coordinator.scheduling.in_flight import InFlight
-from penstock.coordinator.scheduling.leader_status import LeaderStatus
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
-from penstock.coordinator.scheduling.snapshot import Snapshot
+from penstock.coordinator.scheduling.snapshot import LeaderStatus, Snapshot
 from penstock.coordinator.scheduling.tracker import Tracker
 from penstock.coordinator.scheduling.worker_counts import WorkerCounts
 from penstock.coordinator.webhooks.sender import Sender
