@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.coordinator.database.backends.bulk import insert_rows
+from penstock.coordinator.database.backends.bulk import copy_rows, insert_statement
 from penstock.coordinator.database.backends.engine import first_line
 from penstock.coordinator.database.job_counters import JobCounters, write_step_totals
 from penstock.coordinator.database.locking import lock_job, save
@@ -68,8 +68,12 @@ def create_job(connection: Connection, job: Job) -> None:
 def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
     """Append one batch of images; see Repository.add_images."""
     counters = _lock_receiving(connection, job)
+    rows = [_image_row(counters, image) for image in batch]
     try:
-        insert_rows(connection, images, _COLUMNS, (_image_row(counters, image) for image in batch))
+        if connection.dialect.name == "postgresql":
+            copy_rows(connection, images, _COLUMNS, rows)
+        else:
+            connection.exec_driver_sql(insert_statement(images, _COLUMNS), rows)
     except IntegrityError as error:
         raise DuplicateImageError(
             f"two images of job {job} have the same id, name or stem: {first_line(error)}"

@@ -61,18 +61,10 @@ def _pass_array(among: Among, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
 
 
-def insert_rows(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
-    """Insert rows of plain values in the order of `columns`.
-
-    Raises:
-        IntegrityError: a row violates a constraint.
-    """
-    if connection.dialect.name == "postgresql":
-        _copy(connection, f"COPY {table.name} ({', '.join(columns)}) FROM STDIN", rows)
-    else:
-        marks = ", ".join("?" for _ in columns)
-        insert = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 (no user input)
-        connection.exec_driver_sql(insert, list(rows))
+def insert_statement(table: Table, columns: tuple[str, ...]) -> str:
+    """Return SQLite's statement to insert rows of plain values in the order of `columns`."""
+    marks = ", ".join("?" for _ in columns)
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 (no user input)
 
 
 def update_rows(
@@ -99,9 +91,15 @@ def _update_from_arrays(table: Table, columns: tuple[str, ...], keys: tuple[str,
     return f"UPDATE {table.name} SET {changes} FROM {new} WHERE {which}"  # noqa: S608 (no user input)
 
 
-def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
+def copy_rows(connection: Connection, table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    """Insert rows of plain values in the order of `columns` into PostgreSQL.
+
+    Raises:
+        IntegrityError: a row violates a constraint.
+    """
     import psycopg  # not needed for SQLite, and slow to import
 
+    statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN"
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     try:
