@@ -73,6 +73,11 @@ def view_result(job: str, image: int, result: Result) -> dict[str, Any]:
     }
 
 
+def as_datetime(seconds: float) -> datetime:
+    """Return a time in seconds since the epoch as a datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def _summary(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -81,9 +86,9 @@ def _summary(job: Job) -> dict[str, Any]:
         "owner": job.owner or None,
         "name": job.name,
         "labels": job.labels,
-        "created_at": _moment(job.created_at),
-        "started_at": _moment(job.started_at),
-        "finished_at": _moment(job.finished_at),
+        "created_at": as_datetime(job.created_at),
+        "started_at": None if job.started_at is None else as_datetime(job.started_at),
+        "finished_at": None if job.finished_at is None else as_datetime(job.finished_at),
         "images": rest.Counts(**{name: getattr(job, name) for name in rest.Counts.model_fields}),
     }
 
@@ -105,7 +110,3 @@ def _links(job: str) -> dict[str, str]:
         "events": f"{url}/events",
         "static": static_url(job),
     }
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

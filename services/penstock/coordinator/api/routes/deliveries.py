@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from fastapi import APIRouter
 
 from penstock.common.model import rest
 from penstock.coordinator.api.dependencies import JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
+from penstock.coordinator.api.views import as_datetime
 from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -26,13 +25,9 @@ def _view_event(event: WebhookEvent) -> rest.Notice:
         run=event.run,
         job_state=event.summary["state"],
         state=event.state,
-        next_at=_time(event.due_at) if event.state is WebhookEventState.WAITING else None,
+        next_at=as_datetime(event.due_at) if event.state is WebhookEventState.WAITING else None,
         deliveries=[
-            rest.Delivery(at=_time(attempt.at), seconds=attempt.secs, status=attempt.status, error=attempt.error)
+            rest.Delivery(at=as_datetime(attempt.at), seconds=attempt.secs, status=attempt.status, error=attempt.error)
             for attempt in event.deliveries
         ],
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -17,6 +16,7 @@ from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.openapi_examples import FILE_BODY
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
 from penstock.coordinator.api.request_body import receive_body
+from penstock.coordinator.api.views import as_datetime
 from penstock.coordinator.intake.file_names import clean_path
 from penstock.coordinator.intake.file_upload import FileUpload, no_upload, read_digest
 from penstock.coordinator.intake.form_upload import upload_prefix
@@ -110,7 +110,7 @@ def _view(upload: Upload) -> dict[str, Any]:
     return {
         "id": upload.id,
         "url": upload_url(upload.id),
-        "changed_at": datetime.fromtimestamp(upload.changed_at, UTC),
+        "changed_at": as_datetime(upload.changed_at),
         "count": upload.files,
         "pictures": upload.images,
         "size": upload.size_bytes,
