@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an image that is latest": ({"web": {"image": "nginx:latest"}}, "/web/image"),
     "a step with a component's name": ({"steps": {"web": {"image": "a/b:1"}}}, "web"),
     "a step's name that is no name": ({"steps": {"Blur": {"image": "a/b:1"}}}, "Blur"),
-    "a step of one's own without an image": ({"steps": {"sharpen": {}}}, "steps.sharpen.image is empty"),
+    "a custom step without an image": ({"steps": {"sharpen": {}}}, "steps.sharpen.image is empty"),
     "two coordinators on SQLite": ({"coordinator": {"replicas": 2}}, "more than 1 needs database.type postgresql"),
     "PostgreSQL without its URL": ({"database": {"type": "postgresql"}}, "database.existingSecret.name is empty"),
     "no broker": ({"rabbitmq": {"bundled": False}}, "rabbitmq.existingSecret.name is empty"),
@@ -61,11 +61,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"store": {"url": "gs://pictures"}},
         "store.url is gs://pictures: it is used only with store.type url",
     ),
-    "keys that nobody would ask for": (
+    "a Secret of API keys with API keys disabled": (
         {"apiKeys": {"enabled": False, "existingSecret": "ours"}},
         "apiKeys.existingSecret is ours: with apiKeys.enabled false",
     ),
-    "keys in the settings that nobody would ask for": (
+    "API keys in settings with API keys disabled": (
         {"apiKeys": {"enabled": False}, "settings": {"PENSTOCK_API_KEYS": "[]"}},
         "settings.PENSTOCK_API_KEYS is set: with apiKeys.enabled false",
     ),
@@ -90,11 +90,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"gateway": {"enabled": True, "className": "g", "tlsSecret": "tls", "certificateMap": "map"}},
         "gateway.tlsSecret is tls, and gateway.certificateMap map",
     ),
-    "a certificate for somebody else's Gateway": (
+    "a certificate for an existing Gateway": (
         {"gateway": {"enabled": True, "parentRefs": [{"name": "shared"}], "tlsSecret": "tls"}},
         "are for a Gateway that the chart creates",
     ),
-    "nobody who encodes": ({"steps": {"encode": {"enabled": False}}}, "no other step serves encode"),
+    "no step that encodes": ({"steps": {"encode": {"enabled": False}}}, "no other step serves encode"),
     "a setting that another key sets": (
         {"settings": {"PENSTOCK_STORE_URL": "s3://ours"}},
         "settings.PENSTOCK_STORE_URL is set: use the key store.url instead",

@@ -59,13 +59,13 @@ def test_the_user_cannot_change_penstocks_files_even_with_a_writable_root(images
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_shows_its_version_by_command_and_labels(images: Any, target: str) -> None:
     labels: Mapping[str, str] = images.inspect(target)["Config"]["Labels"]
-    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
-    assert told["version"] == __version__
-    assert told["title"] == f"penstock-{target}"
-    assert told["licenses"] == "Apache-2.0"
-    assert told["source"].startswith("https://")
-    assert told["description"]
-    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", told["revision"])
+    found = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert found["version"] == __version__
+    assert found["title"] == f"penstock-{target}"
+    assert found["licenses"] == "Apache-2.0"
+    assert found["source"].startswith("https://")
+    assert found["description"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", found["revision"])
     assert images.run(target, "--version").stdout == f"penstock, version {__version__}\n"
 
 
@@ -122,7 +122,7 @@ def test_the_images_of_steps_share_all_layers(images: Any) -> None:
 
 
 def test_images_stay_small_and_the_build_prints_their_sizes(images: Any) -> None:
-    told = dict(re.findall(r"penstock-(\w+):\S+ .* ([0-9.]+) packages$", images.table, re.MULTILINE))
-    assert list(told) == TARGETS
+    sizes = dict(re.findall(r"penstock-(\w+):\S+ .* ([0-9.]+) packages$", images.table, re.MULTILINE))
+    assert list(sizes) == TARGETS
     for target, most in MAX_PACKAGES_MB.items():
-        assert 0 < float(told[target]) < most
+        assert 0 < float(sizes[target]) < most

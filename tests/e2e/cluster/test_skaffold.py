@@ -84,7 +84,7 @@ def path(kubernetes: None, without_service: Callable[[str], NoReturn], tmp_path_
         return os.environ["PATH"]
     helm = find_program("helm", HELM_3)
     if helm is None:
-        without_service("this skaffold wants Helm 3, which is neither installed nor can Go build it")
+        without_service("this skaffold needs Helm 3, which is not installed and cannot be built")
     folder = tmp_path_factory.mktemp("bin")
     (folder / "helm").symlink_to(helm)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -226,8 +226,8 @@ def test_containers_of_a_killed_run_are_removed_by_the_next(
 
 def said_in(container: str) -> str:
     """Return the notes of the odd step."""
-    told = subprocess.run(["docker", "exec", container, "cat", "/tmp/said"], capture_output=True, check=False)
-    return told.stdout.decode()
+    done = subprocess.run(["docker", "exec", container, "cat", "/tmp/said"], capture_output=True, check=False)
+    return done.stdout.decode()
 
 
 @pytest.mark.parametrize(

@@ -47,14 +47,14 @@ def test_an_invalid_plan_is_refused_in_one_line(penstock: Run, tmp_path: Path, a
 
 
 def test_usage_errors_exit_with_2_and_a_reason(penstock: Run, tmp_path: Path) -> None:
-    picture = draw(tmp_path / "x.jpg")
+    image = draw(tmp_path / "x.jpg")
     (tmp_path / "bad.json").write_text('{"operations": [], "quality": 101}')
     for arguments, said in (
         (["run", tmp_path / "gone.jpg", "--op", "split", "--out", tmp_path / "o"], "gone.jpg: no such file or folder"),
-        (["run", picture, "--op", "split"], "--out"),
+        (["run", image, "--op", "split"], "--out"),
         (["run", "--out", tmp_path / "o"], "PATHS"),
-        (["run", picture, "--job", tmp_path / "bad.json", "--out", tmp_path / "o"], "quality"),
-        (["run", picture, "--job", tmp_path / "bad.json", "--op", "split", "--out", tmp_path / "o"], "--op and --job"),
+        (["run", image, "--job", tmp_path / "bad.json", "--out", tmp_path / "o"], "quality"),
+        (["run", image, "--job", tmp_path / "bad.json", "--op", "split", "--out", tmp_path / "o"], "--op and --job"),
         (["fly"], "fly"),
     ):
         refused = penstock(*arguments)
@@ -123,22 +123,22 @@ def test_a_broken_step_plugin_is_reported_in_one_line(penstock: Run, tmp_path: P
 
 
 def test_options_take_precedence_over_the_job_document(penstock: Run, tmp_path: Path) -> None:
-    picture = draw(tmp_path / "in" / "x.png")
+    image = draw(tmp_path / "in" / "x.png")
     document = {"operations": [["resize", "8x8"], {"op": "brighten", "amount": 40}], "output": "png", "effort": 0}
     (tmp_path / "job.json").write_text(json.dumps(document))
-    penstock("run", picture, "--job", tmp_path / "job.json", "--out", tmp_path / "o")
-    expected = cv2.add(cv2.resize(cv2.imread(str(picture)), (8, 8), interpolation=cv2.INTER_AREA), (40,) * 3)
+    penstock("run", image, "--job", tmp_path / "job.json", "--out", tmp_path / "o")
+    expected = cv2.add(cv2.resize(cv2.imread(str(image)), (8, 8), interpolation=cv2.INTER_AREA), (40,) * 3)
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), expected)
-    penstock("run", picture, "--job", tmp_path / "job.json", "--output", "jpg", "--out", tmp_path / "p")
+    penstock("run", image, "--job", tmp_path / "job.json", "--output", "jpg", "--out", tmp_path / "p")
     assert names(tmp_path / "p") == {"x-0.jpg"}
 
 
 def test_plugin_steps_take_parameters_and_may_make_several_parts(penstock: Run, tmp_path: Path) -> None:
-    picture = draw(tmp_path / "in" / "x.png")
+    image = draw(tmp_path / "in" / "x.png")
     ops = ["--op", 'brighten={"amount": 7}', "--op", "twins", "--op", "brighten"]
-    done = penstock("run", picture, *ops, "--output", "png", "--out", tmp_path / "o")
+    done = penstock("run", image, *ops, "--output", "png", "--out", tmp_path / "o")
     assert done.returncode == 0, done.stderr
-    bright = cv2.add(cv2.imread(str(picture)), (17,) * 3)
+    bright = cv2.add(cv2.imread(str(image)), (17,) * 3)
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), bright)
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-1.png")), cv2.flip(bright, 1))
 
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_number_of_images(environment: dict[str, s
         folder = tmp_path / str(count)
         folder.mkdir()
         for number in range(count):
-            os.link(tiny, folder / f"picture-{number:06}.png")
+            os.link(tiny, folder / f"image-{number:06}.png")
         began = time.monotonic()
         arguments = ["run", folder, "--op", "resize=2x2", "--output", "png", "--out", tmp_path / f"o{count}"]
         command = [sys.executable, "-c", PEAK, *map(str, arguments)]
@@ -185,5 +185,5 @@ def test_memory_does_not_grow_with_the_number_of_images(environment: dict[str, s
         assert f"{count} done" in done.stdout
         peaks[count] = int(done.stderr.splitlines()[-1])
         if count == 2_000 and time.monotonic() - began > 4:
-            pytest.skip("this machine is too busy to run 20,000 pictures in half a minute")
+            pytest.skip("this machine is too busy to run 20,000 images in half a minute")
     assert peaks[20_000] - peaks[2_000] < 24 * 1024, f"KiB at most: {peaks}"

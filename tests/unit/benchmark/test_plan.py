@@ -138,7 +138,7 @@ def test_all_images_are_measured_with_any_number_of_processes(photos: int, proce
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ("", "--images N"),
         ("--images 9 --deadline soon", "--deadline: 'soon' is not a time"),
@@ -162,6 +162,6 @@ def test_all_images_are_measured_with_any_number_of_processes(photos: int, proce
         ("--images 9 --op blur=median --gpu blur --gpu-price 2 --cpu-price 1", "without a GPU; use --server URL"),
     ],
 )
-def test_invalid_options_are_refused_before_measuring(options: str, told: str) -> None:
-    with pytest.raises((click.UsageError, PenstockError), match=told):
+def test_invalid_options_are_refused_before_measuring(options: str, message: str) -> None:
+    with pytest.raises((click.UsageError, PenstockError), match=message):
         cli.main(["plan", *options.split()], standalone_mode=False)

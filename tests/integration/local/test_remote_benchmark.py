@@ -12,7 +12,7 @@ import pytest
 from http_proxy import http_proxy
 from webhook_receiver import make_certificate
 
-from penstock.benchmark.bench import remote as bench_server
+from penstock.benchmark.bench import remote
 from penstock.benchmark.bench.remote import ServerFigures, read_server, run_server_bench, show_table
 from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS
@@ -34,7 +34,7 @@ def jobs(server: Any) -> list[Any]:
 def test_a_running_server_is_measured_and_keeps_no_jobs(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_server, "LATENCY_REQUESTS", 2)
+    monkeypatch.setattr(remote, "LATENCY_REQUESTS", 2)
     assert run_server_bench(server.client.url, **QUICK, as_json=True) == 0
     measured = json.loads(capsys.readouterr().out)
     [workload] = measured["workloads"]
