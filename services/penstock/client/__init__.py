@@ -31,37 +31,18 @@ if TYPE_CHECKING:
     from penstock.common.model.rest import Upload as Upload
     from penstock.common.model.rest import UploadedFile as UploadedFile
 
-_ERRORS = (
-    "DamagedError",
-    "LocalFileError",
-    "PenstockClientError",
-    "RefusedError",
-    "UnavailableError",
-    "UnexpectedAnswerError",
-)
-_MODELS = (
-    "Image",
-    "Job",
-    "Notice",
-    "Operation",
-    "Result",
-    "Retried",
-    "Step",
-    "System",
-    "Upload",
-    "UploadedFile",
-)
-_FILES = ("Photo", "find_photos")
-_MODULES = {
-    "Client": "penstock.client.sync_client",
-    "AsyncClient": "penstock.client.async_client",
-    "Event": "penstock.client.event_stream",
-    **dict.fromkeys(_ERRORS, "penstock.client.errors"),
-    **dict.fromkeys(_MODELS, "penstock.common.model.rest"),
-    **dict.fromkeys(_FILES, "penstock.client.local_files"),
+_NAMES = {
+    "penstock.client.async_client": "AsyncClient",
+    "penstock.client.errors": "DamagedError LocalFileError PenstockClientError RefusedError UnavailableError"
+    " UnexpectedAnswerError",
+    "penstock.client.event_stream": "Event",
+    "penstock.client.local_files": "Photo find_photos",
+    "penstock.client.sync_client": "Client",
+    "penstock.common.model.rest": "Image Job Notice Operation Result Retried Step System Upload UploadedFile",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["AsyncClient", "Client", "Event", *_ERRORS, *_MODELS, *_FILES]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

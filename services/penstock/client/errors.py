@@ -15,17 +15,19 @@ from penstock.common.model.errors import PenstockError
 
 
 class PenstockClientError(PenstockError):
-    """Base of the library's errors."""
+    """Base of the library's errors. Each class has its `code`, except RefusedError, which has the server's."""
 
     exit_code = 3
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(code or self.code, message)
 
 
 class RefusedError(PenstockClientError):
     """The server refused a request. `code` is stable; `pointer` leads into the document that was sent (RFC 6901)."""
 
     def __init__(self, status: int, code: str, detail: str, pointer: str | None = None) -> None:
-        prefix = f"{pointer}: " if pointer else ""
-        super().__init__(code, f"{prefix}{detail}")
+        super().__init__(f"{pointer}: {detail}" if pointer else detail, code)
         self.status = status
         self.detail = detail
         self.pointer = pointer
@@ -34,29 +36,27 @@ class RefusedError(PenstockClientError):
 class UnavailableError(PenstockClientError):
     """The server did not answer, or with `status` only, however often the request was sent."""
 
+    code = "unavailable"
+
     def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__("unavailable", message)
+        super().__init__(message)
         self.status = status
 
 
 class DamagedError(PenstockClientError):
     """A downloaded file does not match the checksum in the manifest."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("damaged", message)
+    code = "damaged"
 
 
 class UnexpectedAnswerError(PenstockClientError):
     """The response is not one of Penstock's: another server listens there, or a proxy changed it."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("unexpected_answer", message)
+    code = "unexpected_answer"
 
 
 class LocalFileError(PenstockClientError):
     """A file of this host does not exist, changed during its upload, or cannot be written."""
 
     exit_code = 2
-
-    def __init__(self, message: str) -> None:
-        super().__init__("local_file", message)
+    code = "local_file"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel
 
 from penstock.client.errors import UnexpectedAnswerError
-from penstock.client.local_files import AtomicFile
+from penstock.client.local_files import AtomicFile, Photo
+from penstock.common.model.rest import UploadedFile
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -82,23 +86,20 @@ def post_json(
     """Return a request that sends a JSON document."""
     body = json.dumps(document).encode()
     headers = {"Content-Type": "application/json", **(headers or {})}
+    content = partial(iter, [body])
+    return Request("POST", path, parse, headers=headers, content=content, size_bytes=len(body), idempotent=idempotent)
+
+
+def put_file(upload: str, photo: Photo, sha256: bytes) -> Request[UploadedFile]:
+    """Return a request that uploads a file with its checksum."""
     return Request(
-        "POST",
-        path,
-        parse,
-        headers=headers,
-        content=lambda: iter([body]),
-        size_bytes=len(body),
-        idempotent=idempotent,
+        "PUT",
+        f"{path_to('uploads', upload)}/files/{quote(photo.name)}",
+        parse_model(UploadedFile),
+        headers={"Repr-Digest": f"sha-256=:{base64.b64encode(sha256).decode()}:"},
+        content=photo.iter_bytes,
+        size_bytes=photo.size_bytes,
     )
-
-
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """One page of a list, and the path of the next one."""
-
-    items: Sequence[T]
-    next: str | None
 
 
 def parse_model(model: type[M]) -> Callable[[httpx.Response], M]:
@@ -111,15 +112,16 @@ def parse_list(field: str, model: type[M]) -> Callable[[httpx.Response], list[M]
     return lambda response: [model.model_validate(item) for item in response.json()[field]]
 
 
-def parse_page(field: str, model: type[M]) -> Callable[[httpx.Response], Page[M]]:
-    """Return a parser of a page whose items are in a field."""
-
-    def parse(response: httpx.Response) -> Page[M]:
-        page = response.json()
-        return Page([model.model_validate(item) for item in page[field]], page["next"])
-
-    return parse
+def parse_page(field: str, model: type[M]) -> Callable[[httpx.Response], tuple[list[M], str | None]]:
+    """Return a parser of a page whose items are in a field: returns them, and the path of the next page."""
+    parse_items = parse_list(field, model)
+    return lambda response: (parse_items(response), response.json()["next"])
 
 
-def ignore_body(_: httpx.Response) -> None:
-    """Parse nothing."""
+def ignore(_: object) -> None:
+    """Do nothing with a response, or with news of progress."""
+
+
+def path_to(collection: str, name: str) -> str:
+    """Return the path of a job or an upload."""
+    return f"/v1/{collection}/{quote(name, safe='')}"

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 from pydantic import BaseModel
 
-from penstock.client.config import PATIENCE_SECS, TIMEOUT_SECS, ClientConfig
+from penstock.client.config import ConfiguredClient
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
-from penstock.client.request import Request, ignore_body, parse_list, parse_model, parse_page, post_json
-from penstock.client.retries import Retries
+from penstock.client.request import Request, ignore, parse_list, parse_model, parse_page, path_to, post_json, put_file
 from penstock.client.threads import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
-from penstock.common.model.rest import (
-    Image,
-    Job,
-    Notice,
-    Operation,
-    Result,
-    Retried,
-    Step,
-    System,
-    Upload,
-    UploadedFile,
-)
+from penstock.common.model import rest
 
 PAGE_LIMIT = 1_000
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 
-def _ignore(_: object) -> None:
-    """Do nothing."""
-
-
-def _job_path(job: str) -> str:
-    return f"/v1/jobs/{quote(job, safe='')}"
-
-
-def _upload_path(upload: str) -> str:
-    return f"/v1/uploads/{quote(upload, safe='')}"
-
-
-class Client:
+class Client(ConfiguredClient[httpx.Client]):
     """A Penstock server. Use it with `with`, or close it with `close`. Methods may be called concurrently.
 
     Every method raises RefusedError if the server refuses the request, UnavailableError if it is unreachable or
@@ -69,36 +43,19 @@ class Client:
         patience_secs: how long a request is retried.
     """
 
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        api_key: str | None = None,
-        verify: bool | str | Path | None = None,
-        timeout_secs: float = TIMEOUT_SECS,
-        patience_secs: float = PATIENCE_SECS,
-    ) -> None:
-        self._config = ClientConfig.load(server, api_key, verify, timeout_secs, patience_secs)
-        self._http = self._config.make_client(httpx.Client)
-
-    @property
-    def server(self) -> str:
-        """The server's URL."""
-        return self._config.server
+    _http_class = httpx.Client
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
 
-    def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> Job:
+    def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> rest.Job:
         """Create a job from a document with `inputs`, or from files and folders of this host, which are uploaded.
 
         Raises:
@@ -113,39 +70,33 @@ class Client:
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}  # a retry must not create a second job
-        return self.send(post_json("/v1/jobs", document, parse_model(Job), headers=headers))
+        return self.send(post_json("/v1/jobs", document, parse_model(rest.Job), headers=headers))
 
     def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a job would do, without creating it."""
         return self.send(post_json("/v1/jobs?dry_run=true", document, lambda response: dict(response.json())))
 
-    def jobs(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[Job]:
+    def jobs(
+        self, *, state: str | None = None, label: str | None = None, limit: int | None = None
+    ) -> Iterator[rest.Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
-        if limit == 0:
-            return
-        left = limit
-        params = {"state": state, "label": label, "limit": min(limit or PAGE_LIMIT, PAGE_LIMIT)}
-        for job in self._pages("/v1/jobs", "jobs", Job, params):
-            yield job
-            left = None if left is None else left - 1
-            if left == 0:
-                return
+        return self._pages("/v1/jobs", "jobs", rest.Job, {"state": state, "label": label}, limit)
 
-    def job(self, job: str) -> Job:
+    def job(self, job: str) -> rest.Job:
         """Return a job."""
-        return self.send(Request("GET", _job_path(job), parse_model(Job)))
+        return self.send(Request("GET", path_to("jobs", job), parse_model(rest.Job)))
 
-    def images(self, job: str, *, state: str | None = None) -> Iterator[Image]:
+    def images(self, job: str, *, state: str | None = None) -> Iterator[rest.Image]:
         """Yield a job's images in order."""
-        return self._pages(f"{_job_path(job)}/images", "images", Image, {"state": state})
+        return self._pages(f"{path_to('jobs', job)}/images", "images", rest.Image, {"state": state})
 
-    def results(self, job: str) -> Iterator[Result]:
+    def results(self, job: str) -> Iterator[rest.Result]:
         """Yield a job's results so far."""
-        return self._pages(f"{_job_path(job)}/results", "results", Result)
+        return self._pages(f"{path_to('jobs', job)}/results", "results", rest.Result)
 
     def wait(
-        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = _ignore
-    ) -> Job:
+        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[rest.Job], object] = ignore
+    ) -> rest.Job:
         """Return a job as soon as it has ended, or as it is after `timeout_secs`."""
         deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
         backoff = Backoff(first_secs=0.05, max_secs=2.0, factor=1.3, jitter=0)  # most jobs are short
@@ -159,7 +110,7 @@ class Client:
 
     def events(self, job: str, *, last_id: str | None = None) -> Iterator[Event]:
         """Yield a job's events until its end, reconnecting if necessary; each `image-failed` comes once."""
-        reader, request = EventReader(last_id), Request("GET", f"{_job_path(job)}/events", ignore_body)
+        reader, request = EventReader(last_id), Request("GET", f"{path_to('jobs', job)}/events", ignore)
         retries = self._retries(request)
         while True:
             try:
@@ -178,36 +129,36 @@ class Client:
                 delay_secs = retries.delay_after_error(error)
             sleep(delay_secs)
 
-    def cancel(self, job: str) -> Job:
+    def cancel(self, job: str) -> rest.Job:
         """Cancel a job; results made so far stay."""
-        return self.send(Request("POST", f"{_job_path(job)}/cancel", parse_model(Job)))
+        return self.send(Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(rest.Job)))
 
-    def retry(self, job: str, images: Sequence[int] | None = None) -> Retried:
+    def retry(self, job: str, images: Sequence[int] | None = None) -> rest.Retried:
         """Retry a job's failed images: these, or all of them."""
         document = {} if images is None else {"images": list(images)}
         # not idempotent: an image that failed again in between would be retried again
-        request = post_json(f"{_job_path(job)}/retry", document, parse_model(Retried), idempotent=False)
+        request = post_json(f"{path_to('jobs', job)}/retry", document, parse_model(rest.Retried), idempotent=False)
         return self.send(request)
 
     def delete(self, job: str) -> None:
         """Delete a job that has ended, with its files and results."""
-        self.send(Request("DELETE", _job_path(job), ignore_body))
+        self.send(Request("DELETE", path_to("jobs", job), ignore))
 
-    def deliveries(self, job: str) -> list[Notice]:
+    def deliveries(self, job: str) -> list[rest.Notice]:
         """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
-        return self.send(Request("GET", f"{_job_path(job)}/deliveries", parse_list("events", Notice)))
+        return self.send(Request("GET", f"{path_to('jobs', job)}/deliveries", parse_list("events", rest.Notice)))
 
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[rest.Operation]:
         """Return all operations that jobs can name."""
-        return self.send(Request("GET", "/v1/operations", parse_list("operations", Operation)))
+        return self.send(Request("GET", "/v1/operations", parse_list("operations", rest.Operation)))
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[rest.Step]:
         """Return all steps, and how busy they are."""
         return (self.system()).steps
 
-    def system(self) -> System:
+    def system(self) -> rest.System:
         """Return all steps, and advice on which one to scale."""
-        return self.send(Request("GET", "/v1/steps", parse_model(System)))
+        return self.send(Request("GET", "/v1/steps", parse_model(rest.System)))
 
     def is_ready(self) -> bool:
         """Return whether the server accepts jobs."""
@@ -217,29 +168,20 @@ class Client:
         except UnavailableError:
             return False
 
-    def begin_upload(self) -> Upload:
+    def begin_upload(self) -> rest.Upload:
         """Create an upload."""
-        return self.send(Request("POST", "/v1/uploads", parse_model(Upload)))
+        return self.send(Request("POST", "/v1/uploads", parse_model(rest.Upload)))
 
-    def uploaded(self, upload: str) -> Iterator[UploadedFile]:
+    def uploaded(self, upload: str) -> Iterator[rest.UploadedFile]:
         """Yield the files of an upload."""
-        return self._pages(_upload_path(upload), "files", UploadedFile)
+        return self._pages(path_to("uploads", upload), "files", rest.UploadedFile)
 
-    def send_file(self, upload: str, photo: Photo) -> UploadedFile:
+    def send_file(self, upload: str, photo: Photo) -> rest.UploadedFile:
         """Upload one file; it is stored durably when this returns."""
-        digest = base64.b64encode(run_blocking(photo.digest)).decode()
-        request = Request(
-            "PUT",
-            f"{_upload_path(upload)}/files/{quote(photo.name)}",
-            parse_model(UploadedFile),
-            headers={"Repr-Digest": f"sha-256=:{digest}:"},
-            content=photo.iter_bytes,
-            size_bytes=photo.size_bytes,
-        )
-        return self.send(request)
+        return self.send(put_file(upload, photo, run_blocking(photo.digest)))
 
     def send_files(
-        self, upload: str, photos: Iterable[Photo], on_sent: Callable[[UploadedFile], object] = _ignore
+        self, upload: str, photos: Iterable[Photo], on_sent: Callable[[rest.UploadedFile], object] = ignore
     ) -> None:
         """Upload files, several at a time. `on_sent` is called after each; `Client` calls it from several threads."""
 
@@ -248,7 +190,7 @@ class Client:
 
         map_concurrently(send, photos)
 
-    def download(self, result: Result, folder: str | os.PathLike[str]) -> bool:
+    def download(self, result: rest.Result, folder: str | os.PathLike[str]) -> bool:
         """Save a result below a folder; return False if a file with its checksum was there already.
 
         Raises:
@@ -259,7 +201,7 @@ class Client:
         if run_blocking(is_saved, target, result.size, result.sha256):
             return False
         sink = partial(AtomicFile, target, result.sha256)
-        self.send(Request("GET", result.url, ignore_body, sink=sink))
+        self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 
     def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
@@ -290,15 +232,17 @@ class Client:
         finally:
             file.abort()
 
-    def _pages(self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None) -> Iterator[M]:
-        parse = parse_page(field, model)
-        request = Request("GET", path, parse, params={"limit": PAGE_LIMIT, **(params or {})})
-        while True:
-            page = self.send(request)
-            yield from page.items
-            if page.next is None:
+    def _pages(
+        self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> Iterator[M]:
+        left = sys.maxsize if limit is None else limit
+        request = Request(
+            "GET", path, parse_page(field, model), params={**(params or {}), "limit": min(left, PAGE_LIMIT)}
+        )
+        while left > 0:
+            items, following = self.send(request)
+            yield from items[:left]
+            if following is None:
                 return
-            request = Request("GET", page.next, parse)
-
-    def _retries(self, request: Request[Any], patience_secs: float | None = None) -> Retries:
-        return Retries(request, self.server, self._config.patience_secs if patience_secs is None else patience_secs)
+            left -= len(items)
+            request = Request("GET", following, request.parse)

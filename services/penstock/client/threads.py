@@ -31,16 +31,26 @@ def map_concurrently(function: Callable[[T], object], items: Iterable[T], thread
 
     The threads are daemons, and Ctrl-C does not wait for them: one may be reading from a server that no longer answers.
     """
-    shared = _SharedIterator(iter(items))
+    shared = iter(items)
+    lock = threading.Lock()
+    stopped = threading.Event()
     failures: list[Exception] = []
+
+    def take() -> Iterator[T]:
+        while True:
+            with lock:
+                item = None if stopped.is_set() else next(shared, None)
+            if item is None:
+                return
+            yield item
 
     def work() -> None:
         try:
-            for item in shared:
+            for item in take():
                 function(item)
         except Exception as error:
             failures.append(error)
-            shared.stop()
+            stopped.set()
 
     running = [threading.Thread(target=work, name="transfer", daemon=True) for _ in range(threads)]
     for thread in running:
@@ -49,24 +59,6 @@ def map_concurrently(function: Callable[[T], object], items: Iterable[T], thread
         for thread in running:
             thread.join()
     finally:
-        shared.stop()
+        stopped.set()
     if failures:
         raise failures[0]
-
-
-class _SharedIterator(Iterator[T]):
-    """An iterator that several threads may use, and that can be stopped early."""
-
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self._lock = threading.Lock()
-        self._is_stopped = False
-
-    def __next__(self) -> T:
-        with self._lock:
-            if self._is_stopped:
-                raise StopIteration
-            return next(self._items)
-
-    def stop(self) -> None:
-        self._is_stopped = True

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.client import AsyncClient, Client
-from penstock.client.config import ClientConfig
+from penstock.client.config import authorization
 from penstock.client.errors import LocalFileError
 from penstock.common.settings import SettingsError
 
@@ -29,25 +29,25 @@ from penstock.common.settings import SettingsError
 )
 def test_a_url_of_no_server_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="is not the URL of a server"):
-        ClientConfig.load(url)
+        Client(url)
 
 
 def test_a_url_with_a_user_is_refused_without_showing_the_password() -> None:
     with pytest.raises(SettingsError, match="contains a user") as caught:
-        ClientConfig.load("http://me:secret@host")
+        Client("http://me:secret@host")
     assert "secret" not in caught.value.message
 
 
 def test_a_server_may_be_below_a_path() -> None:
-    assert ClientConfig.load("http://host:1/below/").server == "http://host:1/below"
+    assert Client("http://host:1/below/").server == "http://host:1/below"
 
 
 def test_a_file_without_certificates_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pem").write_text("no certificate")
     for name in ("none.pem", "text.pem"):
         with pytest.raises(LocalFileError, match="no certificates"):
-            ClientConfig.load("https://host", verify=tmp_path / name).httpx_options()
-    assert ClientConfig.load("https://host", verify=False).httpx_options()["verify"] is False
+            Client("https://host", verify=tmp_path / name)
+    Client("https://host", verify=False)
 
 
 def test_an_invalid_proxy_is_reported_unless_the_server_is_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,12 +60,12 @@ def test_an_invalid_proxy_is_reported_unless_the_server_is_this_host(monkeypatch
 
 
 def test_whitespace_around_a_key_is_removed() -> None:
-    assert ClientConfig.load("http://host", " pk_1\n").httpx_options()["headers"]["Authorization"] == "Bearer pk_1"
-    assert "Authorization" not in ClientConfig.load("http://host", "\n").httpx_options()["headers"]
+    assert authorization(" pk_1\n") == {"Authorization": "Bearer pk_1"}
+    assert authorization("\n") == {}
 
 
 @pytest.mark.parametrize("key", ["pk\r\nX: y", "pk_é"])
 def test_an_invalid_key_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(SettingsError, match="printable ASCII") as caught:
-        ClientConfig.load("http://host", key)
+        Client("http://host", api_key=key)
     assert "pk" not in caught.value.message
