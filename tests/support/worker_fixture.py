@@ -132,7 +132,7 @@ class WorkerFixture:
         lost = self.broker.consume([step_queue(chunk.plan[chunk.step]["op"])], 1)
         self.send(chunk)
         assert lost.get(SECS) is not None
-        lost.lose()
+        lost.close(lost=True)
 
     def wait_for_outcomes(self, count: int) -> dict[int, Outcome]:
         """Wait until so many images have ended, and return their outcomes by image."""

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock.common.model.op_syntax import read_op
-
 if TYPE_CHECKING:
     from penstock.common.model.plan import Plan
     from penstock.common.settings import Limits
@@ -53,7 +51,7 @@ class JobOptions:
         if self.ops and "operations" in document:
             raise click.UsageError("--op and --job both name operations; give one of them")
         if self.ops:
-            document["operations"] = [read_op(op) for op in self.ops]
+            document["operations"] = [_read_op(op) for op in self.ops]
         given = {"output": self.output, "quality": self.quality, "effort": self.effort}
         return document | {name: value for name, value in given.items() if value is not None}
 
@@ -112,3 +110,14 @@ def _read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise click.UsageError(f"--job {path}: not a job document, which is a JSON object")
     return document
+
+
+def _read_op(text: str) -> list[Any]:
+    """Read `resize=512x512`, `split`, or `brighten={"amount": 3}` into a job document's short form."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        return [name]
+    try:
+        return [name, json.loads(value)]
+    except ValueError:
+        return [name, value]

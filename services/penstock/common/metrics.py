@@ -17,19 +17,9 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import Calls, Measures
 
 CALL_BOUNDS_SECS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-CALLS = frozenset(
-    {
-        "store.put",
-        "store.get",
-        "store.stream",
-        "store.size",
-        "store.delete",
-        "store.delete_prefix",
-        "broker.publish",
-        "broker.depth",
-        "broker.declare",
-    }
-)
+_STORE_CALLS = ("put", "get", "stream", "size", "delete", "delete_prefix")
+_BROKER_CALLS = ("publish", "depth", "declare")
+CALLS = frozenset([f"store.{call}" for call in _STORE_CALLS] + [f"broker.{call}" for call in _BROKER_CALLS])
 """The calls that are timed. `publish` lasts until the broker has confirmed, whether or not the caller waits for it."""
 
 

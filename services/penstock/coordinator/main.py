@@ -23,7 +23,7 @@ from penstock.common.settings import (
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.composite import CompositeStore
 from penstock.common.store.factory import open_store
-from penstock.common.tracing.factory import open_tracing
+from penstock.common.tracing.base import open_tracing
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
 from penstock.coordinator.database.repository import SqlRepository

@@ -16,9 +16,8 @@ from typing import Protocol
 from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker
-from penstock.common.model.chunking import fit_chunk
 from penstock.common.model.errors import PlanError, UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, read_events, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, fit_chunk, read_events, step_queue
 from penstock.common.model.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings

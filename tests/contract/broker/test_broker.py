@@ -55,7 +55,7 @@ def memory(_: pytest.FixtureRequest) -> Iterator[Setup]:
                 consumers.append(broker.consume(queues, prefetch))
                 return consumers[-1]
 
-        return Tracking(), lambda: [consumer.lose() for consumer in consumers]
+        return Tracking(), lambda: [consumer.close(lost=True) for consumer in consumers]
 
     yield Setup(broker, connect)
     broker.close()

@@ -152,7 +152,7 @@ def test_the_exporter_is_not_imported_unless_it_is_configured() -> None:
     program = """
 import sys
 from penstock.common.tracing.base import NO_TRACING
-from penstock.common.tracing.factory import open_tracing
+from penstock.common.tracing.base import open_tracing
 assert open_tracing("worker") is NO_TRACING
 import penstock.worker.worker, penstock.coordinator.scheduling.scheduler, penstock.local.serve
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])

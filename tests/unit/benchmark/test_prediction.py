@@ -21,7 +21,7 @@ from penstock.benchmark.plan.prediction import (
     use_cores,
     use_replicas,
 )
-from penstock.common.model.chunking import fit_chunk
+from penstock.common.model.messages import fit_chunk
 
 VISITS = (Visit("resize", 0.005, 100), Visit("blur", 0.04, 100), Visit("encode", 0.001, 100))
 NOTHING = Overheads(worker=0, coordinator=0, hop=0, hop_message=0, message=0, byte=0)

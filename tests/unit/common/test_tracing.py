@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.settings import SettingsError
-from penstock.common.tracing.base import NO_TRACING
-from penstock.common.tracing.factory import open_tracing
+from penstock.common.tracing.base import NO_TRACING, open_tracing
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from penstock.common.model.chunking import fit_chunk
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.messages import fit_chunk
 
 Placement = Literal["fused", "per_step"]
 BYTES_PER_PIXEL = 3

@@ -165,13 +165,7 @@ class MemoryConsumer:
             self._broker.declare([DEAD_LETTER_QUEUE])
             self._broker.publish(DEAD_LETTER_QUEUE, [write_dead_letter(rejected.queue, rejected.body, reason)])
 
-    def close(self) -> None:
-        self._end(lost=False)
-
-    def lose(self) -> None:
-        """End as a consumer whose process has died: its messages are requeued with their attempts raised."""
-        self._end(lost=True)
-
-    def _end(self, *, lost: bool) -> None:
+    def close(self, *, lost: bool = False) -> None:
+        """See the port. With `lost`, as if its process had died: the attempts of what it held are raised."""
         self._inbox.close()
         self._broker._remove(self, lost=lost)

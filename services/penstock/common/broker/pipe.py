@@ -51,7 +51,7 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
         pass  # the worker has left, or died
     finally:
         for consumer in consumers.values():
-            consumer.lose()
+            consumer.close(lost=True)
         connection.close()
     return bool(consumers)
 

@@ -37,31 +37,27 @@ OPEN_IMAGE_STATES = (ImageState.PENDING, ImageState.QUEUED, ImageState.RUNNING)
 TERMINAL_IMAGE_STATES = (ImageState.DONE, ImageState.FAILED, ImageState.CANCELLED)
 
 
-class Prefix(BaseModel):
+class Prefix(BaseModel, extra="forbid"):
     """All images below a folder of the input root or of a bucket."""
 
-    model_config = ConfigDict(extra="forbid")
     prefix: str = Field(min_length=1, max_length=4096, examples=["gs://maps/delft/"])
 
 
-class ManifestRef(BaseModel):
+class ManifestRef(BaseModel, extra="forbid"):
     """All images in an input list: a text file with one URL, or path below the input root, per line."""
 
-    model_config = ConfigDict(extra="forbid")
     manifest: str = Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])
 
 
-class UploadRef(BaseModel):
+class UploadRef(BaseModel, extra="forbid"):
     """All files of an upload (`POST /v1/uploads`)."""
 
-    model_config = ConfigDict(extra="forbid")
     upload: str = Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])
 
 
-class Webhook(BaseModel):
+class Webhook(BaseModel, extra="forbid"):
     """A URL that is called with a signed POST when the job ends."""
 
-    model_config = ConfigDict(extra="forbid")
     url: str = Field(
         min_length=1,
         max_length=2048,

@@ -7,16 +7,19 @@ can run side by side during an upgrade.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from penstock.common.model.errors import PenstockError
 
 VERSION = 1
 EVENTS_QUEUE = "penstock.events"
 DEAD_LETTER_QUEUE = "penstock.dead"
+CHUNK_SECS = 0.06
+"""Work of one chunk in its slowest step. A message costs about a millisecond, which is little beside it."""
+MAX_CHUNK = 8
 
 
 def step_queue(step: str) -> str:
@@ -28,8 +31,8 @@ class MessageError(PenstockError):
     """A message that cannot be parsed: no JSON, missing fields, or another version."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+class _Message(BaseModel, extra="ignore"):
+    """Base of all messages."""
 
 
 class StepTime(_Message):
@@ -159,22 +162,21 @@ class Event(_Message):
     measures: Measures | None = None
 
 
-def read_chunk(body: bytes) -> Chunk:
-    """Parse a chunk message.
+def fit_chunk(secs: float, most: int = MAX_CHUNK) -> int:
+    """Return how many images of `secs` seconds in their slowest step make a chunk, 1 to `most`."""
+    return max(1, min(most, int(CHUNK_SECS / secs) if secs else most))
 
-    Raises:
-        MessageError: it cannot be parsed; the message is the reason for the dead-letter queue.
-    """
-    return _read(Chunk, body)
+
+def read_chunk(body: bytes) -> Chunk:
+    """Parse a chunk message; a MessageError gives the reason for the dead-letter queue."""
+    return _parse(Chunk.model_validate_json, body)
 
 
 def read_events(body: bytes) -> list[Event]:
-    """Parse a message of `penstock.events`: one event, or a JSON list of events in order.
-
-    Raises:
-        MessageError: it cannot be parsed; the message is the reason for the dead-letter queue.
-    """
-    return _read_list(body) if body.lstrip()[:1] == b"[" else [_read(Event, body)]
+    """Parse a message of `penstock.events`: an event or a JSON list of them. Raises MessageError like `read_chunk`."""
+    if body.lstrip()[:1] == b"[":
+        return _parse(_EVENTS.validate_json, body)
+    return [_parse(Event.model_validate_json, body)]
 
 
 def write_events(events: Sequence[Event]) -> bytes:
@@ -188,25 +190,14 @@ def write_dead_letter(queue: str, body: bytes, reason: str) -> bytes:
     return json.dumps({"queue": queue, "reason": reason, "body": shown}).encode()
 
 
-M = TypeVar("M", bound=_Message)
+T = TypeVar("T")
 _EVENTS = TypeAdapter(list[Event])
 
 
-def _read(kind: type[M], body: bytes) -> M:
+def _parse(parse: Callable[[bytes], T], body: bytes) -> T:
     try:
-        return kind.model_validate_json(body)
+        return parse(body)
     except ValidationError as error:
-        raise _unreadable(error) from error
-
-
-def _read_list(body: bytes) -> list[Event]:
-    try:
-        return _EVENTS.validate_json(body)
-    except ValidationError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: ValidationError) -> MessageError:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "message"
-    return MessageError("unreadable_message", f"{where}: {first['msg']}")
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise MessageError("unreadable_message", f"{where}: {first['msg']}") from error

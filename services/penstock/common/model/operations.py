@@ -72,8 +72,6 @@ class Resize(Parameters):
 class Split(Parameters):
     """Cut into four quadrants at ⌊width/2⌋ and ⌊height/2⌋: left-top, right-top, left-bottom, right-bottom."""
 
-    example: ClassVar[Any] = True
-
     enabled: Annotated[bool, Field(description="false leaves the image whole")] = True
 
     @property

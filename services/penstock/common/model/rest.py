@@ -151,10 +151,9 @@ class JobPage(RestModel):
     next: str | None
 
 
-class RetryRequest(BaseModel):
+class RetryRequest(BaseModel, extra="forbid"):
     """Which failed images to try again; all of them if `images` is left out."""
 
-    model_config = ConfigDict(extra="forbid")
     images: Annotated[list[Annotated[int, Field(ge=0, le=2**53)]] | None, Field(min_length=1)] = None
 
 
@@ -396,10 +395,9 @@ class Backlog(RestModel):
     workers: int
 
 
-class Login(BaseModel):
+class Login(BaseModel, extra="forbid"):
     """What a browser logs in with."""
 
-    model_config = ConfigDict(extra="forbid")
     key: Annotated[str, Field(max_length=200, repr=False)]
 
 

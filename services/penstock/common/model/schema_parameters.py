@@ -9,8 +9,6 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from pydantic import ConfigDict
-
 from penstock.common.model.operations import Parameters
 
 if TYPE_CHECKING:
@@ -19,12 +17,11 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 200
 
 
-class DeclaredParameters(Parameters):
+class DeclaredParameters(Parameters, extra="allow"):
     """Base of the models that `declare_parameters` makes. All fields are extra fields."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
     given_schema: ClassVar[dict[str, Any]] = {}
+    properties: ClassVar[dict[str, Any]] = {}
     validator: ClassVar[Validator]
 
     @classmethod
@@ -36,11 +33,15 @@ class DeclaredParameters(Parameters):
         """
         if isinstance(value, dict):
             fields = value
-        elif value is True and cls._first_type() != "boolean":
+        elif value is True and _first_of(cls.properties).get("type") != "boolean":
             fields = {}
+        elif cls.properties:
+            fields = {next(iter(cls.properties)): value}
         else:
-            fields = {cls._first(value): value}
-        fields = cls._defaults() | fields
+            raise ValueError(f"{str(value)[:40]!r} cannot be read; accepted is an object of parameters")
+        described = {name: item for name, item in cls.properties.items() if isinstance(item, dict)}
+        defaults = {name: copy.deepcopy(item["default"]) for name, item in described.items() if "default" in item}
+        fields = defaults | fields
         cls._check(fields)
         return cls.model_construct(None, **fields)
 
@@ -48,28 +49,6 @@ class DeclaredParameters(Parameters):
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
         """Return the schema as its author wrote it."""
         return copy.deepcopy(cls.given_schema)
-
-    @classmethod
-    def _properties(cls) -> dict[str, Any]:
-        properties = cls.given_schema.get("properties")
-        return properties if isinstance(properties, dict) else {}
-
-    @classmethod
-    def _first_type(cls) -> object:
-        first = next(iter(cls._properties().values()), None)
-        return first.get("type") if isinstance(first, dict) else None
-
-    @classmethod
-    def _first(cls, value: object) -> str:
-        first = next(iter(cls._properties()), None)
-        if first is None:
-            raise ValueError(f"{str(value)[:40]!r} cannot be read; accepted is an object of parameters")
-        return first
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        properties = cls._properties().items()
-        return {name: copy.deepcopy(item["default"]) for name, item in properties if _has_default(item)}
 
     @classmethod
     def _check(cls, fields: Mapping[str, Any]) -> None:
@@ -106,24 +85,22 @@ def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
         raise ValueError(f"not a JSON Schema: {where}: {error.message[:_MAX_SHOWN]}") from error
     if given.get("type", "object") != "object":
         raise ValueError(f"a schema of type {given['type']!r}; accepted is object")
-    if "op" in (given.get("properties") or {}):
+    properties = given.get("properties") or {}
+    if "op" in properties:
         raise ValueError("a property 'op', which is reserved for the operation's name; rename the parameter")
-    first = next(iter((given.get("properties") or {}).values()), None)
     named = {"__doc__": str(given.get("description", "")), "__module__": __name__}
     made = cast(type[DeclaredParameters], type("Declared", (DeclaredParameters,), named))
-    made.given_schema = given
-    made.example = _find_example(first)
+    made.given_schema, made.properties = given, properties
+    made.example = _find_example(_first_of(properties))
     made.validator = kind(given, registry=Registry())  # nothing is fetched
     return made
 
 
-def _find_example(first: object) -> object:
+def _first_of(properties: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(properties.values()), None)
+    return first if isinstance(first, dict) else {}
+
+
+def _find_example(first: dict[str, Any]) -> object:
     """Return a value of the first property, for the short form of an example."""
-    if not isinstance(first, dict):
-        return True
-    values = [*first.get("examples", []), *([first["default"]] if "default" in first else [])]
-    return values[0] if values else True
-
-
-def _has_default(item: object) -> bool:
-    return isinstance(item, dict) and "default" in item
+    return next(iter(first.get("examples", [])), first.get("default", True))

@@ -6,9 +6,9 @@ Its JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from penstock.common.model.errors import PenstockError
 
@@ -30,8 +30,8 @@ class ProtocolError(PenstockError):
     """A line that is not a valid message of the protocol."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+class _Message(BaseModel, extra="ignore", populate_by_name=True):
+    """Base of all messages."""
 
 
 class Request(_Message):
@@ -65,6 +65,12 @@ class Response(_Message):
     out: list[str] = []
     error: ResponseError | None = None
 
+    @model_validator(mode="after")
+    def _check_error(self) -> Self:
+        if not self.ok and self.error is None:
+            raise ValueError("a response that is not ok needs an error")
+        return self
+
 
 class Description(_Message):
     """The response to `describe`.
@@ -96,37 +102,12 @@ def write_message(message: Request | Response | Description) -> bytes:
     return json.dumps({"v": VERSION, **fields}, separators=(",", ":")).encode() + b"\n"
 
 
-def read_request(line: bytes) -> Request:
-    """Parse a request.
+def read_message(kind: type[M], line: bytes) -> M:
+    """Parse a line as a message of a kind.
 
     Raises:
         ProtocolError: it is not valid, or of another version.
     """
-    return _read(Request, line)
-
-
-def read_response(line: bytes) -> Response:
-    """Parse a response.
-
-    Raises:
-        ProtocolError: it is not valid, or of another version.
-    """
-    response = _read(Response, line)
-    if not response.ok and response.error is None:
-        raise ProtocolError("unreadable_line", "error: a response that is not ok needs one")
-    return response
-
-
-def read_description(line: bytes) -> Description:
-    """Parse the response to `describe`.
-
-    Raises:
-        ProtocolError: it is not valid, or of another version.
-    """
-    return _read(Description, line)
-
-
-def _read(kind: type[M], line: bytes) -> M:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

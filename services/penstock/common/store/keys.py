@@ -17,13 +17,8 @@ def check_key(key: str) -> None:
         raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
 
 
-def upload_key(upload: str, index: int) -> str:
+def upload_key(upload: str, file: int | str) -> str:
     """Return the key of an uploaded file. All jobs of a request share its `upload`."""
-    return f"uploads/{upload}/{index}"
-
-
-def upload_file_key(upload: str, file: str) -> str:
-    """Return the key of a file of an upload that is sent file by file."""
     return f"uploads/{upload}/{file}"
 
 

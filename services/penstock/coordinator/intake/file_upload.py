@@ -13,7 +13,7 @@ import time
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.common.store.base import Store
-from penstock.common.store.keys import upload_file_key
+from penstock.common.store.keys import upload_key
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_parts import DiscardedUpload, FilePart, SentFile
 from penstock.coordinator.ports.ids import new_id
@@ -46,7 +46,7 @@ class FileUpload:
         self._upload = upload
         self._name = name
         self._digest = digest
-        self._key = upload_file_key(upload, new_id())
+        self._key = upload_key(upload, new_id())
         self._existing: UploadFile | None = None
         self._sent: list[SentFile] = []
         self._part: FilePart | None = None

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.common.broker.base import Broker
-from penstock.common.model.chunking import fit_chunk
 from penstock.common.model.errors import ImageCode, UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, fit_chunk, step_queue
 from penstock.common.registry import operations
 from penstock.common.store.base import Store
 from penstock.common.store.keys import plan_key, results_prefix

@@ -22,8 +22,7 @@ from penstock.common.model.stdio_protocol import (
     ProtocolError,
     Request,
     Response,
-    read_description,
-    read_response,
+    read_message,
     write_message,
 )
 
@@ -80,7 +79,7 @@ class Program:
             self._process = process = self._spawn()
             try:
                 line = process.exchange(write_message(Request(op=DESCRIBE)), self._start_secs)
-                self._description = read_description(line)
+                self._description = read_message(Description, line)
             except ProgramTimedOutError as error:
                 raise self._abandon_start(f"{self.name} did not answer within {self._start_secs:g} s") from error
             except ProgramDiedError as error:
@@ -133,7 +132,7 @@ class Program:
         self.start()
         assert self._process is not None
         try:
-            return read_response(self._process.exchange(write_message(request), limit_secs))
+            return read_message(Response, self._process.exchange(write_message(request), limit_secs))
         except ProtocolError as error:
             self._end()
             raise ProgramDiedError(f"it wrote something that is no answer: {error.message}") from error

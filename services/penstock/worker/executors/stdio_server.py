@@ -25,7 +25,7 @@ from penstock.common.model.stdio_protocol import (
     Request,
     Response,
     ResponseError,
-    read_request,
+    read_message,
     write_message,
 )
 from penstock.common.registry import operations
@@ -70,7 +70,7 @@ class StdioServer:
         try:
             if line is None:
                 raise ProtocolError("unreadable_line", f"more than {MAX_LINE_BYTES} bytes")
-            request = read_request(line)
+            request = read_message(Request, line)
             if request.op == DESCRIBE:
                 return write_message(self.describe())
             return write_message(Response(ok=True, out=self._run(request)))

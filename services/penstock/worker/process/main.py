@@ -33,7 +33,7 @@ from penstock.common.settings import (
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.factory import open_store
 from penstock.common.store.local import LocalStore
-from penstock.common.tracing.factory import open_tracing
+from penstock.common.tracing.base import open_tracing
 from penstock.worker.liveness import remove
 from penstock.worker.process.pod_deletion_cost import DeletionCost, OwnPod
 from penstock.worker.process.probe import is_fresh, name_files

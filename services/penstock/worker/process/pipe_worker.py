@@ -18,7 +18,7 @@ from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
 from penstock.common.settings import Limits, StoreSettings, WorkerSettings
 from penstock.common.store.local import LocalStore
-from penstock.common.tracing.factory import open_tracing
+from penstock.common.tracing.base import open_tracing
 from penstock.worker.process.supervisor import ProcessSpec
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Connection to RabbitMQ, run by a thread of its own and opened again whenever it breaks.
 
 The thread does nothing but network I/O, so it answers heartbeats however long other threads compute. It calls each
-`ConnectionListener` when a connection opens; other threads reach the connection only by `call_soon`.
+`Listener` when a connection opens; other threads reach the connection only by `call_soon`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import ParamSpec, Protocol
+from typing import ParamSpec
 
 import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
@@ -30,11 +30,8 @@ _STEADY_SECS = 10.0
 _CLOSE_SECS = 5.0
 
 
-class ConnectionListener(Protocol):
-    """Something that uses the connection."""
-
-    def on_open(self, connection: SelectConnection) -> None:
-        """Set up again on a connection that has just opened. Called in the connection's thread."""
+Listener = Callable[[SelectConnection], None]
+"""Sets up again on a connection that has just opened. Called in the connection's thread."""
 
 
 class Connection:
@@ -44,7 +41,7 @@ class Connection:
         self._parameters = parameters
         self._backoff = Backoff(_FIRST_PAUSE_SECS, max_pause_secs)
         self._loop = IOLoop()
-        self._listeners: list[ConnectionListener] = []
+        self._listeners: list[Listener] = []
         self._opened_at = 0.0
         self._closing = False
         self._finished = False
@@ -81,11 +78,11 @@ class Connection:
         """Have something called after a delay. For the connection's thread only."""
         self._loop.call_later(delay_secs, partial(call, *args, **kwargs))
 
-    def add_listener(self, listener: ConnectionListener) -> None:
+    def add_listener(self, listener: Listener) -> None:
         """Call a listener for the connection that is open now, and for every later one."""
         self.call_soon(self._add_listener, listener)
 
-    def remove_listener(self, listener: ConnectionListener) -> None:
+    def remove_listener(self, listener: Listener) -> None:
         """Call a listener no more. For the connection's thread only."""
         if listener in self._listeners:
             self._listeners.remove(listener)
@@ -108,10 +105,10 @@ class Connection:
         # A server that no longer answers is left to the heartbeat: the thread is a daemon.
         self._thread.join(_CLOSE_SECS)
 
-    def _add_listener(self, listener: ConnectionListener) -> None:
+    def _add_listener(self, listener: Listener) -> None:
         self._listeners.append(listener)
         if self.current is not None:
-            listener.on_open(self.current)
+            listener(self.current)
 
     def _run(self) -> None:
         self.call_soon(self._connect)
@@ -144,7 +141,7 @@ class Connection:
         self._reason = ""
         self.is_open.set()
         for listener in tuple(self._listeners):
-            listener.on_open(connection)
+            listener(connection)
 
     def _on_error(self, _: SelectConnection | None, error: BaseException) -> None:
         self._connecting = False

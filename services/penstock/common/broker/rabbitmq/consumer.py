@@ -62,7 +62,7 @@ class RabbitConsumer(ChannelListener):
         self._unacknowledged: dict[int, None] = {}
         self._subscriptions: dict[str, str] = {}
         self._stopped = threading.Event()
-        connection.add_listener(self)
+        connection.add_listener(self.on_open)
 
     def get(self, timeout_secs: float | None = None) -> Delivery | None:
         return self._inbox.get(timeout_secs)
@@ -198,7 +198,7 @@ class RabbitConsumer(ChannelListener):
     def _stop(self) -> None:
         """Cancel the subscriptions, then requeue what is held: in the other order some of it would come back here."""
         self._closing = True
-        self._connection.remove_listener(self)
+        self._connection.remove_listener(self.on_open)
         self._send_settled()
         if self._channel is None or not self._channel.is_open:
             self._stopped.set()

@@ -70,7 +70,7 @@ class Publisher(ChannelListener):
         self._ready = False
         self._alarm: str | None = None
         self._watched: SelectConnection | None = None
-        connection.add_listener(self)
+        connection.add_listener(self.on_open)
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool) -> None:
         """Publish messages, and wait for RabbitMQ to confirm them all if `confirm`. From any thread.
