@@ -18,9 +18,9 @@ TARGETS = ["coordinator", "step", *STEPS]
 LOCKS = {"coordinator": "coordinator.lock", "step": "steps.lock"}
 FOREIGN = {
     "coordinator": ["cv2", "numpy", "simplejpeg", "isal"],
-    "step": ["fastapi", "uvicorn", "sqlalchemy", "kubernetes", "psycopg"],
+    "step": ["fastapi", "uvicorn", "sqlalchemy", "psycopg"],
 }
-MAX_PACKAGES_MB = {"coordinator": 190.0, "step": 260.0}
+MAX_PACKAGES_MB = {"coordinator": 190.0, "step": 330.0}
 WRITABLE = ["--read-only=false", "--entrypoint", "python3"]
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
