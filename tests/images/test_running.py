@@ -139,7 +139,7 @@ def test_a_worker_without_a_broker_fails_with_one_line(images: Any) -> None:
     done = images.run("blur")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "penstock: no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost"
+        "penstock: no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host:port/vhost"
     ]
 
 

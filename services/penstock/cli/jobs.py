@@ -39,7 +39,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, 
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.  [default: 0]")
 @click.option("--results", metavar="URI", help="Folder of a bucket to write results to.")
 @click.option("--wait", is_flag=True, help="Wait until the job has ended.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to save results in; waits.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to save results in; implies --wait."
+)
 @json_option
 def submit(
     job: JobOptions,
@@ -51,7 +53,7 @@ def submit(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Submit a job to a server: files, folders and globs of this host, or URIs that the server reads.
+    """Submit a job to a server: files, folders and globs on this host, or URIs that the server reads.
 
     If it is interrupted, the same command resumes it: each file is uploaded once, each result downloaded once. A job
     of URIs continues without the command.
@@ -121,7 +123,7 @@ def status(job: str, server: str | None, watch: bool, as_json: bool) -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to save them in.")
 @json_option
 def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
-    """Download a job's results so far and verify their checksums; run again, it downloads only what is missing."""
+    """Download a job's results so far and verify their checksums. A second run gets only what is missing."""
     with _connect(server) as client, _show_progress(as_json) as progress:
         found = client.job(job)
         if not found.has_ended:

@@ -17,7 +17,7 @@ import click
 @click.option("--images-per-day", type=int, help="Limit for the images it submits in a day (UTC).")
 @click.option("--admin", is_flag=True, help="Allow it to see and change all jobs.")
 def key(name: str, **given: Any) -> None:
-    """Create an API key: prints it, this once, and then its entry for the server's PENSTOCK_API_KEYS."""
+    """Create an API key, and print it (only this once) with its entry for the server's PENSTOCK_API_KEYS."""
     from penstock.coordinator.auth.keys import make_key
 
     token, entry = make_key(name, **{field: value for field, value in given.items() if value is not None})

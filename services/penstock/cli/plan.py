@@ -33,7 +33,7 @@ class _FiniteRange(click.FloatRange):
 @click.option("--images", type=click.IntRange(1, MAX_IMAGES), help="Number of images in the job.")
 @job_options
 @click.option("--deadline", metavar="TIME", help="Time that the job may take, such as 2h, 90m or 1h30m.")
-@click.option("--replicas", type=click.IntRange(1, MAX_REPLICAS), help="Calculate the time with so many replicas.")
+@click.option("--replicas", type=click.IntRange(1, MAX_REPLICAS), help="Calculate the time with this many replicas.")
 @click.option(
     "--cores", type=click.IntRange(1, MAX_REPLICAS), help="Calculate the time on one host.  [default: this host]"
 )

@@ -38,7 +38,7 @@ def run(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Process files, folders and globs on this host; run again, it processes only what is missing."""
+    """Process files, folders and globs on this host. A second run processes only what is missing."""
     from penstock.worker.process.forkserver import start_forkserver
 
     if runner == "process":

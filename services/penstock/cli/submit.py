@@ -44,7 +44,7 @@ def read_submission(
         document["labels"] = {**document.get("labels", {}), **dict(map(_read_label, labels))}
     uris = [path for path in paths if "://" in path]
     if uris and len(uris) < len(paths):
-        raise click.UsageError("files of this host and URIs cannot be combined; submit two jobs")
+        raise click.UsageError("files on this host and URIs cannot be combined; submit two jobs")
     if paths and "inputs" in document:
         raise click.UsageError("--job has inputs already; give no PATHS, or remove them from it")
     if uris:

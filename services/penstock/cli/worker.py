@@ -11,7 +11,9 @@ import click
 
 @click.command()
 @click.option(
-    "--steps", metavar="NAMES", help="Steps to serve, separated by commas; neighbours run as one.  [default: all]"
+    "--steps",
+    metavar="NAMES",
+    help="Steps to serve, separated by commas; consecutive ones run in one go.  [default: all]",
 )
 @click.option("--broker", "broker_url", metavar="URL", help="RabbitMQ: amqp://user:password@host:port/vhost.")
 @click.option("--store", "store_url", metavar="URL", help="Store, such as s3://bucket or file:///folder.")
@@ -38,9 +40,7 @@ def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: 
 
 @click.command()
 @click.option("--steps", metavar="NAMES", help="Steps to run, separated by commas.  [default: all]")
-@click.option(
-    "--root", type=click.Path(file_okay=False, path_type=Path), help="Folder that all files must be inside of."
-)
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), help="Folder that must contain all files.")
 def stdio(steps: str | None, root: Path | None) -> None:
     """Run steps for a program that writes requests to stdin, one JSON object per line."""
     from penstock.common.settings import Limits, WorkerSettings, load

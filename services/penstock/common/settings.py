@@ -32,14 +32,14 @@ class _Settings(BaseSettings):
 
 
 class Limits(_Settings):
-    """Limits on requests and images; each is checked before the expensive work that it guards."""
+    """Limits on requests and images; each is checked before any expensive work."""
 
-    max_files: Count = _option(1_000, "Files per upload")
-    max_fields: Count = _option(100, "Form fields per upload, not counting files")
+    max_files: Count = _option(1_000, "Files per form")
+    max_fields: Count = _option(100, "Fields per form, not counting files")
     max_field_bytes: Count = _option(MiB, "Bytes per form field that is not a file")
     max_file_bytes: Count = _option(64 * MiB, "Bytes per file")
-    max_upload_bytes: Count = _option(1024 * MiB, "Bytes per upload")
-    max_pixels: Count = _option(50_000_000, "Pixels per image, all its parts together")
+    max_upload_bytes: Count = _option(1024 * MiB, "Bytes per form, and per list of inputs")
+    max_pixels: Count = _option(50_000_000, "Pixels per image, over all its parts")
     max_side: int = _option(32_768, "Longest side of an image, in pixels", ge=1, le=32_768)
     max_operations: Count = _option(32, "Operations per plan")
     max_parts: Count = _option(4_096, "Parts per image")
@@ -109,10 +109,12 @@ class BrokerSettings(_Settings):
         "`amqp://user:password@host:port/vhost`, or `amqps://…` for TLS. `?cacertfile=ca.pem` names a"
         " private authority; `certfile` and `keyfile` name a client certificate. Unset: no RabbitMQ",
     )
-    broker_timeout_secs: HourSecs = _option(30.0, "Seconds after which a call to RabbitMQ fails, also during alarms")
+    broker_timeout_secs: HourSecs = _option(
+        30.0, "Seconds after which a call to RabbitMQ fails, also while RabbitMQ blocks publishers"
+    )
     broker_connect_timeout_secs: HourSecs = _option(10.0, "Time limit of one attempt to connect, in seconds")
     broker_heartbeat_secs: int = _option(
-        15, "Seconds between heartbeats; without one for about twice as long, the connection is lost", ge=1, le=3_600
+        15, "Seconds between heartbeats; the connection counts as lost after about two missed ones", ge=1, le=3_600
     )
     broker_max_pause_secs: HourSecs = _option(10.0, "Longest delay between two attempts to connect, in seconds")
 

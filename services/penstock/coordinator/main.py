@@ -75,7 +75,9 @@ def run_coordinator(
     """
     url = broker_settings.broker_url
     if url is None:
-        raise SettingsError("invalid_settings", "no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL")
+        raise SettingsError(
+            "invalid_settings", "no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host"
+        )
     from penstock.common.broker.rabbitmq.broker import RabbitBroker
 
     set_up_logs("coordinator")

@@ -241,7 +241,7 @@ def _check_performable(options: RunOptions) -> None:
         if step not in performable:
             raise PlanError(
                 "unknown_operation",
-                f"{step} is declared, and PENSTOCK_PROGRAM names no program that performs it",
+                f"{step} is declared, but PENSTOCK_PROGRAM names no program that runs it",
                 f"/operations/{index}",
             )
 

@@ -36,7 +36,7 @@ def _encode_jpeg(image: Image, quality: int) -> bytes:
     if max(width, height) > 65_500:
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE,
-            f"{width}x{height} pixels do not fit in a JPEG; accepted are 65500 a side",
+            f"{width}x{height} pixels do not fit in a JPEG; accepted are up to 65500 per side",
         )
     return _imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 

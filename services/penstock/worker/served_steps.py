@@ -18,7 +18,7 @@ def read_steps(text: str, *, program: bool = False) -> frozenset[str]:
         return frozenset(known)
     if unknown := sorted(names.difference(known)):
         only_declared = unknown[0] in declared_steps()
-        why = "is declared, but PENSTOCK_PROGRAM names no program for it" if only_declared else "is not known"
+        why = "is declared, but PENSTOCK_PROGRAM names no program that runs it" if only_declared else "is not known"
         accepted = ",".join(known)
         raise SettingsError(
             "invalid_settings", f"no step {unknown[0]!r}: it {why}; accepted are all, or some of {accepted}"

@@ -195,7 +195,7 @@ def test_a_second_coordinator_on_the_same_data_is_refused(start_hosts: Callable[
 def test_a_missing_broker_is_reported_in_one_line(penstock: Any, tmp_path: Path) -> None:
     nowhere = penstock("coordinator", "--data", tmp_path, "--port", "0")
     assert nowhere.returncode == 2
-    assert nowhere.stderr == "penstock: no broker is named; give --broker amqp://… or PENSTOCK_BROKER_URL\n"
+    assert nowhere.stderr == "penstock: no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host\n"
 
 
 @pytest.mark.parametrize("placement", ["fused", "per_step"])

@@ -83,7 +83,7 @@ def test_a_program_exits_with_its_worker(penstock: Run, tmp_path: Path, odd: dic
         ('["/nowhere/at/all"]', "/nowhere/at/all cannot be run: No such file"),
         ('["sh", "-c", "echo I am broken >&2; exit 3"]', "ended with status 3; it wrote: I am broken"),
         ('["sh", "-c", "echo hello; cat"]', "does not describe itself"),
-        ("[]", "odd is declared, and PENSTOCK_PROGRAM names no program that performs it"),
+        ("[]", "odd is declared, but PENSTOCK_PROGRAM names no program that runs it"),
     ],
 )
 def test_a_program_that_cannot_start_is_reported(penstock: Run, tmp_path: Path, program: str, message: str) -> None:

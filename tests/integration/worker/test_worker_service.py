@@ -318,11 +318,11 @@ def test_the_liveness_file_exists_only_while_the_worker_consumes(
             ["--steps", "resise"],
             "no step 'resise': it is not known; accepted are all, or some of resize,split,blur,encode",
         ),
-        (["--store", "s3://b"], "no broker; --broker or PENSTOCK_BROKER_URL names it"),
-        (["--broker", "amqp://h"], "no store; --store or PENSTOCK_STORE_URL names it"),
+        (["--store", "s3://b"], "no broker; give --broker or PENSTOCK_BROKER_URL"),
+        (["--broker", "amqp://h"], "no store; give --store or PENSTOCK_STORE_URL"),
         (["--broker", "http://h", "--store", "file:///tmp"], "its scheme is 'http'"),
         (["--broker", "amqp://h", "--store", "ftp://h"], "accepted is one of file:///folder"),
-        (["--alive"], "no liveness file; PENSTOCK_LIVENESS_FILE names it"),
+        (["--alive"], "--alive needs a liveness file; set PENSTOCK_LIVENESS_FILE"),
     ],
 )
 def test_a_usage_error_is_one_line(

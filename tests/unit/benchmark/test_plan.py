@@ -78,7 +78,7 @@ def test_the_answer_names_replicas_bottleneck_and_price() -> None:
     shown = show(VISITS, "Measured.", answer(VISITS, 500_000, HOUR, "per_step"), Prices(cpu=0.03, currency="EUR"))
     first = shown.split("\n")[0]
     assert first.startswith("500,000 images take ")
-    assert "1 × resize, 7 × blur, 1 × encode, with blur as bottleneck" in first
+    assert "1 × resize, 7 × blur, 1 × encode; blur is the bottleneck. They use " in first
     assert first.endswith(" EUR.")
     assert "| fused " in shown
     assert "cost EUR" in shown
@@ -86,7 +86,7 @@ def test_the_answer_names_replicas_bottleneck_and_price() -> None:
 
 def test_fused_workers_have_no_bottleneck() -> None:
     shown = show(VISITS, "", answer(VISITS, 500_000, HOUR, "fused"), Prices(cpu=0.000_001))
-    assert " with 8 × all steps and " in shown.split("\n")[0]
+    assert " with 8 × all steps. They use " in shown.split("\n")[0]
     assert shown.split("\n")[0].endswith(" and cost < 0.01.")
 
 

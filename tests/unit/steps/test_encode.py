@@ -104,7 +104,7 @@ def test_libpng_reads_back_the_rows_of_each_filter(image: np.ndarray, kind: int)
 
 
 def test_a_jpeg_longer_than_the_format_allows_is_refused() -> None:
-    with pytest.raises(ImageError, match="65500 a side") as refused:
+    with pytest.raises(ImageError, match="65500 per side") as refused:
         encode(np.zeros((1, 65_501, 3), np.uint8), Encode())
     assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
 

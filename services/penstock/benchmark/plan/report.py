@@ -49,9 +49,9 @@ def _format_answer(row: Row, chosen: Estimate, prices: Prices) -> str:
     if row.goal.kind == "cores":
         text += f" on {int(row.goal.value)} core{'s' * (row.goal.value != 1)} of one host"
     else:
-        slowest = f", with {chosen.slowest} as bottleneck," if len(chosen.replicas) > 1 else ""
+        slowest = f"; {chosen.slowest} is the bottleneck" if len(chosen.replicas) > 1 else ""
         text += f" with {_format_replicas(chosen)}{slowest}"
-    text += f" and {chosen.cpu_secs / 3_600:,.2f} CPU-hours"
+    text += f". They use {chosen.cpu_secs / 3_600:,.2f} CPU-hours"
     return text + (f", and cost {_format_price(chosen, prices)}." if prices.cpu is not None else ".")
 
 

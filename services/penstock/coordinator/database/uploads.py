@@ -71,7 +71,7 @@ def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -
     if earlier is not None:
         return earlier
     if connection.execute(_READING_JOB, {"upload": upload}).first() is not None:
-        raise ConflictError(f"a job reads upload {upload}, which takes no more files")
+        raise ConflictError(f"upload {upload} is used by a job, so it accepts no more files")
     connection.execute(_INSERT_FILE, _file_row(row["number"], file))
     counts = {
         "files": row["files"] + 1,

@@ -33,7 +33,10 @@ def clean_name(raw: str, max_bytes: int = 255) -> str:
     size_bytes = len(name.encode())
     if size_bytes > max_bytes:
         raise RequestError(
-            422, "name_too_long", f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are {max_bytes}", "/files"
+            422,
+            "name_too_long",
+            f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are up to {max_bytes}",
+            "/files",
         )
     return _replace(name, _REPLACED)
 

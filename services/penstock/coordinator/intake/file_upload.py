@@ -76,7 +76,7 @@ class FileUpload:
         if self._digest is not None and sent.sha256 != self._digest.hex():
             self._delete()
             raise RequestError(
-                400, "digest_mismatch", f"the file has SHA-256 {sent.sha256}, not the one announced; send it again"
+                400, "digest_mismatch", f"the file has SHA-256 {sent.sha256}, not that of the header; send it again"
             )
         file = UploadFile(self._name, self._key, sent.size_bytes, sent.kind, sent.sha256)
         recorded = self._existing or self._record(file)

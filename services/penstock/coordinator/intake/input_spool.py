@@ -131,4 +131,4 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise UnavailableError("disk", f"the list of a job's images can't be written to disk: {error}") from error
+        raise UnavailableError("disk", f"the list of a job's images cannot be written to disk: {error}") from error

@@ -132,7 +132,7 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
         )
     if len(documents) > limits.max_fields:
         raise RequestError(
-            422, "too_many_actions", f"{len(documents)} actions; accepted are {limits.max_fields}", "/actions"
+            422, "too_many_actions", f"{len(documents)} actions; accepted are up to {limits.max_fields}", "/actions"
         )
     return [_read_action(index, document, limits) for index, document in enumerate(documents)]
 

@@ -52,7 +52,7 @@ def signing_key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not key:
-        raise ValueError(f"a secret that begins with {SECRET_PREFIX} has to go on in base64")
+        raise ValueError(f"a secret that begins with {SECRET_PREFIX} must continue in base64")
     return key
 
 

@@ -50,7 +50,7 @@ class WebhookRules:
                 raise RequestError(422, "webhook_not_accepted", str(error), f"{pointer}/secret") from error
         elif not self.has_secret:
             raise RequestError(
-                422, "webhook_secret_missing", "this server has no webhook secret, so the job has to bring one", pointer
+                422, "webhook_secret_missing", "this server has no webhook secret, so the job must have one", pointer
             )
 
 

@@ -144,7 +144,7 @@ class Sender:
     def _send(self, event: WebhookEvent, timestamp: int) -> int:
         secret = event.secret or self._settings.webhook_secret
         if not secret:
-            raise PostError("the server has no webhook secret any more")
+            raise PostError("the server no longer has a webhook secret")
         body = encode_event(event, self._settings.public_url or "")
         try:
             headers = signature_headers(event.id, body, secret, timestamp)

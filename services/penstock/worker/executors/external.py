@@ -81,5 +81,5 @@ def _check_program(program: Program, command: str, steps: frozenset[str]) -> Non
         if description.schema_of(step) is None:
             program.close()
             raise SettingsError(
-                "invalid_settings", f"PENSTOCK_PROGRAM={command}: it performs {description.step}, not {step}"
+                "invalid_settings", f"PENSTOCK_PROGRAM={command}: it runs {description.step}, not {step}"
             )

@@ -43,7 +43,7 @@ class ProgramStartError(Exception):
 
 
 class ProgramDiedError(Exception):
-    """A program ended, or wrote something that is no answer, during a request."""
+    """A program ended, or wrote an invalid answer, during a request."""
 
 
 class ProgramTimedOutError(Exception):
@@ -135,7 +135,7 @@ class Program:
             return read_message(Response, self._process.exchange(write_message(request), limit_secs))
         except ProtocolError as error:
             self._end()
-            raise ProgramDiedError(f"it wrote something that is no answer: {error.message}") from error
+            raise ProgramDiedError(f"it wrote an invalid answer: {error.message}") from error
         except (ProgramDiedError, ProgramTimedOutError):
             self._end()
             raise

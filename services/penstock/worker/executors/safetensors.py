@@ -40,7 +40,7 @@ class Blob:
             (length,) = struct.unpack_from("<Q", data)
             self._header = json.loads(data[_PREFIX_BYTES : _PREFIX_BYTES + length])
         except (struct.error, ValueError) as error:
-            raise ValueError(f"{len(data)} bytes that are no safetensors file") from error
+            raise ValueError(f"not a safetensors file, {len(data)} bytes") from error
         self._start = _PREFIX_BYTES + length
 
     def parts(self, slot: int, count: int) -> list[Pixels]:
@@ -94,7 +94,7 @@ def read_shape(head: bytes, size_bytes: int) -> tuple[tuple[int, int, int], int]
     length = int.from_bytes(head[:_PREFIX_BYTES], "little")
     start = _PREFIX_BYTES + length
     if not is_safetensors(head) or length > MAX_HEADER_BYTES or start > len(head):
-        raise _corrupt(f"{size_bytes} bytes that are no safetensors file")
+        raise _corrupt(f"not a safetensors file, {size_bytes} bytes")
     try:
         tensors = [item for name, item in json.loads(head[_PREFIX_BYTES:start]).items() if name != "__metadata__"]
         (tensor,) = tensors

@@ -75,9 +75,9 @@ def work(
     declare_steps(settings.step_schemas)
     served = read_steps(settings.steps, program=bool(settings.program))
     if broker.broker_url is None:
-        raise _refuse("no broker; --broker or PENSTOCK_BROKER_URL names it: amqp://user:password@host:port/vhost")
+        raise _refuse("no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host:port/vhost")
     if store.store_url is None:
-        raise _refuse("no store; --store or PENSTOCK_STORE_URL names it: s3://bucket, or file:///folder on one host")
+        raise _refuse("no store; give --store or PENSTOCK_STORE_URL: s3://bucket, or file:///folder on one host")
     spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
     set_up_logs("worker")
     for file in liveness_files(settings):
@@ -92,7 +92,7 @@ def _report_deletion_cost(settings: WorkerSettings, kubernetes: KubernetesSettin
     """Start to write the pod's deletion cost, if the settings ask for it."""
     if kubernetes.deletion_cost:
         if settings.liveness_file is None:
-            raise _refuse("no liveness file; PENSTOCK_LIVENESS_FILE names it, which PENSTOCK_DELETION_COST needs")
+            raise _refuse("PENSTOCK_DELETION_COST needs a liveness file; set PENSTOCK_LIVENESS_FILE")
         DeletionCost(liveness_files(settings), OwnPod(kubernetes).write_cost).start()
 
 
@@ -104,7 +104,7 @@ def check_alive(settings: WorkerSettings) -> int:
     """
     files = liveness_files(settings)
     if not files:
-        raise _refuse("no liveness file; PENSTOCK_LIVENESS_FILE names it, for the worker and for this")
+        raise _refuse("--alive needs a liveness file; set PENSTOCK_LIVENESS_FILE, for the worker as well")
     return 0 if all(is_fresh(file) for file in files) else 1
 
 

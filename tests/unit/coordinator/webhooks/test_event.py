@@ -41,7 +41,7 @@ def test_any_other_secret_is_text_even_if_it_looks_like_base64(secret: str) -> N
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_no base64!", "whsec_abcde", "whsec_äöü"])
 def test_a_secret_with_the_prefix_and_no_base64_is_refused_without_repeating_it(secret: str) -> None:
-    with pytest.raises(ValueError, match="has to go on in base64") as caught:
+    with pytest.raises(ValueError, match="must continue in base64") as caught:
         signing_key(secret)
     assert secret not in str(caught.value).replace("begins with whsec_", "")
 

@@ -258,7 +258,7 @@ def test_an_attempt_without_a_secret_fails_and_says_why(
         finish_job(coordinator, "job-1", receiver)
         start_sender(webhook_secret=None, webhook_attempts=1)
         wait_until(lambda: event_of(coordinator).state is WebhookEventState.GIVEN_UP)
-    assert [each.error for each in event_of(coordinator).deliveries] == ["the server has no webhook secret any more"]
+    assert [each.error for each in event_of(coordinator).deliveries] == ["the server no longer has a webhook secret"]
     assert receiver.received == []
 
 
