@@ -41,11 +41,7 @@ def update_log_context(**fields: str) -> None:
 
 
 def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
-    """Log to stderr, with Python's warnings and unhandled exceptions.
-
-    Raises:
-        SettingsError: PENSTOCK_LOG_FORMAT or PENSTOCK_LOG_LEVEL is not valid.
-    """
+    """Log to stderr, with Python's warnings and unhandled exceptions. Raises SettingsError if a setting is invalid."""
     settings = load(LogSettings) if settings is None else settings
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(component) if writes_json(settings) else TextFormatter(component))

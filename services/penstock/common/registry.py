@@ -61,11 +61,7 @@ def step(name: str, *, params: type[Parameters]) -> Callable[[StepFunction], Cus
 
 @cache
 def custom_steps() -> dict[str, CustomStep]:
-    """Return the steps of all installed packages, by name.
-
-    Raises:
-        StepError: a step cannot be imported, was not made by `@step`, or has the name of another one.
-    """
+    """Return the steps of all installed packages, by name. Raises StepError if one is broken or two share a name."""
     found: dict[str, CustomStep] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry)
@@ -93,11 +89,7 @@ _declared: dict[str, type[Parameters]] = {}
 
 
 def declare_steps(schemas: Mapping[str, Mapping[str, Any]]) -> None:
-    """Declare steps by name, each with the JSON Schema of its parameters; replaces earlier declarations.
-
-    Raises:
-        StepError: a name or schema is not accepted.
-    """
+    """Replace the declared steps, each given by its name and the JSON Schema of its parameters. Raises StepError."""
     made: dict[str, type[Parameters]] = {}
     for name, schema in schemas.items():
         try:

@@ -70,11 +70,7 @@ class Broker(Protocol):
     """A connection to the queues. All methods may be called from any thread."""
 
     def declare(self, queues: Sequence[str]) -> None:
-        """Create the queues that do not exist.
-
-        Raises:
-            UnavailableError: the broker is unreachable.
-        """
+        """Create the queues that do not exist. Raises UnavailableError if the broker is unreachable."""
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
         """Add messages to a queue; wait until the broker has confirmed them, unless `confirm` is false.
@@ -97,11 +93,7 @@ class Broker(Protocol):
         """Start consuming from several queues, in turn."""
 
     def depth(self, queue: str) -> QueueDepth:
-        """Count a queue's messages and consumers.
-
-        Raises:
-            UnavailableError: the broker is unreachable.
-        """
+        """Count a queue's messages and consumers. Raises UnavailableError if the broker is unreachable."""
 
     def close(self) -> None:
         """Requeue what all consumers hold, and disconnect."""

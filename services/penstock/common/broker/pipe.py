@@ -117,11 +117,7 @@ class PipeBroker:
         hang_up(self._connection)
 
     def send(self, verb: str, number: int, *arguments: object) -> None:
-        """Send a request without waiting for an answer.
-
-        Raises:
-            UnavailableError: the broker's process is gone.
-        """
+        """Send a request without waiting for an answer. Raises UnavailableError if the broker's process is gone."""
         try:
             with self._lock:
                 self._connection.send((verb, number, arguments))

@@ -27,8 +27,7 @@ class Parameters(BaseModel):
     def from_short(cls, value: object) -> Self:
         """Parse the second element of `[name, value]`: a dict of fields, `true` for the defaults, or the only field.
 
-        Raises:
-            ValueError: it is not accepted.
+        Raises ValueError if it is not accepted.
         """
         if isinstance(value, dict):
             return cls.model_validate(value)

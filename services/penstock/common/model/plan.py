@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,10 +50,7 @@ class Plan:
     @property
     def parts(self) -> int:
         """Results per image, as calculated from the parameters; a custom step may make more or fewer."""
-        parts = 1
-        for planned in self.operations:
-            parts *= planned.params.parts
-        return parts
+        return prod(planned.params.parts for planned in self.operations)
 
     def document(self) -> list[dict[str, Any]]:
         """Return the long form of every operation, as used in messages and the database."""

@@ -26,11 +26,7 @@ class DeclaredParameters(Parameters, extra="allow"):
 
     @classmethod
     def from_short(cls, value: object) -> Self:
-        """Parse a dict of fields, or the schema's first property; `true` means the defaults, unless that is a boolean.
-
-        Raises:
-            ValueError: the schema does not accept it.
-        """
+        """Parse a dict of fields or the first property; `true` means the defaults, unless that is a boolean."""
         if isinstance(value, dict):
             fields = value
         elif value is True and _first_of(cls.properties).get("type") != "boolean":
@@ -67,11 +63,7 @@ class DeclaredParameters(Parameters, extra="allow"):
 
 
 def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:
-    """Return a parameter model for a JSON Schema.
-
-    Raises:
-        ValueError: not a JSON Schema of an object, or it has a property `op`, which is the operation's name.
-    """
+    """Return a parameter model. Raises ValueError unless it is the JSON Schema of an object without a property `op`."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry

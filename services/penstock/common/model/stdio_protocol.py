@@ -103,11 +103,7 @@ def write_message(message: Request | Response | Description) -> bytes:
 
 
 def read_message(kind: type[M], line: bytes) -> M:
-    """Parse a line as a message of a kind.
-
-    Raises:
-        ProtocolError: it is not valid, or of another version.
-    """
+    """Parse a line as a message of a kind. Raises ProtocolError if it is invalid or of another version."""
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

@@ -42,11 +42,7 @@ class Store(Protocol):
         """Start writing an object in pieces."""
 
     def get(self, key: str) -> bytes:
-        """Return a whole object.
-
-        Raises:
-            ObjectNotFoundError: there is none.
-        """
+        """Return a whole object. Raises ObjectNotFoundError if there is none."""
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` up to, not including, `end` in pieces of at most 1 MiB.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
@@ -49,12 +49,7 @@ class BucketStore:
         one_request = sum(map(len, views)) <= PART
         with translated():
             obstore.put(
-                self._bucket,
-                key,
-                views,
-                use_multipart=not one_request,
-                chunk_size=PART,
-                max_concurrency=_PARTS_AT_ONCE,
+                self._bucket, key, views, use_multipart=not one_request, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE
             )
 
     def upload(self, key: str) -> SpooledUpload:
@@ -85,11 +80,9 @@ class BucketStore:
 
     def size(self, key: str) -> int | None:
         check_bucket_key(key)
-        try:
-            with translated(key):
-                return obstore.head(self._bucket, key)["size"]
-        except ObjectNotFoundError:
-            return None
+        with suppress(ObjectNotFoundError), translated(key):
+            return obstore.head(self._bucket, key)["size"]
+        return None
 
     def list(self, prefix: str) -> Iterator[str]:
         for page in self._pages(prefix):
@@ -103,11 +96,8 @@ class BucketStore:
 
     def delete(self, key: str) -> None:
         check_bucket_key(key)
-        try:
-            with translated(key):
-                obstore.delete(self._bucket, key)
-        except ObjectNotFoundError:
-            return
+        with suppress(ObjectNotFoundError), translated(key):
+            obstore.delete(self._bucket, key)
 
     def delete_prefix(self, prefix: str) -> None:
         for page in self._pages(prefix):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,9 @@ class ObjectStat:
 class BucketAllowlist:
     """The buckets that jobs may use. Each is opened on first use. May be used from any thread.
 
+    Methods raise SourceForbiddenError if a URL is not allowed or the bucket refuses access, and UnavailableError if the
+    bucket is unreachable.
+
     `allowed` are URLs of folders. `own` is the store's URL without a `/` at its end; Penstock's own objects below it
     are never accessible.
     """
@@ -91,8 +94,7 @@ class BucketAllowlist:
     def from_settings(cls, settings: StoreSettings) -> BucketAllowlist:
         """Return the allow-list of the settings: `sources`, or the store's bucket if there are none.
 
-        Raises:
-            SettingsError: one of `sources` is not a folder of a bucket.
+        Raises SettingsError if one of `sources` is not a folder of a bucket.
         """
         scheme, _, rest = (settings.store_url or "").partition("://")
         name, _, prefix = rest.partition("/")
@@ -110,55 +112,34 @@ class BucketAllowlist:
         return f"accepted are URLs below {', '.join(self._allowed)}"
 
     def check(self, url: str) -> None:
-        """Check that an object's URL is allowed.
-
-        Raises:
-            SourceForbiddenError: it is not.
-        """
+        """Check that an object's URL is allowed."""
         if not url.startswith(self._allowed) or url.startswith(self._own) or _is_ambiguous(url):
             raise SourceForbiddenError("source_forbidden", f"{_shown(url)} is not allowed; {self.accepted}")
 
     def locate(self, url: str) -> Location:
-        """Return the location of an object.
-
-        Raises:
-            SourceForbiddenError: the URL is not allowed.
-        """
+        """Return the location of an object."""
         self.check(url)
         return _to_location(url)
 
     def locate_folder(self, url: str) -> Location:
-        """Return the location of a folder, which may be a whole bucket.
-
-        Raises:
-            SourceForbiddenError: the URL is not allowed.
-        """
+        """Return the location of a folder, which may be a whole bucket."""
         folder = url if url.endswith("/") else f"{url}/"
         self.check(f"{folder}x")
         return _to_location(folder)
 
     def stat(self, location: Location) -> ObjectStat | None:
-        """Return an object's size and version; None if there is no object.
-
-        Raises:
-            SourceForbiddenError: the bucket refuses access.
-            UnavailableError: the bucket is unreachable.
-        """
-        try:
-            with _translated(location):
-                found = self._open(location.bucket).head(location.key)
-                return ObjectStat(found["size"], _tag(found))
-        except SourceNotFoundError:
-            return None
+        """Return an object's size and version; None if there is no object."""
+        with suppress(SourceNotFoundError), _translated(location):
+            found = self._open(location.bucket).head(location.key)
+            return ObjectStat(found["size"], _tag(found))
+        return None
 
     def read(self, url: str, max_bytes: int) -> bytes:
         """Return an object's bytes; its size is checked before its body is read.
 
         Raises:
-            SourceForbiddenError: the URL is not allowed, or the bucket refuses access.
             SourceNotFoundError: there is no such object.
             SourceTooLargeError: it has more than `max_bytes`.
-            UnavailableError: the bucket is unreachable.
         """
         location = self.locate(url)
         with _translated(location):
@@ -171,13 +152,7 @@ class BucketAllowlist:
             return found.bytes().to_bytes()
 
     def write(self, url: str, pieces: Sequence[Buffer]) -> None:
-        """Write an object.
-
-        Raises:
-            SourceForbiddenError: the URL is not allowed, or the bucket refuses access.
-            SourceNotFoundError: there is no such bucket.
-            UnavailableError: the bucket is unreachable.
-        """
+        """Write an object. Raises SourceNotFoundError if there is no such bucket."""
         location = self.locate(url)
         with _translated(location):
             try:
@@ -189,9 +164,6 @@ class BucketAllowlist:
         """Yield key and size in bytes of every object below a folder, in the bucket's order (S3, GCS: by key).
 
         Penstock's own objects are skipped.
-
-        Raises:
-            SourceForbiddenError, UnavailableError: as for `stat`.
         """
         with _translated(location):
             for page in self._open(location.bucket).list(location.key.rstrip("/") or None, chunk_size=_PAGE):
@@ -201,9 +173,7 @@ class BucketAllowlist:
 
     def store(self, location: Location) -> Store:
         """Return the bucket of a location as a store, to write to it or stream from it."""
-        from penstock.common.store.bucket import (
-            BucketStore,
-        )  # imported here so that processes without buckets never load it
+        from penstock.common.store.bucket import BucketStore  # loads obstore, which few processes need
 
         return BucketStore(self._open(location.bucket))
 

@@ -29,12 +29,7 @@ class CompositeStore:
         self._counters = counters or CallCounters()
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        """Write an object.
-
-        Raises:
-            ImageError: the bucket of a URL refuses it.
-            UnavailableError: the store is unreachable or full.
-        """
+        """See the port. Raises ImageError if the bucket of a URL refuses the object."""
         with self._counters.time("store.put"):
             if not is_url(key):
                 self._store.put(key, pieces)

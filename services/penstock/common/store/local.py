@@ -58,11 +58,9 @@ class LocalStore:
         return _pieces(file, start, end)
 
     def size(self, key: str) -> int | None:
-        try:
-            with _translated(), _found(key):
-                return os.stat(self._path(key)).st_size
-        except ObjectNotFoundError:
-            return None
+        with suppress(ObjectNotFoundError), _translated(), _found(key):
+            return os.stat(self._path(key)).st_size
+        return None
 
     def list(self, prefix: str) -> Iterator[str]:
         top = self._path(prefix)
@@ -79,11 +77,9 @@ class LocalStore:
                 continue
 
     def children(self, prefix: str) -> Iterator[str]:
-        try:
-            with _translated(), _found(prefix), os.scandir(self._path(prefix)) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except ObjectNotFoundError:
-            return
+        names: Sequence[str] = ()
+        with suppress(ObjectNotFoundError), _translated(), _found(prefix), os.scandir(self._path(prefix)) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         yield from names
 
     def delete(self, key: str) -> None:
@@ -91,11 +87,8 @@ class LocalStore:
             _unlink(self._path(key))
 
     def delete_prefix(self, prefix: str) -> None:
-        with _translated():
-            try:
-                shutil.rmtree(self._path(prefix))
-            except FileNotFoundError:
-                return
+        with _translated(), suppress(FileNotFoundError):
+            shutil.rmtree(self._path(prefix))
 
     def check(self) -> None:
         path = self._temporary_path()

@@ -67,8 +67,7 @@ class Connection:
     def call_soon(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Have the connection's thread call something. Returns at once; may be called from any thread.
 
-        Raises:
-            UnavailableError: the connection was closed by `close`.
+        Raises UnavailableError after `close`.
         """
         if self._closed:
             raise UnavailableError("broker", f"the connection to {self.server} is closed")
@@ -88,11 +87,7 @@ class Connection:
             self._listeners.remove(listener)
 
     def wait_open(self, timeout_secs: float) -> None:
-        """Wait until the connection is open.
-
-        Raises:
-            UnavailableError: it did not open within `timeout_secs`.
-        """
+        """Wait until the connection is open. Raises UnavailableError if it does not open within `timeout_secs`."""
         if not self.is_open.wait(max(0.0, timeout_secs)):
             raise UnavailableError("broker", self.outage or f"{self.server} does not answer")
 

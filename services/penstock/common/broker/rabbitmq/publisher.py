@@ -73,11 +73,7 @@ class Publisher(ChannelListener):
         connection.add_listener(self.on_open)
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool) -> None:
-        """Publish messages, and wait for RabbitMQ to confirm them all if `confirm`. From any thread.
-
-        Raises:
-            UnavailableError: not confirmed in time, or too many messages are pending.
-        """
+        """See the port. Fails at once if too many messages are pending. From any thread."""
         if not bodies:
             return
         done = threading.Event()
@@ -87,11 +83,7 @@ class Publisher(ChannelListener):
             raise self._unconfirmed_error(len(bodies))
 
     def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
-        """Publish pairs of queue and message; `on_confirm` is called in the connection's thread. From any thread.
-
-        Raises:
-            UnavailableError: the connection is closed, or too many messages are pending.
-        """
+        """See the port. `on_confirm` is called in the connection's thread. From any thread."""
 
         def end(confirmed: bool) -> None:
             on_confirm(None if confirmed else self._unconfirmed_error(len(messages)))
@@ -100,11 +92,7 @@ class Publisher(ChannelListener):
         self._connection.call_soon(self._enqueue, [_Message(queue, body, batch) for queue, body in messages])
 
     def republish(self, delivery: Delivery, on_confirm: Callable[[bool], None]) -> None:
-        """Publish a copy of a delivery that keeps its count of attempts; see `publish_then`.
-
-        Raises:
-            UnavailableError: the connection is closed.
-        """
+        """Publish a copy of a delivery that keeps its count of attempts; see `publish_then`."""
         batch = self._make_batch(1, on_confirm, limited=False)
         self._connection.call_soon(
             self._enqueue, [_Message(delivery.queue, delivery.body, batch, returns=delivery.attempt - 1)]

@@ -19,26 +19,21 @@ _NOT_FOUND = 404
 
 
 class QueueAdmin:
-    """Sends requests, again if the connection breaks meanwhile, for `timeout_secs` in all. From any thread."""
+    """Sends requests, again if the connection breaks meanwhile, for `timeout_secs` in all. From any thread.
+
+    All methods raise UnavailableError if RabbitMQ is unreachable or refuses.
+    """
 
     def __init__(self, connection: Connection, timeout_secs: float) -> None:
         self._connection = connection
         self._timeout_secs = timeout_secs
 
     def declare(self, queue: str) -> None:
-        """Create a queue if it does not exist.
-
-        Raises:
-            UnavailableError: the broker is unreachable, or refused.
-        """
+        """Create a queue if it does not exist."""
         self._call(lambda channel, answer: declare(channel, queue, answer))
 
     def count(self, queue: str) -> tuple[int, int]:
-        """Return the number of ready messages and of consumers; zeros if there is no such queue.
-
-        Raises:
-            UnavailableError: the broker is unreachable, or refused.
-        """
+        """Return the number of ready messages and of consumers; zeros if there is no such queue."""
         frame = self._call(lambda channel, answer: channel.queue_declare(queue, passive=True, callback=answer))
         return (0, 0) if frame is None else (int(frame.method.message_count), int(frame.method.consumer_count))
 
