@@ -39,7 +39,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Process files, folders and globs on this host. A second run processes only what is missing."""
-    from penstock.worker.process.forkserver import start_forkserver
+    from penstock.worker.process.supervisor import start_forkserver
 
     if runner == "process":
         if images:

@@ -18,9 +18,8 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.local.run import default_workers
-from penstock.worker.process.forkserver import start_forkserver
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
-from penstock.worker.process.supervisor import Supervisor
+from penstock.worker.process.supervisor import Supervisor, start_forkserver
 from penstock.worker.served_steps import available_steps
 
 

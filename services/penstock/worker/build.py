@@ -13,11 +13,11 @@ from penstock.common.store.base import Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.composite import CompositeStore
 from penstock.common.tracing.base import NO_TRACING, Tracing
-from penstock.worker.context import WorkerContext
+from penstock.worker.chunk_input import PixelBudget
+from penstock.worker.chunk_task import WorkerContext
 from penstock.worker.events import EventPublisher
 from penstock.worker.executors.base import StepExecutor
 from penstock.worker.image_sources import ImageSources
-from penstock.worker.pixel_budget import PixelBudget
 from penstock.worker.worker import Worker
 
 _PREFETCH_THREADS = 2

@@ -11,12 +11,15 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from penstock.common.broker.base import Delivery
+from penstock.common.broker.base import Broker, Delivery
 from penstock.common.logs import update_log_context
+from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
@@ -32,18 +35,35 @@ from penstock.common.model.messages import (
     step_queue,
 )
 from penstock.common.model.plan import Plan, Planned, plan_of
-from penstock.common.store.base import ObjectNotFoundError
+from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
-from penstock.common.tracing.base import UNTRACED, Trace
-from penstock.worker.attempts import Attempt, read_attempts
-from penstock.worker.chunk_input import BlobLostError, ChunkInput
-from penstock.worker.context import WorkerContext
-from penstock.worker.executors.base import DECODE_OPERATION, File, Part
+from penstock.common.tracing.base import UNTRACED, Trace, Tracing
+from penstock.worker.attempts import Attempts
+from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
+from penstock.worker.events import EventPublisher
+from penstock.worker.executors.base import DECODE_OPERATION, File, Part, StepExecutor
 from penstock.worker.executors.safetensors import Pixels, pack_chunk
-from penstock.worker.splitting import name_subset, split_into_images
+from penstock.worker.image_sources import ImageSources
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What a worker's parts share. `served` are its steps; `prefetcher` reads ahead, None: nothing does."""
+
+    name: str
+    served: frozenset[str]
+    store: Store
+    broker: Broker
+    sources: ImageSources
+    executor: StepExecutor
+    pixel_budget: PixelBudget
+    prefetcher: Executor | None
+    tracing: Tracing
+    counters: CallCounters
+    events: EventPublisher
 
 
 class ChunkTask:
@@ -64,7 +84,7 @@ class ChunkTask:
         self._outcomes: list[Outcome] = []
         self._ready: list[tuple[ImageRef, list[Pixels]]] = []
         """Images that wait for the next step, with their parts."""
-        self._attempt: Attempt | None = None
+        self._suspect: Attempts | None = None
         self._at = 0
         self._step_input: list[Part] = []
         self._work_secs: dict[int, float] = {}
@@ -121,7 +141,7 @@ class ChunkTask:
     def is_suspect(self) -> bool:
         """Whether its image's attempts are counted. Then it must be finished before anything else is started, or the
         image would be blamed for what that does to the worker."""
-        return self._attempt is not None
+        return self._suspect is not None
 
     @property
     def unfinished(self) -> list[ImageRef]:
@@ -134,12 +154,11 @@ class ChunkTask:
         Raises:
             UnavailableError: the store is unreachable.
         """
-        chunk, context = self.chunk, self._context
-        attempts = read_attempts(context.store, chunk.job, chunk.run, chunk.images[0].id, chunk.step)
+        chunk = self.chunk
+        attempts = self._suspect = Attempts(self._context.store, chunk)
         if attempts.count < max_attempts:
-            self._attempt = Attempt(context.store, chunk, attempts.count + 1)
+            attempts.count += 1
             return True
-        self._attempt = Attempt(context.store, chunk, attempts.count)
         crashed_in = self.plan.steps[attempts.step]
         self._at = attempts.step
         if chunk.blob:
@@ -225,7 +244,7 @@ class ChunkTask:
             messages.append((EVENTS_QUEUE, self._context.events.make_message(self._take_outcomes(), self.chunk.chunk)))
         if self.pending:
             queue = step_queue(self.plan.steps[self.chunk.step])
-            again = split_into_images(self.chunk, list(self.pending), attempt=self.chunk.attempt)
+            again = _split_into_images(self.chunk, self.pending, self.chunk.attempt)
             messages += [(queue, body) for body in again]
         return messages
 
@@ -257,20 +276,19 @@ class ChunkTask:
 
     def requeue(self, attempt: int) -> None:
         """Publish every unfinished image to the queue that the chunk came from, in a message of its own."""
-        again = split_into_images(self.chunk, self.unfinished, attempt=attempt)
-        self._context.broker.publish(self.delivery.queue, again)
+        self._context.broker.publish(self.delivery.queue, _split_into_images(self.chunk, self.unfinished, attempt))
 
     def restart(self) -> None:
         """Publish every image to the first step's queue, to start from its source again."""
         images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
         chunk = self.chunk.model_copy(update={"step": 0, "blob": None})
-        again = split_into_images(chunk, images, attempt=chunk.attempt)
+        again = _split_into_images(chunk, images, chunk.attempt)
         self._context.broker.publish(step_queue(self.plan.steps[0]), again)
 
     def forgive_attempt(self) -> None:
         """Uncount a start that no worker died in; if the store is unreachable, it stays counted."""
-        if self._attempt is not None:
-            self._attempt.forgive()
+        if self._suspect is not None:
+            self._suspect.forgive()
 
     def clean_up(self) -> None:
         """Forgive the attempt and remove the chunk's intermediates, once all messages are confirmed.
@@ -306,7 +324,7 @@ class ChunkTask:
 
     @property
     def _attempts(self) -> int:
-        return self._attempt.count if self._attempt else self.chunk.attempt
+        return self._suspect.count if self._suspect else self.chunk.attempt
 
     def _start(self) -> None:
         """Continue the chunk's trace, and publish that it was started."""
@@ -329,8 +347,8 @@ class ChunkTask:
         self._at = index
         self._step_input = parts
         update_log_context(step=self.plan.steps[index])
-        if self._attempt is not None:
-            self._attempt.enter(index)
+        if self._suspect is not None:
+            self._suspect.enter(index)
 
     @contextmanager
     def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
@@ -393,7 +411,7 @@ class ChunkTask:
             image.model_copy(update={"slot": slot, "parts": len(parts)})
             for slot, (image, parts) in enumerate(self._ready)
         ]
-        name = chunk.chunk if len(images) == len(chunk.images) else name_subset(chunk.chunk, images)
+        name = chunk.chunk if len(images) == len(chunk.images) else _name_subset(chunk.chunk, images)
         blob = work_key(chunk.job, f"{chunk.run}-{name}", step)
         with self.trace.span("write", pixels=pixels):
             self._context.store.put(blob, pack_chunk({slot: parts for slot, (_, parts) in enumerate(self._ready)}))
@@ -436,6 +454,29 @@ def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
     while end < len(plan.steps) and plan.steps[end] in served:
         end += 1
     return end
+
+
+def _split_into_images(chunk: Chunk, images: Iterable[ImageRef], attempt: int) -> list[bytes]:
+    """Return one message for each of a chunk's images, without the times of steps that will run again."""
+    each: dict[str, Any] = {"alone": True, "attempt": attempt, "enqueued_at": time.time()}
+    messages = []
+    for image in images:
+        timings = [timing for timing in image.timings if timing.step < chunk.step]
+        each["images"] = [image.model_copy(update={"timings": timings})]
+        each["chunk"] = f"{_dispatched_name(chunk.chunk)}.{image.id}"
+        messages.append(chunk.model_copy(update=each).model_dump_json().encode())
+    return messages
+
+
+def _name_subset(chunk: str, images: Sequence[ImageRef]) -> str:
+    """Return a name for some of a chunk's images; the same images always get the same name."""
+    ids = ",".join(str(image.id) for image in images)
+    return f"{_dispatched_name(chunk)}.{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"
+
+
+def _dispatched_name(name: str) -> str:
+    """Return the name that the dispatcher gave a chunk, before it was split."""
+    return name.partition(".")[0]
 
 
 def _as_image_error(error: Exception) -> ImageError:

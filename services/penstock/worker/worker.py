@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -17,10 +18,8 @@ from penstock.common.model.messages import EVENTS_QUEUE, MessageError, step_queu
 from penstock.common.settings import WorkerSettings
 from penstock.common.store.keys import cancellation_key
 from penstock.common.tracing.base import Trace
-from penstock.worker.cancelled_jobs import CancelledJobs, JobCancelledError
 from penstock.worker.chunk_input import BlobLostError
-from penstock.worker.chunk_task import ChunkTask
-from penstock.worker.context import WorkerContext
+from penstock.worker.chunk_task import ChunkTask, WorkerContext
 from penstock.worker.inbox import Inbox
 from penstock.worker.liveness import Liveness
 from penstock.worker.watchdog import Watchdog
@@ -31,11 +30,48 @@ EXIT_TIMED_OUT = 75
 """Exit status of a worker that ended itself because a step exceeded its time limit."""
 
 _PREFETCH = 2
+_MAX_CACHED_JOBS = 1_000
 _POLL_SECS = 5.0
 _EXIT_SECS = 5.0
 _RETRY_BACKOFF = Backoff(1.0, 5.0, factor=4.0, jitter=0.0)
 _IO_SECS = 180.0
 """Upper bound for all store and broker calls around one image."""
+
+
+class JobCancelledError(Exception):
+    """The job of the current chunk was cancelled."""
+
+
+class CancelledJobs:
+    """Looks up whether jobs were cancelled, each at most once in `cache_secs`."""
+
+    def __init__(
+        self, lookup: Callable[[str], bool], cache_secs: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lookup = lookup
+        self._cache_secs = cache_secs
+        self._clock = clock
+        self._cache: dict[str, tuple[bool, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def check(self, job: str) -> None:
+        """Make sure that a job was not cancelled.
+
+        Raises:
+            JobCancelledError: it was; a cancelled job stays cancelled.
+            UnavailableError: the store is unreachable.
+        """
+        cancelled, expires_at = self._cache.get(job, (False, 0.0))
+        now = self._clock()
+        if not cancelled and now >= expires_at:
+            if len(self._cache) >= _MAX_CACHED_JOBS:
+                self._cache.clear()
+            cancelled = self._lookup(job)
+            self._cache[job] = (cancelled, now + self._cache_secs)
+        if cancelled:
+            raise JobCancelledError(job)
 
 
 class Worker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.local.summary import Summary
+from penstock.local.run import Summary
 
 
 def failed(count: int, **fields: int) -> Summary:

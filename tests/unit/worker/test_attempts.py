@@ -4,35 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from penstock.common.model.messages import Chunk, ImageRef
 from penstock.common.store.local import LocalStore
-from penstock.worker.attempts import Attempt, AttemptCount, read_attempts, write_attempts
+from penstock.worker.attempts import Attempts
 
 
-def test_the_start_before_the_first_count_is_counted(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    assert read_attempts(store, "j", 0, 7, 2) == AttemptCount(1, 2)
-    write_attempts(store, "j", 0, 7, AttemptCount(2, 3))
-    assert read_attempts(store, "j", 0, 7, 2) == AttemptCount(2, 3)
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
 
 
-def test_attempts_are_counted_for_each_run_of_each_image(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    write_attempts(store, "j", 0, 7, AttemptCount(3, 0))
-    assert read_attempts(store, "j", 1, 7, 0).count == 1
-    assert read_attempts(store, "j", 0, 8, 0).count == 1
-    assert read_attempts(store, "k", 0, 7, 0).count == 1
+def read(store: LocalStore, job: str = "j", run: int = 0, image: int = 7) -> Attempts:
+    chunk = Chunk(job=job, run=run, chunk="c", step=1, plan=[], images=[ImageRef(id=image, stem="x", ref="")])
+    return Attempts(store, chunk)
 
 
-def test_an_attempt_is_stored_at_each_operation_and_forgiven_only_if_it_was_started(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    chunk = Chunk(job="j", chunk="c", step=1, plan=[], images=[ImageRef(id=7, stem="x", ref="")])
-    write_attempts(store, "j", 0, 7, AttemptCount(2, 1))
-    Attempt(store, chunk, 3).forgive()
-    assert read_attempts(store, "j", 0, 7, 1) == AttemptCount(2, 1)
-    attempt = Attempt(store, chunk, 3)
+def test_the_start_before_the_first_count_is_counted(store: LocalStore) -> None:
+    attempts = read(store)
+    assert (attempts.count, attempts.step) == (1, 1)
+    attempts.count += 1
+    attempts.enter(3)
+    assert (read(store).count, read(store).step) == (2, 3)
+
+
+def test_attempts_are_counted_for_each_run_of_each_image(store: LocalStore) -> None:
+    attempts = read(store)
+    attempts.count = 3
+    attempts.enter(0)
+    assert read(store).count == 3
+    assert read(store, run=1).count == read(store, image=8).count == read(store, job="k").count == 1
+
+
+def test_an_attempt_is_stored_at_each_operation_and_forgiven_only_if_it_was_started(store: LocalStore) -> None:
+    read(store).forgive()
+    assert (read(store).count, read(store).step) == (1, 1)
+    attempts = read(store)
+    attempts.count += 1
     for step in (1, 1, 2):
-        attempt.enter(step)
-    assert read_attempts(store, "j", 0, 7, 1) == AttemptCount(3, 2)
-    attempt.forgive()
-    assert read_attempts(store, "j", 0, 7, 1) == AttemptCount(2, 1)
+        attempts.enter(step)
+        assert (read(store).count, read(store).step) == (2, step)
+    attempts.forgive()
+    assert (read(store).count, read(store).step) == (1, 1)

@@ -13,10 +13,9 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.messages import Chunk, ImageRef
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
-from penstock.worker.chunk_input import BlobLostError, ChunkInput
+from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
 from penstock.worker.executors.safetensors import pack_chunk
 from penstock.worker.image_sources import ImageSources
-from penstock.worker.pixel_budget import PixelBudget
 
 
 class RecordingStore(LocalStore):
@@ -130,3 +129,15 @@ def test_a_missing_or_damaged_blob_is_lost(inputs: InputFixture, content: bytes 
     opened.prefetch()
     with pytest.raises(BlobLostError):
         opened.read(chunk.images[0])
+
+
+def test_each_holder_counts_with_what_it_said_last() -> None:
+    budget = PixelBudget(100)
+    budget.hold("a", 60)
+    budget.hold("b", 30)
+    budget.hold("a", 70)
+    assert (budget.used, budget.is_exceeded, budget.has_room(1)) == (100, False, False)
+    budget.hold("b", 31)
+    assert budget.is_exceeded
+    budget.hold("a", 0)
+    assert (budget.used, budget.has_room(69)) == (31, True)

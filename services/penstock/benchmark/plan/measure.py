@@ -26,7 +26,7 @@ from penstock.common.model.errors import ImageError, PenstockError
 from penstock.common.model.plan import Plan, plan_of
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
-from penstock.worker.process.forkserver import CONTEXT, start_forkserver
+from penstock.worker.process.supervisor import CONTEXT, start_forkserver
 
 START_TIMEOUT_SECS = 120.0
 MAX_STRETCH = 4

@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from penstock.common.backoff import Backoff
 from penstock.common.threads import join_all
-from penstock.worker.process.forkserver import CONTEXT, start_forkserver
 
 log = logging.getLogger(__name__)
+
+CONTEXT = multiprocessing.get_context("forkserver")
 
 EXIT_USAGE = 2
 """Exit status of a process whose settings are wrong: a new one would end the same way."""
@@ -30,6 +32,22 @@ _MAX_FAILED_STARTS = 3
 _GRACE_SECS = 0.5
 _KILL_SECS = 5.0
 _POLL_SECS = 0.2
+
+
+def start_forkserver(*modules: str) -> None:
+    """Start the process that workers are forked from, without threads; does nothing if it runs.
+
+    It loads the steps and `modules` in the background, once for all workers, and a replacement starts in milliseconds.
+    """
+    CONTEXT.set_forkserver_preload(["penstock.cli.main", "penstock.worker.process.preload", *modules])
+    # The fork server and the workers inherit the signal mask, so Ctrl-C cannot end one before it ignores SIGINT. The
+    # tracker comes first, because starting it ends with a mask that lets SIGINT through.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)
