@@ -22,11 +22,11 @@ from statistics import median
 from typing import Any
 
 import click
+from cpu_time import CpuWatch, adopt_orphans
 
 from penstock.benchmark.bench.contestants import CONTESTANTS, BenchError, Contestant, Workspace
 from penstock.benchmark.bench.report import align
 from penstock.benchmark.bench.workloads import Workload
-from penstock.benchmark.cpu_time import CpuWatch, adopt_orphans
 from penstock.benchmark.plan.estimate import SAMPLE_IMAGES, pick_images
 from penstock.benchmark.plan.measure import Measured, measure
 from penstock.benchmark.plan.prediction import Estimate, Overheads, Visit, cost_image, use_cores

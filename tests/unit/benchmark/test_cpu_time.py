@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from cpu_time import CpuWatch, used_secs
 
-from penstock.benchmark.cpu_time import CpuWatch, used_secs
-
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 TIMEOUT_SECS = 60
 BURN = "import time\nwhile time.process_time() < 0.5: pass"
 ORPHAN = f"""
 import subprocess, sys, time
-from penstock.benchmark.cpu_time import CpuWatch, adopt_orphans
+from cpu_time import CpuWatch, adopt_orphans
 adopt_orphans()
 watch = CpuWatch()
 subprocess.run(["sh", "-c", '"$0" -c "$1" & exit 0', sys.executable, {BURN!r}], check=True)
@@ -39,7 +39,12 @@ def test_ended_child_processes_count_as_own() -> None:
 
 def test_adopted_orphans_count_as_own() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ORPHAN], check=True, capture_output=True, text=True, timeout=TIMEOUT_SECS
+        [sys.executable, "-c", ORPHAN],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECS,
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
     )
     assert float(done.stdout) >= 0.4
 

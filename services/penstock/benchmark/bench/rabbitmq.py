@@ -5,14 +5,14 @@ Both placements use the same queues, so only one server runs at a time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from penstock.benchmark.bench.contestants import Contestant, Round, Server, Start, Workspace, run_server
 from penstock.benchmark.bench.workloads import Workload
-from penstock.benchmark.cpu_time import cpu_secs
 from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
 
@@ -116,3 +116,21 @@ def _cpu_secs_of_job(client: RestClient, pid: int, workload: Workload, inputs: P
     for _ in done.results:
         pass
     return spent
+
+
+def cpu_secs(pid: int) -> float:
+    """Return the CPU seconds of a process and its descendants, including those that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # the process has ended
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_secs(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            children += map(int, thread.read_text().split())
+    return children

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
+
+from penstock.benchmark.bench.rabbitmq import cpu_secs
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STAT = Path("/proc/stat")
@@ -46,21 +47,3 @@ def used_secs(cores: set[int]) -> float:
     lines = (line.split() for line in _STAT.read_text().split("\n"))
     ticks = sum(int(fields[1 + index]) for fields in lines if fields and fields[0] in names for index in _USED)
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def cpu_secs(pid: int) -> float:
-    """Return the CPU seconds of a process and its descendants, including those that have ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # the process has ended
-        return 0.0
-    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_secs(child) for child in _children(pid))
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended
-            children += map(int, thread.read_text().split())
-    return children
