@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
+from urllib.parse import quote
 
-from penstock.benchmark.bench.workloads import Workload
-from penstock.benchmark.http import RestClient
-from penstock.common.model.errors import PenstockError
+from penstock.benchmark.bench.workloads import WORKLOADS, Workload
+from penstock.benchmark.http import RefusedError, RestClient
+from penstock.common.model.errors import PenstockError, UnavailableError
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.local.server_process import find_free_port, serve
 
 JOB_POLL_SECS = 0.25
 COMMAND_TIMEOUT_SECS = 3_600.0
+STALL_SECS = 180.0
+"""A benchmark gives up a job of which no image has ended for so long."""
+_CANCEL_SECS = 10.0
+_CANCEL_POLL_SECS = 0.05
 
 
 class BenchError(PenstockError):
@@ -82,6 +89,80 @@ class Command:
         return Round(seconds, _read_files(out, workload.output))
 
 
+@contextmanager
+def created_job(client: RestClient, workload: Workload, images: Sequence[Path]) -> Iterator[str]:
+    """Create a job of uploaded images; cancel it if necessary, and delete it, afterwards."""
+    job = str(client.post_job(workload.document() | {"name": f"bench {workload.name}"}, images)["id"])
+    try:
+        yield job
+    finally:
+        with suppress(RefusedError, UnavailableError):
+            _delete(client, job)
+
+
+def _delete(client: RestClient, job: str) -> None:
+    with suppress(RefusedError):  # the job has ended
+        client.send("POST", f"/v1/jobs/{quote(job)}/cancel")
+    deadline = time.monotonic() + _CANCEL_SECS
+    while client.job(job)["state"] not in TERMINAL_JOB_STATES and time.monotonic() < deadline:
+        time.sleep(_CANCEL_POLL_SECS)
+    client.delete_job(job)
+
+
+def wait_for_success(client: RestClient, job: str, poll_secs: float, stall_secs: float = STALL_SECS) -> dict[str, Any]:
+    """Return a job when it has succeeded.
+
+    Raises:
+        BenchError: it ended otherwise, or no image of it has ended for `stall_secs`.
+    """
+    ended, changed_at = -1, time.monotonic()
+
+    def check(found: dict[str, Any]) -> None:
+        nonlocal ended, changed_at
+        before, ended = ended, found["images"]["done"] + found["images"]["failed"]
+        if ended != before:
+            changed_at = time.monotonic()
+        if time.monotonic() - changed_at > stall_secs:
+            raise BenchError(
+                "standstill", f"no image of job {job} ended for {stall_secs:g} s; GET /v1/steps shows the bottleneck"
+            )
+
+    found = client.wait(job, poll_secs=poll_secs, on_progress=check)
+    if found["state"] != "succeeded":
+        raise BenchError("job_failed", f"job {job} ended as {found['state']}")
+    return found
+
+
+def fetch_results(client: RestClient, job: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of each result.
+
+    Raises:
+        BenchError: a result differs from its digest in the manifest.
+    """
+    for entry in client.results(job):
+        content = client.fetch(entry["url"])
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise BenchError("wrong_results", f"{entry['name']} of job {job} differs from the manifest's digest")
+        yield entry["name"], content
+
+
+def measure_latency(
+    client: RestClient, images: Sequence[Path], warm_up: int, requests: int, poll_secs: float
+) -> list[float]:
+    """Return the seconds of single images, one after the other, from the request to the last byte of the results."""
+    seconds = []
+    with ExitStack() as jobs:  # they are deleted at the end, because that would slow down the next image
+        for number in range(warm_up + requests):
+            start = time.perf_counter()
+            image = images[number % len(images)]
+            job = jobs.enter_context(created_job(client, WORKLOADS[0], [image]))
+            wait_for_success(client, job, poll_secs)
+            for _ in fetch_results(client, job):
+                pass
+            seconds.append(time.perf_counter() - start)
+    return seconds[warm_up:]
+
+
 class Server:
     """A running server on this host, timed from the request to the job's end.
 
@@ -94,19 +175,16 @@ class Server:
         self._extra_fields = dict(extra_fields or {})
 
     def process(self, workload: Workload, inputs: Path, _out: Path, /) -> Round:
-        document = workload.document() | {"inputs": [{"prefix": f"{inputs.name}/"}], "name": workload.name}
-        document |= self._extra_fields
+        inputs_and_name = {"inputs": [{"prefix": f"{inputs.name}/"}], "name": workload.name}
+        document = workload.document() | inputs_and_name | self._extra_fields
         start = time.time()
         job = self._client.post_job(document)["id"]
-        ended = self._client.wait(job, poll_secs=JOB_POLL_SECS)
+        ended = wait_for_success(self._client, job, JOB_POLL_SECS)
         seconds = datetime.fromisoformat(ended["finished_at"]).timestamp() - start
-        if ended["state"] != "succeeded":
-            raise BenchError("contestant_failed", f"job {job} of {workload.name} ended as {ended['state']}")
-        return Round(seconds, self._fetch_results(job))
+        return Round(seconds, self._fetch_and_delete(job))
 
-    def _fetch_results(self, job: str) -> Iterator[tuple[str, bytes]]:
-        for entry in self._client.results(job):
-            yield entry["name"], self._client.fetch(entry["url"])
+    def _fetch_and_delete(self, job: str) -> Iterator[tuple[str, bytes]]:
+        yield from fetch_results(self._client, job)
         self._client.delete_job(job)
 
 

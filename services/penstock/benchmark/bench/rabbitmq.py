@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from penstock.benchmark.bench.contestants import Contestant, Round, Server, Start, Workspace, run_server
-from penstock.benchmark.bench.workloads import Workload
+from penstock.benchmark.bench.workloads import ImageFolders, Workload
 from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
 
 PLACEMENTS = ("fused", "per_step")
 CHUNK_SIZES: tuple[int | str, ...] = (1, "auto", 8)
-HOP_IMAGES = 1_600
-HOP_SIDE = 16
+_HOP_IMAGES = 1_600
+_HOP_SIDE = 16
 _LAPS = (1, 8)
 """How often an image passes through two steps; the difference in cost is that of the hops."""
+
+
+def _run_broker_server(
+    broker_url: str, workspace: Workspace, placement: str
+) -> AbstractContextManager[tuple[RestClient, int]]:
+    return run_server(workspace, placement, ["--broker", broker_url], f"broker-{placement}")
 
 
 class BrokerServer:
@@ -38,7 +44,7 @@ class BrokerServer:
         """Return a client of the server of a placement, and its process id; stop the other placement's server."""
         if self._server is None or self._placement != placement:
             self.close()
-            context = run_server(self._workspace, placement, ["--broker", self._broker_url], f"broker-{placement}")
+            context = _run_broker_server(self._broker_url, self._workspace, placement)
             self._server, self._placement = self._stack.enter_context(context), placement
         return self._server
 
@@ -80,38 +86,29 @@ def broker_contestants(broker_url: str) -> dict[str, Start]:
     }
 
 
-def measure_hops(broker_url: str, workspace: Workspace, inputs: Path) -> dict[str, float]:
+def measure_hops(broker_url: str, workspace: Workspace, folders: ImageFolders) -> dict[str, float]:
     """Return the CPU seconds of all Penstock processes per hop and image, by chunk size; without RabbitMQ's.
-
-    `inputs` is a folder of the workspace with `HOP_IMAGES` tiny images.
 
     Raises:
         PenstockError: this system has no `/proc`.
     """
     if not Path("/proc/self/stat").exists():
         raise PenstockError("no_proc", "the cost of hops is read from /proc, which this system does not have")
-    server = BrokerServer(broker_url, workspace)
-    try:
-        client, pid = server.start("per_step")
+    inputs = folders.folder(Workload("tiny", _HOP_SIDE, (), "jpg", _HOP_IMAGES), _HOP_IMAGES)
+    with _run_broker_server(broker_url, workspace, "per_step") as (client, pid):
         return {f"{size}": _hop_secs(client, pid, inputs, size) for size in CHUNK_SIZES if size != "auto"}
-    finally:
-        server.close()
 
 
 def _hop_secs(client: RestClient, pid: int, inputs: Path, chunk_size: int | str) -> float:
-    secs = [_cpu_secs_of_job(client, pid, _make_workload(laps), inputs, chunk_size) for laps in _LAPS]
+    secs = [_cpu_secs_of_job(client, pid, laps, inputs, chunk_size) for laps in _LAPS]
     hops = 2 * (_LAPS[1] - _LAPS[0])
-    return (secs[1] - secs[0]) / hops / HOP_IMAGES
+    return (secs[1] - secs[0]) / hops / _HOP_IMAGES
 
 
-def _make_workload(laps: int) -> Workload:
-    return Workload("hops", HOP_SIDE, (("resize", f"{HOP_SIDE}x{HOP_SIDE}"), ("blur", "median")) * laps, "jpg", 0)
-
-
-def _cpu_secs_of_job(client: RestClient, pid: int, workload: Workload, inputs: Path, chunk_size: int | str) -> float:
-    contestant = Server(client, {"chunk_size": chunk_size})
+def _cpu_secs_of_job(client: RestClient, pid: int, laps: int, inputs: Path, chunk_size: int | str) -> float:
+    operations = (("resize", f"{_HOP_SIDE}x{_HOP_SIDE}"), ("blur", "median")) * laps
     before = cpu_secs(pid)
-    done = contestant.process(workload, inputs, inputs)
+    done = Server(client, {"chunk_size": chunk_size}).process(Workload("hops", 0, operations, "jpg", 0), inputs, inputs)
     spent = cpu_secs(pid) - before
     for _ in done.results:
         pass

@@ -6,27 +6,31 @@ of the plain OpenCV pool on this host. Jobs are deleted afterwards.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
-from urllib.parse import quote
 
 import click
 
-from penstock.benchmark.bench.contestants import CONTESTANTS, BenchError, Workspace
+from penstock.benchmark.bench.contestants import (
+    CONTESTANTS,
+    STALL_SECS,
+    BenchError,
+    Workspace,
+    created_job,
+    fetch_results,
+    measure_latency,
+    wait_for_success,
+)
 from penstock.benchmark.bench.report import align, percentiles_ms, show_percentiles
 from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose_workloads
-from penstock.benchmark.http import RefusedError, RestClient
-from penstock.common.model.errors import PenstockError, UnavailableError
-from penstock.common.model.jobs import TERMINAL_JOB_STATES
+from penstock.benchmark.http import RestClient
+from penstock.common.model.errors import PenstockError
 from penstock.common.settings import ClientSettings, load
 
 IMAGES = 200
@@ -36,9 +40,6 @@ LATENCY_REQUESTS = 30
 LATENCY_WARM_UP = 3
 _POLL_SECS = 0.05
 _LATENCY_POLL_SECS = 0.01
-STALL_SECS = 180.0
-"""A benchmark gives up a job of which no image has ended for so long."""
-_CANCEL_SECS = 10.0
 
 
 @dataclass
@@ -126,10 +127,9 @@ class ServerBench:
         return figures
 
     def measure_latency(self) -> list[float]:
-        """Return the seconds of single images, sent one after the other, from the request to the results."""
-        paths = self._folders.distinct(WORKLOADS[0].side)
-        seconds = [self._time_one(paths[number % len(paths)]) for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)]
-        return seconds[LATENCY_WARM_UP:]
+        """Return the seconds of single images, from the request to the results."""
+        images = self._folders.distinct(WORKLOADS[0].side)
+        return measure_latency(self._client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, _LATENCY_POLL_SECS)
 
     def _make_reference(self, workload: Workload, inputs: Path) -> Path:
         out = self._workspace.work / f"reference-{workload.name}"
@@ -147,86 +147,13 @@ class ServerBench:
     ) -> tuple[float, float]:
         """Run a workload as one job; return the seconds until it was accepted, and until its end."""
         start = time.perf_counter()
-        with self._job(workload, paths) as job:
+        with created_job(self._client, workload, paths) as job:
             upload = time.perf_counter() - start
-            self._wait(job, _POLL_SECS)
+            wait_for_success(self._client, job, _POLL_SECS, self._stall_secs)
             total = time.perf_counter() - start
             if verifier is not None and reference is not None:
-                verifier.verify("the server", reference, self._fetch(job))
+                verifier.verify("the server", reference, fetch_results(self._client, job))
         return upload, total
-
-    def _time_one(self, path: Path) -> float:
-        start = time.perf_counter()
-        with self._job(WORKLOADS[0], [path]) as job:
-            self._wait(job, _LATENCY_POLL_SECS)
-            for _ in self._fetch(job):
-                pass
-            return time.perf_counter() - start
-
-    @contextmanager
-    def _job(self, workload: Workload, paths: Sequence[Path]) -> Iterator[str]:
-        """Create a job; delete it afterwards."""
-        document = workload.document() | {"name": f"bench {workload.name}"}
-        job = str(self._client.post_job(document, paths)["id"])
-        try:
-            yield job
-        finally:
-            with suppress(RefusedError, UnavailableError):
-                self._delete(job)
-
-    def _delete(self, job: str) -> None:
-        with suppress(RefusedError):  # the job has ended
-            self._client.send("POST", f"/v1/jobs/{quote(job)}/cancel")
-        deadline = time.monotonic() + _CANCEL_SECS
-        while self._client.job(job)["state"] not in TERMINAL_JOB_STATES and time.monotonic() < deadline:
-            time.sleep(_POLL_SECS)
-        self._client.delete_job(job)
-
-    def _wait(self, job: str, poll_secs: float) -> None:
-        """Wait for a job's end.
-
-        Raises:
-            BenchError: it did not succeed, or stalled.
-        """
-        ended = self._client.wait(job, poll_secs=poll_secs, on_progress=_StallDetector(self._stall_secs).check)
-        if ended["state"] != "succeeded":
-            raise BenchError("job_failed", f"job {job} ended as {ended['state']}")
-
-    def _fetch(self, job: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the name and content of each result.
-
-        Raises:
-            BenchError: a result differs from its digest in the manifest.
-        """
-        for entry in self._client.results(job):
-            content = self._client.fetch(entry["url"])
-            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                raise BenchError("wrong_results", f"{entry['name']} of job {job} differs from the manifest's digest")
-            yield entry["name"], content
-
-
-class _StallDetector:
-    """Detects that a job makes no progress."""
-
-    def __init__(self, stall_secs: float) -> None:
-        self._stall_secs = stall_secs
-        self._ended = -1
-        self._changed_at = time.monotonic()
-
-    def check(self, job: dict[str, Any]) -> None:
-        """Check the current state of a job.
-
-        Raises:
-            BenchError: no image of it has ended for `stall_secs`.
-        """
-        ended = job["images"]["done"] + job["images"]["failed"]
-        if ended != self._ended:
-            self._ended, self._changed_at = ended, time.monotonic()
-        if time.monotonic() - self._changed_at > self._stall_secs:
-            raise BenchError(
-                "standstill",
-                f"no image of job {job['id']} ended for {self._stall_secs:g} s; GET /v1/steps shows the bottleneck",
-            )
 
 
 def show_table(url: str, figures: Sequence[ServerFigures], latencies: Sequence[float]) -> str:

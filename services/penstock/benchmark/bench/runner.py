@@ -7,7 +7,6 @@ rounds are compared with the pool's.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,12 +14,19 @@ from pathlib import Path
 
 import click
 
-from penstock.benchmark.bench.contestants import CONTESTANTS, BenchError, Contestant, Start, Workspace, run_server
-from penstock.benchmark.bench.rabbitmq import HOP_IMAGES, HOP_SIDE, broker_contestants, measure_hops
+from penstock.benchmark.bench.contestants import (
+    CONTESTANTS,
+    BenchError,
+    Contestant,
+    Start,
+    Workspace,
+    measure_latency,
+    run_server,
+)
+from penstock.benchmark.bench.rabbitmq import broker_contestants, measure_hops
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
 from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose, choose_workloads
-from penstock.benchmark.http import RestClient
 
 BASELINE = "pool"
 WARM_UP_IMAGES = 16
@@ -63,11 +69,12 @@ def run_bench(
     names = choose("contestant", list(starts), contestants, always=[BASELINE])
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         workspace = Workspace.create(Path(folder))
-        runner = Runner(workspace, ImageFolders(workspace.images, photos), images, rounds)
+        folders = ImageFolders(workspace.images, photos)
+        runner = Runner(workspace, folders, images, rounds)
         try:
             figures = runner.run(chosen, {name: starts[name] for name in names})
-            latencies = runner.measure_latency() if latency else []
-            hops = runner.measure_hops(broker) if broker else {}
+            latencies = _measure_latency(workspace, folders) if latency else []
+            hops = measure_hops(broker, workspace, folders) if broker else {}
         except BenchError as error:
             click.echo(f"bench: {error.message}", err=True)
             return 1
@@ -90,21 +97,6 @@ class Runner:
         with ExitStack() as stack:
             contestants = {name: stack.enter_context(start(self.workspace)) for name, start in starts.items()}
             return [self._measure(workload, contestants) for workload in workloads]
-
-    def measure_latency(self) -> list[float]:
-        """Return the seconds of single images on an idle server, from the request to the last byte of the results."""
-        images = self.folders.distinct(WORKLOADS[0].side)
-        with run_server(self.workspace, "fused") as (client, _):
-            seconds = [
-                _time_one(client, WORKLOADS[0], images[number % len(images)])
-                for number in range(LATENCY_WARM_UP + LATENCY_REQUESTS)
-            ]
-        return seconds[LATENCY_WARM_UP:]
-
-    def measure_hops(self, broker: str) -> dict[str, float]:
-        """Return the CPU seconds per image of a hop over the broker, by chunk size."""
-        tiny = Workload("tiny", HOP_SIDE, (), "jpg", HOP_IMAGES)
-        return measure_hops(broker, self.workspace, self.folders.folder(tiny, HOP_IMAGES))
 
     def _measure(self, workload: Workload, contestants: Mapping[str, Contestant]) -> Figures:
         images = self.images or workload.images
@@ -138,12 +130,7 @@ class Runner:
         return tempfile.TemporaryDirectory(dir=self.workspace.work)
 
 
-def _time_one(client: RestClient, workload: Workload, image: Path) -> float:
-    start = time.perf_counter()
-    job = client.post_job(workload.document(), [image])["id"]
-    ended = client.wait(job, poll_secs=LATENCY_POLL_SECS)
-    if ended["state"] != "succeeded":
-        raise BenchError("contestant_failed", f"job {job} of one image ended as {ended['state']}")
-    for entry in client.results(job):
-        client.fetch(entry["url"])
-    return time.perf_counter() - start
+def _measure_latency(workspace: Workspace, folders: ImageFolders) -> list[float]:
+    images = folders.distinct(WORKLOADS[0].side)
+    with run_server(workspace, "fused") as (client, _):
+        return measure_latency(client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, LATENCY_POLL_SECS)
