@@ -58,8 +58,7 @@ def submit(
     If it is interrupted, the same command resumes it: each file is uploaded once, each result downloaded once. A job
     of URIs continues without the command.
     """
-    from penstock.cli.submit import read_submission, send
-    from penstock.client.upload_checkpoint import UploadCheckpoint
+    from penstock.cli.transfers import UploadCheckpoint, read_submission, send
     from penstock.common.settings import ClientSettings, load
 
     submission = read_submission(job, paths, labels, fields)
@@ -224,8 +223,8 @@ def _finish(client: Client, job: Job, out: Path | None, progress: Progress, *, a
     """Save a job's results in `out`, if given, and print its outcome; return the exit code."""
     from itertools import islice
 
-    from penstock.cli.download import download_results
     from penstock.cli.formatting import MAX_FAILURES, format_failures, format_outcome
+    from penstock.cli.transfers import download_results
 
     downloaded = download_results(client, job.id, out, progress) if out else None
     failures = list(islice(client.images(job.id, state="failed"), MAX_FAILURES)) if job.images.failed else []

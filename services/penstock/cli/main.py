@@ -12,14 +12,10 @@ import sys
 import click
 
 from penstock import __version__
-from penstock.cli.bench import bench
-from penstock.cli.coordinator import coordinator
+from penstock.cli.benchmark import bench, plan
 from penstock.cli.jobs import cancel, jobs, operations, results, retry, status, steps, submit
-from penstock.cli.keys import key
-from penstock.cli.plan import plan
 from penstock.cli.run import run
-from penstock.cli.serve import serve
-from penstock.cli.worker import stdio, worker
+from penstock.cli.servers import coordinator, key, serve, stdio, worker
 from penstock.common.model.errors import PenstockError, PlanError
 
 EXIT_INTERRUPTED = 130

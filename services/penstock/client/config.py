@@ -12,6 +12,7 @@ import httpx
 
 from penstock import __version__
 from penstock.client.errors import LocalFileError
+from penstock.client.local_files import CONCURRENT_FILES
 from penstock.client.request import Request
 from penstock.client.retries import Retries
 from penstock.common.settings import ClientSettings, SettingsError, load
@@ -19,8 +20,6 @@ from penstock.common.tls import make_ssl_context
 
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
-CONCURRENT_FILES = 4
-"""Files that are uploaded or downloaded at the same time."""
 PATIENCE_SECS = 60.0
 TIMEOUT_SECS = 60.0
 

@@ -17,6 +17,8 @@ from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.image_header import HEAD_BYTES, image_type
 from penstock.common.model.names import without_suffix
 
+CONCURRENT_FILES = 4
+"""Files that are uploaded or downloaded at the same time."""
 READ_BYTES = 256 * 1024
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 

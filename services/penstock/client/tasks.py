@@ -8,7 +8,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from penstock.client.config import CONCURRENT_FILES
+from penstock.client.local_files import CONCURRENT_FILES
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
-from penstock.client.config import CONCURRENT_FILES
+from penstock.client.local_files import CONCURRENT_FILES
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,9 +17,9 @@ import pytest
 from http_proxy import DISCONNECT, HttpProxy, http_proxy
 from waiting import wait_until
 
+from penstock.cli.transfers import UploadCheckpoint
 from penstock.client import Client, UnavailableError, UploadedFile
 from penstock.client.local_files import find_photos
-from penstock.client.upload_checkpoint import UploadCheckpoint
 
 PortOf = Callable[[str], int]
 StartSubmit = Callable[..., subprocess.Popen[str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -82,8 +83,13 @@ def answer(visits: Sequence[Visit], images: int, goal: Goal, placement: Placemen
     Raises:
         PlanningError: the requested way is not possible.
     """
-    first = Row(placement, "auto", goal, estimate(visits, images, goal, placement, "auto"))
-    return [first, *(_try(visits, images, *way) for way in _alternatives(goal, placement))]
+    rows = [Row(placement, "auto", goal, estimate(visits, images, goal, placement, "auto"))]
+    for other_goal, other_placement, chunk in _alternatives(goal, placement):
+        found = None
+        with suppress(PlanningError):
+            found = estimate(visits, images, other_goal, other_placement, chunk)
+        rows.append(Row(other_placement, chunk, other_goal, found))
+    return rows
 
 
 def estimate(visits: Sequence[Visit], images: int, goal: Goal, placement: Placement, chunk: Chunk) -> Estimate:
@@ -109,13 +115,6 @@ def _alternatives(goal: Goal, placement: Placement) -> Iterator[tuple[Goal, Plac
         yield goal, placement, chunk
     for chunk in _CHUNKS:
         yield goal, other, chunk
-
-
-def _try(visits: Sequence[Visit], images: int, goal: Goal, placement: Placement, chunk: Chunk) -> Row:
-    try:
-        return Row(placement, chunk, goal, estimate(visits, images, goal, placement, chunk))
-    except PlanningError:
-        return Row(placement, chunk, goal, None)
 
 
 def measure_here(plan: Plan, photos: Path | None, size: tuple[int, int], secs: float, limits: Limits) -> Measured:
@@ -162,11 +161,12 @@ def ask_server(server: str, plan: Plan, size: tuple[int, int]) -> tuple[list[Vis
         ) from error
     with Client(server) as client:
         job = _find_similar_job(client, plan)
-        secs = _job_secs(job) if job else _average_secs(client, server, plan)
-    if job:
-        source = f"in job {job.id}, which has the same plan"
-    else:
-        source = f"over all its jobs: none of the last {SEARCHED_JOBS} has the same plan"
+        if job:
+            secs = [step.work_seconds / (step.done + step.failed) for step in job.steps]
+            source = f"in job {job.id}, which has the same plan"
+        else:
+            secs = _average_secs(client, server, plan)
+            source = f"over all its jobs: none of the last {SEARCHED_JOBS} has the same plan"
     visits = [Visit(*visit) for visit in zip(plan.steps, secs, follow_pixels(plan, *size), strict=True)]
     return visits, f"Times as measured by {server} {source}."
 
@@ -179,10 +179,6 @@ def _find_similar_job(client: Client, plan: Plan) -> Job | None:
             if job.operations == plan.document():
                 return job
     return None
-
-
-def _job_secs(job: Job) -> list[float]:
-    return [step.work_seconds / (step.done + step.failed) for step in job.steps]
 
 
 def _average_secs(client: Client, server: str, plan: Plan) -> list[float]:

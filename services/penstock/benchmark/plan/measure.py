@@ -15,10 +15,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing import parent_process
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import fmean
 from threading import BrokenBarrierError, Thread
 
 from penstock.benchmark.plan.prediction import Visit
@@ -47,14 +49,6 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _Task:
-    plan: list[dict[str, object]]
-    paths: tuple[Path, ...]
-    limits: Limits
-    secs: float
-
-
-@dataclass(frozen=True)
 class _Sample:
     """Result of one process: for each distinct image, CPU seconds and pixels of each operation."""
 
@@ -74,11 +68,11 @@ def measure(plan: Plan, paths: Sequence[Path], processes: int, secs: float, limi
         PenstockError: no image can be read, or the plan applies to none.
     """
     start_forkserver()
-    task = _Task(plan.document(), tuple(paths), limits, secs)
+    measure_share = partial(_measure_share, plan.document(), paths, limits, secs)
     barrier = CONTEXT.Barrier(processes)
     with ProcessPoolExecutor(processes, CONTEXT, _initialize, (barrier,)) as pool:
         try:
-            samples = list(pool.map(_measure_share, [task] * processes, share_out(len(paths), processes)))
+            samples = list(pool.map(measure_share, share_out(len(paths), processes)))
         except (BrokenProcessPool, BrokenBarrierError) as error:
             raise PenstockError("not_measured", "a measuring process ended, or did not start in time") from error
     return _join(plan, samples)
@@ -99,17 +93,13 @@ def _join(plan: Plan, samples: Sequence[_Sample]) -> Measured:
         raise PenstockError("no_photographs", "these operations apply to none of the images; accepted are JPEG and PNG")
     visits = []
     for index, planned in enumerate(plan.operations):
-        secs = [_mean([costs[index] for costs, _ in found]) for found in seen.values()]
-        pixels = [_mean([sizes[index] for _, sizes in found]) for found in seen.values()]
-        visits.append(Visit(planned.step, _mean(secs), round(_mean(pixels))))
+        secs = [fmean([costs[index] for costs, _ in found]) for found in seen.values()]
+        pixels = [fmean([sizes[index] for _, sizes in found]) for found in seen.values()]
+        visits.append(Visit(planned.step, fmean(secs), round(fmean(pixels))))
     wall = sum(sample.wall_secs for sample in samples)
     share = min(1.0, sum(sample.cpu_secs for sample in samples) / wall) if wall else 1.0
     images = sum(sample.images for sample in samples)
     return Measured(tuple(visits), images, len(seen), len(samples), wall / len(samples), share)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 _start_barrier: Barrier | None = None
@@ -129,36 +119,36 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _measure_share(task: _Task, first: range) -> _Sample:
+def _measure_share(
+    document: list[dict[str, object]], paths: Sequence[Path], limits: Limits, secs: float, first: range
+) -> _Sample:
     """Measure in this process: its share of the images, then further ones until the time is up."""
     from penstock.worker.process import preload  # noqa: F401 (first: it sets the allocator before OpenCV is loaded)
 
-    plan = plan_of(task.plan)
+    plan = plan_of(document)
     sums: dict[int, tuple[list[float], list[int], int]] = {}
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder:
         store = LocalStore(Path(folder))
         with suppress(ImageError, OSError):
-            _measure_image(plan, task.paths[0], store, task.limits)  # warm-up
+            _measure_image(plan, paths[0], store, limits)  # warm-up
         if _start_barrier is not None:
             _start_barrier.wait(START_TIMEOUT_SECS)
         began, cpu_began, images = time.perf_counter(), time.process_time(), 0
-        while _continues(task, images, len(first), time.process_time() - cpu_began, time.perf_counter() - began):
-            index = (first.start + images) % len(task.paths)
+        while not images or (
+            (images < len(first) or time.process_time() - cpu_began < secs)
+            and time.perf_counter() - began < secs * MAX_STRETCH
+        ):  # until there are enough images and CPU seconds, but in bounded time
+            index = (first.start + images) % len(paths)
             images += 1
             try:
-                secs, pixels = _measure_image(plan, task.paths[index], store, task.limits)
+                used, pixels = _measure_image(plan, paths[index], store, limits)
             except (ImageError, OSError):
                 continue
-            before, _, count = sums.get(index, ([0.0] * len(secs), pixels, 0))
-            sums[index] = [one + more for one, more in zip(before, secs, strict=True)], pixels, count + 1
+            before, _, count = sums.get(index, ([0.0] * len(used), pixels, 0))
+            sums[index] = [one + more for one, more in zip(before, used, strict=True)], pixels, count + 1
         cpu_secs, wall_secs = time.process_time() - cpu_began, time.perf_counter() - began
-    by_image = {index: ([each / count for each in secs], pixels) for index, (secs, pixels, count) in sums.items()}
+    by_image = {index: ([each / count for each in used], pixels) for index, (used, pixels, count) in sums.items()}
     return _Sample(by_image, images, cpu_secs, wall_secs)
-
-
-def _continues(task: _Task, images: int, enough: int, cpu_secs: float, wall_secs: float) -> bool:
-    """Return whether to measure another image: until there are enough images and CPU seconds, but in bounded time."""
-    return not images or ((images < enough or cpu_secs < task.secs) and wall_secs < task.secs * MAX_STRETCH)
 
 
 def _measure_image(plan: Plan, path: Path, store: LocalStore, limits: Limits) -> tuple[list[float], list[int]]:

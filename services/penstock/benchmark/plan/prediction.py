@@ -117,17 +117,16 @@ def cost_image(
     """
     more = overheads or Overheads()
     size = fit_chunk(max((visit.secs for visit in visits), default=0.0)) if chunk == AUTO else int(chunk)
-    hops = [before for before, after in pairwise(visits) if before.step != after.step and placement == "per_step"]
+    hops = [pair for pair in pairwise(visits) if pair[0].step != pair[1].step and placement == "per_step"]
     stages: dict[str, float] = {}
     for visit in visits:
         name = FUSED if placement == "fused" else visit.step
         stages[name] = stages.get(name, 0.0) + visit.secs
     stages = {name: secs + more.worker for name, secs in stages.items()}
-    for before, after in pairwise(visits):
-        if placement == "per_step" and before.step != after.step:
-            moving = before.pixels * BYTES_PER_PIXEL * more.byte
-            stages[before.step] += moving / 2
-            stages[after.step] += moving / 2 + more.hop + more.hop_message / size
+    for before, after in hops:
+        moving = before.pixels * BYTES_PER_PIXEL * more.byte
+        stages[before.step] += moving / 2
+        stages[after.step] += moving / 2 + more.hop + more.hop_message / size
     messages = (more.messages_per_job + more.messages_per_hop * len(hops)) / size
     return Cost(
         placement=placement,
@@ -135,7 +134,7 @@ def cost_image(
         stages=stages,
         coordinator=more.coordinator + more.messages_per_job * more.message / size,
         broker=messages * more.message * broker,
-        moved_bytes=2 * sum(visit.pixels for visit in hops) * BYTES_PER_PIXEL,
+        moved_bytes=2 * sum(before.pixels for before, _ in hops) * BYTES_PER_PIXEL,
     )
 
 
@@ -198,12 +197,10 @@ def _estimate(cost: Cost, images: int, replicas: Mapping[str, int]) -> Estimate:
 
 def price(estimate: Estimate, cpu_price: float, gpu_price: float = 0.0, gpu_stages: Sequence[str] = ()) -> float:
     """Return the cost of a job; prices are per hour, and a replica has one core and at most one GPU."""
-    gpus = sum(count for stage, count in estimate.replicas.items() if stage in gpu_stages or _holds(stage, gpu_stages))
+    gpus = sum(
+        count for stage, count in estimate.replicas.items() if gpu_stages and (stage == FUSED or stage in gpu_stages)
+    )
     return (estimate.paid_secs * cpu_price + gpus * estimate.secs * gpu_price) / 3_600
-
-
-def _holds(stage: str, gpu_stages: Sequence[str]) -> bool:
-    return stage == FUSED and bool(gpu_stages)
 
 
 def format_secs(secs: float) -> str:

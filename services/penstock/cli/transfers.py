@@ -1,9 +1,16 @@
-"""Submission of a job: its document from the command line, the upload of its images, and the request."""
+"""Transfers of a job on a server: its images and document there, which can be resumed, and its results back."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,12 +18,14 @@ import click
 from penstock.cli.job_options import JobOptions
 from penstock.cli.progress import Progress
 from penstock.client.errors import RefusedError
-from penstock.client.local_files import Photo, find_photos
-from penstock.client.upload_checkpoint import UploadCheckpoint, job_key
-from penstock.common.model.rest import Job
+from penstock.client.local_files import Photo, find_photos, remove_partial_files
+from penstock.client.threads import map_concurrently
+from penstock.common.model.rest import Job, Result
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,42 @@ def read_submission(
     if not files:
         raise click.UsageError(f"no images in {', '.join(paths)}" if paths else "no images given")
     return Submission(document, files)
+
+
+class UploadCheckpoint:
+    """A file with the id of an unfinished upload of these files (paths, sizes and modification times) to a server.
+
+    By it, the same command can resume the upload. If the folder cannot be used, uploads work but cannot be resumed.
+    """
+
+    def __init__(self, folder: Path, server: str, files: Sequence[Photo]) -> None:
+        digest = hashlib.sha256(server.encode())
+        for file in files:
+            digest.update(f"\0{file.path}\0{file.size_bytes}\0{file.mtime_ns}".encode(errors="surrogateescape"))
+        self._path = folder.expanduser() / "uploads" / f"{digest.hexdigest()}.json"
+
+    def load(self) -> str | None:
+        """Return the upload's id, or None if none was saved."""
+        try:
+            upload = json.loads(self._path.read_bytes())["upload"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return upload if isinstance(upload, str) else None
+
+    def save(self, upload: str) -> None:
+        """Save an upload's id."""
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({"upload": upload}))
+            temporary.replace(self._path)
+        except OSError as error:
+            _log.warning("upload cannot be resumed if it is interrupted: %s: %s", self._path.parent, error.strerror)
+
+    def remove(self) -> None:
+        """Remove the file, so that the next command starts a new upload."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def send(client: Client, submission: Submission, checkpoint: UploadCheckpoint, progress: Progress) -> Job:
@@ -103,3 +148,43 @@ def _read_label(text: str) -> tuple[str, str]:
     if not equals or not key:
         raise click.UsageError(f"--label {text!r} is not KEY=VALUE")
     return key, value
+
+
+def job_key(upload: str, document: Mapping[str, Any]) -> str:
+    """Return the idempotency key of a job of an upload: the same document gives the same key."""
+    text = json.dumps([upload, document], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Downloaded:
+    """All results, those that were in the folder before, and the bytes that were downloaded."""
+
+    results: int = 0
+    present: int = 0
+    bytes: int = 0
+
+
+def download_results(client: Client, job: str, folder: Path, progress: Progress) -> Downloaded:
+    """Save the results that a job has so far; files with the right checksum are kept as they are.
+
+    Raises:
+        LocalFileError: a name leads out of the folder, or a file cannot be written.
+    """
+    downloaded = Downloaded()
+    lock = threading.Lock()
+
+    def save(result: Result) -> None:
+        is_new = client.download(result, folder)
+        with lock:
+            downloaded.results += 1
+            downloaded.present += not is_new
+            downloaded.bytes += result.size if is_new else 0
+        progress.add_download()
+
+    try:
+        map_concurrently(save, client.results(job))
+    except KeyboardInterrupt:  # the threads may be in the middle of a file
+        remove_partial_files(folder)
+        raise
+    return downloaded
