@@ -85,7 +85,7 @@ def make_page(schema: dict[str, Any], values: dict[str, Any]) -> str:
         for name, key in tops.items()
         if key.get("properties")
     ]
-    return f"{INTRODUCTION}\n## All of it\n\n{make_table(scalars)}\n{''.join(sections)}"
+    return f"{INTRODUCTION}\n## General\n\n{make_table(scalars)}\n{''.join(sections)}"
 
 
 def make_section(schema: dict[str, Any], name: str, key: dict[str, Any], values: dict[str, Any]) -> Iterator[list[str]]:

@@ -1,3 +1,3 @@
-"""Penstock runs ordered image operations over whole batches of photographs."""
+"""Penstock runs ordered image operations over large batches of images."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 {{/*
 What RabbitMQ loads whenever it starts, as JSON: list of the root and the password. Messages that came back 10 times are
-sent anew by Penstock; the limit of 100 is for those whose consumers die before they can.
+published again by Penstock; the limit of 100 is for those whose consumers die before they can.
 */}}
 {{- define "penstock.rabbitmqDefinitions" -}}
 {{- $vhost := "penstock" -}}

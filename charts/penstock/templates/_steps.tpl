@@ -35,7 +35,7 @@ need neither an image, a program nor a GPU of their own.
 {{- toJson $workers -}}
 {{- end }}
 
-{{/* The names of steps as JSON: Penstock's own in the order that pictures mostly take, then the others. */}}
+{{/* The names of steps as JSON: Penstock's own in the usual order of a plan, then the others. */}}
 {{- define "penstock.stepOrder" -}}
 {{- $own := list "resize" "split" "blur" "encode" -}}
 {{- $names := list -}}

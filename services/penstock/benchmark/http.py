@@ -139,7 +139,7 @@ def _read_trust(tls_ca: Path) -> ssl.SSLContext:
     try:
         return make_ssl_context(tls_ca)
     except OSError as error:  # SSLError is one
-        raise PenstockError("invalid_tls_ca", f"{tls_ca} holds no certificates: {error.strerror or error}") from error
+        raise PenstockError("invalid_tls_ca", f"{tls_ca} has no certificates: {error.strerror or error}") from error
 
 
 def _multipart(boundary: str, document: bytes, images: Sequence[Path]) -> bytes:

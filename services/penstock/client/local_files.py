@@ -1,4 +1,4 @@
-"""Local files: images to upload, and results to save where no server can choose the path."""
+"""Local files: images to upload, and results to save in a folder that no name from a server can escape."""
 
 from __future__ import annotations
 

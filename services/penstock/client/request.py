@@ -32,7 +32,7 @@ class Request(Generic[T]):
         sink: opens the file that the response's body is written to; without it, the body is read into memory.
         params: the query; None values are left out.
         headers: more headers.
-        content: makes the body, anew for each attempt.
+        content: makes a new body for each attempt.
         size_bytes: the size of the body.
         idempotent: whether sending it twice has the same effect as sending it once.
     """
@@ -119,7 +119,7 @@ def parse_page(field: str, model: type[M]) -> Callable[[httpx.Response], tuple[l
 
 
 def ignore(_: object) -> None:
-    """Do nothing with a response, or with news of progress."""
+    """Ignore a response, or a report of progress."""
 
 
 def path_to(collection: str, name: str) -> str:

@@ -80,8 +80,7 @@ class Manifest:
                 raise RequestError(
                     409,
                     "other_results",
-                    f"{self._folder} holds results of other operations; "
-                    "choose another --out, or --force to replace them",
+                    f"{self._folder} has results of other operations; choose another --out, or --force to replace them",
                 )
             self._remove_results()
             head = None

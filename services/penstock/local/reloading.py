@@ -21,7 +21,7 @@ POLL_SECS = 0.5
 class Reloader:
     """Runs `command` until SIGTERM or SIGINT, and restarts it after every change to a `.py` file below `folder`.
 
-    A command that ended by itself, because of a syntax error for example, is restarted by the next change.
+    A command that has ended, for example because of a syntax error, is restarted by the next change.
     """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:

@@ -1,8 +1,7 @@
 """Attempts: counts the starts of images that may have crashed a worker.
 
-The broker counts deliveries, but a message that was only prefetched by a worker that died was delivered and never
-started. So the starts of such images are counted in the store, just before each one. Nothing is written while no worker
-dies.
+The broker counts deliveries, also those that a worker only prefetched and never started before it died. So the starts
+of such images are counted in the store, just before each one. Nothing is written unless a worker dies.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def build_worker(
         counters: count the calls of the broker; those of the store are added.
         tracing: where traces go.
         overlap: whether to read the next chunk and write the last one while one is processed.
-        requeue_secs: longest wait before a chunk is given back to a broker that refused its messages.
+        requeue_secs: longest wait before a chunk is requeued after the broker refused its messages.
     """
     buckets = buckets or BucketAllowlist()
     counters = counters or CallCounters()

@@ -43,7 +43,7 @@ class PixelBudget:
         return self.used > self._max_pixels
 
     def has_room(self, pixels: int) -> bool:
-        """Return whether so many more pixels fit."""
+        """Return whether this many more pixels fit."""
         return self.used + pixels <= self._max_pixels
 
     def hold(self, holder: object, pixels: int) -> None:

@@ -9,7 +9,7 @@ few seconds. So the file becomes stale when
 - for about a minute messages are ready, no step runs, and none of them is delivered here.
 
 It stays fresh while a worker idles and while a step stays within its limit. It exists from the moment the worker
-consumes until it is told to stop, and says `busy` while a step runs, else `idle`. `penstock worker --alive` looks at
+consumes until it is stopped, and says `busy` while a step runs, else `idle`. `penstock worker --alive` looks at
 its age (`process/probe.py`), so a probe needs no port, shell or other program.
 """
 

@@ -42,7 +42,7 @@ class Watchdog:
     def limit(self, enforced_elsewhere_secs: float | None = None) -> Self:
         """Limit the time of the work within `with watchdog.limit():`; not to be nested.
 
-        `enforced_elsewhere_secs` says that the work ends by itself within that time: `deadline` tells, and
+        `enforced_elsewhere_secs` says that something else ends the work within that time: `deadline` returns it, and
         `on_timeout` is not called.
         """
         if self._thread is None:

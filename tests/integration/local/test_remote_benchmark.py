@@ -85,7 +85,7 @@ def test_a_stalled_job_fails_the_benchmark_and_is_deleted(server: Any, capsys: p
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["https://127.0.0.1:1"], 2, "penstock: none.pem holds no certificates: No such file or directory"),
+        (["https://127.0.0.1:1"], 2, "penstock: none.pem has no certificates: No such file or directory"),
         (["http://127.0.0.1:1"], 3, "penstock: no answer from http://127.0.0.1:1"),
         (["localhost:8080"], 2, "penstock: --server localhost:8080: not a server; accepted is http://host:port"),
         (["http://127.0.0.1:1", "--broker", "amqp://h"], 2, "--broker and --contestant cannot be combined with it"),

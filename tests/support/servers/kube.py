@@ -183,7 +183,7 @@ class Namespace:
         self.kubectl("apply", "--filename", "-", stdin=manifest)
 
     def create(self) -> None:
-        """Create the namespace anew, with Pod Security "restricted" enforced."""
+        """Delete and create the namespace, with Pod Security "restricted" enforced."""
         self.delete()
         call("kubectl", "create", "namespace", self.name)
         call("kubectl", "label", "namespace", self.name, "pod-security.kubernetes.io/enforce=restricted")

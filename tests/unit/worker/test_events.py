@@ -23,7 +23,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def publisher(broker: MemoryBroker) -> Iterator[EventPublisher]:
-    """A publisher that sends nothing by itself after the first event."""
+    """A publisher that sends nothing unasked after the first event."""
     publisher = EventPublisher(broker, CallCounters(), linger_secs=600.0)
     publisher.publish_progress(started("first"), "first")
     yield publisher

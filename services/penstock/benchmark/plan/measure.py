@@ -1,7 +1,7 @@
 """Measurement of `penstock plan`: CPU seconds of an image in each operation of a plan, on this host.
 
 All cores measure at once, as they work in production: they share caches and memory, and hyperthreads share a core, so
-one core alone would appear too fast. CPU seconds do not include other programs; `share` tells how much those left.
+one core alone would appear too fast. CPU seconds do not include other programs.
 """
 
 from __future__ import annotations

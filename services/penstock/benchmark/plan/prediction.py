@@ -113,7 +113,7 @@ def cost_image(
 ) -> Cost:
     """Return the cost of one image; `auto` chunks have the size that they have under load.
 
-    `broker` tells whether there is a RabbitMQ.
+    `broker` says whether there is a RabbitMQ.
     """
     more = overheads or Overheads()
     size = fit_chunk(max((visit.secs for visit in visits), default=0.0)) if chunk == AUTO else int(chunk)

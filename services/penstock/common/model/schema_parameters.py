@@ -1,6 +1,6 @@
 """Schema parameters: parameter models made from a JSON Schema, for steps that are external programs.
 
-The schema is shown as its author wrote it, and decides alone what is accepted.
+The schema is shown as its author wrote it, and alone decides what is accepted.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ async def _find_key(request: Request, services: Services, keys: Keys) -> ApiKey 
 
 
 def _check_same_page(request: Request) -> None:
-    """Refuse a change that another page may have made the browser send, since it adds the cookie by itself.
+    """Refuse a change that another page may have made the browser send, since the browser adds the cookie itself.
 
     `SameOrigin` has checked already that an Origin is this server's own.
     """

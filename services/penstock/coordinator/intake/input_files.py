@@ -1,4 +1,4 @@
-"""Input files: files and folders below the configured root, which links can't leave."""
+"""Input files: files and folders below the configured root. Links that lead out of it are refused."""
 
 from __future__ import annotations
 

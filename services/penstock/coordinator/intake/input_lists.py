@@ -1,4 +1,4 @@
-"""Input lists: files in a bucket or below the folder for inputs that list images, one a line. Read as streams."""
+"""Input lists: files in a bucket or below the folder for inputs that list images, one per line. Read as streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters: what this coordinator counts for Prometheus, its own work and what workers report of theirs.
+"""Counters: what this coordinator counts for Prometheus, its own work and what workers report.
 
 Nothing is counted per job. Steps and calls with unknown names are ignored, so the number of series is bounded.
 """

@@ -1,4 +1,4 @@
-"""Webhook events: one for each end of a job whose sender named a webhook, with every attempt to deliver it."""
+"""Webhook events: one for each end of a job that has a webhook, with every attempt to deliver it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backlog: the images that have yet to pass each step, dispatched or not, and the work that they are."""
+"""Backlog: the images that have yet to pass each step, dispatched or not, and the seconds of work they need."""
 
 from __future__ import annotations
 

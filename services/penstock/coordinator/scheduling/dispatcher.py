@@ -1,4 +1,4 @@
-"""Dispatcher: publishes chunks of pending images to their first step's queue, a window of each job, in fair shares."""
+"""Dispatcher: publishes chunks of pending images to their first step's queue, within windows and fair shares."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Dispatcher:
         return dispatched
 
     def _carry_over_served(self, jobs: Sequence[Job]) -> dict[str, float]:
-        """Return what jobs were served. A new job starts at the least of its owner's, or it would go first for long."""
+        """Return how much each job was served. A new job starts at its owner's lowest, or it would go first."""
         minimums: dict[str, float] = {}
         for job in jobs:
             if job.id in self._served:
@@ -166,7 +166,7 @@ class Dispatcher:
         return max(1, min(fit, share))
 
     def _window_per_worker(self, job: Job, size: int) -> int:
-        """Return the images of a job in flight per worker: at least one chunk in hand and one waiting.
+        """Return the images of a job in flight per worker: at least one chunk being processed and one waiting.
 
         Fast images need more, or workers would wait for the next ones. Larger windows would delay jobs that come later,
         because what is queued goes first.

@@ -2,7 +2,7 @@
 
 The database is authoritative. An image that is in flight there but has had no event for longer than its turn could take
 is lost together with its message: a queue was purged, a broker came back empty, an event was dropped, or a coordinator
-crashed between taking and publishing. If it was not lost after all, it is processed twice and counted once.
+crashed before it published the message. If it was not lost after all, it is processed twice and counted once.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from penstock.coordinator.webhooks.ssrf import DestinationError, DestinationPoli
 
 @dataclass(frozen=True)
 class WebhookRules:
-    """What a server accepts. By default: public HTTPS receivers, and jobs that bring their own secret."""
+    """What a server accepts. By default: public HTTPS receivers, and jobs with their own secret."""
 
     destinations: DestinationPolicy = field(default_factory=DestinationPolicy)
     has_secret: bool = False
-    """Whether the server has a secret for jobs that bring none."""
+    """Whether the server has a secret for jobs without one."""
 
     @classmethod
     def from_settings(cls, settings: WebhookSettings) -> WebhookRules:

@@ -75,8 +75,8 @@ class Sender:
         return cls(repository, settings, poster.post, lease_margin_secs=lease_margin_secs)
 
     def start(self) -> None:
-        """Start polling. What an earlier leader had reserved comes due again by itself."""
-        self._stopping = threading.Event()  # a new one, so that an earlier thread which still waits doesn't go on
+        """Start polling. Events that an earlier leader had reserved become due again."""
+        self._stopping = threading.Event()  # a new one, so that an earlier thread that still waits ends
         self._thread = threading.Thread(target=self._run, args=(self._stopping,), name="webhook-sender", daemon=True)
         self._thread.start()
 
@@ -111,7 +111,7 @@ class Sender:
             self._posting.add(thread)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads for this process; the event comes due again by itself
+            except RuntimeError:  # no more threads for this process; the event becomes due again
                 self._posting.discard(thread)
                 raise
 

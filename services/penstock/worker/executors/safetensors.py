@@ -1,7 +1,7 @@
 """Safetensors: raw pixels in files, of a chunk's images between two steps and of one image for a step's program.
 
-Read and written without the library. The format is 8 bytes of length, a JSON header and the bytes themselves, and so no
-copy is made: arrays go to the store as they are in memory, and come back as views.
+Read and written without the library. The format is 8 bytes of length, a JSON header and the bytes themselves, so
+nothing is copied: arrays are written as they are in memory, and read as views.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Blob:
         try:
             return [self._view(self._header[f"{slot}.{index}"]) for index in range(count)]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a blob of {len(self._data)} bytes without the {count} parts of slot {slot}") from error
+            raise ValueError(f"the blob of {len(self._data)} bytes lacks the {count} parts of slot {slot}") from error
 
     def _view(self, tensor: Mapping[str, list[int]]) -> Pixels:
         shape = tensor["shape"]

@@ -51,10 +51,10 @@ def test_a_created_key_works_for_library_and_command(penstock, start_server, tmp
     token, entry = made.stdout.splitlines()
     assert json.loads(entry).items() >= {"name": "delft", "weight": 2}.items()
     server = start_server("--host", "0.0.0.0", "--workers", "1", PENSTOCK_API_KEYS=f"[{entry}]")
-    picture = tmp_path / "a.png"
-    cv2.imwrite(str(picture), np.full((24, 32, 3), 90, np.uint8))
+    image = tmp_path / "a.png"
+    cv2.imwrite(str(image), np.full((24, 32, 3), 90, np.uint8))
     with Client(server.client.url, api_key=token) as client:
-        job = client.submit({"operations": [["split", True]], "output": "png"}, [picture])
+        job = client.submit({"operations": [["split", True]], "output": "png"}, [image])
         assert client.wait(job.id).state == "succeeded"
         results = list(client.results(job.id))
         assert [client.download(result, tmp_path / "out") for result in results] == [True] * 4

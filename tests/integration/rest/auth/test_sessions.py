@@ -155,7 +155,7 @@ def test_an_unreachable_database_does_not_log_out(coordinator, monkeypatch):
     log_in(coordinator)
 
     def fail(*_: object) -> None:
-        raise UnavailableError("database", "the database is away")
+        raise UnavailableError("database", "the database is unreachable")
 
     monkeypatch.setattr(coordinator.services.repository, "find_session", fail)
     answer = coordinator.http.get("/session")

@@ -196,7 +196,7 @@ class RabbitConsumer(ChannelListener):
             del self._unacknowledged[tag]
 
     def _stop(self) -> None:
-        """Cancel the subscriptions, then requeue what is held: in the other order some of it would come back here."""
+        """Cancel the subscriptions, then requeue what is held: otherwise some of it would be delivered here again."""
         self._closing = True
         self._connection.remove_listener(self.on_open)
         self._send_settled()

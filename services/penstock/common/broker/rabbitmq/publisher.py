@@ -2,7 +2,7 @@
 
 What was unconfirmed on a lost channel is published again on the next one. A message without a queue waits until the
 queue is declared again, and a nacked one is retried. A message that is not confirmed within `timeout_secs` is dropped,
-so that nothing is published long after its sender was told that it failed.
+so that nothing is published long after its sender got an error.
 """
 
 from __future__ import annotations
