@@ -8,26 +8,12 @@ from fastapi import Depends, FastAPI
 
 from penstock import __version__
 from penstock.coordinator.api.authentication import authenticate
-from penstock.coordinator.api.middleware.lingering_close import LingeringClose
-from penstock.coordinator.api.middleware.same_origin import LoopbackHost, SameOrigin
-from penstock.coordinator.api.middleware.security_headers import SecurityHeaders
-from penstock.coordinator.api.monitoring.health import Readiness
+from penstock.coordinator.api.middleware import LingeringClose, LoopbackHost, SameOrigin, SecurityHeaders
 from penstock.coordinator.api.monitoring.metrics import Metrics, RequestMetrics
-from penstock.coordinator.api.monitoring.single_flight import SingleFlight
+from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import TAGS, complete_openapi, operation_id
 from penstock.coordinator.api.problems import add_handlers
-from penstock.coordinator.api.routes import (
-    deliveries,
-    events,
-    jobs,
-    page,
-    process,
-    results,
-    session,
-    static,
-    system,
-    uploads,
-)
+from penstock.coordinator.api.routes import events, jobs, page, process, results, session, static, system, uploads
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.quotas import EventStreams
 from penstock.coordinator.intake.job_service import JobService
@@ -69,7 +55,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.metrics = Metrics(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)
-    for routes in (process, jobs, deliveries, uploads, events, results, static, system, session, page):
+    for routes in (process, jobs, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     add_handlers(app)
     app.add_middleware(SameOrigin)

@@ -5,17 +5,17 @@ Every route needs a key except those named here.
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.api.middleware.same_origin import SAFE_METHODS
+from penstock.coordinator.api.middleware import SAFE_METHODS
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.keys import ApiKey, Keys
+from penstock.coordinator.auth.keys import ApiKey, Keys, hash_token
 from penstock.coordinator.auth.quotas import ANYBODY, Caller
-from penstock.coordinator.auth.sessions import find_session
 
 SESSION_COOKIE = "penstock_session"
 
@@ -63,7 +63,8 @@ async def _find_key(request: Request, services: Services, keys: Keys) -> ApiKey 
     if session is None or _is_open(request):
         return None
     _check_same_page(request)
-    return await run_in_threadpool(find_session, services.repository, keys, session)
+    key_hash = await run_in_threadpool(services.repository.find_session, hash_token(session), time.time())
+    return None if key_hash is None else keys.find_hash(key_hash)
 
 
 def _check_same_page(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Single flight: calls to dependencies that may hang, each running at most once at a time."""
+"""Single flight: calls to dependencies that may hang, each running at most once at a time; readiness by such calls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 from penstock.common.model.errors import UnavailableError
+from penstock.common.model.messages import EVENTS_QUEUE
+from penstock.coordinator.api.services import Services
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -56,3 +58,20 @@ def gather(flights: Mapping[str, SingleFlight[T]], timeout_secs: float) -> dict[
             except UnavailableError as error:
                 log.debug("%s unreachable: %s", name, error.message)  # a probe asks again and again
     return results
+
+
+class Readiness:
+    """Checks what is needed to accept jobs: store, database and broker. May be used from any thread."""
+
+    def __init__(self, services: Services) -> None:
+        self._timeout_secs = services.check_timeout_secs
+        self._checks = {
+            "store": SingleFlight(services.store.check),
+            "database": SingleFlight(services.repository.check),
+            "broker": SingleFlight(lambda: services.broker.declare([EVENTS_QUEUE])),
+        }
+
+    def check(self) -> dict[str, str]:
+        """Return for each dependency whether it is `ok` or `away`."""
+        answered = gather(self._checks, self._timeout_secs)
+        return {name: "ok" if name in answered else "away" for name in self._checks}

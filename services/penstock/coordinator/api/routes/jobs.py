@@ -1,4 +1,4 @@
-"""`/v1/jobs`: creates, lists, shows, cancels, retries and deletes jobs."""
+"""`/v1/jobs`: creates, lists, shows, cancels, retries and deletes jobs; shows their webhook deliveries."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.authentication import CallerDep
 from penstock.coordinator.api.dependencies import JobDep, JobServiceDep, ServicesDep, check_media_type
-from penstock.coordinator.api.openapi import error_responses
-from penstock.coordinator.api.openapi_examples import JOB_BODY, RETRY_BODY
+from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
 from penstock.coordinator.api.request_body import read_body, received_form
-from penstock.coordinator.api.views import summarise, view_job
+from penstock.coordinator.api.views import as_datetime, summarise, view_job
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document
 from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError
+from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -176,3 +176,23 @@ def delete_job(job: JobDep, services: ServicesDep) -> None:
         services.scheduler.delete(job.id)
     except ConflictError as error:
         raise conflict("job_open", f"job {job.id} has not ended; cancel it first") from error
+
+
+@router.get("/{job}/deliveries", summary="List webhook deliveries", responses=error_responses(404))
+def list_deliveries(job: JobDep, services: ServicesDep) -> rest.NoticeList:
+    """Return each end of the job with the attempts to deliver it to the webhook; empty without a webhook."""
+    return rest.NoticeList(events=[_view_event(event) for event in services.repository.list_webhook_events(job.id)])
+
+
+def _view_event(event: WebhookEvent) -> rest.Notice:
+    return rest.Notice(
+        id=event.id,
+        run=event.run,
+        job_state=event.summary["state"],
+        state=event.state,
+        next_at=as_datetime(event.due_at) if event.state is WebhookEventState.WAITING else None,
+        deliveries=[
+            rest.Delivery(at=as_datetime(attempt.at), seconds=attempt.secs, status=attempt.status, error=attempt.error)
+            for attempt in event.deliveries
+        ],
+    )

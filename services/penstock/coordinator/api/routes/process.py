@@ -9,8 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from penstock.common.model.rest import Processed
 from penstock.coordinator.api.authentication import CallerDep
 from penstock.coordinator.api.dependencies import JobServiceDep, ServicesDep, check_media_type
-from penstock.coordinator.api.openapi import error_responses
-from penstock.coordinator.api.openapi_examples import PROCESS_BODY
+from penstock.coordinator.api.openapi import PROCESS_BODY, error_responses
 from penstock.coordinator.api.request_body import received_form
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_actions

@@ -1,7 +1,13 @@
-"""`/session`: logs a browser in with an API key, shows the caller, and logs out."""
+"""`/session`: logs a browser in with an API key, shows the caller, and logs out.
+
+Each browser has a random token in a cookie; the database keeps the token's hash. Unlike a signed cookie, a session is
+known to every coordinator, ends at logout and needs no shared secret. It also ends when its API key is removed.
+"""
 
 from __future__ import annotations
 
+import secrets
+import time
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
@@ -13,12 +19,11 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import Login, Session
 from penstock.coordinator.api.authentication import SESSION_COOKIE, CallerDep, unauthorized
 from penstock.coordinator.api.dependencies import ServicesDep, check_media_type
-from penstock.coordinator.api.openapi import error_responses
-from penstock.coordinator.api.openapi_examples import LOGIN_BODY
+from penstock.coordinator.api.openapi import LOGIN_BODY, error_responses
 from penstock.coordinator.api.request_body import read_body
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.auth.keys import hash_token
 from penstock.coordinator.auth.quotas import Caller
-from penstock.coordinator.auth.sessions import begin_session, end_session
 from penstock.coordinator.intake.job_requests import read_json
 from penstock.coordinator.ports.refusals import invalid_document
 
@@ -59,7 +64,9 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
     view = _view(services, Caller(key)).model_dump()
     response = RedirectResponse("/", 303) if is_form else JSONResponse(view)
     if key is not None:
-        token = await run_in_threadpool(begin_session, services.repository, key, services.session_secs)
+        token, now = secrets.token_urlsafe(32), time.time()
+        expires_at = now + services.session_secs
+        await run_in_threadpool(services.repository.begin_session, hash_token(token), key.hash, now, expires_at)
         response.set_cookie(
             SESSION_COOKIE,
             token,
@@ -77,7 +84,7 @@ def log_out(request: Request, services: ServicesDep) -> Response:
     response = Response(status_code=204)
     token = request.cookies.get(SESSION_COOKIE)
     if token is not None:
-        end_session(services.repository, token)
+        services.repository.end_session(hash_token(token))
         response.delete_cookie(SESSION_COOKIE, secure=_is_https(request), httponly=True, samesite="strict")
     return response
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
 from itertools import islice
 from typing import Annotated, Any
 
@@ -15,7 +20,6 @@ from penstock.coordinator.api.dependencies import JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
 from penstock.coordinator.api.responses.file_responses import file_response
-from penstock.coordinator.api.responses.html_listing import Entry, html_listing
 from penstock.coordinator.api.responses.manifest import entries
 from penstock.coordinator.api.responses.stored_files import result_content, sent_content
 from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
@@ -43,6 +47,24 @@ _FILE: dict[str, Any] = {
         **error_responses(404, 416),
     },
 }
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+    "td,th{padding:.1rem 1.5rem .1rem 0;text-align:left}td{overflow-wrap:anywhere}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = (
+    f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a listing: a link, and texts beside it."""
+
+    name: str
+    url: str
+    notes: tuple[str, ...] = ()
 
 
 @router.get("", include_in_schema=False)
@@ -68,9 +90,9 @@ def list_job_folders(
         folders = [{"id": job.id, "name": job.name, "state": job.state, "url": static_url(job.id)} for job in shown]
         return JSONResponse({"jobs": folders, "next": following})
     lines = [
-        Entry(f"{job.id}/", static_url(job.id), (job.name, job.state, f"{job.done} of {job.total}")) for job in shown
+        _Line(f"{job.id}/", static_url(job.id), (job.name, job.state, f"{job.done} of {job.total}")) for job in shown
     ]
-    return html_listing("/static/", lines, up="/", following=following)
+    return _html_listing("/static/", lines, up="/", following=following)
 
 
 @router.get("/{job}/", summary="Get a job's folder", **_LISTING)
@@ -81,10 +103,10 @@ def get_job_folder(job: JobDep, request: Request) -> Response:
         sent, processed = f"{here}sent/", f"{here}processed/"
         return JSONResponse({"id": job.id, "state": job.state, "sent": sent, "processed": processed})
     lines = [
-        Entry("sent/", f"{here}sent/", (f"{job.total} files",)),
-        Entry("processed/", f"{here}processed/", (f"of {job.done} files",)),
+        _Line("sent/", f"{here}sent/", (f"{job.total} files",)),
+        _Line("processed/", f"{here}processed/", (f"of {job.done} files",)),
     ]
-    return html_listing(here, lines, up="/static/", following=None)
+    return _html_listing(here, lines, up="/static/", following=None)
 
 
 @router.get("/{job}/sent/", summary="List input files", **_LISTING)
@@ -148,10 +170,26 @@ def _list_files(request: Request, here: str, files: list[dict[str, Any]], limit:
     following = cursor and page_url(here, limit=limit, cursor=cursor)
     if _wants_json(request):
         return JSONResponse({"files": files, "next": following})
-    lines = [Entry(file["name"], file["url"], _notes(file)) for file in files]
-    return html_listing(here, lines, up=f"{here.rstrip('/').rpartition('/')[0]}/", following=following)
+    lines = [_Line(file["name"], file["url"], _notes(file)) for file in files]
+    return _html_listing(here, lines, up=f"{here.rstrip('/').rpartition('/')[0]}/", following=following)
 
 
 def _notes(file: dict[str, Any]) -> tuple[str, ...]:
     size = "" if file["size"] is None else f"{file['size']:,} bytes"
     return (size, file["state"]) if "state" in file else (size,)
+
+
+def _html_listing(title: str, lines: Iterable[_Line], *, up: str, following: str | None) -> HTMLResponse:
+    """Return a page of lines with links to the parent folder and to the next page."""
+    rows = "".join(map(_row, [_Line("..", up), *lines]))
+    more = f'<p><a rel="next" href="{escape(following)}">more</a></p>' if following else ""
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><table>{rows}</table>{more}</body></html>\n",
+        headers={"Content-Security-Policy": _POLICY, "Cache-Control": "private, no-cache"},
+    )
+
+
+def _row(line: _Line) -> str:
+    cells = "".join(f"<td>{escape(note)}</td>" for note in line.notes)
+    return f'<tr><td><a href="{escape(line.url)}">{escape(line.name)}</a></td>{cells}</tr>'

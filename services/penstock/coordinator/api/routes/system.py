@@ -16,9 +16,8 @@ from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import read_operation
 from penstock.common.registry import operations
 from penstock.coordinator.api.dependencies import ServicesDep
-from penstock.coordinator.api.monitoring.health import Readiness
 from penstock.coordinator.api.monitoring.metrics import Metrics
-from penstock.coordinator.api.monitoring.single_flight import SingleFlight
+from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.ports.refusals import not_found

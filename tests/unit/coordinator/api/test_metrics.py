@@ -18,7 +18,7 @@ from penstock.common.metrics import CALL_BOUNDS_SECS
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import Calls, Measures, Outcome, StepTime
 from penstock.common.settings import BrokerSettings
-from penstock.coordinator.api.monitoring.collectors import CounterCollector, SystemCollector
+from penstock.coordinator.api.monitoring.metrics import CounterCollector, SystemCollector
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.scheduler import StepStatus
