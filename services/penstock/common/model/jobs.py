@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 
 class JobState(StrEnum):
@@ -73,28 +73,18 @@ class Webhook(BaseModel, extra="forbid"):
     )
 
 
-class JobDocument(BaseModel):
-    """A job. Only `operations` and images are required: `inputs`, or files in the same request."""
+_EXAMPLE = {
+    "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
+    "output": "jpg",
+    "inputs": ["s3://photos/a.jpg", {"prefix": "gs://maps/delft/"}, {"manifest": "s3://photos/list.txt"}],
+    "results": "s3://photos/out/",
+    "name": "delft",
+    "labels": {"city": "delft"},
+}
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
-                    "output": "jpg",
-                    "inputs": [
-                        "s3://photos/a.jpg",
-                        {"prefix": "gs://maps/delft/"},
-                        {"manifest": "s3://photos/list.txt"},
-                    ],
-                    "results": "s3://photos/out/",
-                    "name": "delft",
-                    "labels": {"city": "delft"},
-                }
-            ]
-        },
-    )
+
+class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EXAMPLE]}):
+    """A job. Only `operations` and images are required: `inputs`, or files in the same request."""
 
     operations: list[Any] = Field(
         description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'

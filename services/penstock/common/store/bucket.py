@@ -19,7 +19,7 @@ from penstock.common.store.keys import TEMPORARY, check_key
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_PIECE = 1024 * 1024
+PIECE = 1024 * 1024
 PART = 8 * 1024 * 1024
 """Larger objects are sent in parts of this size."""
 
@@ -172,7 +172,7 @@ def check_bucket_key(key: str) -> None:
 
 
 def _cut(data: memoryview) -> Iterator[bytes]:
-    return (bytes(data[first : first + _PIECE]) for first in range(0, len(data), _PIECE))
+    return (bytes(data[first : first + PIECE]) for first in range(0, len(data), PIECE))
 
 
 @contextmanager

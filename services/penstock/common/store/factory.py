@@ -101,7 +101,8 @@ def open_bucket(url: str, settings: StoreSettings) -> ObjectStore:
             return stores.GCSStore(bucket, **options)
         return stores.AzureStore(bucket, **options)
     except (BaseError, ValueError, OSError) as error:
-        raise _refuse(url, f"the environment variables cannot be used: {_first_line(error)}") from error
+        reason = str(error).partition("\n")[0]
+        raise _refuse(url, f"the environment variables cannot be used: {reason}") from error
 
 
 def _open_webdav(url: str, settings: StoreSettings) -> Store:
@@ -116,8 +117,7 @@ def _open_webdav(url: str, settings: StoreSettings) -> Store:
         from obstore.exceptions import BaseError
         from obstore.store import HTTPStore
 
-        from penstock.common.store.webdav import WebDavStore
-        from penstock.common.store.webdav_client import WebDavClient
+        from penstock.common.store.webdav import WebDavClient, WebDavStore
     except ImportError as error:
         raise _refuse(url, "the library for it is missing; pip install obstore") from error
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -181,10 +181,6 @@ def retry_config(settings: StoreSettings) -> RetryConfig:
 
 def _duration(secs: float) -> str:
     return f"{max(1, round(secs * 1000))}ms"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 def _refuse(url: str, reason: str) -> SettingsError:

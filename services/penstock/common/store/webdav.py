@@ -7,8 +7,11 @@ streamed request (WebDAV has no multipart uploads), nginx's JSON listing of a fo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -16,12 +19,66 @@ from uuid import uuid4
 import obstore
 from obstore.store import HTTPStore
 
+from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
 from penstock.common.store.base import Buffer
-from penstock.common.store.bucket import PART, BucketStore, SpooledUpload, check_bucket_key, translated
-from penstock.common.store.webdav_client import Body, WebDavClient
+from penstock.common.store.bucket import PART, PIECE, BucketStore, SpooledUpload, check_bucket_key, translated
 
-_PIECE = 1024 * 1024
+Body = Callable[[], Iterable[Buffer]]
+"""Returns a body's pieces; called once for each attempt."""
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class WebDavClient:
+    """Sends requests to `host`, `port` and `folder` (empty, or `/…`), each on a new connection; follows no redirects.
+
+    An attempt fails after `attempt_secs` without progress; none begins later than `retry_secs` after the first.
+    """
+
+    secure: bool
+    host: str
+    port: int | None
+    folder: str
+    attempt_secs: float
+    retry_secs: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str] = NO_HEADERS, body: Body | None = None
+    ) -> tuple[int, bytes]:
+        """Send a request to a percent-encoded path below the folder; return the response's status and body.
+
+        Raises:
+            UnavailableError: there was no response.
+        """
+        end = time.monotonic() + self.retry_secs
+        backoff = Backoff(first_secs=0.1, max_secs=2.0)
+        while True:
+            pause_secs = backoff.next_secs()
+            final = time.monotonic() + pause_secs > end
+            try:
+                status, answer = self._attempt(method, path, headers, body)
+                if final or not _is_temporary(status):
+                    return status, answer
+            except (OSError, HTTPException) as error:
+                if final:
+                    raise UnavailableError(
+                        "store", "the store cannot be used: it is unreachable, or does not answer in time"
+                    ) from error
+            time.sleep(pause_secs)
+
+    def _attempt(self, method: str, path: str, headers: Mapping[str, str], body: Body | None) -> tuple[int, bytes]:
+        kind = HTTPSConnection if self.secure else HTTPConnection
+        connection = kind(self.host, self.port, timeout=self.attempt_secs)
+        try:
+            all_headers = {**self.headers, **headers, "Connection": "close"}
+            connection.request(method, f"{self.folder}/{path}", None if body is None else body(), all_headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
 
 class WebDavStore(BucketStore):
@@ -99,12 +156,16 @@ def _send(client: WebDavClient, key: str, size: int, body: Body) -> None:
 
 def _read(file: IO[bytes]) -> Iterator[Buffer]:
     file.seek(0)
-    while piece := file.read(_PIECE):
+    while piece := file.read(PIECE):
         yield piece
 
 
 def _cut(views: Sequence[memoryview]) -> Iterator[Buffer]:
-    return (view[first : first + _PIECE] for view in views for first in range(0, len(view), _PIECE))
+    return (view[first : first + PIECE] for view in views for first in range(0, len(view), PIECE))
+
+
+def _is_temporary(status: int) -> bool:
+    return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500
 
 
 def _error(status: int) -> UnavailableError:

@@ -7,24 +7,25 @@ traced; workers continue the trace in the message's `traceparent`.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 from penstock.common.settings import SettingsError, TracingSettings, load
 
 Value = str | int
 
 
-class Trace(Protocol):
-    """A span of a trace, such as the work on one chunk. May be used from any thread."""
+class Trace:
+    """A span of a trace, such as the work on one chunk. May be used from any thread. This one records nothing."""
 
-    traceparent: str | None
+    traceparent: str | None = None
     """Lets another process continue the trace (W3C Trace Context); None if nothing is traced."""
 
-    def span(self, name: str, **attributes: Value) -> AbstractContextManager[object]:
+    def span(self, name: str, **attributes: Value) -> AbstractContextManager[object]:  # noqa: ARG002
         """Record a child span for the duration of a context, with an exception that leaves it."""
+        return _NO_SPAN
 
-    def start_span(self, name: str, **attributes: Value) -> Trace:
+    def start_span(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
         """Start a child span, to be ended by its `end` on any thread."""
+        return self
 
     def record_wait(self, name: str, since: float) -> None:
         """Record a sibling span from `since` (seconds since the epoch) until now, for the time in a queue."""
@@ -36,51 +37,24 @@ class Trace(Protocol):
         """End the span. Only the first call has an effect."""
 
 
-class Tracing(Protocol):
-    """Starts and continues traces."""
+class Tracing:
+    """Starts and continues traces. This one records nothing."""
 
-    def start_trace(self, name: str, **attributes: Value) -> Trace:
+    def start_trace(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
         """Start a trace, if it is sampled."""
+        return UNTRACED
 
-    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:
+    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
         """Continue the trace of a message, if there is one and it is sampled."""
+        return UNTRACED
 
     def close(self) -> None:
         """Export what is pending, within a short time limit."""
 
 
-class Untraced:
-    """A `Trace` and a `Tracing` that record nothing."""
-
-    traceparent: str | None = None
-
-    def span(self, name: str, **attributes: Value) -> AbstractContextManager[object]:  # noqa: ARG002
-        return _NO_SPAN
-
-    def start_span(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
-        return self
-
-    start_trace = start_span
-
-    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
-        return self
-
-    def record_wait(self, name: str, since: float) -> None:
-        pass
-
-    def record_error(self, error: Exception) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 _NO_SPAN = nullcontext()
-UNTRACED: Trace = Untraced()
-NO_TRACING: Tracing = Untraced()
+UNTRACED = Trace()
+NO_TRACING = Tracing()
 
 
 def open_tracing(component: str, settings: TracingSettings | None = None) -> Tracing:

@@ -17,14 +17,14 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from penstock import __version__
-from penstock.common.tracing.base import UNTRACED, Trace, Value
+from penstock.common.tracing.base import UNTRACED, Trace, Tracing, Value
 
 _CLOSE_SECS = 2.0
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class OtlpTracing:
-    """Implements `Tracing`; the share `ratio` of the traces that start here is sampled."""
+class OtlpTracing(Tracing):
+    """Exports traces; the share `ratio` of the traces that start here is sampled."""
 
     def __init__(self, component: str, ratio: float) -> None:
         resource = Resource.create({"service.name": f"penstock-{component}", "service.version": __version__})
@@ -53,7 +53,7 @@ class OtlpTracing:
         flushing.join(_CLOSE_SECS)
 
 
-class _RecordedSpan:
+class _RecordedSpan(Trace):
     """A sampled span."""
 
     def __init__(self, tracer: otel.Tracer, parent: Context, span: otel.Span) -> None:

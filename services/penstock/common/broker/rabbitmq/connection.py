@@ -7,12 +7,16 @@ The thread does nothing but network I/O, so it answers heartbeats however long o
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import ParamSpec
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pika
 from pika.adapters.select_connection import IOLoop, SelectConnection
@@ -20,6 +24,7 @@ from pika.exceptions import AMQPError
 
 from penstock.common.backoff import Backoff
 from penstock.common.model.errors import UnavailableError
+from penstock.common.settings import BrokerSettings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,7 @@ P = ParamSpec("P")
 _FIRST_PAUSE_SECS = 0.2
 _STEADY_SECS = 10.0
 _CLOSE_SECS = 5.0
+_TLS_FILES = ("cacertfile", "certfile", "keyfile")
 
 
 Listener = Callable[[SelectConnection], None]
@@ -191,3 +197,50 @@ def _unwrap(error: BaseException) -> BaseException | None:
     several = getattr(error, "exceptions", ())
     candidates = (*several[-1:], getattr(error, "exception", None), *error.args[:1])
     return next((each for each in candidates if isinstance(each, BaseException)), None)
+
+
+def read_url(url: str, settings: BrokerSettings, role: str) -> pika.URLParameters:
+    """Parse `amqp[s]://user:password@host:port/vhost?…`. `role` is part of the connection's name in RabbitMQ's lists.
+
+    Over `amqps` the server's certificate is checked against the system's authorities, or against those in `cacertfile`;
+    `certfile` and `keyfile` are the client's certificate. Other fields of the query are passed to pika.
+
+    Raises:
+        SettingsError: the URL cannot be used; the message leaves out the password.
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    files = {name: query.pop(name) for name in _TLS_FILES if name in query}
+    try:
+        if parts.scheme not in ("amqp", "amqps"):
+            raise ValueError(f"its scheme is {parts.scheme!r}")
+        parameters = pika.URLParameters(urlunsplit(parts._replace(query=urlencode(query))))
+        if parts.scheme == "amqps" and "ssl_options" not in query:
+            parameters.ssl_options = pika.SSLOptions(_tls_context(files), parameters.host)
+    except (ValueError, TypeError, SyntaxError, OSError) as error:
+        raise SettingsError(
+            "invalid_settings",
+            f"PENSTOCK_BROKER_URL: {error}; accepted is amqp://user:password@host:port/vhost, or amqps:// for TLS",
+        ) from error
+    return _set_timeouts(parameters, query, settings, role)
+
+
+def _set_timeouts(
+    parameters: pika.URLParameters, query: dict[str, str], settings: BrokerSettings, role: str
+) -> pika.URLParameters:
+    if "heartbeat" not in query:
+        parameters.heartbeat = settings.broker_heartbeat_secs
+    parameters.connection_attempts = 1  # Connection retries with its own backoff
+    parameters.socket_timeout = settings.broker_connect_timeout_secs
+    parameters.stack_timeout = settings.broker_connect_timeout_secs
+    parameters.blocked_connection_timeout = None  # during an alarm publishing fails, and the connection stays
+    name = f"penstock {role} {socket.gethostname()}:{os.getpid()}"
+    parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
+    return parameters
+
+
+def _tls_context(files: dict[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.get("cacertfile"))
+    if "certfile" in files:
+        context.load_cert_chain(files["certfile"], files.get("keyfile"))
+    return context
