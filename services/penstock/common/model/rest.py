@@ -1,4 +1,4 @@
-"""REST models: what the server answers with, and what the client library reads.
+"""REST models: the server's responses, which the client library reads.
 
 The client ignores fields and accepts states that it does not know, so that a server may be newer. Fields that the
 server always sends have a default only where a client can do without them; OpenAPI shows them as required.
@@ -38,7 +38,7 @@ OperationExample = Annotated[
 
 
 class RestModel(BaseModel):
-    """Base of everything the server answers with."""
+    """Base of all responses."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", json_schema_serialization_defaults_required=True)
 
@@ -97,7 +97,7 @@ class WebhookSummary(RestModel):
 
 
 class JobSummary(RestModel):
-    """A job in a list. `owner` is the name of the API key that sent it; null where the server needs no key."""
+    """A job in a list. `owner` is the name of the API key that created it; null if the server needs no key."""
 
     id: str
     url: str = ""
@@ -138,7 +138,7 @@ class Job(JobSummary):
 
 
 class Retried(Job):
-    """A job after a retry; `retried` is how many of its images will be tried again."""
+    """A job after a retry; `retried` is how many of its images are retried."""
 
     retried: int = 0
 
@@ -152,7 +152,7 @@ class JobPage(RestModel):
 
 
 class RetryRequest(BaseModel, extra="forbid"):
-    """Which failed images to try again; all of them if `images` is left out."""
+    """Which failed images to retry; all of them if `images` is missing."""
 
     images: Annotated[list[Annotated[int, Field(ge=0, le=2**53)]] | None, Field(min_length=1)] = None
 
@@ -224,7 +224,7 @@ class NoticeList(RestModel):
 
 
 class ImageError(RestModel):
-    """Why an image failed; `retry` says whether trying again may help."""
+    """Why an image failed; `retry` says whether a retry may help."""
 
     code: str
     message: str = ""
@@ -241,7 +241,7 @@ class Timing(RestModel):
 
 
 class Result(RestModel):
-    """One result of an image. `location` is its URL in the user's bucket, null where it is kept by this server."""
+    """One result of an image. `location` is its URL in the user's bucket; null if this server stores it."""
 
     image: int
     name: str
@@ -269,7 +269,7 @@ class Image(RestModel):
 
 
 class ImagePage(RestModel):
-    """Images in the order they were sent. A page may hold fewer than `limit` and still not be the last."""
+    """Images in the order they were sent. A page may have fewer than `limit`, even if it is not the last."""
 
     images: list[Image]
     cursor: str | None
@@ -360,7 +360,7 @@ class Step(RestModel):
 
 
 class Advice(RestModel):
-    """Which step limits throughput, and how many more replicas would help. `sentence` says all of it in words.
+    """Which step limits throughput, and how many more replicas would help. `sentence` is the same as text.
 
     `steps` are those that the same workers serve, `step` included; `replicas_now` are those wanted already;
     `finishes_in_seconds` is how long the work takes with `replicas_more`; `next_step` limits throughput then.

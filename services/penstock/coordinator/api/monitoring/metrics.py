@@ -90,7 +90,7 @@ class SystemCollector(Collector):
         found = gather(self._flights, self._timeout_secs)
         for metrics in found.values():
             yield from metrics
-        up = GaugeMetricFamily("penstock_dependency_up", "Whether database and broker answer", labels=["dependency"])
+        up = GaugeMetricFamily("penstock_dependency_up", "Whether database and broker respond", labels=["dependency"])
         for name in ("database", "broker"):
             up.add_metric([name], name in found)
         yield up
@@ -110,7 +110,7 @@ class SystemCollector(Collector):
         )
         totals = dict.fromkeys(map(str, _OUTCOMES), 0) | self._repository.totals()
         yield _fill(
-            CounterMetricFamily("penstock_images", "Images that have ended since the beginning", labels=["outcome"]),
+            CounterMetricFamily("penstock_images", "Images that have ended", labels=["outcome"]),
             totals,
         )
 
@@ -174,7 +174,7 @@ class CounterCollector(Collector):
         for name, text, counted in (
             ("dispatched_chunks", "Chunks dispatched to a step", counters.dispatched_chunks),
             ("dispatched_images", "Images in the chunks dispatched to a step", counters.dispatched_images),
-            ("step_chunks", "Chunks that a step's workers took", counters.taken_chunks),
+            ("step_chunks", "Chunks that a step's workers received", counters.taken_chunks),
             ("step_redelivered_chunks", "Chunks that were redelivered", counters.redelivered_chunks),
         ):
             by_step = {step: counted[step] for step in operations()}  # from 0 on, as above
@@ -188,7 +188,9 @@ class CounterCollector(Collector):
                     f"penstock_{port}_call_seconds", f"Seconds of a call of the {port}", labels=labels
                 ),
                 CounterMetricFamily(
-                    f"penstock_{port}_call_failures", f"Calls that found the {port} unreachable", labels=labels
+                    f"penstock_{port}_call_failures",
+                    f"Calls that failed because the {port} was unreachable",
+                    labels=labels,
                 ),
             )
             for port in ("store", "broker")
