@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -41,7 +40,6 @@ def run_demo(port: int | None = None, data: Path | None = None) -> int:
     """Run the demo until Ctrl-C; return the exit code: 0 after Ctrl-C, 3 if the server cannot start."""
     try:
         settings = load(ServeSettings, port=port, data=data)
-        _check_port(settings)
         _run(settings)
     except KeyboardInterrupt:
         click.echo("\nStopped.")
@@ -51,20 +49,15 @@ def run_demo(port: int | None = None, data: Path | None = None) -> int:
         return UNAVAILABLE
 
 
-def _check_port(settings: ServeSettings) -> None:
-    if not is_port_free(settings.host, settings.port):
-        raise PenstockError(
-            "port_in_use",
-            f"port {settings.port} of {settings.host} is in use; choose another: make run PORT=8081",
-        )
-
-
 def _run(settings: ServeSettings) -> NoReturn:
+    if not is_port_free(settings.host, settings.port):
+        message = f"port {settings.port} of {settings.host} is in use; choose another: make run PORT=8081"
+        raise PenstockError("port_in_use", message)
     click.echo(f"Starting Penstock on http://{settings.host}:{settings.port}")
     with serve(["--data", str(settings.data)], host=settings.host, port=settings.port) as (url, process):
         job = _process_batch(url)
         _show_results(url, settings.data, job)
-        _wait_for_end(process)
+        raise PenstockError("server_ended", f"penstock serve ended with {process.wait()}")
 
 
 def _process_batch(url: str) -> Job:
@@ -98,11 +91,6 @@ The job    {url}/#/jobs/{job.id}
 The API    {url}/docs
 
 Penstock keeps serving; Ctrl-C stops it.""")
-
-
-def _wait_for_end(process: subprocess.Popen[bytes]) -> NoReturn:
-    code = process.wait()
-    raise PenstockError("server_ended", f"penstock serve ended with {code}")
 
 
 if __name__ == "__main__":

@@ -66,16 +66,14 @@ class Inputs:
         return len(self._files) + sum(len(names) for folder in self._folders for _, names in self._walk(folder))
 
     def _walk(self, folder: str) -> Iterator[tuple[str, list[str]]]:
-        pending = [folder]
-        while pending:
-            below = pending.pop()
-            try:
-                names, folders = _list(below)
-            except OSError:  # yielded as a file, so that its job reports why it cannot be read
-                yield os.path.dirname(below), [os.path.basename(below)]
-                continue
-            yield below, names
-            pending.extend(path for path in reversed(folders) if path != self._exclude)
+        """Yield each folder with its file names, both sorted, without hidden ones."""
+        unreadable: list[OSError] = []
+        for below, folders, names in os.walk(folder, onerror=unreadable.append):
+            folders[:] = sorted(name for name in _visible(folders) if os.path.join(below, name) != self._exclude)
+            yield below, sorted(name for name in _visible(names) if _is_file(os.path.join(below, name)))
+        for error in unreadable:  # yielded as files, so that their jobs report why they cannot be read
+            parent, name = os.path.split(error.filename)
+            yield parent, [name]
 
     def _in_folder(self, folder: str, names: list[str]) -> Iterator[InputFile]:
         relative = os.path.relpath(folder, self._root)
@@ -107,26 +105,13 @@ def _within(path: str, folders: Set[str]) -> bool:
     return True
 
 
-def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Return a folder's file names and the paths of its folders, both sorted, without hidden ones."""
-    names, folders = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif _is_file(entry):
-                names.append(entry.name)
-    return sorted(names), sorted(folders)
+def _visible(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if not name.startswith("."))
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether it is a file or a broken link, which is included so that its failure is reported."""
-    try:
-        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
-    except OSError:
-        return True
+def _is_file(path: str) -> bool:
+    """Return whether it is a file, or cannot be followed: then it is included so that its failure is reported."""
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _is_image(path: str) -> bool:

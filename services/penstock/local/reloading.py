@@ -18,33 +18,24 @@ import penstock
 POLL_SECS = 0.5
 
 
-class Reloader:
-    """Runs `command` until SIGTERM or SIGINT, and restarts it after every change to a `.py` file below `folder`.
+def run(command: Sequence[str], folder: Path) -> int:
+    """Run `command` until SIGTERM or SIGINT, and restart it after every change to a `.py` file below `folder`.
 
-    A command that has ended, for example because of a syntax error, is restarted by the next change.
+    A command that has ended, for example because of a syntax error, is restarted by the next change. Returns the exit
+    status of the last process.
     """
-
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
-        self._command = command
-        self._folder = folder
-        self._stopping = False
-
-    def run(self) -> int:
-        """Run until a signal; return the exit status of the last process."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        while True:
-            stamps = read_stamps(self._folder)
-            process = subprocess.Popen(self._command)  # noqa: S603 (the caller's own command)
-            while not self._stopping and read_stamps(self._folder) == stamps:
-                time.sleep(POLL_SECS)
-            process.terminate()
-            status = process.wait()
-            if self._stopping:
-                return status
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
+    signals: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.append(number))
+    while True:
+        stamps = read_stamps(folder)
+        process = subprocess.Popen(command)  # noqa: S603 (the caller's own command)
+        while not signals and read_stamps(folder) == stamps:
+            time.sleep(POLL_SECS)
+        process.terminate()
+        status = process.wait()
+        if signals:
+            return status
 
 
 def read_stamps(folder: Path) -> dict[Path, int]:
@@ -57,4 +48,4 @@ def read_stamps(folder: Path) -> dict[Path, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(Reloader([sys.executable, "-m", "penstock", *sys.argv[1:]], Path(penstock.__file__).parent).run())
+    sys.exit(run([sys.executable, "-m", "penstock", *sys.argv[1:]], Path(penstock.__file__).parent))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -192,12 +192,8 @@ class _Run:
         options = self._options
         if options.make_workers is not None:
             return options.make_workers(self._broker, options.out / WORK_FOLDER)
-        return Supervisor([self._spec(index).process(self._broker) for index in range(options.workers)])
-
-    def _spec(self, index: int) -> PipeWorkerSpec:
-        options = self._options
-        return PipeWorkerSpec(
-            name=f"worker-{index}",
+        spec = PipeWorkerSpec(
+            name="",
             steps=available_steps(program=bool(options.settings.program)),
             store=options.out / WORK_FOLDER,
             results=options.out,
@@ -205,6 +201,8 @@ class _Run:
             limits=options.limits,
             settings=options.settings,
         )
+        names = [f"worker-{index}" for index in range(options.workers)]
+        return Supervisor([replace(spec, name=name).process(self._broker) for name in names])
 
     def _pending(self) -> Iterator[InputFile]:
         for file in self._inputs.files(self._count_ignored):

@@ -20,26 +20,9 @@ def blur(image: Image, params: Blur) -> Image:
         return _METHODS[params.method](image)
 
 
-def _gaussian(image: Image) -> Image:
-    return cv2.GaussianBlur(image, (5, 5), 0)
-
-
-def _updownsampling(image: Image) -> Image:
-    height, width = image.shape[:2]
-    return cv2.pyrUp(cv2.pyrDown(image), dstsize=(width, height))
-
-
-def _bilateral(image: Image) -> Image:
-    return cv2.bilateralFilter(image, 9, 75, 75)
-
-
-def _median(image: Image) -> Image:
-    return cv2.medianBlur(image, 5)
-
-
 _METHODS: dict[str, Callable[[Image], Image]] = {
-    "gaussian": _gaussian,
-    "updownsampling": _updownsampling,
-    "bilateral": _bilateral,
-    "median": _median,
+    "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
+    "updownsampling": lambda image: cv2.pyrUp(cv2.pyrDown(image), dstsize=(image.shape[1], image.shape[0])),
+    "bilateral": lambda image: cv2.bilateralFilter(image, 9, 75, 75),
+    "median": lambda image: cv2.medianBlur(image, 5),
 }

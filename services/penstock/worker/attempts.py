@@ -32,11 +32,7 @@ class Attempts:
             self.count, self.step = stored["count"], stored["step"]
 
     def enter(self, step: int) -> None:
-        """Store the count before the operation at index `step`.
-
-        Raises:
-            UnavailableError: the store is unreachable.
-        """
+        """Store the count before the operation at index `step`; raises UnavailableError."""
         if not self._is_stored or step != self.step:
             self._write(self.count, step)
             self.step = step

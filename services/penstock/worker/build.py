@@ -45,15 +45,9 @@ def build_worker(
     Args:
         name: names the worker in its events.
         served: the steps that it runs.
-        store: where images, intermediates and results are.
-        broker: where chunks come from.
-        executor: runs the steps.
-        limits: bounds of images.
-        settings: the worker's settings.
         input_root: the folder below which images' files may be; None: no files.
         buckets: the buckets that images may be read from and results written to; None: none.
         counters: count the calls of the broker; those of the store are added.
-        tracing: where traces go.
         overlap: whether to read the next chunk and write the last one while one is processed.
         requeue_secs: longest wait before a chunk is requeued after the broker refused its messages.
     """

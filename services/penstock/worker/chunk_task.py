@@ -69,7 +69,8 @@ class WorkerContext:
 class ChunkTask:
     """The state of one chunk in a worker.
 
-    `pending` are the images without a result, the current one first; `outcomes` are final.
+    `pending` are the images without a result, the current one first. Every method that loads, stores or publishes
+    raises UnavailableError if the store or the broker is unreachable.
     """
 
     chunk: Chunk
@@ -95,7 +96,6 @@ class ChunkTask:
         Raises:
             MessageError: the message cannot be read.
             PlanError: the plan cannot be run here.
-            UnavailableError: the store is unreachable.
         """
         if self._loaded:
             return
@@ -149,11 +149,7 @@ class ChunkTask:
         return [*(image for image, _ in self._ready), *self.pending]
 
     def count_attempt(self, max_attempts: int) -> bool:
-        """Return whether the image of a redelivered chunk may be started once more; fail it otherwise.
-
-        Raises:
-            UnavailableError: the store is unreachable.
-        """
+        """Return whether the image of a redelivered chunk may be started once more; fail it otherwise."""
         chunk = self.chunk
         attempts = self._suspect = Attempts(self._context.store, chunk)
         if attempts.count < max_attempts:
@@ -174,7 +170,7 @@ class ChunkTask:
 
         Raises:
             BlobLostError: the intermediates are gone.
-            UnavailableError: the store, the broker or a step's program is unreachable.
+            UnavailableError: a step's program cannot be started.
         """
         executor = self._context.executor
         self._start()
@@ -220,11 +216,7 @@ class ChunkTask:
         )
 
     def fail_all(self, code: ImageCode, message: str, step: str) -> None:
-        """Publish that every unfinished image has failed, without starting it.
-
-        Raises:
-            UnavailableError: the broker is unreachable.
-        """
+        """Publish that every unfinished image has failed, without starting it."""
         chunk = self.chunk
         failure = Failure(code=code, message=message, step=step, retry=True, step_index=chunk.step)
         outcomes = [
@@ -234,11 +226,7 @@ class ChunkTask:
         self._context.events.publish_outcomes(event, chunk.chunk)
 
     def take_messages(self) -> list[tuple[str, bytes]]:
-        """Store what is ready for the next step; return all messages that complete the chunk, with their queues.
-
-        Raises:
-            UnavailableError: the store is unreachable.
-        """
+        """Store what is ready for the next step; return all messages that complete the chunk, with their queues."""
         messages = [self._store_ready()] if self._ready else []
         if self._outcomes:
             messages.append((EVENTS_QUEUE, self._context.events.make_message(self._take_outcomes(), self.chunk.chunk)))
@@ -249,22 +237,14 @@ class ChunkTask:
         return messages
 
     def publish(self) -> None:
-        """Publish all messages that complete the chunk; returns once the broker has confirmed them.
-
-        Raises:
-            UnavailableError: the store or the broker is unreachable.
-        """
+        """Publish all messages that complete the chunk; returns once the broker has confirmed them."""
         messages = self.take_messages()
         with self.trace.span("publish"):
             for queue, body in messages:
                 self._context.broker.publish(queue, [body])
 
     def publish_outcomes(self) -> None:
-        """Publish the outcomes so far; for a cancelled job too, so that the coordinator removes its results.
-
-        Raises:
-            UnavailableError: the broker is unreachable.
-        """
+        """Publish the outcomes so far; for a cancelled job too, so that the coordinator removes its results."""
         if self._outcomes:
             self._context.events.publish_outcomes(self._take_outcomes(), self.chunk.chunk)
 

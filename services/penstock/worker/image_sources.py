@@ -69,11 +69,7 @@ class ImageSources:
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:
-    """Check the size of an image's file.
-
-    Raises:
-        ImageError: too_large_file.
-    """
+    """Raise ImageError, `too_large_file`, if an image's file is too large."""
     if size_bytes > limits.max_file_bytes:
         raise ImageError(
             ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; accepted are up to {limits.max_file_bytes}"

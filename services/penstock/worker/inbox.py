@@ -16,11 +16,7 @@ _GRACE_SECS = 10.0
 class Inbox:
     """Makes a task of each delivery. With `prefetch`, a thread receives the next one and starts to read its input.
 
-    Args:
-        consumer: where deliveries come from; its own prefetch bounds them.
-        make_task: makes the task of a delivery.
-        set_deadline: tells the liveness check within how many seconds a thread will be back.
-        prefetch: whether to receive one task ahead.
+    `set_deadline` tells the liveness check within how many seconds a thread will be back.
     """
 
     def __init__(

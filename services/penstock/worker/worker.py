@@ -57,12 +57,7 @@ class CancelledJobs:
         return len(self._cache)
 
     def check(self, job: str) -> None:
-        """Make sure that a job was not cancelled.
-
-        Raises:
-            JobCancelledError: it was; a cancelled job stays cancelled.
-            UnavailableError: the store is unreachable.
-        """
+        """Raise JobCancelledError if a job was cancelled, UnavailableError if the store is unreachable."""
         cancelled, expires_at = self._cache.get(job, (False, 0.0))
         now = self._clock()
         if not cancelled and now >= expires_at:
@@ -161,12 +156,7 @@ class Worker:
                     self._completing = self._completer.submit(self._complete, task)
 
     def _is_runnable(self, task: ChunkTask) -> bool:
-        """Return whether to run a chunk; if not, it is complete as it is: to be split into images, or failed.
-
-        Raises:
-            JobCancelledError: its job was cancelled.
-            UnavailableError: the store is unreachable.
-        """
+        """Return whether to run a chunk; if not, it is complete as it is: to be split into images, or failed."""
         update_log_context(**task.log_fields)
         log.debug("%d images, delivered %d times", len(task.chunk.images), task.delivery.attempt)
         self._cancelled.check(task.chunk.job)
@@ -230,11 +220,7 @@ class Worker:
                 task.release()
 
     def _retry(self, task: ChunkTask, error: UnavailableError) -> None:
-        """Publish the outcomes so far and requeue the other images; fail them after their last attempt.
-
-        Raises:
-            UnavailableError: the broker is unreachable.
-        """
+        """Publish the outcomes so far and requeue the other images; fail them after their last attempt."""
         if error.what == "broker":
             raise error
         task.publish_outcomes()

@@ -14,8 +14,8 @@ from waiting import wait_until
 PROGRAM = """
 import sys
 from pathlib import Path
-from penstock.local.reloading import Reloader
-sys.exit(Reloader([sys.executable, sys.argv[1]], Path(sys.argv[1]).parent).run())
+from penstock.local.reloading import run
+sys.exit(run([sys.executable, sys.argv[1]], Path(sys.argv[1]).parent))
 """
 PROGRAM_OF_SERVICE = """
 import pathlib, signal, sys, time

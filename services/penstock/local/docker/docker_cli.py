@@ -30,11 +30,7 @@ _SHOWN = 300
 
 
 def check_docker() -> None:
-    """Check that Docker is available.
-
-    Raises:
-        UnavailableError: it is not installed, or its daemon is unreachable.
-    """
+    """Raise UnavailableError if Docker is not installed, or its daemon is unreachable."""
     if shutil.which("docker") is None:
         raise _unavailable("no docker on this host; install it, or leave out --runner docker")
     asked = _docker("version", "--format", "{{.Server.Version}}")
@@ -43,11 +39,7 @@ def check_docker() -> None:
 
 
 def ensure_images(images: Iterable[str]) -> None:
-    """Pull the images that are not on this host.
-
-    Raises:
-        UnavailableError: an image cannot be pulled.
-    """
+    """Pull the images that are not on this host; raises UnavailableError if one cannot be pulled."""
     for image in sorted(set(images)):
         if _docker("image", "inspect", "--format", "{{.Id}}", image).returncode == 0:
             continue

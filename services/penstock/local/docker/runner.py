@@ -61,11 +61,7 @@ class DockerRunner:
         return replace(undescribed, descriptions=descriptions)
 
     def complete(self, options: RunOptions, parallel: int | None) -> RunOptions:
-        """Return options that make `parallel` chains of containers, by default one per GPU or core.
-
-        Raises:
-            UnavailableError: a step's image is not available.
-        """
+        """Return options that make `parallel` chains of containers, by default one per GPU or core."""
         plan = options.plan
         ensure_images(self._image(step) for step in plan.steps)
         count = parallel or (len(list_gpus()) if self._gpu_steps(plan) else 0) or options.workers
@@ -158,11 +154,7 @@ class Chains:
 
 
 def read_images(given: Sequence[str]) -> dict[str, str]:
-    """Return images by step from `STEP=IMAGE` texts.
-
-    Raises:
-        RequestError: a text has another form.
-    """
+    """Return images by step from `STEP=IMAGE` texts; raises RequestError for any other."""
     images = {}
     for text in given:
         step, separator, image = text.partition("=")

@@ -81,18 +81,6 @@ def _cost(filtered: Image) -> Image:
     return cv2.reduce(magnitudes, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
 
 
-def _none(padded: Image) -> Image:
-    return padded[1:, 3:]
-
-
-def _sub(padded: Image) -> Image:
-    return padded[1:, 3:] - padded[1:, :-3]
-
-
-def _up(padded: Image) -> Image:
-    return padded[1:, 3:] - padded[:-1, 3:]
-
-
 def _average(padded: Image) -> Image:
     left, up = padded[1:, :-3], padded[:-1, 3:]
     mean = np.right_shift(left ^ up, 1)
@@ -120,4 +108,10 @@ def _paeth(padded: Image) -> Image:
     return np.subtract(padded[1:, 3:], predicted, out=predicted)
 
 
-_FILTERS: tuple[Callable[[Image], Image], ...] = (_none, _sub, _up, _average, _paeth)
+_FILTERS: dict[int, Callable[[Image], Image]] = {
+    NONE: lambda padded: padded[1:, 3:],
+    SUB: lambda padded: padded[1:, 3:] - padded[1:, :-3],
+    UP: lambda padded: padded[1:, 3:] - padded[:-1, 3:],
+    AVERAGE: _average,
+    PAETH: _paeth,
+}

@@ -55,11 +55,7 @@ class StepExecutor(Protocol):
 
 
 def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> None:
-    """Check the shapes of the parts that a step made against the limits.
-
-    Raises:
-        ImageError: too many parts or pixels, or none.
-    """
+    """Raise ImageError if a step made too many parts or pixels, or none, by the shapes of its parts."""
     if any(0 in shape for shape in shapes):
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
     if not 1 <= len(shapes) <= limits.max_parts:

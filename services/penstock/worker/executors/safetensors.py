@@ -86,11 +86,7 @@ def read_image(data: bytes) -> Pixels:
 
 
 def read_shape(head: bytes, size_bytes: int) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of the only array, and where its pixels begin, from the head of a file of `size_bytes`.
-
-    Raises:
-        ImageError: `corrupt_image`, the file does not hold one `H×W×3 uint8` tensor.
-    """
+    """Return the shape of the only array, and where its pixels begin; `head` is the head of a file of `size_bytes`."""
     length = int.from_bytes(head[:_PREFIX_BYTES], "little")
     start = _PREFIX_BYTES + length
     if not is_safetensors(head) or length > MAX_HEADER_BYTES or start > len(head):

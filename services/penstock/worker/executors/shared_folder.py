@@ -34,7 +34,11 @@ class SharedImage:
 
 
 class SharedFolder:
-    """The folder `path`, which the program sees as `mounted_as`. Nothing else may use it."""
+    """The folder `path`, which the program sees as `mounted_as`. Nothing else may use it.
+
+    Reading raises ImageError: `internal` if a result is missing or is no such image, `too_many_pixels` if it is too
+    large, `parameter_not_applicable` if there are too many.
+    """
 
     def __init__(self, path: Path, mounted_as: str, limits: Limits) -> None:
         self._path = path
@@ -59,19 +63,11 @@ class SharedFolder:
         return Request(op=op, params=dict(params), inputs=list(inputs), out=f"{self._mounted_as}/{name}")
 
     def find_images(self, folder: str, paths: Sequence[str]) -> list[SharedImage]:
-        """Return the images that a program says it made in a folder, without reading their pixels.
-
-        Raises:
-            ImageError: `internal`, one is missing or is no image.
-        """
+        """Return the images that a program says it made in a folder, without reading their pixels."""
         return [SharedImage(path, self._read_shape(folder, path)) for path in self._check_count(paths)]
 
     def read_arrays(self, folder: str, paths: Sequence[str]) -> list[Pixels]:
-        """Return the pixels of the images that a program says it made in a folder.
-
-        Raises:
-            ImageError: `internal`, one is missing or is no image; `too_many_pixels`.
-        """
+        """Return the pixels of the images that a program says it made in a folder."""
         arrays: list[Pixels] = []
         left = self._limits.max_pixels
         for path in self._check_count(paths):
@@ -84,11 +80,7 @@ class SharedFolder:
         return arrays
 
     def read_file(self, folder: str, path: str, kind: str) -> File:
-        """Return a JPEG or PNG file that a program says it made in a folder.
-
-        Raises:
-            ImageError: `internal`, it is missing or is no such file.
-        """
+        """Return a JPEG or PNG file that a program says it made in a folder."""
         data = self._read(folder, path, 4 * self._limits.max_pixels + _HEAD_BYTES)
         try:
             header = read_header(data)
