@@ -170,7 +170,7 @@ class Worker:
         return self._stopping.is_set()
 
     def _complete(self, task: ChunkTask) -> None:
-        """Store and publish what became of a chunk, and acknowledge it once the broker has confirmed."""
+        """Store and publish a chunk's results and outcomes, and acknowledge it once the broker has confirmed them."""
         broker, consumer = self.context.broker, self._consumer
         with log_context(**task.log_fields):
             try:
@@ -208,7 +208,7 @@ class Worker:
                 confirmed.set_result(None)
 
     def _settle(self, task: ChunkTask, publish: Callable[[], None]) -> None:
-        """Publish what becomes of a chunk that cannot be completed, and acknowledge it."""
+        """Publish messages in place of a chunk that cannot be completed, and acknowledge it."""
         self._set_deadline("the consumer loop", _IO_SECS)
         with log_context(**task.log_fields):
             try:
@@ -234,7 +234,7 @@ class Worker:
             task.fail_all(ImageCode.ATTEMPTS_EXHAUSTED, message, task.queued_step)
 
     def _requeue(self, task: ChunkTask, error: UnavailableError) -> None:
-        """Give a whole chunk back to the broker; no image is to blame, so no attempt is counted."""
+        """Requeue a whole chunk; no image caused the failure, so no attempt is counted."""
         with log_context(**task.log_fields):
             log.warning("chunk requeued: %s", error.message)
             task.forgive_attempt()

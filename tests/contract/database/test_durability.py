@@ -206,7 +206,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(repository, database_url)
     engine.dispose()
 
 
-def test_a_database_that_cannot_be_opened_is_said_to_be_away(tmp_path):
+def test_a_database_that_cannot_be_opened_is_reported_as_unreachable(tmp_path):
     with pytest.raises(UnavailableError, match="unable to open"):
         SqlRepository.sqlite(tmp_path / "no-such-folder" / "penstock.db")
     (tmp_path / "notes.txt").write_text("not a database, but long enough to be taken for one" * 100)

@@ -57,7 +57,7 @@ def test_a_retried_job_adds_another_event(driver, repository):
     assert told == [("job-1-1", "succeeded"), ("job-1-0", "partial")]
 
 
-def test_a_taken_event_is_due_again_after_its_postponement(driver, repository):
+def test_a_reserved_event_is_due_again_after_its_postponement(driver, repository):
     for job in ("job-1", "job-2", "job-3"):
         driver.ended(job, **RECEIVER)
     assert take(repository, at=1.0) == []

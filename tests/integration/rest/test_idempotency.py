@@ -149,7 +149,7 @@ def test_the_key_of_a_request_whose_coordinator_died_becomes_free(
     assert coordinator.services.repository.count_open_jobs() == 1
 
 
-def test_a_request_that_was_taken_for_abandoned_makes_no_second_job(
+def test_a_request_considered_abandoned_creates_no_second_job(
     serve: Serve, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator = serve(replay_secs=0.2)

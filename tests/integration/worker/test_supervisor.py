@@ -132,7 +132,7 @@ def test_chunks_that_a_stopped_worker_had_not_started_are_requeued(supervisors: 
     assert supervisors.wait_for_outcomes(3) == dict.fromkeys((1, 2, 3), "done")
 
 
-def test_stopping_lets_a_worker_exit_by_itself(supervisors: SupervisorFixture) -> None:
+def test_stopping_lets_a_worker_exit_on_its_own(supervisors: SupervisorFixture) -> None:
     supervisor = supervisors.start()
     supervisors.send(0)
     supervisors.wait_for_outcomes(1)

@@ -1,4 +1,4 @@
-"""Backoff: delays grow, are jittered and capped, and end early when told to stop."""
+"""Backoff: delays grow, are jittered and capped, and end early when stopped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_any_number_of_retries_stays_at_the_longest_delay() -> None:
     assert Backoff(first_secs=1.0, max_secs=8.0, jitter=0).delay_secs(1_000_000) == 8.0
 
 
-def test_waiting_ends_at_once_when_told_to_stop() -> None:
+def test_waiting_ends_at_once_when_stopped() -> None:
     stopping = Event()
     backoff = Backoff(first_secs=0.001, max_secs=3_600.0, factor=1_000_000_000, jitter=0)
     assert not backoff.wait(stopping)

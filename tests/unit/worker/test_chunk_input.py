@@ -131,7 +131,7 @@ def test_a_missing_or_damaged_blob_is_lost(inputs: InputFixture, content: bytes 
         opened.read(chunk.images[0])
 
 
-def test_each_holder_counts_with_what_it_said_last() -> None:
+def test_each_holder_counts_with_its_last_report() -> None:
     budget = PixelBudget(100)
     budget.hold("a", 60)
     budget.hold("b", 30)

@@ -81,7 +81,7 @@ def test_work_cannot_end_while_its_timeout_is_handled(clock: FakeClock) -> None:
     watchdog.close()
 
 
-def test_it_is_silent_for_work_that_ends_by_itself_but_tells_its_deadline(
+def test_it_is_silent_for_work_that_something_else_ends_but_has_its_deadline(
     watchdog: Watchdog, clock: FakeClock, fired: threading.Event
 ) -> None:
     with watchdog.limit(enforced_elsewhere_secs=0.7):

@@ -11,7 +11,7 @@ from penstock.common.broker.base import Delivery
 class Inbox:
     """Passes deliveries from the broker's thread to the thread that consumes.
 
-    With a `limit`, no more deliveries than that are out at a time: taken by `get` and not yet settled.
+    With a `limit`, at most that many deliveries are out at a time: returned by `get` and not yet settled.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -46,13 +46,13 @@ class Inbox:
             self._changed.notify()
 
     def settle(self, delivery: Delivery) -> None:
-        """Count a delivery no longer towards the limit."""
+        """Stop counting a delivery towards the limit."""
         with self._changed:
             self._taken.discard(delivery.tag)
             self._changed.notify()
 
     def clear(self) -> None:
-        """Drop all deliveries, those taken included."""
+        """Drop all deliveries, including those that `get` has returned."""
         with self._changed:
             self._waiting = deque(delivery for delivery in self._waiting if delivery is None)
             self._taken.clear()

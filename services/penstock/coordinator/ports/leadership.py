@@ -23,13 +23,13 @@ class Leadership(Protocol):
         """Return whether this coordinator still leads. Cheap, and false in time for a process that was paused."""
 
     def on_lost(self, call: Callable[[], None]) -> None:
-        """Register a callback for lost (not released) leadership; it runs on a thread of the adapter's.
+        """Register a callback for lost (not released) leadership; it runs on one of the adapter's threads.
 
         `acquire` does not succeed again before all callbacks have returned.
         """
 
     def release(self) -> None:
-        """Give leadership up for good, so that another coordinator can take it at once."""
+        """Give up leadership for good, so that another coordinator can become leader at once."""
 
 
 class AlwaysLeader(Leadership):

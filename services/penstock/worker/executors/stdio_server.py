@@ -60,7 +60,7 @@ class StdioServer:
         self._executor = InProcessExecutor(limits)
 
     def serve(self, requests: BinaryIO, answers: BinaryIO) -> None:
-        """Response every line, in order, until the input ends."""
+        """Answer every line, in order, until the input ends."""
         for line in read_lines(requests):
             answers.write(self.answer(line))
             answers.flush()

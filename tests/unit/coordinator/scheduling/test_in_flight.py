@@ -144,7 +144,7 @@ def test_an_ended_job_is_removed_and_a_late_dispatch_is_ignored(in_flight: InFli
     assert in_flight.count("j") == 1
 
 
-def test_the_end_of_a_run_does_not_remove_a_retry_begun_in_the_meantime(in_flight: InFlight) -> None:
+def test_the_end_of_a_run_does_not_remove_a_retry_that_began_meanwhile(in_flight: InFlight) -> None:
     in_flight.add_dispatched(job(run=1), [(7, 1)])
     in_flight.remove_job("j", 0)
     assert positions(in_flight) == [(0, 0), (1, 0), (0, 0)]

@@ -79,7 +79,7 @@ def test_replicas_read_last_count_for_a_minute(caplog: pytest.LogCaptureFixture)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_polling_goes_on_after_unexpected_errors() -> None:
+def test_polling_continues_after_unexpected_errors() -> None:
     cluster = FakeCluster(RuntimeError("unexpected"))
     watch = ReplicaWatch(cluster.read, poll_secs=0.01)
     watch.start()

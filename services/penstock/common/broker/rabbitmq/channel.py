@@ -43,7 +43,7 @@ class ChannelListener(ABC):
         """Clean up: everything unconfirmed or unacknowledged on the channel is lost with it."""
 
     def call_if_open(self, channel: Channel, delay_secs: float, call: Callable[[], None]) -> None:
-        """Have something called after a delay, unless the channel is lost by then."""
+        """Call something after a delay, unless the channel is lost by then."""
 
         def check_and_call() -> None:
             if channel.is_open and channel is self._channel:

@@ -71,7 +71,7 @@ class Connection:
         return None if self.is_open.is_set() else f"{self.server} is unreachable: {self._reason}"
 
     def call_soon(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Have the connection's thread call something. Returns at once; may be called from any thread.
+        """Call something in the connection's thread. Returns at once; may be called from any thread.
 
         Raises UnavailableError after `close`.
         """
@@ -80,7 +80,7 @@ class Connection:
         self._loop.add_callback_threadsafe(partial(call, *args, **kwargs))
 
     def call_later(self, delay_secs: float, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Have something called after a delay. For the connection's thread only."""
+        """Call something after a delay. For the connection's thread only."""
         self._loop.call_later(delay_secs, partial(call, *args, **kwargs))
 
     def add_listener(self, listener: Listener) -> None:
@@ -88,7 +88,7 @@ class Connection:
         self.call_soon(self._add_listener, listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call a listener no more. For the connection's thread only."""
+        """Stop calling a listener. For the connection's thread only."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
