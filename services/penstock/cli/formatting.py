@@ -70,7 +70,7 @@ def format_speed(images_per_second: float, eta_secs: float | None) -> str:
 
 
 def format_webhook(webhook: WebhookSummary | None, notices: Sequence[Notice]) -> list[str]:
-    """Return a line about the newest notice to a job's webhook and its attempts; nothing without a webhook."""
+    """Return a line about a job's newest webhook event and its attempts; nothing without a webhook."""
     if webhook is None:
         return []
     if not notices:

@@ -24,7 +24,7 @@ class PenstockClientError(PenstockError):
 
 
 class RefusedError(PenstockClientError):
-    """The server refused a request. `code` is stable; `pointer` leads into the document that was sent (RFC 6901)."""
+    """The server refused a request. `code` is stable; `pointer` locates the error in the sent document (RFC 6901)."""
 
     def __init__(self, status: int, code: str, detail: str, pointer: str | None = None) -> None:
         super().__init__(f"{pointer}: {detail}" if pointer else detail, code)
@@ -34,7 +34,7 @@ class RefusedError(PenstockClientError):
 
 
 class UnavailableError(PenstockClientError):
-    """The server did not answer, or with `status` only, however often the request was sent."""
+    """The server did not respond, or only with `status`, however often the request was sent."""
 
     code = "unavailable"
 

@@ -149,7 +149,7 @@ class ChunkTask:
         return [*(image for image, _ in self._ready), *self.pending]
 
     def count_attempt(self, max_attempts: int) -> bool:
-        """Return whether the image of a redelivered chunk may be started once more; fail it otherwise."""
+        """Return whether the image of a redelivered chunk may be started again; fail it otherwise."""
         chunk = self.chunk
         attempts = self._suspect = Attempts(self._context.store, chunk)
         if attempts.count < max_attempts:

@@ -98,7 +98,7 @@ def open_regular_file(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO,
 
 
 def real_path(descriptor: int, path: bytes) -> bytes:
-    """Return the path of an open file without links. It comes from the open file, so a link that changes cannot mislead."""
+    """Return the path of an open file without links. Taken from the file, so a changed link cannot mislead."""
     try:
         return os.readlink(b"/proc/self/fd/%d" % descriptor)
     except FileNotFoundError:  # no /proc on this system

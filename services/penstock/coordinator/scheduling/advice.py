@@ -1,7 +1,8 @@
 """Advice: which step is the bottleneck, and how many more replicas would help.
 
-The work left should be done within a goal (`PENSTOCK_ADVICE_SECS`). If another step takes longer than that anyway, only as many replicas are advised as bring the bottleneck down to it, and it is named as the next bottleneck. Each worker counts as
-having a core of its own.
+The work left should be done within a goal (`PENSTOCK_ADVICE_SECS`). If another step takes longer than that anyway, only
+as many replicas are advised as bring the bottleneck down to it, and it is named as the next bottleneck. Each worker
+counts as having its own core.
 """
 
 from __future__ import annotations

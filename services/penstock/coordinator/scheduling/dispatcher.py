@@ -251,7 +251,7 @@ def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, object]] | st
 
 
 def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:
-    """Yield neighbours in groups of at most `size`, fewer if long names would make the message too large."""
+    """Yield consecutive images in groups of at most `size`, fewer if long names would make the message too large."""
     group: list[Image] = []
     group_bytes = 0
     for image in images:
@@ -272,7 +272,7 @@ def _chunk_name(images: Sequence[Image]) -> str:
 
 
 def _missing_step_event(chunk: Chunk, step: str) -> bytes:
-    """Return an event that fails a chunk whose step is not installed any more."""
+    """Return an event that fails a chunk whose step is no longer installed."""
     message = f"no step {step!r} is installed here"
     failure = Failure(code=ImageCode.INTERNAL, message=message, step=step, retry=True, step_index=chunk.step)
     outcomes = [Outcome(id=image.id, state="failed", error=failure) for image in chunk.images]

@@ -58,7 +58,7 @@ class FairShare:
                     allowance.owner = shared
 
     def _refresh_bottlenecks(self, plans: set[Steps]) -> None:
-        """Find where images wait, if the last time is long enough ago, and forget plans that no job has any more."""
+        """Find where images wait, if the last time is long enough ago, and forget plans that no job has now."""
         now = time.monotonic()
         if now < self._refreshed_at + self._refresh_secs:
             return

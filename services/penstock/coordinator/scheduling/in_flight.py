@@ -94,7 +94,7 @@ class InFlight:
         self._workers: dict[str, float] = {}
         """When each worker last sent an event."""
         self._taken_since: dict[str, float] = {}
-        """By step, since when the image waited that was dispatched last of those it has taken so far."""
+        """By step, the latest time at which an image that it has already taken began to wait."""
         self._ended_runs: dict[str, int] = {}
         """The last run of jobs that ended lately, so that a dispatch which comes after the end is not recorded."""
 
@@ -181,7 +181,7 @@ class InFlight:
                     self._jobs[job].images.pop(image, None)
 
     def remove_job(self, job: str, run: int) -> None:
-        """Remove a job whose `run` has ended; a later run, begun by a retry in the meantime, stays."""
+        """Remove a job whose `run` has ended; a later run, which a retry has begun meanwhile, stays."""
         with self._lock:
             self._ended_runs.pop(job, None)
             self._ended_runs[job] = run
@@ -198,7 +198,7 @@ class InFlight:
     def find_images(self, job: str, matches: Callable[[int, str, Position, float], bool]) -> list[int]:
         """Return the images of a job for which `matches(image, step, position, taken_since)` is true.
 
-        `taken_since` is since when the image waited that was dispatched last of those the step has taken so far.
+        `taken_since` is the latest time at which an image that the step has already taken began to wait.
         """
         with self._lock:
             entry = self._jobs.get(job)

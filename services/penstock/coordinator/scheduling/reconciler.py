@@ -95,7 +95,7 @@ class Reconciler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread after what it is doing."""
+        """Stop the thread after its current task."""
         self._stopping.set()
         self._thread.join()
 

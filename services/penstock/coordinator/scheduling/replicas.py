@@ -34,7 +34,7 @@ Read = Callable[[], Mapping[str, Replicas]]
 
 
 class ReplicaWatch:
-    """One thread that polls. What was read last counts for a minute."""
+    """One thread that polls. The last values are valid for a minute."""
 
     def __init__(
         self, read: Read, *, poll_secs: float = _POLL_SECS, clock: Callable[[], float] = time.monotonic
