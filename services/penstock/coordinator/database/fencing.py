@@ -67,11 +67,9 @@ def fenced(
 
 
 def put_status(connection: Connection, status: str) -> None:
-    """See Repository.put_status."""
     connection.execute(_PUT_STATUS[connection.dialect.name], {"text": status})
 
 
 def get_status(connection: Connection) -> tuple[float, str] | None:
-    """See Repository.get_status."""
     row = connection.execute(_GET_STATUS).one_or_none()
     return (row.put_at, row.status) if row is not None else None

@@ -11,57 +11,38 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from penstock.common.model.errors import ImageCode
-from penstock.common.model.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
+from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
 from penstock.common.model.messages import Event, Failure, Outcome
 from penstock.coordinator.database.backends.bulk import Among, WrittenState, update_rows
-from penstock.coordinator.database.job_counters import JobCounters
-from penstock.coordinator.database.locking import lock_job, lock_jobs, save
-from penstock.coordinator.database.queries import images_in_state, slices
+from penstock.coordinator.database.job_counters import JobCounters, count_image, lock_job, lock_jobs, save
+from penstock.coordinator.database.queries import IS_OPEN, OF_JOB, images_in_states, slices
 from penstock.coordinator.database.rows import StateOverlay, write_results, write_timings
 from penstock.coordinator.database.schema import MAX_ID, images, jobs
-from penstock.coordinator.database.totals import add_to_totals, code_of
+from penstock.coordinator.database.usage import add_to_totals, code_of
 from penstock.coordinator.ports.repository import Applied, Image
 
 _UNEXPLAINED = Failure(code=ImageCode.INTERNAL, message="failed without a reason", step="", retry=True)
 _IN_FLIGHT = (ImageState.QUEUED, ImageState.RUNNING)
 
-_OF_JOB = images.c.job == bindparam("number")
 _AMONG = Among(images.c.id)
-_TAKE = update(images).where(_OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
-_START = (
-    update(images)
-    .where(_OF_JOB, _AMONG, WrittenState() == ImageState.QUEUED.value)
-    .values(state=ImageState.RUNNING.value)
-)
+_TAKE = update(images).where(OF_JOB, _AMONG).values(state=ImageState.QUEUED.value, error=None, failure_number=None)
+_IS_QUEUED = WrittenState() == ImageState.QUEUED.value
+_START = update(images).where(OF_JOB, _AMONG, _IS_QUEUED).values(state=ImageState.RUNNING.value)
 _TO_PENDING = update(images).values(state=ImageState.PENDING.value)
-_REQUEUE = _TO_PENDING.where(_OF_JOB, images.c.state == bindparam("before"))
-_REQUEUE_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG, WrittenState() == bindparam("before"))
-_STATES = select(images.c.id, images.c.state, images.c.failure_number).where(_OF_JOB, _AMONG)
-_OUTCOME = (
-    "state",
-    "attempts",
-    "timings",
-    "results",
-    "error",
-    "failure_number",
-    "resume_step",
-    "resume_blob",
-    "resume_parts",
-)
+_REQUEUE = _TO_PENDING.where(OF_JOB, images.c.state == bindparam("before"))
+_REQUEUE_NAMED = _TO_PENDING.where(OF_JOB, _AMONG, WrittenState() == bindparam("before"))
+_STATES = select(images.c.id, images.c.state, images.c.failure_number).where(OF_JOB, _AMONG)
+_RESUME = ("resume_step", "resume_blob", "resume_parts")
+_OUTCOME = ("state", "attempts", "timings", "results", "error", "failure_number", *_RESUME)
 _WHICH = ("job", "id")
-_JOBS_IN_FLIGHT = (
-    select(jobs.c.id)
-    .where(jobs.c.state.in_([state.value for state in OPEN_JOB_STATES]), jobs.c.queued + jobs.c.running > 0)
-    .order_by(jobs.c.id)
-)
+_JOBS_IN_FLIGHT = select(jobs.c.id).where(IS_OPEN, jobs.c.queued + jobs.c.running > 0).order_by(jobs.c.id)
 
 
 def take_pending(connection: Connection, job: str, limit: int) -> list[Image]:
-    """See Repository.take_pending."""
     counters = lock_job(connection, job)
     if counters is None or not counters.is_open:
         return []
-    taken = images_in_state(connection, StateOverlay.of_counters(counters), ImageState.PENDING, after=-1, limit=limit)
+    taken = images_in_states(connection, StateOverlay.of(counters.row), [ImageState.PENDING], after=-1, limit=limit)
     for page in slices(taken):
         connection.execute(_TAKE, {"number": counters.number, "ids": [image.id for image in page]})
     if taken:
@@ -72,7 +53,6 @@ def take_pending(connection: Connection, job: str, limit: int) -> list[Image]:
 
 
 def mark_running(connection: Connection, events: Sequence[Event]) -> None:
-    """See Repository.mark_running."""
     started = [event for event in events if event.kind == "started"]
     for counters in lock_jobs(connection, {event.job for event in started}).values():
         if counters.is_open:
@@ -89,7 +69,6 @@ def _start_images(connection: Connection, counters: JobCounters, started: Iterab
 
 
 def requeue_in_flight(connection: Connection, job: str | None = None, images: Sequence[int] | None = None) -> int:
-    """See Repository.requeue_in_flight."""
     if job is None and images is not None:
         raise ValueError("images need a job; accepted are both, a job alone, or neither")
     ids = [job] if job is not None else connection.execute(_JOBS_IN_FLIGHT).scalars().all()
@@ -114,7 +93,6 @@ def _requeue(connection: Connection, counters: JobCounters, pages: Sequence[Sequ
 
 
 def apply(connection: Connection, events: Sequence[Event]) -> list[Applied]:
-    """See Repository.apply."""
     locked = lock_jobs(connection, {event.job for event in events})
     batches = {job: _Batch(counters) for job, counters in locked.items() if counters.state is not JobState.RECEIVING}
     for event in events:
@@ -145,7 +123,7 @@ class _Batch:
         return Applied(save(connection, self.counters), finished, self.stale)
 
     def _states(self, connection: Connection) -> dict[int, ImageState]:
-        overlay = StateOverlay.of_counters(self.counters)
+        overlay = StateOverlay.of(self.counters.row)
         ids = sorted({outcome.id for _, outcome in self.outcomes})
         pages = (connection.execute(_STATES, {"number": overlay.number, "ids": page}) for page in slices(ids))
         return {image: overlay.state(state, failure_number) for page in pages for image, state, failure_number in page}
@@ -168,7 +146,7 @@ class _Batch:
     def _done(self, outcome: Outcome) -> tuple[Any, ...]:
         """Return the columns from `results` on."""
         self.counters.ended[ImageState.DONE.value] += 1
-        self.counters.count_done(outcome.timings)
+        count_image(self.counters.done_steps, None, outcome.timings)
         return (write_results(outcome.results), None, None, 0, None, 0)
 
     def _failed(self, outcome: Outcome) -> tuple[Any, ...]:
@@ -176,11 +154,5 @@ class _Batch:
         failure = outcome.error or _UNEXPLAINED
         error = failure.model_dump(include={"code", "message", "step", "retry"})
         self.counters.ended[code_of(error)] += 1
-        return (
-            None,
-            json.dumps(error),
-            self.counters.count_failure(failure.step_index, outcome.timings),
-            failure.step_index,
-            failure.resume_blob,
-            failure.resume_parts,
-        )
+        number = self.counters.count_failure(failure.step_index, outcome.timings)
+        return (None, json.dumps(error), number, failure.step_index, failure.resume_blob, failure.resume_parts)

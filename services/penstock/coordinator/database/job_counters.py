@@ -1,4 +1,4 @@
-"""JobCounters: a job's images by state, and what each operation of its plan has done."""
+"""JobCounters: a locked job's images by state, and what each operation of its plan has done."""
 
 from __future__ import annotations
 
@@ -6,32 +6,20 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from penstock.common.model.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import StepTime
-from penstock.coordinator.ports.repository import StepTotals
+from penstock.coordinator.database.outbox import add_webhook_event
+from penstock.coordinator.database.rows import job_of, read_step_totals, write_step_totals
+from penstock.coordinator.database.schema import jobs
+from penstock.coordinator.ports.repository import Job, StepTotals
 
-
-def read_step_totals(text: str) -> list[StepTotals]:
-    """Return what `write_step_totals` wrote."""
-    return [StepTotals(*values) for values in json.loads(text)]
-
-
-def write_step_totals(steps: Iterable[StepTotals]) -> str:
-    """Return step totals as text for the database."""
-    return json.dumps([[step.done, step.failed, step.wait_secs, step.work_secs] for step in steps])
-
-
-def add_step_totals(one: Sequence[StepTotals], other: Sequence[StepTotals]) -> list[StepTotals]:
-    """Return the sums, operation by operation."""
-    return [
-        StepTotals(a.done + b.done, a.failed + b.failed, a.wait_secs + b.wait_secs, a.work_secs + b.work_secs)
-        for a, b in zip(one, other, strict=True)
-    ]
+# In the order of ids, so that two writers can't deadlock. (SQLite has one writer and ignores FOR UPDATE.)
+_LOCK = select(jobs).where(jobs.c.id.in_(bindparam("ids", expanding=True))).order_by(jobs.c.id).with_for_update()
+_UPDATE = update(jobs).where(jobs.c.number == bindparam("job_number"))
 
 
 def count_image(steps: Sequence[StepTotals], failing: int | None, timings: Iterable[StepTime], sign: int = 1) -> None:
@@ -47,46 +35,28 @@ def count_image(steps: Sequence[StepTotals], failing: int | None, timings: Itera
             steps[timing.step].work_secs += sign * timing.work
 
 
-@dataclass
 class JobCounters:
     """The changing columns of a job's row, while a transaction has locked it."""
 
-    row: RowMapping
-    """The row as it was read."""
-    number: int
-    state: JobState
-    run: int
-    started_at: float | None
-    finished_at: float | None
-    counts: dict[ImageState, int]
-    failures_seen: int
-    done_steps: list[StepTotals]
-    failed_steps: list[StepTotals]
-    retry_floor: int
-    arrived_failed: Counter[str]
-    """Images that had failed before the job started, by code; counted in `totals` once the job is accepted."""
-    ended: Counter[str] = field(default_factory=Counter)
-    """Images that end in this transaction: `done`, `cancelled`, and the codes of failures."""
-    has_ended: bool = False
-    """Whether the job ends in this transaction."""
-
-    @classmethod
-    def of(cls, row: RowMapping) -> JobCounters:
-        """Return the counters of a row of `jobs`."""
-        return cls(
-            row=row,
-            number=row["number"],
-            state=JobState(row["state"]),
-            run=row["run"],
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            counts={state: row[state.value] for state in ImageState},
-            failures_seen=row["failures_seen"],
-            done_steps=read_step_totals(row["steps_of_done"]),
-            failed_steps=read_step_totals(row["steps_of_failed"]),
-            retry_floor=row["retry_floor"],
-            arrived_failed=Counter(json.loads(row["arrived_failed"])),
-        )
+    def __init__(self, row: RowMapping) -> None:
+        self.row = row
+        """The row as it was read."""
+        self.number: int = row["number"]
+        self.state = JobState(row["state"])
+        self.run: int = row["run"]
+        self.started_at: float | None = row["started_at"]
+        self.finished_at: float | None = row["finished_at"]
+        self.counts: dict[ImageState, int] = {state: row[state.value] for state in ImageState}
+        self.failures_seen: int = row["failures_seen"]
+        self.done_steps = read_step_totals(row["steps_of_done"])
+        self.failed_steps = read_step_totals(row["steps_of_failed"])
+        self.retry_floor: int = row["retry_floor"]
+        self.arrived_failed: Counter[str] = Counter(json.loads(row["arrived_failed"]))
+        """Images that had failed before the job started, by code; counted in `totals` once the job is accepted."""
+        self.ended: Counter[str] = Counter()
+        """Images that end in this transaction: `done`, `cancelled`, and the codes of failures."""
+        self.has_ended = False
+        """Whether the job ends in this transaction."""
 
     def columns(self) -> dict[str, Any]:
         """Return the columns as they are now."""
@@ -113,10 +83,6 @@ class JobCounters:
         """Move images from one state to another."""
         self.counts[before] -= count
         self.counts[after] += count
-
-    def count_done(self, timings: Iterable[StepTime]) -> None:
-        """Count an image that completed the plan."""
-        count_image(self.done_steps, None, timings)
 
     def count_failure(self, failing: int, timings: Iterable[StepTime]) -> int:
         """Count an image that failed in operation `failing`; return the number of its failure."""
@@ -169,3 +135,24 @@ class JobCounters:
         self.finished_at = None
         if self.started_at is None:
             self.started_at = time.time()
+
+
+def lock_job(connection: Connection, job: str) -> JobCounters | None:
+    """Lock a job's row until the transaction ends, whatever its state, and return its counters."""
+    return lock_jobs(connection, [job]).get(job)
+
+
+def lock_jobs(connection: Connection, ids: Iterable[str]) -> dict[str, JobCounters]:
+    """Lock several jobs' rows; jobs that don't exist are left out."""
+    rows = connection.execute(_LOCK, {"ids": list(ids)}).mappings().all()
+    return {row["id"]: JobCounters(row) for row in rows}
+
+
+def save(connection: Connection, counters: JobCounters) -> Job:
+    """Write a job's counters, and its webhook event if it has ended; return the job as it is now."""
+    columns = counters.columns()
+    connection.execute(_UPDATE, {"job_number": counters.number, **columns})
+    job = job_of({**counters.row, **columns})
+    if counters.has_ended:
+        add_webhook_event(connection, job, counters.number)
+    return job

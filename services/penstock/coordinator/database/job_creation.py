@@ -13,14 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.database.backends.bulk import copy_rows, insert_statement
 from penstock.coordinator.database.backends.engine import first_line
-from penstock.coordinator.database.job_counters import JobCounters, write_step_totals
-from penstock.coordinator.database.locking import lock_job, save
+from penstock.coordinator.database.job_counters import JobCounters, lock_job, save
 from penstock.coordinator.database.outbox import delete_webhook_events
-from penstock.coordinator.database.rows import PLAIN_COLUMNS
+from penstock.coordinator.database.rows import PLAIN_COLUMNS, write_step_totals
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
-from penstock.coordinator.database.totals import add_to_totals, code_of
 from penstock.coordinator.database.uploads import lock_upload
-from penstock.coordinator.database.usage import add_to_usage
+from penstock.coordinator.database.usage import add_to_totals, add_to_usage, code_of
 from penstock.coordinator.ports.repository import (
     ConflictError,
     DuplicateImageError,
@@ -42,7 +40,6 @@ _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_
 
 
 def create_job(connection: Connection, job: Job) -> None:
-    """See Repository.create_job."""
     no_totals = write_step_totals(StepTotals() for _ in job.plan.operations)
     row = {
         **{name: getattr(job, name) for name in PLAIN_COLUMNS},
@@ -104,7 +101,6 @@ def _image_row(counters: JobCounters, image: Image) -> tuple[Any, ...]:
 
 
 def accept_job(connection: Connection, job: str) -> Job:
-    """See Repository.accept_job."""
     counters = _lock_receiving(connection, job)
     counters.accept()
     accepted = save(connection, counters)

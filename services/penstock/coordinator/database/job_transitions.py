@@ -8,34 +8,31 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.backends.bulk import Among, WrittenState
-from penstock.coordinator.database.job_counters import JobCounters, count_image
+from penstock.coordinator.database.job_counters import JobCounters, count_image, lock_job, save
 from penstock.coordinator.database.job_creation import delete_row
-from penstock.coordinator.database.locking import lock_job, save
-from penstock.coordinator.database.queries import slices
+from penstock.coordinator.database.queries import OF_JOB, slices
 from penstock.coordinator.database.rows import job_of, read_timings
 from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
-from penstock.coordinator.database.totals import add_to_totals
+from penstock.coordinator.database.usage import add_to_totals
 from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, Job, JobNotFoundError, StepTotals
 
 IMAGES_PER_PAGE = 5_000
 
-_OF_JOB = images.c.job == bindparam("number")
 _AMONG = Among(images.c.id)
 _TO_PENDING = update(images).values(state=ImageState.PENDING.value, error=None, failure_number=None)
-_RETRY_NAMED = _TO_PENDING.where(_OF_JOB, _AMONG)
+_RETRY_NAMED = _TO_PENDING.where(OF_JOB, _AMONG)
 _RETRY_PAGE = _TO_PENDING.where(
-    _OF_JOB, images.c.failure_number > bindparam("low"), images.c.failure_number <= bindparam("high")
+    OF_JOB, images.c.failure_number > bindparam("low"), images.c.failure_number <= bindparam("high")
 )
-_FAILED_NAMED = select(images.c.id, images.c.resume_step, images.c.timings).where(
-    _OF_JOB, _AMONG, WrittenState() == ImageState.FAILED.value
-)
+_HAS_FAILED = WrittenState() == ImageState.FAILED.value
+_FAILED_NAMED = select(images.c.id, images.c.resume_step, images.c.timings).where(OF_JOB, _AMONG, _HAS_FAILED)
 _UNFINISHED_RETRIES = select(jobs.c.number).where(jobs.c.retry_floor > 0)
 _FLOOR = select(jobs.c.retry_floor).where(jobs.c.number == bindparam("number")).with_for_update()
 _SET_FLOOR = update(jobs).where(jobs.c.number == bindparam("job_number"))
 _UNFINISHED_DELETIONS = select(deletions.c.number)
-_END_OF_PAGE = select(images.c.id).where(_OF_JOB).order_by(images.c.id).limit(1).offset(IMAGES_PER_PAGE)
-_DELETE_PAGE = delete(images).where(_OF_JOB, images.c.id < bindparam("end"))
-_DELETE_REST = delete(images).where(_OF_JOB)
+_END_OF_PAGE = select(images.c.id).where(OF_JOB).order_by(images.c.id).limit(1).offset(IMAGES_PER_PAGE)
+_DELETE_PAGE = delete(images).where(OF_JOB, images.c.id < bindparam("end"))
+_DELETE_REST = delete(images).where(OF_JOB)
 _DELETION_DONE = delete(deletions).where(deletions.c.number == bindparam("number"))
 
 

@@ -69,7 +69,6 @@ def is_any_due(connection: Connection, at: float) -> bool:
 
 
 def take_webhook_events(connection: Connection, at: float, limit: int, until: float) -> list[WebhookEvent]:
-    """See Repository.take_webhook_events."""
     events = [_event_of(row) for row in connection.execute(_DUE, {"at": at, "most": limit}).mappings()]
     for event in events:
         connection.execute(_POSTPONE, {**_key_of(event), "until": until})
@@ -77,14 +76,12 @@ def take_webhook_events(connection: Connection, at: float, limit: int, until: fl
 
 
 def list_webhook_events(connection: Connection, job: str) -> list[WebhookEvent]:
-    """See Repository.list_webhook_events."""
     return [_event_of(row) for row in connection.execute(_OF_JOB, {"id": job}).mappings()]
 
 
 def record_delivery(
     connection: Connection, event: WebhookEvent, attempt: DeliveryAttempt, retry_at: float | None
 ) -> None:
-    """See Repository.record_delivery."""
     row = connection.execute(_LOCK, _key_of(event)).one_or_none()
     if row is None:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -19,33 +19,22 @@ IDS_PER_STATEMENT = 1_000
 # A cursor may have a larger number than any id; PostgreSQL has to compare it nevertheless.
 _AFTER = bindparam("after", type_=BigInteger)
 _VISIBLE = jobs.c.state != JobState.RECEIVING.value
-_OPEN = jobs.c.state.in_([state.value for state in OPEN_JOB_STATES])
+IS_OPEN = jobs.c.state.in_([state.value for state in OPEN_JOB_STATES])
+IS_OPEN_OR_RECEIVING = jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)])
+OF_JOB = images.c.job == bindparam("number")
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"), _VISIBLE)
 _BY_KEY = select(jobs).where(jobs.c.idempotency_key == bindparam("key"))
 _OVERLAY = select(jobs.c.number, jobs.c.state, jobs.c.retry_floor).where(jobs.c.id == bindparam("job"), _VISIBLE)
-_DISPATCHABLE = select(jobs).where(_OPEN, jobs.c.pending > 0).order_by(jobs.c.priority.desc(), jobs.c.id)
-_OPEN_JOBS = select(jobs).where(_OPEN).order_by(jobs.c.id)
-_COUNT_OPEN = (
-    select(func.count())
-    .select_from(jobs)
-    .where(jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]))
-)
+_DISPATCHABLE = select(jobs).where(IS_OPEN, jobs.c.pending > 0).order_by(jobs.c.priority.desc(), jobs.c.id)
+_OPEN_JOBS = select(jobs).where(IS_OPEN).order_by(jobs.c.id)
+_COUNT_OPEN = select(func.count()).select_from(jobs).where(IS_OPEN_OR_RECEIVING)
 _COUNT_BY_STATE = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-_IMAGE = select(images).where(images.c.job == bindparam("number"), images.c.id == bindparam("image", type_=BigInteger))
-_IMAGE_BY_NAME = select(images).where(images.c.job == bindparam("number"), images.c.name == bindparam("name"))
-_IMAGE_BY_STEM = select(images).where(images.c.job == bindparam("number"), images.c.stem == bindparam("stem"))
-_IMAGES = (
-    select(images)
-    .where(images.c.job == bindparam("number"), images.c.id > _AFTER)
-    .order_by(images.c.id)
-    .limit(bindparam("limit"))
-)
-_FAILURES = (
-    select(images)
-    .where(images.c.job == bindparam("number"), images.c.failure_number > _AFTER)
-    .order_by(images.c.failure_number)
-    .limit(bindparam("limit"))
-)
+_IMAGE = select(images).where(OF_JOB, images.c.id == bindparam("image", type_=BigInteger))
+_IMAGE_BY_NAME = select(images).where(OF_JOB, images.c.name == bindparam("name"))
+_IMAGE_BY_STEM = select(images).where(OF_JOB, images.c.stem == bindparam("stem"))
+_NUMBER = images.c.failure_number
+_IMAGES = select(images).where(OF_JOB, images.c.id > _AFTER).order_by(images.c.id).limit(bindparam("limit"))
+_FAILURES = select(images).where(OF_JOB, _NUMBER > _AFTER).order_by(_NUMBER).limit(bindparam("limit"))
 Item = TypeVar("Item")
 
 
@@ -55,13 +44,11 @@ def slices(items: Sequence[Item], size: int = IDS_PER_STATEMENT) -> Iterator[Seq
 
 
 def get_job(connection: Connection, job: str, scope: Scope) -> Job | None:
-    """See Repository.get_job."""
     row = connection.execute(_BY_ID, {"job": job}).mappings().one_or_none()
     return job_of(row) if row is not None and scope.includes(row["owner"]) else None
 
 
 def find_by_key(connection: Connection, idempotency_key: str) -> Job | None:
-    """See Repository.find_by_key."""
     row = connection.execute(_BY_KEY, {"key": idempotency_key}).mappings().one_or_none()
     return job_of(row) if row is not None else None
 
@@ -75,7 +62,6 @@ def list_jobs(
     limit: int,
     before: str | None = None,
 ) -> list[Job]:
-    """See Repository.list_jobs."""
     query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
     if label is not None and "\0" in "".join(label):  # see _one_image
         return []
@@ -93,22 +79,18 @@ def list_jobs(
 
 
 def count_open_jobs(connection: Connection) -> int:
-    """See Repository.count_open_jobs."""
     return connection.execute(_COUNT_OPEN).scalar_one()
 
 
 def count_jobs(connection: Connection) -> dict[JobState, int]:
-    """See Repository.count_jobs."""
     return {JobState(state): count for state, count in connection.execute(_COUNT_BY_STATE)}
 
 
 def dispatchable(connection: Connection) -> list[Job]:
-    """See Repository.dispatchable."""
     return _jobs(connection, _DISPATCHABLE)
 
 
 def open_jobs(connection: Connection) -> list[Job]:
-    """See Repository.open_jobs."""
     return _jobs(connection, _OPEN_JOBS)
 
 
@@ -117,17 +99,14 @@ def _jobs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Job
 
 
 def get_image(connection: Connection, job: str, image: int) -> Image | None:
-    """See Repository.get_image."""
     return _one_image(connection, job, _IMAGE, {"image": image})
 
 
 def image_by_name(connection: Connection, job: str, name: str) -> Image | None:
-    """See Repository.image_by_name."""
     return _one_image(connection, job, _IMAGE_BY_NAME, {"name": name})
 
 
 def image_by_stem(connection: Connection, job: str, stem: str) -> Image | None:
-    """See Repository.image_by_stem."""
     return _one_image(connection, job, _IMAGE_BY_STEM, {"stem": stem})
 
 
@@ -149,38 +128,30 @@ def _overlay(connection: Connection, job: str) -> StateOverlay | None:
 def list_images(
     connection: Connection, job: str, *, state: ImageState | None = None, after: int = -1, limit: int
 ) -> list[Image]:
-    """See Repository.list_images."""
     overlay = _overlay(connection, job)
     if overlay is None:
         return []
     if state is not None:
-        return images_in_state(connection, overlay, state, after, limit)
+        return images_in_states(connection, overlay, [state], after, limit)
     return _page(connection, overlay, _IMAGES, after, limit)
 
 
 def in_flight(connection: Connection, job: str, limit: int) -> list[Image]:
-    """See Repository.in_flight."""
     overlay = _overlay(connection, job)
     if overlay is None:
         return []
-    pages = [
-        images_in_state(connection, overlay, state, -1, limit) for state in (ImageState.QUEUED, ImageState.RUNNING)
-    ]
-    return _merge(pages, limit)
+    return images_in_states(connection, overlay, (ImageState.QUEUED, ImageState.RUNNING), -1, limit)
 
 
-def images_in_state(
-    connection: Connection, overlay: StateOverlay, state: ImageState, after: int, limit: int
+def images_in_states(
+    connection: Connection, overlay: StateOverlay, states: Iterable[ImageState], after: int, limit: int
 ) -> list[Image]:
-    """Return the first images in a state with a greater id than `after`.
+    """Return the first images in one of the states with a greater id than `after`.
 
     Each condition is a query of its own, because no index has rows in two states in the order of their ids.
     """
-    pages = [_page(connection, overlay, _IMAGES.where(term), after, limit) for term in overlay.conditions(state)]
-    return _merge(pages, limit)
-
-
-def _merge(pages: Sequence[Sequence[Image]], limit: int) -> list[Image]:
+    conditions = [condition for state in states for condition in overlay.conditions(state)]
+    pages = (_page(connection, overlay, _IMAGES.where(condition), after, limit) for condition in conditions)
     return sorted(chain.from_iterable(pages), key=lambda image: image.id)[:limit]
 
 
@@ -192,7 +163,6 @@ def _page(
 
 
 def list_failures(connection: Connection, job: str, *, after: int, limit: int) -> list[Image]:
-    """See Repository.list_failures."""
     overlay = _overlay(connection, job)
     if overlay is None:
         return []

@@ -20,14 +20,9 @@ from penstock.coordinator.database import (
     sessions,
     uploads,
 )
-from penstock.coordinator.database import (
-    totals as image_totals,
-)
-from penstock.coordinator.database import (
-    usage as owner_usage,
-)
 from penstock.coordinator.database.backends.engine import Database
 from penstock.coordinator.database.backends.migrate import prepare_schema
+from penstock.coordinator.database.usage import read_totals, read_usage
 from penstock.coordinator.ports.repository import Image, Job, Repository
 from penstock.coordinator.ports.webhook_events import WebhookEvent
 
@@ -171,8 +166,8 @@ class SqlRepository(Repository):
             discarded += numbers
         return discarded
 
-    usage = _read(owner_usage.read_usage)
-    totals = _read(image_totals.read_totals)
+    usage = _read(read_usage)
+    totals = _read(read_totals)
 
     begin_session = _write(sessions.begin)
     find_session = _read(sessions.find)

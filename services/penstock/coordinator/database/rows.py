@@ -10,6 +10,7 @@ still have to be visible at once, so they are made in the job's row, in one smal
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
@@ -18,9 +19,8 @@ from sqlalchemy import ColumnElement, RowMapping
 
 from penstock.common.model.jobs import OPEN_IMAGE_STATES, ImageState, JobState
 from penstock.common.model.messages import Result, StepTime
-from penstock.coordinator.database.job_counters import JobCounters, add_step_totals, read_step_totals
 from penstock.coordinator.database.schema import images
-from penstock.coordinator.ports.repository import Image, Job, StoredPlan
+from penstock.coordinator.ports.repository import Image, Job, StepTotals, StoredPlan
 
 _RESULTS = TypeAdapter(list[Result])
 _TIMINGS = TypeAdapter(list[StepTime])
@@ -48,6 +48,24 @@ def read_timings(text: str | None) -> list[StepTime]:
     return _TIMINGS.validate_json(text) if text else []
 
 
+def read_step_totals(text: str) -> list[StepTotals]:
+    """Return what `write_step_totals` wrote."""
+    return [StepTotals(*values) for values in json.loads(text)]
+
+
+def write_step_totals(steps: Iterable[StepTotals]) -> str:
+    """Return step totals as text for the database."""
+    return json.dumps([[step.done, step.failed, step.wait_secs, step.work_secs] for step in steps])
+
+
+def _add_step_totals(one: Sequence[StepTotals], other: Sequence[StepTotals]) -> list[StepTotals]:
+    """Return the sums, operation by operation."""
+    return [
+        StepTotals(a.done + b.done, a.failed + b.failed, a.wait_secs + b.wait_secs, a.work_secs + b.work_secs)
+        for a, b in zip(one, other, strict=True)
+    ]
+
+
 def job_of(row: Row) -> Job:
     """Return the job of a row of `jobs`."""
     return Job(
@@ -56,7 +74,7 @@ def job_of(row: Row) -> Job:
         plan=StoredPlan.read(json.loads(row["plan"])),
         document=json.loads(row["document"]),
         labels=json.loads(row["labels"]),
-        steps=add_step_totals(read_step_totals(row["steps_of_done"]), read_step_totals(row["steps_of_failed"])),
+        steps=_add_step_totals(read_step_totals(row["steps_of_done"]), read_step_totals(row["steps_of_failed"])),
     )
 
 
@@ -72,11 +90,6 @@ class StateOverlay:
     def of(cls, row: Row) -> StateOverlay:
         """Return the overlay of a row of `jobs`."""
         return cls(row["number"], row["state"] == JobState.CANCELLED, row["retry_floor"])
-
-    @classmethod
-    def of_counters(cls, counters: JobCounters) -> StateOverlay:
-        """Return the overlay of a locked job."""
-        return cls(counters.number, counters.state is JobState.CANCELLED, counters.retry_floor)
 
     def state(self, stored: str, failure_number: int | None) -> ImageState:
         """Return the state of an image by its row's `state` and `failure_number`."""

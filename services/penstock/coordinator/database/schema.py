@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.sql import text
 
 MAX_ID = 2**31 - 1
 """The largest image id that a row can have; requests may ask for larger ones."""
@@ -26,6 +14,8 @@ metadata = MetaData()
 # another order.
 _KEY = String().with_variant(String(collation="C"), "postgresql")
 _TEXT_KEY = Text().with_variant(Text(collation="C"), "postgresql")
+
+_JOB_COUNTERS = ("total", "pending", "queued", "running", "done", "failed", "cancelled", "failures_seen")
 
 jobs = Table(
     "jobs",
@@ -50,14 +40,7 @@ jobs = Table(
     Column("run", Integer, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
-    Column("total", Integer, nullable=False),
-    Column("pending", Integer, nullable=False),
-    Column("queued", Integer, nullable=False),
-    Column("running", Integer, nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("cancelled", Integer, nullable=False),
-    Column("failures_seen", Integer, nullable=False),
+    *(Column(name, Integer, nullable=False) for name in _JOB_COUNTERS),
     # Step totals of done and of failed images are separate: a retry of all failed images resets the latter.
     Column("steps_of_done", Text, nullable=False),
     Column("steps_of_failed", Text, nullable=False),
@@ -108,13 +91,8 @@ images = Table(
 )
 
 _has_failed = images.c.failure_number.is_not(None)
-Index(
-    "images_by_failure",
-    images.c.job,
-    images.c.failure_number,
-    sqlite_where=_has_failed,
-    postgresql_where=_has_failed,
-)
+_failures = (images.c.job, images.c.failure_number)
+Index("images_by_failure", *_failures, sqlite_where=_has_failed, postgresql_where=_has_failed)
 
 deletions = Table(
     "deletions",
@@ -209,5 +187,5 @@ notices = Table(
     Column("deliveries", Text, nullable=False),
 )
 
-_is_waiting = text("state = 'waiting'")
+_is_waiting = notices.c.state == "waiting"
 Index("notices_due", notices.c.due_at, sqlite_where=_is_waiting, postgresql_where=_is_waiting)

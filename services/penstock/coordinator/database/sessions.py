@@ -15,17 +15,14 @@ _DELETE_EXPIRED = delete(sessions).where(sessions.c.expires_at <= bindparam("at"
 
 
 def begin(connection: Connection, session: str, key_hash: str, at: float, expires_at: float) -> None:
-    """See Repository.begin_session."""
     connection.execute(_DELETE_EXPIRED, {"at": at})
     connection.execute(_INSERT, {"id": session, "key_hash": key_hash, "expires_at": expires_at})
 
 
 def find(connection: Connection, session: str, at: float) -> str | None:
-    """See Repository.find_session."""
     key_hash: str | None = connection.execute(_FIND, {"session": session, "at": at}).scalar_one_or_none()
     return key_hash
 
 
 def end(connection: Connection, session: str) -> None:
-    """See Repository.end_session."""
     connection.execute(_DELETE, {"session": session})

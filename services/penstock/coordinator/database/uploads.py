@@ -7,7 +7,7 @@ happens during another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import asdict
 
 from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, delete, exists, insert, select, update
 
@@ -18,7 +18,7 @@ from penstock.coordinator.ports.repository import ConflictError, Scope, Upload, 
 FILES_PER_PAGE = 5_000
 
 _INSERT = insert(uploads)
-_INSERT_FILE = insert(upload_files)
+_INSERT_FILE = insert(upload_files).values(size=bindparam("size_bytes"))
 _BY_ID = select(uploads).where(uploads.c.id == bindparam("upload"), ~uploads.c.dropped)
 _LOCK = _BY_ID.with_for_update()
 _NUMBER = select(uploads.c.number).where(uploads.c.id == bindparam("upload"), ~uploads.c.dropped).scalar_subquery()
@@ -51,19 +51,18 @@ def lock_upload(connection: Connection, upload: str) -> RowMapping | None:
 
 
 def create_upload(connection: Connection, upload: Upload) -> None:
-    """See Repository.create_upload."""
     row = {"id": upload.id, "changed_at": upload.changed_at, "dropped": False, "owner": upload.owner}
     connection.execute(_INSERT, {**row, "files": 0, "pictures": 0, "size": 0})
 
 
 def get_upload(connection: Connection, upload: str, scope: Scope) -> Upload | None:
-    """See Repository.get_upload."""
     row = connection.execute(_BY_ID, {"upload": upload}).mappings().one_or_none()
-    return _upload_of(row) if row is not None and scope.includes(row["owner"]) else None
+    if row is None or not scope.includes(row["owner"]):
+        return None
+    return Upload(row["id"], row["changed_at"], row["files"], row["pictures"], row["size"], row["owner"])
 
 
 def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -> UploadFile:
-    """See Repository.add_upload_file."""
     row = lock_upload(connection, upload)
     if row is None:
         raise UploadNotFoundError(upload)
@@ -72,7 +71,7 @@ def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -
         return earlier
     if connection.execute(_READING_JOB, {"upload": upload}).first() is not None:
         raise ConflictError(f"upload {upload} is used by a job, so it accepts no more files")
-    connection.execute(_INSERT_FILE, _file_row(row["number"], file))
+    connection.execute(_INSERT_FILE, {"upload": row["number"], **asdict(file)})
     counts = {
         "files": row["files"] + 1,
         "pictures": row["pictures"] + (file.kind is not None),
@@ -83,13 +82,11 @@ def add_file(connection: Connection, upload: str, file: UploadFile, at: float) -
 
 
 def get_file(connection: Connection, upload: str, name: str) -> UploadFile | None:
-    """See Repository.get_upload_file."""
     row = connection.execute(_FILE, {"upload": upload, "name": name}).mappings().one_or_none()
     return None if row is None else _file_of(row)
 
 
 def list_files(connection: Connection, upload: str, *, after: str = "", limit: int) -> list[UploadFile]:
-    """See Repository.list_upload_files."""
     given = {"upload": upload, "after": after, "limit": limit}
     return [_file_of(row) for row in connection.execute(_PAGE, given).mappings()]
 
@@ -111,7 +108,6 @@ def discard(connection: Connection, upload: str | None, before: float | None) ->
 
 
 def uploads_in_use(connection: Connection, uploads: Sequence[str]) -> set[str]:
-    """See Repository.uploads_in_use."""
     pages = (connection.execute(_IN_USE, {"uploads": list(page)}) for page in slices(uploads))
     return {upload for page in pages for upload in page.scalars()}
 
@@ -130,21 +126,6 @@ def delete_page(connection: Connection, number: int) -> bool:
     connection.execute(_DELETE_FILES, {"number": number})
     connection.execute(_DELETE, {"number": number})
     return False
-
-
-def _upload_of(row: RowMapping) -> Upload:
-    return Upload(row["id"], row["changed_at"], row["files"], row["pictures"], row["size"], row["owner"])
-
-
-def _file_row(number: int, file: UploadFile) -> dict[str, Any]:
-    return {
-        "upload": number,
-        "name": file.name,
-        "key": file.key,
-        "size": file.size_bytes,
-        "kind": file.kind,
-        "sha256": file.sha256,
-    }
 
 
 def _file_of(row: RowMapping) -> UploadFile:

@@ -1,16 +1,22 @@
-"""Usage: an owner's open jobs and images, and the images accepted today, for quotas."""
+"""Usage: an owner's open jobs and images for quotas; and how many images of all jobs ended in each way."""
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 from sqlalchemy import Connection, bindparam, case, func, select, text
 
-from penstock.common.model.jobs import OPEN_JOB_STATES, JobState
-from penstock.coordinator.database.schema import jobs, usage
+from penstock.common.model.errors import ImageCode
+from penstock.common.model.jobs import JobState
+from penstock.coordinator.database.queries import IS_OPEN_OR_RECEIVING
+from penstock.coordinator.database.schema import jobs, totals, usage
 from penstock.coordinator.ports.repository import Usage
 
 _DAY_SECS = 86_400
+_CODES = frozenset(ImageCode)
 
-_ADD = text(
+_ADD_USAGE = text(
     "INSERT INTO usage (owner, day, images) VALUES (:owner, :day, :images)"
     " ON CONFLICT (owner) DO UPDATE SET day = excluded.day, images = excluded.images"
     " + CASE WHEN usage.day = excluded.day THEN usage.images ELSE 0 END"
@@ -26,19 +32,44 @@ _USAGE = select(
     func.coalesce(func.sum(_OPEN_IMAGES), 0),
     func.coalesce(func.sum(_RECEIVING), 0),
     func.coalesce(_TODAY, 0),
-).where(
-    jobs.c.owner == bindparam("owner"),
-    jobs.c.state.in_([state.value for state in (JobState.RECEIVING, *OPEN_JOB_STATES)]),
+).where(jobs.c.owner == bindparam("owner"), IS_OPEN_OR_RECEIVING)
+_ADD_TOTALS = text(
+    "INSERT INTO totals (outcome, count) VALUES (:outcome, :count)"
+    " ON CONFLICT (outcome) DO UPDATE SET count = totals.count + excluded.count"
 )
+_TOTALS = select(totals.c.outcome, totals.c.count).order_by(totals.c.outcome)
 
 
 def add_to_usage(connection: Connection, owner: str, images: int, at: float) -> None:
     """Add images that are accepted in this transaction."""
-    connection.execute(_ADD, {"owner": owner, "day": int(at // _DAY_SECS), "images": images})
+    connection.execute(_ADD_USAGE, {"owner": owner, "day": int(at // _DAY_SECS), "images": images})
 
 
 def read_usage(connection: Connection, owner: str, at: float) -> Usage:
-    """See Repository.usage."""
     row = connection.execute(_USAGE, {"owner": owner, "day": int(at // _DAY_SECS)}).one()
     open_jobs, open_images, receiving, today = (int(number) for number in row)
     return Usage(open_jobs, open_images, receiving + today)
+
+
+def code_of(error: dict[str, Any] | None) -> str:
+    """Return the code under which a failure is counted: one of ours, so that their number stays bounded.
+
+    A user's own step may send any code, even `done`.
+    """
+    code = str((error or {}).get("code", ""))
+    return code if code in _CODES else ImageCode.INTERNAL.value
+
+
+def add_to_totals(connection: Connection, ended: Counter[str]) -> None:
+    """Add the images that end in this transaction, by outcome.
+
+    Every transaction shares these rows. So it takes them last, and in the order of outcomes: nothing waits for them
+    longer than a commit takes, and no two transactions wait for each other.
+    """
+    added = [{"outcome": outcome, "count": count} for outcome, count in sorted(ended.items()) if count]
+    if added:
+        connection.execute(_ADD_TOTALS, added)
+
+
+def read_totals(connection: Connection) -> dict[str, int]:
+    return dict(connection.execute(_TOTALS).all())

@@ -32,12 +32,8 @@ def clean_name(raw: str, max_bytes: int = 255) -> str:
         raise invalid_name(raw, "control characters are not accepted")
     size_bytes = len(name.encode())
     if size_bytes > max_bytes:
-        raise RequestError(
-            422,
-            "name_too_long",
-            f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are up to {max_bytes}",
-            "/files",
-        )
+        message = f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are up to {max_bytes}"
+        raise RequestError(422, "name_too_long", message, "/files")
     return _replace(name, _REPLACED)
 
 
@@ -51,9 +47,8 @@ def clean_path(raw: str, max_bytes: int = 255) -> str:
             names that are too long.
     """
     if len(raw.encode()) > MAX_PATH_BYTES:
-        raise RequestError(
-            422, "name_too_long", f"file name {raw[:40]!r}… is over {MAX_PATH_BYTES} bytes long", "/files"
-        )
+        message = f"file name {raw[:40]!r}… is over {MAX_PATH_BYTES} bytes long"
+        raise RequestError(422, "name_too_long", message, "/files")
     if "\\" in raw or any(part in ("", ".", "..") for part in raw.split("/")):
         raise invalid_name(raw, "accepted are components separated by /, none empty, '.' or '..', without backslashes")
     *folders, name = (clean_name(part, max_bytes) for part in raw.split("/"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from dataclasses import dataclass
 
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
@@ -21,32 +22,23 @@ from penstock.coordinator.ports.refusals import conflict, not_found
 from penstock.coordinator.ports.repository import ConflictError, Repository, UploadFile, UploadNotFoundError
 
 
+@dataclass
 class FileUpload:
     """Receives one file in chunks. Its methods run in threads, one at a time.
 
-    Args:
-        name: the file's name, cleaned.
-        digest: the SHA-256 that the file must have; None: any.
+    `name` is the file's name, cleaned; `digest` the SHA-256 that it must have (None: any).
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        store: Store,
-        limits: Limits,
-        caller: Caller,
-        upload: str,
-        name: str,
-        digest: bytes | None,
-    ) -> None:
-        self._repository = repository
-        self._store = store
-        self._limits = limits
-        self._caller = caller
-        self._upload = upload
-        self._name = name
-        self._digest = digest
-        self._key = upload_key(upload, new_id())
+    repository: Repository
+    store: Store
+    limits: Limits
+    caller: Caller
+    upload: str
+    name: str
+    digest: bytes | None
+
+    def __post_init__(self) -> None:
+        self._key = upload_key(self.upload, new_id())
         self._existing: UploadFile | None = None
         self._sent: list[SentFile] = []
         self._part: FilePart | None = None
@@ -73,15 +65,14 @@ class FileUpload:
         self._part.commit()
         [sent] = self._sent
         assert sent.sha256 is not None
-        if self._digest is not None and sent.sha256 != self._digest.hex():
+        if self.digest is not None and sent.sha256 != self.digest.hex():
             self._delete()
-            raise RequestError(
-                400, "digest_mismatch", f"the file has SHA-256 {sent.sha256}, not that of the header; send it again"
-            )
-        file = UploadFile(self._name, self._key, sent.size_bytes, sent.kind, sent.sha256)
+            message = f"the file has SHA-256 {sent.sha256}, not that of the header; send it again"
+            raise RequestError(400, "digest_mismatch", message)
+        file = UploadFile(self.name, self._key, sent.size_bytes, sent.kind, sent.sha256)
         recorded = self._existing or self._record(file)
         if recorded.sha256 != file.sha256:
-            raise conflict("file_differs", f"the upload has a different file {self._name!r}; create another upload")
+            raise conflict("file_differs", f"the upload has a different file {self.name!r}; create another upload")
         return recorded, recorded.key == self._key
 
     def abort(self) -> None:
@@ -90,34 +81,33 @@ class FileUpload:
             self._part.abort()
 
     def _open(self) -> FilePart:
-        upload = self._repository.get_upload(self._upload, self._caller.scope)
+        upload = self.repository.get_upload(self.upload, self.caller.scope)
         if upload is None:
-            raise no_upload(self._upload)
-        self._existing = self._repository.get_upload_file(self._upload, self._name)
-        if self._existing is None and upload.files >= self._limits.max_images:
+            raise no_upload(self.upload)
+        self._existing = self.repository.get_upload_file(self.upload, self.name)
+        if self._existing is None and upload.files >= self.limits.max_images:
             raise RequestError(413, "too_many_files", f"the upload has {upload.files} files, which is the limit")
-        writer = self._store.upload(self._key) if self._existing is None else DiscardedUpload()
-        return FilePart(self._sent, self._name, self._limits, writer, digest=True)
+        writer = self.store.upload(self._key) if self._existing is None else DiscardedUpload()
+        return FilePart(self._sent, self.name, self.limits, writer, digest=True)
 
     def _record(self, file: UploadFile) -> UploadFile:
         # If the database is unreachable, it may or may not have recorded the file: the object stays.
         try:
-            recorded = self._repository.add_upload_file(self._upload, file, time.time())
+            recorded = self.repository.add_upload_file(self.upload, file, time.time())
         except UploadNotFoundError as error:
             self._delete()
-            raise no_upload(self._upload) from error
+            raise no_upload(self.upload) from error
         except ConflictError as error:
             self._delete()
-            raise conflict(
-                "upload_in_use", "a job reads this upload, so it takes no more files; create another upload"
-            ) from error
+            message = "a job reads this upload, so it takes no more files; create another upload"
+            raise conflict("upload_in_use", message) from error
         if recorded.key != self._key:
             self._delete()
         return recorded
 
     def _delete(self) -> None:
         if self._existing is None:
-            self._store.delete(self._key)
+            self.store.delete(self._key)
 
 
 def no_upload(upload: str) -> RequestError:

@@ -1,16 +1,19 @@
-"""Parts of a form: a text that is held in memory, or a file that is written to the store as it arrives."""
+"""Parts of a form: their header, and a text that is held in memory, or a file that goes to the store as it arrives."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from email.message import Message
+
+from python_multipart.multipart import parse_options_header
 
 from penstock.common.image_header import image_type
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer, Upload
+from penstock.coordinator.intake.file_names import invalid_name
 
 _HEAD_BYTES = 32
 
@@ -39,37 +42,24 @@ class DiscardedUpload:
         """Do nothing."""
 
 
-class Part(Protocol):
-    """A part of a form while it arrives."""
-
-    def write(self, data: memoryview) -> None:
-        """Take the next bytes."""
-
-    def commit(self) -> None:
-        """Complete the part."""
-
-    def abort(self) -> None:
-        """Drop the part."""
-
-
+@dataclass
 class TextPart:
     """A text; `commit` appends it to `texts`."""
 
-    def __init__(self, texts: list[str], name: str, count: Callable[[int], None]) -> None:
-        self._texts = texts
-        self._name = name
-        self._count = count
-        self._data = bytearray()
+    texts: list[str]
+    name: str
+    count: Callable[[int], None]
+    _data: bytearray = field(default_factory=bytearray)
 
     def write(self, data: memoryview) -> None:
-        self._count(len(data))
+        self.count(len(data))
         self._data += data
 
     def commit(self) -> None:
         try:
-            self._texts.append(self._data.decode())
+            self.texts.append(self._data.decode())
         except UnicodeDecodeError as error:
-            raise RequestError(400, "invalid_json", f"{self._name} is not UTF-8") from error
+            raise RequestError(400, "invalid_json", f"{self.name} is not UTF-8") from error
 
     def abort(self) -> None:
         self._data.clear()
@@ -90,9 +80,8 @@ class FilePart:
     def write(self, data: memoryview) -> None:
         self._size_bytes += len(data)
         if self._size_bytes > self._max_bytes:
-            raise RequestError(
-                413, "too_large_file", f"file {self._name!r} is larger than {self._max_bytes} bytes", "/files"
-            )
+            message = f"file {self._name!r} is larger than {self._max_bytes} bytes"
+            raise RequestError(413, "too_large_file", message, "/files")
         if len(self._head) < _HEAD_BYTES:
             self._head += bytes(data[: _HEAD_BYTES - len(self._head)])
         if self._sha256 is not None:
@@ -106,3 +95,55 @@ class FilePart:
 
     def abort(self) -> None:
         self._upload.abort()
+
+
+Part = TextPart | FilePart
+
+
+@dataclass(frozen=True)
+class Disposition:
+    """A part's field name, and its file name as sent (None: not a file)."""
+
+    field: str
+    filename: str | None
+
+
+def read_disposition(header: bytes) -> Disposition:
+    """Parse the header as browsers (UTF-8), curl and RFC 5987 (`filename*=`) write it.
+
+    Raises:
+        RequestError: 400 if it has no field name; 422 if a file name can't be decoded.
+    """
+    kind, options = parse_options_header(header)
+    field = options.get(b"name")
+    if kind != b"form-data" or field is None:
+        raise malformed("a part has no Content-Disposition: form-data with a name")
+    filename = _extended_filename(header) if b"*" in header else None
+    if filename is None:
+        filename = options.get(b"filename")
+    return Disposition(field.decode(errors="replace"), None if filename is None else _decode(filename))
+
+
+def malformed(why: str) -> RequestError:
+    """Return the error for a malformed form."""
+    return RequestError(400, "malformed_multipart", f"this is not multipart/form-data: {why}")
+
+
+def _extended_filename(header: bytes) -> bytes | None:
+    message = Message()
+    message["content-disposition"] = header.decode("latin-1")
+    for key, value in message.get_params([], "content-disposition"):
+        if key.lower() == "filename" and isinstance(value, tuple):
+            charset, _, text = value
+            try:
+                return text.encode("latin-1").decode(charset or "utf-8").encode()
+            except (LookupError, UnicodeError) as error:
+                raise invalid_name(text, f"it can't be decoded as {charset!a}") from error
+    return None
+
+
+def _decode(filename: bytes) -> str:
+    try:
+        return filename.decode()
+    except UnicodeDecodeError as error:
+        raise invalid_name(filename.decode(errors="replace"), "it is not UTF-8") from error

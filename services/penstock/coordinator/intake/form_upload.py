@@ -11,11 +11,18 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
-from penstock.common.store.base import Store, Upload
+from penstock.common.store.base import Store
 from penstock.common.store.keys import upload_key
-from penstock.coordinator.intake.content_disposition import malformed, read_disposition
 from penstock.coordinator.intake.file_names import clean_name
-from penstock.coordinator.intake.form_parts import DiscardedUpload, FilePart, Part, SentFile, TextPart
+from penstock.coordinator.intake.form_parts import (
+    DiscardedUpload,
+    FilePart,
+    Part,
+    SentFile,
+    TextPart,
+    malformed,
+    read_disposition,
+)
 from penstock.coordinator.ports.ids import new_id
 
 _MAX_HEADER_BYTES = 8192
@@ -73,7 +80,6 @@ class FormUpload:
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": self._begin_part,
                     "on_header_field": partial(self._extend_header, self._header_name),
                     "on_header_value": partial(self._extend_header, self._header_value),
                     "on_header_end": self._end_header,
@@ -105,9 +111,9 @@ class FormUpload:
 
     def abort(self) -> None:
         """Drop an incomplete form."""
-        part, self._part = self._part, None
-        if part is not None:
-            part.abort()
+        if self._part is not None:
+            self._part.abort()
+            self._part = None
         self.close()
 
     def close(self) -> None:
@@ -115,9 +121,6 @@ class FormUpload:
         if self._has_stored and not self._kept:
             self._store.delete_prefix(upload_prefix(self.id))
             self._has_stored = False
-
-    def _begin_part(self) -> None:
-        self._disposition = b""
 
     def _extend_header(self, header: bytearray, data: bytes, start: int, end: int) -> None:
         header += data[start:end]
@@ -132,6 +135,7 @@ class FormUpload:
 
     def _open_part(self) -> None:
         disposition = read_disposition(self._disposition)
+        self._disposition = b""
         if disposition.field in (self._text_field, f"{self._text_field}[]"):
             self._part = self._open_text()
         elif disposition.field in _FILE_FIELDS:
@@ -139,11 +143,8 @@ class FormUpload:
                 raise RequestError(422, "not_a_file", "a part of the field files has no file name", "/files")
             self._part = self._open_file(disposition.filename)
         else:
-            raise RequestError(
-                422,
-                "unknown_field",
-                f"there is no field {disposition.field[:60]!r}; accepted are {self._text_field} and files",
-            )
+            message = f"there is no field {disposition.field[:60]!r}; accepted are {self._text_field} and files"
+            raise RequestError(422, "unknown_field", message)
 
     def _open_text(self) -> Part:
         if len(self.texts) >= self._limits.max_fields:
@@ -154,25 +155,17 @@ class FormUpload:
         # One limit for all texts together: a hundred of the largest accepted size would fill the memory.
         self._text_bytes += size_bytes
         if self._text_bytes > self._limits.max_field_bytes:
-            raise RequestError(
-                413,
-                "too_large_field",
-                f"{self._text_field} is larger than {self._limits.max_field_bytes} bytes",
-                f"/{self._text_field}",
-            )
+            message = f"{self._text_field} is larger than {self._limits.max_field_bytes} bytes"
+            raise RequestError(413, "too_large_field", message, f"/{self._text_field}")
 
     def _open_file(self, filename: str) -> Part:
         index = len(self.files)
         if index >= self._limits.max_files:
             raise RequestError(413, "too_many_files", f"more than {self._limits.max_files} files", "/files")
         name = clean_name(filename, self._limits.max_name_bytes)
-        return FilePart(self.files, name, self._limits, self._open_upload(index), digest=self._digest)
-
-    def _open_upload(self, index: int) -> Upload:
-        if self._dry_run:
-            return DiscardedUpload()
-        self._has_stored = True
-        return self._store.upload(upload_key(self.id, index))
+        self._has_stored = not self._dry_run
+        upload = DiscardedUpload() if self._dry_run else self._store.upload(upload_key(self.id, index))
+        return FilePart(self.files, name, self._limits, upload, digest=self._digest)
 
     def _write_part(self, data: bytes, start: int, end: int) -> None:
         assert self._part is not None

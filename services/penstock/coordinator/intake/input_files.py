@@ -73,18 +73,10 @@ def find_files(located: LocalInputs) -> Iterator[FoundFile]:
 
 
 def opened_root(root: Path | None, pointer: str) -> Path:
-    """Return the folder for inputs, with links resolved.
-
-    Raises:
-        RequestError: 403 if there is none.
-    """
+    """Return the folder for inputs, with links resolved. Raises RequestError: 403 if there is none."""
     if root is None:
-        raise RequestError(
-            403,
-            "source_forbidden",
-            "this server has no folder for inputs; its operator can set one (PENSTOCK_INPUT_ROOT)",
-            pointer,
-        )
+        message = "this server has no folder for inputs; its operator can set one (PENSTOCK_INPUT_ROOT)"
+        raise RequestError(403, "source_forbidden", message, pointer)
     return root.resolve()
 
 

@@ -64,17 +64,20 @@ class InputList:
         return text.removesuffix("\n").split("\n") if text else []
 
     def _chunks(self, buckets: BucketAllowlist) -> Iterator[bytes]:
-        if isinstance(self.location, Path):
-            yield from self._local_chunks(self.location)
-            return
-        found = buckets.stat(self.location)
-        if found is None:
-            raise self._not_found()
-        self._check_size(found.size_bytes)
         try:
-            yield from buckets.store(self.location).stream(self.location.key, 0, found.size_bytes)
+            if isinstance(self.location, Path):
+                yield from self._local_chunks(self.location)
+            else:
+                yield from self._stored_chunks(self.location, buckets)
         except ObjectNotFoundError as error:
-            raise self._not_found() from error
+            raise RequestError(422, "source_not_found", f"there is no {self.shown}", self.pointer) from error
+
+    def _stored_chunks(self, location: Location, buckets: BucketAllowlist) -> Iterator[bytes]:
+        found = buckets.stat(location)
+        if found is None:
+            raise ObjectNotFoundError(location.key)
+        self._check_size(found.size_bytes)
+        yield from buckets.store(location).stream(location.key, 0, found.size_bytes)
 
     def _local_chunks(self, path: Path) -> Iterator[bytes]:
         try:
@@ -85,19 +88,12 @@ class InputList:
                     left -= len(chunk)
                     yield chunk
         except OSError as error:
-            raise self._not_found() from error
+            raise ObjectNotFoundError(str(path)) from error
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self.max_bytes:
-            raise RequestError(
-                422,
-                "too_large_manifest",
-                f"{self.shown} has {size_bytes} bytes; accepted are up to {self.max_bytes}",
-                self.pointer,
-            )
-
-    def _not_found(self) -> RequestError:
-        return RequestError(422, "source_not_found", f"there is no {self.shown}", self.pointer)
+            message = f"{self.shown} has {size_bytes} bytes; accepted are up to {self.max_bytes}"
+            raise RequestError(422, "too_large_manifest", message, self.pointer)
 
 
 def read_path(text: str, root: str) -> str:

@@ -59,11 +59,8 @@ def find_inputs(
     resolver = _Resolver(root, buckets, limits)
     for index, given in enumerate(inputs):
         assert not isinstance(given, UploadRef), "an upload is the only input, see find_upload"
-        with _translate_errors(f"/inputs/{index}"):
+        with translate_errors(f"/inputs/{index}"):
             resolver.add(index, given)
-    resolver.locate()
-    if resolver.located is not None and not resolver.has_more:
-        return find_files(resolver.located)
     return resolver.run()
 
 
@@ -86,9 +83,8 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) 
     if upload.files == 0:
         raise no_images()
     if upload.images == 0:
-        raise RequestError(
-            415, "unsupported_type", f"none of {upload.files} files is a JPEG or PNG by its first bytes", pointer
-        )
+        message = f"none of {upload.files} files is a JPEG or PNG by its first bytes"
+        raise RequestError(415, "unsupported_type", message, pointer)
     return upload.id
 
 
@@ -118,11 +114,6 @@ class _Resolver:
     folders: list[tuple[int, Location]] = field(default_factory=list)
     lists: list[InputList] = field(default_factory=list)
 
-    @property
-    def has_more(self) -> bool:
-        """Whether there are inputs other than local files and folders."""
-        return bool(self.files or self.folders or self.lists)
-
     def add(self, index: int, given: str | Prefix | ManifestRef) -> None:
         """Add an input, and check it if it is a URL."""
         if isinstance(given, ManifestRef):
@@ -134,13 +125,15 @@ class _Resolver:
         else:
             self.local[index] = given
 
-    def locate(self) -> None:
-        """Look up local files and folders."""
+    def run(self) -> Iterator[FoundFile]:
+        """Look up local files and folders now; return an iterator that lists everything, then yields it."""
         if self.local:
             self.located = locate(self.root, list(self.local.values()), list(self.local))
+            if not (self.files or self.folders or self.lists):
+                return find_files(self.located)
+        return self._list_all()
 
-    def run(self) -> Iterator[FoundFile]:
-        """List everything, then yield it."""
+    def _list_all(self) -> Iterator[FoundFile]:
         with InputSpool(self.limits.max_images) as spool:
             self._list_local(spool)
             self._list_files(spool)
@@ -178,7 +171,7 @@ class _Resolver:
 
     def _find_size(self, indexed: tuple[int, Location]) -> int:
         index, location = indexed
-        with _translate_errors(f"/inputs/{index}"):
+        with translate_errors(f"/inputs/{index}"):
             found = self.buckets.stat(location)
             if found is None:
                 raise SourceNotFoundError("source_not_found", f"there is no {location.url[:120]!a}")
@@ -186,7 +179,7 @@ class _Resolver:
 
     def _list_folder(self, spool: InputSpool, index: int, folder: Location) -> None:
         """List a folder of a bucket without hidden objects, and without the empty ones that represent folders."""
-        with _translate_errors(f"/inputs/{index}"):
+        with translate_errors(f"/inputs/{index}"):
             spool.include_folder(shown_folder(folder.url.rstrip("/")))
             empty = True
             for key, size in self.buckets.list(folder):
@@ -199,7 +192,7 @@ class _Resolver:
 
     def _read_list(self, spool: InputSpool, input_list: InputList) -> None:
         root = None if self.root is None else str(self.root.resolve()).rstrip("/")
-        with _translate_errors(input_list.pointer):
+        with translate_errors(input_list.pointer):
             for number, text in input_list.lines(self.buckets):
                 try:
                     if "://" in text:
@@ -231,8 +224,8 @@ def _local_folder(path: str) -> str:
 
 
 @contextmanager
-def _translate_errors(pointer: str) -> Iterator[None]:
-    """Turn errors of an input into a refusal of the job."""
+def translate_errors(pointer: str) -> Iterator[None]:
+    """Turn errors of a source, at `pointer` in the job document, into a refusal of the job."""
     try:
         yield
     except SourceForbiddenError as error:

@@ -15,9 +15,7 @@ from penstock.common.model.jobs import JobDocument, ManifestRef, Prefix, UploadR
 from penstock.common.model.operations import Encode
 from penstock.common.model.plan import Plan, make_plan
 from penstock.common.settings import Limits
-from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
 from penstock.coordinator.ports.refusals import invalid_document
-from penstock.coordinator.webhooks.rules import WebhookRules
 
 
 @dataclass(frozen=True)
@@ -28,38 +26,16 @@ class JobRequest:
     plan: Plan
 
     def canonical(self) -> dict[str, Any]:
-        """Return the request in one form, however it was written, to compare requests."""
+        """Return the request in one form, however it was written, to compare requests.
+
+        Without a webhook, it is the same as before there were webhooks.
+        """
         excluded = {"operations", "output", "quality", "effort", "webhook"}
-        rest = self.document.model_dump(mode="json", exclude=excluded)
-        return {"operations": self.plan.document(), **rest, **self._webhook_identity()}
-
-    def _webhook_identity(self) -> dict[str, Any]:
-        """Return the webhook if there is one. Without one, requests compare as they did before there were webhooks."""
+        request = {"operations": self.plan.document(), **self.document.model_dump(mode="json", exclude=excluded)}
         webhook = self.document.webhook
-        if webhook is None:
-            return {}
-        return {"webhook": [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]}
-
-    def check_webhook(self, rules: WebhookRules, pointer: str = "/webhook") -> None:
-        """Check the job's webhook.
-
-        Raises:
-            RequestError: 422.
-        """
-        if self.document.webhook is not None:
-            rules.check(self.document.webhook, pointer)
-
-    def check_results(self, buckets: BucketAllowlist, pointer: str = "/results") -> None:
-        """Check that the job may write results to the folder it asks for.
-
-        Raises:
-            RequestError: 403.
-        """
-        try:
-            if self.document.results is not None:
-                buckets.locate_folder(self.document.results)
-        except SourceForbiddenError as error:
-            raise RequestError(403, error.code, error.message, pointer) from error
+        if webhook is not None:
+            request["webhook"] = [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]
+        return request
 
     def stored_document(self) -> dict[str, Any]:
         """Return the part of the document that a job's row stores; it has the plan and the webhook separately."""
@@ -86,11 +62,7 @@ def read_json(data: bytes | str) -> Any:
 
 
 def read_job_request(document: Any, limits: Limits) -> JobRequest:
-    """Validate a parsed job document.
-
-    Raises:
-        RequestError: 422 with a pointer to the error.
-    """
+    """Validate a parsed job document. Raises RequestError: 422 with a pointer to the error."""
     try:
         job = JobDocument.model_validate(document)
     except ValidationError as error:
@@ -102,18 +74,13 @@ def read_job_request(document: Any, limits: Limits) -> JobRequest:
 
 
 def read_form_request(texts: Sequence[str], limits: Limits) -> JobRequest:
-    """Read the job document of a form, which has its images in files.
-
-    Raises:
-        RequestError: 400 or 422.
-    """
+    """Read the job document of a form, which has its images in files. Raises RequestError: 400 or 422."""
     if len(texts) != 1:
         raise RequestError(422, "no_job", f"{len(texts)} fields job; accepted is one, with the job document", "/job")
     request = read_job_request(read_json(texts[0]), limits)
     if request.document.inputs:
-        raise RequestError(
-            422, "inputs_and_files", "inputs and files cannot be sent together; send two jobs", "/inputs"
-        )
+        message = "inputs and files cannot be sent together; send two jobs"
+        raise RequestError(422, "inputs_and_files", message, "/inputs")
     return request
 
 
@@ -127,13 +94,11 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
         document for parsed in map(read_json, fields) for document in (parsed if isinstance(parsed, list) else [parsed])
     ]
     if not documents:
-        raise RequestError(
-            422, "no_actions", 'there are no actions; accepted is a field actions={"operations": …}', "/actions"
-        )
+        message = 'there are no actions; accepted is a field actions={"operations": …}'
+        raise RequestError(422, "no_actions", message, "/actions")
     if len(documents) > limits.max_fields:
-        raise RequestError(
-            422, "too_many_actions", f"{len(documents)} actions; accepted are up to {limits.max_fields}", "/actions"
-        )
+        message = f"{len(documents)} actions; accepted are up to {limits.max_fields}"
+        raise RequestError(422, "too_many_actions", message, "/actions")
     return [_read_action(index, document, limits) for index, document in enumerate(documents)]
 
 

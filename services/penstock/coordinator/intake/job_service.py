@@ -16,7 +16,7 @@ from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_upload import FormUpload
-from penstock.coordinator.intake.input_resolver import find_inputs, find_upload, uploaded_files
+from penstock.coordinator.intake.input_resolver import find_inputs, find_upload, translate_errors, uploaded_files
 from penstock.coordinator.intake.job_requests import JobRequest, no_images
 from penstock.coordinator.intake.new_job import NewJob, check_files, images_of_files, images_of_inputs
 from penstock.coordinator.ports.refusals import conflict
@@ -99,8 +99,11 @@ class JobService:
         inputs = request.document.inputs
         if form is None and not inputs:
             raise no_images()
-        request.check_results(self._buckets, f"{pointer}/results")
-        request.check_webhook(self._webhooks, f"{pointer}/webhook")
+        if request.document.results is not None:
+            with translate_errors(f"{pointer}/results"):
+                self._buckets.locate_folder(request.document.results)
+        if request.document.webhook is not None:
+            self._webhooks.check(request.document.webhook, f"{pointer}/webhook")
         if form is not None:
             check_files(form.files)
             return NewJob(request, images_of_files(request, form.files, form.id), form.id, form)
@@ -144,11 +147,7 @@ class JobService:
         raise _in_progress()
 
     def estimate(self, new_job: NewJob) -> Estimate:
-        """Return what a job would do, without creating it.
-
-        Raises:
-            RequestError: 422 for no images or too many.
-        """
+        """Return what a job would do, without creating it. Raises RequestError: 422 for no images or too many."""
         total = failing = 0
         for image in check_count(new_job.images, self._limits.max_images):
             total += 1
@@ -187,9 +186,8 @@ class JobService:
         most = self._limits.max_open_jobs
         caller.check_quota(self._repository, more)
         if self._repository.count_open_jobs() + more.open_jobs > most:
-            raise RequestError(
-                429, "too_many_jobs", f"{most} jobs are open, which is the server's limit; try again later"
-            )
+            message = f"{most} jobs are open, which is the server's limit; try again later"
+            raise RequestError(429, "too_many_jobs", message)
 
     def _accept(self, caller: Caller, jobs: Sequence[Job], form: FormUpload | None) -> list[Job]:
         caller.check_quota(self._repository)
@@ -218,12 +216,8 @@ class JobService:
             except UnavailableError as unavailable:
                 _log.warning("jobs that were not accepted stay until the next start: %s", unavailable.message)
             if isinstance(error, DuplicateImageError):
-                raise RequestError(
-                    422,
-                    "equal_names",
-                    "two inputs would have results of the same name; send them as two jobs",
-                    "/inputs",
-                ) from error
+                message = "two inputs would have results of the same name; send them as two jobs"
+                raise RequestError(422, "equal_names", message, "/inputs") from error
             if isinstance(error, JobNotFoundError):  # an equal request took this one for abandoned
                 raise _in_progress() from error
             raise
@@ -255,11 +249,7 @@ class JobService:
 
 
 def check_count(images: Iterable[Image], most: int) -> Iterator[Image]:
-    """Yield a job's images.
-
-    Raises:
-        RequestError: 422 if there are none, or at the first one too many.
-    """
+    """Yield a job's images. Raises RequestError: 422 if there are none, or at the first one too many."""
     count = 0
     for count, image in enumerate(images, start=1):
         if count > most:

@@ -65,12 +65,8 @@ def check_files(files: Sequence[SentFile]) -> None:
     if not files:
         raise no_images()
     if all(file.kind is None and file.size_bytes > 0 for file in files):
-        raise RequestError(
-            415,
-            "unsupported_type",
-            f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG",
-            "/files",
-        )
+        message = f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG"
+        raise RequestError(415, "unsupported_type", message, "/files")
 
 
 def images_of_files(request: JobRequest, files: Sequence[SentFile], upload: str) -> list[Image]:

@@ -42,23 +42,16 @@ class WrittenState(ColumnElement[str]):
 
 
 @compiles(WrittenState)
-def _name_state(_state: WrittenState, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(images.c.state, **options)
-
-
-@compiles(WrittenState, "postgresql")
-def _hide_state(_state: WrittenState, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(images.c.state + "", **options)
+def _compile_state(_state: WrittenState, compiler: SQLCompiler, **options: Any) -> str:
+    is_postgresql = compiler.dialect.name == "postgresql"
+    return compiler.process(images.c.state + "" if is_postgresql else images.c.state, **options)
 
 
 @compiles(Among)
-def _list_ids(among: Among, compiler: SQLCompiler, **options: Any) -> str:
+def _compile_among(among: Among, compiler: SQLCompiler, **options: Any) -> str:
+    if compiler.dialect.name == "postgresql":
+        return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
     return compiler.process(among.column.in_(bindparam("ids", expanding=True)), **options)
-
-
-@compiles(Among, "postgresql")
-def _pass_array(among: Among, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
 
 
 def insert_statement(table: Table, columns: tuple[str, ...]) -> str:

@@ -89,7 +89,10 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise translate(error) from error
+            reason = first_line(error)
+            if postgresql.is_collision(error):
+                raise CollisionError("database", f"aborted because of another transaction: {reason}") from error
+            raise UnavailableError("database", f"the database is unreachable: {reason}") from error
         except PoolTimeoutError as error:
             raise UnavailableError("database", "all connections to the database are in use") from error
 
@@ -110,14 +113,6 @@ def read_url(url: str | URL) -> URL:
     if read.drivername not in ("sqlite", postgresql.DRIVER):
         raise ValueError(f"{read.drivername!r} is not a supported database; {accepted}")
     return read
-
-
-def translate(error: DBAPIError) -> UnavailableError:
-    """Return the error for a driver's error, with the first line of its message."""
-    reason = first_line(error)
-    if postgresql.is_collision(error):
-        return CollisionError("database", f"aborted because of another transaction: {reason}")
-    return UnavailableError("database", f"the database is unreachable: {reason}")
 
 
 def first_line(error: SQLAlchemyError) -> str:

@@ -5,11 +5,10 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 KEY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 TEXT_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+COUNTERS = ("total", "pending", "queued", "running", "done", "failed", "cancelled", "failures_seen")
 
 
 def upgrade() -> None:
@@ -41,14 +40,7 @@ def _make_jobs() -> None:
         sa.Column("run", sa.Integer, nullable=False),
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
-        sa.Column("total", sa.Integer, nullable=False),
-        sa.Column("pending", sa.Integer, nullable=False),
-        sa.Column("queued", sa.Integer, nullable=False),
-        sa.Column("running", sa.Integer, nullable=False),
-        sa.Column("done", sa.Integer, nullable=False),
-        sa.Column("failed", sa.Integer, nullable=False),
-        sa.Column("cancelled", sa.Integer, nullable=False),
-        sa.Column("failures_seen", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in COUNTERS),
         sa.Column("steps_of_done", sa.Text, nullable=False),
         sa.Column("steps_of_failed", sa.Text, nullable=False),
         sa.Column("retry_floor", sa.Integer, nullable=False),
@@ -89,10 +81,5 @@ def _make_images() -> None:
     op.create_index("images_by_name", "images", ["job", "name"], unique=True)
     op.create_index("images_by_stem", "images", ["job", "stem"], unique=True)
     has_failed = sa.text("failure_number IS NOT NULL")
-    op.create_index(
-        "images_by_failure",
-        "images",
-        ["job", "failure_number"],
-        sqlite_where=has_failed,
-        postgresql_where=has_failed,
-    )
+    by_failure = ["job", "failure_number"]
+    op.create_index("images_by_failure", "images", by_failure, sqlite_where=has_failed, postgresql_where=has_failed)

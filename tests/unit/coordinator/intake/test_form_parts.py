@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.intake.content_disposition import Disposition, read_disposition
+from penstock.coordinator.intake.form_parts import Disposition, read_disposition
 
 
 @pytest.mark.parametrize(
