@@ -26,11 +26,7 @@ class KubernetesClient:
         self._client: Any = None
 
     def call(self, action: str, function: Callable[[Any], T]) -> T:
-        """Return what `function` returns for an `ApiClient`. `action` says in errors what was tried.
-
-        Raises:
-            UnavailableError: Kubernetes is unreachable or refuses the request.
-        """
+        """Return what `function` returns for an `ApiClient`. `action` says in an UnavailableError what was tried."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 

@@ -40,9 +40,9 @@ def update_log_context(**fields: str) -> None:
     _CONTEXT.set({**_CONTEXT.get(_EMPTY), **fields})
 
 
-def set_up_logs(component: str, settings: LogSettings | None = None) -> None:
+def set_up_logs(component: str) -> None:
     """Log to stderr, with Python's warnings and unhandled exceptions. Raises SettingsError if a setting is invalid."""
-    settings = load(LogSettings) if settings is None else settings
+    settings = load(LogSettings)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(component) if writes_json(settings) else TextFormatter(component))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

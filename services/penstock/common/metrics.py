@@ -32,7 +32,6 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value."""
         self.buckets[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
@@ -77,7 +76,6 @@ class CallCounters:
         return count
 
     def count_call(self, call: str, seconds: float, *, failed: bool = False) -> None:
-        """Count a call that took `seconds`."""
         with self._lock:
             if call not in self._calls:
                 self._calls[call] = Histogram(CALL_BOUNDS_SECS)

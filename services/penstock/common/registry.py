@@ -1,18 +1,7 @@
 """Registry of steps: built-in ones, custom ones from installed packages, and declared ones.
 
-A package adds a step with
-
-    from penstock.common.model.operations import Parameters
-    from penstock.common.registry import step
-
-    class Brighten(Parameters):
-        amount: int = 10
-
-    @step("brighten", params=Brighten)
-    def brighten(image, params):
-        return cv2.add(image, params.amount)
-
-with `[project.entry-points."penstock.steps"] brighten = "my_package:brighten"` in the package's `pyproject.toml`.
+A package adds a step with `@step` on a function, and an entry point for it in the group `penstock.steps`. An example is
+in `docs/steps.md`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,10 @@ def _option(default: Any, description: str, **constraints: Any) -> Any:
     return Field(default, description=description, **constraints)
 
 
+def _optional(description: str, **constraints: Any) -> Any:
+    return _option(None, description, **constraints)
+
+
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_", frozen=True, extra="ignore")
 
@@ -63,12 +67,12 @@ class WorkerSettings(_Settings):
     max_pixels_in_flight: Count = _option(100_000_000, "Pixels a worker holds before it writes them to the store")
     cancel_lookup_secs: float = _option(2.0, "Seconds for which a worker caches whether a job was cancelled", gt=0)
     drain_secs: DaySecs = _option(14.0, "Seconds a worker may take to drain after SIGTERM")
-    liveness_file: Path | None = _option(
-        None, "File that `penstock worker` updates while it is healthy, for probes; unset: none"
+    liveness_file: Path | None = _optional(
+        "File that `penstock worker` updates while it is healthy, for probes; unset: none"
     )
     steps: str = _option("all", "Steps that `penstock worker` serves, separated by commas, or `all`")
     concurrency: int = _option(1, "Processes started by one `penstock worker`", ge=1, le=1_024)
-    input_root: Path | None = _option(None, "Folder whose files and folders jobs may use as inputs; unset: none")
+    input_root: Path | None = _optional("Folder whose files and folders jobs may use as inputs; unset: none")
     declared_steps: dict[str, DeclaredStep] = _option(
         {},
         "Steps that no installed package provides, for coordinators and workers, as JSON:"
@@ -104,10 +108,9 @@ class ContainerSettings(_Settings):
 class BrokerSettings(_Settings):
     """Connection to RabbitMQ."""
 
-    broker_url: str | None = _option(
-        None,
+    broker_url: str | None = _optional(
         "`amqp://user:password@host:port/vhost`, or `amqps://…` for TLS. `?cacertfile=ca.pem` names a"
-        " private authority; `certfile` and `keyfile` name a client certificate. Unset: no RabbitMQ",
+        " private authority; `certfile` and `keyfile` name a client certificate. Unset: no RabbitMQ"
     )
     broker_timeout_secs: HourSecs = _option(
         30.0, "Seconds after which a call to RabbitMQ fails, also while RabbitMQ blocks publishers"
@@ -122,14 +125,13 @@ class BrokerSettings(_Settings):
 class StoreSettings(_Settings):
     """The store of uploads, intermediates and results, and the buckets that jobs may use."""
 
-    store_url: str | None = _option(
-        None,
+    store_url: str | None = _optional(
         "`file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://…` or `memory://`, with credentials"
         " from the variables of the cloud's own tools; or `http://host:port/prefix` for nginx with WebDAV. Unset:"
-        " the folder `store` in the data folder",
+        " the folder `store` in the data folder"
     )
-    store_token: str | None = _option(
-        None, "Token of an `http://` store, sent as `Authorization: Bearer …`; unset: none", repr=False
+    store_token: str | None = _optional(
+        "Token of an `http://` store, sent as `Authorization: Bearer …`; unset: none", repr=False
     )
     sources: tuple[str, ...] = _option(
         (),
@@ -142,8 +144,7 @@ class StoreSettings(_Settings):
 class WebhookSettings(_Settings):
     """Webhooks, which are called when a job ends."""
 
-    webhook_secret: str | None = _option(
-        None,
+    webhook_secret: str | None = _optional(
         "Signs webhooks of jobs without a secret of their own: `whsec_` and base64, or any text. Unset:"
         " each webhook needs one",
         repr=False,
@@ -153,9 +154,7 @@ class WebhookSettings(_Settings):
         "JSON list of receivers to allow besides public HTTPS ones, as hosts or address ranges:"
         ' `["hooks.lan:8443", "10.1.0.0/16", "http://hooks.lan"]`; `http://` allows plain HTTP',
     )
-    webhook_ca: Path | None = _option(
-        None, "File of certificate authorities to trust for receivers, besides the system's"
-    )
+    webhook_ca: Path | None = _optional("File of certificate authorities to trust for receivers, besides the system's")
     webhook_attempts: int = _option(15, "Attempts per webhook before it is given up", ge=1, le=50)
     webhook_first_pause_secs: DaySecs = _option(
         5.0, "Delay between the first two attempts, in seconds; it doubles each time"
@@ -166,10 +165,8 @@ class WebhookSettings(_Settings):
         15.0, "Time limit of one attempt, in seconds, connecting included", gt=0, le=300
     )
     webhook_concurrency: int = _option(8, "Webhooks sent at the same time", ge=1, le=64)
-    public_url: str | None = _option(
-        None,
-        "The server's public URL, put before the paths of jobs in webhooks. Unset: paths only",
-        pattern="^https?://",
+    public_url: str | None = _optional(
+        "The server's public URL, put before the paths of jobs in webhooks. Unset: paths only", pattern="^https?://"
     )
 
 
@@ -179,23 +176,21 @@ class CoordinatorSettings(WebhookSettings):
     host: str = _option("127.0.0.1", "Address to listen on; loopback by default")
     port: int = _option(8080, "Port to listen on; 0 picks a free one", ge=0, le=65_535)
     data: Path = _option(Path("penstock-data"), "Folder of the SQLite database, and of the store if it has no URL")
-    database_url: str | None = _option(
-        None, "`postgresql://user:password@host/name`, for several coordinators. Unset: SQLite in `data`"
+    database_url: str | None = _optional(
+        "`postgresql://user:password@host/name`, for several coordinators. Unset: SQLite in `data`"
     )
-    input_root: Path | None = _option(None, "Folder whose files and folders jobs may use as inputs; unset: none")
-    accel_prefix: str | None = _option(
-        None,
+    input_root: Path | None = _optional("Folder whose files and folders jobs may use as inputs; unset: none")
+    accel_prefix: str | None = _optional(
         "Internal location of the store in the nginx in front, such as `/internal-store/`. nginx then"
         " sends files itself (X-Accel-Redirect). Unset: the coordinator sends them",
         pattern=r"^/([A-Za-z0-9._~-]+/)*$",
     )
-    api_keys: str | None = _option(
-        None,
+    api_keys: str | None = _optional(
         "JSON list of API keys by their hashes, as `penstock key NAME` creates them. Required on any"
         " address but loopback, unless `PENSTOCK_OPEN` is set",
         repr=False,
     )
-    api_keys_file: Path | None = _option(None, "File with another such list, for example from a mounted Secret")
+    api_keys_file: Path | None = _optional("File with another such list, for example from a mounted Secret")
     open: bool = _option(False, "Serve anyone on any address, without API keys")
     session_secs: float = _option(43_200.0, "Seconds for which a browser stays logged in", ge=60, le=31_536_000)
     advice_secs: DaySecs = _option(300.0, "Seconds in which the advised replicas would finish the backlog")
@@ -209,7 +204,7 @@ class CoordinatorSettings(WebhookSettings):
 class ServeSettings(CoordinatorSettings):
     """Settings of `penstock serve`, besides those of the coordinator."""
 
-    workers: int | None = _option(None, "Worker processes, for each step with `per_step`; default: one per core", ge=1)
+    workers: int | None = _optional("Worker processes, for each step with `per_step`; default: one per core", ge=1)
     placement: Literal["fused", "per_step"] = _option(
         "fused", "`fused`: each worker serves all steps; `per_step`: each step has its own workers"
     )
@@ -219,8 +214,8 @@ class ClientSettings(_Settings):
     """Settings of the commands for jobs and of the client library."""
 
     server: str = _option("http://127.0.0.1:8080", "The server's URL, `http://` or `https://`")
-    api_key: str | None = _option(None, "API key, sent as `Authorization: Bearer …`; unset: none", repr=False)
-    tls_ca: Path | None = _option(None, "File of certificate authorities to trust. Unset: the system's")
+    api_key: str | None = _optional("API key, sent as `Authorization: Bearer …`; unset: none", repr=False)
+    tls_ca: Path | None = _optional("File of certificate authorities to trust. Unset: the system's")
     state: Path = _option(
         Path("~/.local/state/penstock"), "Folder in which `penstock submit` keeps unfinished uploads, to resume them"
     )
@@ -229,19 +224,18 @@ class ClientSettings(_Settings):
 class KubernetesSettings(_Settings):
     """Settings of pods on Kubernetes."""
 
-    pod_name: str | None = _option(None, "The pod's own name, from the downward API")
-    pod_namespace: str | None = _option(
-        None, "The pod's own namespace, from the downward API. Unset: that of its service account"
+    pod_name: str | None = _optional("The pod's own name, from the downward API")
+    pod_namespace: str | None = _optional(
+        "The pod's own namespace, from the downward API. Unset: that of its service account"
     )
     deletion_cost: bool = _option(
         False,
         "Whether a worker annotates its own pod with 100 while it is busy and 0 while it is idle"
         " (`controller.kubernetes.io/pod-deletion-cost`). Needs permission to `patch` pods, and a liveness file",
     )
-    kubernetes_selector: str | None = _option(
-        None,
+    kubernetes_selector: str | None = _optional(
         "Label selector of the steps' Deployments, whose replicas the coordinator reports. Needs"
-        " permission to `list` them. Unset: no Kubernetes",
+        " permission to `list` them. Unset: no Kubernetes"
     )
     kubernetes_url: str = _option("https://kubernetes.default.svc", "URL of Kubernetes' API", pattern="^https://")
     kubernetes_account: Path = _option(
@@ -267,8 +261,7 @@ class TracingSettings(_Settings):
     model_config = SettingsConfigDict(populate_by_name=True, env_ignore_empty=True)  # as OpenTelemetry has it
 
     trace_ratio: float = _option(0.01, "Share of chunks that are traced, if traces are exported", ge=0, le=1)
-    otlp_endpoint: str | None = _option(
-        None,
+    otlp_endpoint: str | None = _optional(
         "OTLP endpoint for traces (HTTP), such as `http://collector:4318`. Unset: no traces",
         validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
     )

@@ -67,33 +67,33 @@ class Consumer(Protocol):
 
 
 class Broker(Protocol):
-    """A connection to the queues. All methods may be called from any thread."""
+    """A connection to the queues. All methods may be called from any thread.
+
+    They raise UnavailableError if the broker is unreachable.
+    """
 
     def declare(self, queues: Sequence[str]) -> None:
-        """Create the queues that do not exist. Raises UnavailableError if the broker is unreachable."""
+        """Create the queues that do not exist."""
 
     def publish(self, queue: str, bodies: Sequence[bytes], *, confirm: bool = True) -> None:
         """Add messages to a queue; wait until the broker has confirmed them, unless `confirm` is false.
 
-        Raises:
-            UnavailableError: not confirmed; none, some or all of the messages may have been published.
+        After an error none, some or all of the messages may have been published.
         """
 
     def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
         """Publish pairs of queue and message without waiting; `on_confirm` is called once, when all are confirmed.
 
         It gets an error if they are not; none, some or all of the messages may have been published. It runs in a thread
-        of the broker and must neither block nor raise. It may never be called while the broker stays unreachable.
-
-        Raises:
-            UnavailableError: nothing was sent.
+        of the broker and must neither block nor raise. It may never be called while the broker stays unreachable. If
+        this raises an error, nothing was sent.
         """
 
     def consume(self, queues: Sequence[str], prefetch: int) -> Consumer:
         """Start consuming from several queues, in turn."""
 
     def depth(self, queue: str) -> QueueDepth:
-        """Count a queue's messages and consumers. Raises UnavailableError if the broker is unreachable."""
+        """Count a queue's messages and consumers."""
 
     def close(self) -> None:
         """Requeue what all consumers hold, and disconnect."""

@@ -154,8 +154,6 @@ class PipeBroker:
 
 
 class _RemoteConsumer:
-    """A consumer whose deliveries come through the pipe."""
-
     def __init__(self, broker: PipeBroker, number: int) -> None:
         self.inbox = Inbox()
         self._broker = broker

@@ -26,11 +26,19 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 def distinct(names: Iterable[str]) -> list[str]:
     """Return names with a number added to duplicates: `x.jpg`, `x.jpg` give `x.jpg`, `x~2.jpg`."""
     given = list(names)
-    if len(set(given)) == len(given):
-        return given
     taken = set(given)
+    if len(taken) == len(given):
+        return given
     seen: Counter[str] = Counter()
-    return [_numbered(name, seen, taken) for name in given]
+    found = []
+    for name in given:
+        seen[name] += 1
+        stem, candidate = without_suffix(name), name
+        while seen[name] > 1 and (candidate := f"{stem}~{seen[name]}{name[len(stem) :]}") in taken:
+            seen[name] += 1
+        taken.add(candidate)
+        found.append(candidate)
+    return found
 
 
 def without_suffix(name: str) -> str:
@@ -38,17 +46,6 @@ def without_suffix(name: str) -> str:
     start = name.rfind("/") + 1
     dot = name.rfind(".")
     return name[:dot] if dot > start else name
-
-
-def _numbered(name: str, seen: Counter[str], taken: set[str]) -> str:
-    seen[name] += 1
-    if seen[name] == 1:
-        return name
-    stem = without_suffix(name)
-    while (candidate := f"{stem}~{seen[name]}{name[len(stem) :]}") in taken:
-        seen[name] += 1
-    taken.add(candidate)
-    return candidate
 
 
 def shorten(path: str) -> str:

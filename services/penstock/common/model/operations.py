@@ -58,14 +58,13 @@ class Resize(Parameters):
 
     @classmethod
     def from_short(cls, value: object) -> Self:
-        if isinstance(value, str):
-            match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", value)
-            if match is None:
-                raise ValueError(f"{value[:40]!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
-            return cls(width=int(match[1]), height=int(match[2]))
         if isinstance(value, dict):
             return cls.model_validate(value)
-        raise ValueError(f"{value!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
+        match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", value) if isinstance(value, str) else None
+        if match is None:
+            shown = value[:40] if isinstance(value, str) else value
+            raise ValueError(f"{shown!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
+        return cls(width=int(match[1]), height=int(match[2]))
 
 
 class Split(Parameters):
@@ -115,7 +114,6 @@ class Encode(Parameters):
 
     @property
     def media_type(self) -> str:
-        """The results' media type."""
         return "image/jpeg" if self.format == "jpg" else "image/png"
 
 

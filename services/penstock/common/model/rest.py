@@ -47,19 +47,16 @@ class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
     type: str = "about:blank"
-    title: Annotated[str, Field(examples=["Unprocessable Entity"])]
-    status: Annotated[int, Field(examples=[422])]
-    code: Annotated[str, Field(description="Stable, for programs", examples=["unknown_operation"])]
-    detail: Annotated[
-        str,
-        Field(
-            description="What was wrong, with which value, and what is accepted",
-            examples=["no operation 'sharpen'; accepted are resize, split, blur, encode"],
-        ),
-    ]
-    pointer: Annotated[
-        str | None, Field(description="Where in the request's document (RFC 6901)", examples=["/operations/0"])
-    ] = None
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    code: str = Field(description="Stable, for programs", examples=["unknown_operation"])
+    detail: str = Field(
+        description="What was wrong, with which value, and what is accepted",
+        examples=["no operation 'sharpen'; accepted are resize, split, blur, encode"],
+    )
+    pointer: str | None = Field(
+        default=None, description="Where in the request's document (RFC 6901)", examples=["/operations/0"]
+    )
 
 
 # Jobs

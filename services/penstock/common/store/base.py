@@ -47,8 +47,7 @@ class Store(Protocol):
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` up to, not including, `end` in pieces of at most 1 MiB.
 
-        Raises:
-            ObjectNotFoundError: there is none (raised by the call, not by the first piece).
+        The call, not the first piece, raises ObjectNotFoundError.
         """
 
     def size(self, key: str) -> int | None:

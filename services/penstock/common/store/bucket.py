@@ -6,18 +6,16 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.store import ObjectStore
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.store.base import Buffer, ObjectNotFoundError
 from penstock.common.store.keys import TEMPORARY, check_key
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
 
 PIECE = 1024 * 1024
 PART = 8 * 1024 * 1024
@@ -100,8 +98,13 @@ class BucketStore:
             obstore.delete(self._bucket, key)
 
     def delete_prefix(self, prefix: str) -> None:
-        for page in self._pages(prefix):
-            self._delete_page(page)
+        for keys in self._pages(prefix):
+            try:
+                with translated(keys[0]):
+                    obstore.delete(self._bucket, keys)
+            except ObjectNotFoundError:  # someone else deletes them too
+                for key in keys:
+                    self.delete(key)
 
     def check(self) -> None:
         key = f"{TEMPORARY}/{uuid4().hex}"  # a new one: Google refuses a second write to a key within a second
@@ -127,15 +130,6 @@ class BucketStore:
             if page is None:
                 return
             yield [entry["path"] for entry in page]
-
-    def _delete_page(self, keys: Sequence[str]) -> None:
-        """Delete many objects at once; one by one if some are missing, because someone else deletes them too."""
-        try:
-            with translated(keys[0]):
-                obstore.delete(self._bucket, keys)
-        except ObjectNotFoundError:
-            for key in keys:
-                self.delete(key)
 
 
 class SpooledUpload:

@@ -10,8 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.settings import SettingsError, StoreSettings
@@ -50,8 +49,7 @@ class SourceTooLargeError(PenstockError):
     """An object is larger than accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """An allowed URL: a bucket (`s3://photos`), and the key of an object or folder (`delft/`, or empty) in it."""
 
     bucket: str
@@ -59,12 +57,10 @@ class Location:
 
     @property
     def url(self) -> str:
-        """The URL."""
         return f"{self.bucket}/{self.key}"
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectStat:
+class ObjectStat(NamedTuple):
     """Size and version of an object. `tag` changes with its content."""
 
     size_bytes: int
@@ -117,7 +113,6 @@ class BucketAllowlist:
             raise SourceForbiddenError("source_forbidden", f"{_shown(url)} is not allowed; {self.accepted}")
 
     def locate(self, url: str) -> Location:
-        """Return the location of an object."""
         self.check(url)
         return _to_location(url)
 

@@ -31,12 +31,10 @@ def results_prefix(job: str, folder_url: str | None = None) -> str:
 
 
 def result_key(prefix: str, name: str) -> str:
-    """Return the key of one result file."""
     return f"{prefix}/{name}" if prefix else name
 
 
 def result_name(stem: str, part: int, extension: str) -> str:
-    """Return the name of an image's result: `<stem>-<part>.<extension>`."""
     return f"{stem}-{part}.{extension}"
 
 

@@ -98,9 +98,8 @@ class WebDavStore(BucketStore):
         size = sum(map(len, views))
         if size > PART:
             _send(self._client, key, size, lambda: _cut(views))
-            return
-        with translated():
-            obstore.put(self._bucket, key, views, use_multipart=False)
+        else:
+            super().put(key, views)
 
     def upload(self, key: str) -> SpooledUpload:
         check_bucket_key(key)

@@ -57,13 +57,13 @@ UNTRACED = Trace()
 NO_TRACING = Tracing()
 
 
-def open_tracing(component: str, settings: TracingSettings | None = None) -> Tracing:
+def open_tracing(component: str) -> Tracing:
     """Return the tracing of this process. OpenTelemetry is imported only if an endpoint is configured.
 
     Raises:
         SettingsError: the endpoint is not an HTTP URL, or OpenTelemetry is not installed.
     """
-    settings = load(TracingSettings) if settings is None else settings
+    settings = load(TracingSettings)
     if settings.otlp_endpoint is None:
         return NO_TRACING
     variable = f"OTEL_EXPORTER_OTLP_ENDPOINT={settings.otlp_endpoint}"

@@ -54,14 +54,14 @@ class OtlpTracing(Tracing):
 
 
 class _RecordedSpan(Trace):
-    """A sampled span."""
-
     def __init__(self, tracer: otel.Tracer, parent: Context, span: otel.Span) -> None:
         self._tracer = tracer
         self._parent = parent
         self._span = span
         self._context = otel.set_span_in_context(span, Context())
-        self.traceparent: str | None = _write_traceparent(self._context)
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier, self._context)
+        self.traceparent = carrier.get("traceparent")
 
     @contextmanager
     def span(self, name: str, **attributes: Value) -> Iterator[object]:
@@ -90,12 +90,6 @@ class _RecordedSpan(Trace):
     def end(self) -> None:
         if self._span.is_recording():
             self._span.end()
-
-
-def _write_traceparent(context: Context) -> str | None:
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, context)
-    return carrier.get("traceparent")
 
 
 def _prefix(attributes: dict[str, Value]) -> dict[str, Value]:
