@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     document = json.loads(given.job.read_text()) if given.job else DOCUMENT
     try:
         with tempfile.TemporaryDirectory(prefix="penstock-") as folder, Client(given.url) as client:
-            photos = given.photos or write_images(Path(folder), given.pictures, WIDTH, HEIGHT)
+            photos = given.photos or write_images(Path(folder), given.images, WIDTH, HEIGHT)
             began = time.monotonic()
             job = client.wait(client.submit(document, photos).id, on_progress=Progress())
             seconds = time.monotonic() - began
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--url", required=True, help="URL of Penstock")
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--job", type=Path, help="file with a job document (JSON)")
-    parser.add_argument("--pictures", type=int, default=24, help="number of sample images (default 24)")
+    parser.add_argument("--images", type=int, default=24, help="number of sample images (default 24)")
     return parser.parse_args(arguments)
 
 

@@ -46,8 +46,8 @@
 {{- if and (eq .Values.database.type "sqlite") $database.keep (not $database.existingClaim) -}}
   {{- $found = append $found (printf "persistentvolumeclaim/%s-coordinator (jobs)" $name) -}}
 {{- end -}}
-{{- $pictures := .Values.web.persistence -}}
-{{- if and (eq .Values.store.type "web") $pictures.keep (not $pictures.existingClaim) -}}
+{{- $images := .Values.web.persistence -}}
+{{- if and (eq .Values.store.type "web") $images.keep (not $images.existingClaim) -}}
   {{- $found = append $found (printf "persistentvolumeclaim/%s-web (images and results)" $name) -}}
 {{- end -}}
 {{- $queues := .Values.rabbitmq.persistence -}}

@@ -42,7 +42,7 @@ const Step = ({ step }) => html`
       <div><dt>Backlog</dt><dd>${step.backlog_seconds === 0 ? "none" : span(step.backlog_seconds)}</dd></div>
       <div><dt>Images left</dt><dd>${count(step.remaining)}</dd></div>
       <div><dt>Chunks queued</dt><dd>${count(step.ready)}</dd></div>
-      <div><dt>Chunks in work</dt><dd>${count(step.in_flight)}</dd></div>
+      <div><dt>Chunks in flight</dt><dd>${count(step.in_flight)}</dd></div>
       <div><dt>Time per image</dt><dd>${span(step.seconds_per_image)}</dd></div>
     </dl>
   </li>`;
