@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.common.model.errors import RequestError, StartupError, UnavailableError
-from penstock.common.model.messages import Outcome, Result
+from penstock.common.model.messages import Outcome
 from penstock.common.model.plan import Plan
 from penstock.local.inputs import InputFile
 
@@ -53,7 +53,9 @@ class Manifest:
         """Write the outcome of an image."""
         entry: dict[str, Any] = {"image": file.name, "state": outcome.state, "source": f"{_digest(file):016x}"}
         if outcome.error is None:
-            entry["results"] = [_without_key(result) for result in outcome.results]
+            entry["results"] = [
+                {name: value for name, value in vars(result).items() if name != "key"} for result in outcome.results
+            ]
         else:
             entry["error"] = outcome.error.model_dump(include={"code", "message", "step", "retry"})
         with _writable(self._path):
@@ -116,10 +118,6 @@ class Manifest:
 
 def _read_done(path: Path) -> Iterator[dict[str, Any]]:
     return (entry for entry in _read(path) if entry.get("state") == "done" and entry.get("results"))
-
-
-def _without_key(result: Result) -> dict[str, Any]:
-    return {name: value for name, value in vars(result).items() if name != "key"}
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

@@ -27,16 +27,7 @@ JPEG_QUALITY = 95
 
 
 def draw_image(seed: int, width: int, height: int) -> NDArray[np.uint8]:
-    """Draw one image.
-
-    Args:
-        seed: 0 or more.
-        width: in pixels, 1 or more.
-        height: in pixels, 1 or more.
-
-    Returns:
-        `height × width × 3 uint8`, BGR.
-    """
+    """Return one image as `height × width × 3 uint8`, BGR; `seed` is 0 or more, the sides are 1 pixel or more."""
     import numpy as np
 
     rng = np.random.default_rng((seed, width, height))
@@ -48,11 +39,7 @@ def draw_image(seed: int, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def write_images(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """Write the images of seeds 0 to `count - 1` as `photo-0000.jpg` and so on, JPEGs of quality 95.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write the images of seeds 0 to `count - 1` as `photo-0000.jpg` and so on, JPEGs of quality 95."""
     import cv2
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,20 @@ def serve(
     set_up_logs("penstock")
     queues = MemoryBroker()
     workers = settings.workers or default_workers()
-    specs = _worker_specs(settings, workers, limits, worker_settings, store_settings)
+    specs = [
+        PipeWorkerSpec(
+            name=f"worker-{index}" if len(group) > 1 else f"{group[0]}-{index}",
+            steps=group,
+            store=settings.data / "store",
+            results=None,
+            input_root=settings.input_root,
+            limits=limits,
+            settings=worker_settings,
+            buckets=store_settings,
+        )
+        for group in _step_groups(settings, worker_settings)
+        for index in range(workers)
+    ]
     with build_coordinator(
         settings,
         store_settings,
@@ -124,22 +137,3 @@ def _step_groups(settings: ServeSettings, worker_settings: WorkerSettings) -> li
     """Return the steps of each group of workers."""
     steps = available_steps(program=bool(worker_settings.program))
     return [steps] if settings.placement == "fused" else [(step,) for step in steps]
-
-
-def _worker_specs(
-    settings: ServeSettings, workers: int, limits: Limits, worker_settings: WorkerSettings, buckets: StoreSettings
-) -> list[PipeWorkerSpec]:
-    return [
-        PipeWorkerSpec(
-            name=f"worker-{index}" if len(group) > 1 else f"{group[0]}-{index}",
-            steps=group,
-            store=settings.data / "store",
-            results=None,
-            input_root=settings.input_root,
-            limits=limits,
-            settings=worker_settings,
-            buckets=buckets,
-        )
-        for group in _step_groups(settings, worker_settings)
-        for index in range(workers)
-    ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from penstock.common.broker.base import Broker, Delivery
@@ -105,8 +106,9 @@ class ChunkTask:
         self.plan = plan = self._load_plan(chunk)
         if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
             raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
-        self._end = _end_of_service(plan, chunk.step, self._context.served)
         context = self._context
+        following = takewhile(context.served.__contains__, plan.steps[chunk.step + 1 :])
+        self._end = chunk.step + 1 + len([*following])
         self._input = ChunkInput(chunk, context.store, context.sources, context.pixel_budget, context.prefetcher)
         operations = list(enumerate(plan.operations))[chunk.step : self._end]
         self._operations: list[tuple[int, Planned]] = operations
@@ -184,7 +186,9 @@ class ChunkTask:
                     self._enter(index, [] if operation is DECODE_OPERATION else parts)
                     with self._stage(watchdog, image, index, operation.step):
                         parts = executor.perform(operation, parts)
-                results = self._write_results(watchdog, image, parts) if self._is_last_step else None
+                results = (
+                    self._write_results(watchdog, image, parts) if self._end == len(self.plan.operations) else None
+                )
             except (BlobLostError, UnavailableError) as error:
                 self.trace.record_error(error)
                 raise
@@ -299,10 +303,6 @@ class ChunkTask:
             raise PlanError("plan_lost", "the job's plan is missing from the store") from error
 
     @property
-    def _is_last_step(self) -> bool:
-        return self._end == len(self.plan.operations)
-
-    @property
     def _attempts(self) -> int:
         return self._suspect.count if self._suspect else self.chunk.attempt
 
@@ -314,7 +314,7 @@ class ChunkTask:
         )
         if chunk.enqueued_at:
             self.trace.record_wait(f"wait {step}", chunk.enqueued_at)
-        self._publish_progress("started", chunk.images, chunk.step, chunk.chunk)
+        self._publish_progress("started", chunk)
 
     def _begin(self) -> None:
         began = time.time()
@@ -408,32 +408,22 @@ class ChunkTask:
                 "traceparent": self.trace.traceparent or chunk.traceparent,
             }
         )
-        self._publish_progress("stepped", images, step, name)
+        self._publish_progress("stepped", following)
         self._ready = []
         self._hold_ready(0)
         return step_queue(self.plan.steps[step]), following.model_dump_json().encode()
 
     def _take_outcomes(self) -> Event:
         outcomes, self._outcomes = self._outcomes, []
-        return Event(kind="finished", outcomes=outcomes, **self._identity(self.chunk.step, self.chunk.chunk))
+        return self._event("finished", self.chunk, outcomes=outcomes)
 
-    def _publish_progress(
-        self, kind: Literal["started", "stepped"], images: list[ImageRef], step: int, name: str
-    ) -> None:
-        event = Event(kind=kind, images=[image.id for image in images], **self._identity(step, name))
+    def _publish_progress(self, kind: Literal["started", "stepped"], chunk: Chunk) -> None:
+        event = self._event(kind, chunk, images=[image.id for image in chunk.images])
         self._context.events.publish_progress(event, self.chunk.chunk)
 
-    def _identity(self, step: int, name: str) -> dict[str, Any]:
-        chunk = self.chunk
-        return {"job": chunk.job, "run": chunk.run, "chunk": name, "step": step, "worker": self._context.name}
-
-
-def _end_of_service(plan: Plan, step: int, served: frozenset[str]) -> int:
-    """Return the index after the last of the operations, from `step` on, that this worker runs in a row."""
-    end = step + 1
-    while end < len(plan.steps) and plan.steps[end] in served:
-        end += 1
-    return end
+    def _event(self, kind: Literal["started", "stepped", "finished"], chunk: Chunk, **content: Any) -> Event:
+        name, worker = chunk.chunk, self._context.name
+        return Event(kind=kind, job=chunk.job, run=chunk.run, chunk=name, step=chunk.step, worker=worker, **content)
 
 
 def _split_into_images(chunk: Chunk, images: Iterable[ImageRef], attempt: int) -> list[bytes]:

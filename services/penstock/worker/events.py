@@ -47,11 +47,7 @@ class EventPublisher:
         self._send(message)
 
     def publish_outcomes(self, event: Event, chunk: str) -> None:
-        """Publish outcomes; returns once the broker has confirmed them.
-
-        Raises:
-            UnavailableError: the broker is unreachable; the message may have arrived nevertheless.
-        """
+        """Publish outcomes and wait for the confirm; raises UnavailableError (they may have arrived nevertheless)."""
         self._broker.publish(EVENTS_QUEUE, [self.make_message(event, chunk)])
 
     def make_message(self, event: Event, chunk: str) -> bytes:

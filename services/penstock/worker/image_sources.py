@@ -53,12 +53,8 @@ class ImageSources:
     def _read_object(self, url: str) -> bytes:
         try:
             return self._buckets.read(url, self._limits.max_file_bytes)
-        except SourceNotFoundError as error:
-            raise ImageError(ImageCode.SOURCE_NOT_FOUND, error.message) from error
-        except SourceForbiddenError as error:
-            raise ImageError(ImageCode.SOURCE_FORBIDDEN, error.message) from error
-        except SourceTooLargeError as error:
-            raise ImageError(ImageCode.TOO_LARGE_FILE, error.message) from error
+        except (SourceNotFoundError, SourceForbiddenError, SourceTooLargeError) as error:
+            raise ImageError(ImageCode(error.code), error.message) from error
 
     def _read_file(self, path: bytes) -> bytes:
         if self._root is None:

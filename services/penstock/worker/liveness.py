@@ -36,12 +36,8 @@ _EXIT_SECS = 5.0
 class Liveness:
     """Writes `file` on a thread of its own, at once and then every `write_secs`.
 
-    Args:
-        file: what to write.
-        step_deadline: returns when the current step must have ended (`time.monotonic`); None if none runs.
-        count_ready: asks the broker how many messages wait for this worker; raises UnavailableError.
-        write_secs: time between two writes.
-        clock: the time in seconds.
+    `step_deadline` returns when the current step must have ended, by `clock`; None if none runs. `count_ready` asks the
+    broker how many messages wait for this worker, and may raise UnavailableError.
     """
 
     def __init__(

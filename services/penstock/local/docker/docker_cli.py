@@ -59,19 +59,12 @@ def remove_leftovers(out: Path) -> None:
 
 def list_gpus() -> list[str]:
     """Return the numbers of this host's GPUs; none without an NVIDIA driver."""
-    if shutil.which("nvidia-smi") is None:
+    command = ["nvidia-smi", "-L"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=_CALL_SECS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
         return []
-    with suppress(OSError, subprocess.TimeoutExpired):
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"],  # noqa: S607 (found by PATH)
-            capture_output=True,
-            text=True,
-            timeout=_CALL_SECS,
-            check=False,
-        )
-        gpus = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-        return [str(number) for number in range(len(gpus))]
-    return []
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))]
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,7 @@ class Program:
         self._closed = False
 
     def start(self) -> Description:
-        """Start the program unless it runs; return its description.
-
-        Raises:
-            ProgramStartError: it cannot be started.
-        """
+        """Start the program unless it runs; return its description. Raises ProgramStartError."""
         if self._process is None or self._description is None:
             self._process = process = self._spawn()
             try:
@@ -182,12 +178,7 @@ class _Process:
         self._stderr_reader.start()
 
     def exchange(self, line: bytes, limit_secs: float) -> bytes:
-        """Write a line and return the next one that comes.
-
-        Raises:
-            ProgramDiedError: none came.
-            ProgramTimedOutError: none came in time.
-        """
+        """Write a line and return the next one; raises ProgramDiedError or ProgramTimedOutError if none comes."""
         self._context = copy_context()
         timed_out = threading.Event()
         timer = threading.Timer(limit_secs, self._time_out, [timed_out])

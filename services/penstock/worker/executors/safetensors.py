@@ -28,11 +28,7 @@ _PREFIX_BYTES = 8
 
 
 class Blob:
-    """The images of a chunk, as `pack_chunk` wrote them.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """The images of a chunk, as `pack_chunk` wrote them. Raises ValueError if the file is damaged."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -44,11 +40,7 @@ class Blob:
         self._start = _PREFIX_BYTES + length
 
     def parts(self, slot: int, count: int) -> list[Pixels]:
-        """Return one slot's parts as read-only views.
-
-        Raises:
-            ValueError: they are missing or cut off.
-        """
+        """Return one slot's parts as read-only views; raises ValueError if they are missing or cut off."""
         try:
             return [self._view(self._header[f"{slot}.{index}"]) for index in range(count)]
         except (KeyError, TypeError) as error:

@@ -26,7 +26,11 @@ def run_stdio(settings: WorkerSettings, limits: Limits, root: Path | None) -> in
         SettingsError: no such step, no such folder, or a program that cannot be run.
     """
     if settings.program:
-        _replace_process(settings.program)
+        try:
+            os.execvp(settings.program[0], settings.program)  # noqa: S606 (the step's author named it)
+        except OSError as error:
+            message = f"PENSTOCK_PROGRAM: {settings.program[0]} cannot be run: {error.strerror}"
+            raise SettingsError("invalid_settings", message) from error
     if root is not None and not root.is_dir():
         raise SettingsError("invalid_settings", f"--root {root}: no such folder")
     requests, answers = take_streams()
@@ -53,12 +57,3 @@ def take_streams() -> tuple[BinaryIO, BinaryIO]:
     os.close(nothing)
     os.dup2(2, 1)
     return os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
-
-
-def _replace_process(program: tuple[str, ...]) -> None:
-    try:
-        os.execvp(program[0], program)  # noqa: S606 (the step's author named it)
-    except OSError as error:
-        raise SettingsError(
-            "invalid_settings", f"PENSTOCK_PROGRAM: {program[0]} cannot be run: {error.strerror}"
-        ) from error

@@ -97,11 +97,7 @@ def _report_deletion_cost(settings: WorkerSettings, kubernetes: KubernetesSettin
 
 
 def check_alive(settings: WorkerSettings) -> int:
-    """Return 0 if every process of the worker is alive, 1 otherwise.
-
-    Raises:
-        SettingsError: the worker writes no liveness file.
-    """
+    """Return 0 if every process of the worker is alive, else 1; raises SettingsError if it writes no liveness file."""
     files = liveness_files(settings)
     if not files:
         raise _refuse("--alive needs a liveness file; set PENSTOCK_LIVENESS_FILE, for the worker as well")
@@ -169,39 +165,31 @@ def serve_steps(spec: ServiceSpec) -> int:
 
 
 def run_until_signal(worker: Worker, drain_secs: float) -> None:
-    """Run a worker until a signal: on a thread, so that signals are handled while native code computes."""
-    signals = _Signals(worker, drain_secs)
+    """Run a worker on a thread, so that signals are handled while native code computes.
+
+    The first SIGTERM or SIGINT drains the worker, the second exits at once: the broker redelivers the rest.
+    """
+    deadline: float | None = None
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal deadline
+        if deadline is not None:
+            os._exit(128 + number)
+        if not worker.is_consuming:
+            os._exit(0)  # it waits for the broker, and has nothing to finish
+        deadline = time.monotonic() + drain_secs
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, on_signal)
     with ThreadPoolExecutor(1, "worker") as thread:
         ended = thread.submit(worker.run)
         while not wait([ended], _POLL_SECS).done:
-            signals.exit_if_late()
+            if deadline is not None and time.monotonic() > deadline:
+                log.warning("not drained within %g s; unfinished chunks will be redelivered", drain_secs)
+                os._exit(128 + signal.SIGTERM)
     ended.result()
-
-
-class _Signals:
-    """The first SIGTERM or SIGINT drains the worker, the second exits at once: the broker redelivers the rest."""
-
-    def __init__(self, worker: Worker, drain_secs: float) -> None:
-        self._worker = worker
-        self._drain_secs = drain_secs
-        self._deadline: float | None = None
-        signal.signal(signal.SIGTERM, self._on_signal)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._on_signal)
-
-    def exit_if_late(self) -> None:
-        """Exit if draining takes too long."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            log.warning("not drained within %g s; unfinished chunks will be redelivered", self._drain_secs)
-            os._exit(128 + signal.SIGTERM)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._deadline is not None:
-            os._exit(128 + number)
-        if not self._worker.is_consuming:
-            os._exit(0)  # it waits for the broker, and has nothing to finish
-        self._deadline = time.monotonic() + self._drain_secs
-        self._worker.stop()
 
 
 def _refuse(message: str) -> SettingsError:

@@ -33,10 +33,7 @@ _READ_SECS = 1.0
 class DeletionCost:
     """Reads the liveness files of a worker's processes, and writes the cost when the pod becomes busy or idle.
 
-    Args:
-        files: the liveness file of each process.
-        write: writes a cost; may raise UnavailableError, and is then called again later.
-        clock: the time in seconds.
+    `write` may raise UnavailableError, and is then called again later.
     """
 
     def __init__(
@@ -84,21 +81,13 @@ class OwnPod:
     """The pod that this process runs in."""
 
     def __init__(self, settings: KubernetesSettings) -> None:
-        """Read the pod's name and namespace from the settings.
-
-        Raises:
-            SettingsError: one of them is not set.
-        """
+        """Read the pod's name and namespace from the settings; raises SettingsError if one of them is not set."""
         self._name = _require("PENSTOCK_POD_NAME", settings.pod_name)
         self._namespace = _require("PENSTOCK_POD_NAMESPACE", settings.pod_namespace)
         self._client = KubernetesClient(settings)
 
     def write_cost(self, cost: int) -> None:
-        """Annotate the pod.
-
-        Raises:
-            UnavailableError: Kubernetes is unreachable or refuses the request.
-        """
+        """Annotate the pod; raises UnavailableError if Kubernetes is unreachable or refuses the request."""
         patch = {"metadata": {"annotations": {ANNOTATION: str(cost)}}}
 
         def write(client: Any) -> None:
