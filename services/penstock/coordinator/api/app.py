@@ -7,9 +7,9 @@ import logging
 from fastapi import Depends, FastAPI
 
 from penstock import __version__
-from penstock.coordinator.api.authentication import authenticate
+from penstock.coordinator.api.dependencies import authenticate
 from penstock.coordinator.api.middleware import LingeringClose, LoopbackHost, SameOrigin, SecurityHeaders
-from penstock.coordinator.api.monitoring.metrics import Metrics, RequestMetrics
+from penstock.coordinator.api.monitoring.metrics import RequestMetrics, create_registry
 from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import TAGS, complete_openapi, operation_id
 from penstock.coordinator.api.problems import add_handlers
@@ -52,7 +52,7 @@ def create_app(services: Services) -> FastAPI:
         replay_secs=services.replay_secs,
     )
     app.state.streams = EventStreams(services.limits.max_event_streams)
-    app.state.metrics = Metrics(services)
+    app.state.metrics = create_registry(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)
     for routes in (process, jobs, uploads, events, results, static, system, session, page):
@@ -63,6 +63,6 @@ def create_app(services: Services) -> FastAPI:
         app.add_middleware(LoopbackHost)
     app.add_middleware(LingeringClose, max_bytes=services.discard_bytes)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestMetrics, metrics=app.state.metrics)
+    app.add_middleware(RequestMetrics, registry=app.state.metrics)
     complete_openapi(app)
     return app

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
 from penstock.common.model import rest
+from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.model.messages import Result
-from penstock.coordinator.api.job_progress import job_progress
 from penstock.coordinator.ports.links import deliveries_url, job_url, result_url, sent_url, static_url
-from penstock.coordinator.ports.repository import Image, Job
+from penstock.coordinator.ports.repository import Image, Job, StepTotals
 from penstock.coordinator.ports.scheduler import Scheduler
 
 
@@ -20,7 +22,11 @@ def summarise(job: Job) -> rest.JobSummary:
 
 
 def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
-    """Return a job with its plan and current progress."""
+    """Return a job with its plan and current progress: its row's counters combined with its images in flight."""
+    steps = _step_progress(job, scheduler.positions(job.id))
+    ended = job.state in TERMINAL_JOB_STATES
+    left = job.pending + job.queued + job.running
+    rate = _average_rate(job) if ended else scheduler.images_per_second(job.id)
     return rest.Job(
         **_summary(job),
         operations=job.plan.document(),
@@ -29,7 +35,10 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
         chunk_size=job.chunk_size,
         on_failure=job.on_failure,
         run=job.run,
-        **vars(job_progress(job, scheduler)),
+        steps=steps,
+        images_per_second=rate,
+        eta_seconds=left / rate if rate and not ended else None,
+        bottleneck=None if ended else _bottleneck(job, steps, scheduler),
         webhook=_webhook(job),
         links=_links(job.id),
     )
@@ -110,3 +119,40 @@ def _links(job: str) -> dict[str, str]:
         "events": f"{url}/events",
         "static": static_url(job),
     }
+
+
+def _step_progress(job: Job, live: Sequence[tuple[int, int]]) -> list[rest.StepProgress]:
+    count = len(job.plan.steps)
+    in_flight = list(live) or [(0, 0)] * count
+    totals = job.steps or [StepTotals()] * count
+    # Images at a later operation have passed this one, but the row counts them only when they end.
+    later = [0, *accumulate(waiting + running for waiting, running in reversed(in_flight))][-2::-1]
+    return [
+        rest.StepProgress(
+            step=step,
+            waiting=waiting + (job.pending if index == 0 else 0),
+            running=running,
+            done=total.done + passed,
+            failed=total.failed,
+            wait_seconds=total.wait_secs,
+            work_seconds=total.work_secs,
+        )
+        for index, (step, (waiting, running), total, passed) in enumerate(
+            zip(job.plan.steps, in_flight, totals, later, strict=True)
+        )
+    ]
+
+
+def _bottleneck(job: Job, steps: Sequence[rest.StepProgress], scheduler: Scheduler) -> str | None:
+    left = list(accumulate(step.waiting + step.running for step in steps))
+    work: dict[str, float] = {}
+    for step, images, secs in zip(steps, left, scheduler.service_times(job.plan), strict=True):
+        work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
+    slowest = max(work, key=lambda name: work[name])
+    return slowest if work[slowest] > 0 else None
+
+
+def _average_rate(job: Job) -> float | None:
+    if job.started_at is None or job.finished_at is None or job.finished_at <= job.started_at:
+        return None
+    return job.done / (job.finished_at - job.started_at)

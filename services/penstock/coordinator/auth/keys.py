@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -121,7 +119,11 @@ def _read_entries(settings: CoordinatorSettings) -> list[ApiKey]:
         entries += _parse("PENSTOCK_API_KEYS", settings.api_keys)
     if settings.api_keys_file is not None:
         where = f"PENSTOCK_API_KEYS_FILE={settings.api_keys_file}"
-        entries += _parse(where, _read_file(settings.api_keys_file, where))
+        try:
+            text = settings.api_keys_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError("invalid_settings", f"{where}: cannot be read: {error}") from error
+        entries += _parse(where, text)
     for attribute in ("name", "hash"):
         values = [getattr(key, attribute) for key in entries]
         duplicates = [key.name for key in entries if values.count(getattr(key, attribute)) > 1]
@@ -130,26 +132,17 @@ def _read_entries(settings: CoordinatorSettings) -> list[ApiKey]:
     return entries
 
 
-def _read_file(path: Path, where: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError("invalid_settings", f"{where}: cannot be read: {error}") from error
-
-
 def _parse(where: str, text: str) -> list[ApiKey]:
     try:
-        return _KEYS.validate_python(json.loads(text))
+        return _KEYS.validate_json(text)
     except ValidationError as error:
         raise _invalid_entry(where, error) from error
-    except ValueError as error:
-        raise SettingsError("invalid_settings", f"{where}: not a JSON list of keys: {error}") from error
 
 
 def _invalid_entry(where: str, error: ValidationError) -> SettingsError:
     """Return the error for invalid entries, without values: one may be a key in the place of its hash."""
     faults = (
-        f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'the list'}: {fault['msg']}"
+        f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'not a JSON list of keys'}: {fault['msg']}"
         for fault in error.errors(include_input=False, include_url=False)
     )
     return SettingsError("invalid_settings", "\n".join(faults))

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
+_FOLDER = Path(__file__).with_name("assets")
 _MEDIA_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 """By suffix; other files, such as licences, are not served."""
 
@@ -30,16 +30,10 @@ class Asset:
 @cache
 def read_assets() -> Mapping[str, Asset]:
     """Return every file of the page by its path, such as `views/job.js`."""
-    return dict(_walk(files("penstock.coordinator.web").joinpath("assets"), ""))
-
-
-def _walk(folder: Traversable, path: str) -> list[tuple[str, Asset]]:
-    found = []
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            found += _walk(entry, f"{path}{entry.name}/")
-        elif (suffix := entry.name.rpartition(".")[2]) in _MEDIA_TYPES:
-            content = entry.read_bytes()
+    found = {}
+    for path in _FOLDER.rglob("*"):
+        if media_type := _MEDIA_TYPES.get(path.suffix):
+            content = path.read_bytes()
             etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found.append((f"{path}{entry.name}", Asset(content, _MEDIA_TYPES[suffix], etag)))
+            found[path.relative_to(_FOLDER).as_posix()] = Asset(content, media_type, etag)
     return found

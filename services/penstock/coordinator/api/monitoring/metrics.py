@@ -83,9 +83,6 @@ class SystemCollector(Collector):
             "steps": SingleFlight(lambda: list(self._collect_steps())),
         }
 
-    def describe(self) -> list[Metric]:
-        return []
-
     def collect(self) -> Iterator[Metric]:
         found = gather(self._flights, self._timeout_secs)
         for metrics in found.values():
@@ -137,9 +134,6 @@ class CounterCollector(Collector):
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-
-    def describe(self) -> list[Metric]:
-        return []
 
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
@@ -212,37 +206,28 @@ class CounterCollector(Collector):
             yield "worker", what, histogram, self._counters.failed_worker_calls[what]
 
 
-class Metrics:
-    """The metrics of one application, in a registry of its own."""
-
-    def __init__(self, services: Services) -> None:
-        self.registry = CollectorRegistry()
-        self.registry.register(
-            SystemCollector(services.repository, services.broker, services.scheduler.steps, services.data)
-        )
-        self.registry.register(CounterCollector(services.counters))
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-        self._requests = PrometheusHistogram(
-            "penstock_http_request_seconds",
-            "Seconds from a request's first byte to the last byte of its answer",
-            ["method", "route", "status"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is the template of its path."""
-        label = method if method in _METHODS else "other"
-        self._requests.labels(label, route, str(status)).observe(seconds)
+def create_registry(services: Services) -> CollectorRegistry:
+    """Return a registry with the metrics of one application."""
+    registry = CollectorRegistry()
+    registry.register(SystemCollector(services.repository, services.broker, services.scheduler.steps, services.data))
+    registry.register(CounterCollector(services.counters))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
 
 
 class RequestMetrics:
     """Middleware that times every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = PrometheusHistogram(
+            "penstock_http_request_seconds",
+            "Seconds from a request's first byte to the last byte of its answer",
+            ["method", "route", "status"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -261,7 +246,8 @@ class RequestMetrics:
             await self._app(scope, receive, send_and_note_status)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._requests.labels(method, route, str(status)).observe(time.perf_counter() - started)
 
 
 def _fill(family: F, values: Mapping[str, float]) -> F:

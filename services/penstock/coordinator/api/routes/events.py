@@ -12,8 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.coordinator.api.authentication import CallerDep
-from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.dependencies import CallerDep, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_image, view_job

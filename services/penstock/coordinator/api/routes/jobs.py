@@ -13,8 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import JobState
-from penstock.coordinator.api.authentication import CallerDep
-from penstock.coordinator.api.dependencies import JobDep, JobServiceDep, ServicesDep, check_media_type
+from penstock.coordinator.api.dependencies import CallerDep, JobDep, JobServiceDep, ServicesDep, check_media_type
 from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
 from penstock.coordinator.api.request_body import read_body, received_form

@@ -7,8 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.rest import Processed
-from penstock.coordinator.api.authentication import CallerDep
-from penstock.coordinator.api.dependencies import JobServiceDep, ServicesDep, check_media_type
+from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep, check_media_type
 from penstock.coordinator.api.openapi import PROCESS_BODY, error_responses
 from penstock.coordinator.api.request_body import received_form
 from penstock.coordinator.intake.form_upload import FormUpload

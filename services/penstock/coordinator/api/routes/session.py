@@ -17,8 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import Login, Session
-from penstock.coordinator.api.authentication import SESSION_COOKIE, CallerDep, unauthorized
-from penstock.coordinator.api.dependencies import ServicesDep, check_media_type
+from penstock.coordinator.api.dependencies import SESSION_COOKIE, CallerDep, ServicesDep, check_media_type, unauthorized
 from penstock.coordinator.api.openapi import LOGIN_BODY, error_responses
 from penstock.coordinator.api.request_body import read_body
 from penstock.coordinator.api.services import Services

@@ -15,13 +15,11 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from penstock.common.model.names import without_suffix
-from penstock.coordinator.api.authentication import CallerDep
-from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.dependencies import CallerDep, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
-from penstock.coordinator.api.responses.file_responses import file_response
+from penstock.coordinator.api.responses.file_responses import file_response, result_content, sent_content
 from penstock.coordinator.api.responses.manifest import entries
-from penstock.coordinator.api.responses.stored_files import result_content, sent_content
 from penstock.coordinator.ports.links import page_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.refusals import not_found
 

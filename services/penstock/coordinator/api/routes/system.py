@@ -16,7 +16,6 @@ from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import read_operation
 from penstock.common.registry import operations
 from penstock.coordinator.api.dependencies import ServicesDep
-from penstock.coordinator.api.monitoring.metrics import Metrics
 from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
@@ -74,8 +73,7 @@ def get_readiness(request: Request) -> JSONResponse:
 @router.get("/metrics", summary="Get metrics", response_class=PlainTextResponse)
 def get_metrics(request: Request) -> Response:
     """Return all metrics in Prometheus' text format."""
-    metrics: Metrics = request.app.state.metrics
-    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
 def _step_statuses(request: Request, timeout_secs: float) -> list[StepStatus]:

@@ -10,8 +10,7 @@ from fastapi.responses import JSONResponse
 
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.api.authentication import CallerDep
-from penstock.coordinator.api.dependencies import ServicesDep
+from penstock.coordinator.api.dependencies import CallerDep, ServicesDep
 from penstock.coordinator.api.openapi import FILE_BODY, error_responses
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
 from penstock.coordinator.api.request_body import receive_body
