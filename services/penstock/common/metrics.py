@@ -45,7 +45,7 @@ class CallCounters:
     """What one process counts: calls of store and broker, and chunks. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._calls: dict[str, Histogram] = {}
         self._failed: Counter[str] = Counter()
         self._chunks: Counter[str] = Counter()
@@ -92,19 +92,16 @@ class CallCounters:
     def read(self) -> Measures:
         """Return all counts."""
         with self._lock:
-            return self._measures()
+            calls = [
+                Calls(what=call, buckets=list(histogram.buckets), seconds=histogram.sum, failed=self._failed[call])
+                for call, histogram in self._calls.items()
+            ]
+            return Measures(calls=calls, chunks=dict(self._chunks), redelivered=dict(self._redelivered))
 
     def take(self) -> Measures:
         """Return all counts and begin again at zero."""
         with self._lock:
-            measures = self._measures()
+            measures = self.read()
             for counts in (self._calls, self._failed, self._chunks, self._redelivered):
                 counts.clear()
             return measures
-
-    def _measures(self) -> Measures:
-        calls = [
-            Calls(what=call, buckets=list(histogram.buckets), seconds=histogram.sum, failed=self._failed[call])
-            for call, histogram in self._calls.items()
-        ]
-        return Measures(calls=calls, chunks=dict(self._chunks), redelivered=dict(self._redelivered))

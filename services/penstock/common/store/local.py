@@ -66,15 +66,12 @@ class LocalStore:
         top = self._path(prefix)
         pending = [top]
         while pending:
-            try:
-                with _translated(), _found(prefix), os.scandir(pending.pop()) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                        else:
-                            yield f"{prefix}/{os.path.relpath(entry.path, top)}"
-            except ObjectNotFoundError:
-                continue
+            with suppress(ObjectNotFoundError), _translated(), _found(prefix), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        yield f"{prefix}/{os.path.relpath(entry.path, top)}"
 
     def children(self, prefix: str) -> Iterator[str]:
         names: Sequence[str] = ()

@@ -17,10 +17,10 @@ import logging
 from collections.abc import Sequence
 
 from penstock.common.broker.base import ConfirmCallback, Delivery, QueueDepth
+from penstock.common.broker.rabbitmq.channel import QueueAdmin
 from penstock.common.broker.rabbitmq.connection import Connection, read_url
 from penstock.common.broker.rabbitmq.consumer import RabbitConsumer
 from penstock.common.broker.rabbitmq.publisher import Publisher
-from penstock.common.broker.rabbitmq.queue_admin import QueueAdmin
 from penstock.common.metrics import CallCounters
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, write_dead_letter
 from penstock.common.settings import BrokerSettings
