@@ -1,4 +1,4 @@
-"""Paging: cursors that name the start of a page. Clients treat them as opaque."""
+"""Paging: cursors that name the start of a page. Clients treat them as opaque; invalid ones raise RequestError 400."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ def write_cursor(*position: object) -> str:
 
 
 def read_job_cursor(cursor: str | None) -> str | None:
-    """Return the id of the last job of the previous page.
-
-    Raises:
-        RequestError: 400 for an invalid cursor.
-    """
+    """Return the id of the last job of the previous page."""
     if cursor is None:
         return None
     job = read_name_cursor(cursor)
@@ -43,11 +39,7 @@ def read_job_cursor(cursor: str | None) -> str | None:
 
 
 def read_position(cursor: str | None, start: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the numbers of a cursor, as many as `start` has; `start` if there is no cursor.
-
-    Raises:
-        RequestError: 400 for an invalid cursor.
-    """
+    """Return the numbers of a cursor, as many as `start` has; `start` if there is no cursor."""
     if cursor is None:
         return start
     parts = read_name_cursor(cursor).split(".")
@@ -57,11 +49,7 @@ def read_position(cursor: str | None, start: tuple[int, ...]) -> tuple[int, ...]
 
 
 def read_name_cursor(cursor: str) -> str:
-    """Return the name in a cursor.
-
-    Raises:
-        RequestError: 400 for an invalid cursor.
-    """
+    """Return the name in a cursor."""
     try:
         text = b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except ValueError as error:

@@ -77,11 +77,7 @@ def get_metrics(request: Request) -> Response:
 
 
 def _step_statuses(request: Request, timeout_secs: float) -> list[StepStatus]:
-    """Return the status of all steps; concurrent requests share one look at the queues.
-
-    Raises:
-        UnavailableError: the database or the broker is unreachable, or takes longer than the timeout.
-    """
+    """Return the status of all steps; concurrent requests share one look at the queues."""
     flight: SingleFlight[list[StepStatus]] = request.app.state.step_statuses
     try:
         return flight.start().result(timeout_secs)
@@ -90,11 +86,7 @@ def _step_statuses(request: Request, timeout_secs: float) -> list[StepStatus]:
 
 
 def _read_steps(text: str) -> list[str]:
-    """Return the steps of a list such as `blur,encode`, each once.
-
-    Raises:
-        RequestError: 404 for an unknown step.
-    """
+    """Return the steps of a list such as `blur,encode`, each once."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     known = operations()
     for name in names:
