@@ -33,8 +33,8 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.main import build_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.worker.build import build_worker
 from penstock.worker.executors.in_process import InProcessExecutor
+from penstock.worker.worker import build_worker
 
 PACKAGE = str(Path(penstock.__file__).parent)
 ROUTE = "submit_job.<locals>.submit"

@@ -29,9 +29,9 @@ from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.worker.build import build_worker
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.image_sources import ImageSources
+from penstock.worker.worker import build_worker
 
 LIMITS = Limits(max_file_bytes=200_000)
 ENDED = ("succeeded", "partial", "failed", "cancelled")

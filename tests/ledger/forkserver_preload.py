@@ -13,7 +13,7 @@ import faulty_repository
 import penstock.cli.main
 import penstock.coordinator.main
 import penstock.coordinator.server
-import penstock.worker.build
 import penstock.worker.process.main
+import penstock.worker.worker
 
 __all__ = ["fault_injection", "faulty_repository", "penstock"]

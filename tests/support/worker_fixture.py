@@ -29,9 +29,8 @@ from penstock.common.model.plan import make_plan
 from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
-from penstock.worker.build import build_worker
 from penstock.worker.executors.in_process import InProcessExecutor
-from penstock.worker.worker import Worker
+from penstock.worker.worker import Worker, build_worker
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 SECS = 20.0

@@ -35,7 +35,7 @@ class Manifest:
         self._plan = plan.document()
         self._path = folder / NAME
         self._done: set[int] = set()
-        with _usable(folder):
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(folder)
             try:
@@ -44,6 +44,9 @@ class Manifest:
             except BaseException:
                 os.close(self._lock)
                 raise
+        except OSError as error:
+            message = f"cannot use {folder}: {error.strerror}; choose another --out"
+            raise StartupError("data_unusable", message) from error
 
     def is_done(self, file: InputFile) -> bool:
         """Return whether an input is unchanged since it was done, and its results still exist."""
@@ -143,14 +146,6 @@ def _lock(folder: Path) -> int:
             "data_in_use", f"another run is writing to {folder}; wait for it, or choose another --out"
         ) from error
     return descriptor
-
-
-@contextmanager
-def _usable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StartupError("data_unusable", f"cannot use {folder}: {error.strerror}; choose another --out") from error
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from penstock.common.tracing.base import UNTRACED, Trace, Tracing
 from penstock.worker.attempts import Attempts
 from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
 from penstock.worker.events import EventPublisher
-from penstock.worker.executors.base import DECODE_OPERATION, File, Part, StepExecutor
+from penstock.worker.executors.base import DECODE_OPERATION, File, Part, StepExecutor, as_image_error
 from penstock.worker.executors.safetensors import Pixels, pack_chunk
 from penstock.worker.image_sources import ImageSources
 from penstock.worker.watchdog import Watchdog
@@ -193,7 +193,7 @@ class ChunkTask:
                 self.trace.record_error(error)
                 raise
             except Exception as error:
-                self.fail_current(_as_image_error(error))
+                self.fail_current(as_image_error(error))
             else:
                 self._finish(image, parts, results)
             executor.reset()
@@ -447,12 +447,3 @@ def _name_subset(chunk: str, images: Sequence[ImageRef]) -> str:
 def _dispatched_name(name: str) -> str:
     """Return the name that the dispatcher gave a chunk, before it was split."""
     return name.partition(".")[0]
-
-
-def _as_image_error(error: Exception) -> ImageError:
-    if isinstance(error, ImageError):
-        return error
-    if isinstance(error, MemoryError):
-        return ImageError(ImageCode.INTERNAL, "out of memory")
-    log.error("unexpected error", exc_info=error)
-    return ImageError(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}")

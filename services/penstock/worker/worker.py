@@ -6,20 +6,28 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from pathlib import Path
 
 from penstock.common.backoff import Backoff
-from penstock.common.broker.base import Consumer
+from penstock.common.broker.base import Broker, Consumer
 from penstock.common.logs import log_context, update_log_context
+from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import ImageCode, ImageError, PlanError, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, MessageError, step_queue
-from penstock.common.settings import WorkerSettings
+from penstock.common.settings import Limits, WorkerSettings
+from penstock.common.store.base import Store
+from penstock.common.store.bucket_allowlist import BucketAllowlist
+from penstock.common.store.composite import CompositeStore
 from penstock.common.store.keys import cancellation_key
-from penstock.common.tracing.base import Trace
-from penstock.worker.chunk_input import BlobLostError
+from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
+from penstock.worker.chunk_input import BlobLostError, PixelBudget
 from penstock.worker.chunk_task import ChunkTask, WorkerContext
+from penstock.worker.events import EventPublisher
+from penstock.worker.executors.base import StepExecutor
+from penstock.worker.image_sources import ImageSources
 from penstock.worker.inbox import Inbox
 from penstock.worker.liveness import Liveness
 from penstock.worker.watchdog import Watchdog
@@ -30,6 +38,8 @@ EXIT_TIMED_OUT = 75
 """Exit status of a worker that ended itself because a step exceeded its time limit."""
 
 _PREFETCH = 2
+_PREFETCH_THREADS = 2
+"""One for the next image of this chunk, one for the next chunk."""
 _MAX_CACHED_JOBS = 1_000
 _POLL_SECS = 5.0
 _EXIT_SECS = 5.0
@@ -303,3 +313,49 @@ def _done() -> Future[None]:
     done = Future[None]()
     done.set_result(None)
     return done
+
+
+def build_worker(
+    name: str,
+    served: Collection[str],
+    store: Store,
+    broker: Broker,
+    executor: StepExecutor,
+    limits: Limits,
+    settings: WorkerSettings,
+    *,
+    input_root: Path | None,
+    buckets: BucketAllowlist | None = None,
+    counters: CallCounters | None = None,
+    tracing: Tracing = NO_TRACING,
+    overlap: bool = False,
+    requeue_secs: float = 2.0,
+) -> Worker:
+    """Return a worker that serves some steps.
+
+    Args:
+        name: names the worker in its events.
+        served: the steps that it runs.
+        input_root: the folder below which images' files may be; None: no files.
+        buckets: the buckets that images may be read from and results written to; None: none.
+        counters: count the calls of the broker; those of the store are added.
+        overlap: whether to read the next chunk and write the last one while one is processed.
+        requeue_secs: longest wait before a chunk is requeued after the broker refused its messages.
+    """
+    buckets = buckets or BucketAllowlist()
+    counters = counters or CallCounters()
+    store = CompositeStore(store, buckets, counters)
+    context = WorkerContext(
+        name=name,
+        served=frozenset(served),
+        store=store,
+        broker=broker,
+        sources=ImageSources(store, limits, input_root, buckets),
+        executor=executor,
+        pixel_budget=PixelBudget(settings.max_pixels_in_flight),
+        prefetcher=ThreadPoolExecutor(_PREFETCH_THREADS, "prefetch") if overlap else None,
+        tracing=tracing,
+        counters=counters,
+        events=EventPublisher(broker, counters),
+    )
+    return Worker(context, settings, requeue_secs)

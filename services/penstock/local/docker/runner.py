@@ -22,9 +22,8 @@ from penstock.common.threads import join_all
 from penstock.local.docker.chain import MAX_FAILED_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
-from penstock.worker.build import build_worker
 from penstock.worker.executors.program import Program, ProgramStartError
-from penstock.worker.worker import Worker
+from penstock.worker.worker import Worker, build_worker
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from penstock.common.model.plan import Planned
 from penstock.common.model.stdio_protocol import DECODE
 from penstock.common.settings import Limits
 from penstock.worker.executors.safetensors import Pixels
+
+log = logging.getLogger(__name__)
 
 Part = Any
 """One part of an image: the bytes of its file before `decode`, a `File` after `encode`, and in between whatever the
@@ -67,3 +70,13 @@ def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> N
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS, f"{step} made {pixels} pixels; accepted are up to {limits.max_pixels}"
         )
+
+
+def as_image_error(error: Exception) -> ImageError:
+    """Return the error of an image for any exception of a step; unexpected ones are logged."""
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, MemoryError):
+        return ImageError(ImageCode.INTERNAL, "out of memory")
+    log.error("unexpected error", exc_info=error)
+    return ImageError(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from penstock.common.registry import operations
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.decode import decode
+from penstock.worker.executors.base import as_image_error
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import (
     MAX_HEADER_BYTES,
@@ -44,8 +44,6 @@ from penstock.worker.executors.safetensors import (
 )
 from penstock.worker.executors.shared_folder import write_pieces
 from penstock.worker.image_sources import check_size, is_below, open_regular_file, real_path
-
-log = logging.getLogger(__name__)
 
 _HEAD_BYTES = MAX_HEADER_BYTES + 8
 
@@ -76,13 +74,9 @@ class StdioServer:
             return write_message(Response(ok=True, out=self._run(request)))
         except ProtocolError as error:
             return _refuse(BAD_REQUEST, error.message, retry=False)
-        except ImageError as error:
-            return _refuse(error.code, error.message, retry=error.code in RETRY_MAY_HELP)
-        except MemoryError:
-            return _refuse(ImageCode.INTERNAL, "out of memory", retry=True)
         except Exception as error:
-            log.exception("unexpected error")
-            return _refuse(ImageCode.INTERNAL, f"failed unexpectedly: {type(error).__name__}", retry=True)
+            failure = as_image_error(error)
+            return _refuse(failure.code, failure.message, retry=failure.code in RETRY_MAY_HELP)
 
     def describe(self) -> Description:
         """Return the answer to `describe`."""

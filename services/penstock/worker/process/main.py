@@ -82,18 +82,13 @@ def work(
     set_up_logs("worker")
     for file in liveness_files(settings):
         remove(file)  # a container that is restarted finds those of the last one
-    _report_deletion_cost(settings, kubernetes)
-    if settings.concurrency == 1:
-        return serve_steps(spec)
-    return Supervisor(make_processes(spec)).run(settings.drain_secs)
-
-
-def _report_deletion_cost(settings: WorkerSettings, kubernetes: KubernetesSettings) -> None:
-    """Start to write the pod's deletion cost, if the settings ask for it."""
     if kubernetes.deletion_cost:
         if settings.liveness_file is None:
             raise _refuse("PENSTOCK_DELETION_COST needs a liveness file; set PENSTOCK_LIVENESS_FILE")
         DeletionCost(liveness_files(settings), OwnPod(kubernetes).write_cost).start()
+    if settings.concurrency == 1:
+        return serve_steps(spec)
+    return Supervisor(make_processes(spec)).run(settings.drain_secs)
 
 
 def check_alive(settings: WorkerSettings) -> int:
@@ -137,7 +132,7 @@ def serve_steps(spec: ServiceSpec) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
     from penstock.worker.executors.external import make_executor  # isort: skip
-    from penstock.worker.build import build_worker
+    from penstock.worker.worker import build_worker
 
     set_up_logs("worker")
     declare_steps(spec.settings.step_schemas)

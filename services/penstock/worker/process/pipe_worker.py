@@ -59,8 +59,8 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     # Imported late, because the process that only starts workers need not load the steps.
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
     from penstock.common.store.bucket_allowlist import BucketAllowlist  # isort: skip
-    from penstock.worker.build import build_worker
     from penstock.worker.executors.external import make_executor
+    from penstock.worker.worker import build_worker
 
     set_up_logs(spec.name)
     counters = CallCounters()
