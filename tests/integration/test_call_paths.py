@@ -9,7 +9,7 @@ import print_call_paths
 MAX_FRAMES = {
     "request → row of the job": 5,
     "request → row of an image": 5,
-    "dispatcher → broker": 4,
+    "dispatcher → broker": 3,
     "delivery → step": 4,
     "step → broker": 2,
     "confirm → acknowledgement": 2,
