@@ -135,7 +135,7 @@ class Check:
         inputs = self._link(images)
         with tempfile.TemporaryDirectory(dir=self._workspace.work) as out:
             watch = CpuWatch()
-            done = contestant.process(workload, inputs, Path(out))
+            done = contestant(workload, inputs, Path(out))
             _, cpu_secs, share = watch.read()
             results = sum(1 for _ in done.results)
         if results < images:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +34,15 @@ def bench(server: str | None, **options: Any) -> None:
     if server is None:
         from penstock.benchmark.bench.runner import run_bench
 
-        sys.exit(run_bench(**options))
+        run_bench(**options)
+        return
     from penstock.benchmark.bench.remote import read_server, run_server_bench
 
     if any([options.pop("broker"), options.pop("contestants")]):
         raise click.UsageError(
             "--server measures an installation; --broker and --contestant cannot be combined with it"
         )
-    sys.exit(run_server_bench(read_server(server), **options))
+    run_server_bench(read_server(server), **options)
 
 
 class _FiniteRange(click.FloatRange):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,15 +86,9 @@ def job_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add the options to a command, which receives them as `job`."""
 
     @wraps(command)
-    def run(
-        ops: tuple[str, ...],
-        job_file: Path | None,
-        output: str | None,
-        quality: int | None,
-        effort: int | None,
-        **others: Any,
-    ) -> R:
-        return command(job=JobOptions(ops, job_file, output, quality, effort), **others)
+    def run(**given: Any) -> R:
+        job = JobOptions(**{field.name: given.pop(field.name) for field in fields(JobOptions)})
+        return command(job=job, **given)
 
     decorated: Callable[..., R] = run
     for option in reversed(_OPTIONS):

@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -48,7 +47,7 @@ class Photo(NamedTuple):
             LocalFileError: it cannot be read, or its size has changed.
         """
         left = self.size_bytes
-        with _readable(self.path) as file:
+        with _local_errors(self.path), open(self.path, "rb", buffering=0) as file:
             while data := file.read(READ_BYTES):
                 left -= len(data)
                 if left < 0:
@@ -127,28 +126,18 @@ def _is_image(path: str) -> bool:
 
 
 def _stat_file(root: str, path: str) -> Photo:
-    try:
+    with _local_errors(path):
         status = os.stat(path)
-    except OSError as error:
-        raise LocalFileError(f"{path}: {error.strerror}") from error
     return Photo(root, os.path.relpath(path, root), status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
-def _readable(path: str) -> Iterator[FileIO]:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            yield file
-    except OSError as error:
-        raise LocalFileError(f"{path}: {error.strerror}") from error
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def _local_errors(what: str) -> Iterator[None]:
+    """Raise errors of the system as LocalFileError."""
     try:
         yield
     except OSError as error:
-        raise LocalFileError(f"{path} cannot be written: {error.strerror}") from error
+        raise LocalFileError(f"{what}: {error.strerror}") from error
 
 
 def _valid_name(name: str) -> str:
@@ -203,7 +192,7 @@ class AtomicFile:
         self._sha256 = sha256
         self._digest = hashlib.sha256()
         self._temporary = target.with_name(f".{os.getpid():x}-{id(self):x}.part")
-        with _writable(target):
+        with _local_errors(f"{target} cannot be written"):
             target.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
 
@@ -211,7 +200,7 @@ class AtomicFile:
         """Append data."""
         self._digest.update(data)
         view = memoryview(data)
-        with _writable(self._target):
+        with _local_errors(f"{self._target} cannot be written"):
             while view:
                 view = view[self._file.write(view) :]
 
@@ -224,7 +213,7 @@ class AtomicFile:
         self._file.close()
         if self._digest.hexdigest() != self._sha256:
             raise DamagedError(f"{self._target.name} does not match its checksum after the download")
-        with _writable(self._target):
+        with _local_errors(f"{self._target} cannot be written"):
             os.replace(self._temporary, self._target)
 
     def abort(self) -> None:

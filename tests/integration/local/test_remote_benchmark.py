@@ -13,8 +13,8 @@ from http_proxy import http_proxy
 from webhook_receiver import make_certificate
 
 from penstock.benchmark.bench import remote
+from penstock.benchmark.bench.contestants import BenchError, Verifier
 from penstock.benchmark.bench.remote import ServerFigures, read_server, run_server_bench, show_table
-from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS
 from penstock.common.model.errors import PenstockError, UnavailableError
 
@@ -35,7 +35,7 @@ def test_a_running_server_is_measured_and_keeps_no_jobs(
     server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(remote, "LATENCY_REQUESTS", 2)
-    assert run_server_bench(server.client.url, **QUICK, as_json=True) == 0
+    run_server_bench(server.client.url, **QUICK, as_json=True)
     measured = json.loads(capsys.readouterr().out)
     [workload] = measured["workloads"]
     assert (workload["name"], workload["images"]) == ("resize-split-gaussian-jpg", 3)
@@ -62,23 +62,22 @@ def test_a_server_with_https_a_path_and_a_private_authority_is_measured(
         with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             run_server_bench(url, **QUICK, latency=False)
         monkeypatch.setenv("PENSTOCK_TLS_CA", str(authority))
-        assert run_server_bench(url, **QUICK, latency=False) == 0
+        run_server_bench(url, **QUICK, latency=False)
     assert url in capsys.readouterr().out
     assert all(request.partition(" ")[2].startswith("/penstock/") for request in line.requests)
 
 
-def test_a_result_that_differs_from_opencvs_fails_the_benchmark(
-    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_result_that_differs_from_opencvs_fails_the_benchmark(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Verifier, "_are_equal", lambda *_: False)
-    assert run_server_bench(server.client.url, **QUICK, latency=False) == 1
-    assert "image-00000-0.jpg of the server differs from the pool's" in capsys.readouterr().err
+    with pytest.raises(BenchError, match=r"image-00000-0\.jpg of the server differs from the pool's"):
+        run_server_bench(server.client.url, **QUICK, latency=False)
     assert jobs(server) == []
 
 
-def test_a_stalled_job_fails_the_benchmark_and_is_deleted(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_server_bench(server.client.url, **QUICK, latency=False, stall_secs=-1.0) == 1
-    assert "GET /v1/steps shows the bottleneck" in capsys.readouterr().err
+def test_a_stalled_job_fails_the_benchmark_and_is_deleted(server: Any) -> None:
+    with pytest.raises(BenchError, match="GET /v1/steps shows the bottleneck") as caught:
+        run_server_bench(server.client.url, **QUICK, latency=False, stall_secs=-1.0)
+    assert caught.value.exit_code == 1
     assert jobs(server) == []
 
 

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.benchmark.bench.contestants import BenchError
+from penstock.benchmark.bench.contestants import BenchError, Verifier
 from penstock.benchmark.bench.report import Figures, percentile, show_json, show_tables
 from penstock.benchmark.bench.runner import run_bench
-from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.plan import make_plan

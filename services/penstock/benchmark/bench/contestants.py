@@ -6,12 +6,13 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from penstock.benchmark.bench.workloads import WORKLOADS, Workload
@@ -31,6 +32,8 @@ _CANCEL_POLL_SECS = 0.05
 class BenchError(PenstockError):
     """The benchmark cannot give a meaningful figure."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Round:
@@ -40,15 +43,8 @@ class Round:
     results: Iterator[tuple[str, bytes]]
 
 
-class Contestant(Protocol):
-    """Runs workloads over folders of images."""
-
-    def process(self, workload: Workload, inputs: Path, out: Path, /) -> Round:
-        """Process all images of the folder `inputs`; files may be written to `out`, a new empty folder.
-
-        Raises:
-            BenchError: an image failed.
-        """
+Contestant = Callable[[Workload, Path, Path], Round]
+"""Processes a folder of images; may write files to another one, which is empty. Raises BenchError if an image fails."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +63,64 @@ class Workspace:
         return workspace
 
 
-class Command:
-    """A command; its start and exit are part of the time."""
+def _run_command(
+    build: Callable[[Workload, Path, Path], Sequence[str]], workload: Workload, inputs: Path, out: Path
+) -> Round:
+    """Run a command; its start and exit are part of the time."""
+    command = [sys.executable, "-m", *build(workload, inputs, out)]
+    start = time.perf_counter()
+    try:
+        ended = subprocess.run(  # noqa: S603 (one of the commands below)
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError("contestant_failed", f"{' '.join(command)} took over {error.timeout:.0f} s") from error
+    seconds = time.perf_counter() - start
+    if ended.returncode != 0:
+        output = ended.stderr[-500:].decode(errors="replace").strip()
+        raise BenchError("contestant_failed", f"{' '.join(command)} ended with {ended.returncode}: {output}")
+    return Round(seconds, _read_files(out, workload.output))
 
-    def __init__(self, build: Callable[[Workload, Path, Path], Sequence[str]]) -> None:
-        self._build = build
 
-    def process(self, workload: Workload, inputs: Path, out: Path, /) -> Round:
-        command = [sys.executable, "-m", *self._build(workload, inputs, out)]
-        start = time.perf_counter()
-        try:
-            ended = subprocess.run(  # noqa: S603 (one of the commands below)
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_SECS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BenchError("contestant_failed", f"{' '.join(command)} took over {error.timeout:.0f} s") from error
-        seconds = time.perf_counter() - start
-        if ended.returncode != 0:
-            output = ended.stderr[-500:].decode(errors="replace").strip()
-            raise BenchError("contestant_failed", f"{' '.join(command)} ended with {ended.returncode}: {output}")
-        return Round(seconds, _read_files(out, workload.output))
+class Verifier:
+    """Compares JPEG files by bytes and PNG files by pixels; remembers equal pairs, because images are repeated."""
+
+    def __init__(self) -> None:
+        self._equal: set[tuple[bytes, bytes]] = set()
+
+    def verify(self, contestant: str, reference: Path, results: Iterable[tuple[str, bytes]]) -> None:
+        """Check that `results` (name, content) are exactly the files of the folder `reference`.
+
+        Raises:
+            BenchError: a file differs, is missing, or is not in the reference.
+        """
+        missing = {path.name for path in reference.iterdir()}
+        for name, content in results:
+            if name not in missing:
+                raise BenchError("wrong_results", f"{contestant} made {name}, which the pool did not, or made it twice")
+            missing.remove(name)
+            if not self._are_equal((reference / name).read_bytes(), content, name):
+                raise BenchError("wrong_results", f"{name} of {contestant} differs from the pool's")
+        if missing:
+            raise BenchError("wrong_results", f"{contestant} did not make {min(missing)} and {len(missing) - 1} others")
+
+    def _are_equal(self, expected: bytes, content: bytes, name: str) -> bool:
+        if expected == content:
+            return True
+        if not name.endswith(".png"):
+            return False
+        pair = (hashlib.blake2b(expected).digest(), hashlib.blake2b(content).digest())
+        if pair not in self._equal and _have_equal_pixels(expected, content):
+            self._equal.add(pair)
+        return pair in self._equal
+
+
+def _have_equal_pixels(first: bytes, second: bytes) -> bool:
+    import cv2
+    import numpy as np
+
+    one, other = (cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) for file in (first, second))
+    return one is not None and other is not None and np.array_equal(one, other)
 
 
 @contextmanager
@@ -163,29 +197,25 @@ def measure_latency(
     return seconds[warm_up:]
 
 
-class Server:
-    """A running server on this host, timed from the request to the job's end.
+def process_on_server(
+    client: RestClient, extra_fields: Mapping[str, Any], workload: Workload, inputs: Path, _out: Path
+) -> Round:
+    """Process a folder on a running server of this host, timed from the request to the job's end.
 
     The end is the server's own timestamp, by the same clock, so that frequent polling is not needed.
-    `extra_fields` are added to each job document.
+    `extra_fields` are added to the job document.
     """
+    inputs_and_name = {"inputs": [{"prefix": f"{inputs.name}/"}], "name": workload.name}
+    start = time.time()
+    job = client.post_job(workload.document() | inputs_and_name | dict(extra_fields))["id"]
+    ended = wait_for_success(client, job, JOB_POLL_SECS)
+    seconds = datetime.fromisoformat(ended["finished_at"]).timestamp() - start
+    return Round(seconds, _fetch_and_delete(client, job))
 
-    def __init__(self, client: RestClient, extra_fields: Mapping[str, Any] | None = None) -> None:
-        self._client = client
-        self._extra_fields = dict(extra_fields or {})
 
-    def process(self, workload: Workload, inputs: Path, _out: Path, /) -> Round:
-        inputs_and_name = {"inputs": [{"prefix": f"{inputs.name}/"}], "name": workload.name}
-        document = workload.document() | inputs_and_name | self._extra_fields
-        start = time.time()
-        job = self._client.post_job(document)["id"]
-        ended = wait_for_success(self._client, job, JOB_POLL_SECS)
-        seconds = datetime.fromisoformat(ended["finished_at"]).timestamp() - start
-        return Round(seconds, self._fetch_and_delete(job))
-
-    def _fetch_and_delete(self, job: str) -> Iterator[tuple[str, bytes]]:
-        yield from fetch_results(self._client, job)
-        self._client.delete_job(job)
+def _fetch_and_delete(client: RestClient, job: str) -> Iterator[tuple[str, bytes]]:
+    yield from fetch_results(client, job)
+    client.delete_job(job)
 
 
 @contextmanager
@@ -208,14 +238,14 @@ def run_server(
 @contextmanager
 def _run_contestant(workspace: Workspace, placement: str) -> Iterator[Contestant]:
     with run_server(workspace, placement) as (client, _):
-        yield Server(client)
+        yield partial(process_on_server, client, {})
 
 
 Start = Callable[[Workspace], AbstractContextManager[Contestant]]
 
 CONTESTANTS: dict[str, Start] = {
-    "pool": lambda _: nullcontext(Command(_pool_command)),
-    "run": lambda _: nullcontext(Command(_run_command)),
+    "pool": lambda _: nullcontext(partial(_run_command, _pool_command)),
+    "run": lambda _: nullcontext(partial(_run_command, _penstock_command)),
     "serve-fused": lambda workspace: _run_contestant(workspace, "fused"),
     "serve-per-step": lambda workspace: _run_contestant(workspace, "per_step"),
 }
@@ -226,7 +256,7 @@ def _pool_command(workload: Workload, inputs: Path, out: Path) -> list[str]:
     return ["penstock.benchmark.bench.plain_pool", str(inputs), str(out), workload.output, *workload.options()]
 
 
-def _run_command(workload: Workload, inputs: Path, out: Path) -> list[str]:
+def _penstock_command(workload: Workload, inputs: Path, out: Path) -> list[str]:
     return ["penstock", "run", str(inputs), *workload.options(), "--output", workload.output, "--out", str(out)]
 
 

@@ -27,8 +27,6 @@ def apply(image: MatLike, name: str, value: str) -> list[MatLike]:
             return [image[:y, :x], image[:y, x:], image[y:, :x], image[y:, x:]]
         case "blur", "gaussian":
             return [cv2.GaussianBlur(image, (5, 5), 0)]
-        case "blur", "updownsampling":
-            return [cv2.pyrUp(cv2.pyrDown(image), dstsize=(image.shape[1], image.shape[0]))]
         case "blur", "bilateral":
             return [cv2.bilateralFilter(image, 9, 75, 75)]
         case "blur", "median":

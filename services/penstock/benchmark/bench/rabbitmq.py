@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from functools import partial
 from pathlib import Path
 
-from penstock.benchmark.bench.contestants import Contestant, Round, Server, Start, Workspace, run_server
+from penstock.benchmark.bench.contestants import Contestant, Round, Start, Workspace, process_on_server, run_server
 from penstock.benchmark.bench.workloads import ImageFolders, Workload
 from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
@@ -54,19 +54,6 @@ class BrokerServer:
         self._stack.close()
 
 
-class BrokerContestant:
-    """One placement with one chunk size."""
-
-    def __init__(self, server: BrokerServer, placement: str, chunk_size: int | str) -> None:
-        self._server = server
-        self._placement = placement
-        self._chunk_size = chunk_size
-
-    def process(self, workload: Workload, inputs: Path, out: Path, /) -> Round:
-        client, _ = self._server.start(self._placement)
-        return Server(client, {"chunk_size": self._chunk_size}).process(workload, inputs, out)
-
-
 def broker_contestants(broker_url: str) -> dict[str, Start]:
     """Return the contestants over a broker by name, ordered so that servers change as rarely as possible."""
     servers: dict[Workspace, BrokerServer] = {}
@@ -74,8 +61,13 @@ def broker_contestants(broker_url: str) -> dict[str, Start]:
     @contextmanager
     def enter(placement: str, chunk_size: int | str, workspace: Workspace) -> Iterator[Contestant]:
         server = servers.setdefault(workspace, BrokerServer(broker_url, workspace))
+
+        def process(workload: Workload, inputs: Path, out: Path) -> Round:
+            client, _ = server.start(placement)
+            return process_on_server(client, {"chunk_size": chunk_size}, workload, inputs, out)
+
         try:
-            yield BrokerContestant(server, placement, chunk_size)
+            yield process
         finally:
             server.close()
 
@@ -108,7 +100,8 @@ def _hop_secs(client: RestClient, pid: int, inputs: Path, chunk_size: int | str)
 def _cpu_secs_of_job(client: RestClient, pid: int, laps: int, inputs: Path, chunk_size: int | str) -> float:
     operations = (("resize", f"{_HOP_SIDE}x{_HOP_SIDE}"), ("blur", "median")) * laps
     before = cpu_secs(pid)
-    done = Server(client, {"chunk_size": chunk_size}).process(Workload("hops", 0, operations, "jpg", 0), inputs, inputs)
+    workload = Workload("hops", 0, operations, "jpg", 0)
+    done = process_on_server(client, {"chunk_size": chunk_size}, workload, inputs, inputs)
     spent = cpu_secs(pid) - before
     for _ in done.results:
         pass

@@ -19,7 +19,7 @@ import click
 from penstock.benchmark.bench.contestants import (
     CONTESTANTS,
     STALL_SECS,
-    BenchError,
+    Verifier,
     Workspace,
     created_job,
     fetch_results,
@@ -27,7 +27,6 @@ from penstock.benchmark.bench.contestants import (
     wait_for_success,
 )
 from penstock.benchmark.bench.report import align, percentiles_ms, show_percentiles
-from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose_workloads
 from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import PenstockError
@@ -67,13 +66,11 @@ def run_server_bench(
     latency: bool = True,
     as_json: bool = False,
     stall_secs: float = STALL_SECS,
-) -> int:
+) -> None:
     """Measure the server at `url`, and print a table or JSON to standard output; see `run_bench` for the arguments.
 
-    Returns:
-        0, or 1 if a job did not succeed or its results differ from OpenCV's.
-
     Raises:
+        BenchError: a job did not succeed, or its results differ from OpenCV's.
         RefusedError: the server does not accept a job.
         UnavailableError: no answer.
         PenstockError: a workload is unknown, or `photos` contains no image.
@@ -86,15 +83,10 @@ def run_server_bench(
     ):
         client.send("GET", "/readyz")
         bench = ServerBench(client, Path(folder), photos, stall_secs)
-        try:
-            figures = [bench.measure(workload, images or IMAGES, rounds) for workload in chosen]
-            latencies = bench.measure_latency() if latency else []
-        except BenchError as error:
-            click.echo(f"bench: {error.message}", err=True)
-            return 1
+        figures = [bench.measure(workload, images or IMAGES, rounds) for workload in chosen]
+        latencies = bench.measure_latency() if latency else []
     show = show_json if as_json else show_table
     click.echo(show(url, figures, latencies))
-    return 0
 
 
 class ServerBench:
@@ -105,6 +97,7 @@ class ServerBench:
         self._stall_secs = stall_secs
         self._workspace = Workspace.create(folder)
         self._folders = ImageFolders(self._workspace.images, photos)
+        self._verifier = Verifier()
 
     def measure(self, workload: Workload, images: int, rounds: int) -> ServerFigures:
         """Run a workload `rounds` times, after a warm-up.
@@ -115,11 +108,10 @@ class ServerBench:
         inputs = self._folders.folder(workload, images)
         reference = self._make_reference(workload, inputs)
         figures = ServerFigures(workload, images)
-        verifier = Verifier()
         paths = sorted(inputs.iterdir())
         self._run(workload, paths[:WARM_UP_IMAGES])
         for number in range(1, rounds + 1):
-            upload, total = self._run(workload, paths, verifier, reference)
+            upload, total = self._run(workload, paths, reference)
             figures.upload.append(upload)
             figures.total.append(total)
             rate = images / total
@@ -135,24 +127,18 @@ class ServerBench:
         out = self._workspace.work / f"reference-{workload.name}"
         out.mkdir()
         with CONTESTANTS["pool"](self._workspace) as pool:
-            pool.process(workload, inputs, out)
+            pool(workload, inputs, out)
         return out
 
-    def _run(
-        self,
-        workload: Workload,
-        paths: Sequence[Path],
-        verifier: Verifier | None = None,
-        reference: Path | None = None,
-    ) -> tuple[float, float]:
+    def _run(self, workload: Workload, paths: Sequence[Path], reference: Path | None = None) -> tuple[float, float]:
         """Run a workload as one job; return the seconds until it was accepted, and until its end."""
         start = time.perf_counter()
         with created_job(self._client, workload, paths) as job:
             upload = time.perf_counter() - start
             wait_for_success(self._client, job, _POLL_SECS, self._stall_secs)
             total = time.perf_counter() - start
-            if verifier is not None and reference is not None:
-                verifier.verify("the server", reference, fetch_results(self._client, job))
+            if reference is not None:
+                self._verifier.verify("the server", reference, fetch_results(self._client, job))
         return upload, total
 
 

@@ -16,16 +16,15 @@ import click
 
 from penstock.benchmark.bench.contestants import (
     CONTESTANTS,
-    BenchError,
     Contestant,
     Start,
+    Verifier,
     Workspace,
     measure_latency,
     run_server,
 )
 from penstock.benchmark.bench.rabbitmq import broker_contestants, measure_hops
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
-from penstock.benchmark.bench.verify import Verifier
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose, choose_workloads
 
 BASELINE = "pool"
@@ -45,7 +44,7 @@ def run_bench(
     latency: bool = True,
     broker: str | None = None,
     as_json: bool = False,
-) -> int:
+) -> None:
     """Measure, and print tables or JSON to standard output, progress to standard error.
 
     Args:
@@ -58,10 +57,8 @@ def run_bench(
         broker: the URL of a RabbitMQ for further contestants; nothing else may use its queues.
         as_json: print one JSON object instead of tables.
 
-    Returns:
-        0, or 1 if a contestant failed or its results differ from the pool's.
-
     Raises:
+        BenchError: a contestant failed, or its results differ from the pool's.
         PenstockError: a name is unknown, `photos` contains no image, or a server does not start.
     """
     chosen = choose_workloads(workloads)
@@ -71,16 +68,11 @@ def run_bench(
         workspace = Workspace.create(Path(folder))
         folders = ImageFolders(workspace.images, photos)
         runner = Runner(workspace, folders, images, rounds)
-        try:
-            figures = runner.run(chosen, {name: starts[name] for name in names})
-            latencies = _measure_latency(workspace, folders) if latency else []
-            hops = measure_hops(broker, workspace, folders) if broker else {}
-        except BenchError as error:
-            click.echo(f"bench: {error.message}", err=True)
-            return 1
+        figures = runner.run(chosen, {name: starts[name] for name in names})
+        latencies = _measure_latency(workspace, folders) if latency else []
+        hops = measure_hops(broker, workspace, folders) if broker else {}
     show = show_json if as_json else show_tables
     click.echo(show(figures, latencies, hops))
-    return 0
 
 
 @dataclass(frozen=True)
@@ -118,10 +110,10 @@ class Runner:
         with self._new_folder() as reference:
             for name, contestant in contestants.items():
                 if name == BASELINE:
-                    seconds[name] = contestant.process(workload, inputs, Path(reference)).seconds
+                    seconds[name] = contestant(workload, inputs, Path(reference)).seconds
                     continue
                 with self._new_folder() as out:
-                    done = contestant.process(workload, inputs, Path(out))
+                    done = contestant(workload, inputs, Path(out))
                     verifier.verify(name, Path(reference), done.results)
                 seconds[name] = done.seconds
         return seconds
