@@ -63,7 +63,7 @@ class RepositoryDriver:
         self.repository = repository
 
     def job(self, job: str, **fields: Any) -> Job:
-        return Job(job, JobState.RECEIVING, StoredPlan.read(PLAN), {"output": "jpg"}, created_at=1.5, **fields)
+        return Job(job, JobState.RECEIVING, StoredPlan(PLAN), {"output": "jpg"}, created_at=1.5, **fields)
 
     def image(self, image: int, **fields: Any) -> Image:
         return Image(image, f"photos/{image}.jpg", f"{image}", f"uploads/u/{image}", **fields)

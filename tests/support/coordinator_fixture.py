@@ -88,7 +88,7 @@ class CoordinatorFixture:
     ) -> Job:
         """Create and accept a job with `images` images named by numbers, or with those given."""
         self.repository.create_job(
-            Job(name, JobState.RECEIVING, StoredPlan.read(plan), {}, created_at=time.time(), **fields)
+            Job(name, JobState.RECEIVING, StoredPlan(list(plan)), {}, created_at=time.time(), **fields)
         )
         if isinstance(images, int):
             images = [Image(number, f"{number}.jpg", f"{number}", f"uploads/u/{number}") for number in range(images)]

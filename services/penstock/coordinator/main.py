@@ -28,7 +28,7 @@ from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
-from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
+from penstock.coordinator.ports.leadership import Leadership
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.kubernetes import Deployments
 from penstock.coordinator.scheduling.leader import LeaderLoop
@@ -187,7 +187,7 @@ def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Ca
 
 def _open_database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
     """Open PostgreSQL, which several coordinators share, or SQLite, which one coordinator has locked."""
-    leadership: Leadership = AlwaysLeader()
+    leadership = Leadership()
     if settings.database_url is not None:
         from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 

@@ -180,7 +180,7 @@ def test_a_job_whose_creation_was_interrupted_by_a_kill_can_be_discarded(driver,
     work = """
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.ports.repository import Image, Job, StoredPlan
-repository.create_job(Job("job-1", JobState.RECEIVING, StoredPlan(()), {}, 0.0, idempotency_key="k"))
+repository.create_job(Job("job-1", JobState.RECEIVING, StoredPlan([]), {}, 0.0, idempotency_key="k"))
 print("created", flush=True)
 repository.add_images("job-1", (Image(i, f"{i}.jpg", f"{i}", "r") for i in itertools.count()))
 """

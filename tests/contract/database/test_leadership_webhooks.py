@@ -13,8 +13,7 @@ from penstock.common.model.messages import Event, Outcome
 from penstock.common.settings import WebhookSettings
 from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.repository import Image, Job, StoredPlan
-from penstock.coordinator.ports.webhook_events import WebhookEventState
+from penstock.coordinator.ports.repository import Image, Job, StoredPlan, WebhookEventState
 from penstock.coordinator.webhooks.sender import Sender
 
 
@@ -32,7 +31,7 @@ def make_sender(repository: SqlRepository, name: str) -> Sender:
 
 def end(repository: SqlRepository, job: str, receiver: Receiver) -> None:
     repository.create_job(
-        Job(job, JobState.RECEIVING, StoredPlan.read([{"op": "encode"}]), {}, 1.0, webhook_url=receiver.url())
+        Job(job, JobState.RECEIVING, StoredPlan([{"op": "encode"}]), {}, 1.0, webhook_url=receiver.url())
     )
     repository.add_images(job, [Image(0, "a.jpg", "a", "uploads/u/0")])
     repository.accept_job(job)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.model.errors import UnavailableError
-from penstock.coordinator.ports.repository import ALL_OWNERS
-from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEventState
+from penstock.coordinator.ports.repository import ALL_OWNERS, DeliveryAttempt, WebhookEventState
 
 LATER = 1e11
 RECEIVER = {"webhook_url": "https://hooks.example/x?token=1", "webhook_secret": "of the job's own"}

@@ -29,7 +29,7 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
     rate = _average_rate(job) if ended else scheduler.images_per_second(job.id)
     return rest.Job(
         **_summary(job),
-        operations=job.plan.document(),
+        operations=job.plan.operations,
         priority=job.priority,
         weight=job.weight,
         chunk_size=job.chunk_size,

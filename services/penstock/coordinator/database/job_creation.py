@@ -44,7 +44,7 @@ def create_job(connection: Connection, job: Job) -> None:
     row = {
         **{name: getattr(job, name) for name in PLAIN_COLUMNS},
         "state": JobState.RECEIVING.value,
-        "plan": json.dumps(job.plan.document()),
+        "plan": json.dumps(job.plan.operations),
         "document": json.dumps(job.document),
         "labels": json.dumps(job.labels),
         "steps_of_done": no_totals,

@@ -13,8 +13,7 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, exists, 
 
 from penstock.common.model.jobs import ImageState
 from penstock.coordinator.database.schema import jobs, notices
-from penstock.coordinator.ports.repository import Job
-from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent, WebhookEventState
+from penstock.coordinator.ports.repository import DeliveryAttempt, Job, WebhookEvent, WebhookEventState
 
 EVENTS_PER_JOB = 100
 ATTEMPTS_PER_EVENT = 50

@@ -23,8 +23,7 @@ from penstock.coordinator.database import (
 from penstock.coordinator.database.backends.engine import Database
 from penstock.coordinator.database.backends.migrate import prepare_schema
 from penstock.coordinator.database.usage import read_totals, read_usage
-from penstock.coordinator.ports.repository import Image, Job, Repository
-from penstock.coordinator.ports.webhook_events import WebhookEvent
+from penstock.coordinator.ports.repository import Image, Job, Repository, WebhookEvent
 
 _PAUSE_SECS = 0.001
 """Between pages, so that other threads get the lock: one that takes it again at once hardly ever loses it."""

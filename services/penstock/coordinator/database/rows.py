@@ -71,7 +71,7 @@ def job_of(row: Row) -> Job:
     return Job(
         **{name: row[name] for name in PLAIN_COLUMNS},
         state=JobState(row["state"]),
-        plan=StoredPlan.read(json.loads(row["plan"])),
+        plan=StoredPlan(json.loads(row["plan"])),
         document=json.loads(row["document"]),
         labels=json.loads(row["labels"]),
         steps=_add_step_totals(read_step_totals(row["steps_of_done"]), read_step_totals(row["steps_of_failed"])),

@@ -154,9 +154,9 @@ class JobService:
             failing += image.state is ImageState.FAILED
         good = total - failing
         plan = new_job.request.plan
-        stored = StoredPlan.read(plan.document())
+        stored = StoredPlan(plan.document())
         return Estimate(
-            operations=stored.document(),
+            operations=stored.operations,
             images=total,
             failing=failing,
             results_per_image=plan.parts,

@@ -39,7 +39,7 @@ class NewJob:
         return Job(
             id=new_id(),
             state=JobState.RECEIVING,
-            plan=StoredPlan.read(self.request.plan.document()),
+            plan=StoredPlan(self.request.plan.document()),
             document=self.request.stored_document(),
             created_at=time.time(),
             name=document.name,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 
-class Leadership(Protocol):
-    """The right to dispatch and to track, held by one coordinator at a time. May be used from any thread."""
+class Leadership:
+    """The right to dispatch and to track, held by one coordinator at a time. May be used from any thread.
+
+    This one is for the only coordinator there can be: SQLite's data folder is locked.
+    """
 
     @property
     def term(self) -> int | None:
@@ -15,12 +17,15 @@ class Leadership(Protocol):
 
         `Repository.lead` takes it, and refuses writes of leaders that were replaced while they were paused.
         """
+        return None
 
-    def acquire(self, timeout_secs: float) -> bool:
+    def acquire(self, timeout_secs: float) -> bool:  # noqa: ARG002 (adapters need it)
         """Wait for leadership, also while the database is unreachable; return whether this coordinator has it now."""
+        return True
 
     def is_leader(self) -> bool:
         """Return whether this coordinator still leads. Cheap, and false in time for a process that was paused."""
+        return True
 
     def on_lost(self, call: Callable[[], None]) -> None:
         """Register a callback for lost (not released) leadership; it runs on one of the adapter's threads.
@@ -29,24 +34,4 @@ class Leadership(Protocol):
         """
 
     def release(self) -> None:
-        """Give up leadership for good, so that another coordinator can become leader at once."""
-
-
-class AlwaysLeader(Leadership):
-    """Leadership of the only coordinator there can be: SQLite's data folder is locked."""
-
-    @property
-    def term(self) -> int | None:
-        return None
-
-    def acquire(self, timeout_secs: float) -> bool:  # noqa: ARG002 (the port's)
-        return True
-
-    def is_leader(self) -> bool:
-        return True
-
-    def on_lost(self, call: Callable[[], None]) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
+        """Give leadership up for good, so that another coordinator can take it at once."""

@@ -5,13 +5,13 @@ The database is the source of truth. Every adapter passes the contract suite in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
-from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,16 @@ ALL_OWNERS = Scope(None)
 
 
 @dataclass(frozen=True)
-class StoredOperation:
-    """One operation of a stored plan: its step, which may no longer be installed, and its parameters."""
-
-    step: str
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class StoredPlan:
     """A job's plan as the database and messages carry it. It can be read even when a step is no longer installed."""
 
-    operations: tuple[StoredOperation, ...]
-
-    @classmethod
-    def read(cls, document: Iterable[Mapping[str, Any]]) -> StoredPlan:
-        """Read the long form of every operation: `{"op": "resize", "width": 200, "height": 300}`."""
-        split = ((str(given["op"]), {key: given[key] for key in given if key != "op"}) for given in document)
-        return cls(tuple(StoredOperation(step, params) for step, params in split))
+    operations: list[dict[str, Any]]
+    """The long form of every operation: `{"op": "resize", "width": 200, "height": 300}`."""
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The step of each operation; the same step may appear more than once."""
-        return tuple(operation.step for operation in self.operations)
-
-    def document(self) -> list[dict[str, Any]]:
-        """Return the long form of every operation."""
-        return [{"op": operation.step, **operation.params} for operation in self.operations]
+        return tuple(operation["op"] for operation in self.operations)
 
 
 @dataclass
@@ -183,6 +166,49 @@ class Applied:
     """Whether this batch ended the job."""
     stale_results: list[str]
     """Store keys of results of cancelled images, which finished too late."""
+
+
+class WebhookEventState(StrEnum):
+    """Whether an event has been delivered."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True)
+class DeliveryAttempt:
+    """One POST of an event. It was successful if `error` is None."""
+
+    at: float
+    """Seconds since the epoch."""
+    secs: float
+    """How long it took."""
+    status: int | None
+    """HTTP status of the response; None without one."""
+    error: str | None
+
+
+@dataclass(frozen=True)
+class WebhookEvent:
+    """One end of a job that named a webhook. A job that is retried ends again, as another `run`."""
+
+    job: str
+    run: int
+    summary: dict[str, Any]
+    """`{state, name, labels, images, finished_at}` of the job at that end."""
+    url: str = field(repr=False)
+    secret: str | None = field(repr=False)
+    state: WebhookEventState
+    due_at: float
+    """When the next attempt is due, while the event is waiting."""
+    deliveries: list[DeliveryAttempt]
+    """The newest ones, oldest first."""
+
+    @property
+    def id(self) -> str:
+        """The event's id, the same in every attempt, so that receivers can drop duplicates."""
+        return f"{self.job}-{self.run}"
 
 
 class ConflictError(Exception):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from penstock.common.broker.base import Broker
 from penstock.common.model.errors import ImageCode, UnavailableError
@@ -191,9 +192,9 @@ class Dispatcher:
         chunks = _chunks(job, images, size, plan)
         return len(images), [self._queue_chunk(chunk, job.plan.steps[chunk.step]) for chunk in chunks]
 
-    def _plan_or_key(self, job: Job) -> list[dict[str, object]] | str:
+    def _plan_or_key(self, job: Job) -> list[dict[str, Any]] | str:
         """Return what chunks carry of the plan: itself, or the key of a stored object if it is long."""
-        plan = job.plan.document()
+        plan = job.plan.operations
         text = json.dumps(plan).encode()
         if len(text) <= _MAX_INLINE_PLAN_BYTES:
             return plan
@@ -226,7 +227,7 @@ class Dispatcher:
             del self._unsent[queue]
 
 
-def _chunks(job: Job, images: Sequence[Image], size: int, plan: list[dict[str, object]] | str) -> Iterator[Chunk]:
+def _chunks(job: Job, images: Sequence[Image], size: int, plan: list[dict[str, Any]] | str) -> Iterator[Chunk]:
     """Yield the chunks of a job's images; each image that resumes from an intermediate is a chunk of its own."""
     for group in _groups([image for image in images if not image.resume_blob], size):
         yield _chunk(job, group, plan)
@@ -238,7 +239,7 @@ def _chunks(job: Job, images: Sequence[Image], size: int, plan: list[dict[str, o
             yield chunk
 
 
-def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, object]] | str) -> Chunk:
+def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, Any]] | str) -> Chunk:
     return Chunk(
         job=job.id,
         run=job.run,

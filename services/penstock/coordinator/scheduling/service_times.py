@@ -81,7 +81,7 @@ def find_service_times(plan: StoredPlan, of_step: Lookup, of_prefix: Lookup) -> 
 
 def prefix_keys(plan: StoredPlan) -> tuple[str, ...]:
     """Return a key for each operation of a plan, which plans share if they are the same up to that operation."""
-    return _prefix_keys(json.dumps(plan.document(), sort_keys=True))
+    return _prefix_keys(json.dumps(plan.operations, sort_keys=True))
 
 
 @lru_cache(maxsize=_MAX_PREFIXES)

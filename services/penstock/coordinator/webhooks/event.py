@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from penstock.coordinator.ports.links import job_url
-from penstock.coordinator.ports.webhook_events import WebhookEvent
+from penstock.coordinator.ports.repository import WebhookEvent
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 (marks secrets, is none)
 

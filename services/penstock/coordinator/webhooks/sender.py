@@ -11,8 +11,7 @@ from penstock.common.backoff import Backoff
 from penstock.common.logs import log_context
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import SettingsError, WebhookSettings
-from penstock.coordinator.ports.repository import Repository
-from penstock.coordinator.ports.webhook_events import DeliveryAttempt, WebhookEvent
+from penstock.coordinator.ports.repository import DeliveryAttempt, Repository, WebhookEvent
 from penstock.coordinator.webhooks.event import encode_event, signature_headers
 from penstock.coordinator.webhooks.http_post import HttpPoster, PostError, Resolve, make_tls_context, resolve
 from penstock.coordinator.webhooks.rules import read_destinations

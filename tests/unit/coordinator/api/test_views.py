@@ -34,7 +34,7 @@ class SchedulerStub:
 
 def job(**changes: Any) -> Job:
     """A running job of four operations."""
-    made = Job("j", JobState.RUNNING, StoredPlan.read({"op": step} for step in STEPS), {}, created_at=1.0)
+    made = Job("j", JobState.RUNNING, StoredPlan([{"op": step} for step in STEPS]), {}, created_at=1.0)
     return replace(made, **changes)
 
 

@@ -18,7 +18,7 @@ def snapshot(*positions: tuple[int, int], **secs: float) -> Snapshot:
 
 
 def job(plan: tuple[str, ...] = PLAN, **counts: int) -> Job:
-    return Job("a", JobState.RUNNING, StoredPlan.read({"op": step} for step in plan), {}, 0.0, **counts)
+    return Job("a", JobState.RUNNING, StoredPlan([{"op": step} for step in plan]), {}, 0.0, **counts)
 
 
 def backlog(steps: str, job: Job, snapshot: Snapshot, workers: int = 0) -> Backlog:

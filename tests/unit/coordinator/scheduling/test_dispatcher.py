@@ -36,7 +36,7 @@ def test_a_chunk_has_all_that_a_worker_needs(coordinator: CoordinatorFixture) ->
     coordinator.make_dispatcher().dispatch_round()
     [chunk] = coordinator.take_chunks()
     assert (chunk.job, chunk.run, chunk.step, chunk.blob, chunk.results) == ("a", 0, 0, None, "results/a")
-    assert chunk.plan == coordinator.get_job("a").plan.document()
+    assert chunk.plan == coordinator.get_job("a").plan.operations
     assert [(image.id, image.stem, image.ref) for image in chunk.images] == [(0, "0", "uploads/u/0")]
     assert coordinator.get_job("a").queued == 1
     assert coordinator.in_flight.count("a") == 1

@@ -14,7 +14,7 @@ from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight, Rate
 
 STEPS = ("resize", "blur", "encode")
-PLAN = StoredPlan.read({"op": step} for step in STEPS)
+PLAN = StoredPlan([{"op": step} for step in STEPS])
 
 
 def job(run: int = 0, name: str = "j") -> Job:

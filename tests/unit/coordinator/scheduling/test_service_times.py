@@ -20,7 +20,7 @@ BILATERAL: dict[str, Any] = {"op": "blur", "method": "bilateral"}
 
 
 def plan(*operations: dict[str, Any]) -> StoredPlan:
-    return StoredPlan.read(operations)
+    return StoredPlan(list(operations))
 
 
 def job(name: str, *operations: dict[str, Any], **counts: int) -> Job:

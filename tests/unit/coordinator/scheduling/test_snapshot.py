@@ -12,7 +12,7 @@ from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight
 from penstock.coordinator.scheduling.snapshot import Snapshot, StepSnapshot
 
-PLAN = StoredPlan.read([{"op": "resize", "width": 8}, {"op": "blur"}])
+PLAN = StoredPlan([{"op": "resize", "width": 8}, {"op": "blur"}])
 STATUS_OF_0_1_0 = """{"jobs": {"j": {"positions": [[2, 1], [0, 4]], "rate": 2.5}},
  "steps": {"blur": [0.25, 1.5]}, "kinds": {"ac91": 0.125}, "chunks": {"blur": 2}, "joined": [["resize", "blur"]]}"""
 
@@ -42,7 +42,7 @@ def test_a_snapshot_survives_the_way_through_the_database(in_flight: InFlight) -
     assert snapshot.step("blur").seconds_per_image == 0.4
     assert snapshot.step("blur").busy_workers is not None
     assert snapshot.service_times(PLAN) == in_flight.service_times(PLAN) == [0.1, 0.4]
-    assert snapshot.service_times(StoredPlan.read([{"op": "blur"}, {"op": "encode"}])) == [0.4, None]
+    assert snapshot.service_times(StoredPlan([{"op": "blur"}, {"op": "encode"}])) == [0.4, None]
     assert snapshot.running_chunks == {"blur": 1}
     assert (snapshot.shared_with("blur"), snapshot.shared_with("encode")) == ({"resize"}, set())
 

@@ -22,8 +22,7 @@ from penstock.common.logs import JsonFormatter
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.settings import SettingsError, WebhookSettings
-from penstock.coordinator.ports.repository import Repository
-from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
+from penstock.coordinator.ports.repository import Repository, WebhookEvent, WebhookEventState
 from penstock.coordinator.webhooks.sender import Sender
 
 SECRET = "the server's own secret"

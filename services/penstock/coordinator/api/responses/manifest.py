@@ -31,7 +31,7 @@ class Entry:
 
 def images_at_once(job: Job, most: int, results: int = _ROWS_AT_ONCE) -> int:
     """Return how many images of a job to load at once, since each may have thousands of results."""
-    return max(1, min(most, results // plan_of(job.plan.document()).parts))
+    return max(1, min(most, results // plan_of(job.plan.operations).parts))
 
 
 def entries(repository: Repository, job: Job, image: int = 0, index: int = 0, most: int = 500) -> Iterator[Entry]:

@@ -22,8 +22,7 @@ from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document
-from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError
-from penstock.coordinator.ports.webhook_events import WebhookEvent, WebhookEventState
+from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, WebhookEvent, WebhookEventState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
