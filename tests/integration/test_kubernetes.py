@@ -14,8 +14,7 @@ from kube import Namespace, Pod, call, find_cluster
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.coordinator.scheduling.kubernetes import STEPS_ANNOTATION, Deployments
-from penstock.coordinator.scheduling.replicas import Replicas
+from penstock.coordinator.scheduling.replicas import STEPS_ANNOTATION, Deployments, Replicas
 from penstock.worker.process.pod_deletion_cost import OwnPod
 
 NAMESPACE = "penstock-inside"

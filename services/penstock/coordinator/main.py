@@ -30,13 +30,11 @@ from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.leadership import Leadership
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.coordinator.scheduling.kubernetes import Deployments
 from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
-from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
+from penstock.coordinator.scheduling.replicas import Deployments, Replicas, ReplicaWatch
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.server import run_server
-from penstock.coordinator.startup_locks import bind_port, lock_data_folder
+from penstock.coordinator.server import bind_port, lock_data_folder, run_server
 from penstock.coordinator.webhooks.rules import WebhookRules
 from penstock.coordinator.webhooks.sender import Sender
 

@@ -1,18 +1,23 @@
-"""HTTP server: runs the REST API on uvicorn until a signal ends it."""
+"""HTTP server: takes the port and the data folder, and runs the REST API on uvicorn until a signal ends it."""
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from types import FrameType
 
 import uvicorn
 
 from penstock.common.logs import writes_json
+from penstock.common.model.errors import StartupError
 from penstock.common.settings import LogSettings, load
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.api.services import Services
@@ -22,6 +27,46 @@ log = logging.getLogger(__name__)
 _SHUTDOWN_SECS = 5
 _THREAD_SWITCH_SECS = 0.001
 """Python's default of 5 ms lets the tracker's thread delay requests."""
+
+
+@contextmanager
+def bind_port(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind a TCP port; 0 takes a free one.
+
+    Raises:
+        StartupError: the port is in use or can't be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            raise StartupError("port_in_use", message) from error
+        yield listener
+
+
+@contextmanager
+def lock_data_folder(data: Path) -> Iterator[None]:
+    """Lock the data folder, because two coordinators on one SQLite database would undo each other's work.
+
+    Raises:
+        StartupError: another process has locked the folder, or it can't be used.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        file = open(data / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        message = f"cannot use {data}: {error.strerror}; choose another --data"
+        raise StartupError("data_unusable", message) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"{data} is in use by another Penstock; choose another --data"
+            raise StartupError("data_in_use", message) from error
+        yield
 
 
 def run_server(services: Services, listener: socket.socket) -> None:

@@ -238,8 +238,9 @@ class ImageNotFailedError(Exception):
 class Repository(Protocol):
     """Jobs, images and uploads. Each method is one transaction and may be called from any thread.
 
-    Every method raises UnavailableError if the database is unreachable. Methods that take the id of a job or upload
-    without a scope expect that the caller has read it before.
+    Every method raises UnavailableError if the database is unreachable, and those that change a job raise
+    JobNotFoundError if there is none. Methods that take the id of a job or upload without a scope expect that the
+    caller has read it before.
     """
 
     def create_job(self, job: Job) -> None:
@@ -258,7 +259,6 @@ class Repository(Protocol):
         Raises:
             ConflictError: the job is no longer receiving.
             DuplicateImageError: two images have the same id, name or stem.
-            JobNotFoundError: no such job.
         """
 
     def accept_job(self, job: str) -> Job:
@@ -266,7 +266,6 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job is no longer receiving.
-            JobNotFoundError: no such job.
         """
 
     def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
@@ -317,11 +316,7 @@ class Repository(Protocol):
         """Return failed images with a `failure_number` greater than `after`, in the order of these numbers."""
 
     def take_pending(self, job: str, limit: int) -> list[Image]:
-        """Set the job's first pending images to `queued` and the job to `running`; return the images as they were.
-
-        Raises:
-            UnavailableError: a later term has begun (see `lead`).
-        """
+        """Set the job's first pending images to `queued` and the job to `running`; return the images as they were."""
 
     def mark_running(self, events: Sequence[Event]) -> None:
         """Set the queued images of `started` events to `running`, unless the events are of an earlier run."""
@@ -336,7 +331,11 @@ class Repository(Protocol):
         """
 
     def lead(self, term: int | None) -> None:
-        """Set the fencing token: the leader's writes are refused once a later term has begun. None: never."""
+        """Set the fencing token; None if there is none.
+
+        Once a later term has begun, `take_pending`, `requeue_in_flight`, `take_webhook_events` and `put_status` raise
+        UnavailableError.
+        """
 
     def in_flight(self, job: str, limit: int) -> list[Image]:
         """Return up to `limit` queued and running images of a job, in the order of their ids."""
@@ -345,9 +344,6 @@ class Repository(Protocol):
         """Set queued and running images, whose messages were lost, to pending; return how many.
 
         All of them, those of one job, or given ones of one job.
-
-        Raises:
-            UnavailableError: a later term has begun (see `lead`).
         """
 
     def cancel_job(self, job: str) -> Job:
@@ -355,7 +351,6 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has ended in another state.
-            JobNotFoundError: no such job.
         """
 
     def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
@@ -366,7 +361,6 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
-            JobNotFoundError: no such job.
             ImageNotFailedError: one of the images has not failed.
         """
 
@@ -375,7 +369,6 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has not ended.
-            JobNotFoundError: no such job.
         """
 
     def create_upload(self, upload: Upload) -> None:
@@ -427,9 +420,6 @@ class Repository(Protocol):
 
         The transaction that ends a job with a `webhook_url` adds an event that is due at once. It is deleted with its
         job.
-
-        Raises:
-            UnavailableError: a later term has begun (see `lead`).
         """
 
     def record_delivery(self, event: WebhookEvent, attempt: DeliveryAttempt, retry_at: float | None) -> None:
@@ -446,11 +436,7 @@ class Repository(Protocol):
         """
 
     def put_status(self, status: str) -> None:
-        """Publish the leader's status for the other coordinators; it replaces the last one.
-
-        Raises:
-            UnavailableError: a later term has begun (see `lead`).
-        """
+        """Publish the leader's status for the other coordinators; it replaces the last one."""
 
     def get_status(self) -> tuple[float, str] | None:
         """Return the leader's last status and before it its time (seconds since the epoch, by the database's clock)."""

@@ -71,33 +71,16 @@ class Scheduler(Protocol):
         """
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
-        """Return the service time of one image in each operation of a plan, in seconds.
+        """Return the seconds of one image in each operation of a plan; None before any image was measured.
 
-        It is that of images with the same operations up to there; without such images, that of the step; None before
-        any image was measured.
+        It is the time of images with the same operations up to there; without such images, that of the step.
         """
 
     def cancel(self, job: str) -> Job:
-        """Cancel a job and its images that have not ended.
-
-        Raises:
-            ConflictError: the job has ended, and not by cancellation.
-            JobNotFoundError: no such job.
-        """
+        """Cancel a job: `Repository.cancel_job`, and spare the workers its images."""
 
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
-        """Make failed images (all, or those given) pending again; return the job and their number.
-
-        Raises:
-            ConflictError: the job was cancelled or has not ended.
-            JobNotFoundError: no such job.
-            ImageNotFailedError: one of the images has not failed.
-        """
+        """Retry a job's failed images: `Repository.retry_job`, and dispatch them."""
 
     def delete(self, job: str) -> None:
-        """Delete a job that has ended, its results and intermediates, and its upload if no other job reads it.
-
-        Raises:
-            ConflictError: the job has not ended.
-            JobNotFoundError: no such job.
-        """
+        """Delete a job, `Repository.delete_job`, its stored objects, and its upload if no other job reads it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
@@ -36,25 +37,20 @@ class GarbageCollector:
         Raises:
             UnavailableError: the store or the database is unreachable; the rest is left for the next time.
         """
-        self._collect_work()
-        self._collect_resume_objects()
+        for folder in work_folders():  # intermediates written by workers that did not know that the job had ended
+            self._delete_folders_of_jobs(folder, TERMINAL_JOB_STATES)
+        self._delete_folders_of_jobs("resume", NEVER_RETRIED)
         self._collect_markers()
         if time.monotonic() >= self._full_at:
             self._collect_results()
             self._collect_uploads()
             self._full_at = time.monotonic() + _FULL_SECS
 
-    def _collect_work(self) -> None:
-        """Delete intermediates of jobs that have ended, written by workers that did not know."""
-        for folder in work_folders():
-            for job in list(self._store.children(folder)):
-                if self._state(job) in (None, *TERMINAL_JOB_STATES):
-                    self._store.delete_prefix(f"{folder}/{job}")
-
-    def _collect_resume_objects(self) -> None:
-        for job in list(self._store.children("resume")):
-            if self._state(job) in (None, *NEVER_RETRIED):
-                self._store.delete_prefix(f"resume/{job}")
+    def _delete_folders_of_jobs(self, folder: str, states: Iterable[JobState] = ()) -> None:
+        """Delete what a folder has of jobs in these states, or of jobs that do not exist."""
+        for job in list(self._store.children(folder)):
+            if self._state(job) in (None, *states):
+                self._store.delete_prefix(f"{folder}/{job}")
 
     def _collect_markers(self) -> None:
         """Delete cancellation markers once no chunk of their job can be queued any more."""
@@ -69,9 +65,7 @@ class GarbageCollector:
                 self._store.delete(key)
 
     def _collect_results(self) -> None:
-        for job in list(self._store.children("results")):
-            if self._state(job) is None:
-                self._store.delete_prefix(f"results/{job}")
+        self._delete_folders_of_jobs("results")
         for key in list(self._store.list("plans")):
             if self._state(key.removeprefix("plans/").removesuffix(".json")) is None:
                 self._store.delete(key)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from penstock.common.model.messages import Event
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Job, StoredPlan
-from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, prefix_keys
+from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_service_times, prefix_keys
 from penstock.coordinator.scheduling.snapshot import JobSnapshot, Snapshot, StepSnapshot
 
 _RATE_SECS = 10.0
@@ -246,18 +246,18 @@ class InFlight:
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """See `Snapshot.service_times`."""
         with self._lock:
-            return self._service_times.of_plan(plan)
+            return find_service_times(plan, self._service_times.by_step, self._service_times.by_prefix)
 
     def snapshot(self, jobs: Iterable[str] | None = None) -> Snapshot:
         """Return what is known now, of some jobs or of all."""
         with self._lock:
             names = self._jobs if jobs is None else [name for name in jobs if name in self._jobs]
             entries = {name: self._jobs[name] for name in names}
-            by_step = self._service_times.by_step()
+            by_step = self._service_times.by_step
             return Snapshot(
                 jobs={name: _job_snapshot(entry) for name, entry in entries.items()},
                 steps={step: StepSnapshot(secs, self._busy[step].per_second()) for step, secs in by_step.items()},
-                by_prefix=self._service_times.by_prefix(),
+                by_prefix=dict(self._service_times.by_prefix),
                 running_chunks=_count_running_chunks(entries),
                 shared_steps=frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5),
             )

@@ -76,7 +76,8 @@ class Snapshot:
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """Return the seconds per image in each operation of a plan; None where nothing comparable was measured."""
-        return find_service_times(plan, lambda step: self.step(step).seconds_per_image, self.by_prefix.get)
+        by_step = {name: step.seconds_per_image for name, step in self.steps.items()}
+        return find_service_times(plan, by_step, self.by_prefix)
 
     def shared_with(self, step: str) -> set[str]:
         """Return the steps that the same workers serve, as far as pairs of them show it."""

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.repository import WebhookEvent
@@ -28,7 +27,7 @@ def encode_event(event: WebhookEvent, base_url: str) -> bytes:
             "url": base_url.rstrip("/") + job_url(event.job),
             "run": event.run,
             **event.summary,
-            "finished_at": _format_time(event.summary["finished_at"]),
+            "finished_at": datetime.fromtimestamp(event.summary["finished_at"], UTC).isoformat().replace("+00:00", "Z"),
         },
     }
     return json.dumps(document, separators=(",", ":")).encode()
@@ -68,7 +67,3 @@ def signature_headers(event_id: str, body: bytes, secret: str, timestamp: int) -
         "webhook-timestamp": str(timestamp),
         "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
     }
-
-
-def _format_time(seconds: Any) -> str:
-    return datetime.fromtimestamp(float(seconds), UTC).isoformat().replace("+00:00", "Z")

@@ -15,7 +15,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from ipaddress import ip_address
-from pathlib import Path
 from typing import cast
 
 from penstock import __version__
@@ -33,11 +32,7 @@ class PostError(Exception):
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return a name's addresses from the system's resolver, which has timeouts of its own (resolv.conf).
-
-    Raises:
-        OSError: there are none.
-    """
+    """Return a name's addresses from the system's resolver, which has timeouts of its own (resolv.conf)."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -108,18 +103,6 @@ class HttpPoster:
         except BaseException:
             connection.close()
             raise
-
-
-def make_tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those in a file.
-
-    Raises:
-        OSError: the file is missing or has no certificates.
-    """
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
 
 
 def _remaining(deadline: float) -> float:

@@ -31,7 +31,10 @@ class WebhookRules:
                 signing_key(settings.webhook_secret)
             except ValueError as error:
                 raise SettingsError("invalid_settings", f"PENSTOCK_WEBHOOK_SECRET: {error}") from error
-        return cls(read_destinations(settings), bool(settings.webhook_secret))
+        try:
+            return cls(DestinationPolicy(settings.webhook_allow), bool(settings.webhook_secret))
+        except DestinationError as error:
+            raise SettingsError("invalid_settings", f"PENSTOCK_WEBHOOK_ALLOW: {error}") from error
 
     def check(self, webhook: Webhook, pointer: str) -> None:
         """Check a job's webhook; `pointer` is where it stands in the document.
@@ -52,15 +55,3 @@ class WebhookRules:
             raise RequestError(
                 422, "webhook_secret_missing", "this server has no webhook secret, so the job must have one", pointer
             )
-
-
-def read_destinations(settings: WebhookSettings) -> DestinationPolicy:
-    """Return where webhooks may be sent.
-
-    Raises:
-        SettingsError: PENSTOCK_WEBHOOK_ALLOW has an entry that is neither a host nor a range of addresses.
-    """
-    try:
-        return DestinationPolicy(settings.webhook_allow)
-    except DestinationError as error:
-        raise SettingsError("invalid_settings", f"PENSTOCK_WEBHOOK_ALLOW: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +14,8 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.ports.repository import DeliveryAttempt, Repository, WebhookEvent
 from penstock.coordinator.webhooks.event import encode_event, signature_headers
-from penstock.coordinator.webhooks.http_post import HttpPoster, PostError, Resolve, make_tls_context, resolve
-from penstock.coordinator.webhooks.rules import read_destinations
+from penstock.coordinator.webhooks.http_post import HttpPoster, PostError, Resolve, resolve
+from penstock.coordinator.webhooks.rules import WebhookRules
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,6 @@ _LEASE_MARGIN_SECS = 60.0
 """How much longer than one POST an event is reserved, for the DNS lookup before it and the database write after it."""
 _MAX_ERROR_CHARS = 200
 
-Post = Callable[[str, Mapping[str, str], bytes], int]
-"""See `HttpPoster.post`."""
-
 
 class Sender:
     """One thread while this coordinator leads, which polls the outbox, and one thread for each POST in progress."""
@@ -35,7 +33,7 @@ class Sender:
         self,
         repository: Repository,
         settings: WebhookSettings,
-        post: Post,
+        post: Callable[[str, Mapping[str, str], bytes], int],
         *,
         lease_margin_secs: float = _LEASE_MARGIN_SECS,
     ) -> None:
@@ -61,11 +59,13 @@ class Sender:
         """Return a sender that sends over HTTP.
 
         Raises:
-            SettingsError: PENSTOCK_WEBHOOK_ALLOW or PENSTOCK_WEBHOOK_CA can't be read.
+            SettingsError: PENSTOCK_WEBHOOK_CA can't be read; see also `WebhookRules.from_settings`.
         """
-        destinations = read_destinations(settings)
+        destinations = WebhookRules.from_settings(settings).destinations
+        tls = ssl.create_default_context()
         try:
-            tls = make_tls_context(settings.webhook_ca)
+            if settings.webhook_ca is not None:
+                tls.load_verify_locations(cafile=settings.webhook_ca)
         except OSError as error:
             raise SettingsError(
                 "invalid_settings", f"PENSTOCK_WEBHOOK_CA={settings.webhook_ca}: no certificates: {error.strerror}"

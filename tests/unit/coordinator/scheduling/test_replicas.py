@@ -14,8 +14,7 @@ from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.coordinator.scheduling.kubernetes import STEPS_ANNOTATION, Deployments, sum_replicas
-from penstock.coordinator.scheduling.replicas import Replicas, ReplicaWatch
+from penstock.coordinator.scheduling.replicas import STEPS_ANNOTATION, Deployments, Replicas, ReplicaWatch, sum_replicas
 
 
 def deployment(steps: str | None, desired: int | None, ready: int | None) -> dict[str, Any]:

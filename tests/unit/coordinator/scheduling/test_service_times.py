@@ -12,7 +12,7 @@ from penstock.common.model.messages import Event, Outcome, StepTime
 from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.backlog import count_remaining
 from penstock.coordinator.scheduling.in_flight import InFlight
-from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, prefix_keys
+from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_service_times, prefix_keys
 
 RESIZE: dict[str, Any] = {"op": "resize", "width": 8, "height": 8}
 GAUSSIAN: dict[str, Any] = {"op": "blur", "method": "gaussian"}
@@ -97,6 +97,6 @@ def test_memory_is_bounded_and_prefixes_in_use_are_kept() -> None:
         times.add("blur", f"prefix-{number}", 1.0)
         times.add("resize", in_use, 0.5)
         times.add("resize", f"other-{number}", 4.5)
-    assert len(times.by_prefix()) <= 256
-    assert times.of_plan(plan(RESIZE)) == [0.5]
-    assert times.by_step()["resize"] == pytest.approx(2.5)
+    assert len(times.by_prefix) <= 256
+    assert find_service_times(plan(RESIZE), times.by_step, times.by_prefix) == [0.5]
+    assert times.by_step["resize"] == pytest.approx(2.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.common.model.errors import StartupError
-from penstock.coordinator.startup_locks import bind_port, lock_data_folder
+from penstock.coordinator.server import bind_port, lock_data_folder
 
 
 def test_a_port_in_use_is_refused() -> None:
