@@ -1,7 +1,5 @@
 """Entry point of `penstock` and `python -m penstock`."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -4,8 +4,6 @@ A request by `http.client` takes a third of the CPU of one by httpx, on which `p
 also uploads files one by one, so that each can be retried. Either would be measured along with the server.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import ssl

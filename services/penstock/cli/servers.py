@@ -1,7 +1,5 @@
 """Commands that run Penstock: `serve`, `coordinator`, `worker` and `stdio`; and `key`, which creates API keys."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Configuration of both clients: the URL, API key, certificates and timeouts, from arguments or the environment."""
 
-from __future__ import annotations
-
 import ssl
 from ipaddress import ip_address
 from pathlib import Path

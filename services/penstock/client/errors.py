@@ -9,8 +9,6 @@ PenstockError
     └── LocalFileError           a file of this host cannot be read or written
 """
 
-from __future__ import annotations
-
 from penstock.common.model.errors import PenstockError
 
 

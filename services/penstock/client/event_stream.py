@@ -1,7 +1,5 @@
 """Server-sent events, parsed line by line: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

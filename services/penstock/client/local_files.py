@@ -1,7 +1,5 @@
 """Local files: images to upload, and results to save in a folder that no name from a server can escape."""
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Request: one call of the REST API as data, and the parsers of responses."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Retries of a request: after which failures it is sent again, and how long to wait before."""
 
-from __future__ import annotations
-
 import json
 import logging
 import random

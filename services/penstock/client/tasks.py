@@ -1,7 +1,5 @@
 """Concurrency of `AsyncClient`: tasks, with threads for functions that block. The same functions as in `threads`."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 

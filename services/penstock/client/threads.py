@@ -1,7 +1,5 @@
 """Concurrency of `Client`: threads."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Backoff: the growing, jittered delay between retries."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from threading import Event

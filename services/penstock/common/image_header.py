@@ -4,8 +4,6 @@ Pure Python, so that the coordinator can use it. The work is bounded for any inp
 the number of segments.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterator

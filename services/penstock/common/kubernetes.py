@@ -3,8 +3,6 @@
 The `kubernetes` package is imported on first use, because that takes half a second and 35 MB of memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

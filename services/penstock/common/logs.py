@@ -4,8 +4,6 @@ Debug is every message, info lifecycle, warning degraded but handled, error an u
 the work on a chunk carry its job, step and chunk, wherever in the code they come from.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

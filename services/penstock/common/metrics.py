@@ -4,8 +4,6 @@ Workers send what they count along with their events, and the coordinator expose
 another library, and the counts of a worker outlive it.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from bisect import bisect_left

@@ -4,8 +4,6 @@ A package adds a step with `@step` on a function, and an entry point for it in t
 in `docs/steps.md`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Constructors receive these objects. Nothing else reads the environment.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 

@@ -1,7 +1,5 @@
 """TLS with a private certificate authority, such as that of a Kubernetes cluster."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Coordinator process: builds a coordinator from its settings, for `penstock coordinator` and `penstock serve`."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

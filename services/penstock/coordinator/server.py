@@ -1,7 +1,5 @@
 """HTTP server: takes the port and the data folder, and runs the REST API on uvicorn until a signal ends it."""
 
-from __future__ import annotations
-
 import fcntl
 import gc
 import logging

@@ -1,7 +1,5 @@
 """Demo (`make run`): starts a server, runs a small job, shows where the results are, and serves until Ctrl-C."""
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

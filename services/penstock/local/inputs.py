@@ -1,7 +1,5 @@
 """Inputs of `penstock run`: files, folders and globs, listed lazily, one folder at a time."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set

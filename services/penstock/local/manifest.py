@@ -3,8 +3,6 @@
 It lets the same command, run again, process only what is missing.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

@@ -3,8 +3,6 @@
 For `skaffold dev`, which copies changed files into running containers. Never use it in production.
 """
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`penstock run`: processes images on all cores of this host, without any service."""
 
-from __future__ import annotations
-
 import gc
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`penstock serve`: a coordinator and its workers on one host, with queues in memory or over RabbitMQ."""
 
-from __future__ import annotations
-
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import declare_steps, declared_steps

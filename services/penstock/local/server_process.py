@@ -1,7 +1,5 @@
 """Server process: runs `penstock serve` as a child process, waits until it is ready, and stops it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

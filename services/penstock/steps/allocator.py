@@ -4,8 +4,6 @@ By default glibc returns the memory of every freed image to the kernel, which ha
 cleared. `docs/decisions/` has the measurements.
 """
 
-from __future__ import annotations
-
 import ctypes
 
 MiB = 1024 * 1024

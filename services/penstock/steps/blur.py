@@ -1,7 +1,5 @@
 """Blur: four methods, each one OpenCV call (two for updownsampling)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import cv2

@@ -5,8 +5,6 @@ OpenCV's rules for alpha, 16 bits, palettes and greys apply; `docs/decisions/` l
 files that are visibly truncated or damaged, instead of filling the rest with grey.
 """
 
-from __future__ import annotations
-
 import re
 
 import cv2

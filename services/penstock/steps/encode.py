@@ -3,8 +3,6 @@
 `docs/decisions/` has the measurements. Results carry no metadata.
 """
 
-from __future__ import annotations
-
 import zlib
 
 import cv2

@@ -1,7 +1,5 @@
 """Image arrays, and OpenCV's errors about them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

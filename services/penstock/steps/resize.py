@@ -1,7 +1,5 @@
 """Resize: to a given size, each pixel the mean of the area it covers."""
 
-from __future__ import annotations
-
 import cv2
 
 from penstock.common.model.operations import Resize

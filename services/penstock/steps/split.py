@@ -1,7 +1,5 @@
 """Split: an image becomes its four quadrants."""
 
-from __future__ import annotations
-
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Split
 from penstock.steps.image import Image

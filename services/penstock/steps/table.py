@@ -1,7 +1,5 @@
 """Step functions by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +10,5 @@ from penstock.steps.split import split
 
 
 def step_functions() -> dict[str, Callable[..., Any]]:
-    """Return each step's function `(image, params) → image | list of images` by name, including those of plugins.
-
-    `decode` and `encode` are not among them: one takes a file, the other returns one.
-    """
+    """Return functions `(image, params) → image | list of images` by step; `decode` and `encode` are not among them."""
     return {"resize": resize, "split": split, "blur": blur, **custom_steps()}

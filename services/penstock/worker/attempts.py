@@ -4,8 +4,6 @@ The broker counts deliveries, also those that a worker only prefetched and never
 of such images are counted in the store, just before each one. Nothing is written unless a worker dies.
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 

@@ -4,8 +4,6 @@ Reading ahead serves stores that take milliseconds to answer. While one chunk is
 first file is read; while one image is processed, the next one's file.
 """
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import Executor, Future
 

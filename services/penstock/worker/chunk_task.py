@@ -4,8 +4,6 @@ However the run ends (all done, a time limit, a signal, an unreachable store), n
 outcome published, is handed on to the next step, or is requeued for this one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

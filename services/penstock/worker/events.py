@@ -1,7 +1,5 @@
 """EventPublisher: a worker's messages to the coordinator; outcomes at once and confirmed, progress in batches."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """ImageSources: reads the files of images: uploads in the store, objects in buckets, files below an allowed folder."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

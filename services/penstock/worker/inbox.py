@@ -1,7 +1,5 @@
 """Inbox: receives chunks from the broker, when asked or one ahead."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -13,8 +13,6 @@ consumes until it is stopped, and says `busy` while a step runs, else `idle`. `p
 its age (`process/probe.py`), so a probe needs no port, shell or other program.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

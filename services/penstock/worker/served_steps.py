@@ -1,7 +1,5 @@
 """Served steps: which steps a process can run, and which of them the settings name."""
 
-from __future__ import annotations
-
 from penstock.common.registry import declared_steps, operations
 from penstock.common.settings import SettingsError
 

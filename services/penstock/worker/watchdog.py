@@ -1,7 +1,5 @@
 """Watchdog: ends steps that exceed their time limit. Native code cannot be interrupted, so the process ends with it."""
 
-from __future__ import annotations
-
 import faulthandler
 import threading
 import time

@@ -1,7 +1,5 @@
 """Worker: takes chunks from the queues of its steps, one at a time, runs them, and acknowledges them."""
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

@@ -1,7 +1,5 @@
 """Contestants of the benchmark: the plain pool, `penstock run`, and `penstock serve` in both placements."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys

@@ -4,8 +4,6 @@ One process per core with OpenCV's threads off: `imread`, the operations, `imwri
 `python -m penstock.benchmark.bench.plain_pool FOLDER OUT jpg --op=resize=200x300 --op=split --op=blur=gaussian`.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor

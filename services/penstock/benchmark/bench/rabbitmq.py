@@ -3,8 +3,6 @@
 Both placements use the same queues, so only one server runs at a time.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress

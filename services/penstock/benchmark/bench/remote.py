@@ -4,8 +4,6 @@ Images are uploaded, so the network counts, as it does for any user. All results
 of the plain OpenCV pool on this host. Jobs are deleted afterwards.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 import time

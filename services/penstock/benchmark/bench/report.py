@@ -1,7 +1,5 @@
 """Report of the benchmark: figures as Markdown tables or JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -4,8 +4,6 @@ Contestants alternate in each round, so that changes in the machine's speed affe
 rounds are compared with the pool's.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack

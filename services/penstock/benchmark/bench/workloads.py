@@ -1,7 +1,5 @@
 """Workloads of the benchmark, and folders of images for them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ All cores measure at once, as they work in production: they share caches and mem
 one core alone would appear too fast. CPU seconds do not include other programs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

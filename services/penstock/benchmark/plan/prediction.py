@@ -4,8 +4,6 @@ The workers of a step form a stage of a pipeline. A job takes as long as its slo
 image. Seconds are CPU seconds of one core, and a replica has one core. `Overheads` was measured (docs/plan.md).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Report of `penstock plan`: text with Markdown tables, or JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Every adapter passes the contract suite in `tests/contract/broker/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Inbox: the deliveries that wait for a consumer's `get`."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 

@@ -1,7 +1,5 @@
 """Memory broker: queues in this process, for `penstock run` and `penstock serve`."""
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,7 +23,7 @@ class _Message:
 class _Queue:
     ready: deque[_Message] = field(default_factory=deque)
     in_flight: int = 0
-    consumers: deque[MemoryConsumer] = field(default_factory=deque)
+    consumers: "deque[MemoryConsumer]" = field(default_factory=deque)
 
 
 class MemoryBroker:
@@ -37,7 +35,7 @@ class MemoryBroker:
         self._tags = count(1)
         self._counters = CallCounters()
 
-    def counted_by(self, counters: CallCounters) -> MemoryBroker:
+    def counted_by(self, counters: CallCounters) -> "MemoryBroker":
         """Return a view of this broker, on the same queues, whose calls are counted by `counters`."""
         view = copy(self)
         view._counters = counters
@@ -60,7 +58,7 @@ class MemoryBroker:
 
     def consume(
         self, queues: Sequence[str], prefetch: int, deliver: Callable[[Delivery], None] | None = None
-    ) -> MemoryConsumer:
+    ) -> "MemoryConsumer":
         """See the port. `deliver` is called with each delivery instead of keeping it for `get`, under a lock."""
         consumer = MemoryConsumer(self, queues, prefetch, deliver)
         with self._lock:
@@ -103,7 +101,7 @@ class MemoryBroker:
             queue.in_flight += 1
             consumer.deliver(delivery)
 
-    def _settle(self, consumer: MemoryConsumer, tag: int, *, requeue: bool) -> Delivery | None:
+    def _settle(self, consumer: "MemoryConsumer", tag: int, *, requeue: bool) -> Delivery | None:
         """End a delivery and return it; None if it was settled before. Called without the lock."""
         with self._lock:
             delivery = consumer.held.pop(tag, None)
@@ -117,7 +115,7 @@ class MemoryBroker:
                 self._deliver(name)
             return delivery
 
-    def _remove(self, consumer: MemoryConsumer, *, lost: bool) -> None:
+    def _remove(self, consumer: "MemoryConsumer", *, lost: bool) -> None:
         """Remove a consumer and requeue what it held, in order of delivery."""
         with self._lock:
             for name in consumer.queues:

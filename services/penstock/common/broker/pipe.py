@@ -4,8 +4,6 @@
 broker's process. When a worker dies its pipe closes, and what it held is requeued at once.
 """
 
-from __future__ import annotations
-
 import os
 import queue
 import socket
@@ -99,7 +97,7 @@ class PipeBroker:
             self.send("publish", 0, name, [body])
         on_confirm(None)
 
-    def consume(self, queues: Sequence[str], prefetch: int) -> _RemoteConsumer:
+    def consume(self, queues: Sequence[str], prefetch: int) -> "_RemoteConsumer":
         number = next(self._numbers)
         self._consumers[number] = consumer = _RemoteConsumer(self, number)
         self.send("consume", number, list(queues), prefetch)

@@ -12,8 +12,6 @@ PenstockError
                             a URL cannot be read                      (common/store/bucket_allowlist.py)
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 

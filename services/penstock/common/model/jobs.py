@@ -1,7 +1,5 @@
 """Job document as customers send it, and the states of jobs and images."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 

@@ -4,8 +4,6 @@ Their JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refu
 can run side by side during an upgrade.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar

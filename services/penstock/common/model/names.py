@@ -1,7 +1,5 @@
 """Result names: every image of a job gets a unique stem, so that no result overwrites another."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence

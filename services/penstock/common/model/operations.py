@@ -4,8 +4,6 @@ One model per operation serves REST, the command line, `GET /v1/operations` and 
 form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 

@@ -1,7 +1,5 @@
 """Plan: a job's operations after validation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

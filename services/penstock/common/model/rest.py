@@ -4,8 +4,6 @@ The client ignores fields and accepts states that it does not know, so that a se
 server always sends have a default only where a client can do without them; OpenAPI shows them as required.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 Its JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse an unknown `v`.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any, Literal, Self, TypeVar
 

@@ -4,8 +4,6 @@ Every adapter passes the contract suite in `tests/contract/store/`. Keys are rel
 is empty, `.` or `..`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Composite store: keys of the store, and URLs of objects in the buckets that jobs may use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """Keys in the store. They are deterministic, so that work done twice writes the same object."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ Reads and small writes use obstore. Requests that it does not support use the st
 streamed request (WebDAV has no multipart uploads), nginx's JSON listing of a folder, and deleting a whole folder.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ The code depends on this module only, and untraced work costs next to nothing. T
 traced; workers continue the trace in the message's `traceparent`.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 
 from penstock.common.settings import SettingsError, TracingSettings, load
@@ -23,7 +21,7 @@ class Trace:
         """Record a child span for the duration of a context, with an exception that leaves it."""
         return _NO_SPAN
 
-    def start_span(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
+    def start_span(self, name: str, **attributes: Value) -> "Trace":  # noqa: ARG002
         """Start a child span, to be ended by its `end` on any thread."""
         return self
 
@@ -40,11 +38,11 @@ class Trace:
 class Tracing:
     """Starts and continues traces. This one records nothing."""
 
-    def start_trace(self, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
+    def start_trace(self, name: str, **attributes: Value) -> "Trace":  # noqa: ARG002
         """Start a trace, if it is sampled."""
         return UNTRACED
 
-    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> Trace:  # noqa: ARG002
+    def continue_trace(self, traceparent: str | None, name: str, **attributes: Value) -> "Trace":  # noqa: ARG002
         """Continue the trace of a message, if there is one and it is sampled."""
         return UNTRACED
 

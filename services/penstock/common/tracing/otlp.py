@@ -1,7 +1,5 @@
 """OpenTelemetry tracing, exported by OTLP over HTTP. The exporter reads the `OTEL_…` variables itself."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Application: the routes, middleware and error handlers of the coordinator's REST API."""
 
-from __future__ import annotations
-
 import logging
 
 from fastapi import Depends, FastAPI

@@ -1,7 +1,5 @@
 """Dependencies of the routes: the services, the caller by API key or session, and the job that a URL names."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

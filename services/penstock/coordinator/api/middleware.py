@@ -1,7 +1,5 @@
 """Middleware: security headers, same-origin checks and lingering close."""
 
-from __future__ import annotations
-
 import asyncio
 from ipaddress import ip_address
 from urllib.parse import urlsplit

@@ -1,7 +1,5 @@
 """OpenAPI: what FastAPI cannot derive from the routes, such as streamed bodies and problem documents."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import FastAPI

@@ -1,7 +1,5 @@
 """Paging: cursors that name the start of a page. Clients treat them as opaque; invalid ones raise RequestError 400."""
 
-from __future__ import annotations
-
 from base64 import b64decode, urlsafe_b64encode
 from typing import Annotated, Any
 

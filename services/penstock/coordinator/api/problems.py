@@ -1,7 +1,5 @@
 """Problem documents: every error as `application/problem+json` (RFC 9457), without tracebacks, paths or secrets."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus

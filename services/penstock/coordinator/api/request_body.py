@@ -1,7 +1,5 @@
 """Request bodies: received in bounded memory from clients that may send too much, stop sending, or leave."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Services: what the REST API works with, put together by `build_coordinator`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Views: database rows as REST models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import accumulate

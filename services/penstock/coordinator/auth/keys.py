@@ -3,8 +3,6 @@
 A key has 256 random bits, too many to try, so a plain SHA-256 of it is stored where a password would need a slow hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

@@ -1,7 +1,5 @@
 """Quotas: how many jobs, images and event streams a caller may have."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator

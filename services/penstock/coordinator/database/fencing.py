@@ -3,8 +3,6 @@
 The token is called `term` in the database and in log lines.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar

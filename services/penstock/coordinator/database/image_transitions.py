@@ -1,7 +1,5 @@
 """Image transitions: dispatched, started, done, failed, requeued."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """JobCounters: a locked job's images by state, and what each operation of its plan has done."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter

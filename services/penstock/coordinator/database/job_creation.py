@@ -1,7 +1,5 @@
 """Job creation: a job's row, its images in batches, and its acceptance or removal."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence

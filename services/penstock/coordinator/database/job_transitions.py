@@ -1,7 +1,5 @@
 """Job transitions: cancel, retry and delete, and the pages in which images follow their job."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, select, update

@@ -3,8 +3,6 @@
 The table is called `notices`.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any

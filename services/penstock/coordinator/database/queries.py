@@ -1,7 +1,5 @@
 """Queries: reads of jobs and images. None of them counts images, because the job's row has the counts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """SqlRepository: the repository in an SQL database. Each method runs one function of this package in a transaction."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -32,28 +30,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _read(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[SqlRepository, P], T]:
+def _read(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate["SqlRepository", P], T]:
     """Return a method that runs `work` in a read transaction."""
 
-    def method(self: SqlRepository, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: "SqlRepository", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.read(work, *args, **kwargs)
 
     return method
 
 
-def _write(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[SqlRepository, P], T]:
+def _write(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate["SqlRepository", P], T]:
     """Return a method that runs `work` in a write transaction."""
 
-    def method(self: SqlRepository, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: "SqlRepository", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.write(work, *args, **kwargs)
 
     return method
 
 
-def _write_as_leader(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[SqlRepository, P], T]:
+def _write_as_leader(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate["SqlRepository", P], T]:
     """Return a method that runs `work` in a write transaction, and refuses to once another coordinator leads."""
 
-    def method(self: SqlRepository, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: "SqlRepository", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.write(fencing.fenced, self._term, work, *args, **kwargs)
 
     return method
@@ -86,7 +84,7 @@ class SqlRepository(Repository):
             raise
 
     @classmethod
-    def sqlite(cls, path: Path) -> SqlRepository:
+    def sqlite(cls, path: Path) -> "SqlRepository":
         """Return the repository in an SQLite file. The file is created if it is missing, its folder isn't."""
         return cls(URL.create("sqlite", database=str(path)))
 

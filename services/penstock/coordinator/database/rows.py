@@ -7,12 +7,10 @@ still have to be visible at once, so they are made in the job's row, in one smal
 - retry of all failed images: failures up to the job's `retry_floor` are pending. Their rows are updated in pages.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, RowMapping
@@ -87,7 +85,7 @@ class StateOverlay:
     retry_floor: int
 
     @classmethod
-    def of(cls, row: Row) -> StateOverlay:
+    def of(cls, row: Row) -> Self:
         """Return the overlay of a row of `jobs`."""
         return cls(row["number"], row["state"] == JobState.CANCELLED, row["retry_floor"])
 

@@ -1,7 +1,5 @@
 """Schema: the tables of this version. migrations/ brings older ones up to date."""
 
-from __future__ import annotations
-
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.sql import text
 

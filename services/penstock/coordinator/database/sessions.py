@@ -1,7 +1,5 @@
 """Sessions: browsers that are logged in."""
 
-from __future__ import annotations
-
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from penstock.coordinator.database.schema import sessions

@@ -4,8 +4,6 @@ A transaction that adds a file, creates a job of an upload or discards it locks 
 happens during another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 

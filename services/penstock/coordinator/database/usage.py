@@ -1,7 +1,5 @@
 """Usage: an owner's open jobs and images for quotas; and how many images of all jobs ended in each way."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

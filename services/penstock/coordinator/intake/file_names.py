@@ -1,7 +1,5 @@
 """File names: makes names of sent and of found files safe for the store, for listings and for URLs."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata

@@ -4,8 +4,6 @@ Every attempt writes an object of its own; the one in the database counts. Objec
 connections and crashed coordinators are unused and are deleted with the upload.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import time

@@ -1,7 +1,5 @@
 """Parts of a form: their header, and a text that is held in memory, or a file that goes to the store as it arrives."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field

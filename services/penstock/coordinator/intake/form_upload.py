@@ -1,10 +1,9 @@
 """FormUpload: a multipart form whose files go to the store while they arrive, every limit checked on the way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -98,7 +97,7 @@ class FormUpload:
         with _translate_errors():
             self._parser.write(data)
 
-    def finish(self, data: bytes) -> FormUpload:
+    def finish(self, data: bytes) -> Self:
         """Take the last bytes and return the complete form."""
         self.feed(data)
         if not self._is_complete:

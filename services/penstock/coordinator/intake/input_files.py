@@ -1,7 +1,5 @@
 """Input files: files and folders below the configured root. Links that lead out of it are refused."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Input lists: files in a bucket or below the folder for inputs that list images, one per line. Read as streams."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

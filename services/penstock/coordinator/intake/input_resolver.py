@@ -3,8 +3,6 @@
 Every URL is checked before anything is looked up, and again when a worker reads it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,13 +4,12 @@ Names start below the deepest folder that has all inputs, and a result is named 
 other image could have a result of the same name. A list of a million images stays on disk until then.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
+from typing import Self
 
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.names import shorten, without_suffix
@@ -45,7 +44,7 @@ class InputSpool:
         for statement in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", _CREATE, "BEGIN"):
             self._database.execute(statement)
 
-    def __enter__(self) -> InputSpool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:

@@ -1,7 +1,5 @@
 """JobRequest: a validated job document and its plan."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """JobService: creates jobs with all their images, within the limits of the server and of the caller's API key."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """NewJob: a job that is to be created, with the images that its request's files or inputs become."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -3,8 +3,6 @@
 Nothing is counted per job. Steps and calls with unknown names are ignored, so the number of series is bounded.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Sequence

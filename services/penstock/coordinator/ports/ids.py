@@ -1,7 +1,5 @@
 """Ids of jobs and uploads: they sort by time of creation and are safe in URLs, file names and labels."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Leadership port: elects, of all coordinators on one database, the one that dispatches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 

@@ -1,37 +1,29 @@
-"""Links: paths of URLs on the server, with names percent-encoded."""
-
-from __future__ import annotations
+"""Links: paths of URLs on the server, with names percent-encoded. `static_url` is a job's folder for browsers."""
 
 from urllib.parse import quote, urlencode
 
 
 def job_url(job: str) -> str:
-    """Return the URL of a job."""
     return f"/v1/jobs/{job}"
 
 
 def deliveries_url(job: str) -> str:
-    """Return the URL of the deliveries of a job's webhook events."""
     return f"{job_url(job)}/deliveries"
 
 
 def upload_url(upload: str) -> str:
-    """Return the URL of an upload."""
     return f"/v1/uploads/{upload}"
 
 
 def static_url(job: str) -> str:
-    """Return the URL of a job's folder for browsers."""
     return f"/static/{job}/"
 
 
 def sent_url(job: str, name: str) -> str:
-    """Return the URL of an image as it was sent."""
     return f"/static/{job}/sent/{quote(name)}"
 
 
 def result_url(job: str, name: str) -> str:
-    """Return the URL of a result."""
     return f"/static/{job}/processed/{quote(name)}"
 
 

@@ -1,7 +1,5 @@
 """Refusals: the errors that several packages answer a request with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 The database is the source of truth. Every adapter passes the contract suite in `tests/contract/database/`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Scheduler port: what the REST API and intake need of the part that moves images through their steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

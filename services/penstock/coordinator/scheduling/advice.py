@@ -5,8 +5,6 @@ as many replicas are advised as bring the bottleneck down to it, and it is named
 counts as having its own core.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

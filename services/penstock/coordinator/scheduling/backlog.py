@@ -1,7 +1,5 @@
 """Backlog: the images that have yet to pass each step, dispatched or not, and the seconds of work they need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from penstock.coordinator.ports.repository import Job

@@ -1,7 +1,5 @@
 """Dispatcher: publishes chunks of pending images to their first step's queue, within windows and fair shares."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -5,8 +5,6 @@ how many images each job may have in flight. Only jobs that wait for the same wo
 take nothing from each other and have full windows; so have equal jobs of an owner that nobody competes with.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +30,7 @@ class FairShare:
         self._pools: dict[str, str] = {}
         """By step, a name that all steps share which the same workers serve."""
 
-    def allocate(self, windows: Sequence[tuple[Job, int]]) -> dict[str, Allowance]:
+    def allocate(self, windows: Sequence[tuple[Job, int]]) -> dict[str, "Allowance"]:
         """Return each job's allowance; jobs come with the windows they would have if they were alone."""
         allowances = {job.id: Allowance(window, self._in_flight.count(job.id)) for job, window in windows}
         if len({(job.owner, job.weight) for job, _ in windows}) > 1:
@@ -40,7 +38,7 @@ class FairShare:
             self._divide(allowances, [job for job, _ in windows])
         return allowances
 
-    def _divide(self, allowances: Mapping[str, Allowance], jobs: Sequence[Job]) -> None:
+    def _divide(self, allowances: Mapping[str, "Allowance"], jobs: Sequence[Job]) -> None:
         pools: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
             pools.setdefault(self._pool(job.plan.steps), {}).setdefault(job.owner, []).append(job)
@@ -88,7 +86,7 @@ class Allowance:
 
     limit: int
     in_flight: int
-    owner: Allowance | None = None
+    owner: "Allowance | None" = None
     """The allowance of all jobs of the owner, which this is part of."""
 
     @property

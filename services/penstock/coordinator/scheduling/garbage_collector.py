@@ -1,7 +1,5 @@
 """Garbage collector: deletes stored objects that nothing refers to, left by processes that crashed."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 

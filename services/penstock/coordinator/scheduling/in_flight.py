@@ -1,7 +1,5 @@
 """In-flight images: where each one is, and how fast steps are. Kept in memory and rebuilt as events come in."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter, deque

@@ -1,7 +1,5 @@
 """Leader loop: starts the scheduler while this coordinator leads, and stops it when leadership is lost."""
 
-from __future__ import annotations
-
 import logging
 import threading
 

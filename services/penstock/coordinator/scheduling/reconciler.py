@@ -5,8 +5,6 @@ is lost together with its message: a queue was purged, a broker came back empty,
 crashed before it published the message. If it was not lost after all, it is processed twice and counted once.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Replicas: how many each step has in Kubernetes, read in the background so that no request waits for it."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

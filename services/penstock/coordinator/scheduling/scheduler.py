@@ -1,7 +1,5 @@
 """Scheduler: starts and stops dispatcher, tracker and reconciler, and carries out cancel, retry and delete."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress

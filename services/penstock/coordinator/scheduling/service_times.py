@@ -5,8 +5,6 @@ operations before it: the first one decodes, and after a `resize` there are few 
 step, and for each prefix of a plan, that is an operation with all that comes before it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Snapshot: what is in flight at one moment, and how fast, for the API of the leader and of its followers."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,7 +49,7 @@ class Snapshot:
     """Pairs of steps that the same workers serve: most images did not wait in between."""
 
     @classmethod
-    def from_json(cls, text: str) -> Snapshot:
+    def from_json(cls, text: str) -> "Snapshot":
         """Read a snapshot; one that can't be read counts as empty."""
         try:
             return _ADAPTER.validate_json(text)

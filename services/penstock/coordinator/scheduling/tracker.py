@@ -1,7 +1,5 @@
 """Tracker: applies the workers' events to the database in batches, one transaction each."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Worker counts: how many workers serve each step, by the consumers of its queue."""
 
-from __future__ import annotations
-
 import threading
 import time
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Assets: the web page's files, read once at the first request. No other file on disk can be requested."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ It is written over a socket because HTTP clients resolve names themselves, follo
 environment.
 """
 
-from __future__ import annotations
-
 import io
 import socket
 import ssl

@@ -1,8 +1,7 @@
 """Webhook rules: which URLs and secrets a job may name for its webhook."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
+from typing import Self
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Webhook
@@ -20,7 +19,7 @@ class WebhookRules:
     """Whether the server has a secret for jobs without one."""
 
     @classmethod
-    def from_settings(cls, settings: WebhookSettings) -> WebhookRules:
+    def from_settings(cls, settings: WebhookSettings) -> Self:
         """Return the rules that settings describe.
 
         Raises:

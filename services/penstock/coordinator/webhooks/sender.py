@@ -1,12 +1,11 @@
 """Webhook sender: POSTs events from the outbox until they are delivered or given up."""
 
-from __future__ import annotations
-
 import logging
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Self
 
 from penstock.common.backoff import Backoff
 from penstock.common.logs import log_context
@@ -55,7 +54,7 @@ class Sender:
         resolve: Resolve = resolve,
         *,
         lease_margin_secs: float = _LEASE_MARGIN_SECS,
-    ) -> Sender:
+    ) -> Self:
         """Return a sender that sends over HTTP.
 
         Raises:

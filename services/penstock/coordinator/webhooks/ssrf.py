@@ -4,14 +4,13 @@ URLs come from anyone who may submit jobs, and the coordinator can reach what th
 the cloud's metadata service. So it connects only to public addresses and to what the operator allows.
 """
 
-from __future__ import annotations
-
 import re
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_CHARS = 2_048
@@ -73,7 +72,7 @@ class Exemption:
     network: Network | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Exemption:
+    def parse(cls, text: str) -> Self:
         """Parse `[http://]HOST[:PORT]` or `[http://]CIDR`.
 
         Raises:

@@ -1,7 +1,5 @@
 """Container chain: one container per step of a plan; images pass from one to the next through a shared folder."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence

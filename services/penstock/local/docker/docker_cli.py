@@ -1,7 +1,5 @@
 """Docker command line: pulling images, and starting and killing containers of steps."""
 
-from __future__ import annotations
-
 import csv
 import io
 import logging

@@ -1,7 +1,5 @@
 """Docker runner: `penstock run --runner docker` processes images in chains of containers, one container per step."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -9,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from penstock import __version__
 from penstock.common.broker.memory import MemoryBroker
@@ -18,11 +17,11 @@ from penstock.common.model.stdio_protocol import Description
 from penstock.common.registry import declare_steps, operations
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
-from penstock.common.threads import join_all
 from penstock.local.docker.chain import MAX_FAILED_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
 from penstock.worker.executors.program import Program, ProgramStartError
+from penstock.worker.process.supervisor import join_all
 from penstock.worker.worker import Worker, build_worker
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class DockerRunner:
     @classmethod
     def prepare(
         cls, images: Mapping[str, str], settings: ContainerSettings, limits: Limits, worker: WorkerSettings, out: Path
-    ) -> DockerRunner:
+    ) -> Self:
         """Pull and inspect the images, and declare the operations that they add."""
         check_docker()
         ensure_images(images.values())
@@ -66,7 +65,7 @@ class DockerRunner:
         count = parallel or (len(list_gpus()) if self._gpu_steps(plan) else 0) or options.workers
         return replace(options, workers=count, make_workers=partial(self.make_chains, plan, count))
 
-    def make_chains(self, plan: Plan, count: int, broker: MemoryBroker, work: Path) -> Chains:
+    def make_chains(self, plan: Plan, count: int, broker: MemoryBroker, work: Path) -> "Chains":
         """Return the workers of a run; the caller must hold the lock of the results folder."""
         remove_leftovers(self.out)
         gpu_steps, gpus = self._gpu_steps(plan), list_gpus()

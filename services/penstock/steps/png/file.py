@@ -3,8 +3,6 @@
 https://www.w3.org/TR/png-3/
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 

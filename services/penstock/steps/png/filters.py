@@ -4,8 +4,6 @@ https://www.w3.org/TR/png-3/#9Filters. OpenCV's vector code does the work, in ba
 nothing here loops over pixels or rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """StepExecutor: the interface of what runs steps for a worker."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

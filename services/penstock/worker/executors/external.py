@@ -1,7 +1,5 @@
 """ExternalExecutor: runs declared steps in a program, and all others in this process."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Collection

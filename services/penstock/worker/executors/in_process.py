@@ -1,7 +1,5 @@
 """InProcessExecutor: runs steps as functions of this process, on arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Program: an external program that runs a step. It is started, sent requests, killed if it hangs, and restarted."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -136,7 +134,7 @@ class Program:
             self._end()
             raise
 
-    def _spawn(self) -> _Process:
+    def _spawn(self) -> "_Process":
         if self._closed:
             raise ProgramStartError(f"{self.name} was stopped")
         launch = self._launch()

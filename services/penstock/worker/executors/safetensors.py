@@ -4,8 +4,6 @@ Read and written without the library. The format is 8 bytes of length, a JSON he
 nothing is copied: arrays are written as they are in memory, and read as views.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import struct

@@ -4,8 +4,6 @@ The program is not trusted. Each result must be a regular file directly in the f
 followed.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

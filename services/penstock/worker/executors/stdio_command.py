@@ -3,8 +3,6 @@
 A composition root. Modules that need OpenCV are imported late, because the allocator must be configured first.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

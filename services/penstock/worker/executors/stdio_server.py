@@ -1,7 +1,5 @@
 """StdioServer: answers requests of the stdio protocol by running their operations in this process."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -6,8 +6,6 @@ process was busy for half a minute. Every change of a pod is sent to all that wa
 when the pod becomes busy or idle, and at most every 30 seconds.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

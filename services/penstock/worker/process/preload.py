@@ -3,8 +3,6 @@
 Worker processes are forked from one that has imported this module, so it starts no threads and opens nothing.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 

@@ -4,8 +4,6 @@ The kubelet runs it as a command, every second while a pod starts and then every
 So this module imports nothing: a probe costs 20 ms of CPU, where the command line with its settings takes 250 ms.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Supervisor: keeps worker processes running; starts them, replaces those that die, and passes signals on."""
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os
@@ -16,7 +14,6 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 
 from penstock.common.backoff import Backoff
-from penstock.common.threads import join_all
 
 log = logging.getLogger(__name__)
 
@@ -184,3 +181,12 @@ def call_when_orphaned(callback: Callable[[], None]) -> None:
         callback()
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def join_all(threads: Sequence[threading.Thread], timeout_secs: float) -> bool:
+    """Wait for all threads to end, for `timeout_secs` in all; return whether they have."""
+    deadline = time.monotonic() + timeout_secs
+    for thread in threads:
+        if thread.ident is not None:  # an interrupt may have come before it was started
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)

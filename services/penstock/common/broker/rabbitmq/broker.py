@@ -11,8 +11,6 @@ It differs from the memory broker where RabbitMQ does:
 - A deleted queue is declared again when it is next used; until then it counts as empty.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

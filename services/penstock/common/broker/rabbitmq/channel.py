@@ -4,8 +4,6 @@ A `ChannelListener`, the base of publisher and consumers, opens a new channel wh
 declares and inspects queues, each time on a new channel, since RabbitMQ closes it on an error.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from abc import ABC, abstractmethod

@@ -4,8 +4,6 @@ The thread does nothing but network I/O, so it answers heartbeats however long o
 `Listener` when a connection opens; other threads reach the connection only by `call_soon`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

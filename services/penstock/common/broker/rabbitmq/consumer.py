@@ -4,8 +4,6 @@ The tags that callers see are numbers of this process, never used twice, and kno
 delivery is open. So settling a delivery of a lost connection has no effect: RabbitMQ has requeued the message.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress

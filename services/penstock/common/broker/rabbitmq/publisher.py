@@ -5,8 +5,6 @@ queue is declared again, and a nacked one is retried. A message that is not conf
 so that nothing is published long after its sender got an error.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -3,8 +3,6 @@
 Base units, `_total` for counters, no label per job.
 """
 
-from __future__ import annotations
-
 import platform
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Single flight: calls to dependencies that may hang, each running at most once at a time; readiness by such calls."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 Results are in the store; input files are there, in buckets or below the input root.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

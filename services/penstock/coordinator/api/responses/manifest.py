@@ -1,7 +1,5 @@
 """Manifest: a job's results in the order of its images, read page by page from the database."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial

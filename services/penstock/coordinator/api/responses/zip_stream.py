@@ -6,8 +6,6 @@ The central directory takes about a hundred bytes per file and moves to disk abo
 Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
 
-from __future__ import annotations
-
 import struct
 import time
 import zlib

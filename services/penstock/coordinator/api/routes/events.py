@@ -1,7 +1,5 @@
 """`/v1/jobs/{job}/events`: a job's progress as server-sent events."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator

@@ -1,7 +1,5 @@
 """`/v1/jobs`: creates, lists, shows, cancels, retries and deletes jobs; shows their webhook deliveries."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

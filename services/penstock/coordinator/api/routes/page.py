@@ -1,7 +1,5 @@
 """`/`, `/docs` and `/web/`: the web page, the page that describes the API, and their files."""
 
-from __future__ import annotations
-
 from fastapi import APIRouter, Request, Response
 
 from penstock.coordinator.ports.refusals import not_found

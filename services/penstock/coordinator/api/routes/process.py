@@ -1,7 +1,5 @@
 """`/process`: runs every action document on every file of a form."""
 
-from __future__ import annotations
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool

@@ -1,7 +1,5 @@
 """`/v1/jobs/{job}/images`, `/results` and `/results.zip`: a job's images, its manifest, and all results as a file."""
 
-from __future__ import annotations
-
 from itertools import islice
 from typing import Annotated
 

@@ -4,8 +4,6 @@ Each browser has a random token in a cookie; the database keeps the token's hash
 known to every coordinator, ends at logout and needs no shared secret. It also ends when its API key is removed.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from urllib.parse import parse_qs

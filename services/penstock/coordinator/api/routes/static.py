@@ -1,7 +1,5 @@
 """`/static/`: jobs, their input files and results as folders, for browsers and scripts."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """`/v1/operations`, `/v1/steps`, `/v1/backlog`, `/healthz`, `/readyz` and `/metrics`: the system as a whole."""
 
-from __future__ import annotations
-
 from inspect import cleandoc
 from typing import Annotated, Any
 

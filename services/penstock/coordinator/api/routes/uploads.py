@@ -1,7 +1,5 @@
 """`/v1/uploads`: images sent one by one, for jobs that name the upload."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated, Any
 

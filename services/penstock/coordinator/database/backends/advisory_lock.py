@@ -11,8 +11,6 @@ A leader that is paused after it looked at its clock could still write later. Th
 `fencing`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

@@ -1,7 +1,5 @@
 """Bulk statements for very many rows, by each database's fastest way. SQLAlchemy would double their time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Database: transactions on SQLite or PostgreSQL, with retries after collisions and translated errors."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """PostgreSQL: connections with timeouts for everything, and which errors are worth a retry."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine

@@ -1,7 +1,5 @@
 """SQLite: its file, and how its transactions begin."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
