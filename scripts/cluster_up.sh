@@ -9,7 +9,7 @@
 #   NAMESPACE, RELEASE   penstock, both
 #   VALUES      values files, separated by spaces (k8s/values-small.yaml)
 #   HELM_ARGS   more arguments for helm, such as "--set placement=fused"
-#   IMAGES      number of sample images (24)
+#   IMAGES      number of sample images (24); PICTURES, its name in 0.1.0, still works
 #   OUT         folder for the results (results/cluster)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -124,7 +124,7 @@ kubectl --namespace "$namespace" get pods
 say "Sending a job"
 forward
 read_api_key
-$python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --images "${IMAGES:-24}"
+$python scripts/send_job.py --url "http://127.0.0.1:$port" --out "$out" --images "${IMAGES:-${PICTURES:-24}}"
 say "Done; Penstock stays installed"
 cat <<END
 results     $(cd "$out" && pwd)
