@@ -3,6 +3,8 @@
 `sync_client.py` is generated from this file by scripts/make_sync_client.py.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import sys

@@ -1,5 +1,7 @@
 """`Client`: the REST API, blocking. Generated from async_client.py by scripts/make_sync_client.py."""
 
+from __future__ import annotations
+
 import math
 import os
 import sys
