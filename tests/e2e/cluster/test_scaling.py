@@ -79,10 +79,11 @@ def read_state(main: Installation, pod: str) -> str:
 def test_scaling_in_deletes_the_idle_pod_first(main: Installation, ledger: Ledger, inputs: Inputs) -> None:
     main.release.scale(STEP, 2)
     main.release.wait_for(STEP, 2)
+    wait_for("pods that say that they are idle", lambda: not costly_pods(main), SCALED_SECS)
     busy_job = JobSpec("busy", BUSY, inputs.copies("busy", 1))
     inputs.expect(busy_job)
     ledger.send(busy_job)
-    (busy,) = wait_for("a busy pod that says so", lambda: costly_pods(main), pause_secs=0.2)
+    (busy,) = wait_for("a busy pod that says so", lambda: costly_pods(main), SCALED_SECS, pause_secs=0.2)
     main.release.scale(STEP, 1)
     main.release.wait_for(STEP, 1)
     assert [pod.name for pod in main.namespace.pods(STEP)] == [busy]
