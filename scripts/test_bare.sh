@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-missing=(/usr/lib/postgresql /usr/lib/rabbitmq /opt/rabbitmq /usr/local/go /run/docker.sock)
+missing=(/usr/lib/postgresql /usr/lib/rabbitmq /opt/rabbitmq /usr/local/go /run/docker.sock ~/.cache/penstock-tests)
 programs=(docker dockerd nginx chromium prometheus promtool postgres go helm kubectl skaffold versitygw fake-gcs-server)
 reasons=("no photographs" Docker "PostgreSQL server" "RabbitMQ server" nginx Prometheus Chromium versitygw fake-gcs-server helm)
 
