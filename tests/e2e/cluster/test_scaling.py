@@ -13,8 +13,8 @@ from measures import Report
 from workload import JobSpec
 
 STEP = "blur"
-BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 56)]
-"""One image keeps a blur pod busy for about 40 s; pods update their deletion cost at most every 30 to 45 s."""
+BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 30)]
+"""One image keeps a blur pod busy for about 20 s, and its pod counts as busy for 30 s more. A plan may have 32 operations."""
 SCALED_SECS = 150.0
 LOAD_IMAGES = 80
 
