@@ -14,7 +14,7 @@ from workload import JobSpec
 
 STEP = "blur"
 BUSY = [["resize", "2400x1800"], *([["blur", "bilateral"]] * 30)]
-"""One image keeps a blur pod busy for about 20 s, and its pod counts as busy for 30 s more. A plan may have 32 operations."""
+"""One image keeps a blur pod busy for about 20 s, and its pod then counts as busy for 30 s more."""
 SCALED_SECS = 150.0
 LOAD_IMAGES = 80
 
