@@ -47,7 +47,6 @@ def run(
     from penstock.common.logs import set_up_logs
     from penstock.common.registry import declare_steps
     from penstock.common.settings import ContainerSettings, Limits, WorkerSettings, load
-    from penstock.local.docker.runner import DockerRunner, read_images
     from penstock.local.inputs import Inputs
     from penstock.local.run import RunOptions, default_workers
     from penstock.local.run import run as run_inputs
@@ -57,6 +56,7 @@ def run(
     declare_steps(settings.step_schemas)
     docker = None
     if runner == "docker":
+        from penstock.local.docker.runner import DockerRunner, read_images  # loads OpenCV
         docker = DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
     options = RunOptions(job.plan(limits), out, parallel or default_workers(), force, limits, settings)
     if docker is not None:
