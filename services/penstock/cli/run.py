@@ -57,13 +57,12 @@ def run(
     docker = None
     if runner == "docker":
         from penstock.local.docker.runner import DockerRunner, read_images  # loads OpenCV
+
         docker = DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
     options = RunOptions(job.plan(limits), out, parallel or default_workers(), force, limits, settings)
     if docker is not None:
         options = docker.complete(options, parallel)
     summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
-    if as_json:
-        click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
-    else:
-        click.echo("\n".join(summary.lines(str(out))))
+    as_text = "\n".join(summary.lines(str(out)))
+    click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str) if as_json else as_text)
     sys.exit(summary.exit_code)
