@@ -18,7 +18,7 @@ from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
 from penstock.benchmark.http import RestClient
-from penstock.local.server_process import find_free_port
+from penstock.local.server_process import find_free_port, is_ready
 
 STEPS = ["resize", "split", "blur", "encode"]
 PLAN = [["resize", "160x120"], ["split", True], ["blur", "bilateral"]]
@@ -59,7 +59,7 @@ class Installation:
     def start_coordinator(self) -> str:
         """Start a coordinator and wait until it is ready."""
         container = self.start("coordinator")
-        wait_until(self.client.is_ready)
+        wait_until(lambda: is_ready(self.client.url))
         return container
 
     def wait_for_job(self, job: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, StepStatus
+from penstock.coordinator.ports.scheduler import Backlog, JobProgress, StepStatus
 
 
 @dataclass
@@ -63,11 +63,8 @@ class ManualScheduler:
     def wake(self) -> None:
         self.woken += 1
 
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        return self.job_positions.get(job, [])
-
-    def images_per_second(self, job: str) -> float | None:
-        return self.speeds.get("job")
+    def progress(self, job: str) -> JobProgress:
+        return JobProgress(self.job_positions.get(job, []), self.speeds.get("job"))
 
     def steps(self) -> list[StepStatus]:
         self.before_steps()

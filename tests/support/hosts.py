@@ -15,7 +15,7 @@ from pathlib import Path
 from waiting import wait_until
 
 from penstock.benchmark.http import RestClient
-from penstock.local.server_process import find_free_port
+from penstock.local.server_process import find_free_port, is_ready
 
 EXIT_SECS = 20.0
 
@@ -92,8 +92,7 @@ class Hosts:
     def is_ready(self, coordinator: Process) -> bool:
         """Return whether a coordinator accepts jobs."""
         assert coordinator.is_running, coordinator.output
-        with coordinator.client as client:
-            return client.is_ready()
+        return is_ready(coordinator.url)
 
     def stop(self) -> None:
         """Stop all processes, the last started first."""

@@ -101,14 +101,6 @@ class RestClient:
         """Delete a job that has ended, and its results."""
         self.send("DELETE", f"/v1/jobs/{quote(job)}")
 
-    def is_ready(self) -> bool:
-        """Return whether the server accepts jobs."""
-        try:
-            self.send("GET", "/readyz")
-        except (RefusedError, UnavailableError):
-            return False
-        return True
-
     def send(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> bytes:

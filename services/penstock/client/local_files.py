@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from penstock.client.errors import DamagedError, LocalFileError
-from penstock.common.image_header import HEAD_BYTES, image_type
+from penstock.common.image_header import is_image_file
 from penstock.common.model.names import without_suffix
 
 CONCURRENT_FILES = 4
 """Files that are uploaded or downloaded at the same time."""
 READ_BYTES = 256 * 1024
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 
 
 class Photo(NamedTuple):
@@ -99,7 +98,7 @@ def _walk(folder: str) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             path = os.path.join(below, name)
-            if not name.startswith(".") and _is_file(path) and _is_image(path):
+            if not name.startswith(".") and _is_file(path) and is_image_file(path, if_unreadable=False):
                 yield path
 
 
@@ -111,16 +110,6 @@ def _raise(error: OSError) -> NoReturn:
 def _is_file(path: str) -> bool:
     """Whether it is a regular file: neither a link, nor a pipe, which reading would wait for."""
     return os.path.isfile(path) and not os.path.islink(path)
-
-
-def _is_image(path: str) -> bool:
-    if path.lower().endswith(_IMAGE_SUFFIXES):
-        return True
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return image_type(file.read(HEAD_BYTES)) is not None
-    except OSError:
-        return False
 
 
 def _stat_file(root: str, path: str) -> Photo:

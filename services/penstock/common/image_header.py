@@ -18,6 +18,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 HEAD_BYTES = 8
 """Bytes that `image_type` needs."""
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 
 MAX_SEGMENTS = 4_096
 """Limit on segments before a JPEG's pixels. Real files have a few dozen; with a large colour profile, some 300."""
@@ -50,6 +51,17 @@ def image_type(head: bytes) -> ImageType | None:
     if head.startswith(PNG_SIGNATURE):
         return "png"
     return None
+
+
+def is_image_file(path: str, *, if_unreadable: bool) -> bool:
+    """Return whether a file is an image by its suffix or its content; `if_unreadable` if it cannot be read."""
+    if path.lower().endswith(_SUFFIXES):
+        return True
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return image_type(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return if_unreadable
 
 
 def read_header(data: bytes) -> Header:

@@ -26,7 +26,7 @@ from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
-from penstock.coordinator.ports.leadership import Leadership
+from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
@@ -136,11 +136,11 @@ def build_coordinator(
                 weights=keys.weights if keys else {},
             ),
             ReconcilerSettings(
-                settings.repair_secs,
-                worker_settings.step_timeout_secs,
-                settings.max_chunk,
-                settings.sweep_secs,
-                settings.abandoned_secs,
+                repair_secs=settings.repair_secs,
+                step_timeout_secs=worker_settings.step_timeout_secs,
+                max_chunk=settings.max_chunk,
+                sweep_secs=settings.sweep_secs,
+                abandoned_secs=settings.abandoned_secs,
                 publishes_status=is_replicated,
             ),
             counters=counters,
@@ -183,7 +183,7 @@ def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Ca
 
 def _open_database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
     """Open PostgreSQL, which several coordinators share, or SQLite, which one coordinator has locked."""
-    leadership = Leadership()
+    leadership: Leadership = AlwaysLeader()
     if settings.database_url is not None:
         from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 

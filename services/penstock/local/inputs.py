@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.common.image_header import image_type
+from penstock.common.image_header import is_image_file
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import unique_stems
-
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
-_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Inputs:
             )
 
     def files(self, on_ignored: Callable[[str], None]) -> Iterator[InputFile]:
-        """Yield every input; call `on_ignored` with files in folders that are no images by suffix and content."""
+        """Yield every input, unreadable ones too; call `on_ignored` with files of other types, by suffix and content."""
         by_folder: dict[str, list[str]] = {}
         for path in self._files:
             by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
@@ -54,7 +51,7 @@ class Inputs:
             yield from self._in_folder(folder, names)
         for folder in self._folders:
             for below, names in self._walk(folder):
-                images = [name for name in names if _is_image(os.path.join(below, name))]
+                images = [name for name in names if is_image_file(os.path.join(below, name), if_unreadable=True)]
                 for name in set(names).difference(images):
                     on_ignored(os.path.join(below, name))
                 yield from self._in_folder(below, images)
@@ -110,17 +107,6 @@ def _visible(names: Iterable[str]) -> Iterator[str]:
 def _is_file(path: str) -> bool:
     """Return whether it is a file, or cannot be followed: then it is included so that its failure is reported."""
     return os.path.isfile(path) or not os.path.exists(path)
-
-
-def _is_image(path: str) -> bool:
-    """Return whether a file is an image by its suffix or its content."""
-    if path.lower().endswith(_IMAGE_SUFFIXES):
-        return True
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return image_type(file.read(_HEAD_BYTES)) is not None
-    except OSError:
-        return True  # included, so that the reason it cannot be read is reported
 
 
 def _printable(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from penstock.common.model.errors import UnavailableError
 
@@ -61,7 +62,7 @@ def serve(
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)  # noqa: S603 - our own command
         try:
             url = f"http://{host}:{port}"
-            _wait_until_ready(process, HTTPConnection(host, port, timeout=START_TIMEOUT_SECS), log)
+            _wait_until_ready(process, url, log)
             yield url, process
         finally:
             stop(process)
@@ -89,9 +90,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], server: HTTPConnection, log: Path | None) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path | None) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECS
-    while not _is_ready(server):
+    while not is_ready(url):
         if process.poll() is not None:
             raise UnavailableError("server", f"penstock serve ended with {process.returncode}{_last_line(log)}")
         if time.monotonic() > deadline:
@@ -99,8 +100,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], server: HTTPConnection, 
         time.sleep(POLL_SECS)
 
 
-def _is_ready(server: HTTPConnection) -> bool:
-    with closing(server):
+def is_ready(url: str) -> bool:
+    """Return whether the server at a URL accepts jobs."""
+    with closing(HTTPConnection(urlsplit(url).netloc, timeout=START_TIMEOUT_SECS)) as server:
         try:
             server.request("GET", "/readyz")
             return server.getresponse().status == 200

@@ -16,7 +16,7 @@ from postgres_server import PostgresServer
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.database.backends.advisory_lock import PostgresLeadership
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.ports.leadership import Leadership
+from penstock.coordinator.ports.leadership import AlwaysLeader
 
 TAKEOVER_SECS = 30  # the promise is 10 s; a busy machine may be late
 
@@ -175,7 +175,7 @@ def test_writes_of_an_earlier_leader_are_refused(candidate, url):
 
 
 def test_the_only_coordinator_always_leads():
-    leadership = Leadership()
+    leadership = AlwaysLeader()
     leadership.on_lost(lambda: pytest.fail("it cannot be lost"))
     assert (leadership.acquire(0.0), leadership.is_leader(), leadership.term) == (True, True, None)
     leadership.release()

@@ -12,7 +12,7 @@ import pytest
 from penstock.benchmark.http import RestClient
 from penstock.common.model.errors import UnavailableError
 from penstock.local.demo import run_demo
-from penstock.local.server_process import find_free_port, is_port_free, serve
+from penstock.local.server_process import find_free_port, is_port_free, is_ready, serve
 
 
 @pytest.fixture
@@ -48,10 +48,9 @@ def test_the_sigterm_handler_is_restored(tmp_path: Path) -> None:
 
 def test_an_unreachable_server_is_unavailable_and_not_ready() -> None:
     url = f"http://127.0.0.1:{find_free_port()}"
-    with RestClient(url) as client:
-        assert not client.is_ready()
-        with pytest.raises(UnavailableError, match=f"no answer from {url}"):
-            client.job("any")
+    assert not is_ready(url)
+    with RestClient(url) as client, pytest.raises(UnavailableError, match=f"no answer from {url}"):
+        client.job("any")
 
 
 def test_the_demo_refuses_a_port_in_use_and_suggests_another(

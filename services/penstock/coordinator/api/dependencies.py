@@ -67,15 +67,19 @@ async def _job_service(request: Request) -> JobService:
 JobServiceDep = Annotated[JobService, Depends(_job_service)]
 
 
-def _find_job(job: Annotated[str, Path(description="The job's id")], services: ServicesDep, caller: CallerDep) -> Job:
+JobId = Annotated[str, Path(description="The job's id")]
+
+
+def find_job(job: JobId, services: ServicesDep, caller: CallerDep) -> Job:
+    """Return the job of the URL if the caller may see it; raises RequestError 404 otherwise."""
     found = services.repository.get_job(job, caller.scope) if is_id(job) else None
     if found is None:
         raise not_found(f"job {job[:40]!a}")
     return found
 
 
-JobDep = Annotated[Job, Depends(_find_job)]
-"""The job of the URL, if the caller may see it; 404 otherwise."""
+JobDep = Annotated[Job, Depends(find_job)]
+"""See `find_job`, which runs in a thread. A route that clients poll calls it from its own thread instead."""
 
 
 def check_media_type(request: Request, *accepted: str) -> str:

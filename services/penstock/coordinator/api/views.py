@@ -21,10 +21,11 @@ def summarise(job: Job) -> rest.JobSummary:
 
 def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
     """Return a job with its plan and current progress: its row's counters combined with its images in flight."""
-    steps = _step_progress(job, scheduler.positions(job.id))
+    progress = scheduler.progress(job.id)
+    steps = _step_progress(job, progress.positions)
     ended = job.state in TERMINAL_JOB_STATES
     left = job.pending + job.queued + job.running
-    rate = _average_rate(job) if ended else scheduler.images_per_second(job.id)
+    rate = _average_rate(job) if ended else progress.images_per_second
     return rest.Job(
         **_summary(job),
         operations=job.plan.operations,

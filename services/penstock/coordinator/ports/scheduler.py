@@ -1,10 +1,22 @@
 """Scheduler port: what the REST API and intake need of the part that moves images through their steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol
+
+from pydantic import Field
 
 from penstock.coordinator.ports.repository import Job, StoredPlan
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """One job's images in flight. The leader tells followers of it as JSON, with version 0.1.0's names as aliases."""
+
+    positions: list[tuple[int, int]] = field(default_factory=list)
+    """`(waiting, running)` images for each operation of the plan; empty if none are in flight."""
+    images_per_second: Annotated[float | None, Field(alias="rate")] = None
+    """Current throughput; None before it is known."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +55,19 @@ class Backlog:
 
 
 class Scheduler(Protocol):
-    """Dispatch and tracking. All methods may be called from any thread."""
+    """Dispatch and tracking, from any thread. Calls raise UnavailableError if the database is unreachable."""
 
     def wake(self) -> None:
         """Look for work now, because a job was accepted or retried."""
 
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        """Return `(waiting, running)` images for each operation of the plan; empty if none are in flight."""
-
-    def images_per_second(self, job: str) -> float | None:
-        """Return a job's current throughput; None before it is known."""
+    def progress(self, job: str) -> JobProgress:
+        """Return a job's images in flight."""
 
     def steps(self) -> list[StepStatus]:
-        """Return the status of every step.
-
-        Raises:
-            UnavailableError: the database or the broker is unreachable.
-        """
+        """Return the status of every step; raises UnavailableError also if the broker is unreachable."""
 
     def backlog(self, steps: Sequence[str]) -> Backlog:
-        """Return the work left for some steps together. If the broker is unreachable, the last known workers count.
-
-        Raises:
-            UnavailableError: the database is unreachable.
-        """
+        """Return the work left for some steps together. If the broker is unreachable, the last known workers count."""
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """Return the seconds of one image in each operation of a plan; None before any image was measured.

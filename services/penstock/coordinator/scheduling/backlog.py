@@ -40,6 +40,6 @@ def measure_backlog(
 def _remaining_visits(job: Job, snapshot: Snapshot) -> Iterator[tuple[str, int, float | None]]:
     """Yield, for each operation of a job, its step, the images that have not passed it, and its service time."""
     remaining = job.pending + job.queued + job.running
-    in_flight = [waiting + running for waiting, running in snapshot.positions(job.id)] or [0] * len(job.plan.steps)
+    in_flight = [waiting + running for waiting, running in snapshot.job(job.id).positions] or [0] * len(job.plan.steps)
     for index, (step, secs) in enumerate(zip(job.plan.steps, snapshot.service_times(job.plan), strict=True)):
         yield step, max(0, remaining - sum(in_flight[index + 1 :])), secs

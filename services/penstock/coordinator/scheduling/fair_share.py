@@ -63,7 +63,7 @@ class FairShare:
         self._refreshed_at = now
         kept = {steps: step for steps, step in self._bottlenecks.items() if steps in plans}
         self._bottlenecks = kept | self._in_flight.busiest_steps()
-        self._pools = _name_pools(self._in_flight.snapshot([]).shared_steps)
+        self._pools = _name_pools(self._in_flight.snapshot().shared_steps)
 
     def _pool(self, steps: Steps) -> str:
         step = self._bottlenecks.get(steps, steps[0])

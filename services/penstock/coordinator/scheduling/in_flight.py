@@ -11,8 +11,9 @@ from typing import NamedTuple
 from penstock.common.model.messages import Event
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Job, StoredPlan
+from penstock.coordinator.ports.scheduler import JobProgress
 from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_service_times, prefix_keys
-from penstock.coordinator.scheduling.snapshot import JobSnapshot, Snapshot, StepSnapshot
+from penstock.coordinator.scheduling.snapshot import Snapshot, StepSnapshot
 
 _RATE_SECS = 10.0
 _WORKER_TIMEOUT_SECS = 60.0
@@ -241,30 +242,33 @@ class InFlight:
             self._workers = {name: at for name, at in self._workers.items() if at >= oldest}
             return len(self._workers)
 
+    def job(self, job: str) -> JobProgress:
+        """Return a job's images in flight."""
+        with self._lock:
+            return _job_progress(self._jobs[job]) if job in self._jobs else JobProgress()
+
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """See `Snapshot.service_times`."""
         with self._lock:
             return find_service_times(plan, self._service_times.by_step, self._service_times.by_prefix)
 
-    def snapshot(self, jobs: Iterable[str] | None = None) -> Snapshot:
-        """Return what is known now, of some jobs or of all."""
+    def snapshot(self) -> Snapshot:
+        """Return all that is known now."""
         with self._lock:
-            names = self._jobs if jobs is None else [name for name in jobs if name in self._jobs]
-            entries = {name: self._jobs[name] for name in names}
             by_step = self._service_times.by_step
             return Snapshot(
-                jobs={name: _job_snapshot(entry) for name, entry in entries.items()},
+                jobs={name: _job_progress(entry) for name, entry in self._jobs.items()},
                 steps={step: StepSnapshot(secs, self._busy[step].per_second()) for step, secs in by_step.items()},
                 by_prefix=dict(self._service_times.by_prefix),
-                running_chunks=_count_running_chunks(entries),
+                running_chunks=_count_running_chunks(self._jobs),
                 shared_steps=frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5),
             )
 
 
-def _job_snapshot(entry: _JobInFlight) -> JobSnapshot:
+def _job_progress(entry: _JobInFlight) -> JobProgress:
     counts = Counter((at.step, at.running) for at in entry.images.values())
     positions = [(counts[index, False], counts[index, True]) for index in range(len(entry.steps))] if counts else []
-    return JobSnapshot(positions, entry.ended.per_second())
+    return JobProgress(positions, entry.ended.per_second())
 
 
 def _count_running_chunks(entries: Mapping[str, _JobInFlight]) -> dict[str, int]:

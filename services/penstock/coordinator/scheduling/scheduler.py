@@ -15,7 +15,7 @@ from penstock.common.store.keys import cancellation_key, plan_key, results_prefi
 from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, Scheduler, StepStatus
+from penstock.coordinator.ports.scheduler import Backlog, JobProgress, Scheduler, StepStatus
 from penstock.coordinator.scheduling.backlog import count_remaining, measure_backlog
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import NEVER_RETRIED, GarbageCollector
@@ -127,19 +127,20 @@ class JobScheduler(Scheduler):
         if threads is not None:  # if another coordinator leads, it polls
             threads.dispatcher.wake()
 
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        return self._snapshot([job]).positions(job)
-
-    def images_per_second(self, job: str) -> float | None:
-        return self._snapshot([job]).images_per_second(job)
+    def progress(self, job: str) -> JobProgress:
+        return self._leader_view().job(job)
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
-        return self._snapshot([]).service_times(plan)
+        return self._leader_view().service_times(plan)
 
-    def _snapshot(self, jobs: Sequence[str] | None = None) -> Snapshot:
-        """Return what is in flight, of some jobs or of all: by this coordinator if it leads, else by the leader."""
+    def _leader_view(self) -> InFlight | Snapshot:
+        """Return what is in flight: as this coordinator knows it if it leads, else as the leader last told."""
         threads = self._threads
-        return self._leader_status.read() if threads is None else threads.in_flight.snapshot(jobs)
+        return self._leader_status.read() if threads is None else threads.in_flight
+
+    def _snapshot(self) -> Snapshot:
+        view = self._leader_view()
+        return view if isinstance(view, Snapshot) else view.snapshot()
 
     def cancel(self, job: str) -> Job:
         cancelled = self._repository.cancel_job(job)

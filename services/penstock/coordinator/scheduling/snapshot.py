@@ -8,19 +8,11 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, TypeAdapter, ValidationError
 
 from penstock.coordinator.ports.repository import Repository, StoredPlan
+from penstock.coordinator.ports.scheduler import JobProgress
 from penstock.coordinator.scheduling.service_times import find_service_times
 
 _CACHE_SECS = 0.5
 _STALE_SECS = 10.0
-
-
-@dataclass(frozen=True)
-class JobSnapshot:
-    """One job's images in flight."""
-
-    positions: list[tuple[int, int]] = field(default_factory=list)
-    """`(waiting, running)` images for each operation of the plan; empty if none are in flight."""
-    images_per_second: Annotated[float | None, Field(alias="rate")] = None
 
 
 class StepSnapshot(NamedTuple):
@@ -39,7 +31,7 @@ class Snapshot:
     defaults. The aliases are the names of version 0.1.0.
     """
 
-    jobs: dict[str, JobSnapshot] = field(default_factory=dict)
+    jobs: dict[str, JobProgress] = field(default_factory=dict)
     steps: dict[str, StepSnapshot] = field(default_factory=dict)
     by_prefix: Annotated[dict[str, float], Field(alias="kinds")] = field(default_factory=dict)
     """Seconds per image for each prefix of a plan; see `service_times`."""
@@ -60,13 +52,9 @@ class Snapshot:
         """Return it as JSON."""
         return _ADAPTER.dump_json(self, by_alias=True).decode()
 
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        """Return `(waiting, running)` images for each operation of the plan; empty if none are in flight."""
-        return self.jobs[job].positions if job in self.jobs else []
-
-    def images_per_second(self, job: str) -> float | None:
-        """Return a job's throughput."""
-        return self.jobs[job].images_per_second if job in self.jobs else None
+    def job(self, job: str) -> JobProgress:
+        """Return a job's images in flight."""
+        return self.jobs.get(job, JobProgress())
 
     def step(self, name: str) -> StepSnapshot:
         """Return a step's measurements."""

@@ -23,6 +23,7 @@ MAX_HEADER_BYTES = 64 * 1024
 """Longest header of a file that a program made."""
 
 _PREFIX_BYTES = 8
+HEAD_BYTES = _PREFIX_BYTES + MAX_HEADER_BYTES
 
 
 class Blob:

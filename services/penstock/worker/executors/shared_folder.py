@@ -18,9 +18,7 @@ from penstock.common.model.stdio_protocol import Request
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.worker.executors.base import File
-from penstock.worker.executors.safetensors import MAX_HEADER_BYTES, Pixels, pack_image, read_image, read_shape
-
-_HEAD_BYTES = MAX_HEADER_BYTES + 8
+from penstock.worker.executors.safetensors import HEAD_BYTES, Pixels, pack_image, read_image, read_shape
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class SharedFolder:
         arrays: list[Pixels] = []
         left = self._limits.max_pixels
         for path in self._check_count(paths):
-            data = self._read(folder, path, left * 3 + _HEAD_BYTES)
+            data = self._read(folder, path, left * 3 + HEAD_BYTES)
             try:
                 arrays.append(read_image(data))
             except ImageError as error:
@@ -79,7 +77,7 @@ class SharedFolder:
 
     def read_file(self, folder: str, path: str, kind: str) -> File:
         """Return a JPEG or PNG file that a program says it made in a folder."""
-        data = self._read(folder, path, 4 * self._limits.max_pixels + _HEAD_BYTES)
+        data = self._read(folder, path, 4 * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
         except ImageError as error:
@@ -112,7 +110,7 @@ class SharedFolder:
         return f"{self._mounted_as}/{name}"
 
     def _read_shape(self, folder: str, path: str) -> tuple[int, int, int]:
-        head, size_bytes = self._read_head(folder, path, _HEAD_BYTES)
+        head, size_bytes = self._read_head(folder, path, HEAD_BYTES)
         try:
             return read_shape(head, size_bytes)[0]
         except ImageError as error:

@@ -32,7 +32,7 @@ from penstock.steps.decode import decode
 from penstock.worker.executors.base import as_image_error
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import (
-    MAX_HEADER_BYTES,
+    HEAD_BYTES,
     SUFFIX,
     Pixels,
     is_safetensors,
@@ -42,8 +42,6 @@ from penstock.worker.executors.safetensors import (
 )
 from penstock.worker.executors.shared_folder import write_pieces
 from penstock.worker.image_sources import check_size, is_below, open_regular_file, real_path
-
-_HEAD_BYTES = MAX_HEADER_BYTES + 8
 
 
 class StdioServer:
@@ -120,7 +118,7 @@ class StdioServer:
 
     def _read(self, path: str, max_pixels: int) -> Pixels:
         with open_regular_file(_encode_path(path), self._root) as (file, size_bytes):
-            head = file.read(min(_HEAD_BYTES, size_bytes))
+            head = file.read(min(HEAD_BYTES, size_bytes))
             if not is_safetensors(head):
                 limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})
                 check_size(size_bytes, self._limits)

@@ -10,6 +10,7 @@ import pytest
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.views import view_job
 from penstock.coordinator.ports.repository import Job, StepTotals, StoredPlan
+from penstock.coordinator.ports.scheduler import JobProgress
 
 STEPS = ("resize", "blur", "blur", "encode")
 
@@ -22,11 +23,8 @@ class SchedulerStub:
         self._rate = rate
         self._seconds = seconds
 
-    def positions(self, job: str) -> list[tuple[int, int]]:
-        return self._live
-
-    def images_per_second(self, job: str) -> float | None:
-        return self._rate
+    def progress(self, job: str) -> JobProgress:
+        return JobProgress(self._live, self._rate)
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         return [self._seconds.get(step) for step in plan.steps]

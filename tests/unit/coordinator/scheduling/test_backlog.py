@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.ports.repository import Job, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog
+from penstock.coordinator.ports.scheduler import Backlog, JobProgress
 from penstock.coordinator.scheduling.backlog import UNMEASURED_SECS, count_remaining, measure_backlog
-from penstock.coordinator.scheduling.snapshot import JobSnapshot, Snapshot, StepSnapshot
+from penstock.coordinator.scheduling.snapshot import Snapshot, StepSnapshot
 
 PLAN = ("resize", "blur", "split", "blur", "encode")
 
@@ -14,7 +14,7 @@ PLAN = ("resize", "blur", "split", "blur", "encode")
 def snapshot(*positions: tuple[int, int], **secs: float) -> Snapshot:
     """Return a snapshot of job `a` and of steps with these service times."""
     steps = {step: StepSnapshot(seconds_per_image) for step, seconds_per_image in secs.items()}
-    return Snapshot(jobs={"a": JobSnapshot(list(positions))}, steps=steps)
+    return Snapshot(jobs={"a": JobProgress(list(positions))}, steps=steps)
 
 
 def job(plan: tuple[str, ...] = PLAN, **counts: int) -> Job:

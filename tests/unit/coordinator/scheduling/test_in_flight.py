@@ -34,7 +34,7 @@ def done(*images: int) -> Event:
 
 
 def positions(in_flight: InFlight) -> list[tuple[int, int]]:
-    return in_flight.snapshot().positions("j")
+    return in_flight.snapshot().job("j").positions
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_each_image_counts_once_for_the_throughput(in_flight: InFlight) -> None:
     bad = finished(Outcome(id=1, state="failed", error=failure))
     timings = [StepTime(step=0, wait=0.0, work=2.0)]
     in_flight.apply([finished(Outcome(id=0, state="done", timings=timings)), bad, bad])
-    rate = in_flight.snapshot().images_per_second("j")
+    rate = in_flight.snapshot().job("j").images_per_second
     assert rate is not None
     assert rate > 0
     assert in_flight.count("j") == 1
@@ -139,7 +139,7 @@ def test_an_ended_job_is_removed_and_a_late_dispatch_is_ignored(in_flight: InFli
     in_flight.add_dispatched(job(), [(5, 0)])
     assert in_flight.count() == 0
     assert positions(in_flight) == []
-    assert in_flight.snapshot().images_per_second("j") is None
+    assert in_flight.snapshot().job("j").images_per_second is None
     in_flight.add_dispatched(job(run=1), [(5, 0)])
     assert in_flight.count("j") == 1
 

@@ -113,7 +113,7 @@ def test_a_new_leader_takes_over_images_in_flight(
     coordinator.repository.take_pending("a", 3)
     scheduler = start_loop()
     leadership.granted.set()
-    wait_until(lambda: scheduler.positions("a") == [(3, 0), (0, 0), (0, 0)])
+    wait_until(lambda: scheduler.progress("a").positions == [(3, 0), (0, 0), (0, 0)])
     coordinator.send_event(coordinator.done("a", 0))
     wait_until(lambda: coordinator.get_job("a").done == 1)
     assert coordinator.get_job("a").queued == 2
@@ -139,11 +139,11 @@ def test_a_loop_that_was_never_started_can_be_stopped(
 
 def test_a_follower_answers_from_the_leaders_status(coordinator: CoordinatorFixture) -> None:
     follower = coordinator.make_scheduler()
-    assert follower.positions("a") == []
+    assert follower.progress("a").positions == []
     job = coordinator.accept_job("a", 2)
     coordinator.in_flight.add_dispatched(job, [(0, 0), (1, 1)])
     coordinator.repository.put_status(coordinator.in_flight.snapshot().to_json())
-    wait_until(lambda: follower.positions("a") == [(1, 0), (1, 0), (0, 0)])
+    wait_until(lambda: follower.progress("a").positions == [(1, 0), (1, 0), (0, 0)])
     steps = {status.name: status for status in follower.steps()}
     assert (steps["resize"].remaining, steps["blur"].remaining) == (1, 2)
 

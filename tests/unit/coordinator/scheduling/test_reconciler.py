@@ -241,7 +241,7 @@ def test_the_status_for_followers_is_the_snapshot(coordinator: CoordinatorFixtur
     assert status is not None
     snapshot = Snapshot.from_json(status[1])
     assert snapshot == coordinator.in_flight.snapshot()
-    assert snapshot.positions("a") == [(1, 1), (0, 2), (0, 0)]
+    assert snapshot.job("a").positions == [(1, 1), (0, 2), (0, 0)]
     assert snapshot.running_chunks == {"resize": 1, "blur": 1}
 
 

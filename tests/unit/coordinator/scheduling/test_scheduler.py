@@ -129,7 +129,7 @@ def test_a_finished_job_leaves_only_its_results(coordinator: CoordinatorFixture,
     coordinator.put(work_key("a", "0-c", 1), "resume/a/0-0")
     coordinator.send_event(coordinator.done("a", 0))
     wait_until(lambda: coordinator.stored_keys() == {"results/a/0-0.jpg"})
-    assert scheduler.positions("a") == []
+    assert scheduler.progress("a").positions == []
 
 
 def test_a_store_that_is_unreachable_when_a_job_ends_does_not_stop_the_next_job(
@@ -143,7 +143,7 @@ def test_a_store_that_is_unreachable_when_a_job_ends_does_not_stop_the_next_job(
         wait_until(lambda name=name: coordinator.get_job(name).queued == 1)
         coordinator.send_event(coordinator.done(name, 0))
         wait_until(lambda name=name: coordinator.get_job(name).state == JobState.SUCCEEDED)
-        wait_until(lambda name=name: scheduler.positions(name) == [])
+        wait_until(lambda name=name: scheduler.progress(name).positions == [])
 
 
 def test_delete_keeps_an_upload_that_another_job_reads(coordinator: CoordinatorFixture) -> None:
@@ -196,5 +196,5 @@ def test_the_status_of_steps_has_what_remains_for_them(
     assert (steps["split"].remaining, steps["split"].backlog_seconds) == (0, None)
     assert steps["resize"].ready >= 7
     assert steps["resize"].shared_with == ("blur",)
-    assert scheduler.images_per_second("a") > 0
+    assert scheduler.progress("a").images_per_second > 0
     assert scheduler.service_times(coordinator.get_job("a").plan) == [0.1, 0.4, None]

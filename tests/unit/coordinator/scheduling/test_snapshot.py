@@ -37,8 +37,8 @@ def in_flight() -> InFlight:
 def test_a_snapshot_survives_the_way_through_the_database(in_flight: InFlight) -> None:
     snapshot = in_flight.snapshot()
     assert Snapshot.from_json(snapshot.to_json()) == snapshot
-    assert snapshot.positions("j") == [(1, 0), (0, 1)]
-    assert snapshot.images_per_second("j") is not None
+    assert snapshot.job("j").positions == [(1, 0), (0, 1)]
+    assert snapshot.job("j").images_per_second is not None
     assert snapshot.step("blur").seconds_per_image == 0.4
     assert snapshot.step("blur").busy_workers is not None
     assert snapshot.service_times(PLAN) == in_flight.service_times(PLAN) == [0.1, 0.4]
@@ -47,22 +47,21 @@ def test_a_snapshot_survives_the_way_through_the_database(in_flight: InFlight) -
     assert (snapshot.shared_with("blur"), snapshot.shared_with("encode")) == ({"resize"}, set())
 
 
-def test_a_snapshot_of_one_job_knows_the_speeds_as_well(in_flight: InFlight) -> None:
-    snapshot = in_flight.snapshot(["j"])
-    assert snapshot.positions("j") == in_flight.snapshot().positions("j")
-    assert snapshot.positions("k") == []
-    assert snapshot.service_times(PLAN) == [0.1, 0.4]
+def test_one_job_is_known_without_a_snapshot_of_all(in_flight: InFlight) -> None:
+    assert in_flight.job("j").positions == in_flight.snapshot().job("j").positions != []
+    assert in_flight.job("unknown").positions == []
+    assert in_flight.service_times(PLAN) == [0.1, 0.4]
 
 
 def test_an_empty_snapshot_knows_nothing() -> None:
     nothing = Snapshot()
-    assert (nothing.positions("j"), nothing.images_per_second("j")) == ([], None)
+    assert (nothing.job("j").positions, nothing.job("j").images_per_second) == ([], None)
     assert (nothing.step("blur"), nothing.service_times(PLAN)) == (StepSnapshot(None, None), [None, None])
 
 
 def test_the_status_of_an_older_leader_is_read() -> None:
     snapshot = Snapshot.from_json(STATUS_OF_0_1_0)
-    assert (snapshot.positions("j"), snapshot.images_per_second("j")) == ([(2, 1), (0, 4)], 2.5)
+    assert (snapshot.job("j").positions, snapshot.job("j").images_per_second) == ([(2, 1), (0, 4)], 2.5)
     assert snapshot.step("blur") == (0.25, 1.5)
     assert snapshot.by_prefix == {"ac91": 0.125}
     assert (snapshot.running_chunks, snapshot.shared_with("blur")) == ({"blur": 2}, {"resize"})
@@ -78,7 +77,7 @@ def test_an_older_follower_finds_all_it_reads(in_flight: InFlight) -> None:
 
 @pytest.mark.parametrize("text", ['{"jobs": {"j": {"positions": [[1, 0]], "new": 1}}, "new": {}}', "{}"])
 def test_unknown_and_missing_fields_are_tolerated(text: str) -> None:
-    assert Snapshot.from_json(text).images_per_second("j") is None
+    assert Snapshot.from_json(text).job("j").images_per_second is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"jobs": 7}', '{"steps": {"blur": [1, 2, 3]}}'])

@@ -11,7 +11,15 @@ from starlette.concurrency import run_in_threadpool
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import JobState
-from penstock.coordinator.api.dependencies import CallerDep, JobDep, JobServiceDep, ServicesDep, check_media_type
+from penstock.coordinator.api.dependencies import (
+    CallerDep,
+    JobDep,
+    JobId,
+    JobServiceDep,
+    ServicesDep,
+    check_media_type,
+    find_job,
+)
 from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
 from penstock.coordinator.api.request_body import read_body, received_form
@@ -36,7 +44,7 @@ async def _images_to_retry(request: Request, services: ServicesDep) -> list[int]
         raise invalid_document(error, document) from error
 
 
-def _label(
+async def _label(
     label: Annotated[str | None, Query(max_length=320, examples=["city=delft"], description="key=value")] = None,
 ) -> tuple[str, str] | None:
     if label is None:
@@ -124,9 +132,9 @@ def list_jobs(
 
 
 @router.get("/{job}", summary="Get a job", responses=error_responses(404))
-def get_job(job: JobDep, services: ServicesDep) -> rest.Job:
+def get_job(job: JobId, services: ServicesDep, caller: CallerDep) -> rest.Job:
     """Return a job's state, counts, progress in each step, rate and time left."""
-    return view_job(job, services.scheduler)
+    return view_job(find_job(job, services, caller), services.scheduler)
 
 
 @router.post("/{job}/cancel", status_code=202, summary="Cancel a job", responses=error_responses(404, 409))
@@ -161,7 +169,6 @@ def retry_job(
         raise RequestError(
             422, "not_failed", f"image {error.image} of job {job.id} has not failed", "/images"
         ) from error
-    services.scheduler.wake()
     return rest.Retried(**view_job(retried, services.scheduler).model_dump(), retried=count)
 
 

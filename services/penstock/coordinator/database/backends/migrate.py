@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 NEWEST = "0006"
 """The last migration. A test compares it with migrations/versions/."""
 
-_FIRST = "0001"
 _LOCK = int.from_bytes(b"pen-migr")
 _MIGRATIONS = "penstock.coordinator.database:migrations"
 _STAMP = "alembic_version"
