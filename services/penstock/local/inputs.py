@@ -43,7 +43,7 @@ class Inputs:
             )
 
     def files(self, on_ignored: Callable[[str], None]) -> Iterator[InputFile]:
-        """Yield every input, unreadable ones too; call `on_ignored` with files of other types, by suffix and content."""
+        """Yield every input, unreadable ones too; call `on_ignored` with files of other types."""
         by_folder: dict[str, list[str]] = {}
         for path in self._files:
             by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
