@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from penstock.cli.main import cli
 from penstock.common.model import messages, operations
 from penstock.common.model import stdio_protocol as lines
+from penstock.common.registry import all_operations
 from penstock.common.settings import (
     BrokerSettings,
     ClientSettings,
@@ -95,7 +96,7 @@ def show_schema(model: type[BaseModel]) -> str:
 
 def show_operations() -> str:
     """Return one section per built-in operation."""
-    return "".join(_show_operation(name, model) for name, model in operations.BUILT_IN.items())
+    return "".join(_show_operation(name, model) for name, model in all_operations().items())
 
 
 def _show_operation(name: str, model: type[operations.Parameters]) -> str:

@@ -65,8 +65,7 @@ class Project:
     def up(self, *arguments: str) -> None:
         """Start it, or scale a service, and wait until it accepts jobs."""
         self.compose("up", "--detach", "--no-build", "--quiet-pull", *arguments)
-        with RestClient(self.url) as client:
-            wait_until(client.is_ready)
+        wait_until(lambda: is_ready(self.url))
 
     def down(self) -> None:
         self.compose("down", "--volumes", "--timeout", "3")

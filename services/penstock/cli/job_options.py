@@ -65,8 +65,7 @@ class JobOptions:
         from pydantic import ValidationError
 
         from penstock.common.model.jobs import JobDocument
-        from penstock.common.model.operations import Encode
-        from penstock.common.model.plan import make_plan
+        from penstock.common.model.plan import make_job_plan
 
         document = self.document()
         if self.job_file is None:
@@ -77,9 +76,7 @@ class JobOptions:
             first = error.errors()[0]
             field = "/".join(map(str, first["loc"]))
             raise click.UsageError(f"--job {self.job_file}: {field}: {first['msg']}") from error
-        given = {"format": job.output, "quality": job.quality, "effort": job.effort}
-        encode = {name: value for name, value in given.items() if value is not None}
-        return make_plan(job.operations, Encode.model_validate(encode) if encode else None, limits)
+        return make_job_plan(job, limits)
 
 
 def job_options(command: Callable[..., R]) -> Callable[..., R]:

@@ -12,13 +12,15 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.operations import BUILT_IN, Parameters
+from penstock.common.model.operations import BUILT_IN, DECODE, Decode, Parameters
 from penstock.common.model.schema_parameters import declare_parameters
 
 ENTRY_POINT_GROUP = "penstock.steps"
 
-StepFunction = Callable[[Any, Any], Any]
-"""`(image, parameters) → image or list of images`; an image is an `H×W×3 uint8` array in BGR order."""
+StepFunction = Callable[..., Any]
+"""`(image, parameters) → image or list of images`; an image is an `H×W×3 uint8` array in BGR order.
+
+It may return a `StepOutput` instead of an array. A step with `regions` also gets the image's regions."""
 
 
 class StepError(PenstockError):
@@ -32,18 +34,21 @@ class CustomStep:
     name: str
     params: type[Parameters]
     function: StepFunction
+    takes_regions: bool = False
 
-    def __call__(self, image: Any, params: Any) -> Any:
-        return self.function(image, params)
+    def __call__(self, image: Any, params: Any, *regions: Any) -> Any:
+        return self.function(image, params, *regions)
 
 
-def step(name: str, *, params: type[Parameters]) -> Callable[[StepFunction], CustomStep]:
+def step(name: str, *, params: type[Parameters], regions: bool = False) -> Callable[[StepFunction], CustomStep]:
     """Decorate a function `(image, params) → image | list of images` to make it a step.
 
-    `image` is an `H×W×3 uint8` array in BGR order and must not be changed in place.
+    `image` is an `H×W×3 uint8` array in BGR order and must not be changed in place. With `regions`, the function's
+    third argument are the image's regions. It may return a `StepOutput` instead of an array, with regions that it
+    found.
     """
     _check_name(name)
-    return lambda function: CustomStep(name, params, function)
+    return lambda function: CustomStep(name, params, function, regions)
 
 
 @cache
@@ -101,8 +106,13 @@ def operations() -> dict[str, type[Parameters]]:
     return {**BUILT_IN, **_declared, **{name: custom.params for name, custom in custom_steps().items()}}
 
 
+def all_operations() -> dict[str, type[Parameters]]:
+    """Return the parameter models of everything that a job may name: `decode`, then the steps of `operations`."""
+    return {DECODE: Decode, **operations()}
+
+
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise ValueError(f"{name!r} is not a step name; accepted are up to 40 of a-z, 0-9 and -, a letter first")
-    if name in BUILT_IN:
+    if name in BUILT_IN or name == DECODE:
         raise ValueError(f"{name!r} is a built-in operation; rename the step")

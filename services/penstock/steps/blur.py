@@ -5,10 +5,10 @@ from collections.abc import Callable
 import cv2
 
 from penstock.common.model.operations import Blur
-from penstock.steps.image import Image, translate_opencv_errors
+from penstock.steps.image import Pixels, translate_opencv_errors
 
 
-def blur(image: Image, params: Blur) -> Image:
+def blur(image: Pixels, params: Blur) -> Pixels:
     """Return the image blurred by `params.method`, of the same size.
 
     Raises:
@@ -18,7 +18,7 @@ def blur(image: Image, params: Blur) -> Image:
         return _METHODS[params.method](image)
 
 
-_METHODS: dict[str, Callable[[Image], Image]] = {
+_METHODS: dict[str, Callable[[Pixels], Pixels]] = {
     "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
     "updownsampling": lambda image: cv2.pyrUp(cv2.pyrDown(image), dstsize=(image.shape[1], image.shape[0])),
     "bilateral": lambda image: cv2.bilateralFilter(image, 9, 75, 75),

@@ -13,16 +13,17 @@ import simplejpeg
 
 from penstock.common.image_header import Header, corrupt, read_header, truncated
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
-from penstock.steps.image import Image
+from penstock.steps.image import Image, Metadata, Pixels
 from penstock.steps.png.file import check_and_repack
 
 MAX_SCAN_PIXELS = 5_000_000_000
 """Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
 
 
-def decode(data: bytes, limits: Limits) -> Image:
-    """Return a JPEG or PNG file as an upright `H×W×3 uint8` array in BGR order.
+def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # noqa: B008 (frozen)
+    """Return a JPEG or PNG file as an upright image, `H×W×3 uint8` in BGR order, with its regions.
 
     Raises:
         ImageError: `empty_file`, `too_large_file`, `unsupported_type`, `too_many_pixels`, `unsupported_colorspace`,
@@ -37,8 +38,11 @@ def decode(data: bytes, limits: Limits) -> Image:
     header = read_header(data)
     _check_size(header, limits)
     if header.type == "png":
-        return _imdecode(check_and_repack(data, header), cv2.IMREAD_COLOR)
-    return _apply_orientation(_decode_jpeg(data, header), header.orientation)
+        pixels = _imdecode(check_and_repack(data, header), cv2.IMREAD_COLOR)
+    else:
+        pixels = _apply_orientation(_decode_jpeg(data, header), header.orientation)
+    height, width = pixels.shape[:2]
+    return Image(pixels, Metadata(header.type, width, height), regions=params.regions)
 
 
 def _check_size(header: Header, limits: Limits) -> None:
@@ -55,7 +59,7 @@ def _check_size(header: Header, limits: Limits) -> None:
         )
 
 
-def _decode_jpeg(data: bytes, header: Header) -> Image:
+def _decode_jpeg(data: bytes, header: Header) -> Pixels:
     if header.components not in (1, 3):
         raise ImageError(
             ImageCode.UNSUPPORTED_COLORSPACE,
@@ -81,7 +85,7 @@ _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_PADDING_BYTES = 16
 
 
-def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Image:
+def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Pixels:
     """Decode a valid file that the strict decoder refused; raise for any other."""
     message = str(cause)
     padding = _PADDING.search(message)
@@ -94,7 +98,7 @@ def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Image:
     raise corrupt(f"the JPEG file is damaged: {message}") from cause
 
 
-def _imdecode(data: bytes, flags: int) -> Image:
+def _imdecode(data: bytes, flags: int) -> Pixels:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -104,7 +108,7 @@ def _imdecode(data: bytes, flags: int) -> Image:
     return image
 
 
-def _apply_orientation(image: Image, orientation: int) -> Image:
+def _apply_orientation(image: Pixels, orientation: int) -> Pixels:
     """Apply EXIF orientation 1 to 8, as OpenCV does."""
     if orientation >= 5:
         image = cv2.transpose(image)

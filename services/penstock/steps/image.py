@@ -1,25 +1,105 @@
-"""Image arrays, and OpenCV's errors about them."""
+"""Image: pixels with what belongs to them, as it passes from one step to the next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy.typing as npt
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.regions import Region
+from penstock.steps.transform import IDENTITY, Transform, move_regions
 
-Image = npt.NDArray[Any]
-"""`H×W×3 uint8` in BGR order; not always contiguous (the parts of a split are views)."""
+Pixels = npt.NDArray[Any]
+"""`H×W×3` in BGR order, or `H×W×4` with alpha; `uint8`, or `uint16` of a 16-bit file. Not always contiguous (the parts
+of a split are views)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file carries besides its pixels, as far as the job keeps it; empty where there is none.
+
+    `exif` is a TIFF structure, `xmp` an XML packet, `iptc` a sequence of IPTC-IIM records, `icc` a colour profile, and
+    `geotiff` a TIFF structure that has the GeoTIFF tags alone. `type` is the file's type, `width` and `height` are the
+    pixels of the upright image.
+    """
+
+    type: str = ""
+    width: int = 0
+    height: int = 0
+    exif: bytes = b""
+    xmp: bytes = b""
+    iptc: bytes = b""
+    icc: bytes = b""
+    geotiff: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What a step's function returns instead of an array, if it moves pixels or finds regions.
+
+    `transform` maps positions of the input to the output; None: pixels stay in place if the size is unchanged,
+    otherwise nobody knows where they went, and the image's regions are dropped. `regions` are what the step found, in
+    pixels of the output.
+    """
+
+    pixels: Pixels
+    transform: Transform | None = None
+    regions: Sequence[Region] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One part of an image.
+
+    `transform` maps positions of the upright source to this part; None: it is not known. `warnings` say what was lost
+    on the way, as codes such as `depth_reduced`.
+    """
+
+    pixels: Pixels
+    metadata: Metadata = Metadata()
+    transform: Transform | None = IDENTITY
+    regions: tuple[Region, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def derive(self, made: "Pixels | StepOutput") -> "Image":
+        """Return the image that a step made of this one: its regions are moved, and its metadata stays."""
+        output = made if isinstance(made, StepOutput) else StepOutput(made)
+        pixels, transform = output.pixels, output.transform
+        if transform is None and pixels.shape[:2] == self.pixels.shape[:2]:
+            transform = IDENTITY
+        if transform is IDENTITY:
+            return replace(self, pixels=pixels, regions=(*self.regions, *output.regions))
+        if transform is None:
+            warnings = self.warn("regions_dropped").warnings if self.regions else self.warnings
+            return replace(self, pixels=pixels, transform=None, regions=(*output.regions,), warnings=warnings)
+        height, width = pixels.shape[:2]
+        moved = move_regions(self.regions, transform, width, height)
+        total = None if self.transform is None else self.transform.then(transform)
+        return replace(self, pixels=pixels, transform=total, regions=(*moved, *output.regions))
+
+    def warn(self, code: str) -> "Image":
+        """Return the image with a warning, once."""
+        return self if code in self.warnings else replace(self, warnings=(*self.warnings, code))
 
 
 @contextmanager
-def translate_opencv_errors(image: Image, action: str) -> Iterator[None]:
+def translate_opencv_errors(pixels: Pixels, action: str) -> Iterator[None]:
     """Raise `parameter_not_applicable` where OpenCV refuses an image; `action` is a participle for the message."""
     try:
         yield
     except cv2.error as error:
-        height, width = image.shape[:2]
+        height, width = pixels.shape[:2]
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE,
             f"an image of {width}x{height} pixels cannot be {action}: OpenCV says {error.err}",

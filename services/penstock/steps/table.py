@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from penstock.common.registry import custom_steps
+from penstock.common.registry import CustomStep, custom_steps
 from penstock.steps.blur import blur
 from penstock.steps.resize import resize
 from penstock.steps.split import split
 
 
 def step_functions() -> dict[str, Callable[..., Any]]:
-    """Return functions `(image, params) → image | list of images` by step; `decode` and `encode` are not among them."""
+    """Return functions `(pixels, params) → pixels | StepOutput | list of them` by step, all but `decode` and `encode`.
+
+    Those of `takes_regions` get the image's regions as well.
+    """
     return {"resize": resize, "split": split, "blur": blur, **custom_steps()}
+
+
+def takes_regions(function: Callable[..., Any]) -> bool:
+    """Whether a step's function has the image's regions as its third argument."""
+    return isinstance(function, CustomStep) and function.takes_regions

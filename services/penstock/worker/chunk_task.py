@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -33,15 +33,17 @@ from penstock.common.model.messages import (
     read_chunk,
     step_queue,
 )
+from penstock.common.model.operations import DECODE, Decode
 from penstock.common.model.plan import Plan, Planned, plan_of
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.keys import result_key, result_name, resume_key, work_key
 from penstock.common.tracing.base import UNTRACED, Trace, Tracing
+from penstock.steps.image import Image
 from penstock.worker.attempts import Attempts
 from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
 from penstock.worker.events import EventPublisher
-from penstock.worker.executors.base import DECODE_OPERATION, File, Part, StepExecutor, as_image_error
-from penstock.worker.executors.safetensors import Pixels, pack_chunk
+from penstock.worker.executors.base import File, Part, StepExecutor, as_image_error
+from penstock.worker.executors.safetensors import pack_chunk
 from penstock.worker.image_sources import ImageSources
 from penstock.worker.watchdog import Watchdog
 
@@ -82,7 +84,7 @@ class ChunkTask:
         self._context = context
         self._loaded = False
         self._outcomes: list[Outcome] = []
-        self._ready: list[tuple[ImageRef, list[Pixels]]] = []
+        self._ready: list[tuple[ImageRef, list[Image]]] = []
         """Images that wait for the next step, with their parts."""
         self._suspect: Attempts | None = None
         self._at = 0
@@ -111,7 +113,7 @@ class ChunkTask:
         operations = list(enumerate(plan.operations))[chunk.step : self._end]
         self._operations: list[tuple[int, Planned]] = operations
         if chunk.blob is None:
-            self._operations = [(chunk.step, DECODE_OPERATION), *operations]
+            self._operations = [(chunk.step, plan.decoding), *operations]
         self._loaded = True
 
     def prefetch(self) -> None:
@@ -180,8 +182,8 @@ class ChunkTask:
                 self._begin()
                 with self._stage(watchdog, image, self.chunk.step, "read"):
                     parts = self._input.read(image)
-                for index, operation in self._operations:
-                    self._enter(index, [] if operation is DECODE_OPERATION else parts)
+                for index, operation in self._operations_on(image):
+                    self._enter(index, [] if operation.step == DECODE else parts)
                     with self._stage(watchdog, image, index, operation.step):
                         parts = executor.perform(operation, parts)
                 results = (
@@ -207,11 +209,11 @@ class ChunkTask:
             retry=error.code in RETRY_MAY_HELP,
             step_index=self._at,
         )
-        arrays = self._context.executor.arrays(self._step_input) if self._at and failure.retry else []
-        if arrays:
+        kept = self._context.executor.images(self._step_input) if self._at and failure.retry else []
+        if kept:
             failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
-            failure.resume_parts = len(arrays)
-            self._context.store.put(failure.resume_blob, pack_chunk({0: arrays}))
+            failure.resume_parts = len(kept)
+            self._context.store.put(failure.resume_blob, pack_chunk({0: kept}))
         self.pending.popleft()
         self._outcomes.append(
             Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
@@ -300,6 +302,14 @@ class ChunkTask:
         except (ObjectNotFoundError, ValueError) as error:
             raise PlanError("plan_lost", "the job's plan is missing from the store") from error
 
+    def _operations_on(self, image: ImageRef) -> Iterator[tuple[int, Planned]]:
+        """Yield the operations with their indexes in the plan; `decode` gets the regions that came with the image."""
+        for index, operation in self._operations:
+            if image.regions and isinstance(operation.params, Decode):
+                params = operation.params.model_copy(update={"regions": image.regions})
+                operation = replace(operation, params=params)
+            yield index, operation
+
     @property
     def _attempts(self) -> int:
         return self._suspect.count if self._suspect else self.chunk.attempt
@@ -349,8 +359,8 @@ class ChunkTask:
                 Outcome(id=image.id, state="done", results=results, timings=timings, attempts=attempts)
             )
             return
-        self._ready.append((image, parts))
-        self._hold_ready(sum(array.shape[0] * array.shape[1] for _, arrays in self._ready for array in arrays))
+        self._ready.append((image, self._context.executor.images(parts)))
+        self._hold_ready(sum(part.width * part.height for _, images in self._ready for part in images))
         if self._context.pixel_budget.is_exceeded:
             queue, body = self._store_ready()
             with self.trace.span("publish"):
@@ -361,10 +371,9 @@ class ChunkTask:
         self._context.pixel_budget.hold(self, pixels)
 
     def _write_results(self, watchdog: Watchdog, image: ImageRef, files: list[File]) -> list[Result]:
-        params = self.plan.encode
         results = []
         for part, file in enumerate(files):
-            name = result_name(image.stem, part, params.format)
+            name = result_name(image.stem, part, file.extension)
             key = result_key(self.chunk.results, name)
             with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
                 digest = hashlib.sha256(file.data).hexdigest()
@@ -374,10 +383,12 @@ class ChunkTask:
                     key=key,
                     name=name,
                     size=len(file.data),
-                    media_type=params.media_type,
+                    media_type=file.media_type,
                     width=file.width,
                     height=file.height,
                     sha256=digest,
+                    regions=file.regions,
+                    warnings=file.warnings,
                 )
             )
         return results

@@ -51,7 +51,7 @@ def test_every_kind_of_png_decodes_to_opencvs_pixels(
         file = png_file(*size, depth, colour, interlaced)
         for before in ([], others, [png_chunk(b"tRNS", transparent)] if transparent else []):
             data = file.build(before=before)
-            assert np.array_equal(decode(data, LIMITS), opencv(data)), size
+            assert np.array_equal(decode(data, LIMITS).pixels, opencv(data)), size
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -63,7 +63,7 @@ def test_orientation_in_a_png_is_applied_as_in_opencv(
     text = b"Raw profile type exif\0\nexif\n%8d\n%s\n" % (len(tiff) + 6, (b"Exif\0\0" + tiff).hex().encode())
     for item in (png_chunk(b"eXIf", tiff), png_chunk(b"tEXt", text)):
         data = png_file(9, 5).build(**{place: [item]})
-        assert np.array_equal(decode(data, LIMITS), opencv(data))
+        assert np.array_equal(decode(data, LIMITS).pixels, opencv(data))
 
 
 def test_16_bits_are_cut_to_8_alpha_is_dropped_and_grey_becomes_three_channels(png_file: type[Any]) -> None:
@@ -74,16 +74,16 @@ def test_16_bits_are_cut_to_8_alpha_is_dropped_and_grey_becomes_three_channels(p
     flat = struct.pack(">H", 0xABFF) * 12
     high_byte = png_file(4, 1, 16, 2).build(pixels=zlib.compress(b"\0" + flat))
     assert sixteen.shape == (1, 4, 3)
-    assert np.all(decode(high_byte, LIMITS) == 0xAB)
+    assert np.all(decode(high_byte, LIMITS).pixels == 0xAB)
     transparent = cv2.imencode(".png", eight)[1].tobytes()
-    assert np.all(decode(transparent, LIMITS) == (10, 200, 30))
-    assert decode(grey, LIMITS).tolist() == [[[7, 7, 7], [250, 250, 250]]]
+    assert np.all(decode(transparent, LIMITS).pixels == (10, 200, 30))
+    assert decode(grey, LIMITS).pixels.tolist() == [[[7, 7, 7], [250, 250, 250]]]
 
 
 def test_photographs_decode_to_opencvs_pixels(photographs: Path) -> None:
     for name in ("1", "20"):
         data = (photographs / "kodak" / f"{name}.png").read_bytes()
-        assert np.array_equal(decode(data, LIMITS), opencv(data))
+        assert np.array_equal(decode(data, LIMITS).pixels, opencv(data))
 
 
 @pytest.mark.usefixtures("repacking")
@@ -110,7 +110,7 @@ def test_a_png_with_any_byte_changed_is_refused(png_file: type[Any]) -> None:
         damaged = bytearray(data)
         damaged[at] ^= 0x10
         if at >= len(data) - 4:  # the checksum of the last chunk, which is empty
-            assert np.array_equal(decode(bytes(damaged), LIMITS), whole)
+            assert np.array_equal(decode(bytes(damaged), LIMITS).pixels, whole)
         else:
             assert refusal(bytes(damaged)).code in (
                 ImageCode.CORRUPT_IMAGE,
@@ -152,7 +152,7 @@ def test_damage_and_data_outside_the_pixels_are_ignored(png_file: type[Any], png
         file.build() + b"after the end",
     ]
     for data in harmless:
-        assert np.array_equal(decode(data, LIMITS), expected)
+        assert np.array_equal(decode(data, LIMITS).pixels, expected)
 
 
 def test_an_animation_decodes_to_its_default_image_and_is_refused_if_that_is_short(
@@ -163,7 +163,7 @@ def test_an_animation_decodes_to_its_default_image_and_is_refused_if_that_is_sho
     frames = [png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, 20, 15, 0, 0, 1, 10, 0, 0)) for number in range(2)]
     second = png_chunk(b"fdAT", struct.pack(">I", 2) + zlib.compress(bytes(len(file.rows))))
     animated = {"before": [control, frames[0]], "after": [frames[1], second]}
-    assert np.array_equal(decode(file.build(**animated), LIMITS), opencv(file.build()))
+    assert np.array_equal(decode(file.build(**animated), LIMITS).pixels, opencv(file.build()))
     half = zlib.compress(file.rows[: len(file.rows) // 2])
     assert opencv(file.build(half, **animated)) is not None, "OpenCV does not refuse it"
     assert refusal(file.build(half, **animated)).code is ImageCode.TRUNCATED_IMAGE

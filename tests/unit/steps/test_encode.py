@@ -9,6 +9,7 @@ import pytest
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Encode
 from penstock.steps.encode import encode
+from penstock.steps.image import Image
 from penstock.steps.png.filters import ALL_FILTERS, NONE, filter_rows, pad_rows
 
 
@@ -21,27 +22,27 @@ def opencv_png(image: np.ndarray) -> bytes:
 
 
 def test_a_jpeg_has_the_bytes_that_opencv_writes_by_default(image: np.ndarray) -> None:
-    assert encode(image, Encode()) == cv2.imencode(".jpg", image)[1].tobytes()
+    assert encode(Image(image), Encode()) == cv2.imencode(".jpg", image)[1].tobytes()
 
 
 @pytest.mark.parametrize("quality", [1, 50, 100])
 def test_a_jpeg_of_any_quality_has_opencvs_bytes(drawing: np.ndarray, quality: int) -> None:
     expected = cv2.imencode(".jpg", drawing, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-    assert encode(drawing, Encode(quality=quality)) == expected
+    assert encode(Image(drawing), Encode(quality=quality)) == expected
 
 
 @pytest.mark.parametrize("effort", range(4))
 def test_a_png_holds_every_pixel(image: np.ndarray, effort: int) -> None:
-    assert np.array_equal(read(encode(image, Encode(format="png", effort=effort))), image)
+    assert np.array_equal(read(encode(Image(image), Encode(format="png", effort=effort))), image)
 
 
 def test_a_png_of_a_quadrant_holds_its_pixels(drawing: np.ndarray) -> None:
     quadrant = drawing[36:, 48:]
-    assert np.array_equal(read(encode(quadrant, Encode(format="png"))), quadrant)
+    assert np.array_equal(read(encode(Image(quadrant), Encode(format="png"))), quadrant)
 
 
 def test_a_png_is_never_larger_than_opencvs(image: np.ndarray) -> None:
-    assert len(encode(image, Encode(format="png"))) <= len(opencv_png(image))
+    assert len(encode(Image(image), Encode(format="png"))) <= len(opencv_png(image))
 
 
 @pytest.mark.parametrize("kind", ["flat", "black", "noise", "two values", "gradient", "steps"])
@@ -58,7 +59,7 @@ def test_a_png_of_a_synthetic_image_is_never_larger_than_opencvs(
         "steps": lambda: np.add.outer(np.arange(side) // 8, np.arange(side) // 8) % 2 * 255,
     }[kind]()
     image = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-    encoded = encode(image, Encode(format="png"))
+    encoded = encode(Image(image), Encode(format="png"))
     assert np.array_equal(read(encoded), image)
     assert len(encoded) <= len(opencv_png(image))
 
@@ -67,23 +68,23 @@ def test_pngs_of_photographs_are_smaller_than_opencvs(photos: list[np.ndarray]) 
     for photo in photos:
         half = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         for image in (half, cv2.GaussianBlur(half, (5, 5), 0), cv2.medianBlur(half, 5), half[:60, :80]):
-            assert len(encode(image, Encode(format="png"))) < len(opencv_png(image))
+            assert len(encode(Image(image), Encode(format="png"))) < len(opencv_png(image))
 
 
 def test_more_effort_makes_smaller_files(photos: list[np.ndarray]) -> None:
     photo = photos[0][:256, :256]
-    sizes = [len(encode(photo, Encode(format="png", effort=effort))) for effort in range(4)]
+    sizes = [len(encode(Image(photo), Encode(format="png", effort=effort))) for effort in range(4)]
     assert sizes[3] <= sizes[2] <= sizes[0]
 
 
 @pytest.mark.parametrize("form", ["jpg", "png"])
 def test_equal_arrays_give_equal_bytes(drawing: np.ndarray, form: str) -> None:
     params = Encode(format=form)  # type: ignore[arg-type]
-    assert encode(drawing, params) == encode(np.asfortranarray(drawing), params)
+    assert encode(Image(drawing), params) == encode(Image(np.asfortranarray(drawing)), params)
 
 
 def test_a_png_has_no_chunks_but_ihdr_idat_and_iend(drawing: np.ndarray) -> None:
-    data, kinds, position = encode(drawing, Encode(format="png")), [], 8
+    data, kinds, position = encode(Image(drawing), Encode(format="png")), [], 8
     while position < len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         content = data[position + 4 : position + 8 + length]
@@ -105,17 +106,17 @@ def test_libpng_reads_back_the_rows_of_each_filter(image: np.ndarray, kind: int)
 
 def test_a_jpeg_longer_than_the_format_allows_is_refused() -> None:
     with pytest.raises(ImageError, match="65500 per side") as refused:
-        encode(np.zeros((1, 65_501, 3), np.uint8), Encode())
+        encode(Image(np.zeros((1, 65_501, 3), np.uint8)), Encode())
     assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 4), (0, 4, 3)])
 def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="is not an image") as refused:
-        encode(np.zeros(shape, np.uint8), Encode())
+        encode(Image(np.zeros(shape, np.uint8)), Encode())
     assert refused.value.code is ImageCode.INTERNAL
 
 
 def test_an_array_of_floats_is_refused() -> None:
     with pytest.raises(ImageError, match="float64"):
-        encode(np.zeros((4, 4, 3)), Encode())
+        encode(Image(np.zeros((4, 4, 3))), Encode())

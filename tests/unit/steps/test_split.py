@@ -10,7 +10,7 @@ from penstock.steps.split import split
 
 def test_split_gives_four_quadrants_in_reading_order() -> None:
     image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    left_top, right_top, left_bottom, right_bottom = split(image, Split())
+    left_top, right_top, left_bottom, right_bottom = (part.pixels for part in split(image, Split()))
     assert np.array_equal(left_top, image[:2, :3])
     assert np.array_equal(right_top, image[:2, 3:])
     assert np.array_equal(left_bottom, image[2:, :3])
@@ -20,12 +20,12 @@ def test_split_gives_four_quadrants_in_reading_order() -> None:
 def test_the_quadrants_joined_give_the_image(image: np.ndarray) -> None:
     if min(image.shape[:2]) < 2:
         pytest.skip("a side of one pixel cannot be split")
-    parts = split(image, Split())
+    parts = [part.pixels for part in split(image, Split())]
     assert np.array_equal(np.vstack([np.hstack(parts[:2]), np.hstack(parts[2:])]), image)
 
 
 def test_the_quadrants_are_views(drawing: np.ndarray) -> None:
-    assert all(np.shares_memory(part, drawing) for part in split(drawing, Split()))
+    assert all(np.shares_memory(part.pixels, drawing) for part in split(drawing, Split()))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 3), (9, 1, 3)])
@@ -36,4 +36,5 @@ def test_a_side_of_one_pixel_cannot_be_split(shape: tuple[int, ...]) -> None:
 
 
 def test_a_disabled_split_returns_the_image_unchanged(drawing: np.ndarray) -> None:
-    assert split(drawing, Split(enabled=False)) == [drawing]
+    [whole] = split(drawing, Split(enabled=False))
+    assert whole.pixels is drawing

@@ -13,7 +13,7 @@ def test_every_operation_except_encode_has_a_function() -> None:
 
 
 def test_a_function_of_the_table_runs_its_step(drawing: np.ndarray) -> None:
-    assert step_functions()["resize"](drawing, Resize(width=10, height=20)).shape == (20, 10, 3)
+    assert step_functions()["resize"](drawing, Resize(width=10, height=20)).pixels.shape == (20, 10, 3)
 
 
 def test_keep_freed_memory_can_be_called_twice() -> None:

@@ -13,6 +13,7 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.messages import Chunk, ImageRef
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
+from penstock.steps.image import Image
 from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
 from penstock.worker.executors.safetensors import pack_chunk
 from penstock.worker.image_sources import ImageSources
@@ -50,7 +51,7 @@ class InputFixture:
 
     def chunk_with_blob(self, pixels: int = 400) -> Chunk:
         array = np.full((10, 20, 3), 7, np.uint8)
-        self.store.put("work/b", pack_chunk({0: [array], 1: [array + 1]}))
+        self.store.put("work/b", pack_chunk({0: [Image(array)], 1: [Image(array + 1)]}))
         images = [ImageRef(id=number, stem="x", ref="", slot=number, parts=1) for number in range(2)]
         return Chunk(job="j", chunk="c", plan=[], images=images, blob="work/b", pixels=pixels)
 
@@ -101,7 +102,7 @@ def test_a_blob_is_read_once_and_counts_against_the_budget_until_released(inputs
     opened = inputs.open(chunk, ahead=ahead)
     opened.prefetch()
     assert inputs.budget.used == (400 if ahead else 0)
-    assert [opened.read(image)[0][0, 0, 0] for image in chunk.images] == [7, 8]
+    assert [opened.read(image)[0].pixels[0, 0, 0] for image in chunk.images] == [7, 8]
     assert inputs.store.read == ["work/b"]
     assert 400 <= inputs.budget.used < 500, "its header counts as well"
     opened.release()

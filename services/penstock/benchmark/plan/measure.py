@@ -154,17 +154,16 @@ def _measure_image(plan: Plan, path: Path, store: LocalStore, limits: Limits) ->
 
     The first operation includes reading and decoding, the last one digests and writing.
     """
-    from penstock.worker.executors.base import DECODE_OPERATION
     from penstock.worker.executors.in_process import InProcessExecutor
 
     executor = InProcessExecutor(limits)
     marks, pixels = [time.process_time()], []
-    parts = executor.perform(DECODE_OPERATION, [path.read_bytes()])
+    parts = executor.perform(plan.decoding, [path.read_bytes()])
     for planned in plan.operations[:-1]:
         parts = executor.perform(planned, parts)
-        pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
+        pixels.append(sum(part.width * part.height for part in parts))
         marks.append(time.process_time())
-    pixels.append(sum(part.shape[0] * part.shape[1] for part in parts))
+    pixels.append(sum(part.width * part.height for part in parts))
     for index, file in enumerate(executor.perform(plan.operations[-1], parts)):
         hashlib.sha256(file.data)
         store.put(f"results/{index}", [file.data])  # a new file each time: creating one costs more than writing it

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
+from penstock.common.model.operations import Color, OutputFormat
+
 
 class JobState(StrEnum):
     """State of a job. `receiving` is before acceptance and never shown."""
@@ -71,6 +73,17 @@ class Webhook(BaseModel, extra="forbid"):
     )
 
 
+ENCODE_OPTIONS = {"output": "format", "quality": "quality", "effort": "effort"}
+"""Fields of a job document that set fields of its plan's `encode`."""
+DECODE_OPTIONS = {
+    "decode": "mode",
+    "metadata": "metadata",
+    "profile": "profile",
+    "alpha": "alpha",
+    "background": "background",
+}
+"""Fields of a job document that set fields of its plan's `decode`."""
+
 _EXAMPLE = {
     "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
@@ -87,9 +100,22 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
     operations: list[Any] = Field(
         description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'
     )
-    output: Literal["jpg", "png"] | None = Field(default=None, description="Format of the results; default jpg")
+    output: OutputFormat | None = Field(default=None, description="Format of the results; default jpg")
     quality: int | None = Field(default=None, ge=1, le=100, description="JPEG quality; default 95")
     effort: int | None = Field(default=None, ge=0, le=3, description="PNG effort, from 0 (fastest) to 3 (smallest)")
+    decode: Literal["exact", "scaled"] | None = Field(
+        default=None, description="How JPEG files are read: exact (default), or scaled, faster where a resize follows"
+    )
+    metadata: Literal["all", "geo", "none"] | None = Field(
+        default=None, description="What results keep of EXIF, XMP and IPTC: all (default), or place, time and heading"
+    )
+    profile: Literal["keep", "srgb", "drop"] | None = Field(
+        default=None, description="Colour profile: keep it (default), or convert to srgb"
+    )
+    alpha: Literal["flatten", "keep", "drop"] | None = Field(
+        default=None, description="Transparency: flatten onto background (default), or keep it"
+    )
+    background: Color | None = Field(default=None, description="Colour below transparent pixels; default white")
     inputs: list[str | Prefix | ManifestRef | UploadRef] = Field(
         default=[],
         max_length=10_000,

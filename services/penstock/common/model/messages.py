@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.regions import Region, Regions
 
 VERSION = 1
 EVENTS_QUEUE = "penstock.events"
@@ -45,7 +46,8 @@ class ImageRef(_Message):
     """One image of a chunk.
 
     Its results are named after `stem`, which is unique in the job. `ref` is its source: a store key, or a `file://`
-    URL. `parts` is how many parts of it are in the chunk's blob, from `slot` on; 0 while it is still its source.
+    URL. `regions` are those that came with it, or where its sidecar file is. `parts` is how many parts of it are in the
+    chunk's blob, from `slot` on; 0 while it is still its source.
     """
 
     id: int
@@ -54,6 +56,7 @@ class ImageRef(_Message):
     slot: int = 0
     parts: int = 0
     timings: list[StepTime] = []
+    regions: Regions | str = ()
 
 
 class Chunk(_Message):
@@ -83,7 +86,10 @@ class Chunk(_Message):
 
 
 class Result(_Message):
-    """One output file of an image. `key` is its key in the store; `sha256` is in hex."""
+    """One output file of an image. `key` is its key in the store; `sha256` is in hex.
+
+    `regions` are in its pixels; `warnings` are codes for what it lacks of the source, such as `depth_reduced`.
+    """
 
     key: str
     name: str
@@ -92,6 +98,8 @@ class Result(_Message):
     width: int
     height: int
     sha256: str
+    regions: tuple[Region, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Failure(_Message):

@@ -8,9 +8,18 @@ import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from penstock.common.model.regions import Regions
 
 MAX_SIDE = 32_768
 """Longest side of any image, in pixels."""
+
+
+OutputFormat = Literal["jpg", "png"]
+
+Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#ffffff"])]
+"""A colour as `#rrggbb`."""
 
 
 class Parameters(BaseModel):
@@ -20,6 +29,26 @@ class Parameters(BaseModel):
 
     example: ClassVar[Any] = True
     """Second element of the short form, shown in the docs."""
+
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a plan's document leaves out where they have their default: all that came after version 0.1.0, so
+    that a plan has the same document as before."""
+
+    @property
+    def supports_16_bit(self) -> bool:
+        """Whether the step takes `uint16` pixels too; images are reduced to 8 bits for other steps."""
+        return False
+
+    @property
+    def supports_alpha(self) -> bool:
+        """Whether the step takes pixels with a fourth channel too."""
+        return False
+
+    def document(self) -> dict[str, Any]:
+        """Return the fields as a plan's document has them."""
+        fields = self.model_dump(mode="json")
+        defaults = {name: type(self).model_fields[name].get_default() for name in self.optional}
+        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
     def from_short(cls, value: object) -> Self:
@@ -46,7 +75,19 @@ class Parameters(BaseModel):
         return 1
 
 
-class Resize(Parameters):
+class AnyPixels(Parameters):
+    """Parameters of a step that takes pixels of any depth, with or without alpha."""
+
+    @property
+    def supports_16_bit(self) -> bool:
+        return True
+
+    @property
+    def supports_alpha(self) -> bool:
+        return True
+
+
+class Resize(AnyPixels):
     """Scale to `width` × `height` pixels with area interpolation (`cv2.INTER_AREA`); the aspect ratio is not kept."""
 
     example: ClassVar[Any] = "512x512"
@@ -65,7 +106,7 @@ class Resize(Parameters):
         return cls(width=int(match[1]), height=int(match[2]))
 
 
-class Split(Parameters):
+class Split(AnyPixels):
     """Cut into four quadrants at ⌊width/2⌋ and ⌊height/2⌋: left-top, right-top, left-bottom, right-bottom."""
 
     enabled: Annotated[bool, Field(description="false leaves the image whole")] = True
@@ -79,7 +120,7 @@ class Split(Parameters):
         return 4 if self.enabled else 1
 
 
-class Blur(Parameters):
+class Blur(AnyPixels):
     """Blur by one of four methods."""
 
     example: ClassVar[Any] = "gaussian"
@@ -92,13 +133,59 @@ class Blur(Parameters):
         ),
     ]
 
+    @property
+    def supports_16_bit(self) -> bool:
+        return self.method != "bilateral"
+
+
+class Decode(Parameters):
+    """Read the image's file. Always the first operation of a plan; set by a job's `decode`, `metadata` and so on."""
+
+    example: ClassVar[Any] = "scaled"
+    optional: ClassVar[frozenset[str]] = frozenset(
+        ("mode", "metadata", "profile", "alpha", "background", "depth", "target", "regions")
+    )
+
+    mode: Annotated[
+        Literal["exact", "scaled"],
+        Field(
+            description="exact: every pixel of the file; scaled: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size "
+            "where the following resize needs no more, which is faster"
+        ),
+    ] = "exact"
+    metadata: Annotated[
+        Literal["all", "geo", "none"],
+        Field(description="What results keep of EXIF, XMP and IPTC; geo: place, time and heading only"),
+    ] = "all"
+    profile: Annotated[
+        Literal["keep", "srgb", "drop"],
+        Field(description="Colour profile; keep: embed it, pixels unchanged; srgb: convert the pixels to sRGB"),
+    ] = "keep"
+    alpha: Annotated[
+        Literal["flatten", "keep", "drop"],
+        Field(description="Transparency; flatten: onto `background`; drop: ignore it, whatever the colours below are"),
+    ] = "flatten"
+    background: Annotated[Color, Field(description="Colour below transparent pixels")] = "#ffffff"
+    depth: Annotated[
+        Literal["keep", "8"],
+        Field(description="Bits per channel; keep: 16 if the file, all operations and the output have them"),
+    ] = "keep"
+    target: Annotated[SkipJsonSchema[Resize | None], Field(description="The resize that follows")] = None
+    regions: Annotated[SkipJsonSchema[Regions], Field(description="The regions that come with the image")] = ()
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if value is True or isinstance(value, dict):
+            return cls.model_validate({} if value is True else value)
+        return cls.model_validate({"mode": value})
+
 
 class Encode(Parameters):
     """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 
     example: ClassVar[Any] = "jpg"
 
-    format: Annotated[Literal["jpg", "png"], Field(description="jpg (lossy) or png (lossless)")] = "jpg"
+    format: Annotated[OutputFormat, Field(description="jpg (lossy) or png (lossless)")] = "jpg"
     quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; ignored for png")] = 95
     effort: Annotated[
         int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); ignored for jpg")
@@ -111,9 +198,20 @@ class Encode(Parameters):
         return cls.model_validate(value if isinstance(value, dict) else {"format": value})
 
     @property
+    def supports_16_bit(self) -> bool:
+        return self.format == "png"
+
+    @property
+    def supports_alpha(self) -> bool:
+        return self.format == "png"
+
+    @property
     def media_type(self) -> str:
         return "image/jpeg" if self.format == "jpg" else "image/png"
 
 
 BUILT_IN: dict[str, type[Parameters]] = {"resize": Resize, "split": Split, "blur": Blur, "encode": Encode}
-"""The built-in operations, in the order of the docs."""
+"""The built-in steps, in the order of the docs."""
+
+DECODE = "decode"
+"""The operation that reads an image's file. Not a step: the worker of a plan's first step runs it."""

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from penstock.common.model.errors import PlanError
-from penstock.common.model.operations import Encode, Parameters, Resize
-from penstock.common.registry import operations
+from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
+from penstock.common.model.operations import DECODE, Decode, Encode, Parameters, Resize
+from penstock.common.registry import all_operations
 from penstock.common.settings import Limits
 
 
@@ -24,14 +25,26 @@ class Planned:
 
     def document(self) -> dict[str, Any]:
         """Return the long form: `{"op": "resize", "width": 200, "height": 300}`."""
-        return {"op": self.step, **self.params.model_dump(mode="json")}
+        return {"op": self.step, **self.params.document()}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Validated operations in the user's order, `encode` last."""
+    """Validated operations in the user's order, `encode` last, and how the image's file is read before them."""
 
     operations: tuple[Planned, ...]
+    decode: Decode = field(default_factory=Decode)
+
+    @property
+    def decoding(self) -> Planned:
+        """The operation before the first step, with what it has to know of the others."""
+        known: dict[str, Any] = {}
+        first = self.operations[0].params
+        if self.decode.mode == "scaled" and isinstance(first, Resize):
+            known["target"] = first
+        if not all(planned.params.supports_16_bit for planned in self.operations):
+            known["depth"] = "8"
+        return Planned(DECODE, self.decode.model_copy(update=known))
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -51,8 +64,12 @@ class Plan:
         return prod(planned.params.parts for planned in self.operations)
 
     def document(self) -> list[dict[str, Any]]:
-        """Return the long form of every operation, as used in messages and the database."""
-        return [planned.document() for planned in self.operations]
+        """Return the long form of every operation, as used in messages and the database.
+
+        `decode` comes first, unless all its parameters are the defaults.
+        """
+        decode = [] if self.decode == Decode() else [Planned(DECODE, self.decode).document()]
+        return decode + [planned.document() for planned in self.operations]
 
 
 def read_operation(raw: object, pointer: str) -> Planned:
@@ -61,7 +78,7 @@ def read_operation(raw: object, pointer: str) -> Planned:
     Raises:
         PlanError: not an operation, an unknown one, or parameters that are not accepted.
     """
-    known = operations()
+    known = all_operations()
     name: object
     value: object
     if isinstance(raw, str):
@@ -88,13 +105,14 @@ def read_operation(raw: object, pointer: str) -> Planned:
         raise PlanError("invalid_parameter", f"{name}: {error}", pointer) from error
 
 
-def make_plan(raw: object, output: Encode | None, limits: Limits) -> Plan:
+def make_plan(raw: object, output: Encode | None, limits: Limits, decode: Decode | None = None) -> Plan:
     """Parse a job's operations and check every limit that can be checked without an image.
 
     Args:
         raw: the job document's `operations`.
         output: how to write results; `None` for an `encode` at the end of `raw`, or the default.
         limits: the limits to check.
+        decode: how to read images; `None` for a `decode` at the start of `raw`, or the default.
 
     Raises:
         PlanError: with a pointer to the operation that is refused.
@@ -106,24 +124,76 @@ def make_plan(raw: object, output: Encode | None, limits: Limits) -> Plan:
         raise PlanError(
             "too_many_operations", f"{len(raw)} operations; accepted are up to {limits.max_operations}", "/operations"
         )
-    planned = [read_operation(item, f"/operations/{index}") for index, item in enumerate(raw)]
-    last = len(planned) - 1
-    for index, operation in enumerate(planned):
-        if isinstance(operation.params, Encode):
-            if index != last:
-                raise PlanError("encode_not_last", "encode can only be the last operation", f"/operations/{index}")
-            if output is not None and output != operation.params:
-                raise PlanError("two_outputs", "encode and output differ; give one of them", f"/operations/{index}")
-            output = operation.params
-            planned = planned[:-1]
+    planned: list[Planned | None] = [read_operation(item, f"/operations/{index}") for index, item in enumerate(raw)]
+    given_decode = _take_end(planned, 0, Decode, "decode_not_first", "decode can only be the first operation")
+    given_encode = _take_end(planned, len(raw) - 1, Encode, "encode_not_last", "encode can only be the last operation")
+    for given, option, name, index in (
+        (given_decode, decode, "decode and the job's own options for it", 0),
+        (given_encode, output, "encode and output", len(raw) - 1),
+    ):
+        if given is not None and option is not None and given != option:
+            code = "two_outputs" if isinstance(given, Encode) else "two_decodes"
+            raise PlanError(code, f"{name} differ; give one of them", f"/operations/{index}")
+    steps = [operation for operation in planned if operation is not None]
     _check_sizes(planned, limits)
-    kept = [operation for operation in planned if not operation.params.does_nothing]
-    return Plan((*kept, Planned("encode", output or Encode())))
+    kept = [operation for operation in steps if not operation.params.does_nothing]
+    encode = given_encode or output or Encode()
+    plan = Plan((*kept, Planned("encode", encode)), given_decode or decode or Decode())
+    _check_alpha(plan)
+    return plan
 
 
-def _check_sizes(planned: Iterable[Planned], limits: Limits) -> None:
+def make_job_plan(document: JobDocument, limits: Limits, decode: Decode | None = None) -> Plan:
+    """Return the plan of a job document; `decode` has the defaults for what it does not say about reading images.
+
+    Raises:
+        PlanError: as `make_plan`.
+    """
+    encoding = {field: getattr(document, name) for name, field in ENCODE_OPTIONS.items()}
+    encoding = {field: value for field, value in encoding.items() if value is not None}
+    decoding = {field: getattr(document, name) for name, field in DECODE_OPTIONS.items()}
+    decoding = {field: value for field, value in decoding.items() if value is not None}
+    if decode is not None:
+        decoding = decode.document() | decoding
+    return make_plan(
+        document.operations,
+        Encode.model_validate(encoding) if encoding else None,
+        limits,
+        Decode.model_validate(decoding) if decoding else None,
+    )
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def _take_end(planned: list[Planned | None], at: int, kind: type[P], code: str, message: str) -> P | None:
+    """Return the parameters of a kind at an index, and replace the operation by None; refuse others of the kind."""
+    taken = None
+    for index, operation in enumerate(planned):
+        if operation is None or not isinstance(operation.params, kind):
+            continue
+        if index != at:
+            raise PlanError(code, message, f"/operations/{index}")
+        taken = operation.params
+        planned[index] = None
+    return taken
+
+
+def _check_alpha(plan: Plan) -> None:
+    if plan.decode.alpha != "keep":
+        return
+    for index, operation in enumerate(plan.operations):
+        if not operation.params.supports_alpha:
+            name = f"output {plan.encode.format}" if isinstance(operation.params, Encode) else operation.step
+            message = f"alpha keep: {name} has no transparency; accepted is flatten"
+            raise PlanError("invalid_parameter", message, f"/operations/{index}")
+
+
+def _check_sizes(planned: Iterable[Planned | None], limits: Limits) -> None:
     parts = 1
     for index, operation in enumerate(planned):
+        if operation is None:
+            continue
         pointer = f"/operations/{index}"
         parts *= operation.params.parts
         if parts > limits.max_parts:
@@ -148,4 +218,7 @@ def plan_of(document: Sequence[dict[str, Any]]) -> Plan:
 
 @lru_cache(maxsize=256)
 def _plan_of(text: str) -> Plan:
-    return Plan(tuple(read_operation(item, f"/plan/{index}") for index, item in enumerate(json.loads(text))))
+    planned = [read_operation(item, f"/plan/{index}") for index, item in enumerate(json.loads(text))]
+    if isinstance(planned[0].params, Decode):
+        return Plan((*planned[1:],), planned[0].params)
+    return Plan((*planned,))

@@ -15,7 +15,6 @@ MAX_LINE_BYTES = 1024 * 1024
 """Longest line in either direction, with its newline."""
 
 DESCRIBE = "describe"
-DECODE = "decode"
 BAD_REQUEST = "bad_request"
 """Error code of a response to an invalid request. All other codes are image error codes."""
 

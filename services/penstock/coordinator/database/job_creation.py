@@ -38,7 +38,7 @@ _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_
 
 
 def create_job(connection: Connection, job: Job) -> None:
-    no_totals = write_step_totals(StepTotals() for _ in job.plan.operations)
+    no_totals = write_step_totals(StepTotals() for _ in job.plan.steps)
     row = {
         **{name: getattr(job, name) for name in PLAIN_COLUMNS},
         "state": JobState.RECEIVING.value,

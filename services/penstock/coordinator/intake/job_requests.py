@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from penstock.common.model.errors import RequestError
-from penstock.common.model.jobs import JobDocument, ManifestRef, Prefix, UploadRef
-from penstock.common.model.operations import Encode
-from penstock.common.model.plan import Plan, make_plan
+from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument, ManifestRef, Prefix, UploadRef
+from penstock.common.model.operations import Decode
+from penstock.common.model.plan import Plan, make_job_plan
 from penstock.common.settings import Limits
 from penstock.coordinator.ports.refusals import invalid_document
 
@@ -28,7 +28,7 @@ class JobRequest:
 
         Without a webhook, it is the same as before there were webhooks.
         """
-        excluded = {"operations", "output", "quality", "effort", "webhook"}
+        excluded = {"operations", "webhook", *ENCODE_OPTIONS, *DECODE_OPTIONS}
         request = {"operations": self.plan.document(), **self.document.model_dump(mode="json", exclude=excluded)}
         webhook = self.document.webhook
         if webhook is not None:
@@ -40,6 +40,10 @@ class JobRequest:
         return self.document.model_dump(
             mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
         )
+
+
+PIXELS_ALONE = Decode(metadata="none", profile="drop", alpha="drop", depth="8")
+"""How `/process` reads images unless its actions say otherwise: as OpenCV does, as in version 0.1.0."""
 
 
 def no_images() -> RequestError:
@@ -59,8 +63,12 @@ def read_json(data: bytes | str) -> Any:
         raise RequestError(400, "invalid_json", f"this is not JSON: {error}") from error
 
 
-def read_job_request(document: Any, limits: Limits) -> JobRequest:
-    """Validate a parsed job document. Raises RequestError: 422 with a pointer to the error."""
+def read_job_request(document: Any, limits: Limits, decode: Decode | None = None) -> JobRequest:
+    """Validate a parsed job document; `decode` has the defaults for reading images, if they are not the usual ones.
+
+    Raises:
+        RequestError: 422 with a pointer to the error.
+    """
     try:
         job = JobDocument.model_validate(document)
     except ValidationError as error:
@@ -68,7 +76,7 @@ def read_job_request(document: Any, limits: Limits) -> JobRequest:
     for pointer, text in _texts(job):
         if re.search(r"[\x00-\x1f\x7f]", text):
             raise RequestError(422, "invalid_document", "control characters are not accepted", pointer)
-    return JobRequest(job, make_plan(job.operations, _output(job), limits))
+    return JobRequest(job, make_job_plan(job, limits, decode))
 
 
 def read_form_request(texts: Sequence[str], limits: Limits) -> JobRequest:
@@ -103,19 +111,13 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
 def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
     pointer = f"/actions/{index}"
     try:
-        request = read_job_request(document, limits)
+        request = read_job_request(document, limits, PIXELS_ALONE)
     except RequestError as error:
         where = pointer + (error.pointer or "")
         raise RequestError(error.status, error.code, error.message, where) from error
     if request.document.inputs:
         raise RequestError(422, "inputs_and_files", "actions can't have inputs; use /v1/jobs", pointer)
     return request
-
-
-def _output(job: JobDocument) -> Encode | None:
-    given = {"format": job.output, "quality": job.quality, "effort": job.effort}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return Encode.model_validate(chosen) if chosen else None
 
 
 def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:

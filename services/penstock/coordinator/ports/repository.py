@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
+from penstock.common.model.operations import DECODE
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class StoredPlan:
     """A job's plan as the database and messages carry it. It can be read even when a step is no longer installed."""
 
     operations: list[dict[str, Any]]
-    """The long form of every operation: `{"op": "resize", "width": 200, "height": 300}`."""
+    """The long form of every operation: `{"op": "resize", "width": 200, "height": 300}`. The first may be `decode`."""
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The step of each operation; the same step may appear more than once."""
-        return tuple(operation["op"] for operation in self.operations)
+        return tuple(operation["op"] for operation in self.operations if operation["op"] != DECODE)
 
 
 @dataclass

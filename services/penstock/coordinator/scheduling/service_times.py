@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
+from penstock.common.model.operations import DECODE
 from penstock.coordinator.ports.repository import StoredPlan
 
 _WINDOW_IMAGES = 1_000
@@ -74,5 +75,6 @@ def _prefix_keys(plan: str) -> tuple[str, ...]:
     digest, keys = hashlib.blake2b(digest_size=8), []
     for operation in json.loads(plan):
         digest.update(json.dumps(operation, sort_keys=True).encode())
-        keys.append(digest.hexdigest())
+        if operation["op"] != DECODE:
+            keys.append(digest.hexdigest())
     return tuple(keys)

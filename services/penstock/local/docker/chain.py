@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
-from penstock.common.model.operations import Encode
+from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import Planned
-from penstock.common.model.stdio_protocol import DECODE, FILE_TYPES
+from penstock.common.model.stdio_protocol import FILE_TYPES
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.local.docker.docker_cli import SHARED, Container
+from penstock.steps.image import Image
 from penstock.worker.executors.base import Part, check_parts
 from penstock.worker.executors.program import Program, ProgramStartError
-from penstock.worker.executors.safetensors import Pixels
 from penstock.worker.executors.shared_folder import SharedFolder, SharedImage
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MAX_FAILED_STARTS = 3
 class Chain:
     """A `StepExecutor` that runs steps in containers, which are reused for all images.
 
-    This process decodes nothing: the container of the first step does, or that of `encode`, which every plan has.
+    This process decodes nothing: the container of the first step does, or that of `encode`.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Chain:
     def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
         step, params = operation.step, operation.params.model_dump(mode="json")
         if step == DECODE:
-            return [self._folder.put_file(data) for data in parts]
+            files = [self._folder.put_file(data) for data in parts]
+            return [*files] if operation.params == Decode() else self._decode(params, files)
         if isinstance(operation.params, Encode):
             folder, paths = self._ask(step, params, parts)
-            kind = "jpeg" if operation.params.format == "jpg" else operation.params.format
-            return [self._folder.read_file(folder, path, kind) for path in paths]
+            return [self._folder.read_file(folder, path, operation.params) for path in paths]
         folder, paths = self._ask(step, params, self._readable(step, parts))
         made = self._folder.find_images(folder, paths)
         check_parts(step, [image.shape for image in made if image.shape], self._limits)
         return [*made]
 
-    def arrays(self, parts: Sequence[Part]) -> list[Pixels]:  # noqa: ARG002 (a run retries nothing)
+    def images(self, parts: Sequence[Part]) -> list[Image]:  # noqa: ARG002 (a run retries nothing)
         return []
 
     def reset(self) -> None:
@@ -82,7 +82,11 @@ class Chain:
         """Return the parts in a form that the step's program accepts: decoded, unless it accepts files."""
         if all(part.shape for part in parts) or set(FILE_TYPES) <= set(self._start(step)):
             return parts
-        folder, paths = self._ask("encode", {}, parts, DECODE)
+        return self._decode({}, parts)
+
+    def _decode(self, params: Mapping[str, object], files: Sequence[SharedImage]) -> list[SharedImage]:
+        """Decode files in the container of `encode`, which every plan has."""
+        folder, paths = self._ask("encode", params, files, DECODE)
         return self._folder.find_images(folder, paths)
 
     def _start(self, step: str) -> Sequence[str]:

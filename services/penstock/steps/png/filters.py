@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from penstock.steps.image import Image
+from penstock.steps.image import Pixels
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 ALL_FILTERS = (PAETH, AVERAGE, UP, SUB)
@@ -21,7 +21,7 @@ _WORTHWHILE_SHARE = 0.98
 _SAMPLING_WORTHWHILE_BYTES = 96 * 1024
 
 
-def pad_rows(image: Image) -> Image:
+def pad_rows(image: Pixels) -> Pixels:
     """Return an image as RGB rows, `(H+1)×(3·W+3)`, with a row of zeros on top and a pixel of zeros on the left."""
     height, width, _ = image.shape
     padded = np.empty((height + 1, width + 1, 3), np.uint8)
@@ -31,7 +31,7 @@ def pad_rows(image: Image) -> Image:
     return padded.reshape(height + 1, 3 * width + 3)
 
 
-def filter_rows(padded: Image, kinds: Sequence[int]) -> Image:
+def filter_rows(padded: Pixels, kinds: Sequence[int]) -> Pixels:
     """Filter each row of `pad_rows` by the one of `kinds` with the smallest sum of absolute differences.
 
     The PNG specification recommends this heuristic. Returns `H×(1+3·W)`.
@@ -44,7 +44,7 @@ def filter_rows(padded: Image, kinds: Sequence[int]) -> Image:
     return rows
 
 
-def needed_filters(padded: Image) -> tuple[int, ...]:
+def needed_filters(padded: Pixels) -> tuple[int, ...]:
     """Return the filters worth trying on each row: Paeth alone where, in a sample, the others gain nothing.
 
     Trying all takes twice as long as Paeth alone, and makes most photographs hardly smaller.
@@ -59,7 +59,7 @@ def needed_filters(padded: Image) -> tuple[int, ...]:
     return ALL_FILTERS if gain else ALL_FILTERS[:1]
 
 
-def _filter_band(padded: Image, kinds: Sequence[int], rows: Image) -> None:
+def _filter_band(padded: Pixels, kinds: Sequence[int], rows: Pixels) -> None:
     filtered = [_FILTERS[kind](padded) for kind in kinds]
     rows[:, 1:] = filtered[0]
     if len(kinds) == 1:
@@ -73,20 +73,20 @@ def _filter_band(padded: Image, kinds: Sequence[int], rows: Image) -> None:
             rows[chosen, 1:] = candidate[chosen]
 
 
-def _cost(filtered: Image) -> Image:
+def _cost(filtered: Pixels) -> Pixels:
     """Return the sum of absolute differences of each row (one less per negative difference, which saves a step)."""
     magnitudes = cv2.min(filtered, cv2.bitwise_not(filtered))
     return cv2.reduce(magnitudes, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
 
 
-def _average(padded: Image) -> Image:
+def _average(padded: Pixels) -> Pixels:
     left, up = padded[1:, :-3], padded[:-1, 3:]
     mean = np.right_shift(left ^ up, 1)
     mean += left & up
     return np.subtract(padded[1:, 3:], mean, out=mean)
 
 
-def _paeth(padded: Image) -> Image:
+def _paeth(padded: Pixels) -> Pixels:
     """Predict by whichever of left, up and corner is nearest to p = left + up - corner, in that order if equal.
 
     In bytes: the distance from p to left is |up - corner|, to up |left - corner|, and to corner the difference of these
@@ -106,7 +106,7 @@ def _paeth(padded: Image) -> Image:
     return np.subtract(padded[1:, 3:], predicted, out=predicted)
 
 
-_FILTERS: dict[int, Callable[[Image], Image]] = {
+_FILTERS: dict[int, Callable[[Pixels], Pixels]] = {
     NONE: lambda padded: padded[1:, 3:],
     SUB: lambda padded: padded[1:, 3:] - padded[1:, :-3],
     UP: lambda padded: padded[1:, 3:] - padded[:-1, 3:],

@@ -6,29 +6,29 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import Planned
-from penstock.common.model.stdio_protocol import DECODE
+from penstock.common.model.regions import Region
 from penstock.common.settings import Limits
-from penstock.worker.executors.safetensors import Pixels
+from penstock.steps.image import Image
 
 log = logging.getLogger(__name__)
 
 Part = Any
 """One part of an image: the bytes of its file before `decode`, a `File` after `encode`, and in between whatever the
-executor works with: arrays, or references to files."""
-
-DECODE_OPERATION = Planned(DECODE, Parameters())
-"""The first operation of an image that starts from its file."""
+executor works with: an `Image`, or a reference to a file."""
 
 
 @dataclass(frozen=True)
 class File:
-    """An encoded result."""
+    """An encoded result. `media_type` and `extension` are those of its format."""
 
     data: bytes
     width: int
     height: int
+    media_type: str
+    extension: str
+    regions: tuple[Region, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class StepExecutor(Protocol):
@@ -45,8 +45,8 @@ class StepExecutor(Protocol):
     def time_limit_secs(self, step: str) -> float | None:
         """Seconds after which the executor itself has ended a step; None if it cannot."""
 
-    def arrays(self, parts: Sequence[Part]) -> list[Pixels]:
-        """Return parts as arrays, to be kept for a retry; none if that is not supported."""
+    def images(self, parts: Sequence[Part]) -> list[Image]:
+        """Return parts as images, to be kept for a retry or the next step; none if that is not supported."""
 
     def reset(self) -> None:
         """Forget the current image."""

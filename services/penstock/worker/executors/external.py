@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.plan import Planned
 from penstock.common.registry import declared_steps
 from penstock.common.settings import Limits, SettingsError, WorkerSettings
+from penstock.steps.image import Image, StepOutput
 from penstock.worker.executors.base import Part, StepExecutor, check_parts
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.program import Launch, Program, ProgramStartError
@@ -45,18 +46,18 @@ class ExternalExecutor(InProcessExecutor):
             return super().perform(operation, parts)
         settings = self._settings
         try:
-            inputs = [self._folder.put_array(part).path for part in parts]
+            inputs = [self._folder.put_image(part).path for part in parts]
             params = operation.params.model_dump(mode="json")
             make_request = partial(self._folder.make_request, operation.step, params, inputs)
             folder, paths = self._program.run(make_request, settings.max_attempts, settings.step_timeout_secs)
-            made = self._folder.read_arrays(folder, paths)
+            made = [*_inherit(parts, self._folder.read_images(folder, paths))]
         except ProgramStartError as error:
             raise UnavailableError("program", str(error)) from error
         except OSError as error:
             raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
         finally:
             self._folder.clear()
-        check_parts(operation.step, [part.shape for part in made], self._limits)
+        check_parts(operation.step, [part.pixels.shape for part in made], self._limits)
         return list(made)
 
     def time_limit_secs(self, step: str) -> float | None:
@@ -68,6 +69,16 @@ class ExternalExecutor(InProcessExecutor):
         """Stop the program, and remove the folder."""
         self._program.close()
         shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _inherit(parts: Sequence[Image], made: Sequence[Image]) -> Iterator[Image]:
+    """Yield a program's images with the metadata of those it was given, unless it has passed that on itself."""
+    for index, image in enumerate(made):
+        if image.metadata.type:
+            yield image
+        else:
+            source = parts[index] if len(made) == len(parts) else parts[0]
+            yield source.derive(StepOutput(image.pixels, regions=image.regions))
 
 
 def _check_program(program: Program, command: str, steps: frozenset[str]) -> None:

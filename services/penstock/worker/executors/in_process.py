@@ -1,55 +1,48 @@
 """InProcessExecutor: runs steps as functions of this process, on arrays."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Encode
+from penstock.common.model.operations import Decode, Encode
 from penstock.common.model.plan import Planned
-from penstock.common.model.stdio_protocol import DECODE
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode
-from penstock.steps.table import step_functions
+from penstock.steps.image import Image, Pixels, StepOutput
+from penstock.steps.table import step_functions, takes_regions
 from penstock.worker.executors.base import File, Part, check_parts
-from penstock.worker.executors.safetensors import Pixels
 
 
 class InProcessExecutor:
-    """A `StepExecutor`; the parts of an image are arrays."""
+    """A `StepExecutor`; the parts of an image are `Image`s."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
     def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
-        made: list[Part] = []
-        if operation.step == DECODE:
-            made.extend(map(partial(decode, limits=self._limits), parts))
-        elif isinstance(operation.params, Encode):
-            for part in parts:
-                data = encode(part, operation.params)
-                made.append(File(data, part.shape[1], part.shape[0]))
-        else:
-            function = step_functions()[operation.step]
-            try:
-                for part in parts:
-                    result = function(_read_only(part), operation.params)
-                    made.extend(result if isinstance(result, (list, tuple)) else [result])
-            except (ImageError, MemoryError):
-                raise
-            except Exception as error:
-                text = " ".join(str(error).split())[:200]
-                message = f"{operation.step} raised {type(error).__name__}: {text}"
-                raise ImageError(ImageCode.INTERNAL, message) from error
-            _check_arrays(operation.step, made, self._limits)
-        return made
+        params = operation.params
+        if isinstance(params, Decode):
+            return [decode(data, self._limits, params) for data in parts]
+        if isinstance(params, Encode):
+            return [_encode(part, params) for part in parts]
+        try:
+            made = [output for part in parts for output in _run_step(operation, part)]
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            message = f"{operation.step} raised {type(error).__name__}: {text}"
+            raise ImageError(ImageCode.INTERNAL, message) from error
+        check_parts(operation.step, [image.pixels.shape for image in made], self._limits)
+        return [*made]
 
     def time_limit_secs(self, step: str) -> float | None:  # noqa: ARG002 (native code cannot be interrupted)
         return None
 
-    def arrays(self, parts: Sequence[Part]) -> list[Pixels]:
+    def images(self, parts: Sequence[Part]) -> list[Image]:
         return list(parts)
 
     def reset(self) -> None:
@@ -59,16 +52,34 @@ class InProcessExecutor:
         """Nothing was started."""
 
 
-def _read_only(part: Pixels) -> Pixels:
+def _encode(image: Image, params: Encode) -> File:
+    data = encode(image, params)
+    media_type, extension = params.media_type, params.format
+    return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)
+
+
+def _run_step(operation: Planned, image: Image) -> Iterator[Image]:
+    """Yield what a step makes of one part."""
+    function = step_functions()[operation.step]
+    regions = (image.regions,) if takes_regions(function) else ()
+    made = function(_read_only(image.pixels), operation.params, *regions)
+    for output in made if isinstance(made, (list, tuple)) else [made]:
+        _check_output(operation.step, output, image.pixels)
+        yield image.derive(output)
+
+
+def _read_only(pixels: Pixels) -> Pixels:
     """Return a view that a step cannot write to: its input may be needed again, in every placement."""
-    view = part.view()
+    view = pixels.view()
     view.flags.writeable = False
     return view
 
 
-def _check_arrays(step: str, parts: list[Part], limits: Limits) -> None:
-    for part in parts:
-        if not (isinstance(part, np.ndarray) and part.dtype == np.uint8 and part.ndim == 3 and part.shape[2] == 3):
-            shown = f"{part.dtype} {part.shape}" if isinstance(part, np.ndarray) else type(part).__name__
-            raise ImageError(ImageCode.INTERNAL, f"{step} returned {shown}; accepted is H×W×3 uint8")
-    check_parts(step, [part.shape for part in parts], limits)
+def _check_output(step: str, output: Any, given: Pixels) -> None:
+    """Raise ImageError unless a step returned pixels; 16 bits or transparency only if its input has them."""
+    made = output.pixels if isinstance(output, StepOutput) else output
+    if not isinstance(made, np.ndarray):
+        raise ImageError(ImageCode.INTERNAL, f"{step} returned {type(made).__name__}; accepted is H×W×3 uint8")
+    if made.ndim != 3 or made.shape[2] not in (3, given.shape[2]) or made.dtype not in (np.uint8, given.dtype):
+        shown = f"{made.dtype} {made.shape}"
+        raise ImageError(ImageCode.INTERNAL, f"{step} returned {shown}; accepted is H×W×3 uint8")

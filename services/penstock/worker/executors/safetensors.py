@@ -1,29 +1,55 @@
-"""Safetensors: raw pixels in files, of a chunk's images between two steps and of one image for a step's program.
+"""Safetensors: images in files, those of a chunk between two steps and one for a step's program.
 
 Read and written without the library. The format is 8 bytes of length, a JSON header and the bytes themselves, so
-nothing is copied: arrays are written as they are in memory, and read as views.
+nothing is copied: arrays are written as they are in memory, and read as views. Pixels are a tensor for each part;
+metadata such as EXIF are one-dimensional tensors; what else belongs to an image is JSON in `__metadata__`.
 """
 
 import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.regions import Regions
 from penstock.common.store.base import Buffer
-
-Pixels = NDArray[np.uint8]
-"""`H×W×3 uint8`, BGR."""
+from penstock.steps.image import Image, Metadata
+from penstock.steps.transform import IDENTITY, Transform
 
 SUFFIX = ".safetensors"
-MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 1024 * 1024
 """Longest header of a file that a program made."""
 
 _PREFIX_BYTES = 8
 HEAD_BYTES = _PREFIX_BYTES + MAX_HEADER_BYTES
+MAX_METADATA_BYTES = 32 * 1024 * 1024
+"""Most bytes of metadata in a file that a program made."""
+
+_NAME = "image"
+_METADATA = "__metadata__"
+_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "U16": np.dtype("<u2")}
+_BYTES = ("exif", "xmp", "iptc", "icc", "geotiff")
+"""Fields of `Metadata` that are tensors."""
+
+
+class _PartFacts(BaseModel):
+    transform: Transform | None = IDENTITY
+    regions: Regions = ()
+    warnings: tuple[str, ...] = ()
+
+
+class _ImageFacts(BaseModel):
+    """What `__metadata__` holds of an image; left out where it is empty, as in files of version 0.1.0."""
+
+    type: str = ""
+    width: int = 0
+    height: int = 0
+    parts: list[_PartFacts] = []
 
 
 class Blob:
@@ -38,76 +64,152 @@ class Blob:
             raise ValueError(f"not a safetensors file, {len(data)} bytes") from error
         self._start = _PREFIX_BYTES + length
 
-    def parts(self, slot: int, count: int) -> list[Pixels]:
-        """Return one slot's parts as read-only views; raises ValueError if they are missing or cut off."""
-        try:
-            return [self._view(self._header[f"{slot}.{index}"]) for index in range(count)]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the blob of {len(self._data)} bytes lacks the {count} parts of slot {slot}") from error
+    def parts(self, slot: int, count: int) -> list[Image]:
+        """Return one slot's parts with read-only pixels; raises ValueError if they are missing or cut off."""
+        return self._images([f"{slot}.{index}" for index in range(count)], f"{slot}", f"{slot}.")
 
-    def _view(self, tensor: Mapping[str, list[int]]) -> Pixels:
+    def image(self) -> Image:
+        """Return the only part of a file that `pack_image` or a program wrote; raises ValueError as `parts` does."""
+        (name,) = [name for name in self._header if name not in (_METADATA, *_BYTES)]
+        return self._images([name], _NAME, "")[0]
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether it holds more of its images than their pixels."""
+        return _METADATA in self._header
+
+    def _images(self, names: Sequence[str], key: str, prefix: str) -> list[Image]:
+        try:
+            pixels = [self._view(self._header[name]) for name in names]
+            facts = _ImageFacts.model_validate_json(self._header.get(_METADATA, {}).get(key, "{}"))
+            texts = {
+                field: self._view(self._header[prefix + field]).tobytes()
+                for field in _BYTES
+                if prefix + field in self._header
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the file of {len(self._data)} bytes lacks some of {', '.join(names)[:80]}") from error
+        metadata = Metadata(facts.type, facts.width, facts.height, **texts)
+        parts = facts.parts or [_PartFacts()] * len(names)
+        return [
+            Image(each, metadata, part.transform, part.regions, part.warnings)
+            for each, part in zip(pixels, parts, strict=True)
+        ]
+
+    def _view(self, tensor: Mapping[str, Any]) -> NDArray[Any]:
         shape = tensor["shape"]
         offset = self._start + tensor["data_offsets"][0]
-        return np.frombuffer(self._data, np.uint8, math.prod(shape), offset).reshape(shape)
+        dtype = _DTYPES[tensor["dtype"]]
+        return np.frombuffer(self._data, dtype, math.prod(shape), offset).reshape(shape)
 
 
-def pack_chunk(slots: Mapping[int, Sequence[Pixels]]) -> list[Buffer]:
+def pack_chunk(slots: Mapping[int, Sequence[Image]]) -> list[Buffer]:
     """Return the pieces of a file that holds each slot's parts as tensors `<slot>.<part>`."""
-    return _pack({f"{slot}.{index}": part for slot, parts in slots.items() for index, part in enumerate(parts)})
+    tensors: dict[str, NDArray[Any]] = {}
+    facts: dict[str, str] = {}
+    for slot, parts in slots.items():
+        tensors |= {f"{slot}.{index}": part.pixels for index, part in enumerate(parts)}
+        _add_facts(tensors, facts, parts, f"{slot}", f"{slot}.")
+    return _pack(tensors, facts)
 
 
-def pack_image(pixels: Pixels) -> list[Buffer]:
-    """Return the pieces of a file that holds one array as its tensor `image`."""
-    return _pack({"image": pixels})
+def pack_image(image: Image) -> list[Buffer]:
+    """Return the pieces of a file that holds one part; its pixels are the tensor `image`."""
+    tensors: dict[str, NDArray[Any]] = {_NAME: image.pixels}
+    facts: dict[str, str] = {}
+    _add_facts(tensors, facts, [image], _NAME, "")
+    return _pack(tensors, facts)
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Return whether a file begins like safetensors, as no JPEG or PNG does."""
+    """Return whether a file begins like safetensors, as no image file does."""
     return len(head) > _PREFIX_BYTES and head[4:8] == bytes(4) and head[8:9] == b"{"
 
 
-def read_image(data: bytes) -> Pixels:
-    """Return the only array of a file, as a read-only view.
+def read_image(data: bytes) -> Image:
+    """Return the part that a file holds, with read-only pixels.
 
     Raises:
-        ImageError: `corrupt_image`, the file does not hold one `H×W×3 uint8` tensor.
+        ImageError: `corrupt_image`, the file does not hold the pixels of one image.
     """
-    shape, start = read_shape(data, len(data))
-    return np.frombuffer(data, np.uint8, math.prod(shape), start).reshape(shape)
+    read_shape(data, len(data))
+    try:
+        return Blob(data).image()
+    except ValueError as error:
+        raise _corrupt(f"facts of an image that cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def read_shape(head: bytes, size_bytes: int) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of the only array, and where its pixels begin; `head` is the head of a file of `size_bytes`."""
+def read_shape(head: bytes, size_bytes: int) -> tuple[int, int, int]:
+    """Return the shape of the pixels in a file of `size_bytes`, from its first `HEAD_BYTES` bytes.
+
+    Raises:
+        ImageError: `corrupt_image`, the file is no safetensors file with the pixels of one image.
+    """
     length = int.from_bytes(head[:_PREFIX_BYTES], "little")
     start = _PREFIX_BYTES + length
     if not is_safetensors(head) or length > MAX_HEADER_BYTES or start > len(head):
         raise _corrupt(f"not a safetensors file, {size_bytes} bytes")
     try:
-        tensors = [item for name, item in json.loads(head[_PREFIX_BYTES:start]).items() if name != "__metadata__"]
-        (tensor,) = tensors
-        dtype, shape, (begin, end) = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        header = json.loads(head[_PREFIX_BYTES:start])
+        header.pop(_METADATA, None)
+        (tensor,) = [each for name, each in header.items() if name not in _BYTES]
+        dtype, shape = tensor["dtype"], tensor["shape"]
+        if dtype not in _DTYPES or not _is_shape(shape):
+            raise _corrupt(f"a tensor of {str(dtype)[:20]} {str(shape)[:60]}; accepted is U8 [height, width, 3]")
+        spans = sorted((*each["data_offsets"], _size_bytes(each)) for each in header.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _corrupt("no safetensors file with one tensor") from error
-    if dtype != "U8" or not _is_shape(shape) or begin != 0:
-        raise _corrupt(f"a tensor of {str(dtype)[:20]} {str(shape)[:60]}; accepted is U8 [height, width, 3]")
-    height, width, _ = shape
-    if end != height * width * 3 or start + end != size_bytes:
-        raise _corrupt(f"{size_bytes} bytes for {width}x{height} pixels; accepted are {start + height * width * 3}")
-    return (height, width, 3), start
+    expected = 0
+    for begin, end, wanted in spans:
+        if (begin, end) != (expected, begin + wanted):
+            raise _corrupt(f"a tensor at bytes {begin} to {end}; accepted are tensors one after the other")
+        expected = end
+    height, width, channels = shape
+    pixel_bytes = _size_bytes(tensor)
+    if start + expected != size_bytes or expected - pixel_bytes > MAX_METADATA_BYTES:
+        raise _corrupt(f"{size_bytes} bytes for {width}x{height} pixels; accepted are {start + pixel_bytes}")
+    return height, width, channels
 
 
-def _pack(arrays: Mapping[str, Pixels]) -> list[Buffer]:
-    header: dict[str, object] = {}
+def _add_facts(
+    tensors: dict[str, NDArray[Any]], facts: dict[str, str], parts: Sequence[Image], key: str, prefix: str
+) -> None:
+    """Add what belongs to an image besides its pixels; nothing if it is as good as empty."""
+    metadata = parts[0].metadata
+    for field in _BYTES:
+        if value := getattr(metadata, field):
+            tensors[prefix + field] = np.frombuffer(value, np.uint8)
+    found = _ImageFacts(
+        type=metadata.type,
+        width=metadata.width,
+        height=metadata.height,
+        parts=[_PartFacts(transform=part.transform, regions=part.regions, warnings=part.warnings) for part in parts],
+    )
+    if metadata.type or any(part != _PartFacts() for part in found.parts):
+        facts[key] = found.model_dump_json(exclude_defaults=True)
+
+
+def _pack(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> list[Buffer]:
+    header: dict[str, object] = {_METADATA: dict(facts)} if facts else {}
     pieces: list[Buffer] = []
     offset = 0
-    for name, pixels in arrays.items():
-        end = offset + pixels.nbytes
-        header[name] = {"dtype": "U8", "shape": pixels.shape, "data_offsets": [offset, end]}
-        pieces.append(np.ascontiguousarray(pixels).data.cast("B"))
+    for name, array in sorted(tensors.items(), key=_is_bytes):  # 16-bit pixels first, which keeps them aligned
+        end = offset + array.nbytes
+        dtype = "U8" if array.dtype == np.uint8 else "U16"
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [offset, end]}
+        pieces.append(np.ascontiguousarray(array).data.cast("B"))
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return [struct.pack("<Q", len(text)) + text, *pieces]
+
+
+def _is_bytes(named: tuple[str, NDArray[Any]]) -> bool:
+    return named[1].dtype == np.uint8
+
+
+def _size_bytes(tensor: Mapping[str, Any]) -> int:
+    return int(_DTYPES[tensor["dtype"]].itemsize * math.prod(tensor["shape"]))
 
 
 def _is_shape(shape: object) -> bool:
@@ -115,7 +217,7 @@ def _is_shape(shape: object) -> bool:
         isinstance(shape, Sequence)
         and len(shape) == 3
         and all(type(side) is int and 1 <= side < 1 << 31 for side in shape)
-        and shape[2] == 3
+        and shape[2] in (3, 4)
     )
 
 

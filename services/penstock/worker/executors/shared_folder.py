@@ -14,16 +14,21 @@ from pathlib import Path
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Encode
 from penstock.common.model.stdio_protocol import Request
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
+from penstock.steps.image import Image
 from penstock.worker.executors.base import File
-from penstock.worker.executors.safetensors import HEAD_BYTES, Pixels, pack_image, read_image, read_shape
+from penstock.worker.executors.safetensors import HEAD_BYTES, MAX_METADATA_BYTES, pack_image, read_image, read_shape
+
+_MAX_PIXEL_BYTES = 8
+"""Bytes of a pixel with four channels of 16 bits."""
 
 
 @dataclass(frozen=True)
 class SharedImage:
-    """An image in the folder: its path as the program sees it, and its shape; None for a JPEG or PNG file."""
+    """An image in the folder: its path as the program sees it, and its shape; None for an image file."""
 
     path: str
     shape: tuple[int, int, int] | None
@@ -47,10 +52,10 @@ class SharedFolder:
         """Write an image's file."""
         return SharedImage(self._put([data]), None)
 
-    def put_array(self, pixels: Pixels) -> SharedImage:
-        """Write an image's pixels."""
-        height, width, _ = pixels.shape
-        return SharedImage(self._put(pack_image(pixels)), (height, width, 3))
+    def put_image(self, image: Image) -> SharedImage:
+        """Write an image's pixels, and what belongs to them."""
+        height, width, channels = image.pixels.shape
+        return SharedImage(self._put(pack_image(image)), (height, width, channels))
 
     def make_request(self, op: str, params: Mapping[str, object], inputs: Sequence[str]) -> Request:
         """Return a request with a new, empty folder for its results."""
@@ -62,21 +67,22 @@ class SharedFolder:
         """Return the images that a program says it made in a folder, without reading their pixels."""
         return [SharedImage(path, self._read_shape(folder, path)) for path in self._check_count(paths)]
 
-    def read_arrays(self, folder: str, paths: Sequence[str]) -> list[Pixels]:
-        """Return the pixels of the images that a program says it made in a folder."""
-        arrays: list[Pixels] = []
+    def read_images(self, folder: str, paths: Sequence[str]) -> list[Image]:
+        """Return the images that a program says it made in a folder."""
+        images: list[Image] = []
         left = self._limits.max_pixels
         for path in self._check_count(paths):
-            data = self._read(folder, path, left * 3 + HEAD_BYTES)
+            data = self._read(folder, path, left * _MAX_PIXEL_BYTES + MAX_METADATA_BYTES + HEAD_BYTES)
             try:
-                arrays.append(read_image(data))
+                images.append(read_image(data))
             except ImageError as error:
                 raise _violation(f"it made {error.message}") from error
-            left -= arrays[-1].shape[0] * arrays[-1].shape[1]
-        return arrays
+            left -= images[-1].width * images[-1].height
+        return images
 
-    def read_file(self, folder: str, path: str, kind: str) -> File:
-        """Return a JPEG or PNG file that a program says it made in a folder."""
+    def read_file(self, folder: str, path: str, params: Encode) -> File:
+        """Return an image file that a program says it made in a folder."""
+        kind = params.media_type.removeprefix("image/")
         data = self._read(folder, path, 4 * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
@@ -84,7 +90,7 @@ class SharedFolder:
             raise _violation(f"it made a file that cannot be read: {error.message}") from error
         if header.type != kind:
             raise _violation(f"it made a {header.type} file; {kind} was asked for")
-        return File(data, header.width, header.height)
+        return File(data, header.width, header.height, params.media_type, params.format)
 
     def clear(self) -> None:
         """Remove everything in the folder."""
@@ -112,7 +118,7 @@ class SharedFolder:
     def _read_shape(self, folder: str, path: str) -> tuple[int, int, int]:
         head, size_bytes = self._read_head(folder, path, HEAD_BYTES)
         try:
-            return read_shape(head, size_bytes)[0]
+            return read_shape(head, size_bytes)
         except ImageError as error:
             raise _violation(f"it made {error.message}") from error
 

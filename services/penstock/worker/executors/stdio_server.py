@@ -8,11 +8,10 @@ from typing import BinaryIO
 
 from penstock import __version__
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError
-from penstock.common.model.operations import Encode
+from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import read_operation
 from penstock.common.model.stdio_protocol import (
     BAD_REQUEST,
-    DECODE,
     DESCRIBE,
     FILE_TYPES,
     MAX_LINE_BYTES,
@@ -29,12 +28,12 @@ from penstock.common.registry import operations
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.decode import decode
+from penstock.steps.image import Image
 from penstock.worker.executors.base import as_image_error
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import (
     HEAD_BYTES,
     SUFFIX,
-    Pixels,
     is_safetensors,
     pack_image,
     read_image,
@@ -96,35 +95,35 @@ class StdioServer:
             raise ProtocolError(
                 "unreadable_line", f"in: {len(request.inputs)} files; accepted are 1 to {self._limits.max_parts}"
             )
-        if request.op == DECODE:
-            return self._write(request.out, SUFFIX, map(pack_image, self._read_all(request.inputs)))
         try:
             operation = read_operation({"op": request.op, **request.params}, "params")
         except PlanError as error:
             raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
-        made = self._executor.perform(operation, [*self._read_all(request.inputs)])
+        if isinstance(operation.params, Decode):
+            return self._write(request.out, SUFFIX, map(pack_image, self._read_all(request.inputs, operation.params)))
+        made = self._executor.perform(operation, [*self._read_all(request.inputs, Decode())])
         if isinstance(operation.params, Encode):
             return self._write(request.out, f".{operation.params.format}", ([file.data] for file in made))
         return self._write(request.out, SUFFIX, map(pack_image, made))
 
-    def _read_all(self, paths: Sequence[str]) -> list[Pixels]:
-        """Return the arrays of some files, which together have no more pixels than one image may have."""
-        parts: list[Pixels] = []
+    def _read_all(self, paths: Sequence[str], params: Decode) -> list[Image]:
+        """Return the images of some files, which together have no more pixels than one image may have."""
+        parts: list[Image] = []
         left = self._limits.max_pixels
         for path in paths:
-            parts.append(self._read(path, left))
-            left -= parts[-1].shape[0] * parts[-1].shape[1]
+            parts.append(self._read(path, left, params))
+            left -= parts[-1].width * parts[-1].height
         return parts
 
-    def _read(self, path: str, max_pixels: int) -> Pixels:
+    def _read(self, path: str, max_pixels: int, params: Decode) -> Image:
         with open_regular_file(_encode_path(path), self._root) as (file, size_bytes):
             head = file.read(min(HEAD_BYTES, size_bytes))
             if not is_safetensors(head):
                 limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})
                 check_size(size_bytes, self._limits)
                 file.seek(0)
-                return decode(file.read(size_bytes), limits)
-            (height, width, _), _ = read_shape(head, size_bytes)
+                return decode(file.read(size_bytes), limits, params)
+            height, width, _ = read_shape(head, size_bytes)
             if height * width > max_pixels:
                 raise ImageError(
                     ImageCode.TOO_MANY_PIXELS,

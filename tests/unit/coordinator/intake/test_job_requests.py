@@ -53,7 +53,7 @@ def test_json_is_read_strictly(text: str | bytes) -> None:
 def test_actions_are_documents_and_lists_of_documents_in_their_order() -> None:
     one, two, three = ({"operations": [["resize", f"{n}x{n}"]]} for n in (1, 2, 3))
     read = read_actions([json.dumps([one, two]), json.dumps(three)], Limits())
-    assert [action.plan.document()[0]["width"] for action in read] == [1, 2, 3]
+    assert [action.plan.document()[1]["width"] for action in read] == [1, 2, 3]
     with pytest.raises(RequestError) as refused:
         read_actions([json.dumps([one] * 101)], Limits())
     assert refused.value.code == "too_many_actions"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -10,19 +10,23 @@ import numpy as np
 import pytest
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Blur, Encode, Parameters, Split
+from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Split
 from penstock.common.model.plan import Planned
 from penstock.common.registry import CustomStep
 from penstock.common.settings import Limits
+from penstock.steps.image import Image
 from penstock.worker.executors import in_process
-from penstock.worker.executors.base import DECODE_OPERATION
 from penstock.worker.executors.in_process import InProcessExecutor
 
 PART = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
 
+def images(parts: Sequence[np.ndarray]) -> list[Image]:
+    return [Image(part) for part in parts]
+
+
 def perform_operation(step: str, params: Parameters, *parts: Any) -> list[Any]:
-    return InProcessExecutor(Limits()).perform(Planned(step, params), list(parts))
+    return InProcessExecutor(Limits()).perform(Planned(step, params), images(parts))
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def perform(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def run(function: Callable[[Any], Any], *parts: Any, **limits: Any) -> list[Any]:
         own = CustomStep("own", Parameters, lambda image, params: function(image))
         monkeypatch.setattr(in_process, "step_functions", lambda: {"own": own})
-        return InProcessExecutor(Limits(**limits)).perform(Planned("own", Parameters()), list(parts) or [PART])
+        return InProcessExecutor(Limits(**limits)).perform(Planned("own", Parameters()), images(parts or [PART]))
 
     return run
 
@@ -46,9 +50,9 @@ def refusal(perform: Callable[..., Any], function: Callable[[Any], Any], *parts:
 
 def test_decode_and_encode_are_performed_like_any_operation() -> None:
     file = cv2.imencode(".png", PART)[1].tobytes()
-    [decoded] = InProcessExecutor(Limits()).perform(DECODE_OPERATION, [file])
-    assert np.array_equal(decoded, PART)
-    [encoded] = perform_operation("encode", Encode(format="png"), decoded)
+    [decoded] = InProcessExecutor(Limits()).perform(Planned(DECODE, Decode()), [file])
+    assert np.array_equal(decoded.pixels, PART)
+    [encoded] = perform_operation("encode", Encode(format="png"), decoded.pixels)
     assert (encoded.width, encoded.height) == (6, 4)
     assert np.array_equal(cv2.imdecode(np.frombuffer(encoded.data, np.uint8), cv2.IMREAD_COLOR), PART)
 
@@ -56,8 +60,8 @@ def test_decode_and_encode_are_performed_like_any_operation() -> None:
 def test_parts_are_in_the_order_of_the_parts_they_came_from() -> None:
     quarters = perform_operation("split", Split(), PART, PART + 1)
     assert len(quarters) == 8
-    assert np.array_equal(quarters[0], PART[:2, :3])
-    assert np.array_equal(quarters[7], PART[2:, 3:] + 1)
+    assert np.array_equal(quarters[0].pixels, PART[:2, :3])
+    assert np.array_equal(quarters[7].pixels, PART[2:, 3:] + 1)
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
@@ -140,4 +144,4 @@ def test_a_split_of_one_pixel_does_not_apply() -> None:
 def test_views_are_blurred_like_copies() -> None:
     view = np.tile(PART, (4, 4, 1))[1::2, 3:20]
     [one], [other] = (perform_operation("blur", Blur(method="median"), part) for part in (view, view.copy()))
-    assert np.array_equal(one, other)
+    assert np.array_equal(one.pixels, other.pixels)

@@ -1,0 +1,43 @@
+"""Region: a marked area of an image, such as a face, as inputs, steps and results carry it."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
+
+MAX_REGIONS = 1_000
+"""Regions per image."""
+MAX_POINTS = 256
+"""Points per polygon."""
+
+
+class Region(BaseModel, frozen=True, extra="forbid"):
+    """A box or a polygon in pixels of the upright image; (0, 0) is the outer corner of its first pixel."""
+
+    box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = Field(
+        default=None, description="Left, top, width and height"
+    )
+    polygon: (
+        Annotated[tuple[tuple[FiniteFloat, FiniteFloat], ...], Field(min_length=3, max_length=MAX_POINTS)] | None
+    ) = Field(default=None, description="Corners in order, each x and y")
+    label: str = Field(default="", max_length=100)
+    score: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if (self.box is None) == (self.polygon is None):
+            raise ValueError("a region has either a box or a polygon")
+        if self.box is not None and min(self.box[2:]) < 0:
+            raise ValueError("a box has a width and a height of 0 or more")
+        return self
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """The corners in order."""
+        if self.polygon is not None:
+            return self.polygon
+        assert self.box is not None
+        left, top, width, height = self.box
+        return ((left, top), (left + width, top), (left + width, top + height), (left, top + height))
+
+
+Regions = Annotated[tuple[Region, ...], Field(max_length=MAX_REGIONS)]
