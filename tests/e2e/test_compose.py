@@ -24,6 +24,7 @@ from penstock import __version__
 from penstock.benchmark.http import RefusedError, RestClient
 from penstock.common.model.errors import UnavailableError
 from penstock.coordinator.auth.keys import hash_token
+from penstock.local.server_process import is_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["resize", "split", "blur", "encode"]
