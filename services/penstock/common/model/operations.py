@@ -7,84 +7,15 @@ form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["res
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels
+from penstock.common.model.parameters import Color as Color
+from penstock.common.model.parameters import Parameters as Parameters
 from penstock.common.model.regions import Regions
 
-MAX_SIDE = 32_768
-"""Longest side of any image, in pixels."""
-
-
 OutputFormat = Literal["jpg", "png"]
-
-Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#ffffff"])]
-"""A colour as `#rrggbb`."""
-
-
-class Parameters(BaseModel):
-    """Base of all parameters; custom steps subclass it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    example: ClassVar[Any] = True
-    """Second element of the short form, shown in the docs."""
-
-    optional: ClassVar[frozenset[str]] = frozenset()
-    """Fields that a plan's document leaves out where they have their default: all that came after version 0.1.0, so
-    that a plan has the same document as before."""
-
-    @property
-    def supports_16_bit(self) -> bool:
-        """Whether the step takes `uint16` pixels too; images are reduced to 8 bits for other steps."""
-        return False
-
-    @property
-    def supports_alpha(self) -> bool:
-        """Whether the step takes pixels with a fourth channel too."""
-        return False
-
-    def document(self) -> dict[str, Any]:
-        """Return the fields as a plan's document has them."""
-        fields = self.model_dump(mode="json")
-        defaults = {name: type(self).model_fields[name].get_default() for name in self.optional}
-        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
-
-    @classmethod
-    def from_short(cls, value: object) -> Self:
-        """Parse the second element of `[name, value]`: a dict of fields, `true` for the defaults, or the only field.
-
-        Raises ValueError if it is not accepted.
-        """
-        if isinstance(value, dict):
-            return cls.model_validate(value)
-        if value is True and "enabled" not in cls.model_fields:
-            return cls()
-        if len(cls.model_fields) != 1:
-            raise ValueError(f"{value!r} cannot be read; accepted is an object with {', '.join(cls.model_fields)}")
-        return cls.model_validate({next(iter(cls.model_fields)): value})
-
-    @property
-    def does_nothing(self) -> bool:
-        """Whether the operation leaves every image unchanged, so that its step can be skipped."""
-        return False
-
-    @property
-    def parts(self) -> int:
-        """How many parts it makes from one."""
-        return 1
-
-
-class AnyPixels(Parameters):
-    """Parameters of a step that takes pixels of any depth, with or without alpha."""
-
-    @property
-    def supports_16_bit(self) -> bool:
-        return True
-
-    @property
-    def supports_alpha(self) -> bool:
-        return True
 
 
 class Resize(AnyPixels):
