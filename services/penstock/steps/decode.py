@@ -5,21 +5,18 @@ OpenCV's rules for alpha, 16 bits, palettes and greys apply; `docs/decisions/` l
 files that are visibly truncated or damaged, instead of filling the rest with grey.
 """
 
-import re
-
 import cv2
-import numpy as np
-import simplejpeg
 
-from penstock.common.image_header import Header, corrupt, read_header, truncated
+from penstock.common.image_header import Header, ImageType, read_header
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
+from penstock.steps.formats.jpeg import read_jpeg
+from penstock.steps.formats.png import read_png
+from penstock.steps.formats.raw import Reader
 from penstock.steps.image import Image, Metadata, Pixels
-from penstock.steps.png.file import check_and_repack
 
-MAX_SCAN_PIXELS = 5_000_000_000
-"""Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
+_READERS: dict[ImageType, Reader] = {"jpeg": read_jpeg, "png": read_png}
 
 
 def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # noqa: B008 (frozen)
@@ -37,12 +34,10 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
         )
     header = read_header(data)
     _check_size(header, limits)
-    if header.type == "png":
-        pixels = _imdecode(check_and_repack(data, header), cv2.IMREAD_COLOR)
-    else:
-        pixels = _apply_orientation(_decode_jpeg(data, header), header.orientation)
+    raw = _READERS[header.type](data, header, params)
+    pixels = _apply_orientation(raw.pixels, raw.orientation)
     height, width = pixels.shape[:2]
-    return Image(pixels, Metadata(header.type, width, height), regions=params.regions)
+    return Image(pixels, Metadata(header.type, width, height), regions=params.regions, warnings=raw.warnings)
 
 
 def _check_size(header: Header, limits: Limits) -> None:
@@ -57,55 +52,6 @@ def _check_size(header: Header, limits: Limits) -> None:
             ImageCode.TOO_MANY_PIXELS,
             f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side}",
         )
-
-
-def _decode_jpeg(data: bytes, header: Header) -> Pixels:
-    if header.components not in (1, 3):
-        raise ImageError(
-            ImageCode.UNSUPPORTED_COLORSPACE,
-            f"the JPEG file has {header.components} colour components (CMYK has 4); accepted are grey and colour",
-        )
-    if header.scans == "several":
-        _check_scans(data, header)
-    try:
-        return simplejpeg.decode_jpeg(data, "BGR")  # type: ignore[no-any-return]
-    except ValueError as error:
-        return _decode_leniently(data, header, error)
-
-
-def _check_scans(data: bytes, header: Header) -> None:
-    """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
-    end = data.find(b"\xff\xd9", header.data_start)
-    scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
-    if scans * header.width * header.height > MAX_SCAN_PIXELS:
-        raise corrupt(f"the JPEG file has {scans} scans over {header.width}x{header.height} pixels, which is too many")
-
-
-_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MAX_PADDING_BYTES = 16
-
-
-def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Pixels:
-    """Decode a valid file that the strict decoder refused; raise for any other."""
-    message = str(cause)
-    padding = _PADDING.search(message)
-    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
-        return simplejpeg.decode_jpeg(data, "BGR", strict=False)  # type: ignore[no-any-return]
-    if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
-        raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
-    if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
-        return _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    raise corrupt(f"the JPEG file is damaged: {message}") from cause
-
-
-def _imdecode(data: bytes, flags: int) -> Pixels:
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise corrupt(f"the file cannot be decoded: {error.err}") from error
-    if image is None:
-        raise corrupt("the file cannot be decoded")
-    return image
 
 
 def _apply_orientation(image: Pixels, orientation: int) -> Pixels:

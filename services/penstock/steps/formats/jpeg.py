@@ -1,0 +1,75 @@
+"""JPEG: read by libjpeg-turbo in its strict mode, with OpenCV's pixels; written by OpenCV."""
+
+import re
+
+import cv2
+import simplejpeg
+
+from penstock.common.image_header import Header, corrupt, truncated
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Decode, Encode
+from penstock.steps.formats.opencv import imdecode, imencode
+from penstock.steps.formats.raw import RawImage
+from penstock.steps.image import Image, Pixels
+
+MAX_SCAN_PIXELS = 5_000_000_000
+"""Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
+
+
+def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
+    """Return the pixels of a JPEG file, `H×W×3 uint8`. Raises ImageError as `Reader` does."""
+    return RawImage(_decode_jpeg(data, header), header.orientation)
+
+
+def _decode_jpeg(data: bytes, header: Header) -> Pixels:
+    if header.components not in (1, 3):
+        raise ImageError(
+            ImageCode.UNSUPPORTED_COLORSPACE,
+            f"the JPEG file has {header.components} colour components (CMYK has 4); accepted are grey and colour",
+        )
+    if header.scans == "several":
+        _check_scans(data, header)
+    try:
+        return simplejpeg.decode_jpeg(data, "BGR")  # type: ignore[no-any-return]
+    except ValueError as error:
+        return _decode_leniently(data, header, error)
+
+
+def _check_scans(data: bytes, header: Header) -> None:
+    """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
+    end = data.find(b"\xff\xd9", header.data_start)
+    scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
+    if scans * header.width * header.height > MAX_SCAN_PIXELS:
+        raise corrupt(f"the JPEG file has {scans} scans over {header.width}x{header.height} pixels, which is too many")
+
+
+_PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MAX_PADDING_BYTES = 16
+
+
+def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Pixels:
+    """Decode a valid file that the strict decoder refused; raise for any other."""
+    message = str(cause)
+    padding = _PADDING.search(message)
+    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
+        return simplejpeg.decode_jpeg(data, "BGR", strict=False)  # type: ignore[no-any-return]
+    if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
+        raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
+    if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
+        return imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    raise corrupt(f"the JPEG file is damaged: {message}") from cause
+
+
+def write_jpeg(image: Image, params: Encode) -> bytes:
+    """Return an image, `H×W×3 uint8`, as a JPEG file.
+
+    Raises:
+        ImageError: `parameter_not_applicable` if it has more than 65,500 pixels on a side.
+    """
+    width, height = image.width, image.height
+    if max(width, height) > 65_500:
+        raise ImageError(
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"{width}x{height} pixels do not fit in a JPEG; accepted are up to 65500 per side",
+        )
+    return imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, params.quality])

@@ -1,0 +1,26 @@
+"""OpenCV's readers and writers, with the errors of images."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from penstock.common.image_header import corrupt
+from penstock.steps.image import Pixels
+
+
+def imdecode(data: bytes, flags: int) -> Pixels:
+    """Return a file's pixels as `cv2.imdecode` does with `flags`. Raises ImageError: `corrupt_image`."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise corrupt(f"the file cannot be decoded: {error.err}") from error
+    if image is None:
+        raise corrupt("the file cannot be decoded")
+    return image
+
+
+def imencode(extension: str, pixels: Pixels, parameters: Sequence[int] = ()) -> bytes:
+    """Return the file that `cv2.imencode` makes of pixels."""
+    _, encoded = cv2.imencode(extension, pixels, parameters)
+    return encoded.tobytes()
