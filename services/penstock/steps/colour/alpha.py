@@ -1,0 +1,85 @@
+"""Alpha: flattening onto a background, and filters that weight colours by their opacity.
+
+Files hold colours that are not multiplied by alpha, with anything at all below transparent pixels. A filter that mixes
+neighbours has to multiply first (Porter and Duff, doi:10.1145/800031.808606), or hidden colours bleed into edges.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from penstock.steps.image import Pixels
+
+_BAND_PIXELS = 1 << 16
+"""Pixels that are flattened at once: their temporary arrays fit in the processor's cache."""
+
+
+def flatten(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
+    """Return `H×W×4` as it looks on a background, `H×W×3`, rounded to nearest.
+
+    `background` is BGR in 8 bits, whatever the depth of the pixels.
+    """
+    height, width = pixels.shape[:2]
+    if is_opaque(pixels):
+        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
+    made = np.empty((height, width, 3), pixels.dtype)
+    band = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, band):
+        _flatten_band(pixels[top : top + band], background, made[top : top + band])
+    return made
+
+
+def _flatten_band(pixels: Pixels, background: tuple[int, int, int], made: Pixels) -> None:
+    bits = pixels.dtype.itemsize * 8
+    full = (1 << bits) - 1
+    alpha = pixels[:, :, 3].astype(np.uint32)
+    below = full - alpha
+    for channel, level in enumerate(background):
+        total = pixels[:, :, channel] * alpha
+        total += below * np.uint32(level * full // 255)
+        total += 1 << (bits - 1)
+        total += total >> bits  # with the next shift this is division by 2ⁿ - 1, rounded
+        total >>= bits
+        made[:, :, channel] = total
+
+
+def is_opaque(pixels: Pixels) -> bool:
+    """Return whether no pixel shows what is below it."""
+    return pixels.shape[2] == 3 or bool(pixels[:, :, 3].min() == np.iinfo(pixels.dtype).max)
+
+
+def weight_by_alpha(pixels: Pixels, mix: Callable[[Pixels], Pixels]) -> Pixels:
+    """Return what `mix` makes of an image, with transparent pixels counting as little as they show.
+
+    `mix` is a function that computes each pixel from several, such as a blur or a resize. It gets `uint8` or `uint16`
+    as they are, or premultiplied pixels if some are transparent: see there for their type.
+    """
+    if is_opaque(pixels):
+        return mix(pixels)
+    return unpremultiplied(mix(premultiplied(pixels)), pixels.dtype)
+
+
+def premultiplied(pixels: Pixels) -> Pixels:
+    """Return `H×W×4` pixels with each colour multiplied by alpha.
+
+    `uint8` becomes `uint16`, without loss: colours and alpha are 0 to 255². `uint16` becomes `float32`, 0 to 65535.
+    """
+    alpha = cv2.extractChannel(pixels, 3)
+    weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, np.iinfo(pixels.dtype).max)])
+    if pixels.dtype == np.uint8:
+        return cv2.multiply(pixels, weights, dtype=cv2.CV_16U)
+    return cv2.multiply(pixels, weights, scale=1 / 65535, dtype=cv2.CV_32F)
+
+
+def unpremultiplied(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
+    """Return the result of a filter on `premultiplied` pixels with colours of full strength, as `dtype` again.
+
+    Wholly transparent pixels become black.
+    """
+    full = int(np.iinfo(dtype).max)
+    strength = full * full if pixels.dtype == np.uint16 else full  # of alpha where it is 1
+    least = 1 if pixels.dtype == np.uint16 else 1 / full
+    alpha = np.maximum(cv2.extractChannel(pixels, 3), pixels.dtype.type(least))
+    weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, strength)])
+    return cv2.divide(pixels, weights, scale=full, dtype=cv2.CV_8U if dtype == np.uint8 else cv2.CV_16U)
