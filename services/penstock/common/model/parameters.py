@@ -3,7 +3,7 @@
 Built-in operations are in `operations` and the modules that it names; custom steps have theirs in their own package.
 """
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,16 @@ MAX_SIDE = 32_768
 
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#ffffff"])]
 """A colour as `#rrggbb`."""
+
+Gravity = Literal["centre", "north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"]
+"""Where in an image something is: its middle, a side or a corner."""
+
+
+def place(gravity: Gravity, space_x: int, space_y: int) -> tuple[int, int]:
+    """Return how much of the space that is left goes to the left and above; halves are rounded down."""
+    across = 0 if "west" in gravity else 2 if "east" in gravity else 1
+    down = 0 if "north" in gravity else 2 if "south" in gravity else 1
+    return space_x * across // 2, space_y * down // 2
 
 
 class Parameters(BaseModel):

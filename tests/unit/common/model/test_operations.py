@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from penstock.common.model.operations import BUILT_IN, Encode, Parameters, Resize, Split
+from penstock.common.model.parameters import Gravity, place
 
 
 class One(Parameters):
@@ -63,3 +64,15 @@ def test_split_makes_four_parts_or_does_nothing(value: Any, parts: int, nothing:
 
 def test_encode_knows_its_media_type() -> None:
     assert [Encode.from_short(name).media_type for name in ("jpg", "png")] == ["image/jpeg", "image/png"]
+
+
+@pytest.mark.parametrize(
+    ("gravity", "at"),
+    [
+        ("north-west", (0, 0)), ("north", (4, 0)), ("north-east", (9, 0)),
+        ("west", (0, 2)), ("centre", (4, 2)), ("east", (9, 2)),
+        ("south-west", (0, 5)), ("south", (4, 5)), ("south-east", (9, 5)),
+    ],
+)  # fmt: skip
+def test_gravity_divides_the_space_that_is_left(gravity: Gravity, at: tuple[int, int]) -> None:
+    assert place(gravity, 9, 5) == at
