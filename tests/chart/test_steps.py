@@ -56,6 +56,21 @@ def test_a_custom_step_is_declared_to_the_coordinator_and_all_steps(chart: Chart
     assert "PENSTOCK_DECLARED_STEPS" not in chart.render().environment("penstock-coordinator")
 
 
+def test_memory_follows_from_the_largest_image_that_is_accepted(chart: Chart) -> None:
+    def memory(values: dict[str, Any]) -> tuple[str, str]:
+        deployment = chart.render(values).find("Deployment", "penstock-blur")
+        resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+        return resources["requests"]["memory"], resources["limits"]["memory"]
+
+    needed = (14 * 150_000_000 + 3 * 100_000_000 + 400_000_000) // 1024**2
+    assert memory({}) == (f"{needed}Mi", f"{needed}Mi")
+    assert memory({"steps": {"blur": {"concurrency": 2}}})[0] == f"{2 * needed + 1}Mi"
+    smaller = {"PENSTOCK_MAX_PIXELS": "10000000", "PENSTOCK_MAX_PIXELS_IN_FLIGHT": "20000000"}
+    assert memory({"settings": smaller}) == ("572Mi", "572Mi")
+    own = {"requests": {"memory": "64Mi"}, "limits": {"memory": "1Gi"}}
+    assert memory({"stepDefaults": {"resources": own}}) == ("64Mi", "1Gi")
+
+
 def test_a_gpu_adds_limits_selector_and_tolerations(chart: Chart) -> None:
     step = {
         "enabled": True,
@@ -65,7 +80,7 @@ def test_a_gpu_adds_limits_selector_and_tolerations(chart: Chart) -> None:
     }
     rendered = chart.render({"steps": {"blur-gpu": step}})
     spec = rendered.find("Deployment", "penstock-blur-gpu")["spec"]["template"]["spec"]
-    assert spec["containers"][0]["resources"]["limits"] == {"memory": "2Gi", "nvidia.com/gpu": 2}
+    assert spec["containers"][0]["resources"]["limits"] == {"memory": "2670Mi", "nvidia.com/gpu": 2}
     assert spec["nodeSelector"] == {
         "cloud.google.com/gke-spot": "true",
         "cloud.google.com/gke-accelerator": "nvidia-tesla-t4",

@@ -84,12 +84,27 @@ scaleDown:
     - {type: Pods, value: 2, periodSeconds: 60}
 {{- end }}
 
-{{/* A step's resources, its GPUs with them. */}}
+{{/*
+The memory that a step's processes need for the largest image that is accepted: 14 bytes for each of its pixels, 3 for
+each pixel in flight, and 400 MB. List of the root and the step.
+*/}}
+{{- define "penstock.stepMemory" -}}
+{{- $settings := merge dict (last .).env (first .).Values.settings -}}
+{{- $pixels := get $settings "PENSTOCK_MAX_PIXELS" | default 150000000 | int64 -}}
+{{- $inFlight := get $settings "PENSTOCK_MAX_PIXELS_IN_FLIGHT" | default 100000000 | int64 -}}
+{{- $bytes := add (mul 14 $pixels) (mul 3 $inFlight) 400000000 -}}
+{{ div (mul $bytes ((last .).concurrency | int64)) 1048576 }}Mi
+{{- end }}
+
+{{/* A step's resources, its GPUs with them. List of the root and the step. */}}
 {{- define "penstock.stepResources" -}}
-{{- $resources := deepCopy .resources -}}
-{{- if gt (int .gpu.count) 0 -}}
-  {{- $limits := merge (dict "nvidia.com/gpu" (int .gpu.count)) ($resources.limits | default dict) -}}
-  {{- $_ := set $resources "limits" $limits -}}
+{{- $step := last . -}}
+{{- $memory := dict "memory" (include "penstock.stepMemory" .) -}}
+{{- $resources := deepCopy $step.resources -}}
+{{- $_ := set $resources "requests" (merge dict ($resources.requests | default dict) $memory) -}}
+{{- $_ := set $resources "limits" (merge dict ($resources.limits | default dict) $memory) -}}
+{{- if gt (int $step.gpu.count) 0 -}}
+  {{- $_ := set $resources.limits "nvidia.com/gpu" (int $step.gpu.count) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end }}

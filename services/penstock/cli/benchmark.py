@@ -129,9 +129,7 @@ def _read_size(text: str, limits: Limits) -> tuple[int, int]:
     except ValueError as error:
         raise click.UsageError(f"--size {text}: not a size; accepted is WIDTHxHEIGHT, such as 1024x768") from error
     if size.width * size.height > limits.max_pixels:
-        raise click.UsageError(
-            f"--size {text}: {size.width * size.height} pixels; accepted are up to {limits.max_pixels}"
-        )
+        raise click.UsageError(f"--size {text}: {size.width * size.height} pixels; {limits.accepted('max_pixels')}")
     return size.width, size.height
 
 

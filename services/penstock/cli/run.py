@@ -46,13 +46,13 @@ def run(
     from penstock.cli.progress import make_progress
     from penstock.common.logs import set_up_logs
     from penstock.common.registry import declare_steps
-    from penstock.common.settings import ContainerSettings, Limits, WorkerSettings, load
+    from penstock.common.settings import ContainerSettings, RunLimits, WorkerSettings, load
     from penstock.local.inputs import Inputs
     from penstock.local.run import RunOptions, default_workers
     from penstock.local.run import run as run_inputs
 
     set_up_logs("penstock")
-    limits, settings = load(Limits), load(WorkerSettings)
+    limits, settings = load(RunLimits), load(WorkerSettings)
     declare_steps(settings.step_schemas)
     docker = None
     if runner == "docker":

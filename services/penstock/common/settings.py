@@ -41,7 +41,11 @@ class Limits(_Settings):
     max_field_bytes: Count = _option(MiB, "Bytes per form field that is not a file")
     max_file_bytes: Count = _option(64 * MiB, "Bytes per file")
     max_upload_bytes: Count = _option(1024 * MiB, "Bytes per form, and per list of inputs")
-    max_pixels: Count = _option(50_000_000, "Pixels per image, over all its parts")
+    max_pixels: Count = _option(
+        150_000_000,
+        "Pixels per image, over all its parts. `penstock run`: 250000000. A worker process needs up to"
+        " 14 bytes of memory for each, besides 400 MB and what `PENSTOCK_MAX_PIXELS_IN_FLIGHT` says",
+    )
     max_side: int = _option(32_768, "Longest side of an image, in pixels", ge=1, le=32_768)
     max_operations: Count = _option(32, "Operations per plan")
     max_parts: Count = _option(4_096, "Parts per image")
@@ -49,6 +53,20 @@ class Limits(_Settings):
     max_images: Count = _option(5_000_000, "Images per job")
     max_open_jobs: Count = _option(1_000, "Open jobs: accepted and not finished")
     max_event_streams: Count = _option(100, "Streams of server-sent events open at the same time, per API key")
+
+    def changed(self) -> dict[str, Any]:
+        """Return the limits that differ from a server's defaults."""
+        return {name: value for name, value in self if value != Limits.model_fields[name].default}
+
+    def accepted(self, name: str) -> str:
+        """Return a limit as a message ends with it: its value, and the setting that raises it."""
+        return f"accepted are up to {getattr(self, name)} (PENSTOCK_{name.upper()})"
+
+
+class RunLimits(Limits):
+    """Limits of `penstock run`, where the images are one's own."""
+
+    max_pixels: Count = _option(250_000_000, "Pixels per image, over all its parts")
 
 
 class DeclaredStep(BaseModel, extra="forbid", frozen=True):
@@ -62,7 +80,9 @@ class WorkerSettings(_Settings):
 
     max_attempts: Count = _option(3, "Attempts per image and step before the image fails")
     step_timeout_secs: DaySecs = _option(60.0, "Time limit of one step for one image, in seconds")
-    max_pixels_in_flight: Count = _option(100_000_000, "Pixels a worker holds before it writes them to the store")
+    max_pixels_in_flight: Count = _option(
+        100_000_000, "Pixels, of 3 bytes, that a worker holds before it writes them to the store"
+    )
     cancel_lookup_secs: float = _option(2.0, "Seconds for which a worker caches whether a job was cancelled", gt=0)
     drain_secs: DaySecs = _option(14.0, "Seconds a worker may take to drain after SIGTERM")
     liveness_file: Path | None = _optional(
@@ -97,7 +117,7 @@ class ContainerSettings(_Settings):
         min_length=1,
     )
     container_memory: str = _option(
-        "2g", "Memory limit of a container, in Docker's notation", pattern="^[0-9]+[bkmg]?$"
+        "4g", "Memory limit of a container, in Docker's notation", pattern="^[0-9]+[bkmg]?$"
     )
     container_pids: Count = _option(256, "Limit on processes and threads in a container")
     container_start_secs: HourSecs = _option(60.0, "Seconds a container may take to start")

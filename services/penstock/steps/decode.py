@@ -30,7 +30,7 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
         raise ImageError(ImageCode.EMPTY_FILE, "the file is empty")
     if len(data) > limits.max_file_bytes:
         raise ImageError(
-            ImageCode.TOO_LARGE_FILE, f"the file has {len(data)} bytes; accepted are up to {limits.max_file_bytes}"
+            ImageCode.TOO_LARGE_FILE, f"the file has {len(data)} bytes; {limits.accepted('max_file_bytes')}"
         )
     header = read_header(data)
     _check_size(header, limits)
@@ -45,12 +45,12 @@ def _check_size(header: Header, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
-            f"the image has {width}x{height} = {width * height} pixels; accepted are up to {limits.max_pixels}",
+            f"the image has {width}x{height} = {width * height} pixels; {limits.accepted('max_pixels')}",
         )
     if max(width, height) > limits.max_side:
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
-            f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side}",
+            f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side} (PENSTOCK_MAX_SIDE)",
         )
 
 

@@ -360,7 +360,7 @@ class ChunkTask:
             )
             return
         self._ready.append((image, self._context.executor.images(parts)))
-        self._hold_ready(sum(part.width * part.height for _, images in self._ready for part in images))
+        self._hold_ready(sum(part.pixels.nbytes for _, images in self._ready for part in images) // 3)
         if self._context.pixel_budget.is_exceeded:
             queue, body = self._store_ready()
             with self.trace.span("publish"):

@@ -66,7 +66,7 @@ def check_size(size_bytes: int, limits: Limits) -> None:
     """Raise ImageError, `too_large_file`, if an image's file is too large."""
     if size_bytes > limits.max_file_bytes:
         raise ImageError(
-            ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; accepted are up to {limits.max_file_bytes}"
+            ImageCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; {limits.accepted('max_file_bytes')}"
         )
 
 

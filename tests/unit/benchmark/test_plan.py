@@ -150,7 +150,10 @@ def test_all_images_are_measured_with_any_number_of_processes(photos: int, proce
         ("--images 0", "0 is not in the range"),
         (f"--images 1{'0' * 400}", "is not in the range"),
         ("--images 9 --replicas 1000000000", "is not in the range"),
-        ("--images 9 --size 30000x30000", "--size 30000x30000: 900000000 pixels; accepted are up to 50000000"),
+        (
+            "--images 9 --size 30000x30000",
+            "--size 30000x30000: 900000000 pixels; accepted are up to 150000000",
+        ),
         ("--images 9 --cpu-price nan", "nan is not a finite number"),
         ("--images 9 --currency EUR", "a cost needs --cpu-price"),
         ("--images 9 --gpu-price 2", "a cost needs --cpu-price"),

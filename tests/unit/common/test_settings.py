@@ -26,7 +26,7 @@ def test_every_setting_has_a_valid_default_and_a_description(kind: type) -> None
 def test_the_default_limits_are_those_that_are_documented() -> None:
     limits = load(Limits)
     assert (limits.max_files, limits.max_file_bytes, limits.max_upload_bytes) == (1_000, 64 << 20, 1 << 30)
-    assert (limits.max_pixels, limits.max_side, limits.max_operations) == (50_000_000, 32_768, 32)
+    assert (limits.max_pixels, limits.max_side, limits.max_operations) == (150_000_000, 32_768, 32)
     assert (limits.max_parts, limits.max_name_bytes) == (4_096, 255)
     assert (limits.max_images, limits.max_open_jobs) == (5_000_000, 1_000)
 

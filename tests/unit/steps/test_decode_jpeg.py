@@ -193,7 +193,7 @@ def test_a_file_that_declares_too_many_pixels_is_refused_undecoded(
     data[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
     error = refusal(bytes(data))
     assert error.code is ImageCode.TOO_MANY_PIXELS
-    assert "65000x65000 = 4225000000 pixels; accepted are up to 50000000" in error.message
+    assert "65000x65000 = 4225000000 pixels; accepted are up to 150000000 (PENSTOCK_MAX_PIXELS)" in error.message
 
 
 def test_limits_are_checked_in_order_and_errors_name_what_is_accepted(drawing: np.ndarray) -> None:

@@ -122,7 +122,7 @@ def make_plan(raw: object, output: Encode | None, limits: Limits, decode: Decode
         raise PlanError("invalid_operations", f"{shown} is not a list of operations", "/operations")
     if len(raw) > limits.max_operations:
         raise PlanError(
-            "too_many_operations", f"{len(raw)} operations; accepted are up to {limits.max_operations}", "/operations"
+            "too_many_operations", f"{len(raw)} operations; {limits.accepted('max_operations')}", "/operations"
         )
     planned: list[Planned | None] = [read_operation(item, f"/operations/{index}") for index, item in enumerate(raw)]
     given_decode = _take_end(planned, 0, Decode, "decode_not_first", "decode can only be the first operation")
@@ -197,16 +197,14 @@ def _check_sizes(planned: Iterable[Planned | None], limits: Limits) -> None:
         pointer = f"/operations/{index}"
         parts *= operation.params.parts
         if parts > limits.max_parts:
-            raise PlanError(
-                "too_many_parts", f"{parts} parts per image; accepted are up to {limits.max_parts}", pointer
-            )
+            raise PlanError("too_many_parts", f"{parts} parts per image; {limits.accepted('max_parts')}", pointer)
         if isinstance(operation.params, Resize):
             width, height = operation.params.width, operation.params.height
             if parts * width * height > limits.max_pixels:
                 raise PlanError(
                     "too_many_pixels",
                     f"resize to {width}x{height} makes {parts * width * height} pixels per image; "
-                    f"accepted are up to {limits.max_pixels}",
+                    f"{limits.accepted('max_pixels')}",
                     pointer,
                 )
 

@@ -147,20 +147,20 @@ class FormUpload:
 
     def _open_text(self) -> Part:
         if len(self.texts) >= self._limits.max_fields:
-            raise RequestError(413, "too_many_fields", f"more than {self._limits.max_fields} form fields")
+            raise RequestError(413, "too_many_fields", f"too many form fields; {self._limits.accepted('max_fields')}")
         return TextPart(self.texts, self._text_field, self._count_text)
 
     def _count_text(self, size_bytes: int) -> None:
         # One limit for all texts together: a hundred of the largest accepted size would fill the memory.
         self._text_bytes += size_bytes
         if self._text_bytes > self._limits.max_field_bytes:
-            message = f"{self._text_field} is larger than {self._limits.max_field_bytes} bytes"
+            message = f"{self._text_field} is too large; {self._limits.accepted('max_field_bytes')} bytes"
             raise RequestError(413, "too_large_field", message, f"/{self._text_field}")
 
     def _open_file(self, filename: str) -> Part:
         index = len(self.files)
         if index >= self._limits.max_files:
-            raise RequestError(413, "too_many_files", f"more than {self._limits.max_files} files", "/files")
+            raise RequestError(413, "too_many_files", f"too many files; {self._limits.accepted('max_files')}", "/files")
         name = clean_name(filename, self._limits.max_name_bytes)
         self._has_stored = not self._dry_run
         upload = DiscardedUpload() if self._dry_run else self._store.upload(upload_key(self.id, index))

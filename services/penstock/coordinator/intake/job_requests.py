@@ -103,7 +103,7 @@ def read_actions(fields: list[str], limits: Limits) -> list[JobRequest]:
         message = 'there are no actions; accepted is a field actions={"operations": …}'
         raise RequestError(422, "no_actions", message, "/actions")
     if len(documents) > limits.max_fields:
-        message = f"{len(documents)} actions; accepted are up to {limits.max_fields}"
+        message = f"{len(documents)} actions; {limits.accepted('max_fields')}"
         raise RequestError(422, "too_many_actions", message, "/actions")
     return [_read_action(index, document, limits) for index, document in enumerate(documents)]
 

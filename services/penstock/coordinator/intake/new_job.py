@@ -111,7 +111,7 @@ def _input_error(size_bytes: int, step: str, limits: Limits) -> dict[str, Any] |
     if size_bytes == 0:
         return _error(ImageCode.EMPTY_FILE, "the file is empty", step)
     if size_bytes > limits.max_file_bytes:
-        message = f"the file has {size_bytes} bytes; accepted are {limits.max_file_bytes}"
+        message = f"the file has {size_bytes} bytes; {limits.accepted('max_file_bytes')}"
         return _error(ImageCode.TOO_LARGE_FILE, message, step)
     return None
 

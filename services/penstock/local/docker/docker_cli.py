@@ -91,7 +91,7 @@ class Container:
         command += ["--security-opt", "no-new-privileges", "--user", f"{os.getuid()}:{os.getgid()}"]
         command += ["--pids-limit", str(settings.container_pids), "--memory", settings.container_memory]
         command += ["--log-driver", "none"]  # otherwise the daemon would store all output
-        for field, value in self.limits.model_dump(exclude_defaults=True).items():
+        for field, value in self.limits.changed().items():
             command += ["--env", f"PENSTOCK_{field.upper()}={value}"]
         if self.shared is not None:
             command += ["--mount", _mount(self.shared)]

@@ -61,13 +61,12 @@ def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> N
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
     if not 1 <= len(shapes) <= limits.max_parts:
         raise ImageError(
-            ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made {len(shapes)} parts; accepted are 1 to {limits.max_parts}"
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"{step} made {len(shapes)} parts; accepted are 1 to {limits.max_parts} (PENSTOCK_MAX_PARTS)",
         )
     pixels = sum(shape[0] * shape[1] for shape in shapes)
     if pixels > limits.max_pixels:
-        raise ImageError(
-            ImageCode.TOO_MANY_PIXELS, f"{step} made {pixels} pixels; accepted are up to {limits.max_pixels}"
-        )
+        raise ImageError(ImageCode.TOO_MANY_PIXELS, f"{step} made {pixels} pixels; {limits.accepted('max_pixels')}")
 
 
 def as_image_error(error: Exception) -> ImageError:

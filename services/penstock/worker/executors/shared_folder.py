@@ -105,7 +105,7 @@ class SharedFolder:
         if len(paths) > self._limits.max_parts:
             raise ImageError(
                 ImageCode.PARAMETER_NOT_APPLICABLE,
-                f"it made {len(paths)} parts; accepted are 1 to {self._limits.max_parts}",
+                f"it made {len(paths)} parts; {self._limits.accepted('max_parts')}",
             )
         return paths
 

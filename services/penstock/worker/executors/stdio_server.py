@@ -93,7 +93,7 @@ class StdioServer:
             raise ProtocolError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
         if not 1 <= len(request.inputs) <= self._limits.max_parts:
             raise ProtocolError(
-                "unreadable_line", f"in: {len(request.inputs)} files; accepted are 1 to {self._limits.max_parts}"
+                "unreadable_line", f"in: {len(request.inputs)} files; {self._limits.accepted('max_parts')}"
             )
         try:
             operation = read_operation({"op": request.op, **request.params}, "params")
@@ -127,7 +127,7 @@ class StdioServer:
             if height * width > max_pixels:
                 raise ImageError(
                     ImageCode.TOO_MANY_PIXELS,
-                    f"the parts have more pixels than accepted, which are {self._limits.max_pixels}",
+                    f"too many pixels in all parts; {self._limits.accepted('max_pixels')}",
                 )
             file.seek(0)
             return read_image(file.read(size_bytes))
