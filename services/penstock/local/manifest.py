@@ -54,9 +54,7 @@ class Manifest:
         """Write the outcome of an image."""
         entry: dict[str, Any] = {"image": file.name, "state": outcome.state, "source": f"{_digest(file):016x}"}
         if outcome.error is None:
-            entry["results"] = [
-                {name: value for name, value in vars(result).items() if name != "key"} for result in outcome.results
-            ]
+            entry["results"] = [result.model_dump(mode="json", exclude={"key"}) for result in outcome.results]
         else:
             entry["error"] = outcome.error.model_dump(include={"code", "message", "step", "retry"})
         with _writable(self._path):

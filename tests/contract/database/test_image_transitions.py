@@ -8,11 +8,21 @@ from collections import Counter
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.common.model.messages import Event
+from penstock.common.model.messages import Event, Outcome, read_events, write_events
+from penstock.common.model.regions import Region
 from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, StepTotals
 
 PENDING, QUEUED, RUNNING, DONE, FAILED, CANCELLED = ImageState
 OPEN = (PENDING, QUEUED, RUNNING)
+
+
+def test_results_keep_their_regions_and_warnings(driver, repository):
+    driver.accepted(images=2)
+    regions = (Region(box=(0.1, 2, 3, 4), label="face", score=0.9), Region(polygon=((0, 0), (5, 0), (5, 2.5))))
+    result = driver.result("job-1", 0).model_copy(update={"regions": regions, "warnings": ("depth_reduced",)})
+    event = Event(kind="finished", job="job-1", chunk="c", outcomes=[Outcome(id=0, state="done", results=[result])])
+    repository.apply(read_events(write_events([event, driver.done("job-1", 1)])))
+    assert [image.results for image in driver.rows()] == [[result], [driver.result("job-1", 1)]]
 
 
 def test_pending_images_are_taken_once_and_in_order(driver, repository):

@@ -12,6 +12,9 @@ import httpx
 import pytest
 from api_server import ApiServer
 
+from penstock.common.model import messages
+from penstock.common.model.messages import Event, Outcome
+from penstock.common.model.regions import Region
 from penstock.common.model.rest import Image, ImagePage, Result, ResultPage
 
 
@@ -37,7 +40,31 @@ def test_pages_match_their_models(coordinator: ApiServer, ended: dict[str, Any])
     for name, model, entry in ("images", ImagePage, Image), ("results", ResultPage, Result):
         page = coordinator.http.get(f"{ended['url']}/{name}").json()
         assert model.model_validate(page).model_dump(mode="json") == page
-        assert set(page[name][0]) == set(entry.model_fields)
+        left_out = {name for name, field in entry.model_fields.items() if field.exclude_if}
+        assert set(page[name][0]) == set(entry.model_fields) - left_out
+
+
+def test_the_manifest_has_the_regions_and_warnings_of_results(coordinator: ApiServer, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)
+    [image] = coordinator.services.repository.take_pending(job["id"], 1)
+    face = Region(box=(1, 2, 3.5, 4), label="face", score=0.75)
+    area = Region(polygon=((0, 0), (2, 0), (2, 1)))
+    plain = messages.Result(key="a", name="a", size=1, media_type="image/jpeg", width=8, height=8, sha256="0")
+    results = [plain, plain.model_copy(update={"regions": (face, area), "warnings": ("depth_reduced",)})]
+    outcome = Outcome(id=image.id, state="done", results=results)
+    coordinator.services.repository.apply([Event(kind="finished", job=job["id"], chunk="c", outcomes=[outcome])])
+    bare, full = coordinator.http.get(f"{job['url']}/results").json()["results"]
+    assert "regions" not in bare
+    assert "warnings" not in bare
+    assert full["regions"] == [
+        {"box": [1.0, 2.0, 3.5, 4.0], "label": "face", "score": 0.75},
+        {"polygon": [[0.0, 0.0], [2.0, 0.0], [2.0, 1.0]]},
+    ]
+    assert full["warnings"] == ["depth_reduced"]
+    assert Result.model_validate(full).regions == (face, area)
+    assert Result.model_validate(full).model_dump(mode="json") == full
+    stream = coordinator.http.get(f"{job['url']}/results", headers={"Accept": "application/x-ndjson"}).text
+    assert [json.loads(line) for line in stream.splitlines()] == [bare, full]
 
 
 def test_images_are_paged_and_filtered(coordinator: ApiServer, ended: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from penstock.common.model.errors import RequestError, StartupError, UnavailableError
 from penstock.common.model.messages import Failure, Outcome, Result
 from penstock.common.model.plan import make_plan
+from penstock.common.model.regions import Region
 from penstock.common.settings import Limits
 from penstock.local.inputs import InputFile
 from penstock.local.manifest import NAME, Manifest
@@ -78,6 +79,18 @@ def test_each_line_describes_one_image(tmp_path: Path) -> None:
     assert head == {"penstock": 1, "plan": PLAN.document()}
     assert (done["state"], done["results"][0]["name"], "key" in done["results"][0]) == ("done", "x-0.jpg", False)
     assert failed["error"] == {"code": "internal", "message": "no", "step": "split", "retry": True}
+
+
+def test_results_have_their_regions_and_warnings_where_there_are_any(tmp_path: Path) -> None:
+    made = outcome(tmp_path)
+    found = {"regions": (Region(box=(1, 2, 3, 4), label="face"),), "warnings": ("depth_reduced",)}
+    made.results[1] = made.results[1].model_copy(update=found)
+    write(tmp_path, (X, made))
+    first, second = lines(tmp_path)[1]["results"]
+    assert set(first) == {"name", "size", "media_type", "width", "height", "sha256"}
+    assert second["regions"] == [{"box": [1.0, 2.0, 3.0, 4.0], "label": "face"}]
+    assert second["warnings"] == ["depth_reduced"]
+    assert done(tmp_path, X) == [True]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.regions import Region, Regions
+from penstock.common.model.regions import Region, Regions, is_empty
 
 VERSION = 1
 EVENTS_QUEUE = "penstock.events"
@@ -56,7 +56,7 @@ class ImageRef(_Message):
     slot: int = 0
     parts: int = 0
     timings: list[StepTime] = []
-    regions: Regions | str = ()
+    regions: Regions | str = Field(default=(), exclude_if=is_empty)
 
 
 class Chunk(_Message):
@@ -98,8 +98,8 @@ class Result(_Message):
     width: int
     height: int
     sha256: str
-    regions: tuple[Region, ...] = ()
-    warnings: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = Field(default=(), exclude_if=is_empty)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Failure(_Message):

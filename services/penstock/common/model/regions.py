@@ -10,17 +10,22 @@ MAX_POINTS = 256
 """Points per polygon."""
 
 
+def is_empty(value: object) -> bool:
+    """Whether a field says nothing, so that it is left out of JSON."""
+    return value is None or value in ("", ())
+
+
 class Region(BaseModel, frozen=True, extra="forbid"):
     """A box or a polygon in pixels of the upright image; (0, 0) is the outer corner of its first pixel."""
 
     box: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | None = Field(
-        default=None, description="Left, top, width and height"
+        default=None, description="Left, top, width and height", exclude_if=is_empty
     )
     polygon: (
         Annotated[tuple[tuple[FiniteFloat, FiniteFloat], ...], Field(min_length=3, max_length=MAX_POINTS)] | None
-    ) = Field(default=None, description="Corners in order, each x and y")
-    label: str = Field(default="", max_length=100)
-    score: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+    ) = Field(default=None, description="Corners in order, each x and y", exclude_if=is_empty)
+    label: str = Field(default="", max_length=100, exclude_if=is_empty)
+    score: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(default=None, exclude_if=is_empty)
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:

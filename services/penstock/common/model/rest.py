@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
+from penstock.common.model.regions import Region, is_empty
 
 
 def _one_of(values: Iterable[str]) -> Any:
@@ -236,7 +237,11 @@ class Timing(RestModel):
 
 
 class Result(RestModel):
-    """One result of an image. `location` is its URL in the user's bucket; null if this server stores it."""
+    """One result of an image. `location` is its URL in the user's bucket; null if this server stores it.
+
+    `regions` are in its pixels; `warnings` are codes for what it lacks of the source, such as `depth_reduced`. Both are
+    left out where there are none.
+    """
 
     image: int
     name: str
@@ -247,6 +252,8 @@ class Result(RestModel):
     sha256: str
     url: str
     location: str | None = None
+    regions: tuple[Region, ...] = Field(default=(), exclude_if=is_empty)
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Image(RestModel):

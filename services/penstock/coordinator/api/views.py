@@ -78,7 +78,15 @@ def view_result(job: str, image: int, result: Result) -> dict[str, Any]:
         "sha256": result.sha256,
         "url": result_url(job, result.name),
         "location": result.key if "://" in result.key else None,
+        **_findings(result),
     }
+
+
+def _findings(result: Result) -> dict[str, Any]:
+    """Return a result's regions and warnings, where it has any."""
+    if not result.regions and not result.warnings:
+        return {}
+    return result.model_dump(mode="json", include={"regions", "warnings"})
 
 
 def as_datetime(seconds: float) -> datetime:
