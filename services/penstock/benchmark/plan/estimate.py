@@ -196,7 +196,7 @@ def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:
     """Return the pixels of all parts of an image after each operation, as far as parameters determine them."""
     parts, pixels, found = 1, width * height, []
     for planned in plan.operations:
-        parts *= planned.params.parts
+        parts *= planned.params.parts or 1
         if isinstance(planned.params, Resize):
             pixels = parts * planned.params.width * planned.params.height
         found.append(pixels)

@@ -3,7 +3,8 @@
 Built-in operations are in `operations` and the modules that it names; custom steps have theirs in their own package.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +23,13 @@ def place(gravity: Gravity, space_x: int, space_y: int) -> tuple[int, int]:
     across = 0 if "west" in gravity else 2 if "east" in gravity else 1
     down = 0 if "north" in gravity else 2 if "south" in gravity else 1
     return space_x * across // 2, space_y * down // 2
+
+
+class Extent(NamedTuple):
+    """How many parts a step makes of one, and how many pixels they have together."""
+
+    parts: int
+    pixels: int
 
 
 class Parameters(BaseModel):
@@ -72,9 +80,13 @@ class Parameters(BaseModel):
         return False
 
     @property
-    def parts(self) -> int:
-        """How many parts it makes from one."""
+    def parts(self) -> int | None:
+        """How many parts it makes from one; None: that depends on the image."""
         return 1
+
+    def extent(self, width: int, height: int) -> Extent | None:  # noqa: ARG002 (for subclasses)
+        """Return what it makes of a part of this size, so that limits hold before it is made; None: not known."""
+        return None
 
 
 class AnyPixels(Parameters):
@@ -87,3 +99,33 @@ class AnyPixels(Parameters):
     @property
     def supports_alpha(self) -> bool:
         return True
+
+
+def read_short(value: object, read_first: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a short form `first,name=value,…`, such as `16:9,outside=clip`.
+
+    `read_first` returns the fields of what has no name. A name that occurs several times has a list of values. A dict
+    has all fields itself, and `true` means the defaults.
+
+    Raises:
+        ValueError: it is not accepted.
+    """
+    if isinstance(value, dict):
+        return value
+    if value is True:
+        return {}
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{str(value)[:40]} cannot be read; accepted is a text or an object of parameters")
+    fields: dict[str, Any] = {}
+    for index, item in enumerate(str(value).split(",")):
+        name, equals, given = item.partition("=")
+        if not equals and index == 0:
+            fields |= read_first(item)
+        elif not equals:
+            raise ValueError(f"{item[:40]!r} has no name; accepted is NAME=VALUE after the first comma")
+        elif name in fields:
+            before = fields[name]
+            fields[name] = [*before, given] if isinstance(before, list) else [before, given]
+        else:
+            fields[name] = given
+    return fields

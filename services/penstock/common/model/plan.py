@@ -59,9 +59,13 @@ class Plan:
         return params
 
     @property
-    def parts(self) -> int:
-        """Results per image, as calculated from the parameters; a custom step may make more or fewer."""
-        return prod(planned.params.parts for planned in self.operations)
+    def parts(self) -> int | None:
+        """Results per image, as calculated from the parameters; a custom step may make more or fewer.
+
+        None: they depend on the image's size.
+        """
+        parts = [planned.params.parts for planned in self.operations]
+        return None if None in parts else prod(each or 1 for each in parts)
 
     def document(self) -> list[dict[str, Any]]:
         """Return the long form of every operation, as used in messages and the database.
@@ -195,7 +199,7 @@ def _check_sizes(planned: Iterable[Planned | None], limits: Limits) -> None:
         if operation is None:
             continue
         pointer = f"/operations/{index}"
-        parts *= operation.params.parts
+        parts *= operation.params.parts or 1  # where that depends on the image, it is checked before the step runs
         if parts > limits.max_parts:
             raise PlanError("too_many_parts", f"{parts} parts per image; {limits.accepted('max_parts')}", pointer)
         if isinstance(operation.params, Resize):

@@ -162,14 +162,17 @@ class StepEstimate(RestModel):
 
 
 class Estimate(RestModel):
-    """What a job would do. `failing` images are known to fail; seconds are those of one worker."""
+    """What a job would do. `failing` images are known to fail; seconds are those of one worker.
+
+    The numbers of results are null where they depend on the images' sizes.
+    """
 
     valid: bool = True
     operations: list[dict[str, Any]]
     images: int
     failing: int
-    results_per_image: int
-    results: int
+    results_per_image: int | None
+    results: int | None
     steps: list[StepEstimate]
 
 

@@ -158,7 +158,7 @@ class JobService:
             images=total,
             failing=failing,
             results_per_image=plan.parts,
-            results=good * plan.parts,
+            results=None if plan.parts is None else good * plan.parts,
             steps=[
                 StepEstimate(step=step, seconds_per_image=secs, seconds=None if secs is None else secs * good)
                 for step, secs in zip(plan.steps, self._scheduler.service_times(stored), strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.model.regions import Region
 from penstock.common.settings import Limits
@@ -59,14 +60,19 @@ def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> N
     """Raise ImageError if a step made too many parts or pixels, or none, by the shapes of its parts."""
     if any(0 in shape for shape in shapes):
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
-    if not 1 <= len(shapes) <= limits.max_parts:
+    check_extent(step, Extent(len(shapes), sum(shape[0] * shape[1] for shape in shapes)), limits)
+
+
+def check_extent(step: str, extent: Extent, limits: Limits) -> None:
+    """Raise ImageError if that is too many parts or pixels for one image, or no part."""
+    if not 1 <= extent.parts <= limits.max_parts:
         raise ImageError(
             ImageCode.PARAMETER_NOT_APPLICABLE,
-            f"{step} made {len(shapes)} parts; accepted are 1 to {limits.max_parts} (PENSTOCK_MAX_PARTS)",
+            f"{step} made {extent.parts} parts; accepted are 1 to {limits.max_parts} (PENSTOCK_MAX_PARTS)",
         )
-    pixels = sum(shape[0] * shape[1] for shape in shapes)
-    if pixels > limits.max_pixels:
-        raise ImageError(ImageCode.TOO_MANY_PIXELS, f"{step} made {pixels} pixels; {limits.accepted('max_pixels')}")
+    if extent.pixels > limits.max_pixels:
+        message = f"{step} made {extent.pixels} pixels; {limits.accepted('max_pixels')}"
+        raise ImageError(ImageCode.TOO_MANY_PIXELS, message)
 
 
 def as_image_error(error: Exception) -> ImageError:

@@ -7,13 +7,14 @@ import numpy as np
 
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
+from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode
 from penstock.steps.image import Image, Pixels, StepOutput
 from penstock.steps.table import step_functions, takes_regions
-from penstock.worker.executors.base import File, Part, check_parts
+from penstock.worker.executors.base import File, Part, check_extent, check_parts
 
 
 class InProcessExecutor:
@@ -28,6 +29,7 @@ class InProcessExecutor:
             return [decode(data, self._limits, params) for data in parts]
         if isinstance(params, Encode):
             return [_encode(part, params) for part in parts]
+        _check_before(operation, [image.pixels.shape for image in parts], self._limits)
         try:
             made = [output for part in parts for output in _run_step(operation, part)]
         except (ImageError, MemoryError):
@@ -56,6 +58,15 @@ def _encode(image: Image, params: Encode) -> File:
     data = encode(image, params)
     media_type, extension = params.media_type, params.format
     return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)
+
+
+def _check_before(operation: Planned, shapes: Sequence[Sequence[int]], limits: Limits) -> None:
+    """Raise ImageError where the parameters alone show that a step would make too much."""
+    made = [operation.params.extent(shape[1], shape[0]) for shape in shapes]
+    known = [each for each in made if each is not None]
+    if known:
+        total = Extent(sum(each.parts for each in known), sum(each.pixels for each in known))
+        check_extent(operation.step, total, limits)
 
 
 def _run_step(operation: Planned, image: Image) -> Iterator[Image]:

@@ -11,6 +11,7 @@ import pytest
 
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Split
+from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.registry import CustomStep
 from penstock.common.settings import Limits
@@ -97,6 +98,29 @@ def test_parts_and_pixels_are_bounded(perform: Callable[..., Any]) -> None:
     assert refusal(perform, lambda image: [image] * 5, max_parts=4).code == ImageCode.PARAMETER_NOT_APPLICABLE
     assert perform(lambda image: [image] * 4, max_pixels=96)
     assert refusal(perform, lambda image: [image] * 4, max_pixels=95).code == ImageCode.TOO_MANY_PIXELS
+
+
+def test_what_the_parameters_make_is_bounded_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enlarge(Parameters):
+        parts_made: int = 1
+        pixels: int = 1
+
+        def extent(self, width: int, height: int) -> Extent:
+            return Extent(self.parts_made, self.pixels * width * height)
+
+    def never(*_: object) -> None:
+        raise AssertionError("run")
+
+    monkeypatch.setattr(in_process, "step_functions", lambda: {"own": never})
+    for params, code in (
+        (Enlarge(pixels=3), ImageCode.TOO_MANY_PIXELS),
+        (Enlarge(parts_made=3), ImageCode.PARAMETER_NOT_APPLICABLE),
+    ):
+        with pytest.raises(ImageError, match="own made ") as caught:
+            InProcessExecutor(Limits(max_pixels=100, max_parts=5)).perform(
+                Planned("own", params), images([PART[:2], PART])
+            )
+        assert caught.value.code == code
 
 
 def test_an_exception_becomes_one_line_that_names_the_step(perform: Callable[..., Any]) -> None:

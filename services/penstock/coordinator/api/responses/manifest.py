@@ -16,6 +16,8 @@ from penstock.coordinator.api.views import view_result
 from penstock.coordinator.ports.repository import Job, Repository
 
 _ROWS_AT_ONCE = 4_096
+_ASSUMED_PARTS = 256
+"""Results per image where its size determines how many there are."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Entry:
 
 def images_at_once(job: Job, most: int, results: int = _ROWS_AT_ONCE) -> int:
     """Return how many images of a job to load at once, since each may have thousands of results."""
-    return max(1, min(most, results // plan_of(job.plan.operations).parts))
+    return max(1, min(most, results // (plan_of(job.plan.operations).parts or _ASSUMED_PARTS)))
 
 
 def entries(repository: Repository, job: Job, image: int = 0, index: int = 0, most: int = 500) -> Iterator[Entry]:

@@ -161,7 +161,7 @@ const Progress = ({ text, share }) => html`
 function Estimate({ estimate: { images, failing, results, steps } }) {
   const secs = steps.every(({ seconds }) => seconds !== null) && steps.reduce((sum, { seconds }) => sum + seconds, 0);
   return html`<p role="status">
-    ${plural(images, "image")}, ${plural(results, "result")}${failing ? `; ${count(failing)} will fail` : ""}.
+    ${plural(images, "image")}, ${results === null ? "results by their sizes" : plural(results, "result")}${failing ? `; ${count(failing)} will fail` : ""}.
     ${secs ? ` One worker needs ${span(secs)}.` : ""}</p>`;
 }
 
