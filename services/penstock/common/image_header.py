@@ -138,7 +138,7 @@ def _read_jpeg(data: bytes) -> Header:
                 raise corrupt("the JPEG file has two frame headers")
             frame = _read_frame(data, marker, start, end)
         elif marker == _APP1 and orientation is None:
-            orientation = _read_orientation(data[start:end])
+            orientation = read_orientation(data[start:end])
         elif marker == _SOS:
             if frame is None:
                 raise corrupt("the JPEG file has no frame header before its pixels")
@@ -207,7 +207,7 @@ _RATIONALS = {0x011A: 1, 0x011B: 1, 0x013E: 2, 0x013F: 6, 0x0211: 3, 0x0214: 6}
 _ENTRY_BYTES = 12
 
 
-def _read_orientation(segment: bytes) -> int | None:
+def read_orientation(segment: bytes) -> int | None:
     """Return the value of the first orientation entry, whatever it is; None if there is none.
 
     Like OpenCV, it ignores the entry's type and count, reads only the first directory, and stops at an entry that

@@ -1,8 +1,9 @@
 """Decode: a JPEG or PNG file becomes an array of pixels, after every limit is checked.
 
-The pixels equal those of `cv2.imdecode(data, cv2.IMREAD_COLOR)` of the same OpenCV, with the orientation applied once.
-OpenCV's rules for alpha, 16 bits, palettes and greys apply; `docs/decisions/` lists them. Unlike OpenCV, it refuses
-files that are visibly truncated or damaged, instead of filling the rest with grey.
+The pixels equal those of `cv2.imdecode` of the same OpenCV, with the orientation applied once. Profile,
+transparency and depth are treated as the job wants; without alpha and in 8 bits the pixels are those of
+`cv2.IMREAD_COLOR`. Unlike OpenCV, it refuses files that are visibly truncated or damaged, instead of filling the rest
+with grey.
 """
 
 import cv2
@@ -11,6 +12,7 @@ from penstock.common.image_header import Header, ImageType, read_header
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
+from penstock.steps.colour.normalise import normalise
 from penstock.steps.formats.jpeg import read_jpeg
 from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
@@ -20,7 +22,7 @@ _READERS: dict[ImageType, Reader] = {"jpeg": read_jpeg, "png": read_png}
 
 
 def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # noqa: B008 (frozen)
-    """Return a JPEG or PNG file as an upright image, `H×W×3 uint8` in BGR order, with its regions.
+    """Return a file as an upright image with its regions; see `Pixels` for the form of its pixels.
 
     Raises:
         ImageError: `empty_file`, `too_large_file`, `unsupported_type`, `too_many_pixels`, `unsupported_colorspace`,
@@ -35,9 +37,11 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     header = read_header(data)
     _check_size(header, limits)
     raw = _READERS[header.type](data, header, params)
-    pixels = _apply_orientation(raw.pixels, raw.orientation)
+    normal = normalise(raw.pixels, params)
+    pixels = _apply_orientation(normal.pixels, raw.orientation)
     height, width = pixels.shape[:2]
-    return Image(pixels, Metadata(header.type, width, height), regions=params.regions, warnings=raw.warnings)
+    warnings = (*raw.warnings, *normal.warnings)
+    return Image(pixels, Metadata(header.type, width, height), regions=params.regions, warnings=warnings)
 
 
 def _check_size(header: Header, limits: Limits) -> None:

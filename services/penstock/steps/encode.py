@@ -9,19 +9,25 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Encode
 from penstock.steps.formats.jpeg import write_jpeg
 from penstock.steps.formats.png import write_png
-from penstock.steps.image import Image
+from penstock.steps.image import Image, Pixels
 
 _WRITERS = {"jpg": write_jpeg, "png": write_png}
 
 
 def encode(image: Image, params: Encode) -> bytes:
-    """Return an image, `H×W×3 uint8` in BGR order, as a JPEG or PNG file; equal images give equal bytes.
+    """Return an image as a file; equal images give equal bytes.
 
     Raises:
         ImageError: `parameter_not_applicable` where the format cannot hold the image, `internal` for any other array.
     """
-    pixels = image.pixels
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        found = f"an array of {pixels.dtype} {pixels.shape}"
-        raise ImageError(ImageCode.INTERNAL, f"{found} is not an image; accepted is uint8 (H, W, 3)")
+    _check(image.pixels, params)
     return _WRITERS[params.format](image, params)
+
+
+def _check(pixels: Pixels, params: Encode) -> None:
+    channels = (3, 4) if params.supports_alpha else (3,)
+    types = (np.uint8, np.uint16) if params.supports_16_bit else (np.uint8,)
+    if pixels.ndim != 3 or pixels.shape[2] not in channels or pixels.dtype not in types or not pixels.size:
+        found = f"an array of {pixels.dtype} {pixels.shape}"
+        accepted = f"{' or '.join(each.__name__ for each in types)} (H, W, {' or '.join(map(str, channels))})"
+        raise ImageError(ImageCode.INTERNAL, f"{found} is not an image for {params.format}; accepted is {accepted}")

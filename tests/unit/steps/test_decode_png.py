@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.png import file as pngfile
 
 LIMITS = Limits()
+OPENCVS = Decode(alpha="drop", depth="8")
+"""As `cv2.IMREAD_COLOR` reads files."""
 KINDS = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 4), (3, 8), (4, 8), (4, 16), (6, 8)]
 KINDS += [(6, 16)]
 Chunk = Callable[..., bytes]
@@ -51,7 +54,7 @@ def test_every_kind_of_png_decodes_to_opencvs_pixels(
         file = png_file(*size, depth, colour, interlaced)
         for before in ([], others, [png_chunk(b"tRNS", transparent)] if transparent else []):
             data = file.build(before=before)
-            assert np.array_equal(decode(data, LIMITS).pixels, opencv(data)), size
+            assert np.array_equal(decode(data, LIMITS, OPENCVS).pixels, opencv(data)), size
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -63,7 +66,7 @@ def test_orientation_in_a_png_is_applied_as_in_opencv(
     text = b"Raw profile type exif\0\nexif\n%8d\n%s\n" % (len(tiff) + 6, (b"Exif\0\0" + tiff).hex().encode())
     for item in (png_chunk(b"eXIf", tiff), png_chunk(b"tEXt", text)):
         data = png_file(9, 5).build(**{place: [item]})
-        assert np.array_equal(decode(data, LIMITS).pixels, opencv(data))
+        assert np.array_equal(decode(data, LIMITS, OPENCVS).pixels, opencv(data))
 
 
 def test_16_bits_are_cut_to_8_alpha_is_dropped_and_grey_becomes_three_channels(png_file: type[Any]) -> None:
@@ -74,10 +77,10 @@ def test_16_bits_are_cut_to_8_alpha_is_dropped_and_grey_becomes_three_channels(p
     flat = struct.pack(">H", 0xABFF) * 12
     high_byte = png_file(4, 1, 16, 2).build(pixels=zlib.compress(b"\0" + flat))
     assert sixteen.shape == (1, 4, 3)
-    assert np.all(decode(high_byte, LIMITS).pixels == 0xAB)
+    assert np.all(decode(high_byte, LIMITS, OPENCVS).pixels == 0xAB)
     transparent = cv2.imencode(".png", eight)[1].tobytes()
-    assert np.all(decode(transparent, LIMITS).pixels == (10, 200, 30))
-    assert decode(grey, LIMITS).pixels.tolist() == [[[7, 7, 7], [250, 250, 250]]]
+    assert np.all(decode(transparent, LIMITS, OPENCVS).pixels == (10, 200, 30))
+    assert decode(grey, LIMITS, OPENCVS).pixels.tolist() == [[[7, 7, 7], [250, 250, 250]]]
 
 
 def test_photographs_decode_to_opencvs_pixels(photographs: Path) -> None:

@@ -99,7 +99,7 @@ def test_libpng_reads_back_the_rows_of_each_filter(image: np.ndarray, kind: int)
     from penstock.steps.png.file import make_png
 
     height, width, _ = image.shape
-    rows = filter_rows(pad_rows(image), [kind])
+    rows = filter_rows(pad_rows(image), [kind], 3)
     assert set(rows[:, 0]) == {kind}
     assert np.array_equal(read(make_png(width, height, zlib.compress(rows.tobytes()))), image)
 
@@ -110,7 +110,31 @@ def test_a_jpeg_longer_than_the_format_allows_is_refused() -> None:
     assert refused.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 4), (0, 4, 3)])
+@pytest.mark.parametrize("effort", range(4))
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_holds_16_bits_and_transparency(
+    dtype: type[np.uint8 | np.uint16], channels: int, effort: int, seeded: np.random.Generator
+) -> None:
+    for height, width in ((1, 1), (3, 7), (120, 90)):
+        ramp = np.linspace(0, np.iinfo(dtype).max, width * channels).astype(dtype).reshape(1, width, channels)
+        image = np.repeat(ramp, height, axis=0)
+        image[height // 2 :] ^= seeded.integers(0, 4, image[height // 2 :].shape).astype(dtype)
+        encoded = encode(Image(image), Encode(format="png", effort=effort))
+        decoded = read(encoded)
+        assert decoded.dtype == dtype
+        assert np.array_equal(decoded, image)
+        assert effort < 2 or len(encoded) <= len(opencv_png(image))
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.uint16)])
+def test_a_jpeg_of_16_bits_or_transparency_is_refused(pixels: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="accepted is uint8") as refused:
+        encode(Image(pixels), Encode(format="jpg"))
+    assert refused.value.code is ImageCode.INTERNAL
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 2), (0, 4, 3)])
 def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="is not an image") as refused:
         encode(Image(np.zeros(shape, np.uint8)), Encode())

@@ -30,9 +30,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return b"".join((len(content).to_bytes(4, "big"), kind, content, checksum.to_bytes(4, "big")))
 
 
-def make_png(width: int, height: int, compressed_rows: bytes) -> bytes:
-    """Return an 8-bit RGB PNG file without metadata; `compressed_rows` is a zlib stream of filtered rows."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+def make_png(width: int, height: int, compressed_rows: bytes, *, bits: int = 8, alpha: bool = False) -> bytes:
+    """Return an RGB or RGBA PNG file without metadata; `compressed_rows` is a zlib stream of filtered rows."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 6 if alpha else 2, 0, 0, 0))
     return b"".join((PNG_SIGNATURE, header, chunk(b"IDAT", compressed_rows), _IEND))
 
 
@@ -67,6 +67,11 @@ def check_and_repack(data: bytes, header: Header) -> bytes:
         pieces = [_store_uncompressed(_inflate(b"".join(pieces), header, data))]
     body = [chunk(b"IDAT", piece) for piece in pieces]
     return b"".join((data[: header.data_start], *before, *body, *after, _IEND))
+
+
+def find_chunk(data: bytes, kind: bytes) -> bytes | None:
+    """Return the content of a file's first chunk of a kind, if there is one."""
+    return next((data[start:end] for found, start, end in _chunks(data) if found == kind), None)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
