@@ -5,6 +5,7 @@ from typing import Any
 
 from penstock.common.registry import CustomStep, custom_steps
 from penstock.steps.blur import blur
+from penstock.steps.crop import crop
 from penstock.steps.resize import resize
 from penstock.steps.split import split
 
@@ -14,7 +15,7 @@ def step_functions() -> dict[str, Callable[..., Any]]:
 
     Those of `takes_regions` get the image's regions as well.
     """
-    return {"resize": resize, "split": split, "blur": blur, **custom_steps()}
+    return {"resize": resize, "crop": crop, "split": split, "blur": blur, **custom_steps()}
 
 
 def takes_regions(function: Callable[..., Any]) -> bool:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.model.errors import UnavailableError
-from penstock.common.model.operations import Parameters
+from penstock.common.model.operations import BUILT_IN, Parameters
 from penstock.common.registry import CustomStep, custom_steps
 from penstock.common.settings import BrokerSettings
 from penstock.coordinator.scheduling.replicas import Replicas
@@ -54,7 +54,7 @@ def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
     custom_step: None, coordinator: ApiServer, jpeg: bytes
 ) -> None:
     listed = coordinator.http.get("/v1/operations").json()["operations"]
-    assert [operation["name"] for operation in listed] == ["resize", "split", "blur", "encode", "brighten"]
+    assert [operation["name"] for operation in listed] == ["decode", *BUILT_IN, "brighten"]
     resize = listed[0]
     assert resize["parameters"]["properties"]["width"]["maximum"] == 32_768
     assert resize["example"] == {
@@ -99,7 +99,7 @@ def test_the_backlog_of_steps_is_given_in_numbers(coordinator: ApiServer) -> Non
 def test_an_unknown_step_has_no_backlog(coordinator: ApiServer, steps: str) -> None:
     answer = coordinator.http.get("/v1/backlog", params={"steps": steps})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert answer.json()["detail"].endswith("there are resize, split, blur, encode")
+    assert answer.json()["detail"].endswith(f"there are {', '.join(BUILT_IN)}")
     assert coordinator.http.get("/v1/backlog").status_code == 422
 
 

@@ -26,6 +26,7 @@ from penstock.common.model.messages import (
     read_events,
     step_queue,
 )
+from penstock.common.model.operations import BUILT_IN
 from penstock.common.model.plan import make_plan
 from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import BrokerSettings, Limits, StoreSettings
@@ -316,7 +317,7 @@ def test_the_liveness_file_exists_only_while_the_worker_consumes(
     [
         (
             ["--steps", "resise"],
-            "no step 'resise': it is not known; accepted are all, or some of resize,split,blur,encode",
+            f"no step 'resise': it is not known; accepted are all, or some of {','.join(BUILT_IN)}",
         ),
         (["--store", "s3://b"], "no broker; give --broker or PENSTOCK_BROKER_URL"),
         (["--broker", "amqp://h"], "no store; give --store or PENSTOCK_STORE_URL"),

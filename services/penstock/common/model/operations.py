@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from penstock.common.model.geometry import Crop
 from penstock.common.model.parameters import MAX_SIDE, AnyPixels
 from penstock.common.model.parameters import Color as Color
 from penstock.common.model.parameters import Parameters as Parameters
@@ -141,7 +142,13 @@ class Encode(Parameters):
         return "image/jpeg" if self.format == "jpg" else "image/png"
 
 
-BUILT_IN: dict[str, type[Parameters]] = {"resize": Resize, "split": Split, "blur": Blur, "encode": Encode}
+BUILT_IN: dict[str, type[Parameters]] = {
+    "resize": Resize,
+    "crop": Crop,
+    "split": Split,
+    "blur": Blur,
+    "encode": Encode,
+}
 """The built-in steps, in the order of the docs."""
 
 DECODE = "decode"

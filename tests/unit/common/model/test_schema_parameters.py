@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.common.model.errors import PlanError
+from penstock.common.model.operations import BUILT_IN
 from penstock.common.model.plan import make_plan, plan_of, read_operation
 from penstock.common.registry import StepError, custom_steps, declare_steps, declared_steps, operations
 from penstock.common.settings import Limits, SettingsError, WorkerSettings, load
@@ -31,7 +32,7 @@ def no_declared_steps() -> Iterator[None]:
 
 def test_a_declared_step_is_listed_among_the_operations_with_its_schema() -> None:
     declare_steps({"sharpen": SHARPEN})
-    assert list(operations()) == ["resize", "split", "blur", "encode", "sharpen"]
+    assert list(operations()) == [*BUILT_IN, "sharpen"]
     assert operations()["sharpen"].model_json_schema() == SHARPEN
     assert operations()["sharpen"].__doc__ == "Sharpen by an amount."
     assert declared_steps() == {"sharpen"}

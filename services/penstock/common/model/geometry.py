@@ -1,0 +1,119 @@
+"""Geometry: the parameters of `crop`, `rotate` and `tile`, and the arithmetic of boxes."""
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Gravity, place, read_short
+
+Absent = SkipJsonSchema[None]
+Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?%$", examples=["25%"])]
+Offset = Annotated[int, Field(ge=0, lt=MAX_SIDE)] | Percent
+Length = Annotated[int, Field(ge=1, le=MAX_SIDE)] | Percent
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in pixels."""
+
+_LENGTH = r"[0-9]{1,6}|[0-9]{1,3}(?:\.[0-9]{1,4})?%"
+_CROP = re.compile(
+    rf"(?:(?P<aspect>[0-9.]+:[0-9.]+)|(?P<width>{_LENGTH})[xX](?P<height>{_LENGTH}))"
+    rf"(?:\+(?P<x>{_LENGTH})\+(?P<y>{_LENGTH})|:(?P<gravity>[a-z-]+))?"
+)
+
+
+class Crop(AnyPixels):
+    """Cut out a box: a size at a position, a size by `gravity`, or the largest box of an aspect ratio by `gravity`.
+
+    Short forms: `400x300+10+20` (width, height, left, top), `50%x50%`, `400x300:north`, `16:9`, `1:1:west`, and
+    `[x, y, width, height]`.
+    """
+
+    example: ClassVar[Any] = "16:9"
+
+    aspect: Annotated[
+        Annotated[str, Field(pattern=r"^[0-9]{1,5}(\.[0-9]{1,4})?:[0-9]{1,5}(\.[0-9]{1,4})?$", examples=["16:9"])]
+        | Absent,
+        Field(description="Aspect ratio, WIDTH:HEIGHT, of the largest box in the image; instead of a size"),
+    ] = None
+    width: Annotated[
+        Length | Absent, Field(description="Width in pixels, or as a percentage; without it, up to the image's edge")
+    ] = None
+    height: Annotated[
+        Length | Absent, Field(description="Height in pixels, or as a percentage; without it, up to the image's edge")
+    ] = None
+    x: Annotated[
+        Offset | Absent, Field(description="Left edge in pixels, or as a percentage; without it, `gravity` decides")
+    ] = None
+    y: Annotated[
+        Offset | Absent, Field(description="Top edge in pixels, or as a percentage; without it, `gravity` decides")
+    ] = None
+    gravity: Annotated[Gravity, Field(description="Where in the image a box without a position is")] = "centre"
+    outside: Annotated[
+        Literal["refuse", "clip"],
+        Field(description="A box that is partly outside of the image; refuse: the image fails; clip: what is inside"),
+    ] = "refuse"
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        box = [self.width, self.height, self.x, self.y]
+        if self.aspect is not None and box != [None] * 4:
+            raise PydanticCustomError("box", "give aspect, or width, height, x and y, but not both")
+        if self.aspect is None and box == [None] * 4:
+            raise PydanticCustomError("box", "give aspect, or some of width, height, x and y")
+        if (self.x is None) != (self.y is None):
+            raise PydanticCustomError("box", "give x and y, or neither")
+        if self.aspect is not None and not all(map(Fraction, self.aspect.split(":"))):
+            raise PydanticCustomError("box", "an aspect ratio has no side of 0")
+        return self
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if isinstance(value, list | tuple) and len(value) == 4:
+            value = dict(zip(("x", "y", "width", "height"), value, strict=True))
+        return cls.model_validate(read_short(value, _read_crop))
+
+    def box(self, width: int, height: int) -> Box:
+        """Return the box in an image of this size. It may be partly or wholly outside.
+
+        The edges of percentages are rounded to the nearest pixel, halves up, so that boxes that share an edge join.
+        """
+        if self.aspect is not None:
+            across, down = map(Fraction, self.aspect.split(":"))
+            box_width = min(width, max(1, _round(height * across / down)))
+            box_height = min(height, max(1, _round(width * down / across)))
+        else:
+            box_width = _measure(self.x, self.width, width)
+            box_height = _measure(self.y, self.height, height)
+        if self.x is None or self.y is None:
+            left, top = place(self.gravity, width - box_width, height - box_height)
+        else:
+            left, top = _round(_pixels(self.x, width)), _round(_pixels(self.y, height))
+        return left, top, box_width, box_height
+
+
+def _read_crop(text: str) -> dict[str, Any]:
+    match = _CROP.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text[:40]!r} is no box; accepted is a size with a position, such as 400x300+10+20, a size, such as"
+            " 400x300 or 50%x50%:north, or an aspect ratio, such as 16:9"
+        )
+    return {name: given for name, given in match.groupdict().items() if given is not None}
+
+
+def _measure(offset: int | str | None, length: int | str | None, whole: int) -> int:
+    """Return a box's side in pixels; without a length, it reaches to the image's edge."""
+    start = Fraction(0) if offset is None else _pixels(offset, whole)
+    end = Fraction(whole) if length is None else start + _pixels(length, whole)
+    return _round(end) - _round(start)
+
+
+def _pixels(length: int | str, whole: int) -> Fraction:
+    return Fraction(length) if isinstance(length, int) else Fraction(length[:-1]) * whole / 100
+
+
+def _round(value: Fraction) -> int:
+    return int(value + Fraction(1, 2))
