@@ -1,4 +1,4 @@
-"""Decode: a JPEG or PNG file becomes an array of pixels, after every limit is checked.
+"""Decode: an image file becomes an array of pixels, after every limit is checked.
 
 The pixels equal those of `cv2.imdecode` of the same OpenCV, with the orientation applied once. Profile,
 transparency and depth are treated as the job wants; without alpha and in 8 bits the pixels are those of
@@ -13,12 +13,19 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
 from penstock.steps.colour.normalise import normalise
+from penstock.steps.formats.avif import read_avif
 from penstock.steps.formats.jpeg import read_jpeg
 from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
+from penstock.steps.formats.webp import read_webp
 from penstock.steps.image import Image, Metadata, Pixels
 
-_READERS: dict[ImageType, Reader] = {"jpeg": read_jpeg, "png": read_png}
+_READERS: dict[ImageType, Reader] = {
+    "jpeg": read_jpeg,
+    "png": read_png,
+    "webp": read_webp,
+    "avif": read_avif,
+}
 
 
 def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # noqa: B008 (frozen)

@@ -55,10 +55,11 @@ def test_the_type_follows_from_the_first_bytes(head: bytes, expected: str | None
     assert image_type(head) == expected
 
 
-def test_other_types_are_refused_and_the_message_shows_the_bytes() -> None:
+def test_other_types_are_refused_by_name_and_unknown_ones_by_their_bytes() -> None:
     error = refusal(b"GIF89a and so on")
     assert error.code is ImageCode.UNSUPPORTED_TYPE
-    assert "47 49 46 38" in error.message
+    assert "the file is GIF, which" in error.message
+    assert "begins with 01 02 03 04" in refusal(b"\1\2\3\4\5\6\7\0").message
 
 
 def test_a_png_header_gives_size_depth_and_components() -> None:

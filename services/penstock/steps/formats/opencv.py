@@ -24,3 +24,13 @@ def imencode(extension: str, pixels: Pixels, parameters: Sequence[int] = ()) -> 
     """Return the file that `cv2.imencode` makes of pixels."""
     _, encoded = cv2.imencode(extension, pixels, parameters)
     return encoded.tobytes()
+
+
+def imdecode_unchanged(data: bytes) -> Pixels:
+    """Return a file's pixels as it has them, not rotated: `H×W×3` in BGR order or `H×W×4`, `uint8` or `uint16`.
+
+    Raises:
+        ImageError: `corrupt_image`.
+    """
+    pixels = imdecode(data, cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
