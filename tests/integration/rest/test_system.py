@@ -55,7 +55,7 @@ def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
 ) -> None:
     listed = coordinator.http.get("/v1/operations").json()["operations"]
     assert [operation["name"] for operation in listed] == ["decode", *BUILT_IN, "brighten"]
-    resize = listed[0]
+    resize = listed[1]
     assert resize["parameters"]["properties"]["width"]["maximum"] == 32_768
     assert resize["example"] == {
         "short": ["resize", "512x512"],

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from penstock.benchmark.bench.contestants import BenchError, Verifier
+from penstock.benchmark.bench.contestants import OTHER_PROGRAMS, BenchError, Verifier, Workspace
+from penstock.benchmark.bench.other_programs import can_run, other_programs
 from penstock.benchmark.bench.report import Figures, percentile, show_json, show_tables
 from penstock.benchmark.bench.runner import run_bench
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload
@@ -120,6 +121,33 @@ def test_missing_and_additional_results_are_errors(reference: Path) -> None:
         Verifier().verify("run", reference, [*results.items(), ("a-0.jpg", results["a-0.jpg"])])
 
 
+def test_results_of_the_same_size_are_enough_where_pixels_may_differ(reference: Path) -> None:
+    other = dict(read_all(reference)) | {"a-0.jpg": cv2.imencode(".jpg", draw_image(5, 64, 48))[1].tobytes()}
+    Verifier().verify("sharp", reference, other.items(), pixels=False)
+    larger = other | {"a-0.jpg": cv2.imencode(".jpg", draw_image(5, 65, 48))[1].tobytes()}
+    with pytest.raises(BenchError, match=r"a-0\.jpg of sharp differs from the pool's"):
+        Verifier().verify("sharp", reference, larger.items(), pixels=False)
+
+
+@pytest.mark.parametrize("name", OTHER_PROGRAMS)
+def test_another_program_makes_the_files_of_the_pool(name: str, tmp_path: Path, drawn: list[Path]) -> None:
+    if name not in other_programs():
+        pytest.skip(f"{name} is not installed")
+    workload = Workload("reduce", 64, (("resize", "33x25"),), "jpg", len(drawn))
+    with OTHER_PROGRAMS[name](Workspace(tmp_path, tmp_path)) as contestant:
+        (tmp_path / "out").mkdir()
+        done = dict(contestant(workload, drawn[0].parent, tmp_path / "out").results)
+    assert sorted(done) == [f"{path.stem}-0.jpg" for path in sorted(drawn)]
+    assert {cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).shape for each in done.values()} == {
+        (25, 33, 3)
+    }
+
+
+def test_other_programs_only_take_part_in_workloads_of_one_resize() -> None:
+    able = [workload.name for workload in WORKLOADS if can_run(workload)]
+    assert able == ["reduce-8mpx-jpg", "reduce-8mpx-scaled-jpg"]
+
+
 def make_figures() -> Figures:
     return Figures(WORKLOADS[1], 100, "pool", {"pool": [4.0, 5.0, 90.0], "run": [2.0, 2.5, 2.6]})
 
@@ -135,6 +163,15 @@ def test_the_table_shows_each_contestant_beside_the_pool() -> None:
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["100", "20.0", "40.0 (2.00×)"]
     assert "p50 20.0 ms" in table
     assert "1.100 ms at chunk 1, 0.210 ms at chunk 8" in table
+
+
+def test_a_contestant_that_did_not_take_part_has_an_empty_cell() -> None:
+    other = Figures(WORKLOADS[4], 100, "pool", {"pool": [4.0], "sharp": [2.0]})
+    rows = [line for line in show_tables([make_figures(), other], [], {}).splitlines() if "resize" in line]
+    assert [[cell.strip() for cell in row.split("|")[3:6]] for row in rows] == [
+        ["20.0", "40.0 (2.00×)", "–"],
+        ["25.0", "–", "50.0 (2.00×)"],
+    ]
 
 
 def test_the_json_contains_every_round_and_the_latency() -> None:

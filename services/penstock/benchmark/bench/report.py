@@ -57,7 +57,8 @@ def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Ma
     environment = ", ".join(f"{name} {value}" for name, value in _environment().items())
     lines = [environment, ""]
     if figures:
-        lines += align([["workload", "images", *figures[0].seconds], *map(_row, figures)])
+        names = list(dict.fromkeys(name for each in figures for name in each.seconds))
+        lines += align([["workload", "images", *names], *(_row(each, names) for each in figures)])
         lines += [
             "",
             f"Images per second, start to end; in brackets relative to the {figures[0].baseline}; medians.",
@@ -81,9 +82,12 @@ def show_json(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapp
     return json.dumps(document, indent=2)
 
 
-def _row(figures: Figures) -> list[str]:
+def _row(figures: Figures, names: Sequence[str]) -> list[str]:
     cells = []
-    for name in figures.seconds:
+    for name in names:
+        if name not in figures.seconds:
+            cells.append("–")
+            continue
         ratio = "" if name == figures.baseline else f" ({figures.ratio(name):.2f}×)"
         cells.append(f"{figures.rate(name):.1f}{ratio}")
     return [figures.workload.title, str(figures.images), *cells]

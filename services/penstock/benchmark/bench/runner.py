@@ -14,6 +14,7 @@ import click
 
 from penstock.benchmark.bench.contestants import (
     CONTESTANTS,
+    OTHER_PROGRAMS,
     Contestant,
     Start,
     Verifier,
@@ -21,6 +22,7 @@ from penstock.benchmark.bench.contestants import (
     measure_latency,
     run_server,
 )
+from penstock.benchmark.bench.other_programs import can_run, other_programs
 from penstock.benchmark.bench.rabbitmq import broker_contestants, measure_hops
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
 from penstock.benchmark.bench.workloads import WORKLOADS, ImageFolders, Workload, choose, choose_workloads
@@ -60,7 +62,8 @@ def run_bench(
         PenstockError: a name is unknown, `photos` contains no image, or a server does not start.
     """
     chosen = choose_workloads(workloads)
-    starts = CONTESTANTS | (broker_contestants(broker) if broker else {})
+    others = {name: OTHER_PROGRAMS[name] for name in other_programs()}
+    starts = CONTESTANTS | others | (broker_contestants(broker) if broker else {})
     names = choose("contestant", list(starts), contestants, always=[BASELINE])
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         workspace = Workspace.create(Path(folder))
@@ -86,7 +89,7 @@ class Runner:
         """Start each contestant once and run every workload."""
         with ExitStack() as stack:
             contestants = {name: stack.enter_context(start(self.workspace)) for name, start in starts.items()}
-            return [self._measure(workload, contestants) for workload in workloads]
+            return [self._measure(workload, _able(contestants, workload)) for workload in workloads]
 
     def _measure(self, workload: Workload, contestants: Mapping[str, Contestant]) -> Figures:
         images = self.images or workload.images
@@ -112,12 +115,18 @@ class Runner:
                     continue
                 with self._new_folder() as out:
                     done = contestant(workload, inputs, Path(out))
-                    verifier.verify(name, Path(reference), done.results)
+                    pixels = workload.has_same_pixels and name not in OTHER_PROGRAMS
+                    verifier.verify(name, Path(reference), done.results, pixels=pixels)
                 seconds[name] = done.seconds
         return seconds
 
     def _new_folder(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(dir=self.workspace.work)
+
+
+def _able(contestants: Mapping[str, Contestant], workload: Workload) -> dict[str, Contestant]:
+    """Return the contestants that can run a workload."""
+    return {name: each for name, each in contestants.items() if name not in OTHER_PROGRAMS or can_run(workload)}
 
 
 def _measure_latency(workspace: Workspace, folders: ImageFolders) -> list[float]:

@@ -25,20 +25,27 @@ class Workload:
     output: str
     images: int
     """Default number of images: enough to make the start negligible."""
+    decode: str = "exact"
 
     @property
     def title(self) -> str:
         """A description in one line."""
         named = " + ".join(name if value is True else f"{name} {value}" for name, value in self.operations)
-        return f"{self.side}² {named} → {self.output}"
+        return f"{self.side}² {named} → {self.output}" + (", decoded scaled" if self.decode == "scaled" else "")
 
     def document(self) -> dict[str, Any]:
         """Return the job document, without its inputs."""
-        return {"operations": [list(operation) for operation in self.operations], "output": self.output}
+        document = {"operations": [list(operation) for operation in self.operations], "output": self.output}
+        return document if self.decode == "exact" else document | {"decode": self.decode}
 
     def options(self) -> list[str]:
         """Return the operations as command-line options."""
         return [f"--op={name}" if value is True else f"--op={name}={value}" for name, value in self.operations]
+
+    @property
+    def has_same_pixels(self) -> bool:
+        """Whether the results have the pool's pixels, not only their sizes."""
+        return self.decode == "exact"
 
 
 WORKLOADS = (
@@ -48,6 +55,8 @@ WORKLOADS = (
     Workload("resize-median-jpg", 1024, (("resize", "512x512"), ("blur", "median")), "jpg", 1_600),
     Workload("split-gaussian-png", 1024, (("split", True), ("blur", "gaussian")), "png", 320),
     Workload("bilateral-jpg", 512, (("blur", "bilateral"),), "jpg", 600),
+    Workload("reduce-8mpx-jpg", 2828, (("resize", "512x512"),), "jpg", 200),
+    Workload("reduce-8mpx-scaled-jpg", 2828, (("resize", "512x512"),), "jpg", 200, decode="scaled"),
 )
 
 
