@@ -7,6 +7,7 @@ from penstock.common.registry import CustomStep, custom_steps
 from penstock.steps.blur import blur
 from penstock.steps.crop import crop
 from penstock.steps.resize import resize
+from penstock.steps.rotate import rotate
 from penstock.steps.split import split
 
 
@@ -15,7 +16,14 @@ def step_functions() -> dict[str, Callable[..., Any]]:
 
     Those of `takes_regions` get the image's regions as well.
     """
-    return {"resize": resize, "crop": crop, "split": split, "blur": blur, **custom_steps()}
+    return {
+        "resize": resize,
+        "crop": crop,
+        "rotate": rotate,
+        "split": split,
+        "blur": blur,
+        **custom_steps(),
+    }
 
 
 def takes_regions(function: Callable[..., Any]) -> bool:

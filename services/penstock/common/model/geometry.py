@@ -1,5 +1,6 @@
 """Geometry: the parameters of `crop`, `rotate` and `tile`, and the arithmetic of boxes."""
 
+import math
 import re
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -8,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Gravity, place, read_short
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Color, Extent, Gravity, place, read_short
 
 Absent = SkipJsonSchema[None]
 Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?%$", examples=["25%"])]
@@ -117,3 +118,78 @@ def _pixels(length: int | str, whole: int) -> Fraction:
 
 def _round(value: Fraction) -> int:
     return int(value + Fraction(1, 2))
+
+
+class Rotate(AnyPixels):
+    """Turn clockwise by an angle, after a flip if one is given.
+
+    Quarter turns and flips only move pixels; other angles interpolate. Short forms: `90`, `-7.5`, `horizontal`,
+    `90,flip=horizontal`.
+    """
+
+    example: ClassVar[Any] = 90
+
+    angle: Annotated[
+        float, Field(ge=-360, le=360, allow_inf_nan=False, description="Degrees clockwise; negative: anticlockwise")
+    ] = 0
+    flip: Annotated[
+        Literal["none", "horizontal", "vertical", "both"],
+        Field(description="horizontal: left and right change places; vertical: top and bottom do"),
+    ] = "none"
+    canvas: Annotated[
+        Literal["grow", "keep"],
+        Field(description="grow: the result holds the whole image; keep: it has the image's size, corners are cut off"),
+    ] = "grow"
+    background: Annotated[
+        Color,
+        Field(description="Colour of what the image does not cover; an image that keeps transparency is clear there"),
+    ] = "#ffffff"
+    interpolation: Annotated[
+        Literal["nearest", "linear", "cubic", "lanczos4"],
+        Field(description="For angles that are no quarter turns; with transparency, linear instead of the last two"),
+    ] = "cubic"
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        return cls.model_validate(read_short(value, _read_rotate))
+
+    @property
+    def does_nothing(self) -> bool:
+        return self.flip == "none" and self.angle % 360 == 0
+
+    def quarter_turns(self, width: int, height: int) -> int | None:
+        """Return how many quarter turns clockwise make the result of an image of this size; None if none do."""
+        quarters, rest = divmod(self.angle % 360, 90)
+        fits = self.canvas == "grow" or quarters % 2 == 0 or width == height
+        return int(quarters) if rest == 0 and fits else None
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of the result: the smallest whole numbers that hold the turned image."""
+        quarters = self.quarter_turns(width, height)
+        if quarters is not None:
+            return (height, width) if quarters % 2 else (width, height)
+        if self.canvas == "keep":
+            return width, height
+        across, down = abs(math.cos(math.radians(self.angle))), abs(math.sin(math.radians(self.angle)))
+        return (
+            math.ceil(width * across + height * down - _ROUNDING_ERROR),
+            math.ceil(width * down + height * across - _ROUNDING_ERROR),
+        )
+
+    def extent(self, width: int, height: int) -> Extent:
+        across, down = self.size(width, height)
+        return Extent(1, across * down)
+
+
+_ROUNDING_ERROR = 1e-6
+"""Pixels by which floating-point arithmetic may miss a whole number."""
+
+
+def _read_rotate(text: str) -> dict[str, Any]:
+    if text in ("horizontal", "vertical", "both"):
+        return {"flip": text}
+    try:
+        return {"angle": float(text)}
+    except ValueError:
+        message = f"{text[:40]!r} is neither an angle nor a flip; accepted is an angle, such as 90, or horizontal"
+        raise ValueError(message) from None
