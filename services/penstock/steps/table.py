@@ -9,6 +9,7 @@ from penstock.steps.crop import crop
 from penstock.steps.resize import resize
 from penstock.steps.rotate import rotate
 from penstock.steps.split import split
+from penstock.steps.tile import tile
 
 
 def step_functions() -> dict[str, Callable[..., Any]]:
@@ -20,6 +21,7 @@ def step_functions() -> dict[str, Callable[..., Any]]:
         "resize": resize,
         "crop": crop,
         "rotate": rotate,
+        "tile": tile,
         "split": split,
         "blur": blur,
         **custom_steps(),

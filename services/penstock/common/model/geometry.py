@@ -3,6 +3,7 @@
 import math
 import re
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,6 +18,8 @@ Offset = Annotated[int, Field(ge=0, lt=MAX_SIDE)] | Percent
 Length = Annotated[int, Field(ge=1, le=MAX_SIDE)] | Percent
 Box = tuple[int, int, int, int]
 """Left, top, width and height in pixels."""
+Span = tuple[int, int]
+"""Start and end of a column or row in pixels."""
 
 _LENGTH = r"[0-9]{1,6}|[0-9]{1,3}(?:\.[0-9]{1,4})?%"
 _CROP = re.compile(
@@ -193,3 +196,117 @@ def _read_rotate(text: str) -> dict[str, Any]:
     except ValueError:
         message = f"{text[:40]!r} is neither an angle nor a flip; accepted is an angle, such as 90, or horizontal"
         raise ValueError(message) from None
+
+
+class Tile(AnyPixels):
+    """Cut into a grid of `columns` × `rows` tiles, or into tiles of `width` × `height` pixels, in reading order.
+
+    The cuts of a grid are at ⌊i·width/columns⌋ and ⌊i·height/rows⌋, so `2x2` equals `split`. Short forms: `3x2`
+    (columns, rows), `512` or `512x256px` (pixels), `512,overlap=32`.
+    """
+
+    example: ClassVar[Any] = "3x2"
+
+    columns: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Absent, Field(description="Columns of the grid, with `rows`")
+    ] = None
+    rows: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Absent, Field(description="Rows of the grid, with `columns`")
+    ] = None
+    width: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Absent,
+        Field(description="Width of a tile in pixels, with `height`, instead of a grid"),
+    ] = None
+    height: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Absent,
+        Field(description="Height of a tile in pixels, with `width`, instead of a grid"),
+    ] = None
+    overlap: Annotated[int, Field(ge=0, lt=MAX_SIDE, description="Pixels that two neighbours share")] = 0
+    last: Annotated[
+        Literal["smaller", "shifted"],
+        Field(
+            description="The last tile of a row or column, if its size does not fit; smaller: what is left; "
+            "shifted: of full size, with a larger overlap"
+        ),
+    ] = "smaller"
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        given = [side is not None for side in (self.columns, self.rows, self.width, self.height)]
+        if given not in ([True, True, False, False], [False, False, True, True]):
+            raise PydanticCustomError("tile", "give columns and rows, or width and height")
+        if self.width and self.height and self.overlap >= min(self.width, self.height):
+            raise PydanticCustomError("tile", "the overlap has to be smaller than a tile")
+        return self
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        return cls.model_validate(read_short(value, _read_tile))
+
+    @property
+    def does_nothing(self) -> bool:
+        return (self.columns, self.rows) == (1, 1)
+
+    @property
+    def parts(self) -> int | None:
+        return self.columns * self.rows if self.columns and self.rows else None
+
+    def spans(self, width: int, height: int) -> tuple[list[Span], list[Span]]:
+        """Return the start and end of every column and of every row, in pixels.
+
+        Raises:
+            ValueError: the grid has more columns or rows than the image has pixels.
+        """
+        if self.columns and self.rows:
+            return _divide(width, self.columns, self.overlap), _divide(height, self.rows, self.overlap)
+        assert self.width is not None
+        assert self.height is not None
+        is_shifted = self.last == "shifted"
+        return (
+            _repeat(width, self.width, self.overlap, is_shifted=is_shifted),
+            _repeat(height, self.height, self.overlap, is_shifted=is_shifted),
+        )
+
+    def extent(self, width: int, height: int) -> Extent | None:
+        try:
+            columns, rows = self.spans(width, height)
+        except ValueError:
+            return None
+        across, down = (sum(end - start for start, end in spans) for spans in (columns, rows))
+        return Extent(len(columns) * len(rows), across * down)
+
+
+def _divide(length: int, count: int, overlap: int) -> list[Span]:
+    """Return `count` parts of a length, of which two neighbours share `overlap`."""
+    if count > length:
+        raise ValueError
+    cuts = [index * length // count for index in range(count + 1)]
+    before, after = overlap // 2, overlap - overlap // 2
+    return [
+        (max(0, start - before) if index else 0, min(length, end + after) if end < length else length)
+        for index, (start, end) in enumerate(pairwise(cuts))
+    ]
+
+
+def _repeat(length: int, size: int, overlap: int, *, is_shifted: bool) -> list[Span]:
+    """Return parts of `size` until the end, of which two neighbours share `overlap`."""
+    starts = range(0, max(length - overlap, 1), size - overlap)
+    spans = [(start, min(start + size, length)) for start in starts]
+    if is_shifted:
+        spans[-1] = (max(0, length - size), length)
+    return spans
+
+
+_GRID = re.compile(r"(?P<columns>[0-9]{1,6})[xX](?P<rows>[0-9]{1,6})")
+_SIZE = re.compile(r"(?P<width>[0-9]{1,6})(?:[xX](?P<height>[0-9]{1,6})px|px)?")
+
+
+def _read_tile(text: str) -> dict[str, Any]:
+    if match := _GRID.fullmatch(text):
+        return match.groupdict()
+    if match := _SIZE.fullmatch(text):
+        return {"width": match["width"], "height": match["height"] or match["width"]}
+    raise ValueError(
+        f"{text[:40]!r} is neither a grid nor a size; accepted is COLUMNSxROWS, such as 3x2, or pixels, such as 512 or"
+        " 512x256px"
+    )

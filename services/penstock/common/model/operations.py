@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from penstock.common.model.geometry import Crop, Rotate
+from penstock.common.model.geometry import Crop, Rotate, Tile
 from penstock.common.model.parameters import MAX_SIDE, AnyPixels
 from penstock.common.model.parameters import Color as Color
 from penstock.common.model.parameters import Parameters as Parameters
@@ -146,6 +146,7 @@ BUILT_IN: dict[str, type[Parameters]] = {
     "resize": Resize,
     "crop": Crop,
     "rotate": Rotate,
+    "tile": Tile,
     "split": Split,
     "blur": Blur,
     "encode": Encode,
