@@ -47,11 +47,13 @@ class JobOptions:
         Raises:
             UsageError: `--job` is not a JSON object, or `--op` and `--job` both name operations.
         """
+        from penstock.common.model.jobs import parse_op
+
         document = {} if self.job_file is None else _read_document(self.job_file)
         if self.ops and "operations" in document:
             raise click.UsageError("--op and --job both name operations; give one of them")
         if self.ops:
-            document["operations"] = [_read_op(op) for op in self.ops]
+            document["operations"] = [parse_op(op) for op in self.ops]
         given = {"output": self.output, "quality": self.quality, "effort": self.effort}
         return document | {name: value for name, value in given.items() if value is not None}
 
@@ -101,14 +103,3 @@ def _read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise click.UsageError(f"--job {path}: not a job document, which is a JSON object")
     return document
-
-
-def _read_op(text: str) -> list[Any]:
-    """Read `resize=512x512`, `split`, or `brighten={"amount": 3}` into a job document's short form."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        return [name]
-    try:
-        return [name, json.loads(value)]
-    except ValueError:
-        return [name, value]

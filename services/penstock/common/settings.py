@@ -52,6 +52,10 @@ class Limits(_Settings):
     max_name_bytes: int = _option(255, "Bytes per file name (UTF-8)", ge=1, le=255)
     max_images: Count = _option(5_000_000, "Images per job")
     max_open_jobs: Count = _option(1_000, "Open jobs: accepted and not finished")
+    max_wait_secs: HourSecs = _option(
+        60.0, "Seconds a request may wait for the end of its job: `/v1/process`, and `Prefer: wait=…`"
+    )
+    max_waiting: Count = _option(100, "Requests with `Prefer: wait=…` waiting at the same time, per API key")
     max_event_streams: Count = _option(100, "Streams of server-sent events open at the same time, per API key")
 
     def changed(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.leader import LeaderLoop
@@ -119,7 +120,7 @@ def build_coordinator(
         webhooks = WebhookRules.from_settings(settings)
         repository, leadership = _open_database(settings, stack)
         buckets = BucketAllowlist.from_settings(store_settings)
-        counters, tracing = Counters(), open_tracing("coordinator")
+        counters, job_ends, tracing = Counters(), JobEnds(), open_tracing("coordinator")
         stack.callback(tracing.close)
         store = CompositeStore(open_store(store_settings, settings.data), buckets, counters.own_calls)
         broker = open_broker(counters.own_calls)
@@ -144,6 +145,7 @@ def build_coordinator(
                 publishes_status=is_replicated,
             ),
             counters=counters,
+            job_ends=job_ends,
             tracing=tracing,
             webhook_sender=Sender.from_settings(repository, settings),
         )
@@ -160,6 +162,7 @@ def build_coordinator(
             advice_secs=settings.advice_secs,
             can_add_workers=can_add_workers,
             counters=counters,
+            job_ends=job_ends,
             data=None if is_replicated else settings.data,
             keys=keys,
             loopback_only=keys is None and not settings.open,

@@ -1,5 +1,6 @@
 """Job document as customers send it, and the states of jobs and images."""
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ class ImageState(StrEnum):
     CANCELLED = "cancelled"
 
 
+MAX_PRIORITY = 100
 OPEN_JOB_STATES = (JobState.ACCEPTED, JobState.RUNNING)
 TERMINAL_JOB_STATES = (JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED)
 OPEN_IMAGE_STATES = (ImageState.PENDING, ImageState.QUEUED, ImageState.RUNNING)
@@ -84,6 +86,21 @@ DECODE_OPTIONS = {
 }
 """Fields of a job document that set fields of its plan's `decode`."""
 
+
+def parse_op(text: str) -> list[Any]:
+    """Read `resize=512x512`, `split`, or `brighten={"amount": 3}` into a job document's short form of an operation.
+
+    This is how the command line's `--op` and the query of `/v1/process` write operations.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        return [name]
+    try:
+        return [name, json.loads(value)]
+    except ValueError:
+        return [name, value]
+
+
 _EXAMPLE = {
     "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
@@ -132,7 +149,7 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
     labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]] = Field(
         default={}, max_length=32
     )
-    priority: int = Field(default=0, ge=-100, le=100, description="Jobs of higher priority go first")
+    priority: int = Field(default=0, ge=-100, le=MAX_PRIORITY, description="Jobs of higher priority go first")
     weight: int = Field(default=1, ge=1, le=100, description="Share among jobs of the same priority")
     on_failure: Literal["continue", "cancel"] = Field(
         default="continue", description="`cancel` cancels the job at its first failed image"

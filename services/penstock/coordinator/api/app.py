@@ -11,7 +11,18 @@ from penstock.coordinator.api.monitoring.metrics import RequestMetrics, create_r
 from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import TAGS, complete_openapi, operation_id
 from penstock.coordinator.api.problems import add_handlers
-from penstock.coordinator.api.routes import events, jobs, page, process, results, session, static, system, uploads
+from penstock.coordinator.api.routes import (
+    events,
+    jobs,
+    page,
+    process,
+    results,
+    session,
+    static,
+    synchronous,
+    system,
+    uploads,
+)
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.quotas import EventStreams
 from penstock.coordinator.intake.job_service import JobService
@@ -53,7 +64,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.metrics = create_registry(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)
-    for routes in (process, jobs, uploads, events, results, static, system, session, page):
+    for routes in (process, synchronous, jobs, uploads, events, results, static, system, session, page):
         app.include_router(routes.router)
     add_handlers(app)
     app.add_middleware(SameOrigin)

@@ -10,10 +10,11 @@ from pydantic.json_schema import JsonSchemaMode
 from penstock.common.model.jobs import JobDocument
 from penstock.common.model.rest import Login, Problem, Result, RetryRequest
 from penstock.coordinator.api.problems import MEDIA_TYPE
+from penstock.coordinator.intake.query_options import query_parameters
 
 TAGS = [
     {"name": "jobs", "description": "Create jobs, follow, cancel, retry and delete them."},
-    {"name": "process", "description": "Create jobs with one form."},
+    {"name": "process", "description": "Create jobs with one form; process one image and wait for it."},
     {"name": "results", "description": "A job's images, its manifest, and all results as a ZIP file."},
     {"name": "uploads", "description": "Send images one by one, and resume after an interruption."},
     {"name": "static", "description": "Input files and results as folders, for browsers and scripts."},
@@ -45,7 +46,9 @@ _ERRORS = {
     416: "The file has no such range.",
     422: "The request is understood but invalid.",
     429: "A limit is reached; see Retry-After.",
+    500: "A step failed unexpectedly.",
     503: "The broker, the store or the database is unreachable; see Retry-After.",
+    504: "The image took too long.",
 }
 
 _DOCUMENT = {"$ref": "#/components/schemas/JobDocument"}
@@ -155,6 +158,41 @@ JOB_BODY = _body(
         "multipart/form-data": _form("job", _DOCUMENT, {"operations": [["resize", "512x512"]], "output": "jpg"}),
     }
 )
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_TEXT_HEADER = {"schema": {"type": "string"}}
+_NUMBER_HEADER = {"schema": {"type": "integer"}}
+
+SYNCHRONOUS_CALL = {
+    "parameters": list(query_parameters()),
+    **_body(
+        {
+            "image/*": _IMAGE,
+            "application/octet-stream": _IMAGE,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        }
+    ),
+}
+
+SYNCHRONOUS_RESULT = {
+    "description": "The result. Several are a ZIP file, or with `Accept: multipart/mixed` parts with the same headers",
+    "content": {"image/*": _IMAGE, "application/zip": _IMAGE, "multipart/mixed": _IMAGE},
+    "headers": {
+        "ETag": {**_TEXT_HEADER, "description": "The result's SHA-256"},
+        "Penstock-Name": {**_TEXT_HEADER, "description": "The result's name, percent-encoded"},
+        "Penstock-Width": {**_NUMBER_HEADER, "description": "Width in pixels"},
+        "Penstock-Height": {**_NUMBER_HEADER, "description": "Height in pixels"},
+        "Penstock-Warnings": {**_TEXT_HEADER, "description": "Codes of what the result lacks of the source"},
+        "Penstock-Job": {**_TEXT_HEADER, "description": "The job's id"},
+        "Server-Timing": {**_TEXT_HEADER, "description": "Milliseconds of waiting, and of work in each step"},
+    },
+}
 
 PROCESS_BODY = _body(
     {

@@ -11,12 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.intake.form_upload import FormUpload
+from penstock.coordinator.intake.received_files import ReceivedFiles
 
 _CHUNK_BYTES = 1024 * 1024
 """Network chunks are collected up to this size for each switch to a thread."""
 
 T_co = TypeVar("T_co", covariant=True)
+FilesT = TypeVar("FilesT", bound=ReceivedFiles)
 
 
 class BodyReceiver(Protocol[T_co]):
@@ -54,16 +55,14 @@ async def receive_body(request: Request, receiver: BodyReceiver[T_co], max_bytes
 
 
 @asynccontextmanager
-async def received_form(
-    request: Request, form: FormUpload, max_bytes: int, idle_secs: float
-) -> AsyncIterator[FormUpload]:
-    """Receive a form; remove its files afterwards unless a job keeps them. Raises as `receive_body`."""
-    await receive_body(request, form, max_bytes, idle_secs)
+async def received_files(request: Request, files: FilesT, max_bytes: int, idle_secs: float) -> AsyncIterator[FilesT]:
+    """Receive a request's files; remove them afterwards unless a job keeps them. Raises as `receive_body`."""
+    await receive_body(request, files, max_bytes, idle_secs)
     try:
-        yield form
+        yield files
     finally:
         with anyio.CancelScope(shield=True):
-            await run_in_threadpool(form.close)
+            await run_in_threadpool(files.close)
 
 
 async def read_body(request: Request, max_bytes: int, idle_secs: float) -> bytes:

@@ -11,6 +11,7 @@ from penstock.common.store.base import Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.coordinator.auth.keys import Keys
 from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.repository import Repository
 from penstock.coordinator.ports.scheduler import Scheduler
 from penstock.coordinator.scheduling.replicas import Replicas
@@ -48,6 +49,8 @@ class Services:
     """The nginx location of the store's files, for X-Accel-Redirect; None: this process sends them."""
     counters: Counters = field(default_factory=Counters)
     """Counters of the scheduler, for Prometheus."""
+    job_ends: JobEnds = field(default_factory=JobEnds)
+    """Where the scheduler announces which jobs have ended."""
     data: Path | None = None
     """The data folder, whose disk is measured; None: there is none."""
     check_timeout_secs: float = 5.0

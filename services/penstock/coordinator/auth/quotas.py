@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from penstock.common.model.errors import RequestError
+from penstock.common.model.jobs import MAX_PRIORITY
 from penstock.common.settings import Limits
 from penstock.coordinator.auth.keys import ApiKey
 from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS
@@ -40,6 +41,11 @@ class Caller:
         """The jobs and uploads it may see: its own, or all with an admin key or where no key is needed."""
         return ALL_OWNERS if self.key is None or self.key.admin else Scope(self.owner)
 
+    @property
+    def max_priority(self) -> int:
+        """The highest priority of its jobs."""
+        return MAX_PRIORITY if self.key is None or self.key.admin else self.key.max_priority
+
     def own(self, job: Job) -> Job:
         """Return a job as one of this caller's. Two callers may use the same idempotency key.
 
@@ -48,7 +54,7 @@ class Caller:
         """
         if self.key is None:
             return job
-        if job.priority > self.key.max_priority and not self.key.admin:
+        if job.priority > self.max_priority:
             raise RequestError(
                 403,
                 "priority_not_allowed",

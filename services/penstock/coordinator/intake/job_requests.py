@@ -14,6 +14,7 @@ from penstock.common.model.operations import Decode
 from penstock.common.model.plan import Plan, make_job_plan
 from penstock.common.settings import Limits
 from penstock.coordinator.ports.refusals import invalid_document
+from penstock.coordinator.ports.repository import TRANSIENT
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class JobRequest:
 
     document: JobDocument
     plan: Plan
+    transient: bool = False
+    """Whether the job is deleted once its request was answered."""
 
     def canonical(self) -> dict[str, Any]:
         """Return the request in one form, however it was written, to compare requests.
@@ -37,9 +40,10 @@ class JobRequest:
 
     def stored_document(self) -> dict[str, Any]:
         """Return the part of the document that a job's row stores; it has the plan and the webhook separately."""
-        return self.document.model_dump(
+        stored = self.document.model_dump(
             mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
         )
+        return {**stored, TRANSIENT: True} if self.transient else stored
 
 
 PIXELS_ALONE = Decode(metadata="none", profile="drop", alpha="drop", depth="8")

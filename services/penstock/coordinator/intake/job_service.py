@@ -13,10 +13,10 @@ from penstock.common.model.rest import Estimate, StepEstimate
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.coordinator.auth.quotas import Caller
-from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.input_resolver import find_inputs, find_upload, translate_errors, uploaded_files
 from penstock.coordinator.intake.job_requests import JobRequest, no_images
 from penstock.coordinator.intake.new_job import NewJob, check_files, images_of_files, images_of_inputs
+from penstock.coordinator.intake.received_files import ReceivedFiles
 from penstock.coordinator.ports.refusals import conflict
 from penstock.coordinator.ports.repository import (
     ConflictError,
@@ -84,8 +84,10 @@ class JobService:
             return
         self._check_capacity(caller, Usage(jobs, open_images=1, images_today=1))
 
-    def prepare(self, caller: Caller, request: JobRequest, form: FormUpload | None = None, pointer: str = "") -> NewJob:
-        """Check what a request asks for and find its images: the files of `form`, or else the request's inputs.
+    def prepare(
+        self, caller: Caller, request: JobRequest, sent: ReceivedFiles | None = None, pointer: str = ""
+    ) -> NewJob:
+        """Check what a request asks for and find its images: the files that came with it, or else the request's inputs.
 
         Inputs are listed only when the job's images are read. `pointer` leads to the request in the sent document.
 
@@ -95,16 +97,16 @@ class JobService:
             UnavailableError: the database or a bucket is unreachable.
         """
         inputs = request.document.inputs
-        if form is None and not inputs:
+        if sent is None and not inputs:
             raise no_images()
         if request.document.results is not None:
             with translate_errors(f"{pointer}/results"):
                 self._buckets.locate_folder(request.document.results)
         if request.document.webhook is not None:
             self._webhooks.check(request.document.webhook, f"{pointer}/webhook")
-        if form is not None:
-            check_files(form.files)
-            return NewJob(request, images_of_files(request, form.files, form.id), form.id, form)
+        if sent is not None:
+            check_files(sent.files)
+            return NewJob(request, images_of_files(request, sent.files, sent.id), sent.id, sent)
         upload = find_upload(self._repository, inputs, caller.scope)
         if upload is not None:
             files = uploaded_files(self._repository, upload, self._limits)
@@ -139,7 +141,7 @@ class JobService:
                         self._repository.add_images(
                             job.id, check_count(new_job.images, caller.most_images(self._limits))
                         )
-                    return self._accept(caller, jobs, new_jobs[0].form), True
+                    return self._accept(caller, jobs, new_jobs[0].sent), True
             except ConflictError:
                 _log.debug("another request took the idempotency key first", extra={"job": jobs[0].id})
         raise _in_progress()
@@ -187,10 +189,10 @@ class JobService:
             message = f"{most} jobs are open, which is the server's limit; try again later"
             raise RequestError(429, "too_many_jobs", message)
 
-    def _accept(self, caller: Caller, jobs: Sequence[Job], form: FormUpload | None) -> list[Job]:
+    def _accept(self, caller: Caller, jobs: Sequence[Job], sent: ReceivedFiles | None) -> list[Job]:
         caller.check_quota(self._repository)
-        if form is not None:
-            form.keep()
+        if sent is not None:
+            sent.keep()
         accepted = [self._repository.accept_job(job.id) for job in jobs]
         self._scheduler.wake()
         return [self._cancel_if_failed(job) for job in accepted]

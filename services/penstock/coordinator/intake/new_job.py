@@ -13,9 +13,9 @@ from penstock.common.model.names import distinct, unique_stems
 from penstock.common.settings import Limits
 from penstock.common.store.keys import upload_key
 from penstock.coordinator.intake.form_parts import SentFile
-from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.input_files import FoundFile
 from penstock.coordinator.intake.job_requests import JobRequest, no_images
+from penstock.coordinator.intake.received_files import ReceivedFiles
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.repository import Image, Job, StoredPlan
 
@@ -27,8 +27,8 @@ class NewJob:
     request: JobRequest
     images: Iterable[Image]
     upload: str | None = None
-    form: FormUpload | None = None
-    """The form that brought the files, if there was one."""
+    sent: ReceivedFiles | None = None
+    """What brought the files, if they came with the request."""
 
     def job(self, idempotency_key: str | None) -> Job:
         """Return the job's row, with a new id."""
@@ -48,7 +48,7 @@ class NewJob:
             on_failure=document.on_failure,
             upload=self.upload,
             idempotency_key=idempotency_key,
-            fingerprint=fingerprint(self.request, self.form.files if self.form else ()) if idempotency_key else None,
+            fingerprint=fingerprint(self.request, self.sent.files if self.sent else ()) if idempotency_key else None,
             webhook_url=webhook.url if webhook else None,
             webhook_secret=webhook.secret.get_secret_value() if webhook and webhook.secret else None,
         )

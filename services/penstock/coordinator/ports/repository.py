@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from penstock.common.model.jobs import ImageState, JobState
+from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
 from penstock.common.model.operations import DECODE
 
@@ -25,6 +25,9 @@ class Scope:
 
 
 ALL_OWNERS = Scope(None)
+
+TRANSIENT = "transient"
+"""The field of a job's stored document, and its label, if the job is deleted once its request was answered."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,16 @@ class Job:
     """Where the event of its end is sent."""
     webhook_secret: str | None = field(default=None, repr=False)
     """Signs the event; None: the server's secret does."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its state is final, unless it is retried."""
+        return self.state in TERMINAL_JOB_STATES
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether it is deleted once its request was answered. A label alone, which users can give, does not say so."""
+        return TRANSIENT in self.document
 
 
 @dataclass(slots=True)

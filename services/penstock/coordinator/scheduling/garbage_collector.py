@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, work_folders
 from penstock.coordinator.ports.ids import created_at, is_id
-from penstock.coordinator.ports.repository import ALL_OWNERS, Repository
+from penstock.coordinator.ports.repository import ALL_OWNERS, TRANSIENT, JobNotFoundError, Repository
 
 NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
 _FULL_SECS = 3_600.0
 """How often results and uploads are checked, of which there may be very many."""
+_PAGE = 100
 
 
 class GarbageCollector:
@@ -40,6 +42,7 @@ class GarbageCollector:
         self._delete_folders_of_jobs("resume", NEVER_RETRIED)
         self._collect_markers()
         if time.monotonic() >= self._full_at:
+            self._delete_transient_jobs()
             self._collect_results()
             self._collect_uploads()
             self._full_at = time.monotonic() + _FULL_SECS
@@ -61,6 +64,16 @@ class GarbageCollector:
                 is_old = time.time() - job.finished_at >= self._abandoned_secs
             if is_old:
                 self._store.delete(key)
+
+    def _delete_transient_jobs(self) -> None:
+        """Delete jobs whose request was to delete them, but whose coordinator died; their objects are found below."""
+        oldest: str | None = None
+        while jobs := self._repository.list_jobs(ALL_OWNERS, label=(TRANSIENT, "true"), limit=_PAGE, before=oldest):
+            oldest = jobs[-1].id
+            for job in jobs:
+                if job.is_transient and job.has_ended and self._is_abandoned(job.id):
+                    with suppress(JobNotFoundError):
+                        self._repository.delete_job(job.id)
 
     def _collect_results(self) -> None:
         self._delete_folders_of_jobs("results")

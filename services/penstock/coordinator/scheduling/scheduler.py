@@ -14,6 +14,7 @@ from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_prefixes
 from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
+from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository, StoredPlan
 from penstock.coordinator.ports.scheduler import Backlog, JobProgress, Scheduler, StepStatus
 from penstock.coordinator.scheduling.backlog import count_remaining, measure_backlog
@@ -51,6 +52,7 @@ class JobScheduler(Scheduler):
         reconciliation: ReconcilerSettings,
         *,
         counters: Counters | None = None,
+        job_ends: JobEnds | None = None,
         tracing: Tracing = NO_TRACING,
         webhook_sender: Sender | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class JobScheduler(Scheduler):
         self._dispatch = dispatch
         self._reconciliation = reconciliation
         self._counters = counters or Counters()
+        self._job_ends = job_ends or JobEnds()
         self._tracing = tracing
         self._webhook_sender = webhook_sender
         self._threads: _LeaderThreads | None = None
@@ -208,6 +211,7 @@ class JobScheduler(Scheduler):
         self.wake()
 
     def _end(self, job: Job) -> None:
+        self._job_ends.announce(job.id)
         threads = self._threads
         if threads is not None:
             threads.in_flight.remove_job(job.id, job.run)

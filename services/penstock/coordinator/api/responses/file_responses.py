@@ -88,14 +88,15 @@ def _headers(content: Content) -> dict[str, str]:
         "ETag": f'"{content.etag}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": _disposition(content),
+        "Content-Disposition": content_disposition(content.name, inline=content.inline),
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
 
 
-def _disposition(content: Content) -> str:
-    kind = "inline" if content.inline else "attachment"
-    name = content.name.rpartition("/")[2]
+def content_disposition(name: str, *, inline: bool) -> str:
+    """Return the header that names a file."""
+    kind = "inline" if inline else "attachment"
+    name = name.rpartition("/")[2]
     plain = re.sub(r"[^ !#-\[\]-~]|%", "_", name)
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 

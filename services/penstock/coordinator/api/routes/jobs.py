@@ -22,7 +22,7 @@ from penstock.coordinator.api.dependencies import (
 )
 from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
-from penstock.coordinator.api.request_body import read_body, received_form
+from penstock.coordinator.api.request_body import read_body, received_files
 from penstock.coordinator.api.views import as_datetime, summarise, view_job
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
@@ -106,7 +106,7 @@ async def submit_job(
         dry_run=dry_run,
         digest=idempotency_key is not None,
     )
-    async with received_form(request, upload, limits.max_upload_bytes, services.idle_secs) as form:
+    async with received_files(request, upload, limits.max_upload_bytes, services.idle_secs) as form:
         return await run_in_threadpool(submit, form)
 
 

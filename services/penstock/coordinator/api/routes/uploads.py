@@ -15,7 +15,7 @@ from penstock.coordinator.api.request_body import receive_body
 from penstock.coordinator.api.views import as_datetime
 from penstock.coordinator.intake.file_names import clean_path
 from penstock.coordinator.intake.file_upload import FileUpload, no_upload, read_digest
-from penstock.coordinator.intake.form_upload import upload_prefix
+from penstock.coordinator.intake.received_files import upload_prefix
 from penstock.coordinator.ports.ids import is_id, new_id
 from penstock.coordinator.ports.links import upload_url
 from penstock.coordinator.ports.refusals import conflict

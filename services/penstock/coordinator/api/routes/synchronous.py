@@ -1,0 +1,157 @@
+"""`/v1/process`: runs operations on one image and returns the result in the response."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from penstock.common.model import rest
+from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.jobs import TERMINAL_IMAGE_STATES
+from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep
+from penstock.coordinator.api.openapi import SYNCHRONOUS_CALL, SYNCHRONOUS_RESULT, error_responses
+from penstock.coordinator.api.request_body import received_files
+from penstock.coordinator.api.responses.processed import processed_response
+from penstock.coordinator.api.services import Services
+from penstock.coordinator.api.views import view_job
+from penstock.coordinator.api.waiting import read_preferences, wait_for_end
+from penstock.coordinator.auth.quotas import Caller
+from penstock.coordinator.intake.form_upload import FormUpload
+from penstock.coordinator.intake.job_service import JobService
+from penstock.coordinator.intake.query_options import QueryOptions, read_query
+from penstock.coordinator.intake.received_files import BodyUpload
+from penstock.coordinator.ports.links import job_url
+from penstock.coordinator.ports.repository import ConflictError, Job, JobNotFoundError
+from penstock.coordinator.ports.scheduler import Scheduler
+
+router = APIRouter(tags=["process"])
+
+_log = logging.getLogger(__name__)
+
+
+async def _passing_jobs(services: ServicesDep) -> AsyncIterator[list[Job]]:
+    """Yield a list of jobs to delete once the response has been sent, or cannot be sent any more."""
+    jobs: list[Job] = []
+    try:
+        yield jobs
+    finally:
+        with anyio.CancelScope(shield=True):
+            for job in jobs:
+                await run_in_threadpool(_delete, services.scheduler, job)
+
+
+def _delete(scheduler: Scheduler, job: Job) -> None:
+    """Delete a job, and cancel it before if it has not ended. The garbage collector tries again what fails here."""
+    try:
+        try:
+            scheduler.delete(job.id)
+        except ConflictError:
+            with suppress(ConflictError):  # it has ended meanwhile
+                scheduler.cancel(job.id)
+            scheduler.delete(job.id)
+    except JobNotFoundError:
+        pass
+    except UnavailableError as error:
+        _log.warning("job not deleted yet: %s", error.message, extra={"job": job.id})
+
+
+@router.post(
+    "/v1/process",
+    summary="Process one image and wait",
+    openapi_extra=SYNCHRONOUS_CALL,
+    response_class=Response,
+    responses={
+        200: SYNCHRONOUS_RESULT,
+        202: {"model": rest.Job, "description": "It takes longer, and `Prefer: respond-async` allows this answer"},
+        **error_responses(400, 403, 408, 413, 415, 422, 429, 500, 504),
+    },
+)
+async def process_image(
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    job_service: JobServiceDep,
+    passing_jobs: Annotated[list[Job], Depends(_passing_jobs)],
+    prefer: Annotated[
+        str | None, Header(description="`wait=10`: seconds to wait at most; `respond-async`: 202 after that, not 504")
+    ] = None,
+    accept: Annotated[
+        str, Header(description="`multipart/mixed` or `application/zip` instead of the only result itself")
+    ] = "",
+) -> Response:
+    """Run the operations of the query on the image in the body, and return its result.
+
+    Several results come as a ZIP file. The job has the caller's highest priority and is deleted after the response.
+    """
+    preferences = read_preferences(prefer, services.limits.max_wait_secs)
+    options = read_query(request.query_params.multi_items(), caller.max_priority, services.limits)
+    job = await _submit(request, services, caller, job_service, options)
+    if options.request.transient:
+        passing_jobs.append(job)
+    headers = {"Penstock-Job": job.id, **preferences.headers()}
+
+    def look() -> Response | None:
+        image = services.repository.get_image(job.id, 0)
+        if image is None or image.state not in TERMINAL_IMAGE_STATES:
+            return None
+        return processed_response(services.store, job, image, accept, headers)
+
+    wait_secs = services.limits.max_wait_secs if preferences.wait_secs is None else preferences.wait_secs
+    ended = await run_in_threadpool(look) if job.has_ended else None
+    response = ended or await wait_for_end(request, services, job.id, wait_secs, look)
+    if response is not None:
+        return response
+    if not preferences.respond_async:
+        message = f"the job has not ended within {wait_secs:g} s; Prefer: respond-async keeps it, and answers 202"
+        raise RequestError(504, "timeout", message)
+    passing_jobs.clear()
+    return await run_in_threadpool(_accepted, services, caller, job, headers)
+
+
+async def _submit(
+    request: Request, services: Services, caller: Caller, job_service: JobService, options: QueryOptions
+) -> Job:
+    """Receive the image and create its job."""
+    limits = services.limits
+    content_type = request.headers.get("content-type", "application/octet-stream")
+    upload: FormUpload | BodyUpload
+    if _is_form(content_type):
+        upload = FormUpload(content_type, None, services.store, limits, admit=lambda: job_service.admit(caller))
+    else:
+        upload = BodyUpload(options.filename, services.store, limits, lambda: job_service.admit(caller))
+
+    def submit() -> Job:
+        if len(upload.files) > 1:
+            message = f"{len(upload.files)} files; accepted is one: send several to /process or /v1/jobs"
+            raise RequestError(422, "too_many_files", message, "/files")
+        new_job = job_service.prepare(caller, options.request, upload)
+        [job], _ = job_service.submit(caller, [new_job])
+        return job
+
+    async with received_files(request, upload, limits.max_upload_bytes, services.idle_secs):
+        return await run_in_threadpool(submit)
+
+
+def _is_form(content_type: str) -> bool:
+    media_type = parse_options_header(content_type)[0].decode("latin-1")
+    if media_type == "multipart/form-data":
+        return True
+    if not media_type.startswith("image/") and media_type != "application/octet-stream":
+        message = (
+            f"{media_type[:60]!a} is not accepted here; accepted is an image with its media type, such as image/jpeg, "
+            "application/octet-stream, or multipart/form-data"
+        )
+        raise RequestError(415, "unsupported_media_type", message)
+    return False
+
+
+def _accepted(services: Services, caller: Caller, job: Job, headers: dict[str, str]) -> Response:
+    found = services.repository.get_job(job.id, caller.scope) or job
+    view = view_job(found, services.scheduler).model_dump(mode="json")
+    return JSONResponse(view, 202, {**headers, "Location": job_url(job.id)})
