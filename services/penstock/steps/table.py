@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.common.registry import CustomStep, custom_steps
+from penstock.steps.adjust import adjust
 from penstock.steps.blur import blur
 from penstock.steps.crop import crop
 from penstock.steps.resize import resize
@@ -23,6 +24,7 @@ def step_functions() -> dict[str, Callable[..., Any]]:
         "rotate": rotate,
         "tile": tile,
         "split": split,
+        "adjust": adjust,
         "blur": blur,
         **custom_steps(),
     }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from penstock.common.model.effects import Adjust
 from penstock.common.model.geometry import Crop, Rotate, Tile
 from penstock.common.model.parameters import MAX_SIDE, AnyPixels
 from penstock.common.model.parameters import Color as Color
@@ -148,6 +149,7 @@ BUILT_IN: dict[str, type[Parameters]] = {
     "rotate": Rotate,
     "tile": Tile,
     "split": Split,
+    "adjust": Adjust,
     "blur": Blur,
     "encode": Encode,
 }
