@@ -6,6 +6,8 @@ transparency and depth are treated as the job wants; without alpha and in 8 bits
 with grey.
 """
 
+from dataclasses import replace
+
 import cv2
 
 from penstock.common.image_header import Header, ImageType, read_header
@@ -18,7 +20,8 @@ from penstock.steps.formats.jpeg import read_jpeg
 from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
 from penstock.steps.formats.webp import read_webp
-from penstock.steps.image import Image, Metadata, Pixels
+from penstock.steps.image import Image, Pixels
+from penstock.steps.metadata.read import read_metadata
 
 _READERS: dict[ImageType, Reader] = {
     "jpeg": read_jpeg,
@@ -43,12 +46,14 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
         )
     header = read_header(data)
     _check_size(header, limits)
+    metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
     normal = normalise(raw.pixels, params)
     pixels = _apply_orientation(normal.pixels, raw.orientation)
     height, width = pixels.shape[:2]
-    warnings = (*raw.warnings, *normal.warnings)
-    return Image(pixels, Metadata(header.type, width, height), regions=params.regions, warnings=warnings)
+    metadata = replace(metadata, width=width, height=height)
+    warnings = (*raw.warnings, *normal.warnings, *dropped)
+    return Image(pixels, metadata, regions=params.regions, warnings=warnings)
 
 
 def _check_size(header: Header, limits: Limits) -> None:

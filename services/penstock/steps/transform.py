@@ -33,6 +33,11 @@ class Transform(NamedTuple):
         return Transform(xx, xy, x0, yx, yy, y0)
 
     @property
+    def scale(self) -> Point:
+        """How many pixels across and down of the output one of the input becomes, if it is not turned; 1 otherwise."""
+        return (abs(self.xx), abs(self.yy)) if self.xy == self.yx == 0 else (1.0, 1.0)
+
+    @property
     def keeps_boxes(self) -> bool:
         """Whether a box is still a box afterwards, as after everything but a turn by some angle."""
         return (self.xy == 0 and self.yx == 0) or (self.xx == 0 and self.yy == 0)

@@ -29,7 +29,7 @@ def read_jpeg_header(data: bytes) -> Header:
     """Read the header of a JPEG file. Raises ImageError: `unsupported_type`, `corrupt_image` or `truncated_image`."""
     frame: tuple[int, int, int, int] | None = None
     orientation: int | None = None
-    for marker, start, end in _segments(data):
+    for marker, start, end in jpeg_segments(data):
         if marker in _FRAMES:
             if frame is not None:
                 raise corrupt("the JPEG file has two frame headers")
@@ -52,7 +52,7 @@ def read_jpeg_header(data: bytes) -> Header:
     raise truncated(f"the JPEG file ends after {len(data)} bytes, within its header")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment's content up to the first scan; ends early where the file does."""
     position, size = 2, len(data)
     for _ in range(MAX_SEGMENTS):

@@ -11,6 +11,8 @@ from penstock.common.model.operations import Decode, Encode
 from penstock.steps.formats.opencv import imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Image, Pixels
+from penstock.steps.metadata.jpeg import insert_into_jpeg
+from penstock.steps.metadata.result import result_metadata
 
 MAX_SCAN_PIXELS = 5_000_000_000
 """Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
@@ -61,7 +63,7 @@ def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Pixels:
 
 
 def write_jpeg(image: Image, params: Encode) -> bytes:
-    """Return an image, `H×W×3 uint8`, as a JPEG file.
+    """Return an image, `H×W×3 uint8`, as a JPEG file with its metadata, which don't change any other byte.
 
     Raises:
         ImageError: `parameter_not_applicable` if it has more than 65,500 pixels on a side.
@@ -72,4 +74,5 @@ def write_jpeg(image: Image, params: Encode) -> bytes:
             ImageCode.PARAMETER_NOT_APPLICABLE,
             f"{width}x{height} pixels do not fit in a JPEG; accepted are up to 65500 per side",
         )
-    return imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, params.quality])
+    data = imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, params.quality])
+    return insert_into_jpeg(data, result_metadata(image))

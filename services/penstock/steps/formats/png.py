@@ -15,6 +15,8 @@ from penstock.common.model.operations import Decode, Encode
 from penstock.steps.formats.opencv import imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Image, Pixels
+from penstock.steps.metadata.png import insert_into_png
+from penstock.steps.metadata.result import result_metadata
 from penstock.steps.png.file import check_and_repack, find_chunk, make_png
 from penstock.steps.png.filters import ALL_FILTERS, PAETH, SUB, UP, filter_rows, needed_filters, pad_rows
 
@@ -51,8 +53,8 @@ def _grey_with_key(grey: Pixels, transparent: bytes, header: Header) -> Pixels:
 
 
 def write_png(image: Image, params: Encode) -> bytes:
-    """Return an image, 8 or 16 bits, with or without alpha, as a PNG file."""
-    return _encode_png(image.pixels, params.effort)
+    """Return an image, 8 or 16 bits, with or without alpha, as a PNG file with its metadata."""
+    return insert_into_png(_encode_png(image.pixels, params.effort), result_metadata(image))
 
 
 def _encode_png(image: Pixels, effort: int) -> bytes:

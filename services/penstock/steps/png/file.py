@@ -52,7 +52,7 @@ def check_and_repack(data: bytes, header: Header) -> bytes:
     after: list[bytes] = []
     pieces: list[bytes] = []
     previous = b"IHDR"
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind == b"IDAT":
             if pieces and previous != b"IDAT":
                 raise corrupt("the PNG file has other chunks between its IDAT chunks")
@@ -71,10 +71,10 @@ def check_and_repack(data: bytes, header: Header) -> bytes:
 
 def find_chunk(data: bytes, kind: bytes) -> bytes | None:
     """Return the content of a file's first chunk of a kind, if there is one."""
-    return next((data[start:end] for found, start, end in _chunks(data) if found == kind), None)
+    return next((data[start:end] for found, start, end in chunks(data) if found == kind), None)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, start, end) of the content of each chunk after the header, IEND included."""
     _check(data, b"IHDR", 16, 29)
     position, size = 33, len(data)
@@ -106,16 +106,16 @@ def _is_kept(data: bytes, kind: bytes, start: int, end: int) -> bool:
     if kind[0] & 0x20 == 0:
         raise corrupt(f"the PNG file has an unknown critical chunk, {kind.decode()}")
     wanted = kind in _KEPT_ANCILLARY or (kind in _TEXT_CHUNKS and data.startswith(_EXIF_TEXT, start))
-    return wanted and _has_valid_checksum(data, kind, start, end)
+    return wanted and has_valid_checksum(data, kind, start, end)
 
 
-def _has_valid_checksum(data: bytes, kind: bytes, start: int, end: int) -> bool:
+def has_valid_checksum(data: bytes, kind: bytes, start: int, end: int) -> bool:
     checksum = isal_zlib.crc32(memoryview(data)[start:end], isal_zlib.crc32(kind))
     return checksum == int.from_bytes(data[end : end + 4], "big")
 
 
 def _check(data: bytes, kind: bytes, start: int, end: int) -> None:
-    if not _has_valid_checksum(data, kind, start, end):
+    if not has_valid_checksum(data, kind, start, end):
         raise corrupt(f"the PNG file is damaged: chunk {kind.decode()} at byte {start - 8} has a wrong checksum")
 
 
