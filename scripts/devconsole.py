@@ -22,7 +22,7 @@ image = draw_image(0, 1024, 768)
 
 print(f"""Penstock {__version__}
   image                     a sample image, 768×1024×3 uint8, BGR; draw_image(seed, width, height) draws others
-  make_plan([["resize", "512x512"], ["split", True]], None, limits)
+  make_plan([["resize", "inside:512x512"], ["split", True]], None, limits)
   resize, split, blur, encode                     modules of the steps
   jobs, messages, operations, plan, registry, settings   modules that all services share
   Limits, ServeSettings, WorkerSettings, load     settings classes, and the function that reads them

@@ -100,7 +100,7 @@ def show_operations() -> str:
 
 
 def _show_operation(name: str, model: type[operations.Parameters]) -> str:
-    long_form = {"op": name, **model.from_short(model.example).model_dump(mode="json")}
+    long_form = {"op": name, **model.from_short(model.example).document()}
     forms = f"Short: `{json.dumps([name, model.example])}` · long: `{json.dumps(long_form)}`"
     table = make_table(["parameter", "accepted", "default", "meaning"], _parameter_rows(model))
     return f"\n### {name}\n\n{_join_lines(model.__doc__)}\n\n{forms}\n\n{table}\n"
@@ -109,7 +109,8 @@ def _show_operation(name: str, model: type[operations.Parameters]) -> str:
 def _parameter_rows(model: type[BaseModel]) -> Iterator[list[str]]:
     schema = model.model_json_schema()
     for name, field in schema["properties"].items():
-        default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
+        missing = "required" if name in schema.get("required", ()) else "–"
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else missing
         yield [f"`{name}`", describe_type(field), default, field.get("description", "")]
 
 
@@ -151,7 +152,10 @@ def _describe_bounds(field: dict[str, Any]) -> str:
         return f", {field['minimum']} to {field['maximum']}"
     if "minimum" in field:
         return f", {field['minimum']} or more"
-    return f", more than {field['exclusiveMinimum']:g}" if "exclusiveMinimum" in field else ""
+    if "exclusiveMinimum" not in field:
+        return ""
+    upper = f", up to {field['maximum']:g}" if "maximum" in field else ""
+    return f", more than {field['exclusiveMinimum']:g}{upper}"
 
 
 def show_commands() -> str:

@@ -20,7 +20,7 @@ from penstock.client import Client, Job
 from penstock.common.model.errors import PenstockError
 from penstock.local.sample_images import write_images
 
-DOCUMENT = {"name": "first", "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]]}
+DOCUMENT = {"name": "first", "operations": [["resize", "inside:512x512"], ["split", True], ["blur", "gaussian"]]}
 WIDTH, HEIGHT = 1024, 768
 
 

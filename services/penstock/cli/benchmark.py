@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,15 +123,15 @@ def _read_goal(deadline: str | None, replicas: int | None, cores: int | None) ->
 
 
 def _read_size(text: str, limits: Limits) -> tuple[int, int]:
-    from penstock.common.model.operations import Resize
+    from penstock.common.model.parameters import MAX_SIDE
 
-    try:
-        size = Resize.from_short(text)
-    except ValueError as error:
-        raise click.UsageError(f"--size {text}: not a size; accepted is WIDTHxHEIGHT, such as 1024x768") from error
-    if size.width * size.height > limits.max_pixels:
-        raise click.UsageError(f"--size {text}: {size.width * size.height} pixels; {limits.accepted('max_pixels')}")
-    return size.width, size.height
+    match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise click.UsageError(f"--size {text}: not a size; accepted is WIDTHxHEIGHT, such as 1024x768")
+    if width * height > limits.max_pixels:
+        raise click.UsageError(f"--size {text}: {width * height} pixels; {limits.accepted('max_pixels')}")
+    return width, height
 
 
 def _check_prices(cpu: float | None, gpu: float | None, gpu_steps: tuple[str, ...], currency: str) -> None:

@@ -19,7 +19,7 @@ BAR_CELLS = 30
 UNAVAILABLE = 3
 DOCUMENT: dict[str, Any] = {
     "name": "demo",
-    "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
+    "operations": [["resize", "inside:512x512"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
 }
 
@@ -62,7 +62,7 @@ def _process_batch(url: str) -> Job:
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, Client(url) as client:
         click.echo(f"Drawing {IMAGES} images of {WIDTH}×{HEIGHT}")
         job = client.submit(DOCUMENT, write_images(Path(folder), IMAGES, WIDTH, HEIGHT))
-        click.echo(f"Job {job.id}: resize to 512×512, split into quadrants, blur, write as JPEG")
+        click.echo(f"Job {job.id}: resize to fit in 512×512, split into quadrants, blur, write as JPEG")
         return client.wait(job.id, on_progress=_ProgressLines())
 
 

@@ -1,19 +1,56 @@
-"""Resize: to a given size, each pixel the mean of the area it covers."""
+"""Resize: to a given size, by default with each pixel the mean of the area it covers."""
 
 import cv2
 
-from penstock.common.model.operations import Resize
+from penstock.common.model.resize import Interpolation, Layout, Resize
+from penstock.steps.colour.alpha import weight_by_alpha
 from penstock.steps.image import Pixels, StepOutput, translate_opencv_errors
-from penstock.steps.transform import scaling
+from penstock.steps.transform import scaling, shifting
 
 
 def resize(image: Pixels, params: Resize) -> StepOutput:
-    """Return the image at `params.width` × `params.height` pixels, computed by `cv2.resize` with `INTER_AREA`.
+    """Return the image at the size that `params` gives it, computed by `cv2.resize`.
+
+    Colours are weighted by alpha, if there is any, so that what lies under transparent pixels does not show.
 
     Raises:
         ImageError: `parameter_not_applicable` where OpenCV refuses the size.
     """
-    with translate_opencv_errors(image, f"resized to {params.width}x{params.height}"):
-        made = cv2.resize(image, (params.width, params.height), interpolation=cv2.INTER_AREA)
     height, width = image.shape[:2]
-    return StepOutput(made, scaling(params.width / width, params.height / height))
+    layout = params.lay_out(width, height)
+    x, y, box_width, box_height = layout.box
+    box = image[y : y + box_height, x : x + box_width]
+    with translate_opencv_errors(image, "resized to {}x{}".format(*layout.size)):
+        made = _scale(box, layout.size, params.interpolation)
+    if layout.canvas != layout.size:
+        made = _add_borders(made, layout, params.background)
+    scale = scaling(layout.size[0] / box_width, layout.size[1] / box_height)
+    return StepOutput(made, shifting(-x, -y).then(scale).then(shifting(*layout.at)))
+
+
+def _scale(pixels: Pixels, size: tuple[int, int], interpolation: Interpolation) -> Pixels:
+    method = _METHODS[interpolation]
+    if interpolation == "nearest":
+        return cv2.resize(pixels, size, interpolation=method)
+    return weight_by_alpha(pixels, lambda mixed: cv2.resize(mixed, size, interpolation=method))
+
+
+def _add_borders(pixels: Pixels, layout: Layout, background: str) -> Pixels:
+    """Return pixels on a canvas of an opaque colour."""
+    (width, height), (x, y) = layout.canvas, layout.at
+    below, right = height - y - pixels.shape[0], width - x - pixels.shape[1]
+    colour = [value * (257 if pixels.dtype.itemsize == 2 else 1) for value in (*_read_bgr(background), 255)]
+    return cv2.copyMakeBorder(pixels, y, below, x, right, cv2.BORDER_CONSTANT, value=colour)
+
+
+def _read_bgr(colour: str) -> bytes:
+    return bytes.fromhex(colour[1:])[::-1]
+
+
+_METHODS: dict[Interpolation, int] = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "lanczos4": cv2.INTER_LANCZOS4,
+    "nearest": cv2.INTER_NEAREST_EXACT,
+}

@@ -119,3 +119,21 @@ def test_waiting_removes_its_listeners_from_the_signal(browser: Browser, server:
 def test_names_are_quoted_for_a_shell(run: RunModule) -> None:
     command = run("shell", "curlFor", {"operations": []}, [{"path": "it's;rm.jpg"}], "http://x")
     assert "-F 'files=@\"it'\\''s;rm.jpg\"'" in command
+
+
+def test_values_that_the_server_assumes_by_itself_are_left_out(run: RunModule) -> None:
+    schema = {"properties": {"fit": {"enum": ["fill", "inside"], "default": "fill"}, "width": {"type": "integer"}}}
+    assert run("schema", "givenValues", schema, {"fit": "fill", "width": 5}) == {"width": 5}
+    assert run("schema", "givenValues", schema, {"fit": "inside", "width": None}) == {"fit": "inside", "width": None}
+
+
+def test_a_resize_is_shown_by_its_fit_and_size(run: RunModule) -> None:
+    shown = {
+        "resize 512×384": {"width": 512, "height": 384},
+        "resize inside 512×384": {"width": 512, "height": 384, "fit": "inside"},
+        "resize ×384": {"height": 384},
+        "resize longest 800": {"longest": 800},
+        "resize 50 %": {"percent": 50},
+        "resize": {},
+    }
+    assert [run("format", "operationText", {"op": "resize", **fields}) for fields in shown.values()] == [*shown]

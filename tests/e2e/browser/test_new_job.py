@@ -381,3 +381,23 @@ def test_very_many_parts_are_shown_only_up_to_a_limit(page: Page, server: Server
         expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("dialog")).to_contain_text("1,024 parts are too many")
+
+
+def test_the_form_starts_with_a_resize_that_keeps_the_aspect_ratio(
+    page: Page, server: Server, drawn: list[Path]
+) -> None:
+    page.goto("/")
+    page.set_input_files(PICKER, drawn[:1])
+    page.get_by_label("Fit", exact=True).select_option("cover")
+    page.get_by_text("More options").click()
+    page.get_by_label("Gravity").select_option("north-east")
+    page.get_by_label("Width").fill("90")
+    page.get_by_text("As JSON").click()
+    expected = {"op": "resize", "width": 90, "height": 512, "fit": "cover", "gravity": "north-east"}
+    assert shown_document(page)["operations"] == [expected]
+    page.get_by_text("decode always first").click()
+    page.get_by_label("Mode").select_option("scaled")
+    assert shown_document(page)["operations"] == [{"op": "decode", "mode": "scaled"}, expected]
+    job = server.wait(submit(page))
+    assert job["operations"][:2] == [{"op": "decode", "mode": "scaled"}, expected]
+    assert job["images"]["done"] == 1

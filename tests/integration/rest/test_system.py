@@ -58,8 +58,8 @@ def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
     resize = listed[1]
     assert resize["parameters"]["properties"]["width"]["maximum"] == 32_768
     assert resize["example"] == {
-        "short": ["resize", "512x512"],
-        "long": {"op": "resize", "width": 512, "height": 512},
+        "short": ["resize", "inside:512x512"],
+        "long": {"op": "resize", "width": 512, "height": 512, "fit": "inside"},
     }
     assert listed[-1]["description"] == "Add to every channel."
     for form in "short", "long":

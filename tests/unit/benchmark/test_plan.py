@@ -48,6 +48,8 @@ def test_an_invalid_duration_is_refused(text: str) -> None:
 def test_pixels_after_each_operation_are_predicted() -> None:
     plan = make_plan(["split", ["resize", "10x20"], ["blur", "median"]], Encode(format="png"), Limits())
     assert follow_pixels(plan, 1024, 768) == [786_432, 800, 800, 800]
+    plan = make_plan([["resize", "inside:512x512"], "split", ["resize", "50%"]], None, Limits())
+    assert follow_pixels(plan, 1024, 768) == [512 * 384, 512 * 384, 4 * 128 * 96, 4 * 128 * 96]
 
 
 def test_the_requested_way_comes_first_and_alternatives_follow() -> None:

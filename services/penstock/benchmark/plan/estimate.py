@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -196,9 +197,13 @@ def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:
     """Return the pixels of all parts of an image after each operation, as far as parameters determine them."""
     parts, pixels, found = 1, width * height, []
     for planned in plan.operations:
-        parts *= planned.params.parts or 1
-        if isinstance(planned.params, Resize):
-            pixels = parts * planned.params.width * planned.params.height
+        params = planned.params
+        parts *= params.parts or 1
+        if isinstance(params, Resize):
+            width, height = params.lay_out(width, height).canvas
+            pixels = parts * width * height
+        else:  # parts have about the shape of the image
+            width, height = (max(1, round(side / math.sqrt(params.parts or 1))) for side in (width, height))
         found.append(pixels)
     return found
 

@@ -102,7 +102,7 @@ def parse_op(text: str) -> list[Any]:
 
 
 _EXAMPLE = {
-    "operations": [["resize", "512x512"], ["split", True], ["blur", "gaussian"]],
+    "operations": [["resize", "inside:512x512"], ["split", True], ["blur", "gaussian"]],
     "output": "jpg",
     "inputs": ["s3://photos/a.jpg", {"prefix": "gs://maps/delft/"}, {"manifest": "s3://photos/list.txt"}],
     "results": "s3://photos/out/",

@@ -4,7 +4,6 @@ One model per operation serves REST, the command line, `GET /v1/operations` and 
 form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
 """
 
-import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -12,31 +11,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from penstock.common.model.effects import Adjust
 from penstock.common.model.geometry import Crop, Rotate, Tile
-from penstock.common.model.parameters import MAX_SIDE, AnyPixels
+from penstock.common.model.parameters import AnyPixels
 from penstock.common.model.parameters import Color as Color
 from penstock.common.model.parameters import Parameters as Parameters
 from penstock.common.model.regions import Regions
+from penstock.common.model.resize import Resize as Resize
 
 OutputFormat = Literal["jpg", "png"]
-
-
-class Resize(AnyPixels):
-    """Scale to `width` × `height` pixels with area interpolation (`cv2.INTER_AREA`); the aspect ratio is not kept."""
-
-    example: ClassVar[Any] = "512x512"
-
-    width: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Width of the result in pixels")]
-    height: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Height of the result in pixels")]
-
-    @classmethod
-    def from_short(cls, value: object) -> Self:
-        if isinstance(value, dict):
-            return cls.model_validate(value)
-        match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", value) if isinstance(value, str) else None
-        if match is None:
-            shown = value[:40] if isinstance(value, str) else value
-            raise ValueError(f"{shown!r} is not a size; accepted is WIDTHxHEIGHT, such as 512x512")
-        return cls(width=int(match[1]), height=int(match[2]))
 
 
 class Split(AnyPixels):

@@ -56,9 +56,9 @@ class Parameters(BaseModel):
 
     def document(self) -> dict[str, Any]:
         """Return the fields as a plan's document has them."""
-        fields = self.model_dump(mode="json")
-        defaults = {name: type(self).model_fields[name].get_default() for name in self.optional}
-        return {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
+        known = type(self).model_fields
+        omitted = {name for name in self.optional if getattr(self, name) == known[name].get_default()}
+        return self.model_dump(mode="json", exclude=omitted)
 
     @classmethod
     def from_short(cls, value: object) -> Self:

@@ -202,8 +202,8 @@ def _check_sizes(planned: Iterable[Planned | None], limits: Limits) -> None:
         parts *= operation.params.parts or 1  # where that depends on the image, it is checked before the step runs
         if parts > limits.max_parts:
             raise PlanError("too_many_parts", f"{parts} parts per image; {limits.accepted('max_parts')}", pointer)
-        if isinstance(operation.params, Resize):
-            width, height = operation.params.width, operation.params.height
+        if isinstance(operation.params, Resize) and operation.params.fixed_size is not None:
+            width, height = operation.params.fixed_size
             if parts * width * height > limits.max_pixels:
                 raise PlanError(
                     "too_many_pixels",

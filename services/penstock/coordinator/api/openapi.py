@@ -52,7 +52,7 @@ _ERRORS = {
 }
 
 _DOCUMENT = {"$ref": "#/components/schemas/JobDocument"}
-_OPERATIONS: list[Any] = [["resize", "512x512"], ["split", True], ["blur", "gaussian"]]
+_OPERATIONS: list[Any] = [["resize", "inside:512x512"], ["split", True], ["blur", "gaussian"]]
 _FILES = {
     "type": "array",
     "items": {"type": "string", "format": "binary"},
@@ -155,7 +155,7 @@ JOB_BODY = _body(
                 },
             },
         },
-        "multipart/form-data": _form("job", _DOCUMENT, {"operations": [["resize", "512x512"]], "output": "jpg"}),
+        "multipart/form-data": _form("job", _DOCUMENT, {"operations": [["resize", "inside:512x512"]], "output": "jpg"}),
     }
 )
 

@@ -36,10 +36,16 @@ export const percent = (share) => (share === null ? "–" : `${Math.round(share 
 export const moment = (text, timeStyle = "short") =>
   new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle });
 
-// An operation of a plan in short: `blur gaussian`, `resize 512×512`.
+// An operation of a plan in short: `blur gaussian`, `resize inside 512×512`.
 export function operationText({ op, ...fields }) {
-  if (op === "resize" && fields.width) return `resize ${fields.width}×${fields.height}`;
+  if (op === "resize") return resizeText(fields);
   if (op === "encode" && fields.format) return `encode ${fields.format}${fields.format === "jpg" ? ` ${fields.quality}` : ""}`;
   const values = Object.values(fields).filter((value) => value !== true && value !== null);
   return [op, ...values.map((value) => (typeof value === "object" ? JSON.stringify(value) : value))].join(" ");
+}
+
+function resizeText({ fit, width, height, longest, percent }) {
+  const sides = (width || height) && `${width ?? ""}×${height ?? ""}`;
+  const size = sides || (longest && `longest ${longest}`) || (percent && `${percent} %`);
+  return ["resize", fit, size].filter(Boolean).join(" ");
 }

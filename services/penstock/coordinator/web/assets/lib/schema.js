@@ -7,10 +7,10 @@ export function fieldsOf(schema) {
     return {
       name,
       label: property.title || rule.title || name,
-      help: property.description || rule.description || "",
+      help: (property.description || rule.description || "").replaceAll("`", ""),
       required: (schema.required || []).includes(name),
       optional: optional || !(schema.required || []).includes(name),
-      fallback: property.default,
+      fallback: property.default ?? undefined,
       kind: kindOf(rule),
       choices: rule.enum || (rule.const === undefined ? [] : [rule.const]),
       min: rule.minimum ?? plus(rule.exclusiveMinimum, next),
@@ -44,6 +44,12 @@ export function startValues(operation) {
       .map((field) => [field.name, example[field.name] ?? field.fallback ?? field.choices[0]])
       .filter(([, value]) => value !== undefined && value !== null),
   );
+}
+
+// A form's values without those that the server assumes by itself.
+export function givenValues(schema, values) {
+  const fallbacks = new Map(fieldsOf(schema).map(({ name, fallback }) => [name, JSON.stringify(fallback)]));
+  return Object.fromEntries(Object.entries(values).filter(([name, value]) => fallbacks.get(name) !== JSON.stringify(value)));
 }
 
 // The text of a field as JSON; undefined for an empty one, so that the server's default applies.

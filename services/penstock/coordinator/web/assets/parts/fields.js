@@ -2,13 +2,19 @@
 import { html } from "../lib/html.js";
 import { fieldsOf, readField } from "../lib/schema.js";
 
-export function Fields({ schema, values, onChange, prefix, without = [] }) {
-  const fields = fieldsOf(schema).filter((field) => !without.includes(field.name));
-  return html`<div class="fields">
-    ${fields.map((field) => html`
-      <${Field} key=${field.name} field=${field} id=${`${prefix}-${field.name}`} value=${values[field.name]}
-                onChange=${(value) => onChange({ ...values, [field.name]: value })} />`)}
-  </div>`;
+// The fields of an operation. Those that its example leaves out are folded away.
+export function Fields({ operation, values, onChange, prefix, without = [] }) {
+  const fields = fieldsOf(operation.parameters).filter((field) => !without.includes(field.name));
+  const example = operation.example?.long;
+  const isShown = ({ name, required }) => !example || required || name in example;
+  const show = (field) => html`
+    <${Field} key=${field.name} field=${field} id=${`${prefix}-${field.name}`} value=${values[field.name]}
+              onChange=${(value) => onChange({ ...values, [field.name]: value })} />`;
+  const folded = fields.filter((field) => !isShown(field));
+  return html`
+    <div class="fields">${fields.filter(isShown).map(show)}</div>
+    ${folded.length > 0 && html`
+      <details class="more"><summary>More options</summary><div class="fields">${folded.map(show)}</div></details>`}`;
 }
 
 function Field({ field, id, value, onChange }) {

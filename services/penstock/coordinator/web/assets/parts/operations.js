@@ -1,4 +1,4 @@
-// A job's operations: added by buttons, moved by drag and drop, buttons or keys, and removed. encode is always last.
+// A job's operations: added by buttons, moved by drag and drop, buttons or keys, and removed. decode is always first, encode last.
 import { html, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { startValues } from "../lib/schema.js";
 import { Fields } from "./fields.js";
@@ -36,7 +36,7 @@ export function Operations({ known, chosen, onChange }) {
   };
   const set = (index, values) => onChange(chosen.with(index, { ...chosen[index], values }));
 
-  const addable = [...known.values()].filter(({ name }) => name !== "encode");
+  const addable = [...known.values()].filter(({ name }) => name !== "decode" && name !== "encode");
   return html`
     <ol class="operations" aria-label="Operations, in this order">
       ${chosen.map((item, index) => html`
@@ -88,7 +88,7 @@ function Card({ item, index, total, operation, dragged, move, remove, onValues, 
         </div>
       </div>
       <p class="help">${plain(operation?.description)}</p>
-      ${operation && html`<${Fields} schema=${operation.parameters} values=${item.values} onChange=${onValues}
+      ${operation && html`<${Fields} operation=${operation} values=${item.values} onChange=${onValues}
                                      prefix=${`op${item.key}`} />`}
     </li>`;
 }
@@ -97,5 +97,5 @@ const Move = ({ name, sign, item, off, go }) => html`
   <button type="button" class="icon" id=${`${name}-${item.key}`} aria-disabled=${off} onClick=${go}
           aria-label=${`Move ${item.op} ${name}`} title=${`Move ${name} (Alt+Arrow)`}>${sign}</button>`;
 
-// Descriptions contain markup for the Python documentation.
-const plain = (text = "") => text.replaceAll("`", "").replace(/\s+/g, " ");
+// The first paragraph of a description, without the markup for the Python documentation.
+const plain = (text = "") => text.split("\n\n")[0].replaceAll("`", "").replace(/\s+/g, " ");

@@ -3,7 +3,7 @@ import { call, get, randomKey } from "../lib/api.js";
 import { keepTrying } from "../lib/events.js";
 import { bytes, count, plural, span } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
-import { startValues } from "../lib/schema.js";
+import { givenValues, startValues } from "../lib/schema.js";
 import { curlFor } from "../lib/shell.js";
 import { Uploading } from "../lib/uploading.js";
 import { Fields } from "../parts/fields.js";
@@ -34,10 +34,14 @@ function Form({ known, who, onSent }) {
   const [files, setFiles] = useState([]);
   const [inputs, setInputs] = useState([{ kind: "prefix", path: "" }]);
   const [chosen, setChosen] = useState(() => (known.has("resize") ? [make(known.get("resize"))] : []));
+  const [decode, setDecode] = useState(() => startValues({ ...known.get("decode"), example: null }));
   const [encode, setEncode] = useState(() => startValues(known.get("encode")));
   const [name, setName] = useState("");
   const named = inputs.filter(({ path }) => path.trim()).map(inputDocument);
-  const document = describe(name, chosen, encode, from === "inputs" ? named : null);
+  const given = (op, values) => ({ op, ...givenValues(known.get(op).parameters, values) });
+  const reading = given("decode", decode);
+  const operations = [...(Object.keys(reading).length > 1 ? [reading] : []), ...chosen.map(({ op, values }) => given(op, values))];
+  const document = describe(name, operations, encode, from === "inputs" ? named : null);
   const ready = from === "files" ? files.length > 0 : named.length > 0;
   return html`
     <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
@@ -57,10 +61,14 @@ function Form({ known, who, onSent }) {
       </section>
       <section class="card" aria-labelledby="operations-title">
         <h2 id="operations-title">Operations</h2>
+        <details class="operation first">
+          <summary>decode <span class="faint">always first</span></summary>
+          <${Fields} operation=${{ ...known.get("decode"), example: null }} values=${decode} onChange=${setDecode} prefix="decode" />
+        </details>
         <${Operations} known=${known} chosen=${chosen} onChange=${setChosen} />
         <div class="operation last">
           <h3>encode <span class="faint">always last</span></h3>
-          <${Fields} schema=${known.get("encode").parameters} values=${encode} onChange=${setEncode} prefix="encode"
+          <${Fields} operation=${known.get("encode")} values=${encode} onChange=${setEncode} prefix="encode"
                      without=${encode.format === "png" ? ["quality"] : ["effort"]} />
         </div>
       </section>
@@ -74,10 +82,10 @@ const SourceOption = ({ value, now, set, children }) => html`
     <span>${children}</span></label>`;
 
 // The job document, without the server's defaults.
-function describe(name, chosen, { format, quality, effort }, inputs) {
+function describe(name, operations, { format, quality, effort }, inputs) {
   return {
     ...(name.trim() && { name: name.trim() }),
-    operations: chosen.map(({ op, values }) => ({ op, ...values })),
+    operations,
     output: format,
     ...(format === "png" ? { effort } : { quality }),
     ...(inputs && { inputs }),

@@ -1,0 +1,174 @@
+"""Resize: the parameters of `resize`, and the arithmetic of sizes."""
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Color, Extent, Gravity, place, read_short
+
+MAX_PERCENT = 100_000
+
+Fit = Literal["fill", "inside", "cover", "outside", "pad"]
+Interpolation = Literal["area", "linear", "cubic", "lanczos4", "nearest"]
+
+_SIZE = re.compile(
+    r"(?:(?P<fit>[a-z]+):)?"
+    r"(?:(?P<width>[0-9]{1,6})?[xX](?P<height>[0-9]{1,6})?|(?P<percent>[0-9]{1,6}(?:\.[0-9]{1,6})?)%)"
+    r"(?P<flag>[!^])?(?P<smaller>>)?"
+)
+_LONGEST = re.compile(r"longest:(?P<longest>[0-9]{1,6})(?P<smaller>>)?")
+_FLAGS = {"!": "fill", "^": "outside"}
+_ACCEPTED = "accepted is WIDTHxHEIGHT, such as 512x512 or inside:1024x768, and 1024x, x768, longest:1024 or 50%"
+
+
+def _show_without_null(schema: dict[str, Any]) -> None:
+    """Show an optional field as its type alone: forms and docs leave it empty, and nobody writes null."""
+    for option in schema.pop("anyOf"):
+        if option["type"] != "null":
+            schema.update(option)
+    del schema["default"]
+
+
+Side = Annotated[Annotated[int, Field(ge=1, le=MAX_SIDE)] | None, Field(json_schema_extra=_show_without_null)]
+Percent = Annotated[
+    Annotated[float, Field(gt=0, le=MAX_PERCENT, allow_inf_nan=False)] | None,
+    Field(json_schema_extra=_show_without_null),
+]
+
+
+class Layout(NamedTuple):
+    """What a resize does with an image of some size: cut out `box`, scale it to `size`, put it on a canvas.
+
+    `box` is x, y, width and height in the image. `canvas` is the result's size, and `at` where on it the scaled box
+    has its left and upper edge. All are pixels.
+    """
+
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    canvas: tuple[int, int]
+    at: tuple[int, int] = (0, 0)
+
+
+class Resize(AnyPixels):
+    """Scale to a size; `fit` says what becomes of the aspect ratio.
+
+    Give `width` and `height`, or one of them, or `longest`, or `percent`. The short form has `fit` before the size, and
+    other fields after it: `cover:512x512,gravity=north`. ImageMagick's `>`, `^` and `!` are read, too: `1024x768>`.
+    """
+
+    example: ClassVar[Any] = "inside:512x512"
+    optional: ClassVar[frozenset[str]] = frozenset(
+        ("width", "height", "longest", "percent", "fit", "gravity", "background", "enlarge", "interpolation")
+    )
+
+    width: Annotated[Side, Field(description="Width in pixels; if only `height` is given, it follows from that")] = None
+    height: Annotated[Side, Field(description="Height in pixels; if only `width` is given, it follows from that")] = (
+        None
+    )
+    fit: Annotated[
+        Fit,
+        Field(
+            description="fill: stretch to this size; inside: as large as fits in; cover: fill it, cut the rest off; "
+            "outside: as small as covers it; pad: inside, with borders up to this size"
+        ),
+    ] = "fill"
+    longest: Annotated[Side, Field(description="Pixels of the longer side, instead of `width` and `height`")] = None
+    percent: Annotated[
+        Percent, Field(description="Per cent of the image's own size, instead of `width` and `height`")
+    ] = None
+    gravity: Annotated[Gravity, Field(description="What cover keeps, and where pad puts the image")] = "centre"
+    background: Annotated[Color, Field(description="Colour of the borders of pad")] = "#ffffff"
+    enlarge: Annotated[bool, Field(description="false: an image is never scaled up, only down")] = True
+    interpolation: Annotated[
+        Interpolation,
+        Field(
+            description="area: the mean of the area that a pixel covers, best for reducing; cubic and lanczos4: "
+            "smoother for enlarging; linear; nearest: no new colours"
+        ),
+    ] = "area"
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        given = (self.width is not None or self.height is not None, self.longest is not None, self.percent is not None)
+        if sum(given) != 1:
+            raise PydanticCustomError(
+                "size", "give width and height, or one of them, or longest, or percent, and nothing else of these"
+            )
+        if self.fit in ("cover", "pad") and (self.width is None or self.height is None):
+            raise PydanticCustomError("size", "fit {fit} needs width and height", {"fit": self.fit})
+        return self
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if not isinstance(value, dict | str):
+            raise ValueError(f"{value!r} is not a size; {_ACCEPTED}")
+        return cls.model_validate(read_short(value, _read_size))
+
+    def extent(self, width: int, height: int) -> Extent:
+        width, height = self.lay_out(width, height).canvas
+        return Extent(1, width * height)
+
+    def lay_out(self, width: int, height: int) -> Layout:
+        """Return what to do with an image of a size.
+
+        Sides are rounded to the nearest pixel, halves up, and are at least 1. The box of `cover` is rounded to whole
+        pixels, too.
+        """
+        across, down = self._find_factors(width, height)
+        size = _scale(width, across), _scale(height, down)
+        whole = (0, 0, width, height)
+        if self.width is None or self.height is None or self.fit not in ("cover", "pad"):
+            return Layout(whole, size, size)
+        wanted = self.width, self.height
+        if self.fit == "pad":
+            return Layout(whole, size, wanted, place(self.gravity, wanted[0] - size[0], wanted[1] - size[1]))
+        canvas = min(wanted[0], size[0]), min(wanted[1], size[1])
+        box_width = width if size[0] == canvas[0] else _scale(canvas[0], 1 / across)
+        box_height = height if size[1] == canvas[1] else _scale(canvas[1], 1 / down)
+        x, y = place(self.gravity, width - box_width, height - box_height)
+        return Layout((x, y, box_width, box_height), canvas, canvas)
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Width and height that every result has, whatever the image; None if they depend on it."""
+        exact = self.fit == "pad" or (self.fit in ("fill", "cover") and self.enlarge)
+        return (self.width, self.height) if self.width and self.height and exact else None
+
+    def _find_factors(self, width: int, height: int) -> tuple[Fraction, Fraction]:
+        """Return the factors by which an image's width and height are scaled."""
+        if self.percent is not None:
+            across = down = Fraction(str(self.percent)) / 100
+        elif self.longest is not None:
+            across = down = Fraction(self.longest, max(width, height))
+        else:
+            across = Fraction(self.width or 0, width)
+            down = Fraction(self.height or 0, height)
+            if self.width is None or self.height is None or self.fit in ("cover", "outside"):
+                across = down = max(across, down)
+            elif self.fit != "fill":
+                across = down = min(across, down)
+        return (across, down) if self.enlarge else (min(across, Fraction(1)), min(down, Fraction(1)))
+
+
+def _scale(pixels: int, factor: Fraction) -> int:
+    return max(1, int(pixels * factor + Fraction(1, 2)))
+
+
+def _read_size(text: str) -> dict[str, Any]:
+    """Return the fields of a size such as `inside:1024x768>`."""
+    match = _LONGEST.fullmatch(text) or _SIZE.fullmatch(text)
+    given = match.groupdict() if match else {}
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value and name in Resize.model_fields}
+    if not fields.keys() - {"fit"}:
+        raise ValueError(f"{text[:40]!r} is not a size; {_ACCEPTED}")
+    flag = given.get("flag")
+    if flag and fields.setdefault("fit", _FLAGS[flag]) != _FLAGS[flag]:
+        raise ValueError(f"{fields['fit']} and {flag} are two ways to fit; accepted is one of them")
+    if given.get("smaller"):
+        fields["enlarge"] = False
+        if "width" in fields and "height" in fields:
+            fields.setdefault("fit", "inside")  # as in ImageMagick
+    return fields
