@@ -19,6 +19,7 @@ from penstock.steps.formats.avif import read_avif
 from penstock.steps.formats.jpeg import read_jpeg
 from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
+from penstock.steps.formats.tiff import read_tiff
 from penstock.steps.formats.webp import read_webp
 from penstock.steps.image import Image, Pixels
 from penstock.steps.metadata.read import read_metadata
@@ -27,6 +28,7 @@ _READERS: dict[ImageType, Reader] = {
     "jpeg": read_jpeg,
     "png": read_png,
     "webp": read_webp,
+    "tiff": read_tiff,
     "avif": read_avif,
 }
 

@@ -1,0 +1,22 @@
+"""TIFF: strips, tiles and BigTIFF are read by Penstock itself, decompressed by libtiff and others."""
+
+from penstock.common.headers.tiff import read_first_directory
+from penstock.common.image_header import Header
+from penstock.common.model.operations import Decode
+from penstock.steps.formats.raw import RawImage
+from penstock.steps.tiff.layout import read_layout
+from penstock.steps.tiff.samples import read_pixels
+
+
+def read_tiff(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
+    """Return the pixels of a TIFF file's first page.
+
+    Raises:
+        ImageError: `unsupported_type` for more or fewer bits, `unsupported_colorspace`, or as `Reader` says.
+    """
+    directory = read_first_directory(data)
+    layout = read_layout(directory)
+    warnings = ("pages_dropped",) if header.images == "several" else ()
+    if layout.samples > layout.colours + (layout.alpha is not None):
+        warnings = (*warnings, "channels_dropped")
+    return RawImage(read_pixels(directory, layout), header.orientation, warnings)
