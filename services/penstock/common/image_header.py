@@ -11,7 +11,7 @@ from penstock.common.headers.base import Header, ImageType, corrupt, truncated, 
 from penstock.common.headers.exif import read_orientation
 from penstock.common.headers.file_types import HEAD_BYTES, SUFFIXES, describe_type, image_type
 from penstock.common.headers.isobmff import read_isobmff_header
-from penstock.common.headers.jpeg import MAX_SEGMENTS, read_jpeg_header
+from penstock.common.headers.jpeg import MAX_SEGMENTS, jpeg_segments, read_jpeg_header
 from penstock.common.headers.png import SIGNATURE as PNG_SIGNATURE
 from penstock.common.headers.png import read_png_header
 from penstock.common.headers.tiff import read_tiff_header
@@ -27,6 +27,7 @@ __all__ = [
     "describe_type",
     "image_type",
     "is_image_file",
+    "jpeg_segments",
     "read_header",
     "read_orientation",
     "truncated",

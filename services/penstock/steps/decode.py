@@ -50,10 +50,10 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     _check_size(header, limits)
     metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
-    normal = normalise(raw.pixels, params)
+    normal = normalise(raw.pixels, metadata.icc, raw.space, params)
     pixels = _apply_orientation(normal.pixels, raw.orientation)
     height, width = pixels.shape[:2]
-    metadata = replace(metadata, width=width, height=height)
+    metadata = replace(metadata, width=width, height=height, icc=normal.profile)
     warnings = (*raw.warnings, *normal.warnings, *dropped)
     return Image(pixels, metadata, regions=params.regions, warnings=warnings)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
@@ -166,9 +168,67 @@ def test_many_excess_bytes_after_the_pixels_are_refused_as_corrupt(drawing: np.n
     assert refusal(data[:-2] + b"\x55" * 500 + data[-2:]).code is ImageCode.CORRUPT_IMAGE
 
 
-def test_cmyk_is_refused_with_its_own_code() -> None:
-    data = simplejpeg.encode_jpeg(np.zeros((8, 8, 4), np.uint8), colorspace="CMYK")
-    assert refusal(data).code is ImageCode.UNSUPPORTED_COLORSPACE
+def cmyk(inks: np.ndarray) -> bytes:
+    """Write CMYK as Pillow does: with Adobe's marker, and inverted."""
+    file = io.BytesIO()
+    Image.fromarray(inks, "CMYK").save(file, "JPEG", quality=100)
+    return file.getvalue()
+
+
+def ycck(inks: np.ndarray) -> bytes:
+    return simplejpeg.encode_jpeg(255 - inks, 100, "CMYK", "444")
+
+
+def four_corners() -> np.ndarray:
+    """Draw red, green, blue and black in inks, 255 for all of it."""
+    inks = np.zeros((48, 64, 4), np.uint8)
+    inks[:24, :32] = (0, 255, 255, 0)
+    inks[:24, 32:] = (255, 0, 255, 0)
+    inks[24:, :32] = (255, 255, 0, 0)
+    inks[24:, 32:] = (0, 0, 0, 255)
+    return inks
+
+
+@pytest.mark.parametrize("write", [cmyk, ycck])
+def test_cmyk_and_ycck_show_the_colours_of_their_inks(write: Callable[[np.ndarray], bytes]) -> None:
+    data = write(four_corners())
+    result = decode(data, LIMITS)
+    corners = result.pixels[[4, 4, -4, -4], [4, -4, 4, -4]][:, ::-1].astype(int)
+    assert np.abs(corners - [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)]).max() <= 3
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[:, :, ::-1].astype(int)
+    assert np.abs(result.pixels - expected).max() <= 1
+    assert result.metadata.icc == b""
+    assert result.warnings == ()
+
+
+def test_cmyk_without_adobes_marker_is_not_inverted() -> None:
+    marked = cmyk(four_corners())
+    start = marked.index(b"\xff\xee")
+    plain = marked[:start] + marked[start + 2 + int.from_bytes(marked[start + 2 : start + 4], "big") :]
+    assert decode(plain, LIMITS).pixels[4, 4].max() <= 3, "no ink but black, which is all of it"
+
+
+def test_cmyk_is_turned_upright() -> None:
+    data = with_exif(cmyk(four_corners()), tiff(6))
+    assert np.array_equal(decode(data, LIMITS).pixels, np.rot90(decode(cmyk(four_corners()), LIMITS).pixels, -1))
+
+
+@pytest.mark.parametrize("write", [cmyk, ycck])
+def test_a_damaged_cmyk_file_is_refused_as_any_other(write: Callable[[np.ndarray], bytes]) -> None:
+    data = write(four_corners())
+    for length in range(8, len(data), 13):
+        assert refusal(data[:length]).code is ImageCode.TRUNCATED_IMAGE, length
+    assert refusal(data[: len(data) // 2] + b"\xff\xd9").code is ImageCode.TRUNCATED_IMAGE
+    assert refusal(data[:-2] + b"\x55" * 500 + data[-2:]).code is ImageCode.CORRUPT_IMAGE
+
+
+def test_a_jpeg_of_two_components_is_refused_with_its_own_code(drawing: np.ndarray) -> None:
+    data = bytearray(jpeg(drawing[:, :, 0]))
+    at = data.index(b"\xff\xc0")
+    data[at + 9 : at + 13] = b"\x02" + data[at + 10 : at + 13]
+    data[at + 2 : at + 4] = struct.pack(">H", 14)
+    data[at + 13 : at + 13] = b"\x02\x11\0"
+    assert refusal(bytes(data)).code is ImageCode.UNSUPPORTED_COLORSPACE
 
 
 def test_a_jpeg_with_thousands_of_scans_is_refused_undecoded(drawing: np.ndarray) -> None:

@@ -1,13 +1,15 @@
 """JPEG: read by libjpeg-turbo in its strict mode, with OpenCV's pixels; written by OpenCV."""
 
 import re
+from itertools import takewhile
 
 import cv2
 import simplejpeg
 
-from penstock.common.image_header import Header, corrupt, truncated
+from penstock.common.image_header import Header, corrupt, jpeg_segments, truncated
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
+from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.formats.opencv import imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Image, Pixels
@@ -19,22 +21,47 @@ MAX_SCAN_PIXELS = 5_000_000_000
 
 
 def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
-    """Return the pixels of a JPEG file, `H×W×3 uint8`. Raises ImageError as `Reader` does."""
-    return RawImage(_decode_jpeg(data, header), header.orientation)
+    """Return the pixels of a JPEG file: `H×W×3 uint8` of grey and colour, `H×W×4` of CMYK and YCCK.
 
-
-def _decode_jpeg(data: bytes, header: Header) -> Pixels:
-    if header.components not in (1, 3):
+    Raises:
+        ImageError: as `Reader` does.
+    """
+    if header.components not in _SPACES:
         raise ImageError(
             ImageCode.UNSUPPORTED_COLORSPACE,
-            f"the JPEG file has {header.components} colour components (CMYK has 4); accepted are grey and colour",
+            f"the JPEG file has {header.components} colour components; accepted are 1 (grey), 3 and 4 (CMYK)",
         )
     if header.scans == "several":
         _check_scans(data, header)
+    space = _SPACES[header.components]
+    pixels = _decode_jpeg(data, header)
+    if space == "CMYK" and _is_inverted(data):
+        pixels = cv2.bitwise_not(pixels)
+    return RawImage(pixels, header.orientation, space=space)
+
+
+_SPACES: dict[int, ColourSpace] = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+"""Colour spaces by number of components; YCbCr becomes RGB and YCCK CMYK as they are decoded."""
+
+
+def _is_inverted(data: bytes) -> bool:
+    """Return whether a CMYK file stores the lack of ink, as Adobe's programs do, which mark their files.
+
+    The marker is in ITU-T T.872, 6.5.3; that it means inverted values is custom: see libjpeg-turbo's `libjpeg.txt`.
+    """
+    before_pixels = takewhile(lambda segment: segment[0] != _SOS, jpeg_segments(data))
+    return any(marker == _APP14 and data.startswith(b"Adobe", start) for marker, start, _ in before_pixels)
+
+
+_SOS, _APP14 = 0xDA, 0xEE
+
+
+def _decode_jpeg(data: bytes, header: Header) -> Pixels:
+    colours = "CMYK" if header.components == 4 else "BGR"
     try:
-        return simplejpeg.decode_jpeg(data, "BGR")  # type: ignore[no-any-return]
+        return simplejpeg.decode_jpeg(data, colours)  # type: ignore[no-any-return]
     except ValueError as error:
-        return _decode_leniently(data, header, error)
+        return _decode_leniently(data, header, colours, error)
 
 
 def _check_scans(data: bytes, header: Header) -> None:
@@ -49,15 +76,18 @@ _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_PADDING_BYTES = 16
 
 
-def _decode_leniently(data: bytes, header: Header, cause: ValueError) -> Pixels:
+def _decode_leniently(data: bytes, header: Header, colours: str, cause: ValueError) -> Pixels:
     """Decode a valid file that the strict decoder refused; raise for any other."""
     message = str(cause)
     padding = _PADDING.search(message)
     if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
-        return simplejpeg.decode_jpeg(data, "BGR", strict=False)  # type: ignore[no-any-return]
+        return simplejpeg.decode_jpeg(data, colours, strict=False)  # type: ignore[no-any-return]
     if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
         raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
     if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
+        if colours == "CMYK":
+            message = "the CMYK JPEG file has channels of different sizes, in a ratio that is not supported"
+            raise ImageError(ImageCode.UNSUPPORTED_COLORSPACE, message) from cause
         return imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     raise corrupt(f"the JPEG file is damaged: {message}") from cause
 

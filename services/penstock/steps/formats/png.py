@@ -12,6 +12,7 @@ from isal import isal_zlib
 
 from penstock.common.image_header import Header, read_orientation
 from penstock.common.model.operations import Decode, Encode
+from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.formats.opencv import imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Image, Pixels
@@ -29,14 +30,16 @@ def read_png(data: bytes, header: Header, params: Decode) -> RawImage:
     checked = check_and_repack(data, header)
     transparent = None if params.alpha == "drop" else find_chunk(checked, b"tRNS")
     colour_type = data[_COLOUR_TYPE_AT]
+    space: ColourSpace = "GRAY" if colour_type in (_GREY, _GREY | _WITH_ALPHA) else "RGB"
     if params.alpha == "drop" or (transparent is None and not colour_type & _WITH_ALPHA):
-        return RawImage(imdecode(checked, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if header.bit_depth > 8 else 0)))
+        pixels = imdecode(checked, cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if header.bit_depth > 8 else 0))
+        return RawImage(pixels, space=space)
     exif = find_chunk(checked, b"eXIf") or b""
     orientation = read_orientation(b"Exif\0\0" + exif) or 1
     pixels = imdecode(checked, cv2.IMREAD_UNCHANGED)  # which leaves the orientation to its caller
     if transparent is not None and colour_type == _GREY:
         pixels = _grey_with_key(pixels, transparent, header)
-    return RawImage(pixels, orientation if orientation <= 8 else 1)
+    return RawImage(pixels, orientation if orientation <= 8 else 1, space=space)
 
 
 def _grey_with_key(grey: Pixels, transparent: bytes, header: Header) -> Pixels:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from penstock.common.image_header import Header
 from penstock.common.model.operations import Decode
+from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.image import Pixels
 
 
@@ -12,12 +13,14 @@ from penstock.steps.image import Pixels
 class RawImage:
     """Pixels as the file has them, `H×W×3` in BGR order or `H×W×4` with alpha, `uint8` or `uint16`.
 
-    `orientation` (EXIF, 1 to 8) is still to be applied. `warnings` say what was left out, as codes.
+    `orientation` (EXIF, 1 to 8) is still to be applied. `warnings` say what was left out, as codes. `space` is the
+    file's colour space: of `GRAY` the three colours are equal, of `CMYK` the four channels are inks, 255 for all of it.
     """
 
     pixels: Pixels
     orientation: int = 1
     warnings: tuple[str, ...] = ()
+    space: ColourSpace = "RGB"
 
 
 Reader = Callable[[bytes, Header, Decode], RawImage]

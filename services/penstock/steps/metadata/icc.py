@@ -1,5 +1,8 @@
 """ICC profile: which of them results carry. https://www.color.org/specification/ICC.2-2022-05.pdf, section 7.2."""
 
+PROFILE_INVALID = "profile_invalid"
+"""Warning: the colour profile was damaged or too large, and results don't have it."""
+
 MAX_BYTES = 4 * 1024 * 1024
 """Most bytes of a profile; those of printers have about 2 MB."""
 

@@ -8,7 +8,7 @@ from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode
 from penstock.steps.image import Metadata
 from penstock.steps.metadata.exif import clean_exif
-from penstock.steps.metadata.icc import clean_profile
+from penstock.steps.metadata.icc import PROFILE_INVALID, clean_profile
 from penstock.steps.metadata.iptc import clean_iptc
 from penstock.steps.metadata.jpeg import find_in_jpeg
 from penstock.steps.metadata.png import find_in_png
@@ -18,9 +18,6 @@ from penstock.steps.metadata.xmp import clean_xmp
 
 METADATA_DROPPED = "metadata_dropped"
 """Warning: EXIF, XMP or IPTC, or some of it, was damaged or too large, and results don't have it."""
-PROFILE_DROPPED = "profile_dropped"
-"""Warning: the colour profile was damaged or too large, and results don't have it."""
-
 _FINDERS: dict[str, Callable[[bytes], Metadata]] = {
     "jpeg": find_in_jpeg,
     "png": find_in_png,
@@ -35,7 +32,7 @@ def read_metadata(data: bytes, header: Header, params: Decode) -> tuple[Metadata
     Empty for a type of file whose decoder finds them itself, and calls `clean_metadata`.
     """
     finder = _FINDERS.get(header.type)
-    if finder is None or (params.metadata == "none" and params.profile == "drop"):
+    if finder is None or (params.metadata == "none" and not _is_profile_used(header, params)):
         return Metadata(header.type), ()
     try:
         found = finder(data)
@@ -55,13 +52,22 @@ def clean_metadata(found: Metadata, header: Header, params: Decode) -> tuple[Met
     exif, xmp, iptc = (b"", False), (b"", False), (b"", False)
     geo = params.metadata == "geo"
     if params.metadata != "none":
-        exif = clean_exif(found.exif, geo=geo, srgb=params.profile == "srgb") if found.exif else exif
+        exif = clean_exif(found.exif, geo=geo, srgb=params.profile == "srgb" or _is_cmyk(header)) if found.exif else exif
         xmp = clean_xmp(found.xmp, geo=geo, upright=header.orientation == 1) if found.xmp else xmp
         iptc = clean_iptc(found.iptc, geo=geo) if found.iptc else iptc
-    profile = clean_profile(found.icc if params.profile != "drop" else b"")
+    profile = clean_profile(found.icc if _is_profile_used(header, params) else b"")
     warnings = []
     if exif[1] or xmp[1] or iptc[1]:
         warnings.append(METADATA_DROPPED)
     if profile[1]:
-        warnings.append(PROFILE_DROPPED)
+        warnings.append(PROFILE_INVALID)
     return Metadata(header.type, exif=exif[0], xmp=xmp[0], iptc=iptc[0], icc=profile[0]), (*warnings,)
+
+
+def _is_profile_used(header: Header, params: Decode) -> bool:
+    """Return whether pixels need the profile: CMYK is always converted by it."""
+    return params.profile != "drop" or _is_cmyk(header)
+
+
+def _is_cmyk(header: Header) -> bool:
+    return header.type == "jpeg" and header.components == 4

@@ -140,7 +140,7 @@ def test_bombs_and_damage_in_a_png_are_dropped_with_a_warning(
 ) -> None:
     image = decode(png_file(4, 4).build(before=[png_chunk(kind, content)]), Limits())
     assert image.metadata == Metadata("png", 4, 4)
-    assert image.warnings == (("profile_dropped",) if kind == b"iCCP" else ("metadata_dropped",))
+    assert image.warnings == (("profile_invalid",) if kind == b"iCCP" else ("metadata_dropped",))
 
 
 def test_a_chunk_with_a_wrong_checksum_is_dropped_with_a_warning(
@@ -211,7 +211,7 @@ def test_a_profile_larger_than_the_limit_is_dropped_with_a_warning(drawing: np.n
     ]
     data = with_segments(photograph("JPEG", drawing, exif=exif()), *segments)
     image = decode(data, Limits())
-    assert (image.metadata.icc, image.warnings) == (b"", ("profile_dropped",))
+    assert (image.metadata.icc, image.warnings) == (b"", ("profile_invalid",))
     assert read_exif(image.metadata.exif)["gps"] == PLACE
 
 

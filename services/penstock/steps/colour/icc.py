@@ -1,0 +1,71 @@
+"""ICC profile: its header and tags, and one for grey images made into one for results, which have three channels.
+
+https://www.color.org/specification/ICC.1-2022-05.pdf, sections 7.2 (header), 7.3 (tags) and 8.3 (grey profiles)
+"""
+
+import struct
+from typing import Literal
+
+ColourSpace = Literal["RGB", "GRAY", "CMYK"]
+"""What the channels of a file are, as a profile's header names it."""
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used."""
+
+
+_HEADER_BYTES = 128
+_MAX_TAGS = 100
+_COPIED = (b"desc", b"cprt", b"wtpt")
+_CURVES = (b"rTRC", b"gTRC", b"bTRC")
+_PRIMARIES = {
+    b"rXYZ": (0.43607, 0.22249, 0.01392),
+    b"gXYZ": (0.38515, 0.71687, 0.09708),
+    b"bXYZ": (0.14307, 0.06061, 0.71410),
+}
+"""Those of sRGB under D50. Equal channels mean a grey whatever the primaries are, as long as their sum is white."""
+
+
+def make_rgb_profile(profile: bytes) -> bytes:
+    """Return a profile by which three equal channels look as one does by a grey profile.
+
+    Raises:
+        ProfileError: the profile is damaged, or has no tone curve.
+    """
+    tags = _read_tags(profile)
+    if tags.get(b"kTRC", b"")[:4] not in (b"curv", b"para") or profile[20:24] != b"XYZ ":
+        raise ProfileError("the grey profile has no tone curve")
+    contents = {name: tags[name] for name in _COPIED if name in tags}
+    for name, values in _PRIMARIES.items():
+        contents[name] = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+    contents |= dict.fromkeys(_CURVES, tags[b"kTRC"])
+    return _write(profile[:_HEADER_BYTES], contents)
+
+
+def _read_tags(profile: bytes) -> dict[bytes, bytes]:
+    try:
+        (count,) = struct.unpack_from(">I", profile, _HEADER_BYTES)
+        entries = [
+            struct.unpack_from(">4sII", profile, _HEADER_BYTES + 4 + 12 * number)
+            for number in range(min(count, _MAX_TAGS))
+        ]
+    except struct.error as error:
+        raise ProfileError("the profile ends within its table of tags") from error
+    if any(offset + size > len(profile) for _, offset, size in entries):
+        raise ProfileError("the profile has a tag beyond its end")
+    return {name: profile[offset : offset + size] for name, offset, size in entries}
+
+
+def _write(header: bytes, contents: dict[bytes, bytes]) -> bytes:
+    """Return a profile with a grey one's header, for a display with RGB."""
+    table, body = [], b""
+    start = _HEADER_BYTES + 4 + 12 * len(contents)
+    offsets: dict[bytes, int] = {}
+    for name, content in contents.items():
+        if content not in offsets:  # the three curves are one
+            offsets[content] = start + len(body)
+            body += content + bytes(-len(content) % 4)
+        table.append(struct.pack(">4sII", name, offsets[content], len(content)))
+    size, without_id = struct.pack(">I", start + len(body)), bytes(16)
+    changed = size + header[4:12] + b"mntrRGB " + header[20:84] + without_id + header[100:]
+    return changed + struct.pack(">I", len(contents)) + b"".join(table) + body

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import io
+from itertools import product
+
+import cv2
+import numpy as np
+import pytest
+from icc_profiles import (
+    ADOBE_RGB,
+    DISPLAY_P3,
+    SRGB,
+    cmyk_profile,
+    gamma,
+    grey_profile,
+    rgb_profile,
+    srgb_curve,
+    to_xyz,
+)
+from PIL import Image, ImageCms
+
+from penstock.common.model.operations import Decode
+from penstock.steps.colour.icc import make_rgb_profile
+from penstock.steps.colour.normalise import Normalised, normalise
+from penstock.steps.colour.profile import is_srgb
+
+TO_SRGB = Decode(profile="srgb")
+ADOBE_PROFILE = rgb_profile(ADOBE_RGB, gamma(2.19921875))
+P3_PROFILE = rgb_profile(DISPLAY_P3, srgb_curve())
+LAB_OF_INKS = {
+    (c, m, y, k): (
+        95 * (1 - 0.3 * c) * (1 - 0.4 * m) * (1 - 0.05 * y) * (1 - 0.85 * k),
+        (50 * m - 30 * c) * (1 - 0.9 * k),
+        (60 * y - 40 * c) * (1 - 0.9 * k),
+    )
+    for c, m, y, k in product((0, 1), repeat=4)
+}
+"""Full and no ink of an imagined press, whose red is a dull one."""
+
+
+def normalised(pixels: np.ndarray, profile: bytes, params: Decode = TO_SRGB, space: str = "RGB") -> Normalised:
+    return normalise(pixels, profile, space, params)  # type: ignore[arg-type]
+
+
+def bgr(*colours: tuple[int, int, int]) -> np.ndarray:
+    return np.array([colours], np.uint8)[:, :, ::-1].copy()
+
+
+def by_littlecms(image: Image.Image, profile: bytes) -> np.ndarray:
+    """Convert as Pillow's own function does."""
+    converted = ImageCms.profileToProfile(
+        image,
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        "RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert converted is not None
+    return np.asarray(converted)[:, :, ::-1]
+
+
+def linear(values: np.ndarray) -> np.ndarray:
+    """Return sRGB's values, which are also those of Display P3, as amounts of light."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return L*a*b* under D50 of BGR pixels, by the matrix of their primaries (CIE 15:2004)."""
+    xyz = linear(pixels[:, :, ::-1] / 255) @ matrix.T / (0.9642, 1.0, 0.8249)
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = np.moveaxis(root, 2, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=2)
+
+
+def test_wide_colours_become_those_of_srgb() -> None:
+    result = normalised(bgr((200, 60, 30), (250, 220, 10), (255, 255, 255), (0, 0, 0)), ADOBE_PROFILE)
+    assert result.pixels[0, :, ::-1].tolist() == [[231, 57, 21], [255, 221, 0], [255, 255, 255], [0, 0, 0]]
+    assert (result.profile, result.warnings) == (b"", ())
+
+
+def test_a_profile_with_swapped_channels_swaps_them() -> None:
+    swapped = rgb_profile((SRGB[1], SRGB[0], SRGB[2]), srgb_curve())
+    assert normalised(bgr((199, 60, 29)), swapped).pixels[0, 0, ::-1].tolist() == [60, 199, 29]
+
+
+def test_a_display_p3_image_looks_the_same_in_srgb(drawing: np.ndarray) -> None:
+    both = to_xyz(DISPLAY_P3)
+    light = linear(drawing[:, :, ::-1] / 255) @ np.linalg.solve(both, to_xyz(SRGB)).T  # colours that sRGB has too
+    values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.clip(light, 0, 1) ** (1 / 2.4) - 0.055)
+    wide = np.rint(255 * values)[:, :, ::-1].astype(np.uint8)
+    result = normalised(wide, P3_PROFILE).pixels
+    difference = np.linalg.norm(lab(result, to_xyz(SRGB)) - lab(wide, both), axis=2)
+    untouched = np.linalg.norm(lab(wide, to_xyz(SRGB)) - lab(wide, both), axis=2)
+    assert difference.mean() < 0.5
+    assert difference.max() < 2
+    assert untouched.max() > 10, "the profile makes no difference to this drawing"
+
+
+def test_conversion_equals_that_of_littlecms_at_once(photos: list[np.ndarray]) -> None:
+    photo = photos[0]
+    image = Image.fromarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB))
+    assert np.array_equal(normalised(photo, ADOBE_PROFILE).pixels, by_littlecms(image, ADOBE_PROFILE))
+
+
+def test_pixels_whose_profile_is_srgb_stay_as_they_are(drawing: np.ndarray) -> None:
+    for profile in (
+        rgb_profile(SRGB, srgb_curve()),
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+    ):
+        assert is_srgb(profile)
+        result = normalised(drawing, profile)
+        assert result.pixels is drawing
+        assert result.profile == b""
+    assert not is_srgb(P3_PROFILE)
+
+
+@pytest.mark.parametrize("profile", [ADOBE_PROFILE, P3_PROFILE, b"", b"damaged" * 40])
+def test_a_dropped_profile_changes_nothing(drawing: np.ndarray, profile: bytes) -> None:
+    assert normalised(drawing, profile, Decode(profile="drop")) == Normalised(drawing)
+
+
+def test_a_kept_profile_comes_with_unchanged_pixels(drawing: np.ndarray) -> None:
+    assert normalised(drawing, ADOBE_PROFILE, Decode()) == Normalised(drawing, ADOBE_PROFILE)
+
+
+@pytest.mark.parametrize("profile", [ADOBE_PROFILE[:300], ADOBE_PROFILE[:128] + b"\xff" * 400])
+def test_a_damaged_profile_is_ignored_with_a_warning(drawing: np.ndarray, profile: bytes) -> None:
+    assert normalised(drawing, profile) == Normalised(drawing, warnings=("profile_invalid",))
+
+
+@pytest.mark.parametrize("profile", [cmyk_profile(LAB_OF_INKS), grey_profile(gamma(2.2)), bytes(200)])
+@pytest.mark.parametrize("params", [Decode(), TO_SRGB])
+def test_a_profile_for_other_pixels_is_ignored_with_a_warning(
+    drawing: np.ndarray, profile: bytes, params: Decode
+) -> None:
+    assert normalised(drawing, profile, params) == Normalised(drawing, warnings=("profile_mismatch",))
+
+
+def test_alpha_is_untouched_by_a_conversion(drawing: np.ndarray) -> None:
+    alpha = np.arange(drawing[:, :, 0].size, dtype=np.uint32).reshape(drawing.shape[:2]).astype(np.uint8)
+    given = cv2.merge([*cv2.split(drawing), alpha])
+    result = normalised(given, ADOBE_PROFILE, Decode(profile="srgb", alpha="keep")).pixels
+    assert np.array_equal(result[:, :, 3], alpha)
+    assert np.array_equal(result[:, :, :3], normalised(drawing, ADOBE_PROFILE).pixels)
+
+
+def test_the_background_is_not_converted() -> None:
+    given = np.dstack([bgr((200, 60, 30)), np.zeros((1, 1), np.uint8)])
+    result = normalised(given, ADOBE_PROFILE, Decode(profile="srgb", background="#c83c1e"))
+    assert result.pixels[0, 0, ::-1].tolist() == [200, 60, 30]
+
+
+def test_16_bits_with_a_wide_profile_are_reduced_with_a_warning(drawing: np.ndarray) -> None:
+    given = drawing.astype(np.uint16) << 8
+    result = normalised(given, ADOBE_PROFILE)
+    assert np.array_equal(result.pixels, normalised(drawing, ADOBE_PROFILE).pixels)
+    assert result.warnings == ("depth_reduced",)
+    kept = normalised(given, rgb_profile(SRGB, srgb_curve()))
+    assert kept.pixels is given
+    assert kept.warnings == ()
+
+
+def grey_ramp() -> np.ndarray:
+    return np.repeat(np.arange(256, dtype=np.uint8).reshape(1, 256, 1), 3, axis=2)
+
+
+def test_a_grey_profile_is_kept_as_one_for_three_equal_channels() -> None:
+    profile = grey_profile(gamma(1.8))
+    result = normalised(grey_ramp(), profile, Decode(), "GRAY")
+    assert np.array_equal(result.pixels, grey_ramp())
+    assert result.profile == make_rgb_profile(profile)
+    shown = by_littlecms(Image.fromarray(grey_ramp()), result.profile).astype(int)
+    expected = by_littlecms(Image.fromarray(grey_ramp()[:, :, 0]), profile)
+    assert np.abs(shown - expected).max() <= 1
+    assert np.abs(shown - grey_ramp()).max() > 10
+
+
+def test_grey_is_converted_by_its_profile() -> None:
+    profile = grey_profile(gamma(1.8))
+    result = normalised(grey_ramp(), profile, TO_SRGB, "GRAY")
+    assert np.array_equal(result.pixels, by_littlecms(Image.fromarray(grey_ramp()[:, :, 0]), profile))
+
+
+def test_a_grey_image_may_have_a_profile_for_colours() -> None:
+    assert normalised(grey_ramp(), ADOBE_PROFILE, Decode(), "GRAY").profile == ADOBE_PROFILE
+    assert np.array_equal(
+        normalised(grey_ramp(), ADOBE_PROFILE, TO_SRGB, "GRAY").pixels, normalised(grey_ramp(), ADOBE_PROFILE).pixels
+    )
+
+
+@pytest.mark.parametrize("damaged", [grey_profile(b"")[:200], grey_profile(gamma(2))[:-4], grey_profile(b"")])
+def test_a_damaged_grey_profile_is_ignored_with_a_warning(damaged: bytes) -> None:
+    for params in (Decode(), TO_SRGB):
+        result = normalised(grey_ramp(), damaged, params, "GRAY")
+        assert np.array_equal(result.pixels, grey_ramp())
+        assert (result.profile, result.warnings) == (b"", ("profile_invalid",))
+
+
+def inks(seeded: np.random.Generator) -> np.ndarray:
+    return seeded.integers(0, 256, (40, 50, 4)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("params", [Decode(), TO_SRGB, Decode(profile="drop")])
+def test_cmyk_is_converted_by_its_profile(seeded: np.random.Generator, params: Decode) -> None:
+    profile, given = cmyk_profile(LAB_OF_INKS), inks(seeded)
+    result = normalised(given, profile, params, "CMYK")
+    assert np.array_equal(result.pixels, by_littlecms(Image.fromarray(given, "CMYK"), profile))
+    assert (result.profile, result.warnings) == (b"", ())
+    assert not np.array_equal(result.pixels, normalised(given, b"", params, "CMYK").pixels)
+
+
+@pytest.mark.parametrize(
+    ("profile", "warnings"),
+    [
+        (b"", ()),
+        (ADOBE_PROFILE, ("profile_mismatch",)),
+        (cmyk_profile(LAB_OF_INKS)[:400], ("profile_invalid",)),
+    ],
+)
+def test_cmyk_without_a_usable_profile_is_converted_by_its_share_of_light(
+    seeded: np.random.Generator, profile: bytes, warnings: tuple[str, ...]
+) -> None:
+    given = inks(seeded)
+    result = normalised(given, profile, Decode(), "CMYK")
+    light = 1 - given / 255
+    assert np.abs(result.pixels - 255 * light[:, :, 2::-1] * light[:, :, 3:]).max() <= 0.5 + 1e-6
+    assert (result.profile, result.warnings) == (b"", warnings)
