@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from penstock.client.event_stream import Event as Event
     from penstock.client.local_files import Photo as Photo
     from penstock.client.local_files import find_photos as find_photos
+    from penstock.client.one_image import ResultFile as ResultFile
     from penstock.client.sync_client import Client as Client
     from penstock.common.model.rest import Image as Image
     from penstock.common.model.rest import Job as Job
@@ -37,6 +38,7 @@ _NAMES = {
     " UnexpectedAnswerError",
     "penstock.client.event_stream": "Event",
     "penstock.client.local_files": "Photo find_photos",
+    "penstock.client.one_image": "ResultFile",
     "penstock.client.sync_client": "Client",
     "penstock.common.model.rest": "Image Job Notice Operation Result Retried Step System Upload UploadedFile",
 }

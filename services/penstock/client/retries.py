@@ -18,6 +18,8 @@ from penstock.common.backoff import Backoff
 
 _log = logging.getLogger("penstock.client")
 
+NO_CODE = "refused"
+"""The code of a response that is no problem document."""
 _NOT_PROCESSED = frozenset({429, 503})
 """The server has not acted on the request; any request may be sent again."""
 _MAYBE_PROCESSED = frozenset({502, 504})
@@ -67,10 +69,13 @@ class Retries:
             UnavailableError: the patience is over.
         """
         status = response.status_code
-        if status not in _NOT_PROCESSED and not (status in _MAYBE_PROCESSED and self._request.idempotent):
-            raise read_refusal(response)
+        refusal = read_refusal(response)
+        is_time_up = status == 504 and refusal.code != NO_CODE  # the server's own: it would take as long again
+        may_help = status in _NOT_PROCESSED or (status in _MAYBE_PROCESSED and self._request.idempotent)
+        if is_time_up or not may_help:
+            raise refusal
         self._maybe_processed |= status in _MAYBE_PROCESSED
-        message = f"{self._server} answers {status}: {read_refusal(response).detail}"
+        message = f"{self._server} answers {status}: {refusal.detail}"
         return self._next_delay(
             UnavailableError(message, status), read_retry_after(response.headers.get("retry-after"))
         )
@@ -139,7 +144,7 @@ def read_refusal(response: httpx.Response) -> RefusedError:
         text = " ".join(_one_line(response.text[:200]).split()) or response.reason_phrase
         if response.has_redirect_location:
             text = f"redirects to {_one_line(response.headers['location'][:200])}; redirects are not followed"
-        return RefusedError(status, "refused", f"{response.request.url.path}: {status} {text}")
+        return RefusedError(status, NO_CODE, f"{response.request.url.path}: {status} {text}")
 
 
 def _find_certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:

@@ -19,6 +19,7 @@ from penstock.client.config import ConfiguredClient
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
+from penstock.client.one_image import OneImage, Ops, ResultFile
 from penstock.client.request import Request, ignore, parse_list, parse_model, parse_page, path_to, post_json, put_file
 from penstock.client.threads import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
@@ -54,6 +55,29 @@ class Client(ConfiguredClient[httpx.Client]):
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+
+    def process(self, image: bytes | str | os.PathLike[str], ops: Ops = (), **options: Any) -> bytes:
+        """Return the only result of an image, which is given as bytes or as a path.
+
+        Args:
+            image: the image's file.
+            ops: the operations, as on the command line (`"resize=512x512"`) or as in a job document.
+            options: fields of a job document, such as `output="png"` and `quality=80`; see `/v1/process`.
+
+        Raises:
+            RefusedError: also if the image fails; `code` says why.
+            LocalFileError: the file cannot be read.
+            ValueError: there is not exactly one result; `process_all` returns all.
+        """
+        results = self.process_all(image, ops, **options)
+        if len(results) != 1:
+            raise ValueError(f"the operations made {len(results)} results; process_all returns them")
+        return results[0].data
+
+    def process_all(self, image: bytes | str | os.PathLike[str], ops: Ops = (), **options: Any) -> list[ResultFile]:
+        """Return all results of an image with what the manifest says about them; see `process`."""
+        one = run_blocking(OneImage.read, image)
+        return self.send(one.request(ops, options))
 
     def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> rest.Job:
         """Create a job from a document with `inputs`, or from files and folders of this host, which are uploaded.

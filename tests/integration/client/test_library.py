@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import cv2
+import httpx
+import numpy as np
 import pytest
 from http_proxy import DISCONNECT, HttpProxy, http_proxy
 from waiting import wait_until
@@ -265,3 +268,49 @@ def test_server_and_key_come_from_the_environment(
             client._http.event_hooks["request"] = [lambda request: seen.append(request.headers.get("authorization"))]
             client.steps()
     assert seen == ["Bearer secret"]
+
+
+def test_one_image_is_processed_in_one_call(client: Client, drawn: list[Path]) -> None:
+    pixels = cv2.imread(str(drawn[0]))
+    assert pixels is not None
+    data = client.process(drawn[0], ["resize=64x48"], output="png")
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decoded, cv2.resize(pixels, (64, 48), interpolation=cv2.INTER_AREA))
+    assert client.process(drawn[0].read_bytes(), [["resize", "64x48"]], output="png") == data
+    wait_until(lambda: not list(client.jobs(label="transient=true")))
+
+
+def test_all_results_of_one_image_come_with_their_sizes(client: Client, server: str, drawn: list[Path]) -> None:
+    ops = [{"op": "resize", "width": 64, "height": 48}, "split"]
+    results = client.process_all(drawn[0], ops, output="png")
+    assert [(result.width, result.height, result.media_type) for result in results] == [(32, 24, "image/png")] * 4
+    assert len({result.name for result in results}) == 4
+    with pytest.raises(ValueError, match="4 results"):
+        client.process(drawn[0], ops)
+
+    async def process() -> Any:
+        async with AsyncClient(server) as other:
+            return await other.process_all(drawn[0], ops, output="png")
+
+    assert anyio.run(process) == results
+
+
+def test_an_image_that_fails_raises_its_code(client: Client, drawn: list[Path]) -> None:
+    with pytest.raises(RefusedError) as caught:
+        client.process(drawn[0].read_bytes()[:600], ["split"])
+    assert (caught.value.status, caught.value.code) == (422, "truncated_image")
+    with pytest.raises(RefusedError) as caught:
+        client.process(drawn[0], ["resize=0x0"])
+    assert caught.value.code == "invalid_parameter"
+
+
+def test_a_request_that_waits_is_told_of_the_end_by_the_leader(server: str, drawn: list[Path]) -> None:
+    answer = httpx.post(
+        f"{server}/v1/jobs",
+        data={"job": '{"operations": [["blur", "median"]]}'},
+        files=[("files", (path.name, path.read_bytes())) for path in drawn],
+        headers={"Prefer": "wait=60"},
+        timeout=90,
+    )
+    assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+    assert answer.json()["images"]["done"] == len(drawn)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
-from api_server import ApiServer
+from api_server import ApiServer, Serve
+from waiting import wait_until
 
+from penstock.common.settings import Limits
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job
 
 
@@ -216,3 +221,69 @@ def test_a_finished_job_has_an_average_rate_and_no_eta(coordinator: ApiServer, j
     assert found.finished_at is not None
     assert shown["images_per_second"] == pytest.approx(1 / (found.finished_at - found.started_at))
     assert shown["eta_seconds"] is None
+
+
+def submit_and_wait(coordinator: ApiServer, jpeg: bytes, secs: object, key: str = "") -> httpx.Response:
+    headers = {"Prefer": f"wait={secs}", **({"Idempotency-Key": key} if key else {})}
+    document = json.dumps({"operations": [["blur", "median"]]})
+    return coordinator.http.post("/v1/jobs", data={"job": document}, files={"files": ("a.jpg", jpeg)}, headers=headers)
+
+
+def test_a_request_that_waits_is_answered_when_the_job_has_ended(coordinator: ApiServer, jpeg: bytes) -> None:
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(submit_and_wait, coordinator, jpeg, 30)
+        wait_until(coordinator.services.repository.dispatchable)
+        [job] = coordinator.services.repository.dispatchable()
+        assert not asked.done()
+        coordinator.scheduler.finish(job.id)
+        answer = asked.result(30)
+    assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+    assert answer.headers["location"] == f"/v1/jobs/{job.id}"
+    assert answer.headers["preference-applied"] == "wait=30"
+
+
+def test_a_request_waits_no_longer_than_it_prefers_and_than_the_server_allows(serve: Serve, jpeg: bytes) -> None:
+    coordinator = serve(limits=Limits(max_wait_secs=0.5))
+    began = time.monotonic()
+    answer = submit_and_wait(coordinator, jpeg, 30)
+    assert time.monotonic() - began >= 0.5
+    assert (answer.status_code, answer.json()["state"]) == (202, "accepted")
+    assert answer.headers["preference-applied"] == "wait=0.5"
+    assert submit_and_wait(coordinator, jpeg, 0).status_code == 202
+    refused = submit_and_wait(coordinator, jpeg, "long")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_preference")
+
+
+def test_a_repeated_request_that_waits_says_by_its_status_whether_the_job_has_ended(serve: Serve, jpeg: bytes) -> None:
+    coordinator = serve(limits=Limits(max_wait_secs=0.2))
+    first = submit_and_wait(coordinator, jpeg, 30, "key")
+    again = submit_and_wait(coordinator, jpeg, 30, "key")
+    assert (first.status_code, again.status_code) == (202, 202)
+    coordinator.scheduler.finish(first.json()["id"])
+    ended = submit_and_wait(coordinator, jpeg, 30, "key")
+    assert (ended.status_code, ended.json()["id"]) == (200, first.json()["id"])
+
+
+def test_a_dry_run_does_not_wait(coordinator: ApiServer, jpeg: bytes) -> None:
+    document = json.dumps({"operations": [["blur", "median"]]})
+    answer = coordinator.http.post(
+        "/v1/jobs?dry_run=true",
+        data={"job": document},
+        files={"files": ("a.jpg", jpeg)},
+        headers={"Prefer": "wait=60"},
+    )
+    assert (answer.status_code, answer.json()["images"]) == (200, 1)
+
+
+def test_the_job_of_a_client_that_leaves_while_it_waits_goes_on(coordinator: ApiServer, jpeg: bytes) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        coordinator.http.post(
+            "/v1/jobs",
+            data={"job": json.dumps({"operations": [["blur", "median"]]})},
+            files={"files": ("a.jpg", jpeg)},
+            headers={"Prefer": "wait=60"},
+            timeout=httpx.Timeout(20, read=0.5),
+        )
+    [job] = coordinator.http.get("/v1/jobs").json()["jobs"]
+    coordinator.scheduler.finish(job["id"])
+    assert coordinator.http.get(job["url"]).json()["state"] == "succeeded"

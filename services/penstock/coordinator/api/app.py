@@ -24,7 +24,7 @@ from penstock.coordinator.api.routes import (
     uploads,
 )
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.auth.quotas import EventStreams
+from penstock.coordinator.auth.quotas import LongRequests
 from penstock.coordinator.intake.job_service import JobService
 
 _DESCRIPTION = """Ordered image operations over batches of images.
@@ -60,7 +60,9 @@ def create_app(services: Services) -> FastAPI:
         webhooks=services.webhooks,
         replay_secs=services.replay_secs,
     )
-    app.state.streams = EventStreams(services.limits.max_event_streams)
+    limits = services.limits
+    app.state.streams = LongRequests(limits.max_event_streams, "event streams", "too_many_streams")
+    app.state.waiting = LongRequests(limits.max_waiting, "requests that wait for jobs", "too_many_waiting")
     app.state.metrics = create_registry(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)

@@ -96,29 +96,28 @@ class Caller:
 ANYBODY = Caller()
 
 
-class EventStreams:
-    """Counts open event streams and limits them for each caller, because each one polls the database.
+class LongRequests:
+    """Counts requests that stay open, and limits them for each caller, because each one polls the database.
 
-    To be used from one event loop.
+    To be used from one event loop. `what` names them, and `code` is that of the refusal.
     """
 
-    def __init__(self, max_streams: int) -> None:
-        self._max_streams = max_streams
+    def __init__(self, most: int, what: str, code: str) -> None:
+        self._most = most
+        self._what = what
+        self._code = code
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def hold(self, owner: str) -> Iterator[None]:
-        """Count an owner's stream while it is open.
+        """Count an owner's request while it is open.
 
         Raises:
             RequestError: 429 above the limit.
         """
-        if self._open[owner] >= self._max_streams:
-            raise RequestError(
-                429,
-                "too_many_streams",
-                f"{self._max_streams} event streams are open, which is the limit; try again later",
-            )
+        if self._open[owner] >= self._most:
+            message = f"{self._most} {self._what} are open, which is the limit; try again later"
+            raise RequestError(429, self._code, message)
         self._open[owner] += 1
         try:
             yield

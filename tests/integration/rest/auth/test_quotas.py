@@ -32,10 +32,12 @@ def keyed(serve: Serve) -> Serve:
     return start
 
 
-def send(coordinator: ApiServer, images: int = 1, **document: Any) -> httpx.Response:
+def send(
+    coordinator: ApiServer, images: int = 1, headers: dict[str, str] | None = None, **document: Any
+) -> httpx.Response:
     sent = [("files", (f"{number}.jpg", b"\xff\xd8\xff" + b"x" * 99)) for number in range(images)]
     data = {"job": json.dumps({**PLAN, **document})}
-    answer: httpx.Response = coordinator.http.post("/v1/jobs", data=data, files=sent)
+    answer: httpx.Response = coordinator.http.post("/v1/jobs", data=data, files=sent, headers=headers)
     return answer
 
 
@@ -213,3 +215,17 @@ def test_event_streams_are_limited_per_key(keyed):
 def can_follow(coordinator: ApiServer, events: str) -> bool:
     with coordinator.http.stream("GET", events) as answer:
         return bool(answer.status_code == 200)
+
+
+def test_requests_that_wait_for_jobs_are_limited_per_key(keyed):
+    coordinator = keyed(limits=Limits(max_waiting=1))
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(send, coordinator, headers={"Prefer": "wait=60"})
+        wait_until(coordinator.services.repository.dispatchable)
+        refused = send(coordinator, headers={"Prefer": "wait=60"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_waiting")
+        assert send(coordinator).status_code == 202
+        [first, _] = coordinator.services.repository.dispatchable()
+        coordinator.scheduler.finish(first.id)
+        assert waiting.result(30).status_code == 200
+    assert send(coordinator, headers={"Prefer": "wait=0"}).status_code == 202

@@ -14,7 +14,7 @@ from penstock.coordinator.api.dependencies import CallerDep, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_image, view_job
-from penstock.coordinator.auth.quotas import EventStreams
+from penstock.coordinator.auth.quotas import LongRequests
 from penstock.coordinator.ports.repository import Image, Job, Scope
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
@@ -35,7 +35,7 @@ def _last_failure(
 
 async def _hold_stream(request: Request, caller: CallerDep) -> AsyncIterator[None]:
     """Count the stream among the caller's until it has ended."""
-    streams: EventStreams = request.app.state.streams
+    streams: LongRequests = request.app.state.streams
     with streams.hold(caller.owner):
         yield
 

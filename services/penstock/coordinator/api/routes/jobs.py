@@ -1,7 +1,9 @@
 """`/v1/jobs`: creates, lists, shows, cancels, retries and deletes jobs; shows their webhook deliveries."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -23,14 +25,26 @@ from penstock.coordinator.api.dependencies import (
 from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
 from penstock.coordinator.api.request_body import read_body, received_files
+from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import as_datetime, summarise, view_job
+from penstock.coordinator.api.waiting import read_preferences, wait_for_end
+from penstock.coordinator.auth.quotas import Caller, LongRequests
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document
-from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, WebhookEvent, WebhookEventState
+from penstock.coordinator.ports.repository import (
+    ConflictError,
+    ImageNotFailedError,
+    Job,
+    WebhookEvent,
+    WebhookEventState,
+)
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+Submitted = rest.Estimate | tuple[Job, bool]
+"""What a submitted document becomes: an estimate for a dry run, or a job, and whether it is new."""
 
 
 async def _images_to_retry(request: Request, services: ServicesDep) -> list[int] | None:
@@ -61,7 +75,10 @@ async def _label(
     summary="Submit a job",
     openapi_extra=JOB_BODY,
     responses={
-        200: {"model": rest.Job | rest.Estimate, "description": "The job of an equal earlier request, or a dry run"},
+        200: {
+            "model": rest.Job | rest.Estimate,
+            "description": "The job of an equal earlier request, a dry run, or a job that has ended meanwhile",
+        },
         202: {"model": rest.Job, "description": "Accepted"},
         **error_responses(400, 403, 408, 409, 413, 415, 422, 429),
     },
@@ -75,39 +92,72 @@ async def submit_job(
     idempotency_key: Annotated[
         str | None, Header(description="Makes the request safe to repeat: an equal one returns the same job")
     ] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=30`: respond when the job has ended, or after 30 seconds (RFC 7240)")
+    ] = None,
 ) -> Response:
-    """Create a job from a JSON document with `inputs`, or from a form with the document in `job` and `files`."""
+    """Create a job from a JSON document with `inputs`, or from a form with the document in `job` and `files`.
+
+    With `Prefer: wait=30`, the response comes when the job has ended, `200`, or after 30 seconds, `202`.
+    """
     if idempotency_key is not None and not re.fullmatch(r"[!-~]{1,255}", idempotency_key):
         raise RequestError(
             400,
             "invalid_idempotency_key",
             f"Idempotency-Key {idempotency_key[:40]!a}; accepted are 1 to 255 printable ASCII characters",
         )
-    limits = services.limits
+    preferences = read_preferences(prefer, services.limits.max_wait_secs)
+    secs = None if dry_run else preferences.wait_secs
 
-    def submit(form: FormUpload | None, data: bytes = b"") -> Response:
+    def submit(form: FormUpload | None, data: bytes) -> Submitted:
+        limits = services.limits
         requested = read_form_request(form.texts, limits) if form else read_job_request(read_json(data), limits)
         new_job = job_service.prepare(caller, requested, form)
         if dry_run:
-            return JSONResponse(job_service.estimate(new_job).model_dump())
+            return job_service.estimate(new_job)
         [job], is_new = job_service.submit(caller, [new_job], idempotency_key)
-        view = view_job(job, services.scheduler)
-        return JSONResponse(view.model_dump(mode="json"), 202 if is_new else 200, {"Location": job_url(job.id)})
+        return job, is_new
 
+    upload: dict[str, Any] = {
+        "admit": None if dry_run else lambda: job_service.admit(caller, idempotency_key),
+        "dry_run": dry_run,
+        "digest": idempotency_key is not None,
+    }
+    waiting: LongRequests = request.app.state.waiting
+    with waiting.hold(caller.owner) if secs else nullcontext():
+        submitted = await _receive(request, services, submit, upload)
+        if isinstance(submitted, rest.Estimate):
+            return JSONResponse(submitted.model_dump())
+        job, is_new = submitted
+        if secs and not job.has_ended:
+            await wait_for_end(request, services, job.id, secs, lambda: _if_ended(find_job(job.id, services, caller)))
+    view = await run_in_threadpool(_view, services, caller, job, as_it_is_now=bool(secs))
+    status = 202 if (is_new if secs is None else not view.has_ended) else 200
+    return JSONResponse(view.model_dump(mode="json"), status, {"Location": job_url(job.id), **preferences.headers()})
+
+
+async def _receive(
+    request: Request,
+    services: Services,
+    submit: Callable[[FormUpload | None, bytes], Submitted],
+    upload: dict[str, Any],
+) -> Submitted:
+    """Receive a document, or a form with arguments of `FormUpload`, and submit it."""
+    limits = services.limits
     if check_media_type(request, "application/json", "multipart/form-data") == "application/json":
         data = await read_body(request, limits.max_field_bytes, services.idle_secs)
         return await run_in_threadpool(submit, None, data)
-    upload = FormUpload(
-        request.headers["content-type"],
-        "job",
-        services.store,
-        limits,
-        admit=None if dry_run else lambda: job_service.admit(caller, idempotency_key),
-        dry_run=dry_run,
-        digest=idempotency_key is not None,
-    )
-    async with received_files(request, upload, limits.max_upload_bytes, services.idle_secs) as form:
-        return await run_in_threadpool(submit, form)
+    form = FormUpload(request.headers["content-type"], "job", services.store, limits, **upload)
+    async with received_files(request, form, limits.max_upload_bytes, services.idle_secs):
+        return await run_in_threadpool(submit, form, b"")
+
+
+def _if_ended(job: Job) -> Job | None:
+    return job if job.has_ended else None
+
+
+def _view(services: Services, caller: Caller, job: Job, *, as_it_is_now: bool) -> rest.Job:
+    return view_job(find_job(job.id, services, caller) if as_it_is_now else job, services.scheduler)
 
 
 @router.get("", summary="List jobs", responses=error_responses(400, 422))

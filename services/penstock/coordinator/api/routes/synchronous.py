@@ -108,7 +108,8 @@ async def process_image(
     if response is not None:
         return response
     if not preferences.respond_async:
-        message = f"the job has not ended within {wait_secs:g} s; Prefer: respond-async keeps it, and answers 202"
+        setting = " (PENSTOCK_MAX_WAIT_SECS)" if wait_secs == services.limits.max_wait_secs else ""
+        message = f"not done within {wait_secs:g} s{setting}; cancelled, unless you send Prefer: respond-async"
         raise RequestError(504, "timeout", message)
     passing_jobs.clear()
     return await run_in_threadpool(_accepted, services, caller, job, headers)
