@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.image_header import is_image_file
 from penstock.common.model.names import without_suffix
+from penstock.common.model.sidecars import SUFFIX, described_name, find_sidecar, sidecar_names
 
 CONCURRENT_FILES = 4
 """Files that are uploaded or downloaded at the same time."""
@@ -68,7 +69,8 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def find_photos(paths: Paths) -> list[Photo]:
     """Return files, and the images in folders and subfolders, each once, named relative to their common folder.
 
-    Hidden files, links, and files that are no images by name or first bytes are skipped in folders.
+    Sidecars beside images are included. Hidden files, links, and files that are no images by name or first bytes are
+    skipped in folders.
 
     Raises:
         LocalFileError: a path or glob that matches nothing, or a folder that cannot be read.
@@ -80,7 +82,8 @@ def find_photos(paths: Paths) -> list[Photo]:
     if not found:
         return []
     root = os.path.commonpath([*folders, *map(os.path.dirname, files)])
-    listed = {*files, *(path for folder in folders for path in _walk(folder))}
+    listed = {*files, *(path for file in files for path in _sidecars_beside(file))}
+    listed.update(path for folder in folders for path in _walk(folder))
     return sorted(_stat_file(root, path) for path in listed)
 
 
@@ -93,13 +96,23 @@ def _expand(path: str) -> list[str]:
     return found
 
 
+def _sidecars_beside(file: str) -> Iterator[str]:
+    folder, name = os.path.split(file)
+    beside = (os.path.join(folder, each) for each in sidecar_names(name))
+    return filter(_is_file, beside)
+
+
 def _walk(folder: str) -> Iterator[str]:
     for below, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        sidecars = {described: name for name in names if (described := described_name(name))}
         for name in names:
             path = os.path.join(below, name)
             if not name.startswith(".") and _is_file(path) and is_image_file(path, if_unreadable=False):
                 yield path
+                sidecar = find_sidecar(name, sidecars)
+                if sidecar and _is_file(os.path.join(below, sidecar)):
+                    yield os.path.join(below, sidecar)
 
 
 def _raise(error: OSError) -> NoReturn:
@@ -134,6 +147,9 @@ def _valid_name(name: str) -> str:
     clean = "".join("_" if letter == "\\" or unicodedata.category(letter) == "Cc" else letter for letter in text)
     if clean == name:
         return name
+    described = described_name(name)
+    if described is not None:
+        return _valid_name(described) + SUFFIX
     stem = without_suffix(clean)
     return f"{stem}~{hashlib.sha256(raw).hexdigest()[:8]}{clean[len(stem) :]}"
 

@@ -2,13 +2,23 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.common.image_header import is_image_file
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import unique_stems
+from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The file with an image's regions, beside it."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,7 @@ class InputFile:
     stem: str
     size_bytes: int
     mtime_ns: int
+    sidecar: Sidecar | None = None
 
 
 class Inputs:
@@ -43,18 +54,25 @@ class Inputs:
             )
 
     def files(self, on_ignored: Callable[[str], None]) -> Iterator[InputFile]:
-        """Yield every input, unreadable ones too; call `on_ignored` with files of other types."""
+        """Yield every input, unreadable ones too; call `on_ignored` with files of other types.
+
+        Sidecars are neither; one without an image is ignored.
+        """
         by_folder: dict[str, list[str]] = {}
         for path in self._files:
             by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
         for folder, names in by_folder.items():
-            yield from self._in_folder(folder, names)
+            images = [name for name in names if described_name(name) is None]
+            beside = {each for name in images for each in sidecar_names(name)}
+            present = [name for name in beside if os.path.isfile(os.path.join(folder, name))]
+            yield from self._in_folder(folder, images, _by_image(images, present))
         for folder in self._folders:
             for below, names in self._walk(folder):
                 images = [name for name in names if is_image_file(os.path.join(below, name), if_unreadable=True)]
-                for name in set(names).difference(images):
+                sidecars = _by_image(images, names)
+                for name in set(names).difference(images, sidecars.values()):
                     on_ignored(os.path.join(below, name))
-                yield from self._in_folder(below, images)
+                yield from self._in_folder(below, images, sidecars)
 
     def count(self) -> int:
         """Return the number of files, whether images or not."""
@@ -70,14 +88,26 @@ class Inputs:
             parent, name = os.path.split(error.filename)
             yield parent, [name]
 
-    def _in_folder(self, folder: str, names: list[str]) -> Iterator[InputFile]:
+    def _in_folder(self, folder: str, names: list[str], sidecars: Mapping[str, str]) -> Iterator[InputFile]:
         relative = os.path.relpath(folder, self._root)
         prefix = "" if relative == "." else f"{_printable(relative)}/"
         texts = [_printable(name) for name in names]
         for name, text, stem in zip(names, texts, unique_stems(texts), strict=True):
             path = os.path.join(folder, name)
             size_bytes, mtime_ns = _status(path)
-            yield InputFile(path, prefix + text, prefix + stem, size_bytes, mtime_ns)
+            sidecar = _sidecar(os.path.join(folder, sidecars[name])) if name in sidecars else None
+            yield InputFile(path, prefix + text, prefix + stem, size_bytes, mtime_ns, sidecar)
+
+
+def _by_image(images: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Return the names of images' sidecars that are among the names of a folder, by image."""
+    described = {image: name for name in names if (image := described_name(name))}
+    found = {image: find_sidecar(image, described) for image in images} if described else {}
+    return {image: name for image, name in found.items() if name}
+
+
+def _sidecar(path: str) -> Sidecar:
+    return Sidecar(path, *_status(path))
 
 
 def _expand(path: str) -> Iterable[str]:

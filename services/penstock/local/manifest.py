@@ -47,7 +47,7 @@ class Manifest:
             raise StartupError("data_unusable", message) from error
 
     def is_done(self, file: InputFile) -> bool:
-        """Return whether an input is unchanged since it was done, and its results still exist."""
+        """Return whether an input and its regions are unchanged since it was done, and its results still exist."""
         return _digest(file) in self._done
 
     def add(self, file: InputFile, outcome: Outcome) -> None:
@@ -153,5 +153,8 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _digest(file: InputFile) -> int:
-    text = f"{file.path}\0{file.stem}\0{file.size_bytes}\0{file.mtime_ns}".encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    text = f"{file.path}\0{file.stem}\0{file.size_bytes}\0{file.mtime_ns}"
+    if file.sidecar is not None:
+        text += f"\0{file.sidecar.path}\0{file.sidecar.size_bytes}\0{file.sidecar.mtime_ns}"
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")

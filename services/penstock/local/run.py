@@ -228,7 +228,8 @@ class _Run:
         images = []
         for file in batch:
             self._in_flight[self._published] = file
-            images.append(ImageRef(id=self._published, stem=file.stem, ref=f"file://{quote(os.fsencode(file.path))}"))
+            regions = _file_url(file.sidecar.path) if file.sidecar else ()
+            images.append(ImageRef(id=self._published, stem=file.stem, ref=_file_url(file.path), regions=regions))
             self._published += 1
         chunk = Chunk(
             job=_JOB,
@@ -272,6 +273,10 @@ class _Run:
         if failure.resume_blob:  # the failed step's input, kept for a retry; a run has none
             with suppress(OSError):
                 (self._options.out / WORK_FOLDER / failure.resume_blob).unlink()
+
+
+def _file_url(path: str) -> str:
+    return f"file://{quote(os.fsencode(path))}"
 
 
 def _check_performable(options: RunOptions) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from penstock.common.model.regions import Region
+from penstock.common.model.regions import MAX_POINTS, Region
 
 Point = tuple[float, float]
 
@@ -59,16 +59,17 @@ def shifting(x: float, y: float) -> Transform:
 def move_regions(regions: Iterable[Region], transform: Transform, width: int, height: int) -> Iterator[Region]:
     """Yield regions moved by a map and cut at the edges of an image; those outside are left out.
 
-    A box that is turned by an angle becomes a polygon.
+    A box that is turned by an angle becomes a polygon. A polygon that has too many corners once it is cut becomes the
+    box around it.
     """
     for region in regions:
         corners = _clip([transform.apply(*corner) for corner in region.corners], width, height)
         if len(corners) < 3 or not _area(corners):
             continue
-        if region.box is not None and transform.keeps_boxes:
+        if (region.box is not None and transform.keeps_boxes) or len(corners) > MAX_POINTS:
             xs, ys = zip(*corners, strict=True)
             box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-            yield region.model_copy(update={"box": box})
+            yield region.model_copy(update={"box": box, "polygon": None})
         else:
             yield region.model_copy(update={"box": None, "polygon": tuple(corners)})
 

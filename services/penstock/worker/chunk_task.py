@@ -306,7 +306,10 @@ class ChunkTask:
         """Yield the operations with their indexes in the plan; `decode` gets the regions that came with the image."""
         for index, operation in self._operations:
             if image.regions and isinstance(operation.params, Decode):
-                params = operation.params.model_copy(update={"regions": image.regions})
+                regions = image.regions
+                if isinstance(regions, str):
+                    regions = self._context.sources.read_regions(regions)
+                params = operation.params.model_copy(update={"regions": regions})
                 operation = replace(operation, params=params)
             yield index, operation
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.regions import Regions
+from penstock.common.model.sidecars import MAX_BYTES, read_sidecar
 from penstock.common.settings import Limits
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import (
@@ -36,29 +38,50 @@ class ImageSources:
             ImageError: source_not_found, source_forbidden or too_large_file.
             UnavailableError: the store or a bucket is unreachable.
         """
+        return self._read(ref, self._limits)
+
+    def read_regions(self, ref: str) -> Regions:
+        """Return the regions in an image's sidecar.
+
+        Raises:
+            ImageError: source_not_found, source_forbidden or invalid_regions.
+            UnavailableError: the store or a bucket is unreachable.
+        """
+        name = ascii(unquote(ref.rpartition("/")[2])[:80]) if is_url(ref) else "the regions' file"
+        try:
+            return read_sidecar(self._read(ref, self._limits.model_copy(update={"max_file_bytes": MAX_BYTES})))
+        except ImageError as error:
+            if error.code is ImageCode.TOO_LARGE_FILE:
+                message = f"{name}: the file is larger than {MAX_BYTES} bytes, which is the limit"
+                raise ImageError(ImageCode.INVALID_REGIONS, message) from error
+            raise ImageError(error.code, f"{name}: {error.message}") from error
+        except ValueError as error:
+            raise ImageError(ImageCode.INVALID_REGIONS, f"{name}: {error}") from error
+
+    def _read(self, ref: str, limits: Limits) -> bytes:
         if ref.startswith("file://"):
-            return self._read_file(unquote_to_bytes(urlsplit(ref).path))
+            return self._read_file(unquote_to_bytes(urlsplit(ref).path), limits)
         if is_url(ref):
-            return self._read_object(ref)
+            return self._read_object(ref, limits)
         try:
             size = self._store.size(ref)
             if size is not None:
-                check_size(size, self._limits)
+                check_size(size, limits)
             return self._store.get(ref)
         except ObjectNotFoundError as error:
             raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the uploaded file was removed") from error
 
-    def _read_object(self, url: str) -> bytes:
+    def _read_object(self, url: str, limits: Limits) -> bytes:
         try:
-            return self._buckets.read(url, self._limits.max_file_bytes)
+            return self._buckets.read(url, limits.max_file_bytes)
         except (SourceNotFoundError, SourceForbiddenError, SourceTooLargeError) as error:
             raise ImageError(ImageCode(error.code), error.message) from error
 
-    def _read_file(self, path: bytes) -> bytes:
+    def _read_file(self, path: bytes, limits: Limits) -> bytes:
         if self._root is None:
             raise ImageError(ImageCode.SOURCE_FORBIDDEN, "this worker may read no files; PENSTOCK_INPUT_ROOT is unset")
         with open_regular_file(path, self._root) as (file, size_bytes):
-            check_size(size_bytes, self._limits)
+            check_size(size_bytes, limits)
             return file.read()
 
 

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, JobNotFoundError, StepTotals, StoredPlan
+from penstock.coordinator.database.job_creation import IMAGES_PER_BATCH, batches
+from penstock.coordinator.ports.repository import (
+    ALL_OWNERS,
+    ConflictError,
+    Image,
+    JobNotFoundError,
+    StepTotals,
+    StoredPlan,
+)
 
 
 def test_a_job_is_stored_unchanged(driver, repository):
@@ -270,3 +278,29 @@ def test_an_upload_is_in_use_until_its_last_job_is_deleted(driver, repository):
     assert repository.uploads_in_use([*many, "u"]) == {"u"}
     repository.delete_job("job-2")
     assert repository.uploads_in_use(["u"]) == repository.uploads_in_use([]) == set()
+
+
+def test_images_keep_the_regions_that_came_with_them(driver, repository):
+    driver.received(images=0)
+    given = [
+        driver.image(0),
+        driver.image(1, regions='[{"box":[1.0,2.0,3.0,4.0]}]'),
+        driver.image(2, regions="uploads/u/3"),
+    ]
+    repository.add_images("job-1", [*given, driver.image(3)])
+    repository.add_images("job-1", [driver.image(4)])
+    repository.accept_job("job-1")
+    expected = [None, given[1].regions, "uploads/u/3", None, None]
+    assert [image.regions for image in driver.rows()] == expected
+    assert [image.regions for image in repository.take_pending("job-1", 9)] == expected
+    repository.apply([driver.failed("job-1", 1), driver.done("job-1", 0, 2, 3, 4)])
+    repository.retry_job("job-1")
+    assert [image.regions for image in repository.take_pending("job-1", 9)] == [given[1].regions]
+
+
+def test_images_with_many_regions_are_added_in_smaller_batches():
+    given = [Image(number, "", "", "", regions="x" * 3_000_000) for number in range(7)]
+    given += [Image(7 + number, "", "", "") for number in range(IMAGES_PER_BATCH + 1)]
+    found = list(batches(given))
+    assert [len(batch) for batch in found] == [3, 3, IMAGES_PER_BATCH, 2]
+    assert [image for batch in found for image in batch] == given

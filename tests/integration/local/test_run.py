@@ -310,3 +310,20 @@ def test_an_unreadable_folder_is_reported_and_the_rest_is_processed(penstock: Ru
     assert "1 done, 1 failed" in done.stdout, done.stderr
     assert list(codes(tmp_path / "o").values()) == ["source_forbidden"]
     assert "Traceback" not in done.stderr
+
+
+def test_regions_beside_images_are_moved_into_the_manifest(penstock: Run, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "x.png")
+    draw(tmp_path / "in" / "y.png")
+    sidecar = tmp_path / "in" / "x.png.regions.json"
+    command = ("run", tmp_path / "in", "--op", "resize=16x12", "--out", tmp_path / "o")
+    assert "2 done, 0 failed in" in penstock(*command).stdout
+    sidecar.write_text('{"regions": [{"box": [8, 6, 16, 12], "label": "face"}]}')
+    assert "1 done, 0 failed, 1 done before in" in penstock(*command).stdout
+    results = [json.loads(line) for line in (tmp_path / "o" / "manifest.ndjson").read_text().splitlines()[1:]]
+    found = {entry["image"]: entry["results"][0].get("regions") for entry in results}
+    assert found == {"x.png": [{"box": [4.0, 3.0, 8.0, 6.0], "label": "face"}], "y.png": None}
+    sidecar.write_text("[")
+    failed = penstock(*command)
+    assert failed.returncode == 1
+    assert "x.png: invalid_regions: 'x.png.regions.json': it is not JSON" in failed.stdout

@@ -237,3 +237,32 @@ def test_an_unreachable_bucket_is_a_503(serve: Serve, monkeypatch: pytest.Monkey
     answer = post(serve(buckets=sources), "s3://photos/1.jpg")
     assert refusal(answer) == (503, "unavailable", None)
     assert "127.0.0.1" not in answer.text
+
+
+def test_a_sidecar_in_a_bucket_belongs_to_the_image_beside_it(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes
+) -> None:
+    bucket.put(jpeg, "in/a/1.jpg", "in/a/2.jpg", "in/b/1.jpg", "in/c/3.jpg")
+    bucket.put(b"[]", "in/a/1.jpg.regions.json", "in/a/2.regions.json", "in/d/4.regions.json")
+    lines = [f'{{"uri": "{bucket.url}/in/c/3.jpg", "regions": []}}', f"{bucket.url}/in/c/3.regions.json"]
+    bucket.put("\n".join(lines).encode(), "in/list.txt")
+    folders = [{"prefix": f"{bucket.url}/in/{name}"} for name in ("a", "b")]
+    answer = post(coordinator, *folders, {"manifest": f"{bucket.url}/in/list.txt"})
+    assert answer.status_code == 202, answer.text
+    rows = coordinator.services.repository.list_images(answer.json()["id"], limit=10)
+    assert {row.name: row.regions for row in rows} == {
+        "a/1.jpg": f"{bucket.url}/in/a/1.jpg.regions.json",
+        "a/2.jpg": f"{bucket.url}/in/a/2.regions.json",
+        "b/1.jpg": None,
+        "c/3.jpg": "[]",
+    }
+    nothing = post(coordinator, {"prefix": f"{bucket.url}/in/d"})
+    assert refusal(nothing) == (422, "source_not_found", "/inputs/0")
+
+
+def test_a_bad_line_with_regions_refuses_the_job(coordinator: ApiServer, bucket: Bucket) -> None:
+    bucket.put(b'x\n{"uri": "y.jpg", "regions": [{"box": [1, 2, 3]}]}\n', "in/list.txt")
+    answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
+    assert refusal(answer) == (422, "invalid_manifest", "/inputs/0")
+    assert answer.json()["detail"].endswith("list.txt': regions[0].box[3]: Field required")
+    assert "line 2 of" in answer.json()["detail"]

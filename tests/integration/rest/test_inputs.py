@@ -135,3 +135,24 @@ def test_file_names_that_are_not_text_are_shown_and_stay_distinct(serve: Serve, 
     assert len({image["name"] for image in images}) == 5
     sent = {coordinator.http.get(image["sent"]).content for image in images}
     assert {b"\xff\xd8\xff\xff.jpg", b"\xff\xd8\xff\xfe.jpg", b"\xff\xd8\xffnew\nline.jpg"} <= sent
+
+
+@pytest.mark.parametrize("name", ["b/x.jpg.regions.json", "b/x.regions.json"])
+def test_images_have_regions_from_sidecars_and_lists(serve: Serve, root: Path, name: str) -> None:
+    (root / name).write_text('[{"box": [1, 2, 3, 4]}]')
+    (root / "list.txt").write_text('b/x.jpg\n{"uri": "a/x.png", "regions": [{"box": [1, 2, 3, 4]}]}\n')
+    coordinator = serve(input_root=root)
+    expected = {"b/x.jpg": f"file://{root}/{name}"}
+    assert regions(coordinator, post(coordinator, {"prefix": "b"}, "top.jpg")) == expected
+    assert regions(coordinator, post(coordinator, "b/x.jpg", "top.jpg")) == expected
+    assert regions(coordinator, post(coordinator, {"manifest": "list.txt"}, {"prefix": "b"})) == {
+        "b/x.jpg": f"file://{root}/{name}",
+        "a/x.png": '[{"box":[1.0,2.0,3.0,4.0]}]',
+    }
+
+
+def regions(coordinator: ApiServer, answer: Any) -> dict[str, str]:
+    """Return the regions of a job's images by name, of those that have any."""
+    assert answer.status_code == 202, answer.text
+    rows = coordinator.services.repository.list_images(answer.json()["id"], limit=100)
+    return {row.name: row.regions for row in rows if row.regions}

@@ -224,3 +224,16 @@ def test_idle_uploads_are_garbage_collected(coordinator, begin, send, jpeg):
     assert [key.split("/")[1] for key in coordinator.stored()] == [kept.rpartition("/")[2]]
     assert coordinator.http.get(left).status_code == 404
     assert coordinator.http.get(f"/v1/jobs/{job['id']}").status_code == 200
+
+
+def test_the_sidecars_of_an_upload_belong_to_its_images(coordinator, begin, send, jpeg):
+    upload = begin()
+    for name in ("b/x.regions.json", "a/x.jpg.regions.json", "a/x.jpg", "b/x.jpg", "c/x.jpg"):
+        send(upload, name, b"[]" if name.endswith("json") else jpeg)
+    job = coordinator.http.post("/v1/jobs", json=job_of(upload)).json()
+    rows = coordinator.services.repository.list_images(job["id"], limit=10)
+    assert [(row.name, row.regions and coordinator.store.get(row.regions)) for row in rows] == [
+        ("a/x.jpg", b"[]"),
+        ("b/x.jpg", b"[]"),
+        ("c/x.jpg", None),
+    ]

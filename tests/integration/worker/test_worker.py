@@ -14,6 +14,7 @@ from waiting import wait_until
 from worker_fixture import CHAIN, JOB, SECS, WorkerFixture, draw, expected_results
 
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, step_queue
+from penstock.common.model.regions import Region
 from penstock.common.registry import operations
 from penstock.common.store.keys import cancellation_key, resume_key
 from penstock.worker.chunk_task import ChunkTask
@@ -185,3 +186,42 @@ def test_held_pixels_are_released(workers: WorkerFixture) -> None:
     ended = workers.wait_for_outcomes(6)
     assert [workers.results(ended[number]) for number in range(6)] == [expected_results(image) for image in images]
     wait_until(lambda: [worker.context.pixel_budget.used for worker in started] == [0, 0])
+
+
+@pytest.mark.parametrize("placement", [[()], [("resize",), ("split",), ("encode",)]], ids=["fused", "per step"])
+def test_regions_from_a_message_or_a_sidecar_are_moved_with_the_pixels(workers: WorkerFixture, placement: Any) -> None:
+    for steps in placement:
+        workers.start(*steps)
+    references = workers.upload(draw(0), draw(1), draw(2))
+    workers.store.put("uploads/u/9", [b'{"regions": [{"box": [40, 30, 80, 60], "label": "sign"}]}'])
+    references[0].regions = (Region(box=(16, 12, 16, 12), score=0.5),)
+    references[1].regions = "uploads/u/9"
+    workers.send(workers.chunk([["resize", "80x60"], ["split"]], references))
+    ended = workers.wait_for_outcomes(3)
+    first, second = Region(box=(8, 6, 8, 6), score=0.5), Region(box=(20, 15, 20, 15), label="sign")
+    quarters = [
+        second,
+        *(second.model_copy(update={"box": box}) for box in ((0, 15, 20, 15), (20, 0, 20, 15), (0, 0, 20, 15))),
+    ]
+    assert [result.regions for result in ended[0].results] == [(first,), (), (), ()]
+    assert [result.regions for result in ended[1].results] == [(region,) for region in quarters]
+    assert [result.regions for result in ended[2].results] == [()] * 4
+
+
+def test_a_broken_or_missing_sidecar_fails_its_image_alone(workers: WorkerFixture) -> None:
+    workers.start()
+    references = workers.upload(draw(0), draw(1), draw(2), draw(3))
+    workers.store.put("uploads/u/9", [b'[{"box": [1, 2]}]'])
+    (workers.folder / "x.jpg.regions.json").write_bytes(b"[" + b" " * 300_000 + b"]")
+    references[0].regions = "uploads/u/9"
+    references[1].regions = "uploads/u/10"
+    references[2].regions = f"file://{workers.folder}/x.jpg.regions.json"
+    workers.send(workers.chunk([["split"]], references))
+    ended = workers.wait_for_outcomes(4)
+    errors = [(ended[number].error.code, ended[number].error.message) for number in range(3)]
+    assert errors == [
+        ("invalid_regions", "the regions' file: regions[0].box[2]: Field required"),
+        ("source_not_found", "the regions' file: the uploaded file was removed"),
+        ("invalid_regions", "'x.jpg.regions.json': the file is larger than 262144 bytes, which is the limit"),
+    ]
+    assert ended[3].state == "done"

@@ -144,3 +144,24 @@ def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalFileError, match="cannot be written"):
         AtomicFile(tmp_path / "file" / "x.jpg", "")
+
+
+def test_the_sidecars_of_images_are_uploaded_under_the_names_of_their_images(folder: Path) -> None:
+    photos = folder / "photos"
+    (photos / "back\\slash.jpg").write_bytes(JPEG)
+    for name in ("a.jpg", "north/b", "gone.jpg", "back\\slash.jpg"):
+        (photos / f"{name}.regions.json").write_text("[]")
+    found = names(photos)
+    [odd] = [name for name in found if name.startswith("back") and name.endswith(".jpg")]
+    assert sorted(found) == sorted(
+        [
+            "a.jpg",
+            "a.jpg.regions.json",
+            odd,
+            f"{odd}.regions.json",
+            "north/b.PNG",
+            "north/b.regions.json",
+            "north/image",
+        ]
+    )
+    assert names(photos / "a.jpg") == ["a.jpg", "a.jpg.regions.json"]

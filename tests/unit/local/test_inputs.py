@@ -168,3 +168,20 @@ def test_memory_is_bounded_by_one_folder_and_not_by_all(here: Path) -> None:
     finally:
         tracemalloc.stop()
     assert grown < 256 * 1024
+
+
+def test_images_have_the_sidecars_beside_them_which_are_not_counted(here: Path) -> None:
+    write_jpegs(here, "in/a.jpg", "in/b.jpg", "in/c/a.jpg", "d.jpg")
+    sidecars = ("in/a.jpg.regions.json", "in/b.regions.json", "in/c/gone.regions.json", "d.jpg.regions.json")
+    for name in sidecars:
+        (here / name).write_text("[]")
+    ignored: list[str] = []
+    inputs = Inputs(["in", "d.jpg"], here / "out")
+    found = {file.name: file.sidecar and file.sidecar.path for file in inputs.files(ignored.append)}
+    assert found == {
+        "d.jpg": str(here / "d.jpg.regions.json"),
+        "in/a.jpg": str(here / "in/a.jpg.regions.json"),
+        "in/b.jpg": str(here / "in/b.regions.json"),
+        "in/c/a.jpg": None,
+    }
+    assert ignored == [str(here / "in/c/gone.regions.json")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from penstock.common.model.messages import Failure, Outcome, Result
 from penstock.common.model.plan import make_plan
 from penstock.common.model.regions import Region
 from penstock.common.settings import Limits
-from penstock.local.inputs import InputFile
+from penstock.local.inputs import InputFile, Sidecar
 from penstock.local.manifest import NAME, Manifest
 
 PLAN = make_plan(["split"], None, Limits())
@@ -200,3 +201,10 @@ def test_an_entry_that_cannot_be_written_raises(tmp_path: Path, file_size_limit:
     for write in (manifest.flush, manifest.close):
         with pytest.raises(UnavailableError, match=rf"cannot write {tmp_path / NAME}: File too large"):
             write()
+
+
+def test_an_image_whose_sidecar_came_or_changed_is_not_done(tmp_path: Path) -> None:
+    beside = replace(X, sidecar=Sidecar("/in/x.jpg.regions.json", 5, 1))
+    changed = replace(X, sidecar=Sidecar("/in/x.jpg.regions.json", 5, 2))
+    write(tmp_path, (beside, outcome(tmp_path)))
+    assert done(tmp_path, beside, X, changed) == [True, False, False]

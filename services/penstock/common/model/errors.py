@@ -38,6 +38,7 @@ class ImageCode(StrEnum):
     UNSUPPORTED_COLORSPACE = "unsupported_colorspace"
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_FORBIDDEN = "source_forbidden"
+    INVALID_REGIONS = "invalid_regions"
     PARAMETER_NOT_APPLICABLE = "parameter_not_applicable"
     STEP_TIMEOUT = "step_timeout"
     STEP_CRASHED = "step_crashed"

@@ -8,6 +8,8 @@ MAX_REGIONS = 1_000
 """Regions per image."""
 MAX_POINTS = 256
 """Points per polygon."""
+MAX_REGION_BYTES = 512 * 1024
+"""JSON of the regions of all parts of an image."""
 
 
 def is_empty(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -27,12 +27,15 @@ from penstock.coordinator.ports.repository import (
 )
 
 IMAGES_PER_BATCH = 5_000
+_REGIONS_PER_BATCH = 8_000_000
+"""Characters of JSON, so that a batch stays small in memory."""
 
 _INSERT_JOB = insert(jobs)
 _INSERT_LABELS = insert(job_labels)
 _INSERT_DELETION = insert(deletions)
 _DELETE_JOB = delete(jobs).where(jobs.c.number == bindparam("job_number"))
 _COLUMNS = ("job", "id", "name", "stem", "ref", "state", "size", "error", "failure_number", "resume_step")
+_COLUMNS_WITH_REGIONS = (*_COLUMNS, "regions")
 _STATES = {state: state.value for state in ImageState}  # a lookup is ten times as fast as an enum's property
 _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_by(jobs.c.id).with_for_update()
 
@@ -60,15 +63,34 @@ def create_job(connection: Connection, job: Job) -> None:
         connection.execute(_INSERT_LABELS, labels)
 
 
+def batches(added: Iterable[Image]) -> Iterator[list[Image]]:
+    """Yield images in lists of up to `IMAGES_PER_BATCH`, fewer if they have many regions."""
+    batch: list[Image] = []
+    characters = 0
+    for image in added:
+        batch.append(image)
+        if image.regions is not None:
+            characters += len(image.regions)
+        if len(batch) == IMAGES_PER_BATCH or characters > _REGIONS_PER_BATCH:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
     """Append one batch of images; see Repository.add_images."""
     counters = _lock_receiving(connection, job)
     rows = [_image_row(counters, image) for image in batch]
+    columns: tuple[str, ...] = _COLUMNS
+    if any(image.regions is not None for image in batch):
+        rows = [(*row, image.regions) for row, image in zip(rows, batch, strict=True)]
+        columns = _COLUMNS_WITH_REGIONS
     try:
         if connection.dialect.name == "postgresql":
-            copy_rows(connection, images, _COLUMNS, rows)
+            copy_rows(connection, images, columns, rows)
         else:
-            connection.exec_driver_sql(insert_statement(images, _COLUMNS), rows)
+            connection.exec_driver_sql(insert_statement(images, columns), rows)
     except IntegrityError as error:
         raise DuplicateImageError(
             f"two images of job {job} have the same id, name or stem: {first_line(error)}"

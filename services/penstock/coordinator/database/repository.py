@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -106,8 +105,8 @@ class SqlRepository(Repository):
     accept_job = _write(job_creation.accept_job)
 
     def add_images(self, job: str, images: Iterable[Image]) -> int:
-        added, images = 0, iter(images)
-        while batch := list(islice(images, job_creation.IMAGES_PER_BATCH)):
+        added = 0
+        for batch in job_creation.batches(images):
             self._database.write(job_creation.add_images, job, batch)
             added += len(batch)
         return added

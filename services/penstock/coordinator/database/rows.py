@@ -132,4 +132,5 @@ class StateOverlay:
             resume_step=row["resume_step"],
             resume_blob=row["resume_blob"],
             resume_parts=row["resume_parts"],
+            regions=row["regions"],
         )

@@ -83,6 +83,7 @@ images = Table(
     Column("resume_step", Integer, nullable=False, server_default="0"),
     Column("resume_blob", Text),
     Column("resume_parts", Integer, nullable=False, server_default="0"),
+    Column("regions", Text),
     Index("images_by_state", "job", "state", "id"),
     Index("images_by_name", "job", "name", unique=True),
     Index("images_by_stem", "job", "stem", unique=True),

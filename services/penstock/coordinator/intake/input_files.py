@@ -11,19 +11,21 @@ from urllib.parse import quote
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.coordinator.intake.file_names import folder_name, shown_name
 
 
 class FoundFile(NamedTuple):
     """An image to process: its name (relative, unique in its job), the stem of its results' names, and its URL.
 
-    The size is None if it was not looked up.
+    The size is None if it was not looked up. `regions` are the JSON list of its regions, or the URL of its sidecar.
     """
 
     name: str
     stem: str
     ref: str
     size_bytes: int | None
+    regions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,15 @@ def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[i
 def find_files(located: LocalInputs) -> Iterator[FoundFile]:
     """Yield every regular file, single files before those in folders; skip hidden files and links in folders.
 
-    One folder at a time is in memory.
+    Sidecars are no images; those that have them beside them get their URLs. One folder at a time is in memory.
 
     Raises:
         RequestError: 422 if a folder can't be read.
     """
-    names = distinct(_shown(path, located.base) for path in located.files)
-    for path, name, stem in zip(located.files, names, unique_stems(names), strict=True):
-        yield FoundFile(name, stem, file_url(str(path)), _size_of(path))
+    files = [path for path in located.files if described_name(path.name) is None]
+    names = distinct(_shown(path, located.base) for path in files)
+    for path, name, stem in zip(files, names, unique_stems(names), strict=True):
+        yield FoundFile(name, stem, file_url(str(path)), _size_of(path), _sidecar_url(path))
     for folder in located.folders:
         yield from _walk(str(folder), folder_name(_shown(folder, located.base)))
 
@@ -113,12 +116,23 @@ def _walk(folder: str, name: str) -> Iterator[FoundFile]:
     pending = [(folder, name)]
     while pending:
         folder, name = pending.pop()
-        files, folders = _entries(folder, name)
+        entries, folders = _entries(folder, name)
+        files = [entry for entry in entries if described_name(entry.name) is None]
+        sidecars = {described: file_url(entry.path) for entry in entries if (described := described_name(entry.name))}
         names = distinct(name + shown_name(entry.name) for entry in files)
         for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
-            yield FoundFile(file, stem, file_url(entry.path), _size_of(entry))
+            regions = find_sidecar(entry.name, sidecars)
+            yield FoundFile(file, stem, file_url(entry.path), _size_of(entry), regions)
         below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)
         pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
+
+
+def _sidecar_url(path: Path) -> str | None:
+    """Return the URL of the sidecar beside a file; None if it has none."""
+    for name in sidecar_names(path.name):
+        if path.with_name(name).is_file():
+            return file_url(str(path.with_name(name)))
+    return None
 
 
 def _size_of(file: Path | os.DirEntry[str]) -> int | None:

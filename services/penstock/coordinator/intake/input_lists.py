@@ -1,14 +1,24 @@
-"""Input lists: files in a bucket or below the folder for inputs that list images, one per line. Read as streams."""
+"""Input lists: files in a bucket or below the folder for inputs that list images, one per line. Read as streams.
 
+A line is a URL or a path, or a JSON object that has it as `uri` beside the image's regions.
+"""
+
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from penstock.common.model.errors import RequestError
+from penstock.common.model.sidecars import read_regions, write_regions
 from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Location, SourceForbiddenError
 
 MAX_LINE_BYTES = 4 * MAX_URL_CHARACTERS
+MAX_JSON_LINE_BYTES = 64 * 1024
+_JSON = re.compile(r'\s*\{\s*"')
+"""The beginning of a line that is a JSON object, and of hardly any file's name."""
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -35,6 +45,22 @@ class InputList:
                 if text and text[0] != "#":
                     yield number, text
 
+    def entries(self, buckets: BucketAllowlist) -> Iterator[tuple[int, str, str | None]]:
+        """Yield the number of every line that lists an image, its URL or path, and its regions as a JSON list.
+
+        Raises:
+            RequestError: 422 as `lines` does, or for a line with invalid JSON or regions.
+        """
+        for number, text in self.lines(buckets):
+            if _JSON.match(text) is None:
+                yield number, text, None
+                continue
+            try:
+                uri, regions = _read_object(text)
+            except ValueError as error:
+                raise self.line_error(number, 422, "invalid_manifest", str(error)) from error
+            yield number, uri, regions
+
     def line_error(self, number: int, status: int, code: str, why: str) -> RequestError:
         """Return the error for a line."""
         return RequestError(status, code, f"line {number} of {self.shown}: {why}", self.pointer)
@@ -48,8 +74,9 @@ class InputList:
             rest = data[end:]
             block = self._decode(data[:end], before)
             before += len(block)
-            if len(rest) > MAX_LINE_BYTES:
-                raise self.line_error(before + 1, 422, "invalid_manifest", f"it is over {MAX_LINE_BYTES} bytes long")
+            most = MAX_JSON_LINE_BYTES if rest.lstrip().startswith(b"{") else MAX_LINE_BYTES
+            if len(rest) > most:
+                raise self.line_error(before + 1, 422, "invalid_manifest", f"it is over {most} bytes long")
             yield block
         yield self._decode(rest, before)
 
@@ -92,6 +119,25 @@ class InputList:
         if size_bytes > self.max_bytes:
             message = f"{self.shown} has {size_bytes} bytes; accepted are up to {self.max_bytes}"
             raise RequestError(422, "too_large_manifest", message, self.pointer)
+
+
+def _read_object(text: str) -> tuple[str, str | None]:
+    """Return the URL or path of a line that is a JSON object, and its regions. Raises ValueError."""
+    if len(text.encode()) > MAX_JSON_LINE_BYTES:
+        raise ValueError(f"it is over {MAX_JSON_LINE_BYTES} bytes long")
+    try:
+        document = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    uri = document.get("uri")
+    if not isinstance(uri, str) or not uri or len(uri) > MAX_URL_CHARACTERS:
+        raise ValueError(f'it has no "uri" with the image\'s URL or path, of up to {MAX_URL_CHARACTERS} characters')
+    unknown = document.keys() - {"uri", "regions"}
+    if unknown:
+        raise ValueError(f"it has {min(unknown)[:40]!a}; accepted are uri and regions")
+    if "regions" not in document:
+        return uri, None
+    return uri, write_regions(read_regions(document["regions"]))
 
 
 def read_path(text: str, root: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
+from penstock.common.model.sidecars import described_name
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, SourceForbiddenError, SourceNotFoundError
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part, shown_name
@@ -94,7 +95,11 @@ def uploaded_files(repository: Repository, upload: str, limits: Limits) -> Itera
         while page := repository.list_upload_files(upload, after=after, limit=_FILES_PER_PAGE):
             for file in page:
                 folder, slash, name = file.name.rpartition("/")
-                spool.add(folder + slash, name, file.key, file.size_bytes)
+                described = described_name(name)
+                if described is None:
+                    spool.add(folder + slash, name, file.key, file.size_bytes)
+                else:
+                    spool.add_sidecar(folder + slash, described, file.key)
             after = page[-1].name
         yield from spool.files()
 
@@ -159,6 +164,8 @@ class _Resolver:
         for file in find_files(self.located):
             folder, slash, name = file.name.rpartition("/")
             spool.add(f"{base}{folder}{slash}", name, file.ref, file.size_bytes)
+            if file.regions is not None:
+                spool.add_sidecar(f"{base}{folder}{slash}", name, file.regions)
 
     def _list_files(self, spool: InputSpool) -> None:
         """Look up single objects, many at a time."""
@@ -183,36 +190,45 @@ class _Resolver:
             for key, size in self.buckets.list(folder):
                 hidden = "/." in f"/{key[len(folder.key) :]}"
                 if not hidden and (size or _IMAGE_SUFFIX.search(key)):
-                    _add(spool, f"{folder.bucket}/{key}", size)
-                    empty = False
+                    empty &= not _add(spool, f"{folder.bucket}/{key}", size)
             if empty:
                 raise SourceNotFoundError("source_not_found", f"there are no images below {folder.url[:120]!a}")
 
     def _read_list(self, spool: InputSpool, input_list: InputList) -> None:
         root = None if self.root is None else str(self.root.resolve()).rstrip("/")
         with translate_errors(input_list.pointer):
-            for number, text in input_list.lines(self.buckets):
+            for number, text, regions in input_list.entries(self.buckets):
                 try:
                     if "://" in text:
                         self.buckets.check(text)
-                        _add(spool, text)
+                        _add(spool, text, regions=regions)
                     else:
-                        _add_path(spool, text, root)
+                        _add_path(spool, text, root, regions)
                 except SourceForbiddenError as error:
                     raise input_list.line_error(number, 403, error.code, error.message) from error
 
 
-def _add(spool: InputSpool, url: str, size_bytes: int | None = None) -> None:
+def _add(spool: InputSpool, url: str, size_bytes: int | None = None, regions: str | None = None) -> bool:
+    """Add an object's URL to the spool; return whether it is an image, not a sidecar."""
     folder, _, name = url.rpartition("/")
-    spool.add(shown_folder(folder), shown_key_part(name), url, size_bytes)
+    described = described_name(name)
+    if described is None:
+        spool.add(shown_folder(folder), shown_key_part(name), url, size_bytes, regions)
+    else:
+        spool.add_sidecar(shown_folder(folder), shown_key_part(described), url)
+    return described is None
 
 
-def _add_path(spool: InputSpool, text: str, root: str | None) -> None:
+def _add_path(spool: InputSpool, text: str, root: str | None, regions: str | None) -> None:
     if root is None:
         raise SourceForbiddenError("source_forbidden", "this server has no folder for inputs (PENSTOCK_INPUT_ROOT)")
     path = read_path(text, root)
     folder, _, name = path.rpartition("/")
-    spool.add(_local_folder(folder), shown_name(name), file_url(f"{root}/{path}"))
+    described = described_name(name)
+    if described is None:
+        spool.add(_local_folder(folder), shown_name(name), file_url(f"{root}/{path}"), regions=regions)
+    else:
+        spool.add_sidecar(_local_folder(folder), shown_name(described), file_url(f"{root}/{path}"))
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, RequestError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.common.settings import Limits
 from penstock.common.store.keys import upload_key
 from penstock.coordinator.intake.form_parts import SentFile
@@ -60,31 +62,42 @@ def check_files(files: Sequence[SentFile]) -> None:
     Raises:
         RequestError: 422 without files; 415 if none is of an accepted type.
     """
-    if not files:
+    images = [file for file in files if not _is_sidecar(file)]
+    if not images:
         raise no_images()
-    if all(file.kind is None and file.size_bytes > 0 for file in files):
-        message = f"{files[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG"
+    if all(file.kind is None and file.size_bytes > 0 for file in images):
+        message = f"{images[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG"
         raise RequestError(415, "unsupported_type", message, "/files")
 
 
 def images_of_files(request: JobRequest, files: Sequence[SentFile], upload: str) -> list[Image]:
     """Return a job's images for the files of a form. Those that can't be processed have failed already."""
-    names = distinct(file.name for file in files)
+    sent = [(file, upload_key(upload, index)) for index, file in enumerate(files) if not _is_sidecar(file)]
+    sidecars = _Sidecars(files, upload)
+    names = distinct(file.name for file, _ in sent)
     step = request.plan.steps[0]
     return [
-        _image(index, name, stem, upload_key(upload, index), file.size_bytes, _file_error(file, step))
-        for index, (file, name, stem) in enumerate(zip(files, names, unique_stems(names), strict=True))
+        _image(
+            index,
+            name,
+            stem,
+            ref,
+            file.size_bytes,
+            _file_error(file, step) or sidecars.error(file.name, step),
+            sidecars.find(file.name),
+        )
+        for index, ((file, ref), name, stem) in enumerate(zip(sent, names, unique_stems(names), strict=True))
     ]
 
 
 def images_of_inputs(request: JobRequest, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:
     """Yield a job's images for its inputs. Those that can't be processed have failed already."""
     step = request.plan.steps[0]
-    for index, (name, stem, ref, size_bytes) in enumerate(files):
+    for index, (name, stem, ref, size_bytes, regions) in enumerate(files):
         if size_bytes is None:
-            yield Image(index, name, stem, ref)
+            yield Image(index, name, stem, ref, regions=regions)
         else:
-            yield _image(index, name, stem, ref, size_bytes, _input_error(size_bytes, step, limits))
+            yield _image(index, name, stem, ref, size_bytes, _input_error(size_bytes, step, limits), regions)
 
 
 def fingerprint(request: JobRequest, files: Sequence[SentFile] = ()) -> str:
@@ -94,9 +107,46 @@ def fingerprint(request: JobRequest, files: Sequence[SentFile] = ()) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _image(index: int, name: str, stem: str, ref: str, size_bytes: int, error: dict[str, Any] | None) -> Image:
+class _Sidecars:
+    """The sidecars among the files of a form, whose names need not be unique."""
+
+    def __init__(self, files: Sequence[SentFile], upload: str) -> None:
+        self._keys: dict[str, str] = {}
+        self._times = Counter(file.name for file in files)
+        for index, file in enumerate(files):
+            if described := described_name(file.name):
+                self._keys[described] = upload_key(upload, index)
+
+    def find(self, name: str) -> str | None:
+        """Return the key of an image's sidecar; None if it has none."""
+        return find_sidecar(name, self._keys)
+
+    def error(self, name: str, step: str) -> dict[str, Any] | None:
+        """Return the error of an image with a sidecar if several files have the name of either."""
+        if not self._keys or self.find(name) is None:
+            return None
+        repeated = [each for each in (name, *sidecar_names(name)) if self._times[each] > 1]
+        if not repeated:
+            return None
+        message = f"{self._times[repeated[0]]} files are called {repeated[0]!a}; accepted is one, with its regions"
+        return _error(ImageCode.INVALID_REGIONS, message, step)
+
+
+def _is_sidecar(file: SentFile) -> bool:
+    return described_name(file.name) is not None
+
+
+def _image(
+    index: int,
+    name: str,
+    stem: str,
+    ref: str,
+    size_bytes: int,
+    error: dict[str, Any] | None,
+    regions: str | None,
+) -> Image:
     state = ImageState.PENDING if error is None else ImageState.FAILED
-    return Image(index, name, stem, ref, state=state, size=size_bytes, error=error)
+    return Image(index, name, stem, ref, state=state, size=size_bytes, error=error, regions=regions)
 
 
 def _file_error(file: SentFile, step: str) -> dict[str, Any] | None:

@@ -131,6 +131,8 @@ class Image:
     resume_step: int = 0
     resume_blob: str | None = None
     resume_parts: int = 0
+    regions: str | None = None
+    """The JSON list of the regions that came with it, or where its sidecar is: a store key or URL; None without any."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from penstock.common.broker.base import Broker
 from penstock.common.model.errors import ImageCode, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, fit_chunk, step_queue
+from penstock.common.model.sidecars import stored_regions
 from penstock.common.registry import operations
 from penstock.common.store.base import Store
 from penstock.common.store.keys import plan_key, results_prefix
@@ -243,18 +244,25 @@ def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, Any]] | str) 
         run=job.run,
         chunk=_chunk_name(images),
         plan=plan,
-        images=[ImageRef(id=image.id, stem=image.stem, ref=image.ref) for image in images],
+        images=[_image_ref(image) for image in images],
         results=results_prefix(job.id, job.document.get("results")),
         enqueued_at=time.time(),
     )
 
 
+def _image_ref(image: Image) -> ImageRef:
+    if image.regions is None:
+        return ImageRef(id=image.id, stem=image.stem, ref=image.ref)
+    regions = stored_regions(image.regions)
+    return ImageRef(id=image.id, stem=image.stem, ref=image.ref, regions=regions)
+
+
 def _groups(images: Sequence[Image], size: int) -> Iterator[list[Image]]:
-    """Yield consecutive images in groups of at most `size`, fewer if long names would make the message too large."""
+    """Yield consecutive images in groups of at most `size`, fewer if names or regions make the message too large."""
     group: list[Image] = []
     group_bytes = 0
     for image in images:
-        image_bytes = len(image.stem.encode()) + len(image.ref)
+        image_bytes = len(image.stem.encode()) + len(image.ref) + len(image.regions or "")
         if group and (len(group) == size or group_bytes + image_bytes > _MAX_IMAGES_BYTES):
             yield group
             group, group_bytes = [], 0

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
-from penstock.common.model.regions import Region
+from penstock.common.model.regions import MAX_REGION_BYTES, MAX_REGIONS, Region
+from penstock.common.model.sidecars import write_regions
 from penstock.common.settings import Limits
 from penstock.steps.image import Image
 
@@ -73,6 +74,20 @@ def check_extent(step: str, extent: Extent, limits: Limits) -> None:
     if extent.pixels > limits.max_pixels:
         message = f"{step} made {extent.pixels} pixels; {limits.accepted('max_pixels')}"
         raise ImageError(ImageCode.TOO_MANY_PIXELS, message)
+
+
+def check_regions(step: str, images: Sequence[Image]) -> None:
+    """Raise ImageError if the parts that a step made have more regions than fit into messages."""
+    if not any(image.regions for image in images):
+        return
+    most = max(len(image.regions) for image in images)
+    if most > MAX_REGIONS:
+        message = f"{step} made a part with {most} regions; accepted are up to {MAX_REGIONS}"
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
+    size_bytes = sum(len(write_regions(image.regions)) for image in images)
+    if size_bytes > MAX_REGION_BYTES:
+        message = f"{step} made {size_bytes} bytes of regions; accepted are up to {MAX_REGION_BYTES}"
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
 
 
 def as_image_error(error: Exception) -> ImageError:

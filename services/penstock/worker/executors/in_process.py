@@ -14,7 +14,7 @@ from penstock.steps.decode import decode
 from penstock.steps.encode import encode
 from penstock.steps.image import Image, Pixels, StepOutput
 from penstock.steps.table import step_functions, takes_regions
-from penstock.worker.executors.base import File, Part, check_extent, check_parts
+from penstock.worker.executors.base import File, Part, check_extent, check_parts, check_regions
 
 
 class InProcessExecutor:
@@ -39,6 +39,7 @@ class InProcessExecutor:
             message = f"{operation.step} raised {type(error).__name__}: {text}"
             raise ImageError(ImageCode.INTERNAL, message) from error
         check_parts(operation.step, [image.pixels.shape for image in made], self._limits)
+        check_regions(operation.step, made)
         return [*made]
 
     def time_limit_secs(self, step: str) -> float | None:  # noqa: ARG002 (native code cannot be interrupted)

@@ -199,7 +199,7 @@ def _pack(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> list
         header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [offset, end]}
         pieces.append(np.ascontiguousarray(array).data.cast("B"))
         offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return [struct.pack("<Q", len(text)) + text, *pieces]
 

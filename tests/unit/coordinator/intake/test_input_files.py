@@ -89,3 +89,26 @@ def test_impossible_paths_are_not_found(tmp_path: Path, given: str) -> None:
     with pytest.raises(RequestError) as refused:
         locate(tmp_path, [given])
     assert refused.value.code == "source_not_found"
+
+
+def test_images_have_the_sidecars_beside_them(tmp_path: Path) -> None:
+    names = (
+        "a/x.jpg",
+        "a/x.jpg.regions.json",
+        "a/y.jpg",
+        "a/y.regions.json",
+        "a/b/x.jpg",
+        "a/gone.regions.json",
+        "é.jpg",
+    )
+    for name in (*names, "é.jpg.regions.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"[]")
+    found = {file.name: file.regions for file in find_files(locate(tmp_path, ["é.jpg", Prefix(prefix="a")]))}
+    base = f"file://{tmp_path}"
+    assert found == {
+        "é.jpg": f"{base}/%C3%A9.jpg.regions.json",
+        "a/x.jpg": f"{base}/a/x.jpg.regions.json",
+        "a/y.jpg": f"{base}/a/y.regions.json",
+        "a/b/x.jpg": None,
+    }

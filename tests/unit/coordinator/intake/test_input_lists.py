@@ -8,7 +8,7 @@ import pytest
 
 from penstock.common.model.errors import RequestError
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
-from penstock.coordinator.intake.input_lists import MAX_LINE_BYTES, InputList, read_path
+from penstock.coordinator.intake.input_lists import MAX_JSON_LINE_BYTES, MAX_LINE_BYTES, InputList, read_path
 
 ROOT = "/srv/photos"
 
@@ -70,3 +70,46 @@ MALFORMED = ["a//b.jpg", "a/", "a/./b.jpg", "a\0.jpg", "a\x1b.jpg"]
 def test_paths_outside_the_root_and_hidden_ones_are_refused(text: str) -> None:
     with pytest.raises(SourceForbiddenError):
         read_path(text, ROOT)
+
+
+def entries_of(folder: Path, text: str) -> list[tuple[int, str, str | None]]:
+    (folder / "list.txt").write_text(text)
+    return list(InputList(folder / "list.txt", "'list.txt'", "/inputs/3", 10_000_000).entries(BucketAllowlist()))
+
+
+def test_a_line_may_be_a_json_object_with_regions(tmp_path: Path) -> None:
+    lines = [
+        "a.jpg",
+        '{"uri": "s3://b/b.jpg", "regions": [{"box": [1, 2, 3, 4], "label": "face"}]}',
+        '  { "uri": "c d.jpg" }',
+        '{"uri": "e.jpg", "regions": []}',
+        "{f}.jpg",
+    ]
+    assert entries_of(tmp_path, "\n".join(lines)) == [
+        (1, "a.jpg", None),
+        (2, "s3://b/b.jpg", '[{"box":[1.0,2.0,3.0,4.0],"label":"face"}]'),
+        (3, "c d.jpg", None),
+        (4, "e.jpg", "[]"),
+        (5, "{f}.jpg", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"uri": "a.jpg"', "it is not JSON: EOF while parsing an object at line 1 column 15"),
+        ('{"url": "a.jpg"}', 'it has no "uri" with the image\'s URL or path, of up to 2048 characters'),
+        ('{"uri": 7}', 'it has no "uri" with the image\'s URL or path, of up to 2048 characters'),
+        ('{"uri": "a.jpg", "boxes": []}', "it has 'boxes'; accepted are uri and regions"),
+        ('{"uri": "a.jpg", "regions": {}}', "regions are a list, not dict"),
+        ('{"uri": "a.jpg", "regions": [{"box": [1, 2]}]}', "regions[0].box[2]: Field required"),
+        (f'{{"uri": "a.jpg", "regions": [{" " * MAX_JSON_LINE_BYTES}]}}', "it is over 65536 bytes long"),
+    ],
+)
+def test_a_line_with_invalid_regions_is_refused_with_its_number(tmp_path: Path, line: str, why: str) -> None:
+    for before in ("a.jpg\n" * 2, "a.jpg\n" * 400_000):
+        with pytest.raises(RequestError) as refused:
+            entries_of(tmp_path, f"{before}{line}\nb.jpg")
+        number = before.count("\n") + 1
+        assert refused.value.message == f"line {number} of 'list.txt': {why}"
+        assert (refused.value.status, refused.value.code) == (422, "invalid_manifest")

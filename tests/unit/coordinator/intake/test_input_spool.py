@@ -107,3 +107,32 @@ def test_a_long_list_waits_on_disk() -> None:
             assert tracemalloc.get_traced_memory()[1] < early + 1024 * 1024
         finally:
             tracemalloc.stop()
+
+
+def test_sidecars_belong_to_the_image_of_their_name_whichever_comes_first() -> None:
+    with InputSpool(10) as spool:
+        spool.add_sidecar("b/", "1.jpg", "s3://b/1.jpg.regions.json")
+        for name in ("1.jpg", "2.jpg", "2.png", "3.jpg"):
+            spool.add("b/", name, f"s3://b/{name}")
+        spool.add("b/", "4.jpg", "s3://b/4.jpg", regions="[]")
+        spool.add("c/", "1.jpg", "s3://c/1.jpg")
+        spool.add_sidecar("b/", "1", "s3://b/1.regions.json")
+        spool.add_sidecar("b/", "2", "s3://b/2.regions.json")
+        spool.add_sidecar("b/", "4", "s3://b/4.regions.json")
+        assert {file.name: file.regions for file in spool.files()} == {
+            "b/1.jpg": "s3://b/1.jpg.regions.json",
+            "b/2.jpg": "s3://b/2.regions.json",
+            "b/2.png": "s3://b/2.regions.json",
+            "b/3.jpg": None,
+            "b/4.jpg": "[]",
+            "c/1.jpg": None,
+        }
+
+
+def test_more_sidecars_than_images_are_accepted_are_refused() -> None:
+    with InputSpool(2) as spool:
+        for number in range(2):
+            spool.add_sidecar("b/", f"{number}", f"s3://b/{number}")
+        with pytest.raises(RequestError) as refused:
+            spool.add_sidecar("b/", "2", "s3://b/2")
+    assert refused.value.code == "too_many_images"

@@ -12,6 +12,8 @@ from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Outcome, StepTime, read_events
+from penstock.common.model.regions import Region
+from penstock.common.model.sidecars import write_regions
 from penstock.coordinator.ports.repository import Image
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
@@ -210,3 +212,21 @@ def test_stop_ends_the_thread(coordinator: CoordinatorFixture) -> None:
     dispatcher.wake()
     dispatcher.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "dispatcher"]
+
+
+def test_images_are_sent_with_their_regions_or_where_those_are(coordinator: CoordinatorFixture) -> None:
+    regions = (Region(box=(1, 2, 3, 4), label="face"),)
+    given = [None, write_regions(regions), "uploads/u/9", "[]"]
+    images = [Image(number, f"{number}.jpg", f"{number}", "u", regions=each) for number, each in enumerate(given)]
+    coordinator.accept_job("a", images, chunk_size=4)
+    coordinator.make_dispatcher().dispatch_round()
+    [chunk] = coordinator.take_chunks()
+    assert [image.regions for image in chunk.images] == [(), regions, "uploads/u/9", ()]
+
+
+def test_images_with_many_regions_go_into_smaller_chunks(coordinator: CoordinatorFixture) -> None:
+    regions = write_regions((Region(box=(1, 2, 3, 4), label="face"),) * 20)
+    images = [Image(number, f"{number}.jpg", f"{number}", "u", regions=regions) for number in range(4)]
+    coordinator.accept_job("a", images, chunk_size=4)
+    coordinator.make_dispatcher().dispatch_round()
+    assert [len(chunk.images) for chunk in coordinator.take_chunks()] == [2, 2]

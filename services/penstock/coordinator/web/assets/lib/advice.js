@@ -9,6 +9,7 @@ const ADVICE = {
   too_many_pixels: "Send a smaller image, or ask for a higher limit (PENSTOCK_MAX_PIXELS).",
   too_large_file: "Send a smaller file, or ask for a higher limit (PENSTOCK_MAX_FILE_BYTES).",
   parameter_not_applicable: "An operation does not apply to this image. Choose other operations for it.",
+  invalid_regions: "Correct the image's .regions.json file, then retry, or send both in a new job.",
   source_not_found: "Put the file where the job expects it, then retry.",
   source_forbidden: "Allow the server to read the file and to write the results, then retry.",
   step_timeout: "The step took too long. Retry; if it happens again, ask for a longer time limit.",

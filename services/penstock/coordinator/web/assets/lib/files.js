@@ -1,6 +1,6 @@
 // Files that the user drops or picks, with those in folders, each under a unique name.
 
-const IMAGE = /\.(jpe?g|png)$/i;
+const IMAGE = /\.(jpe?g|png|regions\.json)$/i;
 
 // The files of a drop, and the paths that cannot be read. Entries are taken at once, because the browser empties the
 // list after the event.
@@ -32,8 +32,8 @@ async function walk(entry, found) {
   }
 }
 
-// The files chosen before, with the added ones. From folders only names of images are taken; single files are taken
-// under any name, because the server finds the type from the bytes.
+// The files chosen before, with the added ones. From folders only names of images and of their sidecars are taken;
+// single files are taken under any name, because the server finds the type from the bytes.
 export function join(before, added) {
   const names = new Set(before.map((item) => item.name));
   const kept = added.filter(({ path }) => !path.includes("/") || (IMAGE.test(path) && !/(^|\/)\./.test(path)));
