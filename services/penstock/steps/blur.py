@@ -1,26 +1,58 @@
-"""Blur: four methods, each one OpenCV call (two for updownsampling)."""
+"""Blur: an image, or only its regions, by OpenCV's filters, a mosaic or a colour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 
 import cv2
+import numpy as np
 
-from penstock.common.model.operations import Blur
+from penstock.common.model.effects import Blur
+from penstock.common.model.regions import Region
+from penstock.steps.colour.alpha import weight_by_alpha
+from penstock.steps.hide import fill, hide, pixelate
 from penstock.steps.image import Pixels, translate_opencv_errors
 
 
-def blur(image: Pixels, params: Blur) -> Pixels:
-    """Return the image blurred by `params.method`, of the same size.
+def blur(image: Pixels, params: Blur, regions: Sequence[Region] = ()) -> Pixels:
+    """Return the image blurred by `params.method`, or its regions hidden by it, of the same size.
+
+    Colours are weighted by alpha, if there is any; median and bilateral take each channel by itself.
 
     Raises:
         ImageError: `parameter_not_applicable` where OpenCV refuses the size.
     """
     with translate_opencv_errors(image, f"blurred by {params.method}"):
-        return _METHODS[params.method](image)
+        if params.where == "regions":
+            return hide(image, [each for each in regions if not params.labels or each.label in params.labels], params)
+        return _METHODS[params.method](image, params)
 
 
-_METHODS: dict[str, Callable[[Pixels], Pixels]] = {
-    "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
-    "updownsampling": lambda image: cv2.pyrUp(cv2.pyrDown(image), dstsize=(image.shape[1], image.shape[0])),
-    "bilateral": lambda image: cv2.bilateralFilter(image, 9, 75, 75),
-    "median": lambda image: cv2.medianBlur(image, 5),
+def _gaussian(image: Pixels, params: Blur) -> Pixels:
+    side = params.kernel or (0 if params.sigma else 5)
+    return weight_by_alpha(image, lambda given: cv2.GaussianBlur(given, (side, side), params.sigma or 0))
+
+
+def _updownsampling(image: Pixels, _: Blur) -> Pixels:
+    size = image.shape[1], image.shape[0]
+    return weight_by_alpha(image, lambda given: cv2.pyrUp(cv2.pyrDown(given), dstsize=size))
+
+
+def _bilateral(image: Pixels, params: Blur) -> Pixels:
+    colours = image if image.shape[2] == 3 else cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+    made = cv2.bilateralFilter(colours, params.diameter, 75, 75)
+    return made if image.shape[2] == 3 else np.dstack([made, image[:, :, 3]])
+
+
+def _pixelate(image: Pixels, params: Blur) -> Pixels:
+    height, width = image.shape[:2]
+    return pixelate(image, ceil(width / params.block), ceil(height / params.block))
+
+
+_METHODS: dict[str, Callable[[Pixels, Blur], Pixels]] = {
+    "gaussian": _gaussian,
+    "updownsampling": _updownsampling,
+    "bilateral": _bilateral,
+    "median": lambda image, params: cv2.medianBlur(image, params.aperture),
+    "pixelate": _pixelate,
+    "fill": lambda image, params: fill(image, params.color),
 }

@@ -32,4 +32,4 @@ def step_functions() -> dict[str, Callable[..., Any]]:
 
 def takes_regions(function: Callable[..., Any]) -> bool:
     """Whether a step's function has the image's regions as its third argument."""
-    return isinstance(function, CustomStep) and function.takes_regions
+    return function is blur or (isinstance(function, CustomStep) and function.takes_regions)

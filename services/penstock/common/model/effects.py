@@ -1,11 +1,15 @@
 """Effects: the parameters of `adjust` and `blur`."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import AnyPixels, read_short
+from penstock.common.model.parameters import AnyPixels, Color, read_short
 
+Absent = SkipJsonSchema[None]
+Method = Literal["gaussian", "updownsampling", "bilateral", "median", "pixelate", "fill"]
 Factor = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
@@ -65,3 +69,99 @@ def _read_adjust(text: str) -> dict[str, Any]:
     if text == "grayscale":
         return {"grayscale": True}
     raise ValueError(f"{text[:40]!r} cannot be read; accepted is grayscale, or NAME=VALUE, such as brightness=1.2")
+
+
+_STRENGTHS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("image", "gaussian"): ("sigma", "kernel"),
+    ("image", "bilateral"): ("diameter",),
+    ("image", "median"): ("aperture",),
+    ("image", "pixelate"): ("block",),
+    ("image", "fill"): ("color",),
+    ("regions", "gaussian"): ("labels", "samples", "feather"),
+    ("regions", "pixelate"): ("labels", "samples", "feather"),
+    ("regions", "fill"): ("labels", "color", "feather"),
+}
+"""Which parameters have an effect, by `where` and `method`."""
+
+
+class Blur(AnyPixels):
+    """Blur the image, or only its regions, such as faces.
+
+    With `where: regions`, nothing else of a region is left than the means of `samples` × `samples` areas, so that
+    nobody can compute back what it showed; outside of the soft edge, no pixel changes. Without regions, the image stays
+    as it is. Short forms: `gaussian`, `gaussian,sigma=3`, `pixelate,where=regions,labels=face`.
+    """
+
+    example: ClassVar[Any] = "gaussian"
+    optional: ClassVar[frozenset[str]] = frozenset(
+        ("sigma", "kernel", "diameter", "aperture", "block", "color", "where", "labels", "samples", "feather")
+    )
+
+    method: Annotated[
+        Method,
+        Field(
+            description="gaussian: 5×5 kernel; updownsampling: pyrDown, then pyrUp to the same size; "
+            "bilateral: diameter 9, both sigmas 75; median: aperture 5; pixelate: mosaic; fill: one colour"
+        ),
+    ]
+    sigma: Annotated[
+        Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | Absent,
+        Field(description="gaussian: standard deviation in pixels; by default, `kernel` determines it"),
+    ] = None
+    kernel: Annotated[
+        Annotated[int, Field(ge=1, le=601)] | Absent,
+        Field(description="gaussian: side of the kernel in pixels, odd; by default, `sigma` determines it"),
+    ] = None
+    diameter: Annotated[int, Field(ge=1, le=51, description="bilateral: diameter in pixels")] = 9
+    aperture: Annotated[int, Field(ge=3, le=255, description="median: side of the aperture in pixels, odd")] = 5
+    block: Annotated[int, Field(ge=2, le=4_096, description="pixelate: side of the blocks in pixels, at most")] = 16
+    color: Annotated[Color, Field(description="fill: the colour")] = "#000000"
+    where: Annotated[
+        Literal["image", "regions"],
+        Field(description="What is blurred; regions: by gaussian, pixelate or fill"),
+    ] = "image"
+    labels: Annotated[
+        tuple[Annotated[str, Field(max_length=100)], ...],
+        Field(max_length=100, description="regions: only those with one of these labels; none: all"),
+    ] = ()
+    samples: Annotated[
+        int,
+        Field(ge=1, le=64, description="regions: means that are left along the longer side, for gaussian and pixelate"),
+    ] = 4
+    feather: Annotated[
+        float,
+        Field(ge=0, le=1, description="regions: width of the soft edge around each, as a share of its shorter side"),
+    ] = 0.1
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _read_labels(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        names = _STRENGTHS.get((self.where, self.method), ())
+        if self.where == "regions" and not names:
+            raise PydanticCustomError(
+                "blur", "{method} hides no regions; accepted are gaussian, pixelate and fill", {"method": self.method}
+            )
+        for name in sorted(self.optional - {"where", *names}):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                text = "{name} has no effect on {method} with where: {where}"
+                raise PydanticCustomError("blur", text, {"name": name, "method": self.method, "where": self.where})
+        for name, side in (("kernel", self.kernel), ("aperture", self.aperture)):
+            if side is not None and side % 2 == 0:
+                raise PydanticCustomError("blur", "{name} is an odd number", {"name": name})
+        return self
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        return cls.model_validate(read_short(value, lambda text: {"method": text}))
+
+    @property
+    def supports_16_bit(self) -> bool:
+        return self.method != "bilateral" and (self.method != "median" or self.aperture <= _MAX_DEEP_APERTURE)
+
+
+_MAX_DEEP_APERTURE = 5
+"""Largest aperture of `cv2.medianBlur` with 16 bits."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from penstock.common.model.effects import Adjust
+from penstock.common.model.effects import Adjust, Blur
 from penstock.common.model.geometry import Crop, Rotate, Tile
 from penstock.common.model.parameters import AnyPixels
 from penstock.common.model.parameters import Color as Color
@@ -32,24 +32,6 @@ class Split(AnyPixels):
     @property
     def parts(self) -> int:
         return 4 if self.enabled else 1
-
-
-class Blur(AnyPixels):
-    """Blur by one of four methods."""
-
-    example: ClassVar[Any] = "gaussian"
-
-    method: Annotated[
-        Literal["gaussian", "updownsampling", "bilateral", "median"],
-        Field(
-            description="gaussian: 5×5 kernel; updownsampling: pyrDown, then pyrUp to the same size; "
-            "bilateral: diameter 9, both sigmas 75; median: aperture 5"
-        ),
-    ]
-
-    @property
-    def supports_16_bit(self) -> bool:
-        return self.method != "bilateral"
 
 
 class Decode(Parameters):

@@ -97,7 +97,7 @@ def test_encode_may_be_last_if_it_agrees_with_the_output() -> None:
         ({"op": "resize", "width": 5, "height": 5, "depth": 5}, "invalid_parameter", "depth"),
         (["blur", "motion"], "invalid_parameter", "method"),
         (["blur", True], "invalid_parameter", "blur"),
-        (["blur", ["gaussian"]], "invalid_parameter", "method"),
+        (["blur", ["gaussian"]], "invalid_parameter", "cannot be read; accepted is a text"),
         (["split", "perhaps"], "invalid_parameter", "enabled"),
         (["encode", "gif"], "invalid_parameter", "format"),
         ({"op": "encode", "quality": 101}, "invalid_parameter", "quality"),
