@@ -5,7 +5,7 @@ in `docs/steps.md`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -98,8 +98,28 @@ def declared_steps() -> frozenset[str]:
     return frozenset(_declared).difference(custom_steps())
 
 
+_disabled: set[str] = set()
+"""Set once, when a coordinator starts."""
+
+
+def disable_steps(names: Iterable[str]) -> None:
+    """Replace the disabled steps: no worker is meant to serve them, so new jobs cannot name them. Raises StepError."""
+    given = {name for name in names if name}
+    if "encode" in given:
+        raise StepError(
+            "invalid_settings", "PENSTOCK_DISABLED_STEPS: encode cannot be disabled, every job ends with it"
+        )
+    _disabled.clear()
+    _disabled.update(given)
+
+
+def disabled_steps() -> frozenset[str]:
+    """Return the names of the disabled steps, whether they are known or not."""
+    return frozenset(_disabled)
+
+
 def operations() -> dict[str, type[Parameters]]:
-    """Return the parameter models of all operations by name: built-in, declared, then custom ones.
+    """Return the parameter models of all operations by name: built-in, declared, then custom ones; disabled ones, too.
 
     A custom step replaces a declared one of the same name.
     """

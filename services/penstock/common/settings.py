@@ -215,6 +215,11 @@ class CoordinatorSettings(WebhookSettings):
     api_keys_file: Path | None = _optional("File with another such list, for example from a mounted Secret")
     open: bool = _option(False, "Serve anyone on any address, without API keys")
     session_secs: float = _option(43_200.0, "Seconds for which a browser stays logged in", ge=60, le=31_536_000)
+    disabled_steps: str = _option(
+        "",
+        "Steps that have no workers, separated by commas: jobs that name one are refused",
+        pattern=r"^([a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*)?$",
+    )
     advice_secs: DaySecs = _option(300.0, "Seconds in which the advised replicas would finish the backlog")
     window_images: Count = _option(32, "Images of one job in flight per worker, at most")
     max_chunk: int = _option(8, "Images per chunk at most, if `chunk_size` is `auto`", ge=1, le=64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from penstock.common.broker.base import Broker
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
-from penstock.common.registry import declare_steps
+from penstock.common.registry import declare_steps, disable_steps
 from penstock.common.settings import (
     BrokerSettings,
     CoordinatorSettings,
@@ -79,6 +79,7 @@ def run_coordinator(
 
     set_up_logs("coordinator")
     declare_steps(worker_settings.step_schemas)
+    disable_steps(settings.disabled_steps.split(","))
     with build_coordinator(
         settings,
         store_settings,

@@ -2,7 +2,7 @@
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.logs import set_up_logs
-from penstock.common.registry import declare_steps, declared_steps
+from penstock.common.registry import declare_steps, declared_steps, disable_steps, disabled_steps
 from penstock.common.settings import (
     BrokerSettings,
     KubernetesSettings,
@@ -36,6 +36,7 @@ def serve(
             key although the address is not loopback.
     """
     declare_steps(worker_settings.step_schemas)
+    disable_steps(settings.disabled_steps.split(","))
     if broker_settings.broker_url is not None:
         return _serve_over_rabbitmq(settings, limits, worker_settings, broker_settings, store_settings)
     _refuse_unused_settings(settings, worker_settings, store_settings)
@@ -133,5 +134,6 @@ def _serve_over_rabbitmq(
 
 def _step_groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:
     """Return the steps of each group of workers."""
-    steps = available_steps(program=bool(worker_settings.program))
+    available = available_steps(program=bool(worker_settings.program))
+    steps = tuple(step for step in available if step not in disabled_steps())
     return [steps] if settings.placement == "fused" else [(step,) for step in steps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,7 @@ from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import BUILT_IN, Parameters
-from penstock.common.registry import CustomStep, custom_steps
+from penstock.common.registry import CustomStep, custom_steps, disable_steps
 from penstock.common.settings import BrokerSettings
 from penstock.coordinator.scheduling.replicas import Replicas
 
@@ -65,6 +66,24 @@ def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
     for form in "short", "long":
         operations = [operation["example"][form] for operation in listed if operation["name"] != "encode"]
         assert coordinator.submit(["a.jpg"], jpeg, operations=operations)["state"] == "accepted"
+
+
+def test_a_disabled_step_is_not_offered_and_refused_by_name(coordinator: ApiServer, jpeg: bytes) -> None:
+    body = {"operations": [["crop", "16:9"]]}
+    job = coordinator.submit(["a.jpg"], jpeg, **body)
+    disable_steps(["crop"])
+    try:
+        assert "crop" not in [each["name"] for each in coordinator.http.get("/v1/operations").json()["operations"]]
+        files = [("files", ("a.jpg", jpeg))]
+        refused = coordinator.http.post("/v1/jobs", data={"job": json.dumps(body)}, files=files)
+        assert (refused.status_code, refused.json()["code"]) == (422, "operation_disabled")
+        assert refused.json()["pointer"] == "/operations/0"
+        assert "steps.crop.enabled=true" in refused.json()["detail"]
+        retried = coordinator.http.post(f"{job['url']}/retry")
+        assert (retried.status_code, retried.json()["code"]) == (422, "operation_disabled")
+        assert coordinator.http.get(job["url"]).json()["operations"][0]["op"] == "crop"
+    finally:
+        disable_steps([])
 
 
 def test_steps_show_the_bottleneck(coordinator: ApiServer) -> None:

@@ -16,6 +16,7 @@ from run_folders import Run, codes, draw, names
 from waiting import wait_until
 
 from penstock.benchmark.http import RefusedError
+from penstock.common.model.operations import BUILT_IN
 
 
 def declare(**schemas: Any) -> str:
@@ -98,6 +99,17 @@ def test_serve_refuses_a_declared_step_without_a_program(penstock: Run, tmp_path
     done = penstock("serve", "--data", tmp_path / "data", PENSTOCK_DECLARED_STEPS=declare(odd={}))
     assert done.returncode == 2
     assert "PENSTOCK_DECLARED_STEPS: odd: no worker here can run it; set PENSTOCK_PROGRAM" in done.stderr
+
+
+def test_serve_refuses_jobs_with_a_disabled_step(start_server: Callable[..., Any], tmp_path: Path) -> None:
+    server = start_server("--workers", "1", "--placement", "per_step", PENSTOCK_DISABLED_STEPS="split,blur,crop,rotate")
+    shown = {step["name"] for step in server.call("GET", "/v1/steps")["steps"]}
+    assert shown & BUILT_IN.keys() == {"resize", "tile", "adjust", "encode"}
+    source = str(draw(tmp_path / "in" / "x.png", width=64, height=48))
+    with pytest.raises(RefusedError, match=r"steps\.crop\.enabled=true"):
+        server.client.post_job({"operations": [["crop", "1:1"]], "inputs": [source]})
+    job = server.client.post_job({"operations": [["tile", "2x2"]], "inputs": [source]})["id"]
+    assert server.client.wait(job, poll_secs=0.05)["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("broker", ["memory", "rabbitmq"])

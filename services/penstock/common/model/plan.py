@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from penstock.common.model.errors import PlanError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
 from penstock.common.model.operations import DECODE, Decode, Encode, Parameters, Resize
-from penstock.common.registry import all_operations
+from penstock.common.registry import all_operations, disabled_steps
 from penstock.common.settings import Limits
 
 
@@ -94,6 +94,8 @@ def read_operation(raw: object, pointer: str) -> Planned:
     else:
         shown = json.dumps(raw, default=str)[:60]
         raise PlanError("invalid_operation", f'{shown} is not an operation; accepted is ["name", value]', pointer)
+    if isinstance(name, str) and name not in known:
+        check_enabled(name, pointer)
     if not isinstance(name, str) or name not in known:
         accepted = ", ".join(known)
         raise PlanError("unknown_operation", f"no operation {str(name)[:60]!r}; accepted are {accepted}", pointer)
@@ -129,6 +131,7 @@ def make_plan(raw: object, output: Encode | None, limits: Limits, decode: Decode
             "too_many_operations", f"{len(raw)} operations; {limits.accepted('max_operations')}", "/operations"
         )
     planned: list[Planned | None] = [read_operation(item, f"/operations/{index}") for index, item in enumerate(raw)]
+    _check_enabled(planned)
     given_decode = _take_end(planned, 0, Decode, "decode_not_first", "decode can only be the first operation")
     given_encode = _take_end(planned, len(raw) - 1, Encode, "encode_not_last", "encode can only be the last operation")
     for given, option, name, index in (
@@ -181,6 +184,24 @@ def _take_end(planned: list[Planned | None], at: int, kind: type[P], code: str, 
         taken = operation.params
         planned[index] = None
     return taken
+
+
+def _check_enabled(planned: Iterable[Planned | None]) -> None:
+    for index, operation in enumerate(planned):
+        if operation is not None and not operation.params.does_nothing:
+            check_enabled(operation.step, f"/operations/{index}")
+
+
+def check_enabled(step: str, pointer: str | None = None) -> None:
+    """Raise PlanError if a step is disabled."""
+    if step not in disabled_steps():
+        return
+    raise PlanError(
+        "operation_disabled",
+        f"{step} is disabled on this server; its operator enables it with steps.{step}.enabled=true in the chart's"
+        " values, or without it in PENSTOCK_DISABLED_STEPS",
+        pointer,
+    )
 
 
 def _check_alpha(plan: Plan) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
+from penstock.common.model.plan import check_enabled
 from penstock.common.model.rest import Estimate, StepEstimate
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist
@@ -171,11 +172,13 @@ class JobService:
         """Retry a job's failed images, all or those given; return the job, which is open again, and how many.
 
         Raises:
-            RequestError: 429 above a limit of the server or of the caller.
+            RequestError: 422 if a step of its plan is disabled; 429 above a limit of the server or of the caller.
             ConflictError: the job was cancelled or has not ended.
             JobNotFoundError: no such job.
             ImageNotFailedError: one of the images has not failed.
         """
+        for step in job.plan.steps:
+            check_enabled(step)
         with self._retry_lock:
             if job.failed and job.state in (JobState.PARTIAL, JobState.FAILED):
                 count = job.failed if images is None else len(set(images))

@@ -9,7 +9,7 @@ from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
-from penstock.common.registry import operations
+from penstock.common.registry import disabled_steps, operations
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_prefixes
 from penstock.common.tracing.base import NO_TRACING, Tracing
@@ -176,7 +176,8 @@ class JobScheduler(Scheduler):
     def steps(self) -> list[StepStatus]:
         snapshot = self._snapshot()
         remaining = count_remaining(self._repository.open_jobs(), snapshot)
-        return [self._step_status(step, snapshot, *remaining.get(step, (0, 0.0))) for step in operations()]
+        shown = [step for step in operations() if step in remaining or step not in disabled_steps()]
+        return [self._step_status(step, snapshot, *remaining.get(step, (0, 0.0))) for step in shown]
 
     def _step_status(self, step: str, snapshot: Snapshot, remaining: int, work_secs: float) -> StepStatus:
         depth = self._broker.depth(step_queue(step))

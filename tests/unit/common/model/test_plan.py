@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from penstock.common.model.errors import PlanError
 from penstock.common.model.operations import Blur, Encode, Resize
 from penstock.common.model.plan import make_plan, plan_of, read_operation
+from penstock.common.registry import StepError, disable_steps
 from penstock.common.settings import Limits
 
 LIMITS = Limits()
@@ -127,6 +129,31 @@ def test_limits_that_need_no_image_are_checked() -> None:
     assert refusal("split", ["resize", "600x600"], max_pixels=1_000_000).pointer == "/operations/1"
     assert refusal(["resize", "pad:1001x1000>"], max_pixels=1_000_000).code == "too_many_pixels"
     assert plan(["resize", "inside:1001x1000"], ["resize", "5000%"], max_pixels=1_000_000)
+
+
+@pytest.fixture
+def no_tile() -> Iterator[None]:
+    disable_steps(["tile", "sharpen"])
+    yield
+    disable_steps([])
+
+
+def test_a_disabled_step_is_refused_with_the_way_to_enable_it(no_tile: None) -> None:
+    for step in ("tile", "sharpen"):
+        error = refusal("split", [step, "3x2"])
+        assert (error.code, error.pointer) == ("operation_disabled", "/operations/1")
+        assert f"steps.{step}.enabled=true" in error.message
+        assert "PENSTOCK_DISABLED_STEPS" in error.message
+    assert plan(["tile", "1x1"], "split").steps == ("split", "encode")
+
+
+def test_a_plan_from_before_a_step_was_disabled_can_be_read(no_tile: None) -> None:
+    assert plan_of([{"op": "tile", "columns": 3, "rows": 2}, {"op": "encode"}]).parts == 6
+
+
+def test_encode_cannot_be_disabled() -> None:
+    with pytest.raises(StepError, match="every job ends with it"):
+        disable_steps(["encode"])
 
 
 def test_a_plan_survives_a_round_trip_through_its_document() -> None:

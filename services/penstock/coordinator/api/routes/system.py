@@ -12,7 +12,7 @@ from penstock.common.model import rest
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.operations import Parameters
 from penstock.common.model.plan import read_operation
-from penstock.common.registry import all_operations, operations
+from penstock.common.registry import all_operations, disabled_steps, operations
 from penstock.coordinator.api.dependencies import ServicesDep
 from penstock.coordinator.api.monitoring.single_flight import Readiness, SingleFlight
 from penstock.coordinator.api.openapi import error_responses
@@ -26,8 +26,9 @@ router = APIRouter(tags=["system"])
 
 @router.get("/v1/operations", summary="List operations")
 def list_operations() -> rest.OperationList:
-    """Return every operation with its parameters and an example."""
-    return rest.OperationList(operations=[_view_operation(name, model) for name, model in all_operations().items()])
+    """Return every operation that jobs may name, with its parameters and an example."""
+    offered = {name: model for name, model in all_operations().items() if name not in disabled_steps()}
+    return rest.OperationList(operations=[_view_operation(name, model) for name, model in offered.items()])
 
 
 @router.get("/v1/steps", summary="List steps", responses=error_responses())
