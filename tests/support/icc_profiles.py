@@ -78,3 +78,32 @@ def _profile(kind: bytes, space: bytes, connection: bytes, contents: Mapping[byt
     header = struct.pack(">I4sI4s4s4s", start + len(body), bytes(4), 0x02400000, kind, space, connection)
     header = (header + bytes(12) + b"acsp").ljust(68, b"\0") + _xyz(D50)[8:]
     return header.ljust(128, b"\0") + struct.pack(">I", len(everything)) + table + body
+
+
+def to_light(values: np.ndarray) -> np.ndarray:
+    """Return amounts of light, 0 to 1, from values of sRGB or Display P3, 0 to 1 (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def from_light(light: np.ndarray) -> np.ndarray:
+    """Return values of sRGB or Display P3 from amounts of light."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.clip(light, 0, 1) ** (1 / 2.4) - 0.055)
+
+
+def to_display_p3(pixels: np.ndarray) -> np.ndarray:
+    """Return BGR pixels of sRGB as those that show the same colours on a display with P3."""
+    light = to_light(pixels[:, :, ::-1] / 255) @ np.linalg.solve(to_xyz(DISPLAY_P3), to_xyz(SRGB)).T
+    return np.rint(255 * from_light(light))[:, :, ::-1].astype(np.uint8)
+
+
+def to_lab(pixels: np.ndarray, primaries: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Return L*a*b* under D50 of BGR pixels with the tone curve of sRGB (CIE 15:2004)."""
+    xyz = to_light(pixels[:, :, ::-1] / 255) @ to_xyz(primaries).T / D50
+    root = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    x, y, z = np.moveaxis(root, 2, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=2)
+
+
+def colour_difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return ΔE*ab of each pixel, from L*a*b*."""
+    return np.linalg.norm(one - other, axis=2)

@@ -33,7 +33,7 @@ def is_srgb(profile: bytes) -> bool:
     return int(cv2.absdiff(_SAMPLED, convert(_as_file(_SAMPLED, "RGB"))).max()) <= 1
 
 
-_LEVELS = np.arange(0, 256, 17, np.uint8)
+_LEVELS = np.arange(0, 256, 17).astype(np.uint8)
 _SAMPLED = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS), axis=3).reshape(1, -1, 3)
 
 
@@ -90,7 +90,7 @@ def _conversion(profile: bytes, space: ColourSpace) -> _Conversion:
 
     def convert(band: Pixels) -> Pixels:
         height, width = band.shape[:2]
-        given = Image.frombuffer(mode, (width, height), band.data, "raw", mode, 0, 1)
+        given = Image.frombuffer(mode, (width, height), band, "raw", mode, 0, 1)
         return cv2.cvtColor(np.asarray(transform.apply(given)), cv2.COLOR_RGBA2BGR)
 
     return convert

@@ -3,8 +3,9 @@
 from penstock.common.headers.tiff import read_first_directory
 from penstock.common.image_header import Header
 from penstock.common.model.operations import Decode
+from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.formats.raw import RawImage
-from penstock.steps.tiff.layout import read_layout
+from penstock.steps.tiff.layout import MIN_IS_BLACK, MIN_IS_WHITE, read_layout
 from penstock.steps.tiff.samples import read_pixels
 
 
@@ -19,4 +20,5 @@ def read_tiff(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     warnings = ("pages_dropped",) if header.images == "several" else ()
     if layout.samples > layout.colours + (layout.alpha is not None):
         warnings = (*warnings, "channels_dropped")
-    return RawImage(read_pixels(directory, layout), header.orientation, warnings)
+    space: ColourSpace = "GRAY" if layout.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) else "RGB"
+    return RawImage(read_pixels(directory, layout), header.orientation, warnings, space)

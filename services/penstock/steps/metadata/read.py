@@ -52,7 +52,8 @@ def clean_metadata(found: Metadata, header: Header, params: Decode) -> tuple[Met
     exif, xmp, iptc = (b"", False), (b"", False), (b"", False)
     geo = params.metadata == "geo"
     if params.metadata != "none":
-        exif = clean_exif(found.exif, geo=geo, srgb=params.profile == "srgb" or _is_cmyk(header)) if found.exif else exif
+        srgb = params.profile == "srgb" or _is_cmyk(header)
+        exif = clean_exif(found.exif, geo=geo, srgb=srgb) if found.exif else exif
         xmp = clean_xmp(found.xmp, geo=geo, upright=header.orientation == 1) if found.xmp else xmp
         iptc = clean_iptc(found.iptc, geo=geo) if found.iptc else iptc
     profile = clean_profile(found.icc if _is_profile_used(header, params) else b"")
