@@ -3,6 +3,8 @@
 Each carries the metadata of its source, as `steps.metadata.result` fits them to it.
 """
 
+from bisect import bisect
+
 import numpy as np
 
 from penstock.common.model.errors import ImageCode, ImageError
@@ -21,7 +23,20 @@ def encode(image: Image, params: Encode) -> bytes:
         ImageError: `parameter_not_applicable` where the format cannot hold the image, `internal` for any other array.
     """
     _check(image.pixels, params)
-    return _WRITERS[params.format](image, params)
+    data = _WRITERS[params.format](image, params)
+    if params.max_bytes is None or len(data) <= params.max_bytes:
+        return data
+    return _shrink(image, params, params.max_bytes)
+
+
+def _shrink(image: Image, params: Encode, max_bytes: int) -> bytes:
+    """Return a file of the best quality with at most `max_bytes`, or of the lowest if there is none."""
+
+    def write(quality: int) -> bytes:
+        return _WRITERS[params.format](image, params.model_copy(update={"quality": quality}))
+
+    fitting = bisect(range(1, params.quality), False, key=lambda quality: len(write(quality)) > max_bytes)
+    return write(max(1, fitting))
 
 
 def _check(pixels: Pixels, params: Encode) -> None:

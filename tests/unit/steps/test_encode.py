@@ -144,3 +144,16 @@ def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 def test_an_array_of_floats_is_refused() -> None:
     with pytest.raises(ImageError, match="float64"):
         encode(Image(np.zeros((4, 4, 3))), Encode())
+
+
+@pytest.mark.parametrize("max_bytes", [2_000, 5_000, 20_000])
+def test_the_quality_is_lowered_until_a_jpeg_fits(drawing: np.ndarray, max_bytes: int) -> None:
+    sizes = [len(encode(Image(drawing), Encode(quality=quality))) for quality in range(1, 91)]
+    assert sizes[0] <= max_bytes
+    fitting = max(quality for quality, size in enumerate(sizes, start=1) if size <= max_bytes)
+    expected = encode(Image(drawing), Encode(quality=fitting))
+    assert encode(Image(drawing), Encode(quality=90, max_bytes=max_bytes)) == expected
+
+
+def test_a_jpeg_that_fits_nowhere_has_the_lowest_quality(drawing: np.ndarray) -> None:
+    assert encode(Image(drawing), Encode(max_bytes=1)) == encode(Image(drawing), Encode(quality=1))

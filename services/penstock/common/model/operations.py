@@ -80,12 +80,16 @@ class Encode(Parameters):
     """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 
     example: ClassVar[Any] = "jpg"
+    optional: ClassVar[frozenset[str]] = frozenset(("max_bytes",))
 
     format: Annotated[OutputFormat, Field(description="jpg (lossy) or png (lossless)")] = "jpg"
     quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; ignored for png")] = 95
     effort: Annotated[
         int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); ignored for jpg")
     ] = 2
+    max_bytes: Annotated[
+        SkipJsonSchema[int | None], Field(description="Lower the quality until the file has at most this many bytes")
+    ] = None
 
     @classmethod
     def from_short(cls, value: object) -> Self:

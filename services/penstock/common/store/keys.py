@@ -36,6 +36,14 @@ def result_name(stem: str, part: int, extension: str) -> str:
     return f"{stem}-{part}.{extension}"
 
 
+def thumbnail_key(job: str, image: int, part: int | None) -> str:
+    """Return the key of a thumbnail: of a result of an image, or of the image itself (None).
+
+    It is in the folder of the job's results, hence deleted with them; no result is in a hidden folder.
+    """
+    return f"{results_prefix(job)}/.thumbnails/{image}-{'source' if part is None else part}.jpg"
+
+
 def work_key(job: str, chunk: str, step: int) -> str:
     """Return the key of the intermediates for operation `step`; a hash at its start spreads the load of a bucket."""
     digit = hashlib.blake2b(f"{job}/{chunk}".encode(), digest_size=1).hexdigest()[0]

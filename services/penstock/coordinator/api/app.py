@@ -21,9 +21,11 @@ from penstock.coordinator.api.routes import (
     static,
     synchronous,
     system,
+    thumbnails,
     uploads,
 )
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.api.thumbnails import Thumbnails
 from penstock.coordinator.auth.quotas import LongRequests
 from penstock.coordinator.intake.job_service import JobService
 
@@ -63,10 +65,11 @@ def create_app(services: Services) -> FastAPI:
     limits = services.limits
     app.state.streams = LongRequests(limits.max_event_streams, "event streams", "too_many_streams")
     app.state.waiting = LongRequests(limits.max_waiting, "requests that wait for jobs", "too_many_waiting")
+    app.state.thumbnails = Thumbnails(services)
     app.state.metrics = create_registry(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)
-    for routes in (process, synchronous, jobs, uploads, events, results, static, system, session, page):
+    for routes in (process, synchronous, jobs, uploads, events, results, thumbnails, static, system, session, page):
         app.include_router(routes.router)
     add_handlers(app)
     app.add_middleware(SameOrigin)

@@ -1,9 +1,11 @@
-"""Waiting: requests that are answered when a job has ended, the client has left, or the time is up."""
+"""Waiting: for the end of a job, while the client stays and the time is not up; deleting such a job afterwards."""
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,10 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from penstock.common.backoff import Backoff
-from penstock.common.model.errors import RequestError
+from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.ports.repository import ConflictError, Job, JobNotFoundError
+from penstock.coordinator.ports.scheduler import Scheduler
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 _LEADER_LOOKS_SECS = 1.0
 """The leader is told when a job has ended; it looks nevertheless, should it lose its leadership."""
@@ -24,12 +29,12 @@ _FOLLOWER_LOOKS = Backoff(first_secs=0.005, max_secs=0.25, factor=1.5, jitter=0)
 
 
 async def wait_for_end(
-    request: Request, services: Services, job: str, secs: float, look: Callable[[], T | None]
+    request: Request | None, services: Services, job: str, secs: float, look: Callable[[], T | None]
 ) -> T | None:
     """Return what `look` returns once the job has ended, and None after `secs`.
 
     `look` reads the database, in a thread, and returns None while the job has not ended. The request's body must have
-    been read.
+    been read. Without a request, nobody can leave.
 
     Raises:
         ClientDisconnect: the client left.
@@ -38,7 +43,7 @@ async def wait_for_end(
     loop, wake = asyncio.get_running_loop(), asyncio.Event()
     deadline = time.monotonic() + secs
     looks = 0
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.ensure_future(_left(request) if request else loop.create_future())
     try:
         with services.job_ends.watch(job, lambda: loop.call_soon_threadsafe(wake.set)):
             while (left_secs := deadline - time.monotonic()) > 0:
@@ -58,7 +63,7 @@ async def wait_for_end(
         leaving.cancel()
 
 
-async def _first(wake: asyncio.Event, leaving: "asyncio.Task[None]", secs: float) -> None:
+async def _first(wake: asyncio.Event, leaving: "asyncio.Future[None]", secs: float) -> None:
     """Return when the event is set, the client has left, or after some seconds."""
     waking = asyncio.ensure_future(wake.wait())
     try:
@@ -70,6 +75,21 @@ async def _first(wake: asyncio.Event, leaving: "asyncio.Task[None]", secs: float
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def delete_transient(scheduler: Scheduler, job: Job) -> None:
+    """Delete a job, and cancel it before if it has not ended. The garbage collector tries again what fails here."""
+    try:
+        try:
+            scheduler.delete(job.id)
+        except ConflictError:
+            with suppress(ConflictError):  # it has ended meanwhile
+                scheduler.cancel(job.id)
+            scheduler.delete(job.id)
+    except JobNotFoundError:
+        pass
+    except UnavailableError as error:
+        _log.warning("job not deleted yet: %s", error.message, extra={"job": job.id})
 
 
 @dataclass(frozen=True)

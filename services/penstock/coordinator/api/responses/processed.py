@@ -74,8 +74,13 @@ def facts(result: Result) -> dict[str, str]:
     return {**headers, "Penstock-Warnings": ", ".join(result.warnings)} if result.warnings else headers
 
 
+def failure_status(code: str) -> int:
+    """Return the HTTP status for the code of a failed image."""
+    return _STATUSES.get(code, 422)
+
+
 def _failure(error: dict[str, str], headers: dict[str, str]) -> Response:
-    status = _STATUSES.get(error["code"], 422)
+    status = failure_status(error["code"])
     more = {"Retry-After": "5"} if status == 503 else {}
     return problem(status, error["code"], f"{error['step']}: {error['message']}", headers={**headers, **more})
 

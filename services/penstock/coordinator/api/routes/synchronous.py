@@ -1,8 +1,6 @@
 """`/v1/process`: runs operations on one image and returns the result in the response."""
 
-import logging
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated
 
 import anyio
@@ -12,7 +10,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model import rest
-from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import TERMINAL_IMAGE_STATES
 from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep
 from penstock.coordinator.api.openapi import SYNCHRONOUS_CALL, SYNCHRONOUS_RESULT, error_responses
@@ -20,19 +18,16 @@ from penstock.coordinator.api.request_body import received_files
 from penstock.coordinator.api.responses.processed import processed_response
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import view_job
-from penstock.coordinator.api.waiting import read_preferences, wait_for_end
+from penstock.coordinator.api.waiting import delete_transient, read_preferences, wait_for_end
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.intake.query_options import QueryOptions, read_query
 from penstock.coordinator.intake.received_files import BodyUpload
 from penstock.coordinator.ports.links import job_url
-from penstock.coordinator.ports.repository import ConflictError, Job, JobNotFoundError
-from penstock.coordinator.ports.scheduler import Scheduler
+from penstock.coordinator.ports.repository import Job
 
 router = APIRouter(tags=["process"])
-
-_log = logging.getLogger(__name__)
 
 
 async def _passing_jobs(services: ServicesDep) -> AsyncIterator[list[Job]]:
@@ -43,22 +38,7 @@ async def _passing_jobs(services: ServicesDep) -> AsyncIterator[list[Job]]:
     finally:
         with anyio.CancelScope(shield=True):
             for job in jobs:
-                await run_in_threadpool(_delete, services.scheduler, job)
-
-
-def _delete(scheduler: Scheduler, job: Job) -> None:
-    """Delete a job, and cancel it before if it has not ended. The garbage collector tries again what fails here."""
-    try:
-        try:
-            scheduler.delete(job.id)
-        except ConflictError:
-            with suppress(ConflictError):  # it has ended meanwhile
-                scheduler.cancel(job.id)
-            scheduler.delete(job.id)
-    except JobNotFoundError:
-        pass
-    except UnavailableError as error:
-        _log.warning("job not deleted yet: %s", error.message, extra={"job": job.id})
+                await run_in_threadpool(delete_transient, services.scheduler, job)
 
 
 @router.post(

@@ -31,7 +31,7 @@ export function Gallery({ path, job, open }) {
       <${ErrorMessage} error=${paged.error} />
       ${paged.page && !images.length && html`<p class="empty">No images.</p>`}
       <ul class="gallery">
-        ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} show=${show} />`)}
+        ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} path=${path} show=${show} />`)}
       </ul>
       <${Pager} ...${paged} label="Pages of images" />
       ${at >= 0 && html`<${Viewer} image=${finished[at]} splits=${splits} close=${() => show(null)}
@@ -40,15 +40,17 @@ export function Gallery({ path, job, open }) {
     </section>`;
 }
 
-function Tile({ image, splits, show }) {
+function Tile({ image, splits, path, show }) {
   if (!image.results.length) {
     return html`<li class="tile"><div class="blank"><${Badge} state=${image.state} /></div>
       <span class="name">${image.name}</span></li>`;
   }
   const parts = image.results.length;
+  const small = image.results.map((result, part) => (
+    { ...result, url: `${path}/images/${image.id}/thumbnail?part=${part}`, whole: result.url }));
   return html`<li class="tile">
     <button type="button" class="picture" aria-label=${`Compare ${image.name}`} onClick=${() => show(image.id)}>
-      <${Result} results=${image.results} splits=${splits} name="" />
+      <${Result} results=${small} splits=${splits} name="" />
     </button>
     <span class="name">${image.name}</span>
     ${parts > 1 && html`<span class="faint">${plural(parts, "part")}</span>`}

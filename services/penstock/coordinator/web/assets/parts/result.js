@@ -22,7 +22,14 @@ export function Result({ results, splits, name }) {
 }
 
 const Picture = ({ result, name }) => html`
-  <img src=${result.url} alt=${name} width=${result.width} height=${result.height} loading="lazy" decoding="async" />`;
+  <img src=${result.url} alt=${name} width=${result.width} height=${result.height} loading="lazy" decoding="async"
+    onError=${({ currentTarget: image }) => showWhole(image, result.whole)} />`;
+
+// Without its thumbnail, show the result itself, once.
+function showWhole(image, url) {
+  if (!url || image.getAttribute("src") === url) return;
+  image.src = url;
+}
 
 const tracks = (sizes) => sizes.map((size) => `${size}fr`).join(" ");
 
