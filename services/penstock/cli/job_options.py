@@ -1,4 +1,4 @@
-"""Job options: `--op`, `--job`, `--output`, `--quality` and `--effort`, read in one place for all commands."""
+"""Job options: `--op`, `--job`, `--output` and others that set fields of a job, read in one place for all commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,31 @@ _OPTIONS = (
     click.option("--output", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]"),
     click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]"),
     click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, from 0 (fastest) to 3 (smallest)."),
+    click.option(
+        "--metadata",
+        type=click.Choice(["all", "geo", "none"]),
+        help="What results keep of EXIF, XMP and IPTC; geo: place, time and heading.  [default: all]",
+    ),
+    click.option(
+        "--profile",
+        type=click.Choice(["keep", "srgb", "drop"]),
+        help="Colour profile: keep it, convert to sRGB, or drop it.  [default: keep]",
+    ),
+    click.option(
+        "--alpha",
+        type=click.Choice(["flatten", "keep", "drop"]),
+        help="Transparency: flatten onto --background, keep or drop it.  [default: flatten]",
+    ),
+    click.option("--background", metavar="#RRGGBB", help="Colour below transparent pixels.  [default: #ffffff]"),
+    click.option(
+        "--decode",
+        type=click.Choice(["exact", "scaled"]),
+        help="How JPEG files are read; scaled: faster where a resize follows.  [default: exact]",
+    ),
 )
+
+
+_READ_APART = ("ops", "job_file")
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,11 @@ class JobOptions:
     output: str | None = None
     quality: int | None = None
     effort: int | None = None
+    metadata: str | None = None
+    profile: str | None = None
+    alpha: str | None = None
+    background: str | None = None
+    decode: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the job document: that of `--job`, with what the other options add to it and replace in it.
@@ -54,7 +83,7 @@ class JobOptions:
             raise click.UsageError("--op and --job both name operations; give one of them")
         if self.ops:
             document["operations"] = [parse_op(op) for op in self.ops]
-        given = {"output": self.output, "quality": self.quality, "effort": self.effort}
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _READ_APART}
         return document | {name: value for name, value in given.items() if value is not None}
 
     def plan(self, limits: Limits) -> Plan:
@@ -77,7 +106,9 @@ class JobOptions:
         except ValidationError as error:
             first = error.errors()[0]
             field = "/".join(map(str, first["loc"]))
-            raise click.UsageError(f"--job {self.job_file}: {field}: {first['msg']}") from error
+            source = "--" if getattr(self, field, None) is not None else f"--job {self.job_file}: "
+            given = json.dumps(first["input"], default=str)[:60]
+            raise click.UsageError(f"{source}{field}: {first['msg']}, but {given} was given") from error
         return make_job_plan(job, limits)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import pytest
 
-from penstock.cli.job_options import JobOptions
+from penstock.cli.job_options import JobOptions, job_options
 from penstock.common.model.errors import PlanError
-from penstock.common.model.operations import Encode
+from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
+from penstock.common.model.operations import Decode, Encode
 from penstock.common.settings import Limits
 
 
@@ -58,3 +59,34 @@ def test_an_unknown_operation_is_refused_with_its_place() -> None:
     with pytest.raises(PlanError) as refused:
         JobOptions(ops=("split", "sharpen")).plan(Limits())
     assert refused.value.pointer == "/operations/1"
+
+
+def test_options_say_how_images_are_read() -> None:
+    options = JobOptions(metadata="geo", profile="srgb", alpha="drop", background="#102030", decode="scaled")
+    expected = Decode(mode="scaled", metadata="geo", profile="srgb", alpha="drop", background="#102030")
+    assert options.plan(Limits()).decode == expected
+
+
+def test_options_for_reading_take_precedence_over_a_job_document(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text('{"operations": [], "metadata": "none", "profile": "srgb"}')
+    assert JobOptions(job_file=path, metadata="geo").plan(Limits()).decode == Decode(metadata="geo", profile="srgb")
+
+
+@pytest.mark.parametrize("name", [*ENCODE_OPTIONS, *DECODE_OPTIONS])
+def test_every_field_for_reading_and_writing_is_an_option_with_the_same_values(name: str) -> None:
+    @click.command()
+    @job_options
+    def command(job: JobOptions) -> None:
+        """Take the options."""
+
+    (option,) = [each for each in command.params if each.name == name]
+    schema = JobDocument.model_json_schema()["properties"][name]["anyOf"][0]
+    if "enum" in schema:
+        assert isinstance(option.type, click.Choice)
+        assert [*option.type.choices] == schema["enum"]
+
+
+def test_an_invalid_value_is_refused_with_its_option() -> None:
+    with pytest.raises(click.UsageError, match="--background: "):
+        JobOptions(background="white").plan(Limits())
