@@ -39,16 +39,16 @@ def grey_profile(curve: bytes) -> bytes:
     return _profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve})
 
 
-def cmyk_profile(corners: Mapping[tuple[int, int, int, int], tuple[float, float, float]]) -> bytes:
-    """Return the profile of a press, from the Lab values of full and no ink in all combinations, linear between."""
-    ramp = bytes(range(256))
+def table_profile(space: bytes, corners: Mapping[tuple[int, ...], tuple[float, float, float]]) -> bytes:
+    """Return the profile of a press or scanner, from the Lab values of none and all of its channels, linear between."""
+    ramp, channels = bytes(range(256)), len(next(iter(corners)))
     entries = bytearray()
-    for inks in product((0, 1), repeat=4):
-        lightness, a, b = corners[inks]
+    for corner in product((0, 1), repeat=channels):
+        lightness, a, b = corners[corner]
         entries += bytes((round(lightness * 2.55), round(a + 128), round(b + 128)))
     unity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + unity + ramp * 4 + bytes(entries) + ramp * 3
-    return _profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table, b"A2B1": table})
+    table = b"mft1" + bytes(4) + bytes((channels, 3, 2, 0)) + unity + ramp * channels + bytes(entries) + ramp * 3
+    return _profile(b"prtr", space, b"Lab ", {b"A2B0": table, b"A2B1": table})
 
 
 def gamma(exponent: float) -> bytes:

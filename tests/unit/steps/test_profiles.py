@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from itertools import product
 
 import cv2
@@ -10,14 +11,17 @@ from icc_profiles import (
     ADOBE_RGB,
     DISPLAY_P3,
     SRGB,
-    cmyk_profile,
     colour_difference,
+    from_light,
     gamma,
     grey_profile,
     rgb_profile,
     srgb_curve,
+    table_profile,
     to_display_p3,
     to_lab,
+    to_light,
+    to_xyz,
 )
 from PIL import Image, ImageCms
 
@@ -115,7 +119,7 @@ def test_a_damaged_profile_is_ignored_with_a_warning(drawing: np.ndarray, profil
     assert normalised(drawing, profile) == Normalised(drawing, warnings=("profile_invalid",))
 
 
-@pytest.mark.parametrize("profile", [cmyk_profile(LAB_OF_INKS), grey_profile(gamma(2.2)), bytes(200)])
+@pytest.mark.parametrize("profile", [table_profile(b"CMYK", LAB_OF_INKS), grey_profile(gamma(2.2)), bytes(200)])
 @pytest.mark.parametrize("params", [Decode(), TO_SRGB])
 def test_a_profile_for_other_pixels_is_ignored_with_a_warning(
     drawing: np.ndarray, profile: bytes, params: Decode
@@ -137,14 +141,70 @@ def test_the_background_is_not_converted() -> None:
     assert result.pixels[0, 0, ::-1].tolist() == [200, 60, 30]
 
 
-def test_16_bits_with_a_wide_profile_are_reduced_with_a_warning(drawing: np.ndarray) -> None:
-    given = drawing.astype(np.uint16) << 8
-    result = normalised(given, ADOBE_PROFILE)
-    assert np.array_equal(result.pixels, normalised(drawing, ADOBE_PROFILE).pixels)
+def test_16_bits_with_a_wide_profile_become_srgb_in_16_bits(seeded: np.random.Generator) -> None:
+    given = seeded.integers(0, 65_536, (60, 80, 3)).astype(np.uint16)
+    light = to_light(given[:, :, ::-1] / 65_535) @ np.linalg.solve(to_xyz(SRGB), to_xyz(DISPLAY_P3)).T
+    expected = np.clip(65_535 * from_light(light), 0, 65_535)[:, :, ::-1]
+    result = normalised(given, P3_PROFILE)
+    assert result.pixels.dtype == np.uint16
+    difference = np.abs(result.pixels - expected)
+    assert difference.max() < 128, "half of what 8 bits tell apart"
+    assert difference.mean() < 8
+    assert (result.profile, result.warnings) == (b"", ())
+    same = normalised(given, rgb_profile(SRGB, srgb_curve()))
+    assert same.pixels is given
+    assert same.warnings == ()
+
+
+FORMULAS = [
+    (2.2,),
+    (2.0, 1.1, -0.1),
+    (2.0, 1.1, -0.1, 0.0),
+    (2.4, 0.9479, 0.0521, 0.0774, 0.0405),
+    (2.4, 0.9479, 0.0521, 0.0774, 0.0405, 0.0, 0.0),
+]
+CURVES = [
+    b"curv" + bytes(8),
+    gamma(1.8),
+    b"curv" + bytes(4) + struct.pack(">I256H", 256, *(round(65_535 * (x / 255) ** 2.6) for x in range(256))),
+    *(
+        b"para" + bytes(4) + struct.pack(f">HH{len(numbers)}i", kind, 0, *(round(number * 65536) for number in numbers))
+        for kind, numbers in enumerate(FORMULAS)
+    ),
+]
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_every_kind_of_curve_gives_littlecms_colours_in_16_bits(drawing: np.ndarray, curve: bytes) -> None:
+    deep = drawing.astype(np.uint16) * 257
+    for profile, space in ((rgb_profile(ADOBE_RGB, curve), "RGB"), (grey_profile(curve), "GRAY")):
+        given = drawing if space == "RGB" else np.repeat(drawing[:, :, :1], 3, axis=2)
+        expected = normalised(given, profile, TO_SRGB, space).pixels
+        deep = given.astype(np.uint16) * 257
+        result = normalised(deep, profile, TO_SRGB, space).pixels
+        assert result.dtype == np.uint16
+        assert np.abs(result / 257 - expected).mean() < 0.5
+
+
+def test_16_bits_with_a_profile_of_tables_are_reduced_with_a_warning(drawing: np.ndarray) -> None:
+    colours = {
+        (r, g, b): (30 * r + 50 * g + 15 * b, 60 * (r - g), 60 * (g - b)) for r, g, b in product((0, 1), repeat=3)
+    }
+    tables = table_profile(b"RGB ", colours)
+    result = normalised(drawing.astype(np.uint16) << 8, tables)
+    assert np.array_equal(result.pixels, normalised(drawing, tables).pixels)
+    assert not np.array_equal(result.pixels, drawing)
     assert result.warnings == ("depth_reduced",)
-    kept = normalised(given, rgb_profile(SRGB, srgb_curve()))
-    assert kept.pixels is given
-    assert kept.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "curve", [b"", b"curv", gamma(1)[:12], b"para" + bytes(4) + b"\0\x09" + bytes(40), b"text    "]
+)
+def test_a_damaged_curve_leaves_16_bits_as_they_are_with_a_warning(drawing: np.ndarray, curve: bytes) -> None:
+    given = drawing.astype(np.uint16)
+    result = normalised(given, rgb_profile(ADOBE_RGB, curve))
+    assert result.pixels is given
+    assert result.warnings == ("profile_invalid",)
 
 
 def grey_ramp() -> np.ndarray:
@@ -189,7 +249,7 @@ def inks(seeded: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("params", [Decode(), TO_SRGB, Decode(profile="drop")])
 def test_cmyk_is_converted_by_its_profile(seeded: np.random.Generator, params: Decode) -> None:
-    profile, given = cmyk_profile(LAB_OF_INKS), inks(seeded)
+    profile, given = table_profile(b"CMYK", LAB_OF_INKS), inks(seeded)
     result = normalised(given, profile, params, "CMYK")
     assert np.array_equal(result.pixels, by_littlecms(Image.fromarray(given, "CMYK"), profile))
     assert (result.profile, result.warnings) == (b"", ())
@@ -201,7 +261,7 @@ def test_cmyk_is_converted_by_its_profile(seeded: np.random.Generator, params: D
     [
         (b"", ()),
         (ADOBE_PROFILE, ("profile_mismatch",)),
-        (cmyk_profile(LAB_OF_INKS)[:400], ("profile_invalid",)),
+        (table_profile(b"CMYK", LAB_OF_INKS)[:400], ("profile_invalid",)),
     ],
 )
 def test_cmyk_without_a_usable_profile_is_converted_by_its_share_of_light(

@@ -14,16 +14,17 @@ class ProfileError(ValueError):
     """A profile that cannot be used."""
 
 
+PRIMARIES = {
+    b"rXYZ": (0.43606567, 0.22248840, 0.01391602),
+    b"gXYZ": (0.38514709, 0.71687317, 0.09707642),
+    b"bXYZ": (0.14306641, 0.06060791, 0.71409607),
+}
+"""Red, green and blue of sRGB as XYZ under D50, as its own profile has them."""
+
 _HEADER_BYTES = 128
 _MAX_TAGS = 100
 _COPIED = (b"desc", b"cprt", b"wtpt")
 _CURVES = (b"rTRC", b"gTRC", b"bTRC")
-_PRIMARIES = {
-    b"rXYZ": (0.43607, 0.22249, 0.01392),
-    b"gXYZ": (0.38515, 0.71687, 0.09708),
-    b"bXYZ": (0.14307, 0.06061, 0.71410),
-}
-"""Those of sRGB under D50. Equal channels mean a grey whatever the primaries are, as long as their sum is white."""
 
 
 def make_rgb_profile(profile: bytes) -> bytes:
@@ -32,17 +33,18 @@ def make_rgb_profile(profile: bytes) -> bytes:
     Raises:
         ProfileError: the profile is damaged, or has no tone curve.
     """
-    tags = _read_tags(profile)
+    tags = read_tags(profile)
     if tags.get(b"kTRC", b"")[:4] not in (b"curv", b"para") or profile[20:24] != b"XYZ ":
         raise ProfileError("the grey profile has no tone curve")
     contents = {name: tags[name] for name in _COPIED if name in tags}
-    for name, values in _PRIMARIES.items():
+    for name, values in PRIMARIES.items():
         contents[name] = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
     contents |= dict.fromkeys(_CURVES, tags[b"kTRC"])
     return _write(profile[:_HEADER_BYTES], contents)
 
 
-def _read_tags(profile: bytes) -> dict[bytes, bytes]:
+def read_tags(profile: bytes) -> dict[bytes, bytes]:
+    """Return the contents of a profile's tags by their names. Raises ProfileError: the profile is damaged."""
     try:
         (count,) = struct.unpack_from(">I", profile, _HEADER_BYTES)
         entries = [

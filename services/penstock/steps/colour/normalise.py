@@ -6,6 +6,7 @@ import cv2
 
 from penstock.common.model.operations import Decode
 from penstock.steps.colour.alpha import flatten
+from penstock.steps.colour.curves import has_curves_alone, to_srgb_by_curves
 from penstock.steps.colour.depth import DEPTH_REDUCED, reduce_depth
 from penstock.steps.colour.icc import ColourSpace, ProfileError, make_rgb_profile
 from penstock.steps.colour.profile import cmyk_to_srgb, is_srgb, to_srgb
@@ -86,9 +87,11 @@ def _apply_profile(image: Normalised, space: ColourSpace, params: Decode) -> Nor
 
 
 def _to_srgb(image: Normalised, space: ColourSpace) -> Normalised:
-    """Convert pixels by their profile; in 8 bits, as Pillow's LittleCMS has no more."""
+    """Convert pixels by their profile; with 16 bits if it has curves alone, as most have but those of printers."""
     if space == "RGB" and is_srgb(image.profile):
         return replace(image, profile=b"")
+    if image.pixels.dtype.itemsize > 1 and has_curves_alone(image.profile, space):
+        return replace(image, pixels=to_srgb_by_curves(image.pixels, image.profile, space), profile=b"")
     image = _reduce_depth(image)
     return replace(image, pixels=to_srgb(image.pixels, image.profile, space), profile=b"")
 
