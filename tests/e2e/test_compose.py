@@ -28,7 +28,7 @@ from penstock.local.server_process import is_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["resize", "split", "blur", "encode"]
-SERVICES = ["web", "coordinator", *STEPS, "rabbitmq", "postgres"]
+SERVICES = ["web", "coordinator", *STEPS, "others", "rabbitmq", "postgres"]
 PLAN: dict[str, Any] = {
     "operations": [["resize", "300x200"], ["split", True], ["blur", "bilateral"]],
     "output": "png",

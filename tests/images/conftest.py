@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from penstock.common.model.operations import BUILT_IN
+
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ["resize", "split", "blur", "encode"]
+STEPS = [*BUILT_IN]
 TARGETS = ["coordinator", "step", *STEPS]
 BUILD_SECS, COMMAND_SECS = 900, 120
 CONFINED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]

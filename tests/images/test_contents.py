@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from penstock import __version__
+from penstock.common.model.operations import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ["resize", "split", "blur", "encode"]
+STEPS = [*BUILT_IN]
 TARGETS = ["coordinator", "step", *STEPS]
 LOCKS = {"coordinator": "coordinator.lock", "step": "steps.lock"}
 FOREIGN = {

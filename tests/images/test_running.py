@@ -18,9 +18,10 @@ from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
 from penstock.benchmark.http import RestClient
+from penstock.common.model.operations import BUILT_IN
 from penstock.local.server_process import find_free_port, is_ready
 
-STEPS = ["resize", "split", "blur", "encode"]
+STEPS = [*BUILT_IN]
 PLAN = [["resize", "160x120"], ["split", True], ["blur", "bilateral"]]
 SLOW = [["resize", "1200x900"], ["blur", "bilateral"]]
 DRAIN_SECS = 14

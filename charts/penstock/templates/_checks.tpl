@@ -105,6 +105,7 @@ PENSTOCK_CONCURRENCY: steps.<name>.concurrency
 PENSTOCK_DATABASE_URL: database.existingSecret
 PENSTOCK_DECLARED_STEPS: steps.<name>.params
 PENSTOCK_DELETION_COST: deletionCost.enabled
+PENSTOCK_DISABLED_STEPS: steps.<name>.enabled
 PENSTOCK_KUBERNETES_SELECTOR: coordinator.reportReplicas
 PENSTOCK_OPEN: apiKeys.enabled
 PENSTOCK_PROGRAM: steps.<name>.program
@@ -135,7 +136,7 @@ PENSTOCK_PORT: ""
 {{- $step := (last .).values -}}
 {{- $path := ternary "fused" (printf "steps.%s" $name) (eq $name "fused") -}}
 {{- $scaling := $step.autoscaling -}}
-{{- if and (not $step.image) (not (has $name (list "resize" "split" "blur" "encode" "blur-gpu" "fused"))) -}}
+{{- if and (not $step.image) (not (has $name (concat (include "penstock.ownSteps" $root | fromJsonArray) (list "blur-gpu" "fused")))) -}}
   {{- fail (printf "\n\n%s.image is empty: a custom step needs an image, registry/name:tag" $path) -}}
 {{- end -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}

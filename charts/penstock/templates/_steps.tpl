@@ -35,9 +35,14 @@ need neither an image, a program nor a GPU of their own.
 {{- toJson $workers -}}
 {{- end }}
 
+{{/* Penstock's own steps in the usual order of a plan, as JSON. */}}
+{{- define "penstock.ownSteps" -}}
+{{- list "resize" "crop" "rotate" "tile" "split" "adjust" "blur" "encode" | toJson -}}
+{{- end }}
+
 {{/* The names of steps as JSON: Penstock's own in the usual order of a plan, then the others. */}}
 {{- define "penstock.stepOrder" -}}
-{{- $own := list "resize" "split" "blur" "encode" -}}
+{{- $own := include "penstock.ownSteps" $ | fromJsonArray -}}
 {{- $names := list -}}
 {{- range $own -}}{{- if hasKey $ . -}}{{- $names = append $names . -}}{{- end -}}{{- end -}}
 {{- range keys . | sortAlpha -}}{{- if not (has . $own) -}}{{- $names = append $names . -}}{{- end -}}{{- end -}}
@@ -54,6 +59,17 @@ need neither an image, a program nor a GPU of their own.
   {{- end -}}
 {{- end -}}
 {{- if $declared -}}{{- toJson $declared -}}{{- end -}}
+{{- end }}
+
+{{/* The steps that no Deployment serves, as PENSTOCK_DISABLED_STEPS wants them; empty where each is served. */}}
+{{- define "penstock.disabledSteps" -}}
+{{- $served := list -}}
+{{- range $worker := include "penstock.workers" . | fromJson -}}{{- $served = concat $served $worker.serves -}}{{- end -}}
+{{- $named := include "penstock.ownSteps" . | fromJsonArray -}}
+{{- range $name, $entry := .Values.steps -}}{{- $named = append $named (($entry | default dict).serves | default $name) -}}{{- end -}}
+{{- $disabled := list -}}
+{{- range uniq $named -}}{{- if not (has . $served) -}}{{- $disabled = append $disabled . -}}{{- end -}}{{- end -}}
+{{- join "," $disabled -}}
 {{- end }}
 
 {{/*
