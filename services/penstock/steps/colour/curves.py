@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from penstock.steps.colour.icc import PRIMARIES, ColourSpace, ProfileError, read_tags
 from penstock.steps.image import Pixels
 
-Numbers = NDArray[np.floating[Any]]
+Numbers = NDArray[Any]
 
 _FULL = 65_535
 _LIGHT_STEPS = 1 << 18
@@ -66,7 +66,7 @@ def _srgb_values() -> Pixels:
     """Return the value of sRGB for each amount of light (IEC 61966-2-1)."""
     light = np.linspace(0, 1, _LIGHT_STEPS)
     values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(_FULL * values).astype(np.uint16)
+    return np.asarray(np.rint(_FULL * values), np.uint16)
 
 
 def _read_curve(data: bytes) -> Numbers:
@@ -79,7 +79,7 @@ def _read_curve(data: bytes) -> Numbers:
             light = read(data, np.linspace(0, 1, _FULL + 1))
     except (struct.error, ValueError) as error:
         raise ProfileError("the profile has a damaged curve") from error
-    return np.clip(np.nan_to_num(light), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.nan_to_num(light), 0, 1), np.float32)
 
 
 def _read_sampled_curve(data: bytes, given: Numbers) -> Numbers:
@@ -87,7 +87,8 @@ def _read_sampled_curve(data: bytes, given: Numbers) -> Numbers:
     if count == 0:
         return given
     if count == 1:
-        return given ** (struct.unpack_from(">H", data, 12)[0] / 256)
+        (exponent,) = struct.unpack_from(">H", data, 12)
+        return np.asarray(given ** (exponent / 256))
     samples = np.frombuffer(data, ">u2", count, 12) / _FULL
     return np.interp(given, np.linspace(0, 1, count), samples)
 
