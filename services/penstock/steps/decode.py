@@ -23,6 +23,7 @@ from penstock.steps.formats.tiff import read_tiff
 from penstock.steps.formats.webp import read_webp
 from penstock.steps.image import Image, Pixels
 from penstock.steps.metadata.read import read_metadata
+from penstock.steps.transform import move_regions, scaling
 
 _READERS: dict[ImageType, Reader] = {
     "jpeg": read_jpeg,
@@ -35,6 +36,8 @@ _READERS: dict[ImageType, Reader] = {
 
 def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # noqa: B008 (frozen)
     """Return a file as an upright image with its regions; see `Pixels` for the form of its pixels.
+
+    Where `params` ask for a scaled image, it may be a reduced one.
 
     Raises:
         ImageError: `empty_file`, `too_large_file`, `unsupported_type`, `too_many_pixels`, `unsupported_colorspace`,
@@ -55,7 +58,19 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     height, width = pixels.shape[:2]
     metadata = replace(metadata, width=width, height=height, icc=normal.profile)
     warnings = (*raw.warnings, *normal.warnings, *dropped)
-    return Image(pixels, metadata, regions=params.regions, warnings=warnings)
+    image = Image(pixels, metadata, regions=params.regions, warnings=warnings)
+    if raw.full_size is None:
+        return image
+    return _mark_as_reduced(image, raw.full_size[::-1] if raw.orientation >= 5 else raw.full_size)
+
+
+def _mark_as_reduced(image: Image, full_size: tuple[int, int]) -> Image:
+    """Return an upright image as the reduced one of an image of `full_size`, in whose pixels its regions are."""
+    width, height = full_size
+    transform = scaling(image.width / width, image.height / height)
+    regions = (*move_regions(image.regions, transform, image.width, image.height),)
+    metadata = replace(image.metadata, width=width, height=height)
+    return replace(image, metadata=metadata, transform=transform, regions=regions, reduced=True)
 
 
 def _check_size(header: Header, limits: Limits) -> None:

@@ -55,7 +55,8 @@ class Image:
     """One part of an image.
 
     `transform` maps positions of the upright source to this part; None: it is not known. `warnings` say what was lost
-    on the way, as codes such as `depth_reduced`.
+    on the way, as codes such as `depth_reduced`. Of a `reduced` image the decoder made fewer pixels than the file has;
+    the resize that follows counts from the file's.
     """
 
     pixels: Pixels
@@ -63,6 +64,14 @@ class Image:
     transform: Transform | None = IDENTITY
     regions: tuple[Region, ...] = ()
     warnings: tuple[str, ...] = ()
+    reduced: bool = False
+
+    @property
+    def full_size(self) -> tuple[int, int]:
+        """Width and height from which a resize counts."""
+        if not self.reduced:
+            return self.width, self.height
+        return max(self.width, self.metadata.width), max(self.height, self.metadata.height)
 
     @property
     def width(self) -> int:
@@ -74,6 +83,8 @@ class Image:
 
     def derive(self, made: "Pixels | StepOutput") -> "Image":
         """Return the image that a step made of this one: its regions are moved, and its metadata stays."""
+        if self.reduced:
+            return replace(self, reduced=False).derive(made)
         output = made if isinstance(made, StepOutput) else StepOutput(made)
         pixels, transform = output.pixels, output.transform
         if transform is None and pixels.shape[:2] == self.pixels.shape[:2]:

@@ -2,23 +2,25 @@
 
 import cv2
 
-from penstock.common.model.resize import Interpolation, Layout, Resize
+from penstock.common.model.resize import Box, Interpolation, Layout, Resize
 from penstock.steps.colour.alpha import weight_by_alpha
 from penstock.steps.image import Pixels, StepOutput, translate_opencv_errors
 from penstock.steps.transform import scaling, shifting
 
 
-def resize(image: Pixels, params: Resize) -> StepOutput:
+def resize(image: Pixels, params: Resize, full_size: tuple[int, int] | None = None) -> StepOutput:
     """Return the image at the size that `params` gives it, computed by `cv2.resize`.
 
     Colours are weighted by alpha, if there is any, so that what lies under transparent pixels does not show.
+    `full_size` is the width and height from which `params` count, of an image that was reduced as it was decoded.
 
     Raises:
         ImageError: `parameter_not_applicable` where OpenCV refuses the size.
     """
     height, width = image.shape[:2]
-    layout = params.lay_out(width, height)
-    x, y, box_width, box_height = layout.box
+    full_size = full_size or (width, height)
+    layout = params.lay_out(*full_size)
+    x, y, box_width, box_height = _reduce_box(layout.box, width / full_size[0], height / full_size[1])
     box = image[y : y + box_height, x : x + box_width]
     with translate_opencv_errors(image, "resized to {}x{}".format(*layout.size)):
         made = _scale(box, layout.size, params.interpolation)
@@ -26,6 +28,18 @@ def resize(image: Pixels, params: Resize) -> StepOutput:
         made = _add_borders(made, layout, params.background)
     scale = scaling(layout.size[0] / box_width, layout.size[1] / box_height)
     return StepOutput(made, shifting(-x, -y).then(scale).then(shifting(*layout.at)))
+
+
+def _reduce_box(box: Box, across: float, down: float) -> Box:
+    """Return a box in the pixels of a reduced image, rounded."""
+    x, y, width, height = box
+    left, top, right, bottom = (
+        round(x * across),
+        round(y * down),
+        round((x + width) * across),
+        round((y + height) * down),
+    )
+    return left, top, right - left, bottom - top
 
 
 def _scale(pixels: Pixels, size: tuple[int, int], interpolation: Interpolation) -> Pixels:

@@ -39,6 +39,9 @@ Percent = Annotated[
 ]
 
 
+Box = tuple[int, int, int, int]
+
+
 class Layout(NamedTuple):
     """What a resize does with an image of some size: cut out `box`, scale it to `size`, put it on a canvas.
 
@@ -46,7 +49,7 @@ class Layout(NamedTuple):
     has its left and upper edge. All are pixels.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     size: tuple[int, int]
     canvas: tuple[int, int]
     at: tuple[int, int] = (0, 0)
@@ -117,19 +120,18 @@ class Resize(AnyPixels):
         Sides are rounded to the nearest pixel, halves up, and are at least 1. The box of `cover` is rounded to whole
         pixels, too.
         """
-        across, down = self._find_factors(width, height)
-        size = _scale(width, across), _scale(height, down)
         whole = (0, 0, width, height)
-        if self.width is None or self.height is None or self.fit not in ("cover", "pad"):
+        wanted = (self.width, self.height) if self.width and self.height else None
+        if wanted and self.fit == "fill":
+            size = wanted if self.enlarge else (min(width, wanted[0]), min(height, wanted[1]))
             return Layout(whole, size, size)
-        wanted = self.width, self.height
-        if self.fit == "pad":
+        factor = self._find_factor(width, height)
+        size = _scale(width, factor), _scale(height, factor)
+        if wanted and self.fit == "pad":
             return Layout(whole, size, wanted, place(self.gravity, wanted[0] - size[0], wanted[1] - size[1]))
-        canvas = min(wanted[0], size[0]), min(wanted[1], size[1])
-        box_width = width if size[0] == canvas[0] else _scale(canvas[0], 1 / across)
-        box_height = height if size[1] == canvas[1] else _scale(canvas[1], 1 / down)
-        x, y = place(self.gravity, width - box_width, height - box_height)
-        return Layout((x, y, box_width, box_height), canvas, canvas)
+        if wanted and self.fit == "cover":
+            return self._cut(width, height, factor, (min(wanted[0], size[0]), min(wanted[1], size[1])))
+        return Layout(whole, size, size)
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
@@ -137,20 +139,24 @@ class Resize(AnyPixels):
         exact = self.fit == "pad" or (self.fit in ("fill", "cover") and self.enlarge)
         return (self.width, self.height) if self.width and self.height and exact else None
 
-    def _find_factors(self, width: int, height: int) -> tuple[Fraction, Fraction]:
-        """Return the factors by which an image's width and height are scaled."""
+    def _cut(self, width: int, height: int, factor: Fraction, canvas: tuple[int, int]) -> Layout:
+        """Return the layout of the part of an image that fills a canvas when scaled by a factor."""
+        box_width, box_height = min(width, _scale(canvas[0], 1 / factor)), min(height, _scale(canvas[1], 1 / factor))
+        x, y = place(self.gravity, width - box_width, height - box_height)
+        return Layout((x, y, box_width, box_height), canvas, canvas)
+
+    def _find_factor(self, width: int, height: int) -> Fraction:
+        """Return the factor by which an image is scaled, the same in both directions."""
         if self.percent is not None:
-            across = down = Fraction(str(self.percent)) / 100
+            factor = Fraction(str(self.percent)) / 100
         elif self.longest is not None:
-            across = down = Fraction(self.longest, max(width, height))
+            factor = Fraction(self.longest, max(width, height))
         else:
-            across = Fraction(self.width or 0, width)
-            down = Fraction(self.height or 0, height)
-            if self.width is None or self.height is None or self.fit in ("cover", "outside"):
-                across = down = max(across, down)
-            elif self.fit != "fill":
-                across = down = min(across, down)
-        return (across, down) if self.enlarge else (min(across, Fraction(1)), min(down, Fraction(1)))
+            factors = [
+                Fraction(side, own) for side, own in ((self.width, width), (self.height, height)) if side is not None
+            ]
+            factor = max(factors) if self.fit in ("cover", "outside") else min(factors)
+        return factor if self.enlarge else min(factor, Fraction(1))
 
 
 def _scale(pixels: int, factor: Fraction) -> int:

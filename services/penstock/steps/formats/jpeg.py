@@ -1,6 +1,8 @@
 """JPEG: read by libjpeg-turbo in its strict mode, with OpenCV's pixels; written by OpenCV."""
 
 import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import takewhile
 
 import cv2
@@ -12,6 +14,7 @@ from penstock.common.model.operations import Decode, Encode
 from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.formats.opencv import imdecode, imencode
 from penstock.steps.formats.raw import RawImage
+from penstock.steps.formats.reduction import find_reduction
 from penstock.steps.image import Image, Pixels
 from penstock.steps.metadata.jpeg import insert_into_jpeg
 from penstock.steps.metadata.result import result_metadata
@@ -20,8 +23,10 @@ MAX_SCAN_PIXELS = 5_000_000_000
 """Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
 
 
-def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
+def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
     """Return the pixels of a JPEG file: `H×W×3 uint8` of grey and colour, `H×W×4` of CMYK and YCCK.
+
+    They are those of a reduced image if `params` ask for that and the resize that follows needs no more.
 
     Raises:
         ImageError: as `Reader` does.
@@ -34,10 +39,11 @@ def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     if header.scans == "several":
         _check_scans(data, header)
     space = _SPACES[header.components]
-    pixels = _decode_jpeg(data, header)
+    pixels = _decode_jpeg(data, header, _least_size(header, params))
     if space == "CMYK" and _is_inverted(data):
         pixels = cv2.bitwise_not(pixels)
-    return RawImage(pixels, header.orientation, space=space)
+    full_size = None if pixels.shape[:2] == (header.height, header.width) else (header.width, header.height)
+    return RawImage(pixels, header.orientation, space=space, full_size=full_size)
 
 
 _SPACES: dict[int, ColourSpace] = {1: "GRAY", 3: "RGB", 4: "CMYK"}
@@ -56,12 +62,24 @@ def _is_inverted(data: bytes) -> bool:
 _SOS, _APP14 = 0xDA, 0xEE
 
 
-def _decode_jpeg(data: bytes, header: Header) -> Pixels:
+def _least_size(header: Header, params: Decode) -> dict[str, int]:
+    """Return the size to decode to, as simplejpeg's arguments; none for all pixels.
+
+    libjpeg makes ⌈side · 1/2⌉, ⌈side · 1/4⌉ or ⌈side · 1/8⌉ pixels of a side.
+    """
+    width, height = header.width, header.height
+    upright = (height, width) if header.orientation >= 5 else (width, height)
+    factor = find_reduction(*upright, params.target if params.mode == "scaled" else None)
+    return {} if factor == 1 else {"min_width": -(-width // factor), "min_height": -(-height // factor)}
+
+
+def _decode_jpeg(data: bytes, header: Header, least_size: Mapping[str, int]) -> Pixels:
     colours = "CMYK" if header.components == 4 else "BGR"
+    decode = partial(simplejpeg.decode_jpeg, data, colours, **least_size)
     try:
-        return simplejpeg.decode_jpeg(data, colours)  # type: ignore[no-any-return]
+        return decode()  # type: ignore[no-any-return]
     except ValueError as error:
-        return _decode_leniently(data, header, colours, error)
+        return _decode_leniently(data, header, decode, error)
 
 
 def _check_scans(data: bytes, header: Header) -> None:
@@ -76,16 +94,16 @@ _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_PADDING_BYTES = 16
 
 
-def _decode_leniently(data: bytes, header: Header, colours: str, cause: ValueError) -> Pixels:
-    """Decode a valid file that the strict decoder refused; raise for any other."""
+def _decode_leniently(data: bytes, header: Header, decode: Callable[..., Pixels], cause: ValueError) -> Pixels:
+    """Decode a valid file that the strict decoder, `decode`, refused; raise for any other."""
     message = str(cause)
     padding = _PADDING.search(message)
     if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
-        return simplejpeg.decode_jpeg(data, colours, strict=False)  # type: ignore[no-any-return]
+        return decode(strict=False)
     if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
         raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
     if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
-        if colours == "CMYK":
+        if header.components == 4:
             message = "the CMYK JPEG file has channels of different sizes, in a ratio that is not supported"
             raise ImageError(ImageCode.UNSUPPORTED_COLORSPACE, message) from cause
         return imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

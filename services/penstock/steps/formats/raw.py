@@ -15,12 +15,14 @@ class RawImage:
 
     `orientation` (EXIF, 1 to 8) is still to be applied. `warnings` say what was left out, as codes. `space` is the
     file's colour space: of `GRAY` the three colours are equal, of `CMYK` the four channels are inks, 255 for all of it.
+    `full_size` is the width and height of the image in the file, if the pixels are a reduced one.
     """
 
     pixels: Pixels
     orientation: int = 1
     warnings: tuple[str, ...] = ()
     space: ColourSpace = "RGB"
+    full_size: tuple[int, int] | None = None
 
 
 Reader = Callable[[bytes, Header, Decode], RawImage]

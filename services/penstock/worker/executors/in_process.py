@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Decode, Encode
+from penstock.common.model.operations import Decode, Encode, Resize
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
@@ -29,7 +29,7 @@ class InProcessExecutor:
             return [decode(data, self._limits, params) for data in parts]
         if isinstance(params, Encode):
             return [_encode(part, params) for part in parts]
-        _check_before(operation, [image.pixels.shape for image in parts], self._limits)
+        _check_before(operation, [image.full_size for image in parts], self._limits)
         try:
             made = [output for part in parts for output in _run_step(operation, part)]
         except (ImageError, MemoryError):
@@ -61,9 +61,9 @@ def _encode(image: Image, params: Encode) -> File:
     return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)
 
 
-def _check_before(operation: Planned, shapes: Sequence[Sequence[int]], limits: Limits) -> None:
+def _check_before(operation: Planned, sizes: Sequence[tuple[int, int]], limits: Limits) -> None:
     """Raise ImageError where the parameters alone show that a step would make too much."""
-    made = [operation.params.extent(shape[1], shape[0]) for shape in shapes]
+    made = [operation.params.extent(width, height) for width, height in sizes]
     known = [each for each in made if each is not None]
     if known:
         total = Extent(sum(each.parts for each in known), sum(each.pixels for each in known))
@@ -73,8 +73,10 @@ def _check_before(operation: Planned, shapes: Sequence[Sequence[int]], limits: L
 def _run_step(operation: Planned, image: Image) -> Iterator[Image]:
     """Yield what a step makes of one part."""
     function = step_functions()[operation.step]
-    regions = (image.regions,) if takes_regions(function) else ()
-    made = function(_read_only(image.pixels), operation.params, *regions)
+    further: tuple[object, ...] = (image.regions,) if takes_regions(function) else ()
+    if isinstance(operation.params, Resize):
+        further = (image.full_size,)
+    made = function(_read_only(image.pixels), operation.params, *further)
     for output in made if isinstance(made, (list, tuple)) else [made]:
         _check_output(operation.step, output, image.pixels)
         yield image.derive(output)

@@ -41,6 +41,7 @@ class _PartFacts(BaseModel):
     transform: Transform | None = IDENTITY
     regions: Regions = ()
     warnings: tuple[str, ...] = ()
+    reduced: bool = False
 
 
 class _ImageFacts(BaseModel):
@@ -92,7 +93,7 @@ class Blob:
         metadata = Metadata(facts.type, facts.width, facts.height, **texts)
         parts = facts.parts or [_PartFacts()] * len(names)
         return [
-            Image(each, metadata, part.transform, part.regions, part.warnings)
+            Image(each, metadata, part.transform, part.regions, part.warnings, part.reduced)
             for each, part in zip(pixels, parts, strict=True)
         ]
 
@@ -183,7 +184,7 @@ def _add_facts(
         type=metadata.type,
         width=metadata.width,
         height=metadata.height,
-        parts=[_PartFacts(transform=part.transform, regions=part.regions, warnings=part.warnings) for part in parts],
+        parts=[_PartFacts.model_validate(part, from_attributes=True) for part in parts],
     )
     if metadata.type or any(part != _PartFacts() for part in found.parts):
         facts[key] = found.model_dump_json(exclude_defaults=True)
