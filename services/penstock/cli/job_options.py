@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+
+class _FormatChoice(click.Choice[str]):
+    """A choice of formats, of which one has two names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert("jpg" if value == "jpeg" else value, param, ctx)
+
+
 _OPTIONS = (
     click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order."),
     click.option(
@@ -25,9 +33,27 @@ _OPTIONS = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A job document as JSON; options take precedence over it.",
     ),
-    click.option("--output", type=click.Choice(["jpg", "png"]), help="Format of the results.  [default: jpg]"),
-    click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality.  [default: 95]"),
-    click.option("--effort", type=click.IntRange(0, 3), help="PNG effort, from 0 (fastest) to 3 (smallest)."),
+    click.option(
+        "--output",
+        type=_FormatChoice(["jpg", "png", "webp", "avif", "tiff", "keep"]),
+        help="Format of the results (jpeg is jpg); keep: the format of each image's file.  [default: jpg]",
+    ),
+    click.option(
+        "--quality",
+        type=click.IntRange(1, 100),
+        help="Quality.  [default: 95 for jpg, 80 for webp, 50 for avif]",
+    ),
+    click.option(
+        "--effort",
+        type=click.IntRange(0, 3),
+        help="Effort of png, webp and avif, from 0 (fastest) to 3 (smallest).",
+    ),
+    click.option("--progressive", is_flag=True, default=None, help="Write JPEG files in several scans."),
+    click.option(
+        "--subsampling",
+        type=click.Choice(["420", "444"]),
+        help="Colour of JPEG files at half the resolution or in full.  [default: 420]",
+    ),
     click.option(
         "--metadata",
         type=click.Choice(["all", "geo", "none"]),
@@ -64,6 +90,8 @@ class JobOptions:
     output: str | None = None
     quality: int | None = None
     effort: int | None = None
+    progressive: bool | None = None
+    subsampling: str | None = None
     metadata: str | None = None
     profile: str | None = None
     alpha: str | None = None

@@ -4,16 +4,29 @@ Each carries the metadata of its source, as `steps.metadata.result` fits them to
 """
 
 from bisect import bisect
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Encode
+from penstock.steps.colour.alpha import flatten
+from penstock.steps.colour.depth import DEPTH_REDUCED, reduce_depth
+from penstock.steps.formats.avif import write_avif
 from penstock.steps.formats.jpeg import write_jpeg
 from penstock.steps.formats.png import write_png
+from penstock.steps.formats.tiff import write_tiff
+from penstock.steps.formats.webp import write_webp
 from penstock.steps.image import Image, Pixels
 
-_WRITERS = {"jpg": write_jpeg, "png": write_png}
+_WRITERS: dict[str, Callable[[Image, Encode], bytes]] = {
+    "jpg": write_jpeg,
+    "png": write_png,
+    "webp": write_webp,
+    "avif": write_avif,
+    "tiff": write_tiff,
+}
 
 
 def encode(image: Image, params: Encode) -> bytes:
@@ -35,8 +48,17 @@ def _shrink(image: Image, params: Encode, max_bytes: int) -> bytes:
     def write(quality: int) -> bytes:
         return _WRITERS[params.format](image, params.model_copy(update={"quality": quality}))
 
-    fitting = bisect(range(1, params.quality), False, key=lambda quality: len(write(quality)) > max_bytes)
+    fitting = bisect(range(1, params.quality or 100), False, key=lambda quality: len(write(quality)) > max_bytes)
     return write(max(1, fitting))
+
+
+def fit(image: Image, params: Encode) -> Image:
+    """Return an image in a form that its format can hold: 16 bits become 8 with a warning, transparency white."""
+    if image.pixels.dtype == np.uint16 and not params.supports_16_bit:
+        image = replace(image, pixels=reduce_depth(image.pixels)).warn(DEPTH_REDUCED)
+    if image.pixels.shape[2] == 4 and not params.supports_alpha:
+        image = replace(image, pixels=flatten(image.pixels, (255, 255, 255)))
+    return image
 
 
 def _check(pixels: Pixels, params: Encode) -> None:

@@ -75,7 +75,13 @@ class Webhook(BaseModel, extra="forbid"):
     )
 
 
-ENCODE_OPTIONS = {"output": "format", "quality": "quality", "effort": "effort"}
+ENCODE_OPTIONS = {
+    "output": "format",
+    "quality": "quality",
+    "effort": "effort",
+    "progressive": "progressive",
+    "subsampling": "subsampling",
+}
 """Fields of a job document that set fields of its plan's `encode`."""
 DECODE_OPTIONS = {
     "decode": "mode",
@@ -118,8 +124,16 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'
     )
     output: OutputFormat | None = Field(default=None, description="Format of the results; default jpg")
-    quality: int | None = Field(default=None, ge=1, le=100, description="JPEG quality; default 95")
-    effort: int | None = Field(default=None, ge=0, le=3, description="PNG effort, from 0 (fastest) to 3 (smallest)")
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="Quality; default 95 for jpg, 80 for webp, 50 for avif"
+    )
+    effort: int | None = Field(
+        default=None, ge=0, le=3, description="Effort of png, webp and avif, from 0 (fastest) to 3 (smallest)"
+    )
+    progressive: bool | None = Field(default=None, description="Write a jpg in several scans; default false")
+    subsampling: Literal["420", "444"] | None = Field(
+        default=None, description="Colour of a jpg at half the resolution (420, default), or in full (444)"
+    )
     decode: Literal["exact", "scaled"] | None = Field(
         default=None, description="How JPEG files are read: exact (default), or scaled, faster where a resize follows"
     )

@@ -6,7 +6,7 @@ form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["res
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from penstock.common.model.effects import Adjust, Blur
@@ -17,7 +17,22 @@ from penstock.common.model.parameters import Parameters as Parameters
 from penstock.common.model.regions import Regions
 from penstock.common.model.resize import Resize as Resize
 
-OutputFormat = Literal["jpg", "png"]
+OutputFormat = Annotated[
+    Literal["jpg", "png", "webp", "avif", "tiff", "keep"],
+    BeforeValidator(lambda value: "jpg" if value == "jpeg" else value),
+]
+
+MEDIA_TYPES = {
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "avif": "image/avif",
+    "tiff": "image/tiff",
+}
+"""The media type of each format; the names are also the suffixes of results."""
+
+FORMATS = {media_type.removeprefix("image/"): form for form, media_type in MEDIA_TYPES.items()}
+"""The format of each type of file that can be written."""
 
 
 class Split(AnyPixels):
@@ -80,16 +95,44 @@ class Encode(Parameters):
     """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 
     example: ClassVar[Any] = "jpg"
-    optional: ClassVar[frozenset[str]] = frozenset(("max_bytes",))
+    optional: ClassVar[frozenset[str]] = frozenset(("progressive", "subsampling", "max_bytes"))
 
-    format: Annotated[OutputFormat, Field(description="jpg (lossy) or png (lossless)")] = "jpg"
-    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality; ignored for png")] = 95
+    format: Annotated[
+        OutputFormat,
+        Field(
+            description="jpg (or jpeg), webp and avif are lossy, png and tiff lossless; keep: the format of the "
+            "image's file, or jpg for HEIC"
+        ),
+    ] = "jpg"
+    quality: Annotated[
+        int | None,
+        Field(ge=1, le=100, description="Quality of jpg (default 95), webp (80) and avif (50); ignored for others"),
+    ] = None
     effort: Annotated[
-        int, Field(ge=0, le=3, description="PNG effort from 0 (fastest) to 3 (smallest); ignored for jpg")
+        int,
+        Field(
+            ge=0, le=3, description="Effort of png, webp and avif from 0 (fastest) to 3 (smallest); ignored for others"
+        ),
     ] = 2
+    progressive: Annotated[
+        bool, Field(description="Write a jpg in several scans, which show the whole early; ignored for others")
+    ] = False
+    subsampling: Annotated[
+        Literal["420", "444"],
+        BeforeValidator(lambda value: str(value) if type(value) is int else value),
+        Field(description="Colour of a jpg at half the resolution (420), or in full (444); ignored for others"),
+    ] = "420"
     max_bytes: Annotated[
         SkipJsonSchema[int | None], Field(description="Lower the quality until the file has at most this many bytes")
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_quality(cls, fields: Any) -> Any:
+        """Set the default quality of the format; with `keep` it depends on the image."""
+        if isinstance(fields, dict) and fields.get("quality") is None and fields.get("format") != "keep":
+            return fields | {"quality": _default_quality(fields.get("format", "jpg"))}
+        return fields
 
     @classmethod
     def from_short(cls, value: object) -> Self:
@@ -97,17 +140,30 @@ class Encode(Parameters):
             return cls()
         return cls.model_validate(value if isinstance(value, dict) else {"format": value})
 
+    def for_source(self, image_type: str) -> "Encode":
+        """Return the parameters for an image whose file was of a type, such as `jpeg`: without `keep`."""
+        if self.format != "keep":
+            return self
+        form = FORMATS.get(image_type, "jpg")
+        return self.model_copy(update={"format": form, "quality": self.quality or _default_quality(form)})
+
     @property
     def supports_16_bit(self) -> bool:
-        return self.format == "png"
+        return self.format in ("png", "tiff", "keep")
 
     @property
     def supports_alpha(self) -> bool:
-        return self.format == "png"
+        return self.format != "jpg"
 
     @property
     def media_type(self) -> str:
-        return "image/jpeg" if self.format == "jpg" else "image/png"
+        """The media type of the results; not for `keep`, see `for_source`."""
+        return MEDIA_TYPES[self.format]
+
+
+def _default_quality(form: object) -> int:
+    """Return the quality at which a format's files look good: that of version 0.1.0 for jpg, libvips' for others."""
+    return {"webp": 80, "avif": 50}.get(str(form), 95)
 
 
 BUILT_IN: dict[str, type[Parameters]] = {

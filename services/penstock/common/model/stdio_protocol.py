@@ -4,10 +4,11 @@ Its JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse
 """
 
 import json
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from penstock.common.headers.base import ImageType
 from penstock.common.model.errors import PenstockError
 
 VERSION = 1
@@ -19,7 +20,7 @@ BAD_REQUEST = "bad_request"
 """Error code of a response to an invalid request. All other codes are image error codes."""
 
 RAW = "safetensors"
-FILE_TYPES = ("jpeg", "png")
+FILE_TYPES: tuple[str, ...] = get_args(ImageType)
 """Values of `accepts`, besides `safetensors`."""
 
 
@@ -73,8 +74,8 @@ class Description(_Message):
     """The response to `describe`.
 
     `params` is the JSON Schema of the operation's parameters; a program for several operations gives one for each in
-    `operations`. `accepts` lists the file types that it reads; a program that accepts JPEG and PNG decodes images
-    itself if it is the first step. `gpu` says that it needs a GPU.
+    `operations`. `accepts` lists the file types that it reads, such as `jpeg`: if it is the first step, it
+    decodes images of these types itself. `gpu` says that it needs a GPU.
     """
 
     v: Literal[1] = 1

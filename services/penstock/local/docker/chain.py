@@ -9,7 +9,6 @@ from pathlib import Path
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import Planned
-from penstock.common.model.stdio_protocol import FILE_TYPES
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.local.docker.docker_cli import SHARED, Container
 from penstock.steps.image import Image
@@ -79,8 +78,9 @@ class Chain:
         self._each(Program.kill)
 
     def _readable(self, step: str, parts: list[SharedImage]) -> list[SharedImage]:
-        """Return the parts in a form that the step's program accepts: decoded, unless it accepts files."""
-        if all(part.shape for part in parts) or set(FILE_TYPES) <= set(self._start(step)):
+        """Return the parts in a form that the step's program accepts: decoded, unless it accepts their files."""
+        types = {part.type for part in parts if part.shape is None}
+        if not types or types <= set(self._start(step)):
             return parts
         return self._decode({}, parts)
 

@@ -1,12 +1,14 @@
-"""AVIF: read by OpenCV's libavif."""
+"""AVIF: read and written by OpenCV's libavif, with the codecs dav1d and aom."""
 
+import cv2
 import numpy as np
 
 from penstock.common.image_header import Header
-from penstock.common.model.operations import Decode
+from penstock.common.model.operations import Decode, Encode
 from penstock.steps.formats.opencv import imdecode_unchanged
 from penstock.steps.formats.raw import RawImage
-from penstock.steps.image import Pixels
+from penstock.steps.image import Image, Pixels
+from penstock.steps.metadata.result import result_metadata
 
 
 def read_avif(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
@@ -24,3 +26,21 @@ def read_avif(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
 def widen(pixels: Pixels, bits: int) -> Pixels:
     """Spread values of 9 to 15 bits over 16: the highest becomes 65535."""
     return pixels << (16 - bits) | pixels >> (2 * bits - 16)
+
+
+_SPEEDS = (10, 9, 8, 6)
+"""libavif's speed for each effort."""
+
+
+def write_avif(image: Image, params: Encode) -> bytes:
+    """Return an image, 8 bits, with or without alpha, as an AVIF file with its metadata."""
+    metadata = result_metadata(image)
+    kinds = {
+        cv2.IMAGE_METADATA_EXIF: metadata.exif,
+        cv2.IMAGE_METADATA_XMP: metadata.xmp,
+        cv2.IMAGE_METADATA_ICCP: metadata.icc,
+    }
+    found = {kind: np.frombuffer(content, np.uint8) for kind, content in kinds.items() if content}
+    parameters = [cv2.IMWRITE_AVIF_QUALITY, params.quality or 50, cv2.IMWRITE_AVIF_SPEED, _SPEEDS[params.effort]]
+    _, encoded = cv2.imencodeWithMetadata(".avif", image.pixels, [*found], [*found.values()], parameters)
+    return encoded.tobytes()

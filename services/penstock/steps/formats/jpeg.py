@@ -12,7 +12,7 @@ from penstock.common.image_header import Header, corrupt, jpeg_segments, truncat
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.steps.colour.icc import ColourSpace
-from penstock.steps.formats.opencv import imdecode, imencode
+from penstock.steps.formats.opencv import check_side, imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.formats.reduction import find_reduction
 from penstock.steps.image import Image, Pixels
@@ -116,11 +116,11 @@ def write_jpeg(image: Image, params: Encode) -> bytes:
     Raises:
         ImageError: `parameter_not_applicable` if it has more than 65,500 pixels on a side.
     """
-    width, height = image.width, image.height
-    if max(width, height) > 65_500:
-        raise ImageError(
-            ImageCode.PARAMETER_NOT_APPLICABLE,
-            f"{width}x{height} pixels do not fit in a JPEG; accepted are up to 65500 per side",
-        )
-    data = imencode(".jpg", image.pixels, [cv2.IMWRITE_JPEG_QUALITY, params.quality])
+    check_side(image, "JPEG", 65_500)
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, params.quality or 95]
+    if params.progressive:
+        parameters += [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    if params.subsampling == "444":
+        parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    data = imencode(".jpg", image.pixels, parameters)
     return insert_into_jpeg(data, result_metadata(image))

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from penstock.common.image_header import corrupt
-from penstock.steps.image import Pixels
+from penstock.common.model.errors import ImageCode, ImageError
+from penstock.steps.image import Image, Pixels
 
 
 def imdecode(data: bytes, flags: int) -> Pixels:
@@ -34,3 +35,12 @@ def imdecode_unchanged(data: bytes) -> Pixels:
     """
     pixels = imdecode(data, cv2.IMREAD_UNCHANGED)
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels
+
+
+def check_side(image: Image, name: str, longest: int) -> None:
+    """Raise ImageError `parameter_not_applicable` where an image is larger than a format can hold."""
+    if max(image.width, image.height) > longest:
+        raise ImageError(
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"{image.width}x{image.height} pixels do not fit in a {name}; accepted are up to {longest} per side",
+        )

@@ -1,10 +1,13 @@
-"""TIFF: strips, tiles and BigTIFF are read by Penstock itself, decompressed by libtiff and others."""
+"""TIFF: read from strips, tiles and BigTIFF, decompressed by libtiff and others; written in strips."""
 
 from penstock.common.headers.tiff import read_first_directory
 from penstock.common.image_header import Header
-from penstock.common.model.operations import Decode
+from penstock.common.model.operations import Decode, Encode
 from penstock.steps.colour.icc import ColourSpace
 from penstock.steps.formats.raw import RawImage
+from penstock.steps.image import Image
+from penstock.steps.metadata.result import result_metadata
+from penstock.steps.tiff.file import make_tiff
 from penstock.steps.tiff.layout import MIN_IS_BLACK, MIN_IS_WHITE, read_layout
 from penstock.steps.tiff.samples import read_pixels
 
@@ -22,3 +25,8 @@ def read_tiff(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
         warnings = (*warnings, "channels_dropped")
     space: ColourSpace = "GRAY" if layout.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) else "RGB"
     return RawImage(read_pixels(directory, layout), header.orientation, warnings, space)
+
+
+def write_tiff(image: Image, params: Encode) -> bytes:  # noqa: ARG001 (as every writer)
+    """Return an image, 8 or 16 bits, with or without alpha, as a TIFF file with its metadata."""
+    return make_tiff(image.pixels, result_metadata(image))

@@ -11,7 +11,7 @@ from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
-from penstock.steps.encode import encode
+from penstock.steps.encode import encode, fit
 from penstock.steps.image import Image, Pixels, StepOutput
 from penstock.steps.table import step_functions, takes_regions
 from penstock.worker.executors.base import File, Part, check_extent, check_parts, check_regions
@@ -56,6 +56,9 @@ class InProcessExecutor:
 
 
 def _encode(image: Image, params: Encode) -> File:
+    if params.format == "keep":
+        params = params.for_source(image.metadata.type)
+        image = fit(image, params)
     data = encode(image, params)
     media_type, extension = params.media_type, params.format
     return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)

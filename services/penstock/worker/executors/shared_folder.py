@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from penstock.common.image_header import read_header
+from penstock.common.image_header import HEAD_BYTES as TYPE_BYTES
+from penstock.common.image_header import ImageType, image_type, read_header
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Encode
+from penstock.common.model.operations import FORMATS, MEDIA_TYPES, Encode
 from penstock.common.model.stdio_protocol import Request
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
@@ -28,10 +29,11 @@ _MAX_PIXEL_BYTES = 8
 
 @dataclass(frozen=True)
 class SharedImage:
-    """An image in the folder: its path as the program sees it, and its shape; None for an image file."""
+    """An image in the folder: its path as the program sees it, and its shape; None for an image file of a `type`."""
 
     path: str
     shape: tuple[int, int, int] | None
+    type: ImageType | None = None
 
 
 class SharedFolder:
@@ -50,7 +52,7 @@ class SharedFolder:
 
     def put_file(self, data: bytes) -> SharedImage:
         """Write an image's file."""
-        return SharedImage(self._put([data]), None)
+        return SharedImage(self._put([data]), None, image_type(data[:TYPE_BYTES]))
 
     def put_image(self, image: Image) -> SharedImage:
         """Write an image's pixels, and what belongs to them."""
@@ -82,15 +84,15 @@ class SharedFolder:
 
     def read_file(self, folder: str, path: str, params: Encode) -> File:
         """Return an image file that a program says it made in a folder."""
-        kind = params.media_type.removeprefix("image/")
         data = self._read(folder, path, 4 * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
         except ImageError as error:
             raise _violation(f"it made a file that cannot be read: {error.message}") from error
-        if header.type != kind:
-            raise _violation(f"it made a {header.type} file; {kind} was asked for")
-        return File(data, header.width, header.height, params.media_type, params.format)
+        form = FORMATS.get(header.type)
+        if form is None or params.format not in (form, "keep"):
+            raise _violation(f"it made a {header.type} file; {params.format} was asked for")
+        return File(data, header.width, header.height, MEDIA_TYPES[form], form)
 
     def clear(self) -> None:
         """Remove everything in the folder."""

@@ -100,11 +100,12 @@ class StdioServer:
         except PlanError as error:
             raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
         if isinstance(operation.params, Decode):
-            return self._write(request.out, SUFFIX, map(pack_image, self._read_all(request.inputs, operation.params)))
+            images = self._read_all(request.inputs, operation.params)
+            return self._write(request.out, ((SUFFIX, pack_image(image)) for image in images))
         made = self._executor.perform(operation, [*self._read_all(request.inputs, Decode())])
         if isinstance(operation.params, Encode):
-            return self._write(request.out, f".{operation.params.format}", ([file.data] for file in made))
-        return self._write(request.out, SUFFIX, map(pack_image, made))
+            return self._write(request.out, ((f".{file.extension}", [file.data]) for file in made))
+        return self._write(request.out, ((SUFFIX, pack_image(image)) for image in made))
 
     def _read_all(self, paths: Sequence[str], params: Decode) -> list[Image]:
         """Return the images of some files, which together have no more pixels than one image may have."""
@@ -132,11 +133,11 @@ class StdioServer:
             file.seek(0)
             return read_image(file.read(size_bytes))
 
-    def _write(self, folder: str, suffix: str, files: Iterable[Sequence[Buffer]]) -> list[str]:
-        """Write numbered files, each whole or not at all; return their paths."""
+    def _write(self, folder: str, files: Iterable[tuple[str, Sequence[Buffer]]]) -> list[str]:
+        """Write numbered files, of which the suffixes are given, each whole or not at all; return their paths."""
         with self._open_folder(folder) as descriptor:
             names = []
-            for number, pieces in enumerate(files):
+            for number, (suffix, pieces) in enumerate(files):
                 names.append(f"{number}{suffix}")
                 write_atomically(descriptor, names[-1], pieces)
         return [f"{folder.rstrip('/')}/{name}" for name in names]

@@ -39,9 +39,14 @@ export const moment = (text, timeStyle = "short") =>
 // An operation of a plan in short: `blur gaussian`, `resize inside 512×512`.
 export function operationText({ op, ...fields }) {
   if (op === "resize") return resizeText(fields);
-  if (op === "encode" && fields.format) return `encode ${fields.format}${fields.format === "jpg" ? ` ${fields.quality}` : ""}`;
+  if (op === "encode" && fields.format) return encodeText(fields);
   const values = Object.values(fields).filter((value) => value !== true && value !== null);
   return [op, ...values.map((value) => (typeof value === "object" ? JSON.stringify(value) : value))].join(" ");
+}
+
+function encodeText({ format, quality, progressive, subsampling }) {
+  const shown = ["jpg", "webp", "avif"].includes(format) && quality;
+  return ["encode", format, shown, progressive && "progressive", subsampling].filter(Boolean).join(" ");
 }
 
 function resizeText({ fit, width, height, longest, percent }) {

@@ -13,6 +13,17 @@ import { Command, Heading, ErrorMessage } from "../parts/small.js";
 
 const SHOWN_EVERY_MS = 200;
 
+// What can be said about each format of results.
+const FORMAT_OPTIONS = {
+  jpg: ["quality", "progressive", "subsampling"],
+  png: ["effort"],
+  webp: ["quality", "effort"],
+  avif: ["quality", "effort"],
+  tiff: [],
+  keep: ["quality", "effort", "progressive", "subsampling"],
+};
+const withoutFormat = (format) => FORMAT_OPTIONS.keep.filter((name) => !FORMAT_OPTIONS[format].includes(name));
+
 export function NewJobView({ who, shown, onSent }) {
   const [known, setKnown] = useState(null);
   const [error, setError] = useState(null);
@@ -35,13 +46,16 @@ function Form({ known, who, onSent }) {
   const [inputs, setInputs] = useState([{ kind: "prefix", path: "" }]);
   const [chosen, setChosen] = useState(() => (known.has("resize") ? [make(known.get("resize"))] : []));
   const [decode, setDecode] = useState(() => startValues({ ...known.get("decode"), example: null }));
-  const [encode, setEncode] = useState(() => startValues(known.get("encode")));
+  // without the example's quality: the default is another for each format
+  const [encode, setEncode] = useState(() => ({ ...startValues(known.get("encode")), quality: undefined }));
   const [name, setName] = useState("");
   const named = inputs.filter(({ path }) => path.trim()).map(inputDocument);
   const given = (op, values) => ({ op, ...givenValues(known.get(op).parameters, values) });
   const reading = given("decode", decode);
   const operations = [...(Object.keys(reading).length > 1 ? [reading] : []), ...chosen.map(({ op, values }) => given(op, values))];
-  const document = describe(name, operations, encode, from === "inputs" ? named : null);
+  const { op: _, ...options } = given("encode", encode);
+  for (const name of withoutFormat(encode.format)) delete options[name];
+  const document = describe(name, operations, { ...options, format: encode.format }, from === "inputs" ? named : null);
   const ready = from === "files" ? files.length > 0 : named.length > 0;
   return html`
     <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
@@ -69,7 +83,7 @@ function Form({ known, who, onSent }) {
         <div class="operation last">
           <h3>encode <span class="faint">always last</span></h3>
           <${Fields} operation=${known.get("encode")} values=${encode} onChange=${setEncode} prefix="encode"
-                     without=${encode.format === "png" ? ["quality"] : ["effort"]} />
+                     without=${withoutFormat(encode.format)} />
         </div>
       </section>
       <${Submission} document=${document} files=${from === "files" ? files : null} ready=${ready} onSent=${onSent} />
@@ -82,12 +96,12 @@ const SourceOption = ({ value, now, set, children }) => html`
     <span>${children}</span></label>`;
 
 // The job document, without the server's defaults.
-function describe(name, operations, { format, quality, effort }, inputs) {
+function describe(name, operations, { format, ...options }, inputs) {
   return {
     ...(name.trim() && { name: name.trim() }),
     operations,
     output: format,
-    ...(format === "png" ? { effort } : { quality }),
+    ...options,
     ...(inputs && { inputs }),
   };
 }
