@@ -51,7 +51,9 @@ class Problem(BaseModel):
     code: str = Field(description="Stable, for programs", examples=["unknown_operation"])
     detail: str = Field(
         description="What was wrong, with which value, and what is accepted",
-        examples=["no operation 'sharpen'; accepted are resize, split, blur, encode"],
+        examples=[
+            "no operation 'sharpen'; accepted are decode, resize, crop, rotate, tile, split, adjust, blur, encode"
+        ],
     )
     pointer: str | None = Field(
         default=None, description="Where in the request's document (RFC 6901)", examples=["/operations/0"]
