@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from penstock.common.model.effects import Adjust
+from penstock.steps.colour.alpha import weight_by_alpha
 from penstock.steps.image import Pixels, translate_opencv_errors
 
 LUMA = (0.0722, 0.7152, 0.2126)
@@ -42,11 +43,24 @@ def adjust(image: Pixels, params: Adjust) -> Pixels:
         if params.changes_colors:
             colours = cv2.transform(colours, _saturate(0 if params.grayscale else params.saturation))
         if params.sharpen:
-            blurred = cv2.GaussianBlur(colours, (0, 0), params.sharpen_sigma)
-            colours = cv2.addWeighted(colours, 1 + params.sharpen, blurred, -params.sharpen, 0)
+            colours = _sharpen(colours, image, params)
         if colours.shape[2] < image.shape[2]:
             colours = cv2.merge([*cv2.split(colours), cv2.extractChannel(image, 3)])
     return colours
+
+
+def _sharpen(colours: Pixels, image: Pixels, params: Adjust) -> Pixels:
+    """Return colours sharpened; of `image`, alpha says how much each pixel counts for those around."""
+
+    def blur(given: Pixels) -> Pixels:
+        return cv2.GaussianBlur(given, (0, 0), params.sharpen_sigma)
+
+    if image.shape[2] == 3:
+        blurred = blur(colours)
+    else:
+        weighted = weight_by_alpha(cv2.merge([*cv2.split(colours), cv2.extractChannel(image, 3)]), blur)
+        blurred = cv2.cvtColor(weighted, cv2.COLOR_BGRA2BGR)
+    return cv2.addWeighted(colours, 1 + params.sharpen, blurred, -params.sharpen, 0)
 
 
 @lru_cache(maxsize=8)

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 import cv2
-import numpy as np
 
 from penstock.common.model.effects import Blur
 from penstock.common.model.regions import Region
-from penstock.steps.colour.alpha import weight_by_alpha
+from penstock.steps.colour.alpha import filter_colours, weight_by_alpha
 from penstock.steps.hide import fill, hide, pixelate
 from penstock.steps.image import Pixels, translate_opencv_errors
 
@@ -16,7 +15,7 @@ from penstock.steps.image import Pixels, translate_opencv_errors
 def blur(image: Pixels, params: Blur, regions: Sequence[Region] = ()) -> Pixels:
     """Return the image blurred by `params.method`, or its regions hidden by it, of the same size.
 
-    Colours are weighted by alpha, if there is any; median and bilateral take each channel by itself.
+    Colours are weighted by alpha, if there is any; median and bilateral change visible colours alone.
 
     Raises:
         ImageError: `parameter_not_applicable` where OpenCV refuses the size.
@@ -38,9 +37,11 @@ def _updownsampling(image: Pixels, _: Blur) -> Pixels:
 
 
 def _bilateral(image: Pixels, params: Blur) -> Pixels:
-    colours = image if image.shape[2] == 3 else cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
-    made = cv2.bilateralFilter(colours, params.diameter, 75, 75)
-    return made if image.shape[2] == 3 else np.dstack([made, image[:, :, 3]])
+    return filter_colours(image, lambda given: cv2.bilateralFilter(given, params.diameter, 75, 75), params.diameter)
+
+
+def _median(image: Pixels, params: Blur) -> Pixels:
+    return filter_colours(image, lambda given: cv2.medianBlur(given, params.aperture), params.aperture)
 
 
 def _pixelate(image: Pixels, params: Blur) -> Pixels:
@@ -52,7 +53,7 @@ _METHODS: dict[str, Callable[[Pixels, Blur], Pixels]] = {
     "gaussian": _gaussian,
     "updownsampling": _updownsampling,
     "bilateral": _bilateral,
-    "median": lambda image, params: cv2.medianBlur(image, params.aperture),
+    "median": _median,
     "pixelate": _pixelate,
     "fill": lambda image, params: fill(image, params.color),
 }

@@ -60,6 +60,29 @@ def weight_by_alpha(pixels: Pixels, mix: Callable[[Pixels], Pixels]) -> Pixels:
     return unpremultiplied(mix(premultiplied(pixels)), pixels.dtype)
 
 
+def filter_colours(pixels: Pixels, filtering: Callable[[Pixels], Pixels], reach: int) -> Pixels:
+    """Return an image with its colours filtered, and alpha as it was.
+
+    `filtering` is a function for three channels that cannot be weighted, such as a median. It gets invisible pixels
+    with the mean colour of the visible ones around (Knutsson and Westin, doi:10.1109/CVPR.1993.341081, with a box).
+
+    Args:
+        pixels: `H×W×3` or `H×W×4`.
+        filtering: returns pixels of the same shape.
+        reach: how many pixels away a pixel can change the result.
+    """
+    if pixels.shape[2] == 3:
+        return filtering(pixels)
+    alpha = cv2.extractChannel(pixels, 3)
+    colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
+    hidden = alpha == 0
+    if hidden.any():
+        side = 2 * reach + 1
+        around = unpremultiplied(cv2.blur(premultiplied(pixels), (side, side)), pixels.dtype)
+        colours[hidden] = around[hidden, :3]
+    return cv2.merge([*cv2.split(filtering(colours)), alpha])
+
+
 def premultiplied(pixels: Pixels) -> Pixels:
     """Return `H×W×4` pixels with each colour multiplied by alpha.
 

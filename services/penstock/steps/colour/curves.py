@@ -5,6 +5,7 @@ https://www.color.org/specification/ICC.1-2022-05.pdf, sections 8.3.3 (matrix), 
 """
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def _convert(pixels: Pixels, curves: list[Numbers], matrix: Numbers, values: Pix
         pixels[:, :, channel] = values[steps]
 
 
+@lru_cache(maxsize=1)
 def _srgb_values() -> Pixels:
     """Return the value of sRGB for each amount of light (IEC 61966-2-1)."""
     light = np.linspace(0, 1, _LIGHT_STEPS)
