@@ -20,7 +20,8 @@ def read_avif(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     pixels = imdecode_unchanged(data)
     if pixels.dtype == np.uint16:
         pixels = widen(pixels, 12 if header.bit_depth > 10 else 10)
-    return RawImage(pixels, header.orientation, ("frames_dropped",) if header.images == "several" else ())
+    warnings = ("frames_dropped",) if header.images == "several" else ()
+    return RawImage(pixels, header.orientation, warnings, "GRAY" if header.components <= 2 else "RGB")
 
 
 def widen(pixels: Pixels, bits: int) -> Pixels:

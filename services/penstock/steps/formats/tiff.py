@@ -29,4 +29,4 @@ def read_tiff(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
 
 def write_tiff(image: Image, params: Encode) -> bytes:  # noqa: ARG001 (as every writer)
     """Return an image, 8 or 16 bits, with or without alpha, as a TIFF file with its metadata."""
-    return make_tiff(image.pixels, result_metadata(image))
+    return make_tiff(image.pixels, result_metadata(image), image.transform)

@@ -7,6 +7,7 @@ from penstock.common.image_header import Header
 from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode
 from penstock.steps.image import Metadata
+from penstock.steps.metadata.avif import find_in_avif
 from penstock.steps.metadata.exif import clean_exif
 from penstock.steps.metadata.icc import PROFILE_INVALID, clean_profile
 from penstock.steps.metadata.iptc import clean_iptc
@@ -23,6 +24,7 @@ _FINDERS: dict[str, Callable[[bytes], Metadata]] = {
     "png": find_in_png,
     "webp": find_in_webp,
     "tiff": find_in_tiff,
+    "avif": find_in_avif,
 }
 
 
@@ -62,7 +64,9 @@ def clean_metadata(found: Metadata, header: Header, params: Decode) -> tuple[Met
         warnings.append(METADATA_DROPPED)
     if profile[1]:
         warnings.append(PROFILE_INVALID)
-    return Metadata(header.type, exif=exif[0], xmp=xmp[0], iptc=iptc[0], icc=profile[0]), (*warnings,)
+    geotiff = found.geotiff if params.metadata != "none" and header.orientation == 1 else b""
+    kept = Metadata(header.type, exif=exif[0], xmp=xmp[0], iptc=iptc[0], icc=profile[0], geotiff=geotiff)
+    return kept, (*warnings,)
 
 
 def _is_profile_used(header: Header, params: Decode) -> bool:

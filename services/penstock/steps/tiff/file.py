@@ -12,6 +12,8 @@ from isal import isal_zlib
 
 from penstock.steps.image import Metadata, Pixels
 from penstock.steps.metadata.tiff_structure import IMAGE, LONG, SHORT, Entry, Structure, read_structure, write_structure
+from penstock.steps.tiff.geotiff import fit_geotiff
+from penstock.steps.transform import Transform
 
 _STRIP_BYTES = 256 * 1024
 """Pixels of a strip, so that a reader needs to decompress only what it shows."""
@@ -22,10 +24,11 @@ _XMP, _IPTC, _ICC = 700, 33_723, 34_675
 _STRIP_OFFSETS = 273
 
 
-def make_tiff(pixels: Pixels, metadata: Metadata) -> bytes:
+def make_tiff(pixels: Pixels, metadata: Metadata, transform: Transform | None) -> bytes:
     """Return a TIFF file of `H×W×3` pixels in BGR order, or `H×W×4`, `uint8` or `uint16`.
 
-    EXIF's directories are merged into those of the file, whose byte order is EXIF's.
+    EXIF's directories are merged into those of the file, whose byte order is EXIF's. `transform` maps positions of the
+    source, to which GeoTIFF's tags refer, to these pixels.
     """
     exif = read_structure(metadata.exif) if metadata.exif else Structure("<", {})
     rows, strips = _compress(pixels, exif.order)
@@ -45,6 +48,7 @@ def make_tiff(pixels: Pixels, metadata: Metadata) -> bytes:
         *([(338, SHORT, [_UNASSOCIATED])] if channels == 4 else []),
     ]
     entries = [_numbers(exif.order, *entry) for entry in numbers] + _metadata_entries(metadata)
+    entries += fit_geotiff(metadata.geotiff, transform, exif.order)
     start = len(_write(exif, entries, [0] * len(strips)))
     offsets = [start + before for before in np.cumsum([0, *map(len, strips[:-1])]).tolist()]
     return b"".join((_write(exif, entries, offsets), *strips))

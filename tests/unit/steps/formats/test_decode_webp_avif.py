@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageCms
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
@@ -190,3 +191,17 @@ def test_damaged_files_decode_to_their_size_or_are_refused(
 )
 def test_an_avif_without_what_its_header_needs_is_refused(change: Any, code: str) -> None:
     assert refusal(change(write("AVIF", quarters()))).code == code
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_metadata_and_profile_are_found(form: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Pillow.Exif()
+    exif[0x010F] = "Maker"
+    exif[0x0112] = 6
+    data = write(form, quarters(), exif=exif.tobytes(), icc_profile=profile)
+    image = decode(data, LIMITS)
+    assert (image.width, image.height) == (40, 60)
+    assert b"Maker" in image.metadata.exif
+    assert image.metadata.icc == profile
+    assert decode(data, LIMITS, Decode(metadata="none")).metadata.exif == b""
