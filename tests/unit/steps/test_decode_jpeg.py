@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +90,16 @@ def test_subsampling_unknown_to_the_strict_decoder_decodes_as_in_opencv() -> Non
     with pytest.raises(ValueError, match="subsampling"):
         simplejpeg.decode_jpeg(data)
     assert np.array_equal(decode(data, LIMITS).pixels, opencv(data))
-    assert refusal(data[:-2]).code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_a_cut_or_a_hole_in_a_file_of_such_subsampling_is_found(capfd: pytest.CaptureFixture[str]) -> None:
+    data = base64.b64decode(ODD_SAMPLING)
+    start = data.index(b"\xff\xda") + 40
+    assert refusal(data[: len(data) // 2]).code is ImageCode.TRUNCATED_IMAGE
+    assert refusal(data[: len(data) // 2] + data[-2:]).code is ImageCode.TRUNCATED_IMAGE
+    holed = data[:start] + b"\xff\xd3" * 20 + data[start + 40 :]
+    assert refusal(holed).code in (ImageCode.CORRUPT_IMAGE, ImageCode.TRUNCATED_IMAGE)
+    assert capfd.readouterr().err == "", "libjpeg's own lines would stand amid the log"
 
 
 def test_an_arithmetic_coded_jpeg_decodes_as_in_opencv() -> None:
@@ -142,7 +152,41 @@ def test_a_jpeg_cut_anywhere_is_refused_as_truncated(drawing: np.ndarray, parame
     data = jpeg(drawing, *parameters)
     for length in range(8, len(data), 13):
         assert refusal(data[:length]).code is ImageCode.TRUNCATED_IMAGE, length
-    assert refusal(data[:-2]).code is ImageCode.TRUNCATED_IMAGE
+
+
+@pytest.mark.parametrize("parameters", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 1)])
+@pytest.mark.parametrize("tail", [b"", b"\xff" * 64, b"\xff", b"\0" * 64 + b"\xff\xd9", b"\0" * 5000 + b"\xff\xd9"])
+def test_only_padding_or_no_end_after_all_pixels_is_accepted(
+    drawing: np.ndarray, tail: bytes, parameters: tuple[int, ...]
+) -> None:
+    data = jpeg(drawing, *parameters)
+    assert np.array_equal(decode(data[:-2] + tail, LIMITS).pixels, opencv(data))
+
+
+def test_a_progressive_jpeg_without_some_of_its_scans_is_truncated(drawing: np.ndarray) -> None:
+    data = jpeg(drawing, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scans = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    assert len(scans) == 10
+    for cut in scans[1:]:
+        tables = data.rindex(b"\xff\xc4", 0, cut)  # those of the scan that is left out stand before it
+        error = refusal(data[: tables if tables > scans[0] else cut] + b"\xff\xd9")
+        assert error.code is ImageCode.TRUNCATED_IMAGE
+
+
+@pytest.mark.parametrize("gap", [b"\0" * 10, b"\x12" * 3, b"\xff\0\xff\0"])
+def test_a_gap_in_the_header_changes_nothing(drawing: np.ndarray, gap: bytes) -> None:
+    data = jpeg(drawing)
+    at = data.index(b"\xff\xdb")
+    assert np.array_equal(decode(data[:at] + gap + data[at:], LIMITS).pixels, opencv(data))
+
+
+def test_what_only_confuses_the_strict_decoder_changes_nothing(drawing: np.ndarray) -> None:
+    data = bytearray(jpeg(drawing))
+    data[data.index(b"JFIF") + 5] = 2  # an unknown version
+    scan = data.index(b"\xff\xda")
+    end = scan + 2 + data[scan + 3]
+    data[end - 3 : end] = b"\0\0\0"  # a spectral selection that a sequential scan does not have
+    assert np.array_equal(decode(bytes(data), LIMITS).pixels, opencv(bytes(data)))
 
 
 def test_a_truncated_jpeg_with_an_end_marker_appended_is_refused(drawing: np.ndarray) -> None:
@@ -155,17 +199,10 @@ def test_bytes_after_the_end_of_a_jpeg_are_ignored(drawing: np.ndarray) -> None:
     assert np.array_equal(decode(data + b"\0" * 100 + data, LIMITS).pixels, opencv(data))
 
 
-def test_a_few_bytes_of_padding_after_the_pixels_are_accepted(drawing: np.ndarray) -> None:
+@pytest.mark.parametrize("count", [12, 64, 500])
+def test_data_that_is_left_over_after_the_pixels_is_refused_as_corrupt(drawing: np.ndarray, count: int) -> None:
     data = jpeg(drawing)
-    padded = data[:-2] + b"\x55" * 12 + data[-2:]
-    with pytest.raises(ValueError, match="extraneous bytes"):
-        simplejpeg.decode_jpeg(padded)
-    assert np.array_equal(decode(padded, LIMITS).pixels, opencv(data))
-
-
-def test_many_excess_bytes_after_the_pixels_are_refused_as_corrupt(drawing: np.ndarray) -> None:
-    data = jpeg(drawing)
-    assert refusal(data[:-2] + b"\x55" * 500 + data[-2:]).code is ImageCode.CORRUPT_IMAGE
+    assert refusal(data[:-2] + b"\x55" * count + data[-2:]).code is ImageCode.CORRUPT_IMAGE
 
 
 def cmyk(inks: np.ndarray) -> bytes:

@@ -96,6 +96,7 @@ def test_a_png_cut_anywhere_is_refused_as_truncated(png_file: type[Any]) -> None
         assert refusal(data[:length]).code is ImageCode.TRUNCATED_IMAGE, length
 
 
+@pytest.mark.usefixtures("repacking")
 def test_too_few_pixels_in_valid_chunks_are_refused_as_truncated(png_file: type[Any]) -> None:
     file = png_file(20, 15)
     stream = zlib.compress(file.rows)
@@ -104,6 +105,26 @@ def test_too_few_pixels_in_valid_chunks_are_refused_as_truncated(png_file: type[
         data = file.build(pixels=pixels)
         assert opencv(data) is None
         assert refusal(data).code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_a_large_png_is_checked_to_its_checksum(png_file: type[Any], png_chunk: Chunk) -> None:
+    rows = (b"\0" + bytes(3 * 3_400)) * 3_400
+    assert len(rows) > pngfile.MAX_REPACKED_BYTES
+    stream = zlib.compress(rows, 1)
+    file = png_file(1, 1)
+    file.header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 3_400, 3_400, 8, 2, 0, 0, 0))
+    assert decode(file.build(stream), LIMITS).pixels.shape == (3_400, 3_400, 3)
+    for cut in (stream[:-4], stream[: len(stream) // 2]):
+        assert refusal(file.build(cut)).code is ImageCode.TRUNCATED_IMAGE
+
+
+def test_repeated_chunks_are_dropped_without_a_word_from_libpng(
+    png_file: type[Any], png_chunk: Chunk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = png_file(20, 15)
+    key = png_chunk(b"tRNS", bytes(6))
+    assert np.array_equal(decode(file.build(before=[key, key]), LIMITS).pixels, opencv(file.build(before=[key])))
+    assert capfd.readouterr().err == ""
 
 
 def test_a_png_with_any_byte_changed_is_refused(png_file: type[Any]) -> None:

@@ -13,14 +13,14 @@ MAX_SEGMENTS = 4_096
 """Limit on segments before a JPEG's pixels. Real files have a few dozen; with a large colour profile, some 300."""
 
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
-_PROGRESSIVE_FRAMES = {0xC2, 0xCA}
+PROGRESSIVE_FRAMES = {0xC2, 0xCA}
 _UNSUPPORTED_FRAMES = {
     0xC3: "lossless",
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical"),
     0xC8: "JPEG extension",
     0xCB: "lossless arithmetic",
 }
-_FILL = re.compile(rb"\xff+")
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 
@@ -40,7 +40,7 @@ def read_jpeg_header(data: bytes) -> Header:
             if frame is None:
                 raise corrupt("the JPEG file has no frame header before its pixels")
             width, height, components, frame_marker = frame
-            one = frame_marker not in _PROGRESSIVE_FRAMES and data[start] == components
+            one = frame_marker not in PROGRESSIVE_FRAMES and data[start] == components
             shown = orientation if orientation is not None and 1 <= orientation <= 8 else 1
             return Header("jpeg", width, height, components, 8, shown, end, "one" if one else "several")
         elif marker in _UNSUPPORTED_FRAMES:
@@ -53,18 +53,16 @@ def read_jpeg_header(data: bytes) -> Header:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, end) of each segment's content up to the first scan; ends early where the file does."""
+    """Yield (marker, start, end) of each segment's content up to the first scan; ends early where the file does.
+
+    What lies between two segments is passed over, as libjpeg does.
+    """
     position, size = 2, len(data)
     for _ in range(MAX_SEGMENTS):
-        if position >= size:
+        found = _MARKER.search(data, position)
+        if found is None:
             return
-        fill = _FILL.match(data, position)
-        if fill and fill.end() == size:
-            return
-        if not fill or data[fill.end()] == 0:
-            raise corrupt(f"the JPEG file has no marker at byte {position}, where one is required")
-        marker = data[fill.end()]
-        position = fill.end() + 1
+        marker, position = data[found.end() - 1], found.end()
         if marker in _WITHOUT_LENGTH or marker in (_SOI, _EOI):
             yield marker, position, position
             continue

@@ -12,7 +12,8 @@ from penstock.common.image_header import Header, corrupt, jpeg_segments, truncat
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.steps.colour.icc import ColourSpace
-from penstock.steps.formats.opencv import check_side, imdecode, imencode
+from penstock.steps.formats.jpeg_repair import check_scans, rebuild, remove_padding
+from penstock.steps.formats.opencv import captured_warnings, check_side, imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.formats.reduction import find_reduction
 from penstock.steps.image import Image, Pixels
@@ -37,7 +38,8 @@ def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
             f"the JPEG file has {header.components} colour components; accepted are 1 (grey), 3 and 4 (CMYK)",
         )
     if header.scans == "several":
-        _check_scans(data, header)
+        _check_number_of_scans(data, header)
+        check_scans(data, header.data_start)
     space = _SPACES[header.components]
     pixels = _decode_jpeg(data, header, _least_size(header, params))
     if space == "CMYK" and _is_inverted(data):
@@ -75,14 +77,14 @@ def _least_size(header: Header, params: Decode) -> dict[str, int]:
 
 def _decode_jpeg(data: bytes, header: Header, least_size: Mapping[str, int]) -> Pixels:
     colours = "CMYK" if header.components == 4 else "BGR"
-    decode = partial(simplejpeg.decode_jpeg, data, colours, **least_size)
+    decode = partial(simplejpeg.decode_jpeg, colorspace=colours, **least_size)
     try:
-        return decode()  # type: ignore[no-any-return]
+        return decode(data)  # type: ignore[no-any-return]
     except ValueError as error:
-        return _decode_leniently(data, header, decode, error)
+        return _decode_repaired(data, header, decode, error)
 
 
-def _check_scans(data: bytes, header: Header) -> None:
+def _check_number_of_scans(data: bytes, header: Header) -> None:
     """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
     end = data.find(b"\xff\xd9", header.data_start)
     scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
@@ -91,23 +93,47 @@ def _check_scans(data: bytes, header: Header) -> None:
 
 
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MAX_PADDING_BYTES = 16
+_MAX_CUTS = 3
+_EOI = b"\xff\xd9"
 
 
-def _decode_leniently(data: bytes, header: Header, decode: Callable[..., Pixels], cause: ValueError) -> Pixels:
-    """Decode a valid file that the strict decoder, `decode`, refused; raise for any other."""
+def _decode_repaired(data: bytes, header: Header, decode: Callable[[bytes], Pixels], cause: ValueError) -> Pixels:
+    """Decode a sound file that the strict decoder refused; raise for any other."""
+    clean = rebuild(data)
     message = str(cause)
-    padding = _PADDING.search(message)
-    if padding and int(padding[1]) <= _MAX_PADDING_BYTES:  # some cameras pad the compressed pixels
-        return decode(strict=False)
-    if "remature end" in message or data.find(b"\xff\xd9", header.data_start) < 0:
-        raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
-    if "subsampling" in message:  # ratios that OpenCV supports and the strict decoder doesn't
+    for _ in range(_MAX_CUTS):
+        try:
+            return decode(clean)
+        except ValueError as error:
+            message = str(error)
+        padding = _PADDING.search(message)
+        shorter = remove_padding(clean, int(padding[1])) if padding else None
+        if shorter is None:
+            break
+        clean = shorter
+    if "subsampling" in message:
         if header.components == 4:
             message = "the CMYK JPEG file has channels of different sizes, in a ratio that is not supported"
             raise ImageError(ImageCode.UNSUPPORTED_COLORSPACE, message) from cause
-        return imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    raise corrupt(f"the JPEG file is damaged: {message}") from cause
+        return _decode_by_opencv(clean)
+    if data.find(_EOI, header.data_start) < 0:
+        raise truncated(f"the JPEG file ends before its pixels do: {message}") from cause
+    raise _damage(message) from cause
+
+
+def _decode_by_opencv(data: bytes) -> Pixels:
+    """Decode a file whose channels have sizes that the strict decoder does not know."""
+    with captured_warnings() as warnings:
+        pixels = imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if warnings:
+        raise _damage(warnings[0])
+    return pixels
+
+
+def _damage(message: str) -> ImageError:
+    if "remature end" in message:
+        return truncated(f"the JPEG file ends before its pixels do: {message}")
+    return corrupt(f"the JPEG file is damaged: {message}")
 
 
 def write_jpeg(image: Image, params: Encode) -> bytes:

@@ -1,6 +1,11 @@
 """OpenCV's readers and writers, with the errors of images."""
 
-from collections.abc import Sequence
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -44,3 +49,31 @@ def check_side(image: Image, name: str, longest: int) -> None:
             ImageCode.PARAMETER_NOT_APPLICABLE,
             f"{image.width}x{image.height} pixels do not fit in a {name}; accepted are up to {longest} per side",
         )
+
+
+_capture_lock = threading.Lock()
+_LIBJPEG_WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression", "Invalid ", "Warning: ")
+
+
+@contextmanager
+def captured_warnings() -> Iterator[list[str]]:
+    """Collect the warnings that libjpeg writes to the process's standard error, for which OpenCV has no other way.
+
+    The list is complete when the context ends. What others write meanwhile is passed on.
+    """
+    warnings: list[str] = []
+    with _capture_lock, tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield warnings
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            for line in file.read().decode(errors="replace").splitlines():
+                if line.startswith(_LIBJPEG_WARNINGS):
+                    warnings.append(line)
+                else:
+                    sys.stderr.write(f"{line}\n")

@@ -4,7 +4,7 @@ https://www.w3.org/TR/png-3/
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -19,6 +19,7 @@ MAX_REPACKED_BYTES = 32 * 1024 * 1024
 
 _STORED_BLOCK_BYTES = 65_535
 _MAX_BYTES_BEYOND = 65_536
+_BLOCK_BYTES = 1024 * 1024
 _KEPT_ANCILLARY = {b"tRNS", b"eXIf"}
 _TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 _EXIF_TEXT = b"Raw profile type "
@@ -51,6 +52,7 @@ def check_and_repack(data: bytes, header: Header) -> bytes:
     before: list[bytes] = []
     after: list[bytes] = []
     pieces: list[bytes] = []
+    kept: set[bytes] = set()
     previous = b"IHDR"
     for kind, start, end in chunks(data):
         if kind == b"IDAT":
@@ -58,13 +60,16 @@ def check_and_repack(data: bytes, header: Header) -> bytes:
                 raise corrupt("the PNG file has other chunks between its IDAT chunks")
             _check(data, kind, start, end)
             pieces.append(data[start:end])
-        elif _is_kept(data, kind, start, end):
+        elif kind not in kept and _is_kept(data, kind, start, end):
+            kept.add(kind)
             (after if pieces else before).append(data[start - 8 : end + 4])
         previous = kind
     if not pieces:
         raise corrupt("the PNG file has no pixels: IDAT is missing")
     if _row_bytes(header, data) <= MAX_REPACKED_BYTES:
         pieces = [_store_uncompressed(_inflate(b"".join(pieces), header, data))]
+    else:
+        _check_rows(pieces, header, data)
     body = [chunk(b"IDAT", piece) for piece in pieces]
     return b"".join((data[: header.data_start], *before, *body, *after, _IEND))
 
@@ -155,6 +160,26 @@ def _inflate(compressed: bytes, header: Header, data: bytes) -> bytes:
     if not data[_INTERLACE_AT] and max(rows[:: expected // header.height]) > 4:
         raise corrupt("the PNG file is damaged: a row has a filter that does not exist")
     return rows
+
+
+def _check_rows(pieces: Sequence[bytes], header: Header, data: bytes) -> None:
+    """Check compressed rows as `_inflate` does, a block at a time, because they are too many to keep."""
+    expected, found = _row_bytes(header, data), 0
+    stream = isal_zlib.decompressobj()
+    try:
+        for piece in pieces:
+            block = stream.decompress(piece, _BLOCK_BYTES)
+            while block:
+                found += len(block)
+                if stream.eof or found > expected + _MAX_BYTES_BEYOND:
+                    break
+                block = stream.decompress(stream.unconsumed_tail, _BLOCK_BYTES)
+    except IsalError as error:  # type: ignore[misc]
+        raise corrupt(f"the PNG file is damaged: its pixels cannot be decompressed ({error})") from error
+    if found < expected:
+        raise truncated(f"the PNG file has {found} bytes of pixels; {expected} are needed")
+    if not stream.eof:
+        raise truncated("the PNG file's pixels do not end with their checksum")
 
 
 def _store_uncompressed(rows: bytes) -> bytes:
