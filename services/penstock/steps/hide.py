@@ -5,8 +5,8 @@ none with `fill`). All images with the same means have the same result, so that 
 Gaussian blur alone is not enough: it is linear, keeps one equation for each pixel, and can be undone in part.
 
 The default of 4 is far below the 18 to 15 means across a face between which its identification drops steeply (Bachmann
-1991, doi:10.1080/09541449108406221). A classifier that was trained on mosaics of the same known persons can still do better
-than chance with few means (McPherson, Shokri and Shmatikov 2016, arXiv:1609.00408): `fill` alone leaves nothing.
+1991, doi:10.1080/09541449108406221). A classifier that was trained on mosaics of the same known persons can still do
+better than chance with few means (McPherson, Shokri and Shmatikov 2016, arXiv:1609.00408): `fill` alone leaves nothing.
 
 The soft edge lies around a region, never in it, where it would let pixels shine through.
 """
