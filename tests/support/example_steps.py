@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ODD = Path(__file__).parent / "odd_step.py"
+FINDER = Path(__file__).parent / "finder_step.py"
+FINDER_SCHEMA: dict[str, Any] = {"properties": {"scale": {"type": "integer", "default": 1}}}
 KINDS = {
     "crash": "step_crashed",
     "hang": "step_timeout",
@@ -46,6 +49,24 @@ def perl_command() -> list[str] | None:
     """The example in Perl; None if there is no Perl."""
     perl = shutil.which("perl")
     return None if perl is None else [perl, str(EXAMPLES / "posterize" / "posterize.pl")]
+
+
+def draw_marked(folder: Path) -> Path:
+    """Draw a JPEG file with EXIF and a sidecar, which marks a face; return it."""
+    folder.mkdir(exist_ok=True)
+    exif = b"MM\0*\0\0\0\x08\0\1\1\x0f\0\2\0\0\0\4Cam\0\0\0\0\0"
+    segment = b"Exif\0\0" + exif
+    data = cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))[1].tobytes()
+    marked = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+    (folder / "x.jpg").write_bytes(marked)
+    (folder / "x.jpg.regions.json").write_text('[{"box": [8, 6, 16, 12], "label": "face"}]')
+    return folder / "x.jpg"
+
+
+def regions_in(manifest: Path) -> list[list[dict[str, Any]]]:
+    """Return the regions of the results in the last line of a manifest."""
+    entry = json.loads(manifest.read_text().splitlines()[-1])
+    return [result.get("regions", []) for result in entry["results"]]
 
 
 def posterize(image: np.ndarray, levels: int) -> np.ndarray:

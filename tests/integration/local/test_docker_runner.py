@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +16,18 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 import pytest
-from example_steps import EXAMPLES, KINDS, ODD, compile_invert, paint, posterize
+from example_steps import (
+    EXAMPLES,
+    FINDER,
+    FINDER_SCHEMA,
+    KINDS,
+    ODD,
+    compile_invert,
+    draw_marked,
+    paint,
+    posterize,
+    regions_in,
+)
 from run_folders import Run, codes, digests, leftovers, names, written
 from waiting import wait_until
 
@@ -55,6 +67,17 @@ def odd_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         'ENTRYPOINT ["python3", "/odd.py", "/tmp/said"]\n'
     )
     yield from build("penstock-test-odd", folder)
+
+
+@pytest.fixture(scope="module")
+def finder_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of the step that finds corners."""
+    folder = tmp_path_factory.mktemp("finder")
+    shutil.copy(FINDER, folder / "finder.py")
+    (folder / "Dockerfile").write_text(
+        f'FROM {IMAGES}/penstock-step:{__version__}\nCOPY finder.py /finder.py\nENTRYPOINT ["python3", "/finder.py"]\n'
+    )
+    yield from build("penstock-test-finder", folder)
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +279,23 @@ def test_missing_requirements_are_reported_in_one_line(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("penstock: ")]) == 1
+
+
+def test_containers_pass_on_regions_and_metadata(
+    run: Run, penstock: Run, tmp_path: Path, finder_image: str, photographs: Path
+) -> None:
+    """The finder gets pixels alone, the others what belongs to them as well."""
+    source = draw_marked(tmp_path / "in")
+    chain = ["--op", "resize=20x15", "--op", "find", "--op", "split", "--op", "find", "--op", "blur=median"]
+    for ops in (chain, chain[2:]):
+        done = run(source, "--image", f"find={finder_image}", *ops, "--parallel", 1, "--force")
+        assert done.returncode == 0, done.stdout + done.stderr
+        settings = {"PENSTOCK_PROGRAM": json.dumps([sys.executable, str(FINDER)])}
+        settings["PENSTOCK_DECLARED_STEPS"] = json.dumps({"find": {"params": FINDER_SCHEMA}})
+        penstock("run", source, *ops, "--parallel", 1, "--force", "--out", tmp_path / "other", **settings)
+        assert entries(tmp_path / "out")[0] == entries(tmp_path / "other")[0]
+        assert [region["label"] for region in regions_in(tmp_path / "out" / "manifest.ndjson")[0]] == [
+            "face",
+            "found after 1",
+            "found after 2",
+        ]

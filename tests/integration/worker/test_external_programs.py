@@ -11,9 +11,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from example_steps import KINDS, ODD, POSTERIZE, compile_invert, paint, perl_command, posterize
+from example_steps import (
+    FINDER,
+    FINDER_SCHEMA,
+    KINDS,
+    ODD,
+    POSTERIZE,
+    compile_invert,
+    draw_marked,
+    paint,
+    perl_command,
+    posterize,
+    regions_in,
+)
 from run_folders import Run, codes, draw, names
 from waiting import wait_until
+from worker_fixture import PLUGINS
 
 from penstock.benchmark.http import RefusedError
 from penstock.common.model.operations import BUILT_IN
@@ -137,3 +150,51 @@ def test_jobs_use_a_declared_step_like_any_other(
     assert np.array_equal(made, expected)
     with pytest.raises(RefusedError, match="levels: 1 is less than the minimum of 2"):
         server.client.post_job({"operations": [["posterize", 1]], "inputs": [str(source)]})
+
+
+def test_a_program_gets_regions_and_adds_those_that_it_finds(penstock: Run, tmp_path: Path) -> None:
+    source = draw_marked(tmp_path / "in")
+    settings = {"PENSTOCK_PROGRAM": json.dumps([sys.executable, str(FINDER)])}
+    settings["PENSTOCK_DECLARED_STEPS"] = declare(find=FINDER_SCHEMA)
+    chain = ["--op", "find", "--op", "split", "--op", "find", "--parallel", 1, "--out", tmp_path / "o"]
+    done = penstock("run", source, *chain, **settings)
+    assert done.returncode == 0, done.stdout
+    first, second, third, fourth = regions_in(tmp_path / "o" / "manifest.ndjson")
+    assert first == [
+        {"box": [8.0, 6.0, 12.0, 9.0], "label": "face"},
+        {"box": [0.0, 0.0, 4.0, 4.0], "label": "found after 1"},
+        {"box": [0.0, 0.0, 4.0, 4.0], "label": "found after 2"},
+    ]
+    assert second == [
+        {"box": [0.0, 6.0, 4.0, 9.0], "label": "face"},
+        {"box": [0.0, 0.0, 4.0, 4.0], "label": "found after 1"},
+    ]
+    assert [region["label"] for region in third + fourth] == ["face", "found after 1"] * 2
+    assert b"Cam" in (tmp_path / "o" / "x-0.jpg").read_bytes()[:300], "the file's metadata, which it did not get"
+
+
+def test_a_program_that_changes_the_size_says_where_regions_are(penstock: Run, tmp_path: Path) -> None:
+    source = draw_marked(tmp_path / "in")
+    settings = {"PENSTOCK_PROGRAM": json.dumps([sys.executable, str(FINDER)])}
+    settings["PENSTOCK_DECLARED_STEPS"] = declare(find=FINDER_SCHEMA)
+    done = penstock("run", source, "--op", "find=2", "--parallel", 1, "--out", tmp_path / "o", **settings)
+    assert done.returncode == 0, done.stdout
+    [found] = regions_in(tmp_path / "o" / "manifest.ndjson")
+    assert found == [
+        {"box": [0.0, 0.0, 4.0, 4.0], "label": "found after 1"},
+        {"box": [4.0, 3.0, 8.0, 6.0], "label": "face"},
+    ]
+    assert "regions_dropped" not in (tmp_path / "o" / "manifest.ndjson").read_text()
+
+
+def test_penstock_as_the_program_keeps_everything_of_an_image(penstock: Run, tmp_path: Path) -> None:
+    """A custom step in another environment: its files carry metadata and regions themselves."""
+    source = draw_marked(tmp_path / "in")
+    command = [sys.executable, "-m", "penstock", "stdio", "--steps", "twins"]
+    settings = {"PENSTOCK_PROGRAM": json.dumps(["env", f"PYTHONPATH={PLUGINS}", *command])}
+    settings["PENSTOCK_DECLARED_STEPS"] = declare(twins={})
+    done = penstock("run", source, "--op", "twins", "--parallel", 1, "--out", tmp_path / "o", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    face = {"box": [8.0, 6.0, 16.0, 12.0], "label": "face"}
+    assert regions_in(tmp_path / "o" / "manifest.ndjson") == [[face], [face]]
+    assert b"Cam" in (tmp_path / "o" / "x-1.jpg").read_bytes()[:300]

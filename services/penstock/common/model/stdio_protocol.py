@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from penstock.common.headers.base import ImageType
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.regions import Region, Regions
 
 VERSION = 1
 MAX_LINE_BYTES = 1024 * 1024
@@ -37,7 +38,8 @@ class Request(_Message):
 
     `op` is the operation and `params` its parameters; `describe` asks for the program's description and has no other
     fields. `in` lists the files of the image's parts, in order. The program writes each result to a file of its own in
-    the folder `out`, which exists and is empty.
+    the folder `out`, which exists and is empty. `regions` are those of each part, in its pixels; left out if no part
+    has any.
     """
 
     v: Literal[1] = 1
@@ -45,6 +47,7 @@ class Request(_Message):
     params: dict[str, Any] = {}
     inputs: Annotated[list[str], Field(alias="in")] = []
     out: str = ""
+    regions: list[Regions] = []
 
 
 class ResponseError(_Message):
@@ -56,18 +59,32 @@ class ResponseError(_Message):
 
 
 class Response(_Message):
-    """The response to a request: the files of its results in order, or an error."""
+    """The response to a request: the files of its results in order, or an error.
+
+    `regions` are what the program found in each result, in its pixels, and are added to those of the part that it was
+    made of if the size is the same; of `encode`, they are all regions of each file. `warnings` are codes for what each
+    file of `encode` lacks of its source. Both may be left out.
+    """
 
     v: Literal[1] = 1
     ok: bool
     out: list[str] = []
+    regions: list[Regions] = []
+    warnings: list[list[str]] = []
     error: ResponseError | None = None
 
     @model_validator(mode="after")
-    def _check_error(self) -> Self:
+    def _check(self) -> Self:
         if not self.ok and self.error is None:
             raise ValueError("a response that is not ok needs an error")
+        for name, lists in (("regions", self.regions), ("warnings", self.warnings)):
+            if lists and len(lists) != len(self.out):
+                raise ValueError(f"{len(lists)} lists of {name} for {len(self.out)} results; accepted is one for each")
         return self
+
+    def found(self, index: int) -> tuple[Region, ...]:
+        """Return the regions of one result."""
+        return self.regions[index] if self.regions else ()
 
 
 class Description(_Message):
@@ -75,7 +92,8 @@ class Description(_Message):
 
     `params` is the JSON Schema of the operation's parameters; a program for several operations gives one for each in
     `operations`. `accepts` lists the file types that it reads, such as `jpeg`: if it is the first step, it
-    decodes images of these types itself. `gpu` says that it needs a GPU.
+    decodes images of these types itself. `gpu` says that it needs a GPU. `metadata` says that files may hold, besides
+    pixels, what belongs to an image, as those of Penstock's own steps do; other programs are given pixels alone.
     """
 
     v: Literal[1] = 1
@@ -85,6 +103,7 @@ class Description(_Message):
     operations: dict[str, dict[str, Any]] = {}
     accepts: list[str] = [RAW]
     gpu: bool = False
+    metadata: bool = False
 
     def schema_of(self, step: str) -> dict[str, Any] | None:
         """Return the JSON Schema of a step's parameters; None if the program does not run that step."""

@@ -2,17 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import Planned
+from penstock.common.model.regions import Regions
+from penstock.common.model.stdio_protocol import Description, Response
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.local.docker.docker_cli import SHARED, Container
 from penstock.steps.image import Image
-from penstock.worker.executors.base import Part, check_parts
+from penstock.worker.executors.base import Part, check_parts, check_regions
+from penstock.worker.executors.external import inherit
 from penstock.worker.executors.program import Program, ProgramStartError
 from penstock.worker.executors.shared_folder import SharedFolder, SharedImage
 
@@ -57,10 +60,15 @@ class Chain:
             files = [self._folder.put_file(data) for data in parts]
             return [*files] if operation.params == Decode() else self._decode(params, files)
         if isinstance(operation.params, Encode):
-            folder, paths = self._ask(step, params, parts)
-            return [self._folder.read_file(folder, path, operation.params) for path in paths]
-        folder, paths = self._ask(step, params, self._readable(step, parts))
-        made = self._folder.find_images(folder, paths)
+            folder, response = self._ask(step, params, parts)
+            count = len(response.out)
+            return [self._folder.read_file(folder, response, index, operation.params) for index in range(count)]
+        description = self._start(step)
+        readable = self._readable(description, parts)
+        if not description.metadata:
+            return [*self._perform_on_pixels(step, params, readable)]
+        folder, response = self._ask(step, params, readable)
+        made = self._folder.find_images(folder, response.out)
         check_parts(step, [image.shape for image in made if image.shape], self._limits)
         return [*made]
 
@@ -77,31 +85,50 @@ class Chain:
         """Kill all containers."""
         self._each(Program.kill)
 
-    def _readable(self, step: str, parts: list[SharedImage]) -> list[SharedImage]:
-        """Return the parts in a form that the step's program accepts: decoded, unless it accepts their files."""
+    def _readable(self, description: Description, parts: list[SharedImage]) -> list[SharedImage]:
+        """Return the parts in a form that a program accepts: decoded, unless it accepts their files."""
         types = {part.type for part in parts if part.shape is None}
-        if not types or types <= set(self._start(step)):
-            return parts
-        return self._decode({}, parts)
+        return parts if types <= set(description.accepts) else self._decode({}, parts)
+
+    def _perform_on_pixels(
+        self, step: str, params: Mapping[str, object], parts: Sequence[SharedImage]
+    ) -> Iterator[SharedImage]:
+        """Run a step of a program that knows pixels alone; its results get what belonged to the parts."""
+        decoded = parts if all(part.shape for part in parts) else self._decode({}, parts)
+        images = [self._folder.read_image(part) for part in decoded]
+        given = [
+            self._folder.put_pixels(image) if part.shape else part for part, image in zip(parts, images, strict=True)
+        ]
+        folder, response = self._ask(step, params, given, regions=[image.regions for image in images])
+        made = [*inherit(images, self._folder.read_images(folder, response.out), response)]
+        check_parts(step, [image.pixels.shape for image in made], self._limits)
+        check_regions(step, made)
+        return map(self._folder.put_image, made)
 
     def _decode(self, params: Mapping[str, object], files: Sequence[SharedImage]) -> list[SharedImage]:
         """Decode files in the container of `encode`, which every plan has."""
-        folder, paths = self._ask("encode", params, files, DECODE)
-        return self._folder.find_images(folder, paths)
+        folder, response = self._ask("encode", params, files, DECODE)
+        return self._folder.find_images(folder, response.out)
 
-    def _start(self, step: str) -> Sequence[str]:
-        """Start the program of a step; return the types that it accepts."""
+    def _start(self, step: str) -> Description:
+        """Start the program of a step; return its description."""
         try:
-            return self._programs[step].start().accepts
+            return self._programs[step].start()
         except ProgramStartError as error:
             raise self._start_failure(error) from error
 
     def _ask(
-        self, step: str, params: Mapping[str, object], parts: Sequence[SharedImage], op: str | None = None
-    ) -> tuple[str, list[str]]:
-        """Send a request to a step's program; return the folder and the paths of its results."""
+        self,
+        step: str,
+        params: Mapping[str, object],
+        parts: Sequence[SharedImage],
+        op: str | None = None,
+        regions: Sequence[Regions] = (),
+    ) -> tuple[str, Response]:
+        """Send a request to a step's program; return the folder of its results, and its response."""
         settings = self._settings
-        make_request = partial(self._folder.make_request, op or step, params, [part.path for part in parts])
+        paths = [part.path for part in parts]
+        make_request = partial(self._folder.make_request, op or step, params, paths, regions)
         try:
             made = self._programs[step].run(make_request, settings.max_attempts, settings.step_timeout_secs)
         except ProgramStartError as error:

@@ -3,15 +3,17 @@
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.plan import Planned
+from penstock.common.model.stdio_protocol import Response
 from penstock.common.registry import declared_steps
 from penstock.common.settings import Limits, SettingsError, WorkerSettings
 from penstock.steps.image import Image, StepOutput
-from penstock.worker.executors.base import Part, StepExecutor, check_parts
+from penstock.worker.executors.base import Part, StepExecutor, check_parts, check_regions
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.program import Launch, Program, ProgramStartError
 from penstock.worker.executors.shared_folder import SharedFolder
@@ -46,11 +48,16 @@ class ExternalExecutor(InProcessExecutor):
             return super().perform(operation, parts)
         settings = self._settings
         try:
-            inputs = [self._folder.put_image(part).path for part in parts]
+            carries_metadata = self._program.start().metadata
+            put = self._folder.put_image if carries_metadata else self._folder.put_pixels
+            regions = [] if carries_metadata else [part.regions for part in parts]
             params = operation.params.model_dump(mode="json")
-            make_request = partial(self._folder.make_request, operation.step, params, inputs)
-            folder, paths = self._program.run(make_request, settings.max_attempts, settings.step_timeout_secs)
-            made = [*_inherit(parts, self._folder.read_images(folder, paths))]
+            inputs = [put(part).path for part in parts]
+            make_request = partial(self._folder.make_request, operation.step, params, inputs, regions)
+            folder, response = self._program.run(make_request, settings.max_attempts, settings.step_timeout_secs)
+            made = self._folder.read_images(folder, response.out)
+            if not carries_metadata:
+                made = [*inherit(parts, made, response)]
         except ProgramStartError as error:
             raise UnavailableError("program", str(error)) from error
         except OSError as error:
@@ -58,6 +65,7 @@ class ExternalExecutor(InProcessExecutor):
         finally:
             self._folder.clear()
         check_parts(operation.step, [part.pixels.shape for part in made], self._limits)
+        check_regions(operation.step, made)
         return list(made)
 
     def time_limit_secs(self, step: str) -> float | None:
@@ -71,14 +79,17 @@ class ExternalExecutor(InProcessExecutor):
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-def _inherit(parts: Sequence[Image], made: Sequence[Image]) -> Iterator[Image]:
-    """Yield a program's images with the metadata of those it was given, unless it has passed that on itself."""
+def inherit(parts: Sequence[Image], made: Sequence[Image], response: Response) -> Iterator[Image]:
+    """Yield the pixels that a program made with what belonged to the parts it was given, and the regions it found.
+
+    If it made several of each part, those of the first part come first. If it changed the size, it alone can know where
+    the part's regions are now.
+    """
     for index, image in enumerate(made):
-        if image.metadata.type:
-            yield image
-        else:
-            source = parts[index] if len(made) == len(parts) else parts[0]
-            yield source.derive(StepOutput(image.pixels, regions=image.regions))
+        source = parts[index * len(parts) // len(made)]
+        if response.regions and image.pixels.shape[:2] != source.pixels.shape[:2]:
+            source = replace(source, regions=())
+        yield source.derive(StepOutput(image.pixels, regions=response.found(index)))
 
 
 def _check_program(program: Program, command: str, steps: frozenset[str]) -> None:

@@ -83,8 +83,8 @@ class Program:
                 raise self._abandon_start(message) from error
         return self._description
 
-    def run(self, make_request: Callable[[], Request], attempts: int, limit_secs: float) -> tuple[str, list[str]]:
-        """Send a request, again if the program dies during it; return the folder of its results, and their paths.
+    def run(self, make_request: Callable[[], Request], attempts: int, limit_secs: float) -> tuple[str, Response]:
+        """Send a request, again if the program dies during it; return the folder of its results, and its response.
 
         `make_request` makes the request of each attempt.
 
@@ -104,7 +104,7 @@ class Program:
                 continue
             if answer.error is not None and not answer.ok:
                 raise ImageError(_image_code(answer.error.code), _one_line(answer.error.message))
-            return request.out, answer.out
+            return request.out, answer
         raise ImageError(
             ImageCode.STEP_CRASHED, f"the step's program died {attempts} times while it processed this image"
         )

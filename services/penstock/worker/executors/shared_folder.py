@@ -16,7 +16,8 @@ from penstock.common.image_header import HEAD_BYTES as TYPE_BYTES
 from penstock.common.image_header import ImageType, image_type, read_header
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import FORMATS, MEDIA_TYPES, Encode
-from penstock.common.model.stdio_protocol import Request
+from penstock.common.model.regions import Regions
+from penstock.common.model.stdio_protocol import Request, Response
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.image import Image
@@ -59,11 +60,23 @@ class SharedFolder:
         height, width, channels = image.pixels.shape
         return SharedImage(self._put(pack_image(image)), (height, width, channels))
 
-    def make_request(self, op: str, params: Mapping[str, object], inputs: Sequence[str]) -> Request:
+    def put_pixels(self, image: Image) -> SharedImage:
+        """Write an image's pixels alone."""
+        return self.put_image(Image(image.pixels))
+
+    def make_request(
+        self, op: str, params: Mapping[str, object], inputs: Sequence[str], regions: Sequence[Regions] = ()
+    ) -> Request:
         """Return a request with a new, empty folder for its results."""
         name = str(next(self._numbers))
         os.mkdir(self._path / name, 0o755)
-        return Request(op=op, params=dict(params), inputs=list(inputs), out=f"{self._mounted_as}/{name}")
+        request = Request(op=op, params=dict(params), inputs=list(inputs), out=f"{self._mounted_as}/{name}")
+        return request.model_copy(update={"regions": list(regions)}) if any(regions) else request
+
+    def read_image(self, shared: SharedImage) -> Image:
+        """Return an image in the folder, whoever wrote it."""
+        folder = shared.path.rpartition("/")[0]
+        return self.read_images(folder, [shared.path])[0]
 
     def find_images(self, folder: str, paths: Sequence[str]) -> list[SharedImage]:
         """Return the images that a program says it made in a folder, without reading their pixels."""
@@ -82,8 +95,9 @@ class SharedFolder:
             left -= images[-1].width * images[-1].height
         return images
 
-    def read_file(self, folder: str, path: str, params: Encode) -> File:
+    def read_file(self, folder: str, response: Response, index: int, params: Encode) -> File:
         """Return an image file that a program says it made in a folder."""
+        path = response.out[index]
         data = self._read(folder, path, 4 * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
@@ -92,7 +106,8 @@ class SharedFolder:
         form = FORMATS.get(header.type)
         if form is None or params.format not in (form, "keep"):
             raise _violation(f"it made a {header.type} file; {params.format} was asked for")
-        return File(data, header.width, header.height, MEDIA_TYPES[form], form)
+        warnings = tuple(response.warnings[index]) if response.warnings else ()
+        return File(data, header.width, header.height, MEDIA_TYPES[form], form, response.found(index), warnings)
 
     def clear(self) -> None:
         """Remove everything in the folder."""
@@ -138,7 +153,7 @@ class SharedFolder:
         if name == path or "/" in name or "\0" in name or name in ("", ".", ".."):
             raise _violation(f"it made {path[:80]!r}, which is not in the folder that was given")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        inside = os.fsencode(self._path / folder.removeprefix(f"{self._mounted_as}/"))
+        inside = os.fsencode(self._path / folder.removeprefix(self._mounted_as).lstrip("/"))
         try:
             descriptor = os.open(inside, flags | os.O_DIRECTORY)
             try:

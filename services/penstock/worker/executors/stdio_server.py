@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +30,7 @@ from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.decode import decode
 from penstock.steps.image import Image
-from penstock.worker.executors.base import as_image_error
+from penstock.worker.executors.base import File, as_image_error
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import (
     HEAD_BYTES,
@@ -66,7 +67,7 @@ class StdioServer:
             request = read_message(Request, line)
             if request.op == DESCRIBE:
                 return write_message(self.describe())
-            return write_message(Response(ok=True, out=self._run(request)))
+            return write_message(self._run(request))
         except ProtocolError as error:
             return _refuse(BAD_REQUEST, error.message, retry=False)
         except Exception as error:
@@ -84,10 +85,11 @@ class StdioServer:
             operations=schemas,
             accepts=[RAW, *FILE_TYPES],
             gpu=False,
+            metadata=True,
         )
 
-    def _run(self, request: Request) -> list[str]:
-        """Run a request's operation; return the paths of its results."""
+    def _run(self, request: Request) -> Response:
+        """Run a request's operation; return the paths of its results, and the regions of files."""
         if request.op != DECODE and request.op not in self._steps:
             accepted = ", ".join((*self._steps, DECODE, DESCRIBE))
             raise ProtocolError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
@@ -101,11 +103,26 @@ class StdioServer:
             raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
         if isinstance(operation.params, Decode):
             images = self._read_all(request.inputs, operation.params)
-            return self._write(request.out, ((SUFFIX, pack_image(image)) for image in images))
-        made = self._executor.perform(operation, [*self._read_all(request.inputs, Decode())])
+            return Response(ok=True, out=self._write(request.out, ((SUFFIX, pack_image(image)) for image in images)))
+        made = self._executor.perform(operation, [*self._with_regions(request)])
         if isinstance(operation.params, Encode):
-            return self._write(request.out, ((f".{file.extension}", [file.data]) for file in made))
-        return self._write(request.out, ((SUFFIX, pack_image(image)) for image in made))
+            return self._write_files(request.out, made)
+        return Response(ok=True, out=self._write(request.out, ((SUFFIX, pack_image(image)) for image in made)))
+
+    def _with_regions(self, request: Request) -> Iterator[Image]:
+        """Yield a request's images with the regions that it gives, unless their files have some."""
+        images = self._read_all(request.inputs, Decode())
+        given = [*request.regions, *[()] * len(images)]
+        for image, regions in zip(images, given, strict=False):
+            yield image if image.regions else replace(image, regions=regions)
+
+    def _write_files(self, folder: str, files: Sequence[File]) -> Response:
+        response = Response(ok=True, out=self._write(folder, ((f".{file.extension}", [file.data]) for file in files)))
+        if any(file.regions for file in files):
+            response.regions = [file.regions for file in files]
+        if any(file.warnings for file in files):
+            response.warnings = [list(file.warnings) for file in files]
+        return response
 
     def _read_all(self, paths: Sequence[str], params: Decode) -> list[Image]:
         """Return the images of some files, which together have no more pixels than one image may have."""

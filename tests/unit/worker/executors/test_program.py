@@ -37,7 +37,7 @@ def make_program() -> Iterator[MakeProgram]:
 
 
 def run(program: Program, attempts: int = 2, limit_secs: float = 20.0) -> list[str]:
-    return program.run(lambda: Request(op="odd"), attempts, limit_secs)[1]
+    return program.run(lambda: Request(op="odd"), attempts, limit_secs)[1].out
 
 
 def test_one_process_answers_all_requests(make_program: MakeProgram) -> None:

@@ -192,3 +192,24 @@ def test_every_line_has_one_answer_in_order(tmp_path: Path) -> None:
     assert [answer.get("ok") for answer in lines_out] == [None, False, False, False, False, False, None]
     assert lines_out[-1]["step"] == "blur"
     assert f"more than {MAX_LINE_BYTES} bytes" in lines_out[4]["error"]["message"]
+
+
+def test_regions_of_a_request_are_moved_into_the_answer_of_encode(image: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    server = StdioServer(["resize", "encode"], Limits(), tmp_path)
+    box = {"box": [8.0, 6.0, 16.0, 12.0], "label": "face"}
+
+    def send(op: str, inputs: list[str], **fields: Any) -> dict[str, Any]:
+        request = {"v": 1, "op": op, "in": inputs, "out": str(tmp_path / "out"), **fields}
+        answer: dict[str, Any] = json.loads(server.answer(json.dumps(request).encode()))
+        assert answer["ok"], answer
+        return answer
+
+    files = [str(save(tmp_path / "a", image)), str(save(tmp_path / "b", image))]
+    resized = send("resize", files, params={"width": 40, "height": 30}, regions=[[], [box]])
+    assert "regions" not in resized, "they are in the files"
+    encoded = send("encode", resized["out"], regions=[[box], []])
+    moved = {"box": [4.0, 3.0, 8.0, 6.0], "label": "face"}
+    assert encoded["regions"] == [[box], [moved]], "those in a file count, others are the request's"
+    assert "warnings" not in encoded
+    assert "regions" not in send("encode", files)
