@@ -10,11 +10,22 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, IptcImagePlugin
+from PIL.TiffImagePlugin import IFDRational
 
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 GPANO = "http://ns.google.com/photos/1.0/panorama/"
-PLACE = {1: "N", 2: (52.0, 0.0, 41.76), 3: "E", 4: (4.0, 21.0, 25.56), 5: b"\0", 6: 87.4, 16: "T", 17: 143.2}
+PLACE = {
+    0: b"\2\3\0\0",
+    1: "N",
+    2: (52.0, 0.0, 41.76),
+    3: "E",
+    4: (4.0, 21.0, 25.56),
+    5: b"\0",
+    6: 87.4,
+    16: "T",
+    17: 143.2,
+}
 """GPS tags: latitude, longitude, altitude and heading."""
 TAKEN = "2026:05:01 10:11:12"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -24,7 +35,9 @@ def exif(**changes: Any) -> bytes:
     """Return the EXIF of a camera as a TIFF structure; `image`, `exif` and `gps` add tags or replace them."""
     made = Image.Exif()
     made.update({0x010F: "Maker", 0x0110: "Model", 0x0132: TAKEN, **changes.get("image", {})})
-    made.get_ifd(EXIF).update({0x9003: TAKEN, 0x920A: 3.6, 0xA002: 96, 0xA003: 72, **changes.get("exif", {})})
+    made.get_ifd(EXIF).update(
+        {0x9003: TAKEN, 0x920A: IFDRational(36, 10), 0xA002: 96, 0xA003: 72, **changes.get("exif", {})}
+    )
     made.get_ifd(GPS).update(PLACE | changes.get("gps", {}))
     return made.tobytes()[6:]
 

@@ -4,7 +4,7 @@ https://www.cipa.jp/std/documents/e/DC-008-Translation-2023-E.pdf
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from penstock.steps.metadata.tiff_structure import (
     DIRECTORY_BYTES,
@@ -24,7 +24,7 @@ from penstock.steps.metadata.tiff_structure import (
 MAX_BYTES = 65_527
 """Most bytes of a result's EXIF: what a segment of a JPEG file holds."""
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _CHROMA_POSITION = 0x0112, 0x0213
 _COLOR_SPACE, _SRGB = 0xA001, 1
 _WIDTHS, _HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
 _ACROSS, _DOWN = 0xA20E, 0xA20F
@@ -34,7 +34,7 @@ _DROPPED = frozenset(
     (
         *(0x00FE, 0x00FF, 0x0102, 0x0103, 0x0106, 0x010A, 0x9102),  # how the source stored its pixels
         *(0x0111, *range(0x0115, 0x0118), 0x011C, *range(0x0120, 0x0126), 0x012D, 0x013D),
-        *(*range(0x0140, 0x0146), 0x0152, 0x0153, 0x015B, *range(0x0200, 0x0215)),
+        *(*range(0x0140, 0x0146), 0x0152, 0x0153, 0x015B, *range(0x0200, 0x0213), 0x0214),
         *(0x014A, 0x935C),  # previews and layers: pixels as they were
         *(0x02BC, 0x83BB, 0x8649, 0x8773),  # XMP, IPTC, Photoshop, profile: carried by themselves
         *(0x830E, 0x8480, 0x8482, 0x85D8, *range(0x87AF, 0x87B2), 0xA480, 0xA481),  # GeoTIFF and GDAL: likewise
@@ -54,8 +54,8 @@ _GEO = {
 def clean_exif(data: bytes, *, geo: bool, srgb: bool = False) -> tuple[bytes, bool]:
     """Return EXIF as results keep it, and whether anything was damaged or too large; empty if nothing is left.
 
-    Orientation becomes 1. Thumbnails, maker's notes, and what tells how or where the source's pixels were stored are
-    left out. The byte order stays.
+    Orientation becomes 1, and so does the position of chroma, as in JPEG files by libjpeg. Thumbnails, maker's notes,
+    and what tells how or where the source's pixels were stored are left out. The byte order stays.
 
     Args:
         data: a TIFF structure, or a whole TIFF file.
@@ -70,7 +70,7 @@ def clean_exif(data: bytes, *, geo: bool, srgb: bool = False) -> tuple[bytes, bo
     if srgb:
         directories.pop(INTEROP, None)
         colours = struct.pack(structure.order + "H", _SRGB)
-        replaced = [_replace(entry, _COLOR_SPACE, colours) for entry in directories.get(EXIF, ())]
+        replaced = [_replace(entry, (_COLOR_SPACE,), colours) for entry in directories.get(EXIF, ())]
         directories[EXIF] = replaced
     too_large = _fit(directories)
     if not any(directories.values()):
@@ -85,12 +85,12 @@ def _choose(structure: Structure, name: str, geo: bool) -> list[Entry]:
         return [entry for entry in entries if entry.tag in kept]
     if name == GPS:
         return entries
-    upright = struct.pack(structure.order + "H", 1)
-    return [_replace(entry, _ORIENTATION, upright) for entry in entries if entry.tag not in _DROPPED]
+    one = struct.pack(structure.order + "H", 1)
+    return [_replace(entry, (_ORIENTATION, _CHROMA_POSITION), one) for entry in entries if entry.tag not in _DROPPED]
 
 
-def _replace(entry: Entry, tag: int, short: bytes) -> Entry:
-    return Entry(tag, SHORT, 1, short) if entry.tag == tag else entry
+def _replace(entry: Entry, tags: Collection[int], short: bytes) -> Entry:
+    return Entry(entry.tag, SHORT, 1, short) if entry.tag in tags else entry
 
 
 def _fit(directories: dict[str, list[Entry]]) -> bool:
@@ -109,11 +109,11 @@ def _fit(directories: dict[str, list[Entry]]) -> bool:
 
 
 def fit_exif(exif: bytes, width: int, height: int, scale: tuple[float, float]) -> bytes:
-    """Return cleaned EXIF with a result's size in pixels, where it has a size; empty if it is damaged.
+    """Return cleaned EXIF with a result's size in pixels and orientation 1, where it has them; empty if it is damaged.
 
     `scale` says how many of the result's pixels, across and down, one of the source's has become.
     """
-    numbers = dict.fromkeys(_WIDTHS, width) | dict.fromkeys(_HEIGHTS, height)
+    numbers = {_ORIENTATION: 1, **dict.fromkeys(_WIDTHS, width), **dict.fromkeys(_HEIGHTS, height)}
     factors = {} if scale == (1, 1) else {_ACROSS: scale[0], _DOWN: scale[1]}
     try:
         return set_numbers(exif, numbers, factors)

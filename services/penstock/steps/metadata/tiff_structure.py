@@ -186,12 +186,13 @@ def _tag(entry: Entry) -> int:
 def set_numbers(data: bytes, numbers: Mapping[int, int], factors: Mapping[int, float]) -> bytes:
     """Return what `write_structure` made with new numbers where its first two directories have these tags.
 
-    `numbers` replaces integers, and `factors` multiplies fractions, in entries that have one of them.
+    `numbers` replaces integers, and `factors` multiplies fractions.
 
     Raises ValueError if the data is something else.
     """
     order = "<" if data.startswith(b"II") else ">"
-    entry, fraction = struct.Struct(order + "HHII"), struct.Struct(order + "II")
+    entry, short = struct.Struct(order + "HHII"), struct.Struct(order + "HHIHxx")
+    fraction = struct.Struct(order + "II")
     made = bytearray(data)
     try:
         starts = [*struct.unpack_from(order + "I", data, 4)]
@@ -202,8 +203,9 @@ def set_numbers(data: bytes, numbers: Mapping[int, int], factors: Mapping[int, f
             for index, (tag, kind, values, offset) in enumerate(stored):
                 if tag == _POINTERS[EXIF][1] and len(starts) == 1:
                     starts.append(offset)
-                elif tag in numbers and values == 1:
-                    entry.pack_into(made, first + _ENTRY_BYTES * index, tag, LONG, 1, numbers[tag])
+                elif tag in numbers:
+                    form, type_ = (short, SHORT) if numbers[tag] <= 0xFFFF else (entry, LONG)
+                    form.pack_into(made, first + _ENTRY_BYTES * index, tag, type_, 1, numbers[tag])
                 elif tag in factors and values == 1 and kind == RATIONAL:
                     numerator, denominator = fraction.unpack_from(data, offset)
                     fraction.pack_into(made, offset, *_scale(numerator, denominator, factors[tag]))

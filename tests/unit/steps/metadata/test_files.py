@@ -26,6 +26,7 @@ from camera_files import (
 from PIL import Image as PillowImage
 
 from penstock.common.image_header import read_header
+from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
@@ -223,3 +224,20 @@ def test_the_header_of_a_file_with_metadata_is_read(drawing: np.ndarray) -> None
         assert result.size == (72, 96)
         assert result.getexif()[0x0112] == 1
         assert result.getexif().get_ifd(0x8769)[0xA002] == 72
+
+
+def test_a_damaged_profile_never_fails_a_jpeg(drawing: np.ndarray) -> None:
+    """libjpeg-turbo warns of it as it does of damaged pixels."""
+    plain = photograph("JPEG", drawing)
+    piece = segment(0xE2, b"ICC_PROFILE\0\2\1" + PROFILE)
+    image = decode(with_segments(plain, segment(0xE1, b"Exif\0\0" + exif()), piece), Limits())
+    assert np.array_equal(image.pixels, decode(plain, Limits()).pixels)
+    assert (image.metadata.icc, image.warnings) == (b"", ("profile_invalid",))
+    assert read_exif(image.metadata.exif)["gps"] == PLACE
+
+
+def test_damaged_pixels_behind_a_damaged_profile_are_still_found(drawing: np.ndarray) -> None:
+    plain = photograph("JPEG", drawing)
+    damaged = with_segments(plain[:-40] + plain[-2:], segment(0xE2, b"ICC_PROFILE\0\2\1" + PROFILE))
+    with pytest.raises(ImageError):
+        decode(damaged, Limits())
