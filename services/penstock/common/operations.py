@@ -1,3 +1,4 @@
-"""Import path of `Parameters` for step authors; the operations themselves are in `common.model.operations`."""
+"""Import path of base classes for step authors; the operations themselves are in `common.model.operations`."""
 
-from penstock.common.model.operations import Parameters as Parameters
+from penstock.common.model.parameters import AnyPixels as AnyPixels
+from penstock.common.model.parameters import Parameters as Parameters

@@ -272,3 +272,26 @@ def test_cmyk_without_a_usable_profile_is_converted_by_its_share_of_light(
     light = 1 - given / 255
     assert np.abs(result.pixels - 255 * light[:, :, 2::-1] * light[:, :, 3:]).max() <= 0.5 + 1e-6
     assert (result.profile, result.warnings) == (b"", warnings)
+
+
+def test_no_damage_to_a_profile_fails_an_image(drawing: np.ndarray, seeded: np.random.Generator) -> None:
+    profiles = [
+        ("RGB", P3_PROFILE, drawing),
+        ("RGB", P3_PROFILE, drawing.astype(np.uint16)),
+        ("GRAY", grey_profile(srgb_curve()), grey_ramp()),
+        ("GRAY", grey_profile(CURVES[2]), grey_ramp().astype(np.uint16)),
+        ("CMYK", table_profile(b"CMYK", LAB_OF_INKS), inks(seeded)),
+    ]
+    outcomes = set()
+    for number in range(150):
+        space, profile, pixels = profiles[number % len(profiles)]
+        damaged = bytearray(profile)
+        for at in seeded.integers(16, len(profile), seeded.integers(1, 6)):
+            damaged[at] = seeded.choice([0, 1, 0x7F, 0x80, 0xFF, seeded.integers(256)])
+        if seeded.random() < 0.2:
+            del damaged[seeded.integers(100, len(damaged)) :]
+        for params in (Decode(), TO_SRGB):
+            result = normalised(pixels, bytes(damaged), params, space)
+            assert result.pixels.shape == (*pixels.shape[:2], 3)
+            outcomes |= {*result.warnings}
+    assert {"profile_invalid", "profile_mismatch"} <= outcomes
