@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from penstock.common.model.regions import Region
 from penstock.common.model.stdio_protocol import MAX_LINE_BYTES
 from penstock.common.settings import Limits
+from penstock.steps.image import Image
+from penstock.worker.executors.safetensors import pack_image, read_image
 from penstock.worker.executors.stdio_server import StdioServer
 
 Ask = Callable[..., dict[str, Any]]
@@ -54,6 +57,17 @@ def test_raw_pixels_are_processed_as_by_opencv(ask: Ask, image: np.ndarray, tmp_
     answer = ask("blur", save(tmp_path / "0.safetensors", image), params={"method": "median"})
     assert answer["out"] == [str(tmp_path / "out" / "0.safetensors")]
     assert np.array_equal(load(answer["out"][0]), cv2.medianBlur(image, 5))
+
+
+def test_regions_in_a_file_are_hidden_and_kept(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    face = Region(box=(20, 10, 30, 30), label="face")
+    given = tmp_path / "0.safetensors"
+    given.write_bytes(b"".join(pack_image(Image(image, regions=(face,)))))
+    params = {"method": "fill", "where": "regions", "feather": 0}
+    made = read_image(Path(ask("blur", given, params=params)["out"][0]).read_bytes())
+    assert made.regions == (face,)
+    assert (made.pixels[10:40, 20:50] == 0).all()
+    assert np.array_equal(made.pixels[40:], image[40:])
 
 
 def test_every_step_decodes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
