@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,7 +15,16 @@ from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.model.errors import PlanError, UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Failure, ImageRef, fit_chunk, read_events, step_queue
+from penstock.common.model.messages import (
+    EVENTS_QUEUE,
+    Chunk,
+    Failure,
+    ImageRef,
+    Result,
+    fit_chunk,
+    read_events,
+    step_queue,
+)
 from penstock.common.model.plan import Plan
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
@@ -70,6 +79,14 @@ class Summary:
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[dict[str, Any]] = field(default_factory=list)
+    warnings: dict[str, int] = field(default_factory=dict)
+    """Done images by what their results lack of them, such as `depth_reduced`."""
+
+    def finish(self, results: Iterable[Result]) -> None:
+        """Count an image that is done."""
+        self.done += 1
+        for code in sorted({code for result in results for code in result.warnings}):
+            self.warnings[code] = self.warnings.get(code, 0) + 1
 
     def fail(self, image: str, error: dict[str, Any]) -> None:
         """Count a failure."""
@@ -96,6 +113,9 @@ class Summary:
         lines += [f"  {item['image']}: {item['code']}: {item['message']}" for item in self.failures[:_SHOWN_FAILURES]]
         if self.failed > _SHOWN_FAILURES:
             lines.append(f"  … and {self.failed - _SHOWN_FAILURES} more, all in the manifest")
+        if self.warnings:
+            counts = ", ".join(f"{code} ({count})" for code, count in sorted(self.warnings.items()))
+            lines.append(f"  warnings: {counts}; the manifest has them by result")
         return [line.encode("utf-8", "replace").decode() for line in lines]
 
 
@@ -264,7 +284,7 @@ class _Run:
             self._manifest.add(file, outcome)
             self._busy_secs += sum(timing.work for timing in outcome.timings)
             if outcome.error is None:
-                self.summary.done += 1
+                self.summary.finish(outcome.results)
             else:
                 self._add_failure(file, outcome.error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.common.model.messages import Result
 from penstock.local.run import Summary
 
 
@@ -28,6 +29,30 @@ def test_the_summary_counts_what_there_is_and_names_what_failed() -> None:
     ]
     assert Summary().lines("out")[0].startswith("0 done, 0 failed in 0.0 s (0.0 images/s)")
     assert Summary(interrupted=True).lines("out")[0].startswith("interrupted: ")
+
+
+def test_the_summary_says_what_results_lack_of_their_images() -> None:
+    def result(*warnings: str) -> Result:
+        return Result(
+            key="k",
+            name="x.jpg",
+            size=1,
+            media_type="image/jpeg",
+            width=1,
+            height=1,
+            sha256="0" * 64,
+            warnings=warnings,
+        )
+
+    summary = Summary()
+    summary.finish([result("depth_reduced"), result("depth_reduced", "profile_invalid")])
+    summary.finish([result("depth_reduced")])
+    summary.finish([result()])
+    assert summary.done == 3
+    assert summary.warnings == {"depth_reduced": 2, "profile_invalid": 1}
+    assert summary.lines("out")[1:] == [
+        "  warnings: depth_reduced (2), profile_invalid (1); the manifest has them by result"
+    ]
 
 
 def test_many_failures_are_counted_a_thousand_kept_and_twenty_shown() -> None:
