@@ -87,6 +87,14 @@ class ManualScheduler:
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
         return self.repository.retry_job(job, images)
 
+    def delete_ended(self, jobs: Sequence[str]) -> set[str]:
+        deleted = self.repository.delete_ended(jobs)
+        for job in deleted:
+            self.store.delete_prefix(results_prefix(job.id))
+            if job.upload:
+                self.store.delete_prefix(f"uploads/{job.upload}")
+        return {job.id for job in deleted}
+
     def delete(self, job: str) -> None:
         deleted = self.repository.delete_job(job)
         self.store.delete_prefix(results_prefix(job))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from penstock.coordinator.database.job_creation import IMAGES_PER_BATCH, batches
 from penstock.coordinator.ports.repository import (
     ALL_OWNERS,
     ConflictError,
+    DuplicateImageError,
     Image,
     JobNotFoundError,
     StepTotals,
@@ -304,3 +306,33 @@ def test_images_with_many_regions_are_added_in_smaller_batches():
     found = list(batches(given))
     assert [len(batch) for batch in found] == [3, 3, IMAGES_PER_BATCH, 2]
     assert [image for batch in found for image in batch] == given
+
+
+def test_a_small_job_is_created_and_accepted_at_once(driver, repository):
+    given = [driver.image(0, size=7), driver.failed_image(1)]
+    job = replace(driver.job("job-1"), labels={"city": "delft"}, owner="delft", upload="u1")
+    accepted = repository.create_accepted(job, given)
+    assert accepted == repository.get_job("job-1", ALL_OWNERS)
+    assert (accepted.state, accepted.total, accepted.pending, accepted.failed) == (JobState.ACCEPTED, 2, 1, 1)
+    assert repository.list_images("job-1", limit=9)[0] == given[0]
+    assert [found.id for found in repository.list_jobs(ALL_OWNERS, label=("city", "delft"), limit=9)] == ["job-1"]
+    assert repository.usage("delft", time.time()).images_today == 2
+    assert sum(repository.totals().values()) == 1
+    assert repository.take_pending("job-1", 9) == given[:1]
+
+
+def test_a_small_job_ends_at_once_if_all_its_images_have_failed(driver, repository):
+    accepted = repository.create_accepted(driver.job("job-1"), [driver.failed_image(0)])
+    assert (accepted.state, accepted.failures_seen) == (JobState.FAILED, 1)
+    assert accepted.finished_at is not None
+    assert repository.get_job("job-1", ALL_OWNERS) == accepted
+
+
+def test_of_a_small_job_that_cannot_be_created_nothing_stays(driver, repository):
+    with pytest.raises(DuplicateImageError):
+        repository.create_accepted(driver.job("job-1"), [driver.image(0), driver.image(0)])
+    assert repository.get_job("job-1", ALL_OWNERS) is None
+    assert repository.count_open_jobs() == 0
+    repository.create_accepted(driver.job("job-1"), [driver.image(0)])
+    with pytest.raises(ConflictError):
+        repository.create_accepted(driver.job("job-1"), [driver.image(0)])

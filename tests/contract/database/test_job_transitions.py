@@ -217,3 +217,17 @@ def test_a_job_of_many_pages_is_deleted_without_other_jobs(driver, repository):
     assert driver.states("job-2") == [PENDING]
     assert driver.check_counters("job-1").done == 2
     assert driver.check_counters("job-3").failed == 2
+
+
+def test_jobs_that_have_ended_are_deleted_together_with_their_images(driver, repository):
+    for name in ("ended", "open", "kept"):
+        repository.create_accepted(driver.job(name), [driver.image(0)])
+    repository.cancel_job("ended")
+    repository.cancel_job("kept")
+    deleted = repository.delete_ended(["ended", "open", "gone"])
+    assert [(job.id, job.state) for job in deleted] == [("ended", JobState.CANCELLED)]
+    assert repository.get_job("ended", ALL_OWNERS) is None
+    assert repository.list_images("ended", limit=9) == []
+    assert [len(repository.list_images(name, limit=9)) for name in ("open", "kept")] == [1, 1]
+    assert repository.delete_ended(["open"]) == []
+    assert repository.delete_ended([]) == []

@@ -26,6 +26,7 @@ from penstock.coordinator.api.routes import (
 )
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.thumbnails import Thumbnails
+from penstock.coordinator.api.transient_jobs import TransientJobs
 from penstock.coordinator.auth.quotas import LongRequests
 from penstock.coordinator.intake.job_service import JobService
 
@@ -65,7 +66,8 @@ def create_app(services: Services) -> FastAPI:
     limits = services.limits
     app.state.streams = LongRequests(limits.max_event_streams, "event streams", "too_many_streams")
     app.state.waiting = LongRequests(limits.max_waiting, "requests that wait for jobs", "too_many_waiting")
-    app.state.thumbnails = Thumbnails(services)
+    app.state.transient_jobs = TransientJobs(services.scheduler)
+    app.state.thumbnails = Thumbnails(services, app.state.transient_jobs)
     app.state.metrics = create_registry(services)
     app.state.readiness = Readiness(services)
     app.state.step_statuses = SingleFlight(services.scheduler.steps)

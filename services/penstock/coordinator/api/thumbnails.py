@@ -15,7 +15,8 @@ from penstock.common.model.plan import Plan, Planned
 from penstock.common.store.keys import thumbnail_key
 from penstock.coordinator.api.responses.processed import failure_status
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.api.waiting import delete_transient, wait_for_end
+from penstock.coordinator.api.transient_jobs import TransientJobs
+from penstock.coordinator.api.waiting import wait_for_end
 from penstock.coordinator.ports.ids import new_id
 from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.repository import TRANSIENT, Image, Job, StoredPlan
@@ -74,8 +75,9 @@ class Thumbnails:
     for no quota, and all thumbnails together are served like one owner's jobs.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, transient_jobs: TransientJobs) -> None:
         self._services = services
+        self._transient_jobs = transient_jobs
         self._making: dict[str, asyncio.Task[bytes]] = {}
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
@@ -104,13 +106,12 @@ class Thumbnails:
             try:
                 data = await wait_for_end(None, services, job.id, secs, partial(self._fetch, thumbnail, job.id))
             finally:
-                await asyncio.shield(run_in_threadpool(delete_transient, services.scheduler, job))
+                self._transient_jobs.delete_soon(job)
         if data is None:
             raise RequestError(504, "timeout", f"the thumbnail was not made within {secs:g} s; try again")
         return data
 
     def _submit(self, thumbnail: Thumbnail) -> Job:
-        repository = self._services.repository
         job = Job(
             id=new_id(),
             state=JobState.RECEIVING,
@@ -121,9 +122,8 @@ class Thumbnails:
             labels={TRANSIENT: "true"},
             priority=thumbnail.job.priority,
         )
-        repository.create_job(job)
-        repository.add_images(job.id, [Image(0, "thumbnail", "thumbnail", thumbnail.ref)])
-        accepted = repository.accept_job(job.id)
+        image = Image(0, "thumbnail", "thumbnail", thumbnail.ref)
+        accepted = self._services.repository.create_accepted(job, [image])
         self._services.scheduler.wake()
         return accepted
 

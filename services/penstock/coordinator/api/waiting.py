@@ -1,11 +1,9 @@
-"""Waiting: for the end of a job, while the client stays and the time is not up; deleting such a job afterwards."""
+"""Waiting: for the end of a job, while the client stays and the time is not up."""
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,13 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from penstock.common.backoff import Backoff
-from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.ports.repository import ConflictError, Job, JobNotFoundError
-from penstock.coordinator.ports.scheduler import Scheduler
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 _LEADER_LOOKS_SECS = 1.0
 """The leader is told when a job has ended; it looks nevertheless, should it lose its leadership."""
@@ -75,21 +70,6 @@ async def _first(wake: asyncio.Event, leaving: "asyncio.Future[None]", secs: flo
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def delete_transient(scheduler: Scheduler, job: Job) -> None:
-    """Delete a job, and cancel it before if it has not ended. The garbage collector tries again what fails here."""
-    try:
-        try:
-            scheduler.delete(job.id)
-        except ConflictError:
-            with suppress(ConflictError):  # it has ended meanwhile
-                scheduler.cancel(job.id)
-            scheduler.delete(job.id)
-    except JobNotFoundError:
-        pass
-    except UnavailableError as error:
-        _log.warning("job not deleted yet: %s", error.message, extra={"job": job.id})
 
 
 @dataclass(frozen=True)

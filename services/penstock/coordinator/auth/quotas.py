@@ -46,6 +46,12 @@ class Caller:
         """The highest priority of its jobs."""
         return MAX_PRIORITY if self.key is None or self.key.admin else self.key.max_priority
 
+    @property
+    def has_quota(self) -> bool:
+        """Whether its key limits open jobs or images."""
+        key = self.key
+        return key is not None and any((key.max_open_jobs, key.max_open_images, key.images_per_day))
+
     def own(self, job: Job) -> Job:
         """Return a job as one of this caller's. Two callers may use the same idempotency key.
 
@@ -83,7 +89,7 @@ class Caller:
             QuotaError: 429 with the name of the limit.
         """
         key, now = self.key, time.time()
-        if key is None or not any((key.max_open_jobs, key.max_open_images, key.images_per_day)):
+        if key is None or not self.has_quota:
             return
         usage = repository.usage(key.name, now)
         _check_limit(key, "max_open_jobs", usage.open_jobs + more.open_jobs, "open jobs")

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from penstock.common.model.jobs import OPEN_IMAGE_STATES, OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import StepTime
 from penstock.coordinator.database.outbox import add_webhook_event
-from penstock.coordinator.database.rows import job_of, read_step_totals, write_step_totals
+from penstock.coordinator.database.rows import Row, job_of, read_step_totals, write_step_totals
 from penstock.coordinator.database.schema import jobs
 from penstock.coordinator.ports.repository import Job, StepTotals
 
@@ -36,7 +36,7 @@ def count_image(steps: Sequence[StepTotals], failing: int | None, timings: Itera
 class JobCounters:
     """The changing columns of a job's row, while a transaction has locked it."""
 
-    def __init__(self, row: RowMapping) -> None:
+    def __init__(self, row: Row) -> None:
         self.row = row
         """The row as it was read."""
         self.number: int = row["number"]

@@ -12,8 +12,8 @@ from penstock.common.model.jobs import ImageState, JobState
 from penstock.coordinator.database.backends.bulk import copy_rows, insert_statement
 from penstock.coordinator.database.backends.engine import first_line
 from penstock.coordinator.database.job_counters import JobCounters, lock_job, save
-from penstock.coordinator.database.outbox import delete_webhook_events
-from penstock.coordinator.database.rows import PLAIN_COLUMNS, write_step_totals
+from penstock.coordinator.database.outbox import add_webhook_event, delete_webhook_events
+from penstock.coordinator.database.rows import PLAIN_COLUMNS, job_of, write_step_totals
 from penstock.coordinator.database.schema import deletions, images, job_labels, jobs
 from penstock.coordinator.database.uploads import lock_upload
 from penstock.coordinator.database.usage import add_to_totals, add_to_usage, code_of
@@ -41,8 +41,13 @@ _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_
 
 
 def create_job(connection: Connection, job: Job) -> None:
+    _insert_job(connection, job, _new_row(job))
+
+
+def _new_row(job: Job) -> dict[str, Any]:
+    """Return the row of a job that is being received."""
     no_totals = write_step_totals(StepTotals() for _ in job.plan.steps)
-    row = {
+    return {
         **{name: getattr(job, name) for name in PLAIN_COLUMNS},
         "state": JobState.RECEIVING.value,
         "plan": json.dumps(job.plan.operations),
@@ -51,16 +56,39 @@ def create_job(connection: Connection, job: Job) -> None:
         "steps_of_done": no_totals,
         "steps_of_failed": no_totals,
         "retry_floor": 0,
+        "arrived_failed": "{}",
     }
+
+
+def _insert_job(connection: Connection, job: Job, row: dict[str, Any]) -> int:
+    """Insert a job's row and labels; return its number."""
     if job.upload is not None:
         lock_upload(connection, job.upload)
     try:
-        connection.execute(_INSERT_JOB, row)
+        inserted = connection.execute(_INSERT_JOB, row).inserted_primary_key
     except IntegrityError as error:
         raise ConflictError(f"job {job.id} or idempotency key {job.idempotency_key!r} exists already") from error
     if job.labels:
         labels = [{"job": job.id, "key": key, "value": value} for key, value in job.labels.items()]
         connection.execute(_INSERT_LABELS, labels)
+    assert inserted is not None
+    return int(inserted[0])
+
+
+def create_accepted(connection: Connection, job: Job, batch: Sequence[Image]) -> Job:
+    """See Repository.create_accepted. Counted before the row is inserted, which then never changes here."""
+    row = _new_row(job)
+    counters = JobCounters({**row, "number": 0})
+    rows = [_image_row(counters, image) for image in batch]
+    counters.accept()
+    row |= counters.columns()
+    number = _insert_job(connection, job, row)
+    _insert_images(connection, job.id, batch, [(number, *columns) for _, *columns in rows])
+    accepted = job_of(row)
+    if counters.has_ended:
+        add_webhook_event(connection, accepted, number)
+    _count_accepted(connection, accepted, counters)
+    return accepted
 
 
 def batches(added: Iterable[Image]) -> Iterator[list[Image]]:
@@ -81,7 +109,11 @@ def batches(added: Iterable[Image]) -> Iterator[list[Image]]:
 def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
     """Append one batch of images; see Repository.add_images."""
     counters = _lock_receiving(connection, job)
-    rows = [_image_row(counters, image) for image in batch]
+    _insert_images(connection, job, batch, [_image_row(counters, image) for image in batch])
+    save(connection, counters)
+
+
+def _insert_images(connection: Connection, job: str, batch: Sequence[Image], rows: list[tuple[Any, ...]]) -> None:
     columns: tuple[str, ...] = _COLUMNS
     if any(image.regions is not None for image in batch):
         rows = [(*row, image.regions) for row, image in zip(rows, batch, strict=True)]
@@ -95,7 +127,6 @@ def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None
         raise DuplicateImageError(
             f"two images of job {job} have the same id, name or stem: {first_line(error)}"
         ) from error
-    save(connection, counters)
 
 
 def _image_row(counters: JobCounters, image: Image) -> tuple[Any, ...]:
@@ -124,10 +155,14 @@ def accept_job(connection: Connection, job: str) -> Job:
     counters = _lock_receiving(connection, job)
     counters.accept()
     accepted = save(connection, counters)
-    if accepted.owner:
-        add_to_usage(connection, accepted.owner, accepted.total, time.time())
-    add_to_totals(connection, counters.ended)
+    _count_accepted(connection, accepted, counters)
     return accepted
+
+
+def _count_accepted(connection: Connection, job: Job, counters: JobCounters) -> None:
+    if job.owner:
+        add_to_usage(connection, job.owner, job.total, time.time())
+    add_to_totals(connection, counters.ended)
 
 
 def _lock_receiving(connection: Connection, job: str) -> JobCounters:

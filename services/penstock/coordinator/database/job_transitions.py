@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select, update
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.backends.bulk import Among, WrittenState
-from penstock.coordinator.database.job_counters import JobCounters, count_image, lock_job, save
+from penstock.coordinator.database.job_counters import JobCounters, count_image, lock_job, lock_jobs, save
 from penstock.coordinator.database.job_creation import delete_row
 from penstock.coordinator.database.queries import OF_JOB, slices
 from penstock.coordinator.database.rows import job_of, read_timings
-from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs
+from penstock.coordinator.database.schema import MAX_ID, deletions, images, jobs, notices
 from penstock.coordinator.database.usage import add_to_totals
 from penstock.coordinator.ports.repository import ConflictError, ImageNotFailedError, Job, JobNotFoundError, StepTotals
 
@@ -31,6 +31,10 @@ _UNFINISHED_DELETIONS = select(deletions.c.number)
 _END_OF_PAGE = select(images.c.id).where(OF_JOB).order_by(images.c.id).limit(1).offset(IMAGES_PER_PAGE)
 _DELETE_PAGE = delete(images).where(OF_JOB, images.c.id < bindparam("end"))
 _DELETE_REST = delete(images).where(OF_JOB)
+_NUMBERS: BindParameter[int] = bindparam("numbers", expanding=True)
+_DELETE_IMAGES = delete(images).where(images.c.job.in_(_NUMBERS))
+_DELETE_WEBHOOK_EVENTS = delete(notices).where(notices.c.job.in_(_NUMBERS))
+_DELETE_JOBS = delete(jobs).where(jobs.c.number.in_(_NUMBERS))
 _DELETION_DONE = delete(deletions).where(deletions.c.number == bindparam("number"))
 
 
@@ -95,6 +99,16 @@ def delete_job(connection: Connection, job: str) -> tuple[Job, int]:
         raise ConflictError(f"job {job} is {counters.state}; only a job that has ended can be deleted")
     delete_row(connection, counters.number)
     return job_of(counters.row), counters.number
+
+
+def delete_ended(connection: Connection, ids: Sequence[str]) -> list[Job]:
+    """See Repository.delete_ended."""
+    ended = [counters for counters in lock_jobs(connection, ids).values() if counters.state in TERMINAL_JOB_STATES]
+    numbers = {"numbers": [counters.number for counters in ended]}
+    if ended:
+        for statement in (_DELETE_IMAGES, _DELETE_WEBHOOK_EVENTS, _DELETE_JOBS):
+            connection.execute(statement, numbers)
+    return [job_of(counters.row) for counters in ended]
 
 
 def unfinished_retries(connection: Connection) -> Iterable[int]:

@@ -103,6 +103,7 @@ class SqlRepository(Repository):
 
     create_job = _write(job_creation.create_job)
     accept_job = _write(job_creation.accept_job)
+    create_accepted = _write(job_creation.create_accepted)
 
     def add_images(self, job: str, images: Iterable[Image]) -> int:
         added = 0
@@ -147,6 +148,8 @@ class SqlRepository(Repository):
         deleted, number = self._database.write(job_transitions.delete_job, job)
         self._write_pages(job_transitions.delete_page, [number])
         return deleted
+
+    delete_ended = _write(job_transitions.delete_ended)
 
     create_upload = _write(uploads.create_upload)
     get_upload = _read(uploads.get_upload)

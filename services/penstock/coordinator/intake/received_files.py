@@ -89,9 +89,12 @@ class BodyUpload(ReceivedFiles):
         self._part.write(memoryview(data))
 
     def finish(self, data: bytes) -> Self:
-        """Take the last bytes and return the complete file."""
-        self.feed(data)
-        assert self._part is not None
+        """Take the last bytes and return the complete file.
+
+        A file that came all at once is admitted only as a job: its bytes are there already.
+        """
+        self._part = self._part or self.open_file(self._name)
+        self._part.write(memoryview(data))
         self._part.commit()
         return self
 

@@ -282,6 +282,13 @@ class Repository(Protocol):
             ConflictError: the job is no longer receiving.
         """
 
+    def create_accepted(self, job: Job, batch: Sequence[Image]) -> Job:
+        """Create a job with a few images, and accept it, in one transaction; return it.
+
+        Raises:
+            ConflictError: as `create_job` and `add_images`.
+        """
+
     def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
         """Delete one job that is still receiving, or all of them (created before a time); return their ids."""
 
@@ -383,6 +390,12 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has not ended.
+        """
+
+    def delete_ended(self, ids: Sequence[str]) -> list[Job]:
+        """Delete those of some jobs that have ended, and their images, in one transaction; return them.
+
+        For a few jobs with few images; others and jobs that don't exist are left out.
         """
 
     def create_upload(self, upload: Upload) -> None:

@@ -81,5 +81,11 @@ class Scheduler(Protocol):
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
         """Retry a job's failed images: `Repository.retry_job`, and dispatch them."""
 
+    def delete_ended(self, jobs: Sequence[str]) -> set[str]:
+        """Delete those of some jobs that have ended: `Repository.delete_ended`, and their results and uploads.
+
+        For jobs that share their uploads with no other. Returns which were deleted.
+        """
+
     def delete(self, job: str) -> None:
         """Delete a job, `Repository.delete_job`, its stored objects, and its upload if no other job reads it."""

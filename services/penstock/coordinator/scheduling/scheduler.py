@@ -173,6 +173,15 @@ class JobScheduler(Scheduler):
             if not self._repository.uploads_in_use([deleted.upload]):
                 self._store.delete_prefix(f"uploads/{deleted.upload}")
 
+    def delete_ended(self, jobs: Sequence[str]) -> set[str]:
+        deleted = self._repository.delete_ended(jobs)
+        for job in deleted:
+            with _left_for_garbage_collector():
+                self._store.delete_prefix(results_prefix(job.id))
+                if job.upload:
+                    self._store.delete_prefix(f"uploads/{job.upload}")
+        return {job.id for job in deleted}
+
     def steps(self) -> list[StepStatus]:
         snapshot = self._snapshot()
         remaining = count_remaining(self._repository.open_jobs(), snapshot)

@@ -86,7 +86,7 @@ class Tracker:
         deliveries = [first]
         deadline = time.monotonic() + _BATCH_SECS
         while len(deliveries) < _MAX_BATCH:
-            busy = self._in_flight.count() > 1
+            busy = self._in_flight.count() > len(deliveries)
             delivery = self._consumer.get(max(0.0, deadline - time.monotonic()) if busy else 0.0)
             if delivery is None:
                 break

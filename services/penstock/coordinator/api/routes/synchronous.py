@@ -1,9 +1,9 @@
 """`/v1/process`: runs operations on one image and returns the result in the response."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from python_multipart.multipart import parse_options_header
@@ -14,11 +14,12 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import TERMINAL_IMAGE_STATES
 from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep
 from penstock.coordinator.api.openapi import SYNCHRONOUS_CALL, SYNCHRONOUS_RESULT, error_responses
-from penstock.coordinator.api.request_body import received_files
+from penstock.coordinator.api.request_body import receive_body
 from penstock.coordinator.api.responses.processed import processed_response
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.api.transient_jobs import TransientJobs
 from penstock.coordinator.api.views import view_job
-from penstock.coordinator.api.waiting import delete_transient, read_preferences, wait_for_end
+from penstock.coordinator.api.waiting import read_preferences, wait_for_end
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_service import JobService
@@ -30,15 +31,15 @@ from penstock.coordinator.ports.repository import Job
 router = APIRouter(tags=["process"])
 
 
-async def _passing_jobs(services: ServicesDep) -> AsyncIterator[list[Job]]:
+async def _passing_jobs(request: Request) -> AsyncIterator[list[Job]]:
     """Yield a list of jobs to delete once the response has been sent, or cannot be sent any more."""
     jobs: list[Job] = []
     try:
         yield jobs
     finally:
-        with anyio.CancelScope(shield=True):
-            for job in jobs:
-                await run_in_threadpool(delete_transient, services.scheduler, job)
+        transient_jobs: TransientJobs = request.app.state.transient_jobs
+        for job in jobs:
+            transient_jobs.delete_soon(job)
 
 
 @router.post(
@@ -111,12 +112,27 @@ async def _submit(
         if len(upload.files) > 1:
             message = f"{len(upload.files)} files; accepted is one: send several to /process or /v1/jobs"
             raise RequestError(422, "too_many_files", message, "/files")
-        new_job = job_service.prepare(caller, options.request, upload)
-        [job], _ = job_service.submit(caller, [new_job])
-        return job
+        return job_service.submit_small(caller, job_service.prepare(caller, options.request, upload))
 
-    async with received_files(request, upload, limits.max_upload_bytes, services.idle_secs):
-        return await run_in_threadpool(submit)
+    return await receive_body(request, _Submission(upload, submit), limits.max_upload_bytes, services.idle_secs)
+
+
+@dataclass
+class _Submission:
+    """Receives an image, and creates its job with the last byte: in one thread, because each switch takes time."""
+
+    upload: FormUpload | BodyUpload
+    submit: Callable[[], Job]
+
+    def feed(self, data: bytes) -> None:
+        self.upload.feed(data)
+
+    def finish(self, data: bytes) -> Job:
+        self.upload.finish(data)
+        return self.submit()
+
+    def abort(self) -> None:
+        self.upload.abort()
 
 
 def _is_form(content_type: str) -> bool:
