@@ -5,7 +5,7 @@ nesting are refused.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from xml.parsers import expat
@@ -35,16 +35,19 @@ class Property(NamedTuple):
     content: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Packet:
     """The properties of a packet, and what it says they are about."""
 
-    properties: dict[Name, Property] = field(default_factory=dict)
+    properties: Mapping[Name, Property]
     about: str = ""
 
 
+@lru_cache(maxsize=16)
 def read_xmp(data: bytes) -> Packet:
     """Return the properties of an XMP packet; of two with the same name the first.
+
+    Cached: the parts of an image have the same packet, and often so do all photographs of a camera.
 
     Raises:
         ValueError: the data is too large, or not well-formed XML in UTF-8 without a document type.
@@ -64,7 +67,7 @@ def read_xmp(data: bytes) -> Packet:
         parser.Parse(data.strip(b"\0 \t\r\n"), True)
     except expat.ExpatError as error:
         raise ValueError(f"XMP is not well-formed: {error}") from error
-    return reader.packet
+    return Packet(reader.properties, reader.about)
 
 
 def _refuse(*_: object) -> None:
@@ -75,7 +78,8 @@ class _Reader:
     """Collects properties from expat's events; one with elements or attributes inside is copied as XML."""
 
     def __init__(self) -> None:
-        self.packet = Packet()
+        self.properties: dict[Name, Property] = {}
+        self.about = ""
         self._path: list[Name] = []
         self._elements = 0
         self._tags: list[str] = []
@@ -127,15 +131,15 @@ class _Reader:
         else:
             self._take_text(is_value=self._is_leaf)
             made = Property(prefix, None, self._namespaces, self._attributes, "".join(self._pieces))
-        self.packet.properties.setdefault(name, made)
+        self.properties.setdefault(name, made)
 
     def _read_attributes(self, attributes: list[str]) -> None:
         for expanded, value in zip(attributes[::2], attributes[1::2], strict=True):
             name, prefix = _split(expanded)
             if name == _ABOUT:
-                self.packet.about = self.packet.about or value
+                self.about = self.about or value
             elif name[0] not in ("", RDF, _XML):
-                self.packet.properties.setdefault(name, Property(prefix, value, {prefix: name[0]}))
+                self.properties.setdefault(name, Property(prefix, value, {prefix: name[0]}))
 
     def _take_text(self, *, is_value: bool) -> None:
         """Add the text before a tag to the current property, unless it only indents the tag."""
