@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -153,15 +153,46 @@ def test_serve_gives_the_bytes_of_run_in_every_placement(
     assert server.manifest(job) == expected
 
 
-def exiftool(*arguments: object) -> list[dict[str, Any]]:
-    """Return what exiftool reads, by group and name."""
+@pytest.fixture
+def exiftool(without_service: Callable[[str], NoReturn]) -> Callable[..., list[dict[str, Any]]]:
+    """Returns what exiftool reads in files, by group and name."""
     if shutil.which("exiftool") is None:
-        pytest.skip("exiftool is not installed (Debian: apt-get install libimage-exiftool-perl)")
-    command = ["exiftool", "-json", "-G1", "-c", "%.6f", *map(str, arguments)]
-    return list(json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout))
+        without_service("exiftool is not installed (Debian: apt-get install libimage-exiftool-perl)")
+
+    def read(*arguments: object) -> list[dict[str, Any]]:
+        command = ["exiftool", "-json", "-G1", "-c", "%.6f", *map(str, arguments)]
+        return list(json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout))
+
+    return read
 
 
-def test_exiftool_finds_results_as_valid_as_their_sources(penstock: Run, camera: Path, tmp_path: Path) -> None:
+ExifTool = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.mark.parametrize("output", ["jpg", "png", "webp", "avif", "tiff"])
+def test_exiftool_shows_place_time_heading_and_profile_in_results_of_every_format(
+    penstock: Run, exiftool: ExifTool, camera: Path, tmp_path: Path, output: str
+) -> None:
+    operations = ["--op", "resize=240x320", "--op", "split"]
+    done = penstock("run", camera / "sideways.jpg", *operations, "--output", output, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    results = [path for path in (tmp_path / "o").iterdir() if path.suffix != ".ndjson"]
+    assert len(results) == 4
+    for found in exiftool(*results):
+        assert found["Composite:GPSPosition"] == "52.011600 N, 4.357100 E"
+        assert (found["GPS:GPSAltitude"], found["GPS:GPSImgDirection"]) == ("87.4 m", 143.2)
+        assert found["ExifIFD:DateTimeOriginal"] == TAKEN
+        assert found["ExifIFD:FocalLength"] == "3.6 mm"
+        assert found["IFD0:Orientation"] == "Horizontal (normal)"
+        assert (found["ExifIFD:ExifImageWidth"], found["ExifIFD:ExifImageHeight"]) == (120, 160)
+        assert found["XMP-photoshop:City"] == "Delft"
+        assert "ICC_Profile:ProfileDescription" in found
+        assert found["Composite:ImageSize"] == "120x160"
+
+
+def test_exiftool_finds_results_as_valid_as_their_sources(
+    penstock: Run, exiftool: ExifTool, camera: Path, tmp_path: Path
+) -> None:
     before = {Path(found["SourceFile"]).stem: found for found in exiftool("-validate", "-warning", *camera.iterdir())}
     for output in ("jpg", "png"):
         done = penstock("run", camera, "--op", "split", "--output", output, "--out", tmp_path / output)
@@ -175,7 +206,7 @@ def test_exiftool_finds_results_as_valid_as_their_sources(penstock: Run, camera:
 
 
 def test_exiftool_shows_the_same_place_and_profile_of_street_photographs_and_their_tiles(
-    penstock: Run, photographs: Path, tmp_path: Path
+    penstock: Run, exiftool: ExifTool, photographs: Path, tmp_path: Path
 ) -> None:
     sources = [photographs / "street" / name for name in ("berlin-01.jpg", "lund-01.jpg", "lund-20.jpg")]
     wanted = ["-GPS:all", "-ExifIFD:DateTimeOriginal", "-IFD0:Make", "-ICC_Profile:ProfileDescription"]
