@@ -9,7 +9,7 @@ from functools import partial
 
 from penstock.common.headers.base import Header, ImageType, corrupt, truncated, unsupported
 from penstock.common.headers.exif import read_orientation
-from penstock.common.headers.file_types import HEAD_BYTES, SUFFIXES, describe_type, image_type
+from penstock.common.headers.file_types import ALL_SUFFIXES, HEAD_BYTES, describe_type, image_type
 from penstock.common.headers.isobmff import read_isobmff_header
 from penstock.common.headers.jpeg import MAX_SEGMENTS, jpeg_segments, read_jpeg_header
 from penstock.common.headers.png import SIGNATURE as PNG_SIGNATURE
@@ -18,6 +18,7 @@ from penstock.common.headers.tiff import read_tiff_header
 from penstock.common.headers.webp import read_webp_header
 
 __all__ = [
+    "ALL_SUFFIXES",
     "HEAD_BYTES",
     "MAX_SEGMENTS",
     "PNG_SIGNATURE",
@@ -42,8 +43,6 @@ _READERS: dict[ImageType, Callable[[bytes], Header]] = {
     "avif": partial(read_isobmff_header, "avif"),
     "heic": partial(read_isobmff_header, "heic"),
 }
-
-ALL_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 def is_image_file(path: str, *, if_unreadable: bool) -> bool:

@@ -6,10 +6,12 @@ Constructors receive these objects. Nothing else reads the environment.
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
+from penstock.common.headers.base import ImageType
+from penstock.common.headers.file_types import list_names, read_types
 from penstock.common.model.errors import PenstockError
 
 MiB = 1024 * 1024
@@ -46,6 +48,11 @@ class Limits(_Settings):
         "Pixels per image, over all its parts. `penstock run`: 250000000. A worker process needs up to"
         " 14 bytes of memory for each, besides 400 MB and what `PENSTOCK_MAX_PIXELS_IN_FLIGHT` says",
     )
+    formats: str = _option(
+        "all",
+        "Types of image files that are read, separated by commas: `jpeg`, `png`, `webp`, `tiff`, `avif`, `heic`; or"
+        " `all` that are installed (`heic` needs the extra `heif`)",
+    )
     max_side: int = _option(32_768, "Longest side of an image, in pixels", ge=1, le=32_768)
     max_operations: Count = _option(32, "Operations per plan")
     max_parts: Count = _option(4_096, "Parts per image")
@@ -57,6 +64,22 @@ class Limits(_Settings):
     )
     max_waiting: Count = _option(100, "Requests with `Prefer: wait=…` waiting at the same time, per API key")
     max_event_streams: Count = _option(100, "Streams of server-sent events open at the same time, per API key")
+
+    @field_validator("formats")
+    @classmethod
+    def _check_formats(cls, text: str) -> str:
+        read_types(text)
+        return text
+
+    @property
+    def types(self) -> frozenset[ImageType]:
+        """The types of image files that are read."""
+        return read_types(self.formats)
+
+    @property
+    def accepted_types(self) -> str:
+        """The types of image files that are read, as a message ends with them."""
+        return f"accepted are {list_names(self.types)} (PENSTOCK_FORMATS)"
 
     def changed(self) -> dict[str, Any]:
         """Return the limits that differ from a server's defaults."""

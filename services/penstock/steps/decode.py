@@ -10,12 +10,21 @@ from dataclasses import replace
 
 import cv2
 
-from penstock.common.image_header import Header, ImageType, read_header
+from penstock.common.image_header import (
+    HEAD_BYTES,
+    Header,
+    ImageType,
+    describe_type,
+    image_type,
+    read_header,
+    unsupported,
+)
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
 from penstock.steps.colour.normalise import normalise
 from penstock.steps.formats.avif import read_avif
+from penstock.steps.formats.heif import read_heic
 from penstock.steps.formats.jpeg import read_jpeg
 from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
@@ -31,6 +40,7 @@ _READERS: dict[ImageType, Reader] = {
     "webp": read_webp,
     "tiff": read_tiff,
     "avif": read_avif,
+    "heic": read_heic,
 }
 
 
@@ -49,6 +59,7 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
         raise ImageError(
             ImageCode.TOO_LARGE_FILE, f"the file has {len(data)} bytes; {limits.accepted('max_file_bytes')}"
         )
+    _check_type(data[:HEAD_BYTES], limits)
     header = read_header(data)
     _check_size(header, limits)
     metadata, dropped = read_metadata(data, header, params)
@@ -71,6 +82,12 @@ def _mark_as_reduced(image: Image, full_size: tuple[int, int]) -> Image:
     regions = (*move_regions(image.regions, transform, image.width, image.height),)
     metadata = replace(image.metadata, width=width, height=height)
     return replace(image, metadata=metadata, transform=transform, regions=regions, reduced=True)
+
+
+def _check_type(head: bytes, limits: Limits) -> None:
+    kind = image_type(head)
+    if kind is None or kind not in limits.types:
+        raise unsupported(f"the file is {describe_type(head)}; {limits.accepted_types}")
 
 
 def _check_size(header: Header, limits: Limits) -> None:

@@ -14,7 +14,7 @@ MAX_BOXES = 4_096
 
 _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _SEQUENCE_BRANDS = {b"avis", b"hevc", b"hevx", b"msf1"}
-_ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
+_ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 
 # (quarter turns anticlockwise, axis of the mirror that follows or None): EXIF orientation
 _ORIENTATIONS = {

@@ -295,7 +295,7 @@ class ResultPage(RestModel):
 
 
 class UploadedFile(RestModel):
-    """A file of an upload. `media_type` is found from its first bytes; null if it is neither JPEG nor PNG."""
+    """A file of an upload. `media_type` is found from its first bytes; null if it is no image that is accepted."""
 
     name: str
     size: int
@@ -304,7 +304,7 @@ class UploadedFile(RestModel):
 
 
 class Upload(RestModel):
-    """Files that are sent one by one, for jobs to read. `pictures` of the `count` files are JPEG or PNG."""
+    """Files that are sent one by one, for jobs to read. `pictures` of the `count` files are images."""
 
     id: str
     url: str

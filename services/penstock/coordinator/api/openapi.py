@@ -42,7 +42,7 @@ _ERRORS = {
     408: "The client stopped sending.",
     409: "The current state does not allow this.",
     413: "The request, a file or a document is too large.",
-    415: "The body's media type is not accepted, or no file is a JPEG or PNG.",
+    415: "The body's media type is not accepted, or no file is an image of an accepted type.",
     416: "The file has no such range.",
     422: "The request is understood but invalid.",
     429: "A limit is reached; see Retry-After.",
@@ -56,7 +56,7 @@ _OPERATIONS: list[Any] = [["resize", "inside:512x512"], ["split", True], ["blur"
 _FILES = {
     "type": "array",
     "items": {"type": "string", "format": "binary"},
-    "description": "JPEG and PNG files; the type is found from the bytes",
+    "description": "Image files; the type is found from the bytes",
 }
 
 

@@ -7,23 +7,25 @@ from email.message import Message
 
 from python_multipart.multipart import parse_options_header
 
-from penstock.common.image_header import image_type
+from penstock.common.image_header import HEAD_BYTES, describe_type, image_type
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer, Upload
 from penstock.coordinator.intake.file_names import invalid_name
 
-_HEAD_BYTES = 32
-
 
 @dataclass(frozen=True)
 class SentFile:
-    """A received file: its clean name, size, type by its first bytes (None: not accepted), and digest if asked for."""
+    """A received file: its clean name, size, type by its first bytes (None: not accepted), and digest if asked for.
+
+    `refusal` completes "… is …" where its type is not accepted: what it is, and what is accepted.
+    """
 
     name: str
     size_bytes: int
     kind: str | None
     sha256: str | None
+    refusal: str = ""
 
 
 class DiscardedUpload:
@@ -69,7 +71,7 @@ class FilePart:
     def __init__(self, files: list[SentFile], name: str, limits: Limits, upload: Upload, *, digest: bool) -> None:
         self._files = files
         self._name = name
-        self._max_bytes = limits.max_file_bytes
+        self._limits = limits
         self._upload = upload
         self._sha256 = hashlib.sha256() if digest else None
         self._head = b""
@@ -77,11 +79,11 @@ class FilePart:
 
     def write(self, data: memoryview) -> None:
         self._size_bytes += len(data)
-        if self._size_bytes > self._max_bytes:
-            message = f"file {self._name!r} is larger than {self._max_bytes} bytes"
+        if self._size_bytes > self._limits.max_file_bytes:
+            message = f"file {self._name!r} is larger than {self._limits.max_file_bytes} bytes"
             raise RequestError(413, "too_large_file", message, "/files")
-        if len(self._head) < _HEAD_BYTES:
-            self._head += bytes(data[: _HEAD_BYTES - len(self._head)])
+        if len(self._head) < HEAD_BYTES:
+            self._head += bytes(data[: HEAD_BYTES - len(self._head)])
         if self._sha256 is not None:
             self._sha256.update(data)
         self._upload.write(data)
@@ -89,7 +91,10 @@ class FilePart:
     def commit(self) -> None:
         self._upload.commit()
         digest = self._sha256.hexdigest() if self._sha256 is not None else None
-        self._files.append(SentFile(self._name, self._size_bytes, image_type(self._head), digest))
+        kind, refusal = image_type(self._head), ""
+        if kind not in self._limits.types:
+            kind, refusal = None, f"{describe_type(self._head)}; {self._limits.accepted_types}"
+        self._files.append(SentFile(self._name, self._size_bytes, kind, digest, refusal))
 
     def abort(self) -> None:
         self._upload.abort()

@@ -3,7 +3,6 @@
 Every URL is checked before anything is looked up, and again when a worker reads it.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from penstock.common.image_header import ALL_SUFFIXES
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
 from penstock.common.model.sidecars import described_name
@@ -37,8 +37,6 @@ _FILES_PER_PAGE = 1_000
 _LOCAL = "files/"
 """The start of names of local files, if a job also has other inputs."""
 
-_IMAGE_SUFFIX = re.compile(r"\.(?:jpe?g|png)\Z", re.IGNORECASE)
-
 
 def find_inputs(
     inputs: Sequence[str | Prefix | ManifestRef | UploadRef],
@@ -63,7 +61,7 @@ def find_inputs(
     return resolver.run()
 
 
-def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) -> str | None:
+def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope, limits: Limits) -> str | None:
     """Return the id of the upload that a job reads, None if it doesn't read one.
 
     Raises:
@@ -82,7 +80,7 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope) 
     if upload.files == 0:
         raise no_images()
     if upload.images == 0:
-        message = f"none of {upload.files} files is a JPEG or PNG by its first bytes"
+        message = f"none of {upload.files} files is an image; {limits.accepted_types}"
         raise RequestError(415, "unsupported_type", message, pointer)
     return upload.id
 
@@ -189,7 +187,7 @@ class _Resolver:
             empty = True
             for key, size in self.buckets.list(folder):
                 hidden = "/." in f"/{key[len(folder.key) :]}"
-                if not hidden and (size or _IMAGE_SUFFIX.search(key)):
+                if not hidden and (size or key.lower().endswith(ALL_SUFFIXES)):
                     empty &= not _add(spool, f"{folder.bucket}/{key}", size)
             if empty:
                 raise SourceNotFoundError("source_not_found", f"there are no images below {folder.url[:120]!a}")

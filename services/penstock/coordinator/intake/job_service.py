@@ -108,7 +108,7 @@ class JobService:
         if sent is not None:
             check_files(sent.files)
             return NewJob(request, images_of_files(request, sent.files, sent.id), sent.id, sent)
-        upload = find_upload(self._repository, inputs, caller.scope)
+        upload = find_upload(self._repository, inputs, caller.scope, self._limits)
         if upload is not None:
             files = uploaded_files(self._repository, upload, self._limits)
         else:

@@ -66,7 +66,7 @@ def check_files(files: Sequence[SentFile]) -> None:
     if not images:
         raise no_images()
     if all(file.kind is None and file.size_bytes > 0 for file in images):
-        message = f"{images[0].name!r} is neither JPEG nor PNG by its first bytes; accepted are JPEG and PNG"
+        message = f"{images[0].name!r} is {images[0].refusal}"
         raise RequestError(415, "unsupported_type", message, "/files")
 
 
@@ -153,7 +153,7 @@ def _file_error(file: SentFile, step: str) -> dict[str, Any] | None:
     if file.size_bytes == 0:
         return _error(ImageCode.EMPTY_FILE, "the file is empty", step)
     if file.kind is None:
-        return _error(ImageCode.UNSUPPORTED_TYPE, "neither JPEG nor PNG by its first bytes", step)
+        return _error(ImageCode.UNSUPPORTED_TYPE, f"the file is {file.refusal}", step)
     return None
 
 

@@ -155,7 +155,7 @@ class Upload:
     """When it was created, or its last file was added."""
     files: int = 0
     images: int = 0
-    """Files that are JPEG or PNG by their first bytes. The column and the REST API call them `pictures`."""
+    """Files that are accepted images by their first bytes. The column and the REST API call them `pictures`."""
     size_bytes: int = 0
     owner: str = ""
     """The name of the API key that created it; empty without API keys."""

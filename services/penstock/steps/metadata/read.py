@@ -9,6 +9,7 @@ from penstock.common.model.operations import Decode
 from penstock.steps.image import Metadata
 from penstock.steps.metadata.avif import find_in_avif
 from penstock.steps.metadata.exif import clean_exif
+from penstock.steps.metadata.heif import find_in_heic
 from penstock.steps.metadata.icc import PROFILE_INVALID, clean_profile
 from penstock.steps.metadata.iptc import clean_iptc
 from penstock.steps.metadata.jpeg import find_in_jpeg
@@ -25,6 +26,7 @@ _FINDERS: dict[str, Callable[[bytes], Metadata]] = {
     "webp": find_in_webp,
     "tiff": find_in_tiff,
     "avif": find_in_avif,
+    "heic": find_in_heic,
 }
 
 

@@ -2,7 +2,7 @@
 
 const ADVICE = {
   empty_file: "The file is empty. Send the original file in a new job.",
-  unsupported_type: "The file is neither JPEG nor PNG. Convert it, then send it in a new job.",
+  unsupported_type: "Files of this type are not read here. Convert it, then send it in a new job.",
   corrupt_image: "The file is damaged. Send another copy in a new job.",
   truncated_image: "The file is incomplete. Send it again in a new job.",
   unsupported_colorspace: "Convert the file to RGB or grayscale, then send it in a new job.",

@@ -1,0 +1,39 @@
+"""HEIC: read by libheif and libde265 where the extra `heif` is installed."""
+
+import cv2
+import numpy as np
+
+from penstock.common.image_header import Header, corrupt, truncated
+from penstock.common.model.operations import Decode
+from penstock.steps.formats.raw import RawImage
+from penstock.steps.image import Pixels
+from penstock.steps.metadata.heif import open_heic
+
+
+def read_heic(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
+    """Return the pixels of a HEIC file's primary image, upright; those of 10 and 12 bits as 16.
+
+    Raises:
+        ImageError: `unsupported_type` without the extra `heif`, or as `Reader` says.
+    """
+    try:
+        image = open_heic(data)
+        pixels = np.asarray(image)
+    except EOFError as error:
+        raise truncated(f"the HEIC file ends too early: {error}") from error
+    except (ValueError, SyntaxError, RuntimeError, OSError, LookupError) as error:
+        raise corrupt(f"the HEIC file cannot be decoded: {error}") from error
+    if pixels.shape[0] * pixels.shape[1] > header.width * header.height:
+        raise corrupt(f"the HEIC header has {header.width}x{header.height} pixels, and its image more")
+    warnings = ("frames_dropped",) if header.images == "several" else ()
+    space = "GRAY" if pixels.ndim == 2 else "RGB"
+    return RawImage(_coloured(pixels, image.info["bit_depth"]), 1, warnings, space)  # type: ignore[arg-type]
+
+
+def _coloured(pixels: Pixels, bits: int) -> Pixels:
+    """Return pixels in BGR or BGRA order, with the highest value of `bits` as that of their type."""
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    if pixels.dtype == np.uint16 and 8 < bits < 16:
+        pixels = pixels | pixels >> bits
+    return np.ascontiguousarray(pixels)
