@@ -3,6 +3,7 @@
 import cv2
 
 from penstock.common.model.resize import Box, Interpolation, Layout, Resize
+from penstock.steps.area import resize_by_area
 from penstock.steps.colour.alpha import weight_by_alpha
 from penstock.steps.image import Pixels, StepOutput, translate_opencv_errors
 from penstock.steps.transform import scaling, shifting
@@ -46,6 +47,8 @@ def _scale(pixels: Pixels, size: tuple[int, int], interpolation: Interpolation) 
     method = _METHODS[interpolation]
     if interpolation == "nearest":
         return cv2.resize(pixels, size, interpolation=method)
+    if interpolation == "area" and pixels.shape[2] == 3:
+        return resize_by_area(pixels, size)
     return weight_by_alpha(pixels, lambda mixed: cv2.resize(mixed, size, interpolation=method))
 
 
