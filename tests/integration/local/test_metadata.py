@@ -153,6 +153,33 @@ def test_serve_gives_the_bytes_of_run_in_every_placement(
     assert server.manifest(job) == expected
 
 
+def test_process_gives_the_bytes_of_opencv_whatever_a_file_carries(
+    start_server: Callable[..., Any], camera: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(5)
+    pixels = draw_image(3, 64, 48)
+    shutil.copytree(camera, tmp_path / "in")
+    cv2.imwrite(str(tmp_path / "in" / "deep.png"), pixels.astype(np.uint16) * 257)
+    transparent = np.dstack((pixels, random.integers(0, 256, (48, 64), np.uint8)))
+    cv2.imwrite(str(tmp_path / "in" / "transparent.png"), transparent)
+    sources = sorted((tmp_path / "in").iterdir())
+    assert len(sources) == 5
+    server = start_server("--workers", "2", input_root=camera)
+    actions = 'actions={"operations":[["resize","40x30"],["split",true]],"output":"jpg"}'
+    files = [part for path in sources for part in ("-F", f"files=@{path}")]
+    command = ["curl", "-sS", "--fail", "-F", actions, *files, f"{server.client.url}/process"]
+    sent = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    (job,) = json.loads(sent.stdout)["jobs"]
+    assert server.client.wait(job["id"], poll_secs=0.02)["state"] == "succeeded"
+    expected = {}
+    for path in sources:
+        small = cv2.resize(cv2.imread(str(path)), (40, 30), interpolation=cv2.INTER_AREA)
+        for index, part in enumerate((small[:15, :20], small[:15, 20:], small[15:, :20], small[15:, 20:])):
+            encoded = cv2.imencode(".jpg", part)[1].tobytes()
+            expected[f"{path.stem}-{index}.jpg"] = hashlib.sha256(encoded).hexdigest()
+    assert server.manifest(job["id"]) == expected
+
+
 @pytest.fixture
 def exiftool(without_service: Callable[[str], NoReturn]) -> Callable[..., list[dict[str, Any]]]:
     """Returns what exiftool reads in files, by group and name."""
