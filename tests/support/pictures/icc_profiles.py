@@ -51,6 +51,19 @@ def table_profile(space: bytes, corners: Mapping[tuple[int, ...], tuple[float, f
     return _profile(b"prtr", space, b"Lab ", {b"A2B0": table, b"A2B1": table})
 
 
+def press_profile() -> bytes:
+    """Return the profile of an imagined press, whose red is a dull one."""
+    corners = {
+        (c, m, y, k): (
+            95 * (1 - 0.3 * c) * (1 - 0.4 * m) * (1 - 0.05 * y) * (1 - 0.85 * k),
+            (50 * m - 30 * c) * (1 - 0.9 * k),
+            (60 * y - 40 * c) * (1 - 0.9 * k),
+        )
+        for c, m, y, k in product((0, 1), repeat=4)
+    }
+    return table_profile(b"CMYK", corners)
+
+
 def gamma(exponent: float) -> bytes:
     """Return a tone curve v = x ^ exponent."""
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(exponent * 256)) + bytes(2)

@@ -11,11 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from icc_profiles import press_profile
 from PIL import Image
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
+from penstock.steps.colour.normalise import normalise
 from penstock.steps.decode import decode
 
 LIMITS = Limits()
@@ -245,6 +248,19 @@ def test_cmyk_without_adobes_marker_is_not_inverted() -> None:
     assert decode(plain, LIMITS).pixels[4, 4].max() <= 3, "no ink but black, which is all of it"
 
 
+def test_cmyk_is_converted_by_the_profile_in_its_file() -> None:
+    file = io.BytesIO()
+    Image.fromarray(four_corners(), "CMYK").save(file, "JPEG", quality=100, icc_profile=press_profile())
+    for params in (Decode(), Decode(metadata="none", profile="drop"), Decode(profile="srgb")):
+        image = decode(file.getvalue(), LIMITS, params)
+        red = image.pixels[4, 4].astype(int)
+        assert (
+            np.abs(red - normalise(four_corners()[4:5, 4:5], press_profile(), "CMYK", params).pixels[0, 0]).max() <= 3
+        )
+        assert red[2] < 230, "the press has no pure red"
+        assert (image.metadata.icc, image.warnings) == (b"", ())
+
+
 def test_cmyk_is_turned_upright() -> None:
     data = with_exif(cmyk(four_corners()), tiff(6))
     assert np.array_equal(decode(data, LIMITS).pixels, np.rot90(decode(cmyk(four_corners()), LIMITS).pixels, -1))
@@ -253,6 +269,8 @@ def test_cmyk_is_turned_upright() -> None:
 @pytest.mark.parametrize("write", [cmyk, ycck])
 def test_a_damaged_cmyk_file_is_refused_as_any_other(write: Callable[[np.ndarray], bytes]) -> None:
     data = write(four_corners())
+    padded = data[:-2] + bytes(50) + data[-2:]
+    assert np.array_equal(decode(padded, LIMITS).pixels, decode(data, LIMITS).pixels)
     for length in range(8, len(data), 13):
         assert refusal(data[:length]).code is ImageCode.TRUNCATED_IMAGE, length
     assert refusal(data[: len(data) // 2] + b"\xff\xd9").code is ImageCode.TRUNCATED_IMAGE

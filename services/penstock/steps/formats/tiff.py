@@ -8,7 +8,7 @@ from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Image
 from penstock.steps.metadata.result import result_metadata
 from penstock.steps.tiff.file import make_tiff
-from penstock.steps.tiff.layout import MIN_IS_BLACK, MIN_IS_WHITE, read_layout
+from penstock.steps.tiff.layout import MIN_IS_BLACK, MIN_IS_WHITE, SEPARATED, read_layout
 from penstock.steps.tiff.samples import read_pixels
 
 
@@ -23,8 +23,11 @@ def read_tiff(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     warnings = ("pages_dropped",) if header.images == "several" else ()
     if layout.samples > layout.colours + (layout.alpha is not None):
         warnings = (*warnings, "channels_dropped")
-    space: ColourSpace = "GRAY" if layout.photometric in (MIN_IS_WHITE, MIN_IS_BLACK) else "RGB"
+    space = _SPACES.get(layout.photometric, "RGB")
     return RawImage(read_pixels(directory, layout), header.orientation, warnings, space)
+
+
+_SPACES: dict[int, ColourSpace] = {MIN_IS_WHITE: "GRAY", MIN_IS_BLACK: "GRAY", SEPARATED: "CMYK"}
 
 
 def write_tiff(image: Image, params: Encode) -> bytes:  # noqa: ARG001 (as every writer)

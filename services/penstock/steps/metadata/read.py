@@ -72,8 +72,8 @@ def clean_metadata(found: Metadata, header: Header, params: Decode) -> tuple[Met
 
 
 def _is_profile_used(header: Header, params: Decode) -> bool:
-    """Return whether pixels need the profile: CMYK is always converted by it."""
-    return params.profile != "drop" or _is_cmyk(header)
+    """Return whether pixels may need the profile: CMYK is always converted by it."""
+    return params.profile != "drop" or _is_cmyk(header) or (header.type == "tiff" and header.components >= 4)
 
 
 def _is_cmyk(header: Header) -> bool:

@@ -26,14 +26,15 @@ _COMPRESSION_NAMES = {
 PICTURES = {JPEG, WEBP}
 """Compressions whose segments are pictures of their own."""
 
-MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
-_COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, YCBCR: 3}
-_COLOUR_NAMES = {4: "a mask", 5: "CMYK", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32_844: "LogL", 32_845: "LogLuv"}
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, YCBCR = 0, 1, 2, 3, 5, 6
+_COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3}
+_COLOUR_NAMES = {4: "a mask", 8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32_844: "LogL", 32_845: "LogLuv"}
 ASSOCIATED, UNASSOCIATED = 1, 2
 
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _PREDICTOR = 273, 278, 279, 284, 317
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
-_FILL_ORDER, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 266, 338, 339
+_FILL_ORDER, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 266, 332, 338, 339
+_CMYK = 1
 _SEPARATE = 2
 _MAX_SAMPLES = 16
 _MAX_PADDED_PIXELS = 1 << 24
@@ -110,6 +111,8 @@ def read_layout(directory: Directory) -> Layout:
         )
     if photometric == YCBCR and compression != JPEG:
         raise _unsupported_colours("YCbCr without JPEG compression")
+    if photometric == SEPARATED and compression in PICTURES:
+        raise _unsupported_colours("CMYK in JPEG or WebP compression")
     tiled = _TILE_WIDTH in directory.entries
     segment_width = directory.number(_TILE_WIDTH, 0) if tiled else width
     segment_height = (
@@ -159,13 +162,15 @@ def _read_photometric(directory: Directory, samples: int) -> int:
     photometric = directory.number(PHOTOMETRIC, MIN_IS_BLACK)
     if photometric not in _COLOURS:
         raise _unsupported_colours(_COLOUR_NAMES.get(photometric, f"photometric interpretation {photometric}"))
+    if photometric == SEPARATED and directory.number(_INK_SET, _CMYK) != _CMYK:
+        raise _unsupported_colours("inks other than CMYK")
     if samples < _COLOURS[photometric]:
         raise corrupt(f"the TIFF header has {samples} channels; its colours need {_COLOURS[photometric]}")
     return photometric
 
 
 def _unsupported_colours(name: str) -> ImageError:
-    message = f"TIFF with {name} is not supported; accepted are grey, RGB, palettes, and YCbCr with JPEG compression"
+    message = f"TIFF with {name} is not supported; accepted are grey, RGB, CMYK, palettes, and YCbCr in JPEG"
     return ImageError(ImageCode.UNSUPPORTED_COLORSPACE, message)
 
 
@@ -177,6 +182,8 @@ def _read_predictor(directory: Directory, bits: int) -> bool:
 
 
 def _read_alpha(directory: Directory, samples: int, photometric: int) -> tuple[int | None, bool]:
+    if photometric == SEPARATED:  # becomes sRGB, which is no colour to be multiplied
+        return None, False
     extras = directory.numbers(_EXTRA_SAMPLES)
     for number, kind in enumerate(extras[: samples - _COLOURS[photometric]]):
         if kind in (ASSOCIATED, UNASSOCIATED):

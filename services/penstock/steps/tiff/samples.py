@@ -19,10 +19,12 @@ _JPEG_TABLES, _COLOUR_MAP = 347, 320
 def read_pixels(directory: Directory, layout: Layout) -> Pixels:
     """Return a page's pixels: `H×W×3` in BGR order or `H×W×4`, `uint8` or `uint16`, colours not multiplied by alpha.
 
+    Those of CMYK are `H×W×4` in this order, the highest value for all of an ink.
+
     Raises:
         ImageError: `truncated_image` or `corrupt_image`.
     """
-    channels = 3 if layout.alpha is None else 4
+    channels = 3 if layout.alpha is None and layout.colours < 4 else 4
     made = np.empty((layout.height, layout.width, channels), np.uint16 if layout.bits == 16 else np.uint8)
     palette = _read_palette(directory, layout) if layout.photometric == PALETTE else None
     for first, after in _bands(layout):
@@ -98,18 +100,18 @@ def _read_palette(directory: Directory, layout: Layout) -> Pixels:
 
 def _colour_band(samples: Pixels, layout: Layout, palette: Pixels | None, made: Pixels) -> None:
     """Write samples as pixels."""
-    full = (1 << layout.bits) - 1
+    spread = samples if layout.bits >= 8 else samples * np.uint8(255 // ((1 << layout.bits) - 1))
     if palette is not None:
         made[:, :, :3] = palette[samples[:, :, 0]]
     elif layout.colours == 1:
-        grey = full - samples[:, :, :1] if layout.photometric == MIN_IS_WHITE else samples[:, :, :1]
-        made[:, :, :3] = grey if layout.bits >= 8 else grey * (255 // full)
+        made[:, :, :3] = ~spread[:, :, :1] if layout.photometric == MIN_IS_WHITE else spread[:, :, :1]
+    elif layout.colours == 4:
+        made[:] = spread
     else:
-        made[:, :, :3] = samples[:, :, 2::-1]
+        made[:, :, :3] = spread[:, :, 2::-1]
     if layout.alpha is None:
         return
-    alpha = samples[:, :, -1]
-    made[:, :, 3] = alpha if layout.bits >= 8 else alpha * (255 // full)
+    made[:, :, 3] = spread[:, :, -1]
     if layout.premultiplied:
         made[:, :, :3] = _divided(made)
 

@@ -15,6 +15,7 @@ from icc_profiles import (
     from_light,
     gamma,
     grey_profile,
+    press_profile,
     rgb_profile,
     srgb_curve,
     table_profile,
@@ -33,15 +34,7 @@ from penstock.steps.colour.profile import is_srgb
 TO_SRGB = Decode(profile="srgb")
 ADOBE_PROFILE = rgb_profile(ADOBE_RGB, gamma(2.19921875))
 P3_PROFILE = rgb_profile(DISPLAY_P3, srgb_curve())
-LAB_OF_INKS = {
-    (c, m, y, k): (
-        95 * (1 - 0.3 * c) * (1 - 0.4 * m) * (1 - 0.05 * y) * (1 - 0.85 * k),
-        (50 * m - 30 * c) * (1 - 0.9 * k),
-        (60 * y - 40 * c) * (1 - 0.9 * k),
-    )
-    for c, m, y, k in product((0, 1), repeat=4)
-}
-"""Full and no ink of an imagined press, whose red is a dull one."""
+PRESS_PROFILE = press_profile()
 
 
 def normalised(pixels: np.ndarray, profile: bytes, params: Decode = TO_SRGB, space: str = "RGB") -> Normalised:
@@ -119,7 +112,7 @@ def test_a_damaged_profile_is_ignored_with_a_warning(drawing: np.ndarray, profil
     assert normalised(drawing, profile) == Normalised(drawing, warnings=("profile_invalid",))
 
 
-@pytest.mark.parametrize("profile", [table_profile(b"CMYK", LAB_OF_INKS), grey_profile(gamma(2.2)), bytes(200)])
+@pytest.mark.parametrize("profile", [PRESS_PROFILE, grey_profile(gamma(2.2)), bytes(200)])
 @pytest.mark.parametrize("params", [Decode(), TO_SRGB])
 def test_a_profile_for_other_pixels_is_ignored_with_a_warning(
     drawing: np.ndarray, profile: bytes, params: Decode
@@ -249,7 +242,7 @@ def inks(seeded: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("params", [Decode(), TO_SRGB, Decode(profile="drop")])
 def test_cmyk_is_converted_by_its_profile(seeded: np.random.Generator, params: Decode) -> None:
-    profile, given = table_profile(b"CMYK", LAB_OF_INKS), inks(seeded)
+    profile, given = PRESS_PROFILE, inks(seeded)
     result = normalised(given, profile, params, "CMYK")
     assert np.array_equal(result.pixels, by_littlecms(Image.fromarray(given, "CMYK"), profile))
     assert (result.profile, result.warnings) == (b"", ())
@@ -261,7 +254,7 @@ def test_cmyk_is_converted_by_its_profile(seeded: np.random.Generator, params: D
     [
         (b"", ()),
         (ADOBE_PROFILE, ("profile_mismatch",)),
-        (table_profile(b"CMYK", LAB_OF_INKS)[:400], ("profile_invalid",)),
+        (PRESS_PROFILE[:400], ("profile_invalid",)),
     ],
 )
 def test_cmyk_without_a_usable_profile_is_converted_by_its_share_of_light(
@@ -280,7 +273,7 @@ def test_no_damage_to_a_profile_fails_an_image(drawing: np.ndarray, seeded: np.r
         ("RGB", P3_PROFILE, drawing.astype(np.uint16)),
         ("GRAY", grey_profile(srgb_curve()), grey_ramp()),
         ("GRAY", grey_profile(CURVES[2]), grey_ramp().astype(np.uint16)),
-        ("CMYK", table_profile(b"CMYK", LAB_OF_INKS), inks(seeded)),
+        ("CMYK", PRESS_PROFILE, inks(seeded)),
     ]
     outcomes = set()
     for number in range(150):

@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from icc_profiles import press_profile
 from PIL import Image as Pillow
 
 from penstock.common.image_header import read_header
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
+from penstock.steps.colour.normalise import normalise
 from penstock.steps.decode import decode
 
 LIMITS = Limits()
@@ -180,6 +182,20 @@ def test_channels_beyond_colour_and_transparency_are_dropped_with_a_warning(seed
         assert image.warnings == ("channels_dropped",)
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_cmyk_becomes_srgb_by_its_profile_or_its_inks(seeded: np.random.Generator, dtype: type, planar: str) -> None:
+    inks = noise(seeded, 4)
+    stored = inks.astype(dtype) * dtype(np.iinfo(dtype).max // 255)
+    options = {"photometric": "separated", "planarconfig": planar, "rowsperstrip": 8, "compression": "zlib"}
+    for profile in (None, press_profile()):
+        image = decode(write(stored, iccprofile=profile, **options), LIMITS, Decode(profile="drop", metadata="none"))
+        expected = normalise(inks, profile or b"", "CMYK", Decode())
+        assert np.array_equal(image.pixels, expected.pixels)
+        assert image.metadata.icc == b""
+        assert image.warnings == (() if dtype == np.uint8 else ("depth_reduced",))
+
+
 def test_only_the_first_page_is_read_and_smaller_copies_are_no_pages(seeded: np.random.Generator) -> None:
     first, second = noise(seeded, 3), noise(seeded, 3)
     for kind, warnings in ((0, ("pages_dropped",)), (1, ())):
@@ -241,7 +257,12 @@ def test_damaged_pixels_are_refused_without_a_line_on_stderr(
         (np.zeros((4, 4), np.float32), {}, "unsupported_type", "floating-point values of 32 bits"),
         (np.zeros((4, 4), np.int16), {}, "unsupported_type", "signed values of 16 bits"),
         (np.zeros((4, 4), np.uint32), {}, "unsupported_type", "unsigned values of 32 bits"),
-        (np.zeros((4, 4, 4), np.uint8), {"photometric": "separated"}, "unsupported_colorspace", "CMYK"),
+        (
+            np.zeros((4, 4, 4), np.uint8),
+            {"photometric": "separated", "extratags": [(332, "H", 1, 2)]},
+            "unsupported_colorspace",
+            "inks other than CMYK",
+        ),
         (np.zeros((4, 4, 3), np.uint8), {"photometric": "cielab"}, "unsupported_colorspace", "CIE Lab"),
     ],
 )
