@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -32,6 +33,7 @@ _REGIONS_PER_BATCH = 8_000_000
 
 _INSERT_JOB = insert(jobs)
 _INSERT_LABELS = insert(job_labels)
+_INSERT_IMAGES = insert(images)
 _INSERT_DELETION = insert(deletions)
 _DELETE_JOB = delete(jobs).where(jobs.c.number == bindparam("job_number"))
 _COLUMNS = ("job", "id", "name", "stem", "ref", "state", "size", "error", "failure_number", "resume_step")
@@ -41,7 +43,58 @@ _RECEIVING = select(jobs).where(jobs.c.state == JobState.RECEIVING.value).order_
 
 
 def create_job(connection: Connection, job: Job) -> None:
-    _insert_job(connection, job, _new_row(job))
+    row = _new_row(job)
+    if job.upload is not None:
+        lock_upload(connection, job.upload)
+    with _only_job(job):
+        connection.execute(_INSERT_JOB, row)
+    if job.labels:
+        connection.execute(_INSERT_LABELS, _label_rows(job))
+
+
+def create_accepted(connection: Connection, job: Job, batch: Sequence[Image]) -> Job:
+    """See Repository.create_accepted. Counted before the row is inserted, which then never changes here."""
+    row = _new_row(job)
+    counters = JobCounters({**row, "number": 0})
+    rows = [dict(zip(_COLUMNS, _image_row(counters, image), strict=True), regions=image.regions) for image in batch]
+    counters.accept()
+    row |= counters.columns()
+    if job.upload is not None:
+        lock_upload(connection, job.upload)
+    with _only_job(job):
+        inserted = connection.execute(_INSERT_JOB, row).inserted_primary_key
+    assert inserted is not None
+    number = inserted[0]
+    if job.labels:
+        connection.execute(_INSERT_LABELS, _label_rows(job))
+    with _distinct_images(job.id):
+        connection.execute(_INSERT_IMAGES, [{**each, "job": number} for each in rows])
+    accepted = job_of(row)
+    if counters.has_ended:
+        add_webhook_event(connection, accepted, number)
+    _count_accepted(connection, accepted, counters)
+    return accepted
+
+
+@contextmanager
+def _only_job(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError(f"job {job.id} or idempotency key {job.idempotency_key!r} exists already") from error
+
+
+@contextmanager
+def _distinct_images(job: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        message = f"two images of job {job} have the same id, name or stem: {first_line(error)}"
+        raise DuplicateImageError(message) from error
+
+
+def _label_rows(job: Job) -> list[dict[str, str]]:
+    return [{"job": job.id, "key": key, "value": value} for key, value in job.labels.items()]
 
 
 def _new_row(job: Job) -> dict[str, Any]:
@@ -58,37 +111,6 @@ def _new_row(job: Job) -> dict[str, Any]:
         "retry_floor": 0,
         "arrived_failed": "{}",
     }
-
-
-def _insert_job(connection: Connection, job: Job, row: dict[str, Any]) -> int:
-    """Insert a job's row and labels; return its number."""
-    if job.upload is not None:
-        lock_upload(connection, job.upload)
-    try:
-        inserted = connection.execute(_INSERT_JOB, row).inserted_primary_key
-    except IntegrityError as error:
-        raise ConflictError(f"job {job.id} or idempotency key {job.idempotency_key!r} exists already") from error
-    if job.labels:
-        labels = [{"job": job.id, "key": key, "value": value} for key, value in job.labels.items()]
-        connection.execute(_INSERT_LABELS, labels)
-    assert inserted is not None
-    return int(inserted[0])
-
-
-def create_accepted(connection: Connection, job: Job, batch: Sequence[Image]) -> Job:
-    """See Repository.create_accepted. Counted before the row is inserted, which then never changes here."""
-    row = _new_row(job)
-    counters = JobCounters({**row, "number": 0})
-    rows = [_image_row(counters, image) for image in batch]
-    counters.accept()
-    row |= counters.columns()
-    number = _insert_job(connection, job, row)
-    _insert_images(connection, job.id, batch, [(number, *columns) for _, *columns in rows])
-    accepted = job_of(row)
-    if counters.has_ended:
-        add_webhook_event(connection, accepted, number)
-    _count_accepted(connection, accepted, counters)
-    return accepted
 
 
 def batches(added: Iterable[Image]) -> Iterator[list[Image]]:
@@ -109,24 +131,17 @@ def batches(added: Iterable[Image]) -> Iterator[list[Image]]:
 def add_images(connection: Connection, job: str, batch: Sequence[Image]) -> None:
     """Append one batch of images; see Repository.add_images."""
     counters = _lock_receiving(connection, job)
-    _insert_images(connection, job, batch, [_image_row(counters, image) for image in batch])
-    save(connection, counters)
-
-
-def _insert_images(connection: Connection, job: str, batch: Sequence[Image], rows: list[tuple[Any, ...]]) -> None:
+    rows = [_image_row(counters, image) for image in batch]
     columns: tuple[str, ...] = _COLUMNS
     if any(image.regions is not None for image in batch):
         rows = [(*row, image.regions) for row, image in zip(rows, batch, strict=True)]
         columns = _COLUMNS_WITH_REGIONS
-    try:
+    with _distinct_images(job):
         if connection.dialect.name == "postgresql":
             copy_rows(connection, images, columns, rows)
         else:
             connection.exec_driver_sql(insert_statement(images, columns), rows)
-    except IntegrityError as error:
-        raise DuplicateImageError(
-            f"two images of job {job} have the same id, name or stem: {first_line(error)}"
-        ) from error
+    save(connection, counters)
 
 
 def _image_row(counters: JobCounters, image: Image) -> tuple[Any, ...]:
