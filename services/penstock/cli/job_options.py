@@ -71,6 +71,11 @@ _OPTIONS = (
     ),
     click.option("--background", metavar="#RRGGBB", help="Colour below transparent pixels.  [default: #ffffff]"),
     click.option(
+        "--damaged",
+        type=click.Choice(["fail", "keep"]),
+        help="Damaged JPEG files: fail, or keep what can be decoded, with a warning.  [default: fail]",
+    ),
+    click.option(
         "--decode",
         type=click.Choice(["exact", "scaled"]),
         help="How JPEG files are read; scaled: faster where a resize follows.  [default: exact]",
@@ -96,6 +101,7 @@ class JobOptions:
     profile: str | None = None
     alpha: str | None = None
     background: str | None = None
+    damaged: str | None = None
     decode: str | None = None
 
     def document(self) -> dict[str, Any]:

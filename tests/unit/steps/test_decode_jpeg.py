@@ -176,6 +176,19 @@ def test_a_progressive_jpeg_without_some_of_its_scans_is_truncated(drawing: np.n
         assert error.code is ImageCode.TRUNCATED_IMAGE
 
 
+def test_what_can_be_decoded_of_a_damaged_jpeg_is_kept_on_request(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    junk = data[:-2] + bytes(range(1, 65)) + data[-2:]
+    kept = decode(junk, LIMITS, Decode(damaged="keep"))
+    assert (kept.warnings, np.array_equal(kept.pixels, opencv(data))) == (("corrupt_image",), True)
+    half = decode(data[: len(data) // 2], LIMITS, Decode(damaged="keep"))
+    assert half.warnings == ("truncated_image",)
+    assert np.array_equal(half.pixels[:20], opencv(data)[:20])
+    assert decode(data, LIMITS, Decode(damaged="keep")).warnings == ()
+    with pytest.raises(ImageError):
+        decode(data[:100], LIMITS, Decode(damaged="keep"))
+
+
 @pytest.mark.parametrize("gap", [b"\0" * 10, b"\x12" * 3, b"\xff\0\xff\0"])
 def test_a_gap_in_the_header_changes_nothing(drawing: np.ndarray, gap: bytes) -> None:
     data = jpeg(drawing)

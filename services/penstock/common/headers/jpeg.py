@@ -20,7 +20,7 @@ _UNSUPPORTED_FRAMES = {
     0xC8: "JPEG extension",
     0xCB: "lossless arithmetic",
 }
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 

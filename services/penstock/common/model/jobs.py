@@ -89,6 +89,7 @@ DECODE_OPTIONS = {
     "profile": "profile",
     "alpha": "alpha",
     "background": "background",
+    "damaged": "damaged",
 }
 """Fields of a job document that set fields of its plan's `decode`."""
 
@@ -147,6 +148,9 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         default=None, description="Transparency: flatten onto background (default), or keep it"
     )
     background: Color | None = Field(default=None, description="Colour below transparent pixels; default white")
+    damaged: Literal["fail", "keep"] | None = Field(
+        default=None, description="A damaged JPEG: it fails (default), or what can be decoded is kept, with a warning"
+    )
     inputs: list[str | Prefix | ManifestRef | UploadRef] = Field(
         default=[],
         max_length=10_000,

@@ -54,7 +54,7 @@ class Decode(Parameters):
 
     example: ClassVar[Any] = "scaled"
     optional: ClassVar[frozenset[str]] = frozenset(
-        ("mode", "metadata", "profile", "alpha", "background", "depth", "target", "regions")
+        ("mode", "metadata", "profile", "alpha", "background", "damaged", "depth", "target", "regions")
     )
 
     mode: Annotated[
@@ -77,6 +77,10 @@ class Decode(Parameters):
         Field(description="Transparency; flatten: onto `background`; drop: ignore it, whatever the colours below are"),
     ] = "flatten"
     background: Annotated[Color, Field(description="Colour below transparent pixels")] = "#ffffff"
+    damaged: Annotated[
+        Literal["fail", "keep"],
+        Field(description="A damaged JPEG; fail: the image fails; keep: what can be decoded of it, with a warning"),
+    ] = "fail"
     depth: Annotated[
         Literal["keep", "8"],
         Field(description="Bits per channel; keep: 16 if the file, all operations and the output have them"),

@@ -1,7 +1,7 @@
 """JPEG: read by libjpeg-turbo in its strict mode, with OpenCV's pixels; written by OpenCV."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 
@@ -39,13 +39,21 @@ def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
         )
     if header.scans == "several":
         _check_number_of_scans(data, header)
-        check_scans(data, header.data_start)
     space = _SPACES[header.components]
-    pixels = _decode_jpeg(data, header, _least_size(header, params))
+    decode = partial(
+        simplejpeg.decode_jpeg, colorspace="CMYK" if space == "CMYK" else "BGR", **_least_size(header, params)
+    )
+    warnings: tuple[str, ...] = ()
+    try:
+        pixels = _decode_jpeg(data, header, decode)
+    except ImageError as error:
+        if params.damaged != "keep" or error.code not in _DAMAGE:
+            raise
+        pixels, warnings = _decode_damaged(rebuild(data), decode, error), (error.code,)
     if space == "CMYK" and _is_inverted(data):
         pixels = cv2.bitwise_not(pixels)
     full_size = None if pixels.shape[:2] == (header.height, header.width) else (header.width, header.height)
-    return RawImage(pixels, header.orientation, space=space, full_size=full_size)
+    return RawImage(pixels, header.orientation, warnings, space, full_size)
 
 
 _SPACES: dict[int, ColourSpace] = {1: "GRAY", 3: "RGB", 4: "CMYK"}
@@ -75,11 +83,22 @@ def _least_size(header: Header, params: Decode) -> dict[str, int]:
     return {} if factor == 1 else {"min_width": -(-width // factor), "min_height": -(-height // factor)}
 
 
-def _decode_jpeg(data: bytes, header: Header, least_size: Mapping[str, int]) -> Pixels:
-    colours = "CMYK" if header.components == 4 else "BGR"
-    decode = partial(simplejpeg.decode_jpeg, colorspace=colours, **least_size)
+_DAMAGE = (ImageCode.TRUNCATED_IMAGE, ImageCode.CORRUPT_IMAGE)
+
+
+def _decode_damaged(data: bytes, decode: Callable[..., Pixels], cause: ImageError) -> Pixels:
+    """Decode what can be decoded of a damaged file; libjpeg fills the rest with grey."""
     try:
-        return decode(data)  # type: ignore[no-any-return]
+        return decode(data, strict=False)
+    except ValueError as error:
+        raise cause from error
+
+
+def _decode_jpeg(data: bytes, header: Header, decode: Callable[..., Pixels]) -> Pixels:
+    if header.scans == "several":
+        check_scans(data, header.data_start)
+    try:
+        return decode(data)
     except ValueError as error:
         return _decode_repaired(data, header, decode, error)
 

@@ -18,7 +18,7 @@ _JFIF = b"JFIF\0\1\1\0\0\1\0\1\0\0"
 _ALL_COEFFICIENTS = b"\0\x3f\0"
 """Spectral selection and approximation of a sequential scan: 0 to 63, all bits."""
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """A marker within or after compressed pixels, in which 00 or a restart marker follows each ff."""
 
 
