@@ -183,7 +183,7 @@ def test_what_can_be_decoded_of_a_damaged_jpeg_is_kept_on_request(drawing: np.nd
     assert (kept.warnings, np.array_equal(kept.pixels, opencv(data))) == (("corrupt_image",), True)
     half = decode(data[: len(data) // 2], LIMITS, Decode(damaged="keep"))
     assert half.warnings == ("truncated_image",)
-    assert np.array_equal(half.pixels[:20], opencv(data)[:20])
+    assert np.array_equal(half.pixels[:8], opencv(data)[:8])
     assert decode(data, LIMITS, Decode(damaged="keep")).warnings == ()
     with pytest.raises(ImageError):
         decode(data[:100], LIMITS, Decode(damaged="keep"))
