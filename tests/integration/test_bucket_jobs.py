@@ -157,7 +157,7 @@ def test_two_jobs_with_one_prefix_for_results_overwrite_nothing(
     put("in/1.png", png(1))
     jobs = [system.run(f"{bucket}/in/1.png", results=f"{bucket}/out/", operations=[["blur", kind]]) for kind in
             ("median", "gaussian")]  # fmt: skip
-    assert keys_in(bucket) == sorted(["in/1.png", *(f"out/{job['id']}/1-0.jpg" for job in jobs)])
+    assert keys_in(bucket) == sorted(["in/1.png", *(f"out/{job['id']}/1.jpg" for job in jobs)])
 
 
 def test_unreadable_entries_of_an_input_list_fail_alone(

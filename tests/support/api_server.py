@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, Result, StepTime
+from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.common.settings import Limits
-from penstock.common.store.keys import result_key, result_name, results_prefix
+from penstock.common.store.keys import result_key, results_prefix
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.database.repository import SqlRepository
@@ -49,13 +50,13 @@ class ManualScheduler:
         if code is not None:
             error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=True)
             return Outcome(id=image.id, state="failed", error=error)
-        results = [self._result(job.id, image, part) for part in range(parts)]
+        results = [self._result(job, image, part, parts) for part in range(parts)]
         return Outcome(id=image.id, state="done", results=results, timings=timings)
 
-    def _result(self, job: str, image: Image, part: int) -> Result:
+    def _result(self, job: Job, image: Image, part: int, parts: int) -> Result:
         data = f"{image.name} {part} ".encode() * 50
-        name = result_name(image.stem, part, "jpg")
-        key = result_key(results_prefix(job), name)
+        name = ResultNames(job.document.get("names", PARTS)).name(image.stem, part, parts, "jpg")
+        key = result_key(results_prefix(job.id), name)
         self.store.put(key, [data])
         digest = hashlib.sha256(data).hexdigest()
         return Result(key=key, name=name, size=len(data), media_type="image/jpeg", width=2, height=1, sha256=digest)

@@ -80,6 +80,12 @@ _OPTIONS = (
         type=click.Choice(["exact", "scaled"]),
         help="How JPEG files are read; scaled: faster where a resize follows.  [default: exact]",
     ),
+    click.option(
+        "--names",
+        metavar="TEMPLATE",
+        help="Names of the results, of {folder}, {stem}, {part}, {width}, {height} and {ext}."
+        "  [default: {folder}/{stem}.{ext}; of several results per image, {folder}/{stem}-{part}.{ext}]",
+    ),
 )
 
 
@@ -88,7 +94,7 @@ _READ_APART = ("ops", "job_file")
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the options say about a job's operations and output."""
+    """What the options say about a job's operations, output and results' names."""
 
     ops: tuple[str, ...] = ()
     job_file: Path | None = None
@@ -103,6 +109,7 @@ class JobOptions:
     background: str | None = None
     damaged: str | None = None
     decode: str | None = None
+    names: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the job document: that of `--job`, with what the other options add to it and replace in it.
@@ -121,7 +128,11 @@ class JobOptions:
         return document | {name: value for name, value in given.items() if value is not None}
 
     def plan(self, limits: Limits) -> Plan:
-        """Return the plan of the job document; without any operations it only encodes.
+        """Return the plan of the job document; see `read`."""
+        return self.read(limits)[0]
+
+    def read(self, limits: Limits) -> tuple[Plan, str | None]:
+        """Return the plan of the job document, and the template of its results' names; without operations it encodes.
 
         Raises:
             UsageError: as `document`, or the document of `--job` is invalid.
@@ -142,8 +153,9 @@ class JobOptions:
             field = "/".join(map(str, first["loc"]))
             source = "--" if getattr(self, field, None) is not None else f"--job {self.job_file}: "
             given = json.dumps(first["input"], default=str)[:60]
-            raise click.UsageError(f"{source}{field}: {first['msg']}, but {given} was given") from error
-        return make_job_plan(job, limits)
+            message = first["msg"].removeprefix("Value error, ")
+            raise click.UsageError(f"{source}{field}: {message}, but {given} was given") from error
+        return make_job_plan(job, limits), job.names
 
 
 def job_options(command: Callable[..., R]) -> Callable[..., R]:

@@ -59,7 +59,8 @@ def run(
         from penstock.local.docker.runner import DockerRunner, read_images  # loads OpenCV
 
         docker = DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
-    options = RunOptions(job.plan(limits), out, parallel or default_workers(), force, limits, settings)
+    plan, names = job.read(limits)
+    options = RunOptions(plan, out, parallel or default_workers(), force, limits, settings, names)
     if docker is not None:
         options = docker.complete(options, parallel)
     summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from penstock.common.image_header import is_image_file
 from penstock.common.model.errors import RequestError
-from penstock.common.model.names import unique_stems
+from penstock.common.model.names import distinct, fold, unique_stems
+from penstock.common.model.result_names import SINGLE, ResultNames
 from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
+
+_SINGLE = ResultNames(SINGLE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,30 @@ class Inputs:
                 422, "results_among_inputs", f"--out {exclude} is the input folder itself; choose another folder"
             )
 
-    def files(self, on_ignored: Callable[[str], None]) -> Iterator[InputFile]:
+    def check_apart(self, names: ResultNames, output: str) -> None:
+        """Refuse results that would overwrite inputs; they can only if all inputs are in the folder for results.
+
+        `output` is the results' format.
+
+        Raises:
+            RequestError: a result would have the path of an input.
+        """
+        results = _identity(self._exclude)
+        if results is None or all(_path_below(results, path) is None for path in (*self._folders, *self._files)):
+            return
+        most = 2 if names.part_may_be_added else 1
+        inputs = {}
+        for file in self.files(_ignore, names):
+            path = _path_below(results, file.path)
+            if path is not None and output in (_format_of(path), "keep"):
+                inputs.update({fold(stem): file for stem in names.stems(path)[:most]})
+        for file in self.files(_ignore, names):
+            if fold(file.stem) in inputs:
+                overwritten = inputs[fold(file.stem)].path
+                message = f"a result of {file.name} would overwrite the input {overwritten}"
+                raise RequestError(422, "results_among_inputs", f"{message}; choose another --out or --names")
+
+    def files(self, on_ignored: Callable[[str], None], names: ResultNames = _SINGLE) -> Iterator[InputFile]:
         """Yield every input, unreadable ones too; call `on_ignored` with files of other types.
 
         Sidecars are neither; one without an image is ignored.
@@ -61,18 +87,18 @@ class Inputs:
         by_folder: dict[str, list[str]] = {}
         for path in self._files:
             by_folder.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
-        for folder, names in by_folder.items():
-            images = [name for name in names if described_name(name) is None]
+        for folder, files in by_folder.items():
+            images = [name for name in files if described_name(name) is None]
             beside = {each for name in images for each in sidecar_names(name)}
             present = [name for name in beside if os.path.isfile(os.path.join(folder, name))]
-            yield from self._in_folder(folder, images, _by_image(images, present))
+            yield from self._in_folder(folder, images, _by_image(images, present), names)
         for folder in self._folders:
-            for below, names in self._walk(folder):
-                images = [name for name in names if is_image_file(os.path.join(below, name), if_unreadable=True)]
-                sidecars = _by_image(images, names)
-                for name in set(names).difference(images, sidecars.values()):
+            for below, files in self._walk(folder):
+                images = [name for name in files if is_image_file(os.path.join(below, name), if_unreadable=True)]
+                sidecars = _by_image(images, files)
+                for name in set(files).difference(images, sidecars.values()):
                     on_ignored(os.path.join(below, name))
-                yield from self._in_folder(below, images, sidecars)
+                yield from self._in_folder(below, images, sidecars, names)
 
     def count(self) -> int:
         """Return the number of files, whether images or not."""
@@ -88,11 +114,14 @@ class Inputs:
             parent, name = os.path.split(error.filename)
             yield parent, [name]
 
-    def _in_folder(self, folder: str, names: list[str], sidecars: Mapping[str, str]) -> Iterator[InputFile]:
+    def _in_folder(
+        self, folder: str, files: list[str], sidecars: Mapping[str, str], names: ResultNames
+    ) -> Iterator[InputFile]:
         relative = os.path.relpath(folder, self._root)
         prefix = "" if relative == "." else f"{_printable(relative)}/"
-        texts = [_printable(name) for name in names]
-        for name, text, stem in zip(names, texts, unique_stems(texts), strict=True):
+        texts = distinct(_printable(name) for name in files)
+        stems = unique_stems(texts, names.max_stem_bytes, may_add_parts=names.part_may_be_added)
+        for name, text, stem in zip(files, texts, stems, strict=True):
             path = os.path.join(folder, name)
             size_bytes, mtime_ns = _status(path)
             sidecar = _sidecar(os.path.join(folder, sidecars[name])) if name in sidecars else None
@@ -142,6 +171,36 @@ def _is_file(path: str) -> bool:
 def _printable(name: str) -> str:
     """Return a file name as valid UTF-8; bytes that are not are written as `\\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return the device and inode of a file or folder; None if it cannot be followed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _path_below(folder: tuple[int, int], path: str) -> str | None:
+    """Return the path from a folder, given by device and inode, to a file or folder below it; None if it is not."""
+    given, names = os.path.realpath(path), []
+    while (parent := os.path.dirname(given)) != given:
+        names.append(os.path.basename(given))
+        given = parent
+        if _identity(given) == folder:
+            return "/".join(reversed(names))
+    return None
+
+
+def _format_of(path: str) -> str:
+    """Return the format that a file has by its suffix, as results are called."""
+    suffix = os.path.splitext(path)[1].lower().removeprefix(".")
+    return {"jpeg": "jpg"}.get(suffix, suffix)
+
+
+def _ignore(_path: str) -> None:
+    pass
 
 
 def _status(path: str) -> tuple[int, int]:

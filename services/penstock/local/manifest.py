@@ -15,22 +15,24 @@ from typing import Any
 from penstock.common.model.errors import RequestError, StartupError, UnavailableError
 from penstock.common.model.messages import Outcome
 from penstock.common.model.plan import Plan
+from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.local.inputs import InputFile
 
 NAME = "manifest.ndjson"
 
 
 class Manifest:
-    """The manifest of a results folder, for one plan; locks the folder against other runs.
+    """The manifest of a results folder, for one plan and template of names; locks the folder against other runs.
 
     Raises:
-        RequestError: the folder holds results of another plan (`force` removes them).
+        RequestError: the folder holds results of another plan, or named otherwise (`force` removes them).
         StartupError: the folder is locked by another run, or is not writable.
     """
 
-    def __init__(self, folder: Path, plan: Plan, *, force: bool) -> None:
+    def __init__(self, folder: Path, plan: Plan, names: str = PARTS, *, force: bool) -> None:
         self._folder = folder
         self._plan = plan.document()
+        self._names = names
         self._path = folder / NAME
         self._done: set[int] = set()
         try:
@@ -76,7 +78,7 @@ class Manifest:
     def _restore(self, *, force: bool) -> None:
         """Keep the entries of images that are done and whose results exist; drop the rest."""
         head = next(_read(self._path), None)
-        if head is not None and head.get("plan") != self._plan:
+        if head is not None and (head.get("plan"), head.get("names", PARTS)) != (self._plan, self._names):
             if not force:
                 raise RequestError(
                     409,
@@ -102,7 +104,7 @@ class Manifest:
     def _rewrite(self, entries: Iterable[dict[str, Any]]) -> None:
         fresh = self._path.with_suffix(".new")
         with open(fresh, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"penstock": 1, "plan": self._plan}) + "\n")
+            file.write(json.dumps({"penstock": 1, "plan": self._plan, "names": self._names}) + "\n")
             for entry in entries:
                 self._done.add(int(entry["source"], 16))
                 file.write(json.dumps(entry) + "\n")
@@ -113,6 +115,15 @@ class Manifest:
             return all(os.stat(self._folder / result["name"]).st_size == result["size"] for result in results)
         except OSError:
             return False
+
+
+def usual_names(folder: Path, plan: Plan) -> ResultNames:
+    """Return how a run names its results unless it is told: as the results of this plan that are in the folder."""
+    with suppress(OSError):
+        head = next(_read(folder / NAME), {})
+        if head.get("plan") == plan.document() and "names" not in head:  # by version 0.1.0
+            return ResultNames(PARTS)
+    return plan.result_names(None)
 
 
 def _read_done(path: Path) -> Iterator[dict[str, Any]]:

@@ -26,10 +26,11 @@ from penstock.common.model.messages import (
     step_queue,
 )
 from penstock.common.model.plan import Plan
+from penstock.common.model.result_names import ResultNames
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.local.inputs import InputFile, Inputs
-from penstock.local.manifest import Manifest
+from penstock.local.manifest import Manifest, usual_names
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
 from penstock.worker.process.supervisor import Supervisor
 from penstock.worker.served_steps import available_steps
@@ -123,7 +124,8 @@ class Summary:
 class RunOptions:
     """Options of `penstock run`.
 
-    `make_workers` makes the workers from the broker and the folder for intermediates; None: worker processes.
+    `names` is the template of the results' names; None: the usual one. `make_workers` makes the workers from the broker
+    and the folder for intermediates; None: worker processes.
     """
 
     plan: Plan
@@ -132,6 +134,7 @@ class RunOptions:
     force: bool
     limits: Limits
     settings: WorkerSettings
+    names: str | None = None
     make_workers: Callable[[MemoryBroker, Path], Workers] | None = None
 
 
@@ -142,21 +145,24 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
 
     Raises:
         PlanError: no worker can run one of the steps.
-        RequestError: the results folder belongs to other operations.
+        RequestError: the results folder belongs to other operations, or results would overwrite inputs.
         StartupError: another run is using the results folder, or it cannot be used.
         UnavailableError: results cannot be written, or workers cannot start.
     """
     began = time.monotonic()
     if options.make_workers is None:
         _check_performable(options)
+    plan = options.plan
+    names = plan.result_names(options.names) if options.names else usual_names(options.out, plan)
+    inputs.check_apart(names, plan.encode.format)
     with ExitStack() as stack:
-        manifest = Manifest(options.out, options.plan, force=options.force)
+        manifest = Manifest(options.out, plan, names.template, force=options.force)
         stack.callback(manifest.close)
         work = options.out / WORK_FOLDER
         shutil.rmtree(work, ignore_errors=True)
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         stack.callback(progress.close)
-        current = _Run(inputs, options, manifest, progress)
+        current = _Run(inputs, options, names, manifest, progress)
         stack.callback(current.stop)
         try:
             gc.freeze()  # keeps the garbage collector from scanning the imported libraries
@@ -170,9 +176,12 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
 class _Run:
     """One run: publishes chunks of images within a window, and applies the workers' events."""
 
-    def __init__(self, inputs: Inputs, options: RunOptions, manifest: Manifest, progress: Progress) -> None:
+    def __init__(
+        self, inputs: Inputs, options: RunOptions, names: ResultNames, manifest: Manifest, progress: Progress
+    ) -> None:
         self.summary = Summary()
         self._options = options
+        self._names = names
         self._plan = options.plan.document()
         self._first_queue = step_queue(options.plan.steps[0])
         self._manifest = manifest
@@ -223,7 +232,7 @@ class _Run:
         return Supervisor([replace(spec, name=name).process(self._broker) for name in names])
 
     def _pending(self) -> Iterator[InputFile]:
-        for file in self._inputs.files(self._count_ignored):
+        for file in self._inputs.files(self._count_ignored, self._names):
             if self._manifest.is_done(file):
                 self.summary.skipped += 1
             else:
@@ -257,6 +266,7 @@ class _Run:
             plan=self._plan,
             images=images,
             results="results",
+            names=self._names.template,
             enqueued_at=time.time(),
         )
         self._broker.publish(self._first_queue, [chunk.model_dump_json().encode()])

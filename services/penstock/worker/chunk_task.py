@@ -35,8 +35,9 @@ from penstock.common.model.messages import (
 )
 from penstock.common.model.operations import DECODE, Decode
 from penstock.common.model.plan import Plan, Planned, plan_of
+from penstock.common.model.result_names import ResultNames
 from penstock.common.store.base import ObjectNotFoundError, Store
-from penstock.common.store.keys import result_key, result_name, resume_key, work_key
+from penstock.common.store.keys import result_key, resume_key, work_key
 from penstock.common.tracing.base import UNTRACED, Trace, Tracing
 from penstock.steps.image import Image
 from penstock.worker.attempts import Attempts
@@ -375,8 +376,9 @@ class ChunkTask:
 
     def _write_results(self, watchdog: Watchdog, image: ImageRef, files: list[File]) -> list[Result]:
         results = []
+        names = ResultNames(self.chunk.names)
         for part, file in enumerate(files):
-            name = result_name(image.stem, part, file.extension)
+            name = names.name(image.stem, part, len(files), file.extension, file.width, file.height)
             key = result_key(self.chunk.results, name)
             with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
                 digest = hashlib.sha256(file.data).hexdigest()

@@ -63,8 +63,8 @@ def test_results_are_downloaded_once_and_damaged_ones_again(
     _, job = command("submit", image_folder, "--op", "blur=median", "--wait", "--json")
     out = tmp_path / "out"
     assert command("results", job["id"], "--out", out, "--json")[1]["saved"]["present"] == 0
-    (out / "photo-0003-0.jpg").write_bytes(b"damaged")
-    (out / "photo-0004-0.jpg").unlink()
+    (out / "photo-0003.jpg").write_bytes(b"damaged")
+    (out / "photo-0004.jpg").unlink()
     code, again = command("results", job["id"], "--out", out, "--json")
     assert (code, again["saved"]["results"], again["saved"]["present"]) == (0, 6, 4)
     assert again["saved"]["bytes"] == sum(

@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_job_with_results_to_download(client: Client, image_f
         data = (tmp_path / "out" / result.name).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (result.size, result.sha256)
         assert not client.download(result, tmp_path / "out")
-    assert (tmp_path / "out" / "north" / "photo-0000-0.jpg").is_file()
+    assert (tmp_path / "out" / "north" / "photo-0000.jpg").is_file()
     assert [found.id for found in client.jobs(label="city=delft", limit=1)] == [job.id]
     client.delete(job.id)
     with pytest.raises(RefusedError) as caught:
@@ -226,7 +226,7 @@ def test_a_result_that_does_not_match_its_checksum_is_not_saved(
     server: str, port_of: PortOf, image_folder: Path, tmp_path: Path
 ) -> None:
     def rewrite(method: str, path: str) -> str:
-        return path.replace("photo-0003-0", "photo-0004-0")
+        return path.replace("processed/photo-0003", "processed/photo-0004")
 
     with (
         http_proxy(port_of(server), rewrite) as proxy,
@@ -234,7 +234,7 @@ def test_a_result_that_does_not_match_its_checksum_is_not_saved(
     ):
         job = client.submit(BLUR, [image_folder])
         client.wait(job.id)
-        [result] = [result for result in client.results(job.id) if result.name == "photo-0003-0.jpg"]
+        [result] = [result for result in client.results(job.id) if result.name == "photo-0003.jpg"]
         with pytest.raises(DamagedError):
             client.download(result, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_file()]

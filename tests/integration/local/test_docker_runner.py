@@ -171,7 +171,7 @@ def test_steps_in_other_languages_run_in_containers(
     done = run(drawn[0], *images, *chain, "--parallel", 1)
     assert done.returncode == 0, done.stderr
     small = cv2.resize(255 - cv2.imread(str(drawn[0])), (40, 30), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "photo-0000-0.png")), posterize(small, 3))
+    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "photo-0000.png")), posterize(small, 3))
     refused = run(drawn[0], *images, "--op", "posterize=1", "--force")
     assert refused.returncode == 2
     assert "posterize: levels: 1 is less than the minimum of 2" in refused.stderr
@@ -185,7 +185,7 @@ def test_a_misbehaving_container_fails_only_the_current_image(run: Run, tmp_path
     options = ["--op", "odd", "--image", f"odd={odd_image}", "--parallel", 1]
     done = run(tmp_path / "in", *options, PENSTOCK_STEP_TIMEOUT_SECS="5")
     assert done.returncode == 1, done.stderr
-    assert names(tmp_path / "out") == {f"good-{number}-0.jpg" for number in range(4)}
+    assert names(tmp_path / "out") == {f"good-{number}.jpg" for number in range(4)}
     failed = {name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "out").items()}
     assert failed == KINDS
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_images_with_the_same_name_get_distinct_results(penstock: Run, tmp_path:
     penstock(
         "run", tmp_path / "in/a", tmp_path / "in/b", "--op", "blur=median", "--output", "png", "--out", tmp_path / "o"
     )
-    expected = {"a/x-0.png": 10, "b/x.jpg-0.png": 60, "b/x.png-0.png": 110, "b/x.jpeg-0.png": 160}
+    expected = {"a/x.png": 10, "b/x.jpg.png": 60, "b/x.png.png": 110, "b/x.jpeg.png": 160}
     assert names(tmp_path / "o") == set(expected)
     for name, value in expected.items():
         assert abs(int(cv2.imread(str(tmp_path / "o" / name))[20, 20, 0]) - value) < 4
@@ -100,7 +101,7 @@ def test_a_results_folder_inside_the_input_folder_is_not_an_input(penstock: Run,
     out = tmp_path / "in" / "results"
     for inputs in ([tmp_path / "in"], [tmp_path / "in/*"]):
         assert penstock("run", *inputs, "--op", "resize=8x8", "--out", out).returncode == 0
-        assert names(out) == {f"{number}-0.jpg" for number in range(3)}
+        assert names(out) == {f"{number}.jpg" for number in range(3)}
 
 
 def test_a_results_folder_that_is_the_input_folder_is_refused(penstock: Run, tmp_path: Path) -> None:
@@ -114,8 +115,52 @@ def test_a_results_folder_that_is_the_input_folder_is_refused(penstock: Run, tmp
 
 def test_the_result_of_a_single_image_may_be_written_beside_it(penstock: Run, tmp_path: Path) -> None:
     source = draw(tmp_path / "x.jpg")
-    assert penstock("run", source, "--op", "resize=8x8", "--out", tmp_path).returncode == 0
-    assert names(tmp_path) == {"x.jpg", "x-0.jpg"}
+    command = ("run", source, "--op", "resize=8x8", "--names", "{folder}/{stem}-{width}x{height}.{ext}")
+    assert penstock(*command, "--out", tmp_path).returncode == 0
+    assert names(tmp_path) == {"x.jpg", "x-8x8.jpg"}
+
+
+@pytest.mark.parametrize("way", ["itself", "link", "other name", "above"])
+def test_an_input_is_never_overwritten(penstock: Run, tmp_path: Path, way: str) -> None:
+    source, out = draw(tmp_path / "a" / "x.jpg"), tmp_path / "a"
+    if way == "link":
+        (tmp_path / "b").symlink_to(tmp_path / "a")
+        source = tmp_path / "b" / "x.jpg"
+    elif way == "other name":
+        source = source.rename(tmp_path / "a" / "X.JPG")
+    elif way == "above":
+        draw(tmp_path / "a" / "a" / "x.jpg", 90)
+        source, out = tmp_path / "a", tmp_path
+    before = written(tmp_path)
+    refused = penstock("run", source, "--op", "resize=8x8", "--out", out)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "would overwrite the input" in refused.stderr
+    assert written(tmp_path) == before
+    assert penstock("run", source, "--op", "resize=8x8", "--out", out, "--output", "png").returncode == 0
+
+
+def test_names_of_results_follow_the_template(penstock: Run, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "north" / "x.jpg")
+    draw(tmp_path / "in" / "y.png")
+    command = ("run", tmp_path / "in", "--op", "resize=16x12", "--op", "split", "--out", tmp_path / "o")
+    template = "{width}/{folder}/{stem}_{part}.{ext}"
+    assert penstock(*command, "--names", template).returncode == 0
+    assert names(tmp_path / "o") == {f"8/{stem}_{part}.jpg" for stem in ("north/x", "y") for part in range(4)}
+    assert "2 done before" in penstock(*command, "--names", template).stdout
+    refused = penstock(*command)
+    assert (refused.returncode, "--force" in refused.stderr) == (2, True)
+    refused = penstock(*command, "--names", "{folder}/{stem}.{ext}")
+    assert refused.returncode == 2
+    assert "has no {part}, but an image has 4 results" in refused.stderr
+
+
+def test_names_that_differ_in_case_or_composition_have_results_that_stay_apart(penstock: Run, tmp_path: Path) -> None:
+    for number, name in enumerate(["IMG_1.JPG", "img_1.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg"]):
+        draw(tmp_path / "in" / name, 40 * number + 20)
+    assert penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o").returncode == 0
+    made = names(tmp_path / "o")
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in made}) == 4
+    assert {"IMG_1.jpg", "img_1~2.jpg"} < made
 
 
 def test_a_second_run_processes_only_what_is_missing_or_changed(penstock: Run, tmp_path: Path) -> None:
@@ -162,7 +207,7 @@ def test_results_of_other_operations_are_kept_unless_forced(penstock: Run, tmp_p
     assert "--force" in refused.stderr
     assert written(tmp_path / "o") == before
     assert penstock(*other, "--force").returncode == 0
-    assert names(tmp_path / "o") == {"x-0.jpg"}
+    assert names(tmp_path / "o") == {"x.jpg"}
 
 
 def test_ctrl_c_keeps_results_and_the_same_command_processes_the_rest(
@@ -262,7 +307,7 @@ def test_hostile_files_fail_with_their_codes_and_good_ones_are_done(
         draw(tmp_path / "in" / f"good-{number}.png")
     done = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o")
     assert done.returncode == 1
-    assert names(tmp_path / "o") == {f"good-{number}-0.jpg" for number in range(3)}
+    assert names(tmp_path / "o") == {f"good-{number}.jpg" for number in range(3)}
     found = codes(tmp_path / "o")
     assert len(found) == len(list((photographs / "hostile").iterdir()))
     assert found["bomb-16384x16384.png"] == found["bomb-65536x65536.png"] == "too_many_pixels"
@@ -294,7 +339,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, 
         "loop.jpg": "source_forbidden",
         "text.jpg": "unsupported_type",
     }
-    assert names(tmp_path / "o") == {"good-0.jpg", "without-suffix-0.jpg"}
+    assert names(tmp_path / "o") == {"good.jpg", "without-suffix.jpg"}
 
 
 def test_an_unreadable_folder_is_reported_and_the_rest_is_processed(penstock: Run, tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ def test_options_take_precedence_over_the_job_document(penstock: Run, tmp_path: 
     (tmp_path / "job.json").write_text(json.dumps(document))
     penstock("run", image, "--job", tmp_path / "job.json", "--out", tmp_path / "o")
     expected = cv2.add(cv2.resize(cv2.imread(str(image)), (8, 8), interpolation=cv2.INTER_AREA), (40,) * 3)
-    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), expected)
+    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x.png")), expected)
     penstock("run", image, "--job", tmp_path / "job.json", "--output", "jpg", "--out", tmp_path / "p")
-    assert names(tmp_path / "p") == {"x-0.jpg"}
+    assert names(tmp_path / "p") == {"x.jpg"}
 
 
 def test_plugin_steps_take_parameters_and_may_make_several_parts(penstock: Run, tmp_path: Path) -> None:

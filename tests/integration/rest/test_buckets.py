@@ -179,11 +179,14 @@ def test_a_missing_empty_or_too_long_input_list_is_refused(
     assert small.http.get("/v1/jobs").json()["jobs"] == []
 
 
-def test_two_images_whose_results_would_collide_are_refused(coordinator: ApiServer, bucket: Bucket) -> None:
-    bucket.put(f"{bucket.url}/in/x-0.jpg/1.jpg\n{bucket.url}/in/x-0.jpg~/1.jpg".encode(), "in/list.txt")
-    answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
-    assert refusal(answer) == (422, "equal_names", "/inputs")
-    assert coordinator.services.repository.count_open_jobs() == 0
+def test_images_whose_results_would_collide_are_numbered(coordinator: ApiServer, bucket: Bucket) -> None:
+    keys = ["x.jpg/1.jpg", "x.jpg~/1.jpg", "X.JPG/1.jpg", "x.png"]
+    bucket.put("\n".join(f"{bucket.url}/in/{key}" for key in keys).encode(), "in/list.txt")
+    job = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}).json()
+    coordinator.scheduler.finish(job["id"])
+    results = coordinator.http.get(f"{job['url']}/results").json()["results"]
+    assert [entry["name"] for entry in results] == ["x.jpg~/1.jpg", "x.jpg~/1~2.jpg", "X.JPG~/1~3.jpg", "x.jpg"]
+    assert all(coordinator.http.get(entry["url"]).status_code == 200 for entry in results)
 
 
 def test_an_input_file_is_sent_from_its_bucket_while_that_is_allowed(

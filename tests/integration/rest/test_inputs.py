@@ -58,8 +58,8 @@ def test_results_and_inputs_in_folders_are_found_below_static(serve: Serve, root
     job = post(coordinator, {"prefix": "."}).json()
     coordinator.scheduler.finish(job["id"])
     results = [entry["url"] for entry in coordinator.http.get(f"{job['url']}/results").json()["results"]]
-    assert f"/static/{job['id']}/processed/a/x.jpg-0.jpg" in results
-    assert f"/static/{job['id']}/processed/b/deep/er/y-0.jpg" in results
+    assert f"/static/{job['id']}/processed/a/x.jpg.jpg" in results
+    assert f"/static/{job['id']}/processed/b/deep/er/y.jpg" in results
     assert all(coordinator.http.get(url).status_code == 200 for url in results)
     sent = coordinator.http.get(f"/static/{job['id']}/sent/b/deep/er/y.jpg")
     assert (sent.content, sent.headers["content-type"]) == (jpeg, "image/jpeg")

@@ -68,7 +68,7 @@ def test_files_are_uploaded_listed_and_become_a_job(coordinator, begin, send, jp
     coordinator.scheduler.finish(job["id"])
     images = coordinator.http.get(f"/v1/jobs/{job['id']}/images").json()["images"]
     assert [image["name"] for image in images] == sorted(sent)
-    assert [image["results"][0]["name"] for image in images] == ["b-0.jpg", "north/a-0.jpg", "north/é ü-0.jpg"]
+    assert [image["results"][0]["name"] for image in images] == ["b.jpg", "north/a.jpg", "north/é ü.jpg"]
     assert all(coordinator.http.get(image["sent"]).content == sent[image["name"]] for image in images)
 
 

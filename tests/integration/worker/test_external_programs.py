@@ -65,7 +65,7 @@ def test_a_program_in_c_can_be_the_first_step_because_penstock_decodes(penstock:
     options = ["--op", "invert", "--output", "png", "--out", tmp_path / "o", "--parallel", 1]
     done = penstock("run", source, *options, **settings)
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x-0.png")), 255 - cv2.imread(str(source)))
+    assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x.png")), 255 - cv2.imread(str(source)))
 
 
 def test_a_misbehaving_program_fails_only_the_current_image(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
@@ -75,7 +75,7 @@ def test_a_misbehaving_program_fails_only_the_current_image(penstock: Run, tmp_p
         paint(tmp_path / "in" / f"good-2-{kind}.png", kind)
     done = penstock("run", tmp_path / "in", "--op", "odd", "--parallel", 1, "--out", tmp_path / "o", **odd)
     assert done.returncode == 1
-    assert names(tmp_path / "o") == {f"good-{number}-0.jpg" for number in range(6)}
+    assert names(tmp_path / "o") == {f"good-{number}.jpg" for number in range(6)}
     failed = {name.removeprefix("good-2-").removesuffix(".png"): code for name, code in codes(tmp_path / "o").items()}
     assert failed == KINDS
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]

@@ -15,9 +15,10 @@ from penstock.common.model.errors import RequestError, StartupError, Unavailable
 from penstock.common.model.messages import Failure, Outcome, Result
 from penstock.common.model.plan import make_plan
 from penstock.common.model.regions import Region
+from penstock.common.model.result_names import PARTS, SINGLE, ResultNames
 from penstock.common.settings import Limits
 from penstock.local.inputs import InputFile, Sidecar
-from penstock.local.manifest import NAME, Manifest
+from penstock.local.manifest import NAME, Manifest, usual_names
 
 PLAN = make_plan(["split"], None, Limits())
 OTHER = make_plan([["blur", "median"]], None, Limits())
@@ -77,7 +78,7 @@ def test_the_next_run_skips_what_is_done_and_retries_failures(tmp_path: Path) ->
 def test_each_line_describes_one_image(tmp_path: Path) -> None:
     write(tmp_path, (X, outcome(tmp_path, parts=1)), (Y, failure()))
     head, done, failed = lines(tmp_path)
-    assert head == {"penstock": 1, "plan": PLAN.document()}
+    assert head == {"penstock": 1, "plan": PLAN.document(), "names": PARTS}
     assert (done["state"], done["results"][0]["name"], "key" in done["results"][0]) == ("done", "x-0.jpg", False)
     assert failed["error"] == {"code": "internal", "message": "no", "step": "split", "retry": True}
 
@@ -154,7 +155,26 @@ def test_force_removes_the_results_of_the_other_plan_and_nothing_else(tmp_path: 
     (tmp_path / "mine.jpg").write_bytes(b"mine")
     assert done(tmp_path, X, plan=OTHER, force=True) == [False]
     assert {path.name for path in tmp_path.iterdir()} == {NAME, "mine.jpg"}
-    assert lines(tmp_path) == [{"penstock": 1, "plan": OTHER.document()}]
+    assert lines(tmp_path) == [{"penstock": 1, "plan": OTHER.document(), "names": PARTS}]
+
+
+def test_results_named_otherwise_are_refused_and_kept(tmp_path: Path) -> None:
+    write(tmp_path, (X, outcome(tmp_path)))
+    with pytest.raises(RequestError, match="--force to replace them"):
+        Manifest(tmp_path, PLAN, "{folder}/{stem}_{part}.{ext}", force=False)
+    assert done(tmp_path, X) == [True]
+
+
+def test_a_folder_that_version_0_1_0_has_begun_keeps_its_names(tmp_path: Path) -> None:
+    assert usual_names(tmp_path, OTHER) == ResultNames(SINGLE)
+    write(tmp_path, (X, outcome(tmp_path)), plan=OTHER)
+    head, entry = (tmp_path / NAME).read_text().splitlines()
+    assert usual_names(tmp_path, OTHER) == ResultNames(SINGLE), "a manifest with names is of a later version"
+    without = {name: value for name, value in json.loads(head).items() if name != "names"}
+    (tmp_path / NAME).write_text(f"{json.dumps(without)}\n{entry}\n")
+    assert usual_names(tmp_path, OTHER) == ResultNames(PARTS)
+    assert usual_names(tmp_path, PLAN) == ResultNames(PARTS), "four parts"
+    assert done(tmp_path, X, plan=OTHER) == [True]
 
 
 def test_force_keeps_results_of_the_same_plan(tmp_path: Path) -> None:

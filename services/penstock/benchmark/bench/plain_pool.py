@@ -41,7 +41,8 @@ def process(path: Path, out: Path, extension: str, operations: list[tuple[str, s
     for name, value in operations:
         parts = [made for part in parts for made in apply(part, name, value)]
     for index, part in enumerate(parts):
-        cv2.imwrite(str(out / f"{path.stem}-{index}.{extension}"), part)
+        stem = path.stem if len(parts) == 1 else f"{path.stem}-{index}"
+        cv2.imwrite(str(out / f"{stem}.{extension}"), part)
 
 
 def main(folder: str, out: str, extension: str, *options: str) -> None:

@@ -4,9 +4,10 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from penstock.common.model.operations import Color, OutputFormat
+from penstock.common.model.result_names import MAX_TEMPLATE, PARTS, SINGLE, check_template
 
 
 class JobState(StrEnum):
@@ -162,6 +163,13 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         min_length=1,
         max_length=1024,
         description="URL of a bucket's folder to write results to, in a subfolder named by the job's id",
+    )
+    names: Annotated[str, AfterValidator(check_template)] | None = Field(
+        default=None,
+        max_length=MAX_TEMPLATE,
+        examples=["{folder}/{stem}-{width}.{ext}"],
+        description="Template of the results' names, of {folder}, {stem}, {part}, {width}, {height} and {ext}; default"
+        f" {SINGLE}, with several results per image {PARTS}",
     )
     name: str = Field(default="", max_length=200)
     labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]] = Field(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.regions import Region, Regions, is_empty
+from penstock.common.model.result_names import PARTS
 
 VERSION = 1
 EVENTS_QUEUE = "penstock.events"
@@ -64,9 +65,9 @@ class Chunk(_Message):
 
     `run` counts the job's retries, which tells the events of an earlier run apart. `blob` is the store key of the
     images' pixels (safetensors), None if the step reads the sources; `pixels` is their number, 0 if unknown. `results`
-    is the store prefix of the results. `alone` marks an image that was split from a redelivered chunk: it shares the
-    blob with others, and its attempts are counted once a worker has died while processing it. `attempt` counts how
-    often the chunk was requeued because a service was unreachable.
+    is the store prefix of the results, `names` the template of their names. `alone` marks an image that was split from
+    a redelivered chunk: it shares the blob with others, and its attempts are counted once a worker has died while
+    processing it. `attempt` counts how often the chunk was requeued because a service was unreachable.
     """
 
     v: Literal[1] = 1
@@ -79,6 +80,7 @@ class Chunk(_Message):
     blob: str | None = None
     pixels: int = 0
     results: str = ""
+    names: str = PARTS
     attempt: int = 1
     alone: bool = False
     enqueued_at: float = 0.0

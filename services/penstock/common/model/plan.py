@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from penstock.common.model.errors import PlanError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
-from penstock.common.model.operations import DECODE, Decode, Encode, Parameters, Resize
+from penstock.common.model.operations import BUILT_IN, DECODE, Decode, Encode, Parameters, Resize
+from penstock.common.model.result_names import PARTS, SINGLE, ResultNames
 from penstock.common.registry import all_operations, disabled_steps
 from penstock.common.settings import Limits
 
@@ -66,6 +67,20 @@ class Plan:
         """
         parts = [planned.params.parts for planned in self.operations]
         return None if None in parts else prod(each or 1 for each in parts)
+
+    def result_names(self, template: str | None) -> ResultNames:
+        """Return how results are named: by a template, or if it is None by the usual one for the number of parts.
+
+        Raises:
+            PlanError: the template gives all parts of an image the same name.
+        """
+        may_add_parts = any(type(planned.params) not in BUILT_IN.values() for planned in self.operations)
+        if template is None:
+            return ResultNames(SINGLE if self.parts == 1 else PARTS, may_add_parts)
+        if self.parts != 1 and "{part}" not in template:
+            message = f"names: {template} has no {{part}}, but an image has {self.parts or 'several'} results"
+            raise PlanError("invalid_names", message, "/names")
+        return ResultNames(template, may_add_parts)
 
     def document(self) -> list[dict[str, Any]]:
         """Return the long form of every operation, as used in messages and the database.

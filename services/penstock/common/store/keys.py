@@ -32,10 +32,6 @@ def result_key(prefix: str, name: str) -> str:
     return f"{prefix}/{name}" if prefix else name
 
 
-def result_name(stem: str, part: int, extension: str) -> str:
-    return f"{stem}-{part}.{extension}"
-
-
 def thumbnail_key(job: str, image: int, part: int | None) -> str:
     """Return the key of a thumbnail: of a result of an image, or of the image itself (None).
 

@@ -13,6 +13,8 @@ MAX_PATH_BYTES = 1_024
 _REPLACED = frozenset({"Cf", "Zl", "Zp"})
 """Invisible characters that change the reading direction or break lines, and so could disguise a name."""
 _REFUSED = frozenset({"Cc", "Cs"})
+_LIKE_RESULT = re.compile(r"\.(?:jpe?g|png|webp|avif|tiff?)\Z", re.IGNORECASE)
+"""The suffixes of results."""
 
 
 def clean_name(raw: str, max_bytes: int = 255) -> str:
@@ -38,7 +40,7 @@ def clean_name(raw: str, max_bytes: int = 255) -> str:
 def clean_path(raw: str, max_bytes: int = 255) -> str:
     """Return the name of a file that was sent with its folders: each component as `clean_name` returns it.
 
-    A folder that could have the same name as a result is renamed (`a-0.jpg/` becomes `a-0.jpg~/`).
+    A folder that could have the same name as a result is renamed (`a.jpg/` becomes `a.jpg~/`).
 
     Raises:
         RequestError: 422 for empty, `.` and `..` components, hidden folders, backslashes, control characters, and
@@ -59,7 +61,7 @@ def folder_name(name: str) -> str:
     """Return a folder's name as the start of its files' names; renamed if a result could have the same name."""
     if not name:
         return ""
-    return f"{name}~/" if re.search(r"-[0-9]+\.[a-z]+$", name) else f"{name}/"
+    return f"{name}~/" if _LIKE_RESULT.search(name) else f"{name}/"
 
 
 def shown_name(raw: str) -> str:

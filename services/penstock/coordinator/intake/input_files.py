@@ -11,6 +11,7 @@ from urllib.parse import quote
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.result_names import ResultNames
 from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.coordinator.intake.file_names import folder_name, shown_name
 
@@ -57,7 +58,7 @@ def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[i
     return LocalInputs(base, sorted(files), sorted(folders))
 
 
-def find_files(located: LocalInputs) -> Iterator[FoundFile]:
+def find_files(located: LocalInputs, results: ResultNames) -> Iterator[FoundFile]:
     """Yield every regular file, single files before those in folders; skip hidden files and links in folders.
 
     Sidecars are no images; those that have them beside them get their URLs. One folder at a time is in memory.
@@ -67,10 +68,10 @@ def find_files(located: LocalInputs) -> Iterator[FoundFile]:
     """
     files = [path for path in located.files if described_name(path.name) is None]
     names = distinct(_shown(path, located.base) for path in files)
-    for path, name, stem in zip(files, names, unique_stems(names), strict=True):
+    for path, name, stem in zip(files, names, _stems(names, results), strict=True):
         yield FoundFile(name, stem, file_url(str(path)), _size_of(path), _sidecar_url(path))
     for folder in located.folders:
-        yield from _walk(str(folder), folder_name(_shown(folder, located.base)))
+        yield from _walk(str(folder), folder_name(_shown(folder, located.base)), results)
 
 
 def opened_root(root: Path | None, pointer: str) -> Path:
@@ -112,7 +113,11 @@ def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
     return path
 
 
-def _walk(folder: str, name: str) -> Iterator[FoundFile]:
+def _stems(names: list[str], results: ResultNames) -> list[str]:
+    return unique_stems(names, results.max_stem_bytes, may_add_parts=results.part_may_be_added)
+
+
+def _walk(folder: str, name: str, results: ResultNames) -> Iterator[FoundFile]:
     pending = [(folder, name)]
     while pending:
         folder, name = pending.pop()
@@ -120,7 +125,7 @@ def _walk(folder: str, name: str) -> Iterator[FoundFile]:
         files = [entry for entry in entries if described_name(entry.name) is None]
         sidecars = {described: file_url(entry.path) for entry in entries if (described := described_name(entry.name))}
         names = distinct(name + shown_name(entry.name) for entry in files)
-        for entry, file, stem in zip(files, names, unique_stems(names), strict=True):
+        for entry, file, stem in zip(files, names, _stems(names, results), strict=True):
             regions = find_sidecar(entry.name, sidecars)
             yield FoundFile(file, stem, file_url(entry.path), _size_of(entry), regions)
         below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)

@@ -13,6 +13,7 @@ from pathlib import Path
 from penstock.common.image_header import ALL_SUFFIXES
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
+from penstock.common.model.result_names import ResultNames
 from penstock.common.model.sidecars import described_name
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, SourceForbiddenError, SourceNotFoundError
@@ -43,6 +44,7 @@ def find_inputs(
     root: Path | None,
     buckets: BucketAllowlist,
     limits: Limits,
+    results: ResultNames,
 ) -> Iterator[FoundFile]:
     """Check a job's inputs; return an iterator that then looks them up and lists them, in bounded memory.
 
@@ -53,7 +55,7 @@ def find_inputs(
         RequestError: 403 `source_forbidden`, 422 `source_not_found`; the iterator raises it as well.
         UnavailableError: a bucket is unreachable.
     """
-    resolver = _Resolver(root, buckets, limits)
+    resolver = _Resolver(root, buckets, limits, results)
     for index, given in enumerate(inputs):
         assert not isinstance(given, UploadRef), "an upload is the only input, see find_upload"
         with translate_errors(f"/inputs/{index}"):
@@ -85,9 +87,9 @@ def find_upload(repository: Repository, inputs: Sequence[object], scope: Scope, 
     return upload.id
 
 
-def uploaded_files(repository: Repository, upload: str, limits: Limits) -> Iterator[FoundFile]:
+def uploaded_files(repository: Repository, upload: str, limits: Limits, results: ResultNames) -> Iterator[FoundFile]:
     """Yield an upload's files in the order of their names. Call it after the job was created: no file is added then."""
-    with InputSpool(limits.max_images) as spool:
+    with InputSpool(limits.max_images, results) as spool:
         spool.include_folder("")
         after = ""
         while page := repository.list_upload_files(upload, after=after, limit=_FILES_PER_PAGE):
@@ -109,6 +111,7 @@ class _Resolver:
     root: Path | None
     buckets: BucketAllowlist
     limits: Limits
+    results: ResultNames
     local: dict[int, str | Prefix] = field(default_factory=dict)
     located: LocalInputs | None = None
     files: list[tuple[int, Location]] = field(default_factory=list)
@@ -131,11 +134,11 @@ class _Resolver:
         if self.local:
             self.located = locate(self.root, list(self.local.values()), list(self.local))
             if not (self.files or self.folders or self.lists):
-                return find_files(self.located)
+                return find_files(self.located, self.results)
         return self._list_all()
 
     def _list_all(self) -> Iterator[FoundFile]:
-        with InputSpool(self.limits.max_images) as spool:
+        with InputSpool(self.limits.max_images, self.results) as spool:
             self._list_local(spool)
             self._list_files(spool)
             for index, folder in self.folders:
@@ -159,7 +162,7 @@ class _Resolver:
         assert self.root is not None
         base = _local_folder(self.located.base.relative_to(self.root.resolve()).as_posix())
         spool.include_folder(base)
-        for file in find_files(self.located):
+        for file in find_files(self.located, self.results):
             folder, slash, name = file.name.rpartition("/")
             spool.add(f"{base}{folder}{slash}", name, file.ref, file.size_bytes)
             if file.regions is not None:

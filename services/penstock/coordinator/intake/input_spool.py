@@ -1,8 +1,8 @@
 """InputSpool: a temporary table of a job's inputs, because their names are known only after the last one was found.
 
-Names start below the deepest folder that has all inputs, and a result is named without the image's suffix only if no
-other image could have a result of the same name. Sidecars may come before or after their images. A list of a million
-images stays on disk until then.
+Names start below the deepest folder that has all inputs. Names that are the same are numbered, and a result is named
+without the image's suffix only if no other image could have a result of the same name, as `unique_stems` does it for a
+short list. Sidecars may come before or after their images. A list of a million images stays on disk until then.
 """
 
 import sqlite3
@@ -13,35 +13,42 @@ from types import TracebackType
 from typing import Self
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.common.model.names import shorten, without_suffix
+from penstock.common.model.names import Numbering, Stems, fold, shorten, without_suffix
+from penstock.common.model.result_names import ResultNames
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part
 from penstock.coordinator.intake.input_files import FoundFile
 
 _ROWS_PER_INSERT = 4_096
-_ALWAYS_SHORT = 59
-"""Characters that fit into the bytes of a stem, whatever they are."""
+_BYTES_PER_CHARACTER = 4
 
-_CREATE = "CREATE TABLE files (name TEXT, stem TEXT, ref TEXT, size INTEGER, regions TEXT)"
+# `stem` and `suffix` are folded.
+_CREATE = "CREATE TABLE files (name TEXT, stem TEXT, suffix TEXT, ref TEXT, size INTEGER, regions TEXT)"
 _CREATE_SIDECARS = "CREATE TABLE sidecars (name TEXT PRIMARY KEY, ref TEXT)"
-_INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_SIDECAR = "INSERT OR IGNORE INTO sidecars VALUES (?, ?)"
 _COLLISIONS = """
 SELECT stem, count(*), max(times)
-FROM (SELECT stem, count(*) AS times FROM files GROUP BY stem, name)
+FROM (SELECT stem, count(*) AS times FROM files GROUP BY stem, suffix)
 GROUP BY stem HAVING count(*) > 1 OR max(times) > 1
 """
-_FILES = "SELECT name, stem, ref, size, regions FROM files ORDER BY rowid"
+_INDEX = "CREATE INDEX files_by_stem ON files (stem, suffix)"
+_FIND = "SELECT 1 FROM files WHERE stem = ? OR (stem = ? AND suffix = ?) LIMIT 1"
+_FILES = "SELECT name, stem, suffix, ref, size, regions FROM files ORDER BY rowid"
 _SIDECAR = "SELECT ref FROM sidecars WHERE name IN (?, ?) ORDER BY length(name) DESC LIMIT 1"
 
 
 class InputSpool:
-    """Collects up to `max_files` inputs, then returns them with their names. A context manager."""
+    """Collects up to `max_files` inputs, then returns them with their names, and stems for `results`.
 
-    def __init__(self, max_files: int) -> None:
+    A context manager.
+    """
+
+    def __init__(self, max_files: int, results: ResultNames) -> None:
         self._max_files = max_files
+        self._results = results
         self._count = 0
         self._sidecars = 0
-        self._rows: list[tuple[str, str, str, int | None, str | None]] = []
+        self._rows: list[tuple[str, str, str, str, int | None, str | None]] = []
         self._base: str | None = None
         self._last_folder: str | None = None
         # A file that SQLite creates once its cache is full, and that is gone when it is closed.
@@ -74,7 +81,9 @@ class InputSpool:
             self.include_folder(folder)
             self._last_folder = folder
         path = folder + name
-        self._rows.append((path, without_suffix(path), ref, size_bytes, regions))
+        key = fold(path)
+        stem = without_suffix(key)
+        self._rows.append((path, stem, key[len(stem) :], ref, size_bytes, regions))
         self._count += 1
         self._check_count(self._count)
         if len(self._rows) == _ROWS_PER_INSERT:
@@ -93,26 +102,46 @@ class InputSpool:
             self._database.execute(_INSERT_SIDECAR, (folder + described, ref))
 
     def files(self) -> Iterator[FoundFile]:
-        """Yield all inputs in the order they were added, none of them twice.
-
-        Two different ones may still have the same name if it replaces characters, or if one has other regions than the
-        other; the database refuses them.
-        """
+        """Yield all inputs in the order they were added, none of them twice."""
         self._flush()
         with _translate_errors():
             collisions = self._database.execute(_COLLISIONS).fetchall()
             shared = {stem for stem, names, _ in collisions if names > 1}
             repeated = {stem for stem, _, times in collisions if times > 1}
-            seen: set[tuple[str, str, str | None]] = set()
-            start = len(self._base or "")
-            for name, stem, ref, size, regions in self._database.execute(_FILES):
-                if stem in repeated:
-                    if (name, ref, regions) in seen:
-                        continue
-                    seen.add((name, ref, regions))
-                shown = (name if shared and _may_collide(stem, shared) else stem)[start:]
-                short = shown if len(shown) <= _ALWAYS_SHORT else shorten(shown)
-                yield FoundFile(name[start:], short, ref, size, regions or self._find_sidecar(name))
+            is_taken = lru_cache(maxsize=1024)(self._is_taken)
+            numbering = Numbering(is_taken)
+            stems = Stems(shared, numbering, is_taken if self._results.part_may_be_added else None)
+            if repeated or self._results.part_may_be_added:
+                self._database.execute(_INDEX)
+            max_bytes, start = self._results.max_stem_bytes, len(self._base or "")
+            always_short = max_bytes // _BYTES_PER_CHARACTER
+            for name, key, ref, size, regions in self._distinct(repeated, numbering):
+                stem = stems.choose(name, key)[start:]
+                if len(stem) > always_short:
+                    stem = shorten(stem, max_bytes)
+                yield FoundFile(name[start:], stem, ref, size, regions)
+
+    def _distinct(
+        self, repeated: set[str], numbering: Numbering
+    ) -> Iterator[tuple[str, str, str, int | None, str | None]]:
+        """Yield every file once: a name that no other has, its folded stem, URL, size and regions."""
+        seen: set[tuple[str, str, str | None]] = set()
+        first: set[str] = set()
+        for name, stem, suffix, ref, size, regions in self._database.execute(_FILES):
+            regions = regions or self._find_sidecar(name)
+            if stem in repeated:
+                if (name, ref, regions) in seen:
+                    continue
+                seen.add((name, ref, regions))
+                if stem + suffix in first:
+                    name = numbering.number_name(name)
+                    stem = without_suffix(fold(name))
+                first.add(stem + suffix)
+            yield name, stem, ref, size, regions
+
+    def _is_taken(self, key: str) -> bool:
+        stem = without_suffix(key)
+        return self._database.execute(_FIND, (key, stem, key[len(stem) :])).fetchone() is not None
 
     def _find_sidecar(self, name: str) -> str | None:
         if not self._sidecars:
@@ -128,20 +157,6 @@ class InputSpool:
         with _translate_errors():
             self._database.executemany(_INSERT, self._rows)
         self._rows.clear()
-
-
-def _may_collide(stem: str, shared: set[str]) -> bool:
-    """Return whether another image's result may be named after this stem.
-
-    So it is if another name has the same stem, or if a name that keeps its suffix is equal to the stem. The latter
-    needs a shared stem among what remains when more suffixes are removed.
-    """
-    while stem not in shared:
-        shorter = without_suffix(stem)
-        if shorter == stem:
-            return False
-        stem = shorter
-    return True
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument, ManifestRef, Prefix, UploadRef
 from penstock.common.model.operations import Decode
 from penstock.common.model.plan import Plan, make_job_plan
+from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.common.settings import Limits
 from penstock.coordinator.ports.refusals import invalid_document
 from penstock.coordinator.ports.repository import TRANSIENT
@@ -19,30 +20,40 @@ from penstock.coordinator.ports.repository import TRANSIENT
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job as it was requested: the document, and the plan of its operations."""
+    """A job as it was requested: the document, the plan of its operations, and how its results are named."""
 
     document: JobDocument
     plan: Plan
+    names: ResultNames
+    exact_names: bool = False
+    """Whether names of images that differ in case alone are different, as for version 0.1.0."""
     transient: bool = False
     """Whether the job is deleted once its request was answered."""
 
     def canonical(self) -> dict[str, Any]:
         """Return the request in one form, however it was written, to compare requests.
 
-        Without a webhook, it is the same as before there were webhooks.
+        Without a webhook or names, it is the same as before there were any.
         """
-        excluded = {"operations", "webhook", *ENCODE_OPTIONS, *DECODE_OPTIONS}
+        excluded = {"operations", "webhook", "names", *ENCODE_OPTIONS, *DECODE_OPTIONS}
         request = {"operations": self.plan.document(), **self.document.model_dump(mode="json", exclude=excluded)}
         webhook = self.document.webhook
         if webhook is not None:
             request["webhook"] = [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]
+        if self.document.names is not None:
+            request["names"] = self.document.names
         return request
 
     def stored_document(self) -> dict[str, Any]:
-        """Return the part of the document that a job's row stores; it has the plan and the webhook separately."""
+        """Return the part of the document that a job's row stores; it has the plan and the webhook separately.
+
+        Without `names`, results are named as by version 0.1.0.
+        """
         stored = self.document.model_dump(
-            mode="json", exclude={"operations", "inputs", "webhook"}, exclude_defaults=True, exclude_none=True
+            mode="json", exclude={"operations", "inputs", "webhook", "names"}, exclude_defaults=True, exclude_none=True
         )
+        if self.names.template != PARTS:
+            stored["names"] = self.names.template
         return {**stored, TRANSIENT: True} if self.transient else stored
 
 
@@ -80,7 +91,8 @@ def read_job_request(document: Any, limits: Limits, decode: Decode | None = None
     for pointer, text in _texts(job):
         if re.search(r"[\x00-\x1f\x7f]", text):
             raise RequestError(422, "invalid_document", "control characters are not accepted", pointer)
-    return JobRequest(job, make_job_plan(job, limits, decode))
+    plan = make_job_plan(job, limits, decode)
+    return JobRequest(job, plan, plan.result_names(job.names))
 
 
 def read_form_request(texts: Sequence[str], limits: Limits) -> JobRequest:
@@ -121,7 +133,8 @@ def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
         raise RequestError(error.status, error.code, error.message, where) from error
     if request.document.inputs:
         raise RequestError(422, "inputs_and_files", "actions can't have inputs; use /v1/jobs", pointer)
-    return request
+    names = request.names if request.document.names else ResultNames()
+    return replace(request, names=names, exact_names=True)
 
 
 def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:

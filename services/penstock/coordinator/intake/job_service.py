@@ -110,9 +110,9 @@ class JobService:
             return NewJob(request, images_of_files(request, sent.files, sent.id), sent.id, sent)
         upload = find_upload(self._repository, inputs, caller.scope, self._limits)
         if upload is not None:
-            files = uploaded_files(self._repository, upload, self._limits)
+            files = uploaded_files(self._repository, upload, self._limits, request.names)
         else:
-            files = find_inputs(inputs, self._input_root, self._buckets, self._limits)
+            files = find_inputs(inputs, self._input_root, self._buckets, self._limits, request.names)
         return NewJob(request, images_of_inputs(request, files, self._limits), upload)
 
     def submit(

@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, RequestError
 from penstock.common.model.jobs import ImageState, JobState
-from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.names import distinct, exact_stems, exactly_distinct, unique_stems
 from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.common.settings import Limits
 from penstock.common.store.keys import upload_key
@@ -74,7 +74,7 @@ def images_of_files(request: JobRequest, files: Sequence[SentFile], upload: str)
     """Return a job's images for the files of a form. Those that can't be processed have failed already."""
     sent = [(file, upload_key(upload, index)) for index, file in enumerate(files) if not _is_sidecar(file)]
     sidecars = _Sidecars(files, upload)
-    names = distinct(file.name for file, _ in sent)
+    names, stems = _name_files(request, [file for file, _ in sent])
     step = request.plan.steps[0]
     return [
         _image(
@@ -86,8 +86,18 @@ def images_of_files(request: JobRequest, files: Sequence[SentFile], upload: str)
             _file_error(file, step) or sidecars.error(file.name, step),
             sidecars.find(file.name),
         )
-        for index, ((file, ref), name, stem) in enumerate(zip(sent, names, unique_stems(names), strict=True))
+        for index, ((file, ref), name, stem) in enumerate(zip(sent, names, stems, strict=True))
     ]
+
+
+def _name_files(request: JobRequest, files: Sequence[SentFile]) -> tuple[list[str], list[str]]:
+    """Return a name and a stem for each file of a form; `/process` names them as version 0.1.0 did."""
+    if request.exact_names:
+        names = exactly_distinct(file.name for file in files)
+        return names, exact_stems(names)
+    names = distinct(file.name for file in files)
+    results = request.names
+    return names, unique_stems(names, results.max_stem_bytes, may_add_parts=results.part_may_be_added)
 
 
 def images_of_inputs(request: JobRequest, files: Iterable[FoundFile], limits: Limits) -> Iterator[Image]:

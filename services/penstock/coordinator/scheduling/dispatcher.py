@@ -13,6 +13,7 @@ from typing import Any
 from penstock.common.broker.base import Broker
 from penstock.common.model.errors import ImageCode, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, fit_chunk, step_queue
+from penstock.common.model.result_names import PARTS
 from penstock.common.model.sidecars import stored_regions
 from penstock.common.registry import operations
 from penstock.common.store.base import Store
@@ -246,6 +247,7 @@ def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, Any]] | str) 
         plan=plan,
         images=[_image_ref(image) for image in images],
         results=results_prefix(job.id, job.document.get("results")),
+        names=job.document.get("names", PARTS),
         enqueued_at=time.time(),
     )
 

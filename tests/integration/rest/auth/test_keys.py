@@ -70,7 +70,7 @@ def all_routes() -> list[tuple[str, str]]:
 
 def path_of(template: str, job: str, upload: str) -> str:
     """Fill in a path's parameters; fails for an unknown one."""
-    names = {"processed/{name:path}": "processed/a-0.jpg", "sent/{name:path}": "sent/a.jpg"}
+    names = {"processed/{name:path}": "processed/a.jpg", "sent/{name:path}": "sent/a.jpg"}
     for found, name in names.items():
         template = template.replace(found, name)
     return template.replace("{name:path}", "a.jpg").replace("{path:path}", "x").format(job=job, upload=upload)

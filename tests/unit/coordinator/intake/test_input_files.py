@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,12 @@ import pytest
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
-from penstock.coordinator.intake.input_files import find_files, locate
+from penstock.common.model.result_names import SINGLE, ResultNames
+from penstock.coordinator.intake.input_files import FoundFile, LocalInputs, find_files, locate
+
+
+def found_in(located: LocalInputs) -> Iterator[FoundFile]:
+    return find_files(located, ResultNames(SINGLE))
 
 
 def test_a_folder_inside_another_input_is_not_listed_twice(tmp_path: Path) -> None:
@@ -19,14 +25,14 @@ def test_a_folder_inside_another_input_is_not_listed_twice(tmp_path: Path) -> No
     (tmp_path / "a" / "b" / "x.jpg").touch()
     located = locate(tmp_path, [Prefix(prefix="a/b"), Prefix(prefix="a"), "a/b/x.jpg", Prefix(prefix="a/../a")])
     assert (located.folders, located.files) == ([tmp_path / "a"], [])
-    assert [file.name for file in find_files(located)] == ["b/x.jpg"]
+    assert [file.name for file in found_in(located)] == ["b/x.jpg"]
 
 
 def test_a_folder_that_could_have_the_name_of_a_result_is_renamed(tmp_path: Path) -> None:
     (tmp_path / "x-0.jpg").mkdir()
     (tmp_path / "x-0.jpg" / "y.jpg").touch()
     (tmp_path / "x.jpg").touch()
-    found = list(find_files(locate(tmp_path, [Prefix(prefix=".")])))
+    found = list(found_in(locate(tmp_path, [Prefix(prefix=".")])))
     assert [file.stem for file in found] == ["x", "x-0.jpg~/y"]
 
 
@@ -35,7 +41,7 @@ def test_folders_deeper_than_the_recursion_limit_are_listed(tmp_path: Path) -> N
     for folder in folders:
         os.mkdir(folder)
     Path(folders[-1], "x.jpg").touch()
-    found = list(find_files(locate(tmp_path, [Prefix(prefix=".")])))
+    found = list(found_in(locate(tmp_path, [Prefix(prefix=".")])))
     Path(folders[-1], "x.jpg").unlink()
     for folder in reversed(folders):
         os.rmdir(folder)  # pytest's own cleanup is recursive
@@ -47,7 +53,7 @@ def test_folders_are_listed_one_at_a_time_in_bounded_memory(tmp_path: Path) -> N
         (tmp_path / f"{folder:02}").mkdir()
         for file in range(250):
             (tmp_path / f"{folder:02}" / f"{file:03}.jpg").touch()
-    found = find_files(locate(tmp_path, [Prefix(prefix=".")]))
+    found = found_in(locate(tmp_path, [Prefix(prefix=".")]))
     tracemalloc.start()
     try:
         assert sum(1 for _ in islice(found, 2_000)) == 2_000
@@ -63,7 +69,7 @@ def test_a_folder_deleted_during_the_listing_is_refused_without_showing_its_path
     located = locate(tmp_path / "root", [Prefix(prefix="a")])
     (tmp_path / "root" / "a").rmdir()
     with pytest.raises(RequestError) as refused:
-        list(find_files(located))
+        list(found_in(located))
     assert (refused.value.status, refused.value.code) == (422, "source_forbidden")
     assert str(tmp_path) not in refused.value.message
 
@@ -74,7 +80,7 @@ def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: 
     for name in ("1.jpg", "2.jpg", "3.jpg"):
         (folder / name).write_bytes(b"xyz")
     (tmp_path / "4.jpg").write_bytes(b"xyz")
-    found = find_files(locate(tmp_path, ["4.jpg", Prefix(prefix="a")]))
+    found = found_in(locate(tmp_path, ["4.jpg", Prefix(prefix="a")]))
     (tmp_path / "4.jpg").unlink()
     sizes = {}
     for file in found:
@@ -104,7 +110,7 @@ def test_images_have_the_sidecars_beside_them(tmp_path: Path) -> None:
     for name in (*names, "é.jpg.regions.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"[]")
-    found = {file.name: file.regions for file in find_files(locate(tmp_path, ["é.jpg", Prefix(prefix="a")]))}
+    found = {file.name: file.regions for file in found_in(locate(tmp_path, ["é.jpg", Prefix(prefix="a")]))}
     base = f"file://{tmp_path}"
     assert found == {
         "é.jpg": f"{base}/%C3%A9.jpg.regions.json",

@@ -9,13 +9,14 @@ from itertools import islice
 import pytest
 
 from penstock.common.model.errors import RequestError
-from penstock.common.model.names import unique_stems
+from penstock.common.model.names import distinct, fold, unique_stems
+from penstock.common.model.result_names import SINGLE, ResultNames
 from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
 
 
-def names_of(*urls: str, max_files: int = 1_000_000) -> list[tuple[str, str]]:
+def names_of(*urls: str, max_files: int = 1_000_000, may_add_parts: bool = False) -> list[tuple[str, str]]:
     """Return the names and stems of URLs that go through a spool."""
-    with InputSpool(max_files) as spool:
+    with InputSpool(max_files, ResultNames(SINGLE, may_add_parts)) as spool:
         for url in urls:
             folder, _, name = url.rpartition("/")
             spool.add(shown_folder(folder), name, url)
@@ -34,18 +35,29 @@ def test_an_image_listed_twice_is_returned_once() -> None:
     assert names_of("s3://b/1.jpg", "s3://b/2.jpg", "s3://b/1.jpg") == [("1.jpg", "1"), ("2.jpg", "2")]
 
 
-def test_stems_are_unique_and_equal_those_of_short_lists_without_collisions() -> None:
+@pytest.mark.parametrize("may_add_parts", [False, True])
+def test_names_and_stems_are_unique_and_equal_those_of_short_lists(may_add_parts: bool) -> None:
     chooser = random.Random(5)
-    for _ in range(300):
-        parts = ["".join(chooser.choices(["x", "y", ".jpg", ".png", ".a"], k=chooser.randint(1, 4))) for _ in range(8)]
+    for _ in range(600):
+        kinds = ["x", "y", "X", "-0", "~2", ".jpg", ".png", ".a", "\u00e9", "e\u0301"]
+        parts = ["".join(chooser.choices(kinds, k=chooser.randint(1, 4))) for _ in range(8)]
         names = list(dict.fromkeys(part for part in parts if part.strip(".")))
-        found = names_of(*(f"s3://b/{name}" for name in names))
-        assert [name for name, _ in found] == names
+        found = names_of(*(f"s3://b/{name}" for name in names), may_add_parts=may_add_parts)
+        assert [name for name, _ in found] == distinct(names)
         stems = [stem for _, stem in found]
-        assert len(set(stems)) == len(stems), names
-        alike = [name.partition(".")[0] for name in names]
-        if len(set(alike)) == len(alike):
+        assert len(set(map(fold, stems))) == len(stems), names
+        if not may_add_parts:
             assert stems == unique_stems(names)
+
+
+def test_keys_that_differ_in_case_alone_have_results_that_stay_apart() -> None:
+    assert names_of("s3://b/IMG_1.JPG", "s3://b/img_1.jpg", "s3://b/Img_1.jpg", "s3://b/img_1~3.png") == [
+        ("IMG_1.JPG", "IMG_1"),
+        ("img_1~2.jpg", "img_1~2"),
+        ("Img_1~4.jpg", "Img_1~4"),
+        ("img_1~3.png", "img_1~3"),
+    ]
+    assert names_of("s3://b/N/1.jpg", "s3://b/n/1.jpg") == [("N/1.jpg", "N/1"), ("n/1~2.jpg", "n/1~2")]
 
 
 def test_names_with_equal_stems_keep_their_suffixes() -> None:
@@ -58,13 +70,13 @@ def test_names_with_equal_stems_keep_their_suffixes() -> None:
 
 
 def test_only_colliding_names_of_a_long_list_keep_their_suffixes() -> None:
-    names = [f"delft/{number:06}.jpg" for number in range(50_000)] + ["delft/000007.png", "delft/049999.JPG"]
+    names = [f"delft/{number:06}.jpg" for number in range(50_000)] + ["delft/000007.png", "delft/049999.JPEG"]
     stems = dict(names_of(*(f"s3://b/{name}" for name in names)))
     assert [name for name, stem in stems.items() if name == stem] == [
         "000007.jpg",
         "049999.jpg",
         "000007.png",
-        "049999.JPG",
+        "049999.JPEG",
     ]
 
 
@@ -94,7 +106,7 @@ def test_one_image_too_many_is_refused_before_any_is_returned() -> None:
 
 def test_a_long_list_waits_on_disk() -> None:
     count = 60_000
-    with InputSpool(count) as spool:
+    with InputSpool(count, ResultNames(SINGLE)) as spool:
         tracemalloc.start()
         try:
             for number in range(count):
@@ -110,7 +122,7 @@ def test_a_long_list_waits_on_disk() -> None:
 
 
 def test_sidecars_belong_to_the_image_of_their_name_whichever_comes_first() -> None:
-    with InputSpool(10) as spool:
+    with InputSpool(10, ResultNames(SINGLE)) as spool:
         spool.add_sidecar("b/", "1.jpg", "s3://b/1.jpg.regions.json")
         for name in ("1.jpg", "2.jpg", "2.png", "3.jpg"):
             spool.add("b/", name, f"s3://b/{name}")
@@ -130,7 +142,7 @@ def test_sidecars_belong_to_the_image_of_their_name_whichever_comes_first() -> N
 
 
 def test_more_sidecars_than_images_are_accepted_are_refused() -> None:
-    with InputSpool(2) as spool:
+    with InputSpool(2, ResultNames(SINGLE)) as spool:
         for number in range(2):
             spool.add_sidecar("b/", f"{number}", f"s3://b/{number}")
         with pytest.raises(RequestError) as refused:

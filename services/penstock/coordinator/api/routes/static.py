@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from penstock.common.model.names import without_suffix
+from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.coordinator.api.dependencies import CallerDep, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
@@ -149,9 +148,9 @@ def get_input_file(job: JobDep, name: FileName, request: Request, services: Serv
 @router.get("/{job}/processed/{name:path}", summary="Download a result", **_FILE)
 def get_result_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
     """Send a result."""
-    stem = re.sub(r"-[0-9]+\Z", "", without_suffix(name))
-    image = services.repository.image_by_stem(job.id, stem)
-    result = next((result for result in image.results if result.name == name), None) if image else None
+    stems = ResultNames(job.document.get("names", PARTS)).stems(name)
+    images = filter(None, (services.repository.image_by_stem(job.id, stem) for stem in stems))
+    result = next((result for image in images for result in image.results if result.name == name), None)
     if result is None:
         raise not_found(f"result {name[:80]!a}")
     return file_response(request, result_content(services.store, result), services.accel_prefix)
