@@ -133,6 +133,7 @@ def test_a_custom_step_has_a_form(page: Page) -> None:
 
 
 def test_operations_are_dragged_and_removed(page: Page) -> None:
+    page.set_viewport_size({"width": 1200, "height": 1800})  # all cards at once
     page.goto("/")
     add(page, "blur")
     add(page, "split")
@@ -389,7 +390,7 @@ def test_the_form_starts_with_a_resize_that_keeps_the_aspect_ratio(
     page.goto("/")
     page.set_input_files(PICKER, drawn[:1])
     page.get_by_label("Fit", exact=True).select_option("cover")
-    page.get_by_text("More options").click()
+    page.locator(".operations").get_by_text("More options").click()
     page.get_by_label("Gravity").select_option("north-east")
     page.get_by_label("Width").fill("90")
     page.get_by_text("As JSON").click()
