@@ -22,6 +22,7 @@ from penstock.common.image_header import (
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode
 from penstock.common.settings import Limits
+from penstock.steps.colour.code_points import coded_profile
 from penstock.steps.colour.normalise import normalise
 from penstock.steps.formats.avif import read_avif
 from penstock.steps.formats.heif import read_heic
@@ -64,7 +65,8 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     _check_size(header, limits)
     metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
-    normal = normalise(raw.pixels, metadata.icc, raw.space, params)
+    profile = metadata.icc or (b"" if params.profile == "drop" else coded_profile(data, header))
+    normal = normalise(raw.pixels, profile, raw.space, params)
     pixels = _apply_orientation(normal.pixels, raw.orientation)
     height, width = pixels.shape[:2]
     metadata = replace(metadata, width=width, height=height, icc=normal.profile)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.steps.colour.icc import PRIMARIES, ColourSpace, ProfileError, read_tags
+from penstock.steps.colour.icc import CURVES, PRIMARIES, ColourSpace, ProfileError, read_tags
 from penstock.steps.image import Pixels
 
 Numbers = NDArray[Any]
@@ -22,14 +22,13 @@ _LIGHT_STEPS = 1 << 18
 _BAND_PIXELS = 1 << 16
 
 _TABLES = {b"A2B0", b"A2B1", b"A2B2"}
-_COLORANTS, _CURVES = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
 _GREY_CURVE = b"kTRC"
 
 
 def has_curves_alone(profile: bytes, space: ColourSpace) -> bool:
     """Return whether a profile consists of curves, and a matrix for RGB. Raises ProfileError: it is damaged."""
     tags = read_tags(profile)
-    needed = {_GREY_CURVE} if space == "GRAY" else {*_COLORANTS, *_CURVES}
+    needed = {_GREY_CURVE} if space == "GRAY" else {*PRIMARIES, *CURVES}
     return profile[20:24] == b"XYZ " and needed <= tags.keys() and not _TABLES & tags.keys()
 
 
@@ -43,8 +42,8 @@ def to_srgb_by_curves(pixels: Pixels, profile: bytes, space: ColourSpace) -> Pix
     if space == "GRAY":
         curves, matrix = [_read_curve(tags[_GREY_CURVE])] * 3, np.eye(3)
     else:
-        curves = [_read_curve(tags[name]) for name in _CURVES]
-        colorants = [_read_xyz(tags[name]) for name in _COLORANTS]
+        curves = [_read_curve(tags[name]) for name in CURVES]
+        colorants = [_read_xyz(tags[name]) for name in PRIMARIES]
         matrix = np.linalg.solve(np.transpose([*PRIMARIES.values()]), np.transpose(colorants))
     values = _srgb_values()
     made = pixels.copy()

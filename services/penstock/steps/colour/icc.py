@@ -1,9 +1,10 @@
-"""ICC profile: its header and tags, and one for grey images made into one for results, which have three channels.
+"""ICC profile: its tags, read and written; one for grey images made into one for results, which have three channels.
 
 https://www.color.org/specification/ICC.1-2022-05.pdf, sections 7.2 (header), 7.3 (tags) and 8.3 (grey profiles)
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Literal
 
 ColourSpace = Literal["RGB", "GRAY", "CMYK"]
@@ -14,17 +15,20 @@ class ProfileError(ValueError):
     """A profile that cannot be used."""
 
 
-PRIMARIES = {
+Colorants = Mapping[bytes, tuple[float, float, float]]
+"""Red, green and blue as XYZ under D50, by the tags that hold them."""
+
+PRIMARIES: Colorants = {
     b"rXYZ": (0.43606567, 0.22248840, 0.01391602),
     b"gXYZ": (0.38514709, 0.71687317, 0.09707642),
     b"bXYZ": (0.14306641, 0.06060791, 0.71409607),
 }
-"""Red, green and blue of sRGB as XYZ under D50, as its own profile has them."""
+"""Those of sRGB, as its own profile has them."""
 
 _HEADER_BYTES = 128
 _MAX_TAGS = 100
 _COPIED = (b"desc", b"cprt", b"wtpt")
-_CURVES = (b"rTRC", b"gTRC", b"bTRC")
+CURVES = (b"rTRC", b"gTRC", b"bTRC")
 
 
 def make_rgb_profile(profile: bytes) -> bytes:
@@ -39,8 +43,8 @@ def make_rgb_profile(profile: bytes) -> bytes:
     contents = {name: tags[name] for name in _COPIED if name in tags}
     for name, values in PRIMARIES.items():
         contents[name] = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
-    contents |= dict.fromkeys(_CURVES, tags[b"kTRC"])
-    return _write(profile[:_HEADER_BYTES], contents)
+    contents |= dict.fromkeys(CURVES, tags[b"kTRC"])
+    return write_profile(profile[:_HEADER_BYTES], contents)
 
 
 def read_tags(profile: bytes) -> dict[bytes, bytes]:
@@ -58,8 +62,8 @@ def read_tags(profile: bytes) -> dict[bytes, bytes]:
     return {name: profile[offset : offset + size] for name, offset, size in entries}
 
 
-def _write(header: bytes, contents: dict[bytes, bytes]) -> bytes:
-    """Return a profile with a grey one's header, for a display with RGB."""
+def write_profile(header: bytes, contents: Mapping[bytes, bytes]) -> bytes:
+    """Return the profile of a display with RGB: the header of another, and the contents of its tags."""
     table, body = [], b""
     start = _HEADER_BYTES + 4 + 12 * len(contents)
     offsets: dict[bytes, int] = {}
