@@ -21,12 +21,29 @@ def run(browser: Browser, server: Server) -> Iterator[RunModule]:
         yield lambda module, name, *args: page.evaluate(script, [module, name, args])
 
 
-def test_parts_of_two_splits_have_their_positions(run: RunModule) -> None:
-    assert [run("mosaic", "cellOf", index, 2) for index in (0, 1, 2, 3, 4, 15)] == [
+def test_parts_of_cuts_have_their_positions(run: RunModule) -> None:
+    assert [run("mosaic", "cellOf", index, [[2, 2], [2, 2]]) for index in (0, 1, 2, 3, 4, 15)] == [
         [0, 0], [1, 0], [0, 1], [1, 1], [2, 0], [3, 3],
     ]  # fmt: skip
-    assert run("mosaic", "splitsOf", [{"op": "split", "enabled": False}, {"op": "split", "enabled": True}]) == 1
-    assert run("mosaic", "layOut", [{"width": 1, "height": 1}], 1) is None
+    assert [run("mosaic", "cellOf", index, [[2, 1], [3, 2]]) for index in (0, 2, 3, 6, 11)] == [
+        [0, 0], [2, 0], [0, 1], [3, 0], [5, 1],
+    ]  # fmt: skip
+    assert run("mosaic", "layOut", [{"width": 1, "height": 1}], [[2, 2]]) is None
+    parts = [{"width": width, "height": height} for height in (5, 4) for width in (3, 3, 2)]
+    assert run("mosaic", "layOut", parts, [[3, 2]]) == {"cells": parts, "columns": [3, 3, 2], "rows": [5, 4]}
+
+
+def test_only_parts_that_join_are_put_together(run: RunModule) -> None:
+    split, tile = {"op": "split", "enabled": True}, {"op": "tile", "columns": 3, "rows": 2, "overlap": 0}
+    for operations, grids in (
+        ([{"op": "split", "enabled": False}, split], [[2, 2]]),
+        ([{"op": "rotate", "angle": 90}, split, tile], [[2, 2], [3, 2]]),
+        ([split, {"op": "rotate", "angle": 90}], []),
+        ([{**tile, "overlap": 9}], []),
+        ([{"op": "tile", "width": 512, "height": 512}], []),
+        ([{"op": "blur"}], []),
+    ):
+        assert run("mosaic", "gridsOf", operations) == grids
 
 
 def test_durations_and_sizes_are_readable(run: RunModule) -> None:

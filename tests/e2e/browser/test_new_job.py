@@ -135,11 +135,12 @@ def test_a_custom_step_has_a_form(page: Page) -> None:
 def test_operations_are_dragged_and_removed(page: Page) -> None:
     page.set_viewport_size({"width": 1200, "height": 1800})  # all cards at once
     page.goto("/")
+    page.set_viewport_size({"width": 1280, "height": 2_400})  # no drag scrolls the page
     add(page, "blur")
     add(page, "split")
     heads = page.locator(".operations h3")
     expect(heads).to_have_text(["resize", "blur", "split"])
-    page.locator(".handle").nth(2).drag_to(page.locator(".operations li").nth(0))
+    page.locator(".handle").nth(2).drag_to(page.locator(".operations li").nth(0), target_position={"x": 60, "y": 12})
     expect(heads).to_have_text(["split", "resize", "blur"])
     page.get_by_role("button", name="Remove resize").click()
     expect(heads).to_have_text(["split", "blur"])

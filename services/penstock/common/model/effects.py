@@ -20,6 +20,9 @@ class Adjust(AnyPixels):
     """
 
     example: ClassVar[Any] = "brightness=1.2,contrast=1.1"
+    optional: ClassVar[frozenset[str]] = frozenset(
+        ("brightness", "contrast", "gamma", "saturation", "grayscale", "sharpen", "sharpen_sigma")
+    )
 
     brightness: Annotated[
         Factor, Field(description="Every value is multiplied by it; 1 changes nothing, 0 is black")

@@ -36,6 +36,7 @@ class Crop(AnyPixels):
     """
 
     example: ClassVar[Any] = "16:9"
+    optional: ClassVar[frozenset[str]] = frozenset(("aspect", "width", "height", "x", "y", "gravity", "outside"))
 
     aspect: Annotated[
         Annotated[str, Field(pattern=r"^[0-9]{1,5}(\.[0-9]{1,4})?:[0-9]{1,5}(\.[0-9]{1,4})?$", examples=["16:9"])]
@@ -131,6 +132,7 @@ class Rotate(AnyPixels):
     """
 
     example: ClassVar[Any] = 90
+    optional: ClassVar[frozenset[str]] = frozenset(("angle", "flip", "canvas", "background", "interpolation"))
 
     angle: Annotated[
         float, Field(ge=-360, le=360, allow_inf_nan=False, description="Degrees clockwise; negative: anticlockwise")
@@ -206,6 +208,7 @@ class Tile(AnyPixels):
     """
 
     example: ClassVar[Any] = "3x2"
+    optional: ClassVar[frozenset[str]] = frozenset(("columns", "rows", "width", "height", "overlap", "last"))
 
     columns: Annotated[
         Annotated[int, Field(ge=1, le=MAX_SIDE)] | Absent, Field(description="Columns of the grid, with `rows`")

@@ -36,10 +36,14 @@ export const percent = (share) => (share === null ? "–" : `${Math.round(share 
 export const moment = (text, timeStyle = "short") =>
   new Date(text).toLocaleString("en-GB", { dateStyle: "medium", timeStyle });
 
-// An operation of a plan in short: `blur gaussian`, `resize inside 512×512`.
+// Operations whose values say little without their names.
+const NAMED = ["crop", "rotate", "tile", "adjust"];
+
+// An operation of a plan in short: `blur gaussian`, `resize inside 512×512`, `tile columns 3, rows 2`.
 export function operationText({ op, ...fields }) {
   if (op === "resize") return resizeText(fields);
   if (op === "encode" && fields.format) return encodeText(fields);
+  if (NAMED.includes(op)) return `${op} ${Object.entries(fields).map((field) => field.join(" ")).join(", ")}`;
   const values = Object.values(fields).filter((value) => value !== true && value !== null);
   return [op, ...values.map((value) => (typeof value === "object" ? JSON.stringify(value) : value))].join(" ");
 }

@@ -1,29 +1,39 @@
-// Positions of an image's parts: each split makes four, left-top, right-top, left-bottom, right-bottom.
+// Positions of an image's parts: a split or a tile cuts each part into a grid, in reading order.
 
-export const splitsOf = (operations) => operations.filter(({ op, enabled }) => op === "split" && enabled !== false).length;
+// The grids of a plan as [columns, rows], the coarsest first; none if parts cannot be put together as one image.
+export function gridsOf(operations) {
+  const cuts = operations.filter((each) => (each.op === "split" && each.enabled !== false) || each.op === "tile");
+  const first = operations.indexOf(cuts[0]);
+  const fits = cuts.every(({ op, columns, overlap }) => op === "split" || (columns && !overlap));
+  if (!fits || operations.some(({ op }, index) => op === "rotate" && index > first)) return [];
+  return cuts.map(({ op, columns, rows }) => (op === "split" ? [2, 2] : [columns, rows]));
+}
 
-// The column and row of part `index` of 4^splits, from 0; the first split is the coarsest.
-export function cellOf(index, splits) {
-  let column = 0;
-  let row = 0;
-  for (let level = splits - 1; level >= 0; level -= 1) {
-    const quadrant = Math.floor(index / 4 ** level) % 4;
-    column = column * 2 + (quadrant & 1);
-    row = row * 2 + (quadrant >> 1);
+// The column and row of part `index`, from 0.
+export function cellOf(index, grids) {
+  let [column, row, across, down] = [0, 0, 1, 1];
+  for (const [columns, rows] of grids.toReversed()) {
+    const cell = index % (columns * rows);
+    column += (cell % columns) * across;
+    row += Math.floor(cell / columns) * down;
+    across *= columns;
+    down *= rows;
+    index = Math.floor(index / (columns * rows));
   }
   return [column, row];
 }
 
 // Results put together as one image: its cells in reading order, and the sizes of columns and rows in pixels.
-export function layOut(results, splits) {
-  if (!splits || results.length !== 4 ** splits) return null;
-  const side = 2 ** splits;
+export function layOut(results, grids) {
+  const across = grids.reduce((product, [columns]) => product * columns, 1);
+  const down = grids.reduce((product, [, rows]) => product * rows, 1);
+  if (!grids.length || results.length !== across * down) return null;
   const cells = [];
   results.forEach((result, index) => {
-    const [column, row] = cellOf(index, splits);
-    cells[row * side + column] = result;
+    const [column, row] = cellOf(index, grids);
+    cells[row * across + column] = result;
   });
-  const columns = cells.slice(0, side).map((cell) => cell.width);
-  const rows = cells.filter((_, index) => index % side === 0).map((cell) => cell.height);
+  const columns = cells.slice(0, across).map((cell) => cell.width);
+  const rows = cells.filter((_, index) => index % across === 0).map((cell) => cell.height);
   return { cells, columns, rows };
 }

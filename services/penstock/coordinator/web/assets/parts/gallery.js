@@ -1,7 +1,7 @@
 // A job's images in pages, shown by their results. A click compares an image before and after.
 import { html, useState } from "../lib/html.js";
 import { plural } from "../lib/format.js";
-import { splitsOf } from "../lib/mosaic.js";
+import { gridsOf } from "../lib/mosaic.js";
 import { Pager, usePage } from "./paged.js";
 import { Result } from "./result.js";
 import { Badge, ErrorMessage } from "./small.js";
@@ -17,7 +17,7 @@ export function Gallery({ path, job, open }) {
   const paged = usePage(`${path}/images?limit=${A_PAGE}${state && `&state=${state}`}`, mayChange);
   const [shown, show] = useState(null);
   const images = paged.page?.images || [];
-  const splits = splitsOf(job.operations);
+  const grids = gridsOf(job.operations);
   const finished = images.filter((image) => image.results.length);
   const at = finished.findIndex((image) => image.id === shown);
   return html`
@@ -31,16 +31,16 @@ export function Gallery({ path, job, open }) {
       <${ErrorMessage} error=${paged.error} />
       ${paged.page && !images.length && html`<p class="empty">No images.</p>`}
       <ul class="gallery">
-        ${images.map((image) => html`<${Tile} key=${image.id} image=${image} splits=${splits} path=${path} show=${show} />`)}
+        ${images.map((image) => html`<${Tile} key=${image.id} image=${image} grids=${grids} path=${path} show=${show} />`)}
       </ul>
       <${Pager} ...${paged} label="Pages of images" />
-      ${at >= 0 && html`<${Viewer} image=${finished[at]} splits=${splits} close=${() => show(null)}
+      ${at >= 0 && html`<${Viewer} image=${finished[at]} grids=${grids} close=${() => show(null)}
         previous=${finished[at - 1] && (() => show(finished[at - 1].id))}
         next=${finished[at + 1] && (() => show(finished[at + 1].id))} />`}
     </section>`;
 }
 
-function Tile({ image, splits, path, show }) {
+function Tile({ image, grids, path, show }) {
   if (!image.results.length) {
     return html`<li class="tile"><div class="blank"><${Badge} state=${image.state} /></div>
       <span class="name">${image.name}</span></li>`;
@@ -50,7 +50,7 @@ function Tile({ image, splits, path, show }) {
     { ...result, url: `${path}/images/${image.id}/thumbnail?part=${part}`, whole: result.url }));
   return html`<li class="tile">
     <button type="button" class="picture" aria-label=${`Compare ${image.name}`} onClick=${() => show(image.id)}>
-      <${Result} results=${small} splits=${splits} name="" />
+      <${Result} results=${small} grids=${grids} name="" />
     </button>
     <span class="name">${image.name}</span>
     ${parts > 1 && html`<span class="faint">${plural(parts, "part")}</span>`}

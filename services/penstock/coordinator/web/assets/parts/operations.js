@@ -24,6 +24,11 @@ export function Operations({ known, chosen, onChange }) {
     announce(`${chosen[from].op} is now ${to + 1} of ${chosen.length}`);
     onChange(moved);
   };
+  // Moves the dragged card to where another is, if it will then be below the pointer, or it would go back and forth.
+  const pull = (to, reaches) => {
+    const from = chosen.findIndex(({ key }) => key === dragged);
+    if (from !== -1 && (from > to ? reaches.fromAbove : reaches.fromBelow)) move(from, to);
+  };
   const remove = (index) => {
     const next = chosen[index + 1] || chosen[index - 1];
     wanted.current = next ? `remove-${next.key}` : "add-0";
@@ -43,7 +48,7 @@ export function Operations({ known, chosen, onChange }) {
         <${Card} key=${item.key} item=${item} index=${index} total=${chosen.length} operation=${known.get(item.op)}
                  dragged=${dragged === item.key} move=${move} remove=${remove}
                  onValues=${(values) => set(index, values)} onDrag=${drag}
-                 onOver=${() => dragged && move(chosen.findIndex(({ key }) => key === dragged), index)} />`)}
+                 onOver=${(reaches) => pull(index, reaches)} />`)}
     </ol>
     ${!chosen.length && html`<p class="empty">No operations: images are only encoded again.</p>`}
     <div class="row add" role="group" aria-label="Add an operation">
@@ -70,7 +75,9 @@ function Card({ item, index, total, operation, dragged, move, remove, onValues, 
   };
   const over = (event) => {
     event.preventDefault();
-    onOver();
+    const height = card.current.parentElement.querySelector(".dragged")?.offsetHeight;
+    const { top, bottom } = card.current.getBoundingClientRect();
+    onOver({ fromAbove: event.clientY - top < height, fromBelow: bottom - event.clientY < height });
   };
   return html`
     <li class=${`operation ${dragged ? "dragged" : ""}`} ref=${card} onKeyDown=${keys} onDragOver=${over}

@@ -6,12 +6,12 @@ import { layOut } from "../lib/mosaic.js";
 export const MAX_PARTS = 256;
 const MAX_PARTS_IN_TILE = 16;
 
-// Results as one image with thin lines between if they are its quadrants, else side by side. Without a name it is
+// Results as one image with thin lines between if they are its tiles, else side by side. Without a name it is
 // decoration in a tile.
-export function Result({ results, splits, name }) {
-  const whole = layOut(results, splits);
+export function Result({ results, grids, name }) {
+  const whole = layOut(results, grids);
   const cells = whole ? whole.cells : results;
-  if (cells.length > (name ? MAX_PARTS : MAX_PARTS_IN_TILE)) return Result({ results: results.slice(0, 1), splits: 0, name });
+  if (cells.length > (name ? MAX_PARTS : MAX_PARTS_IN_TILE)) return Result({ results: results.slice(0, 1), grids: [], name });
   const style = whole
     ? { gridTemplateColumns: tracks(whole.columns), gridTemplateRows: tracks(whole.rows), aspectRatio: ratio(whole) }
     : { gridTemplateColumns: `repeat(${Math.ceil(Math.sqrt(cells.length))}, 1fr)` };

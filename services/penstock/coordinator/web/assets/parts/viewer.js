@@ -5,7 +5,7 @@ import { layOut } from "../lib/mosaic.js";
 import { useDialog } from "./dialog.js";
 import { MAX_PARTS, Result, ratio } from "./result.js";
 
-export function Viewer({ image, splits, close, previous, next }) {
+export function Viewer({ image, grids, close, previous, next }) {
   const dialog = useDialog();
   const [beside, setBeside] = useState(false);
   return html`
@@ -17,27 +17,27 @@ export function Viewer({ image, splits, close, previous, next }) {
         <button type="button" class="quiet" aria-disabled=${!next} onClick=${() => next?.()}>Next</button>
         <button type="button" class="icon" aria-label="Close" onClick=${() => dialog.current.close()}>×</button>
       </div>
-      <${Comparison} key=${image.id} image=${image} splits=${splits} beside=${beside} />
+      <${Comparison} key=${image.id} image=${image} grids=${grids} beside=${beside} />
       <${Facts} image=${image} />
     </dialog>`;
 }
 
-function Comparison({ image, splits, beside }) {
+function Comparison({ image, grids, beside }) {
   if (image.results.length > MAX_PARTS) {
     return html`<p>${count(image.results.length)} parts are too many to show at once; each is listed below.</p>`;
   }
-  return beside ? html`<${Beside} image=${image} splits=${splits} />` : html`<${Slider} image=${image} splits=${splits} />`;
+  return beside ? html`<${Beside} image=${image} grids=${grids} />` : html`<${Slider} image=${image} grids=${grids} />`;
 }
 
 // The input is drawn in the aspect ratio of the results, so that both match.
-function Slider({ image, splits }) {
+function Slider({ image, grids }) {
   const [at, setAt] = useState(50);
-  const whole = layOut(image.results, splits);
+  const whole = layOut(image.results, grids);
   const first = image.results[0];
   const style = { "--at": `${at}%`, "--ratio": whole ? ratio(whole) : first.width / first.height };
   return html`
     <div class="slider" style=${style}>
-      <div class="after"><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /></div>
+      <div class="after"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /></div>
       <img class="before" src=${image.sent} alt=${`${image.name} before`} />
       <span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
       <input type="range" min="0" max="100" value=${at} aria-label="Share of the image that is shown as before"
@@ -46,10 +46,10 @@ function Slider({ image, splits }) {
     </div>`;
 }
 
-const Beside = ({ image, splits }) => html`
+const Beside = ({ image, grids }) => html`
   <div class="beside">
     <figure><img src=${image.sent} alt=${`${image.name} before`} /><figcaption>before</figcaption></figure>
-    <figure><${Result} results=${image.results} splits=${splits} name=${`${image.name} after`} /><figcaption>after</figcaption></figure>
+    <figure><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /><figcaption>after</figcaption></figure>
   </div>`;
 
 const Facts = ({ image }) => html`
