@@ -39,10 +39,9 @@ class Plan:
     @property
     def decoding(self) -> Planned:
         """The operation before the first step, with what it has to know of the others."""
-        known: dict[str, Any] = {}
         first = self.operations[0].params
-        if self.decode.mode == "scaled" and isinstance(first, Resize):
-            known["target"] = first
+        scaled = self.decode.mode == "scaled" and isinstance(first, Resize)
+        known: dict[str, Any] = {"target": first if scaled else None}
         if not all(planned.params.supports_16_bit for planned in self.operations):
             known["depth"] = "8"
         return Planned(DECODE, self.decode.model_copy(update=known))

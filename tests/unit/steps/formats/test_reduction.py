@@ -92,6 +92,8 @@ def test_an_image_is_not_reduced_without_a_resize() -> None:
     for operations in ([["blur", "median"], ["resize", "10x10"]], []):
         image = read(data, make_plan(operations, None, LIMITS, Decode(mode="scaled")))
         assert (image.width, image.height, image.reduced) == (640, 480, False)
+    given = Decode(mode="scaled", target=Resize(width=10, height=10))
+    assert not read(data, make_plan(["split"], None, LIMITS, given)).reduced
     exact = read(data, make_plan([["resize", "10x10"]], None, LIMITS))
     assert (exact.width, exact.height, exact.reduced) == (640, 480, False)
 

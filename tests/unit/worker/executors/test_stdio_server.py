@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from penstock.common.model.operations import Decode
+from penstock.common.model.plan import make_plan
 from penstock.common.model.regions import Region
 from penstock.common.model.stdio_protocol import MAX_LINE_BYTES
 from penstock.common.settings import Limits
 from penstock.steps.image import Image
+from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import pack_image, read_image
 from penstock.worker.executors.stdio_server import StdioServer
 
@@ -53,6 +56,10 @@ def load(path: str) -> np.ndarray:
     return image
 
 
+def load_pixels(path: str) -> np.ndarray:
+    return read_image(Path(path).read_bytes()).pixels
+
+
 def test_raw_pixels_are_processed_as_by_opencv(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
     answer = ask("blur", save(tmp_path / "0.safetensors", image), params={"method": "median"})
     assert answer["out"] == [str(tmp_path / "out" / "0.safetensors")]
@@ -80,6 +87,21 @@ def test_every_step_decodes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -
 def test_decode_writes_raw_pixels(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), image)
     assert np.array_equal(load(ask("decode", tmp_path / "0.png")["out"][0]), image)
+
+
+def test_a_resize_counts_from_the_size_of_a_file_that_was_decoded_smaller(ask: Ask, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    cv2.imwrite(str(photo), np.random.default_rng(6).integers(0, 255, (301, 403, 3), np.uint8))
+    plan = make_plan([["resize", "12.5%"]], None, Limits(), Decode(mode="scaled"))
+    decoded = ask("decode", photo, params=plan.decoding.params.document())
+    assert load_pixels(decoded["out"][0]).shape == (76, 101, 3)
+    (tmp_path / "next").mkdir()
+    params = plan.operations[0].params.document()
+    made = ask("resize", Path(decoded["out"][0]), params=params, out=tmp_path / "next")
+    executor = InProcessExecutor(Limits())
+    (expected,) = executor.perform(plan.operations[0], executor.perform(plan.decoding, [photo.read_bytes()]))
+    assert expected.pixels.shape == (38, 50, 3)
+    assert np.array_equal(load_pixels(made["out"][0]), expected.pixels)
 
 
 def test_the_parts_of_a_split_are_in_order(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
