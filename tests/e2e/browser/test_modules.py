@@ -8,6 +8,9 @@ import pytest
 from browser_support import Server
 from playwright.sync_api import Browser
 
+from penstock.common.headers.file_types import SIGNATURES
+from penstock.common.image_header import describe_type
+
 RunModule = Callable[..., object]
 """Calls a function of a module with JSON arguments."""
 
@@ -77,8 +80,23 @@ def test_every_kind_of_parameter_has_a_field(run: RunModule) -> None:
 
 def test_equal_names_are_numbered_and_hidden_files_of_folders_are_skipped(run: RunModule) -> None:
     paths = ["a.jpg", "a.jpg", "x/.a.jpg", "x/notes.txt", "x/.git/b.png", "x/b.PNG", "odd"]
-    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths])
+    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths], [".jpg", ".png"])
     assert [each["name"] for each in joined] == ["a.jpg", "a~2.jpg", "a~3.jpg", "x/b.PNG", "odd"]
+
+
+def test_the_page_names_a_file_as_the_server_does(run: RunModule) -> None:
+    signatures = [
+        {"name": each.name, "parts": [{"offset": offset, "bytes": part.hex()} for offset, part in each.parts]}
+        for each in SIGNATURES
+    ]
+    heads = [
+        b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\4\0\0\0WEBPVP8 ", b"II*\0\x08\0\0\0", b"GIF89a", b"%PDF-1.7",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic",
+        b"\0\0\0\x18ftypmif1\0\0\0\0miafavif", b"\0\0\0\x18ftypisom\0\0\0\0mp42mp41",
+        b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", b"II*\0\x10\0\0\0CR\2\0",
+    ]  # fmt: skip
+    assert [run("types", "nameOf", [*head], signatures) for head in heads] == [describe_type(head) for head in heads]
+    assert run("types", "nameOf", [1, 2, 3], signatures) is None
 
 
 def test_an_event_is_parsed_and_a_comment_is_ignored(run: RunModule) -> None:

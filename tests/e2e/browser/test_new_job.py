@@ -218,6 +218,22 @@ def test_a_refused_file_is_shown_before_the_job_is_submitted(
     assert job["images"]["total"] == 1
 
 
+def test_a_file_of_another_type_is_named_before_anything_is_sent(
+    page: Page, server: Server, drawn: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "IMG_0042.jpg"
+    other.write_bytes(b"GIF89a" + bytes(600))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method) if request.method != "GET" else None)
+    page.goto("/")
+    page.set_input_files(PICKER, [drawn[0], other])
+    page.get_by_role("button", name="Submit job").click()
+    expect(page.get_by_role("alert").filter(has_text="1 file was refused")).to_contain_text("IMG_0042.jpg: it is GIF")
+    assert sent == []
+    job = server.wait(submit(page))
+    assert job["images"]["total"] == 1
+
+
 def test_a_stopped_upload_resumes_where_it_was(
     watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
 ) -> None:

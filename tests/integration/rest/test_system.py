@@ -240,3 +240,11 @@ def test_the_links_of_the_web_page_work(coordinator: ApiServer) -> None:
         assert coordinator.http.get(path).status_code == 200
     assert 'href="/docs"' in page
     assert 'href="/static/"' in page
+
+
+def test_the_formats_that_are_read_are_listed_with_the_signatures_of_others(coordinator: ApiServer) -> None:
+    found = coordinator.http.get("/v1/formats").json()
+    assert {"type": "tiff", "name": "TIFF", "media_type": "image/tiff", "suffixes": [".tif", ".tiff"]} in found[
+        "formats"
+    ]
+    assert {"name": "GIF", "parts": [{"offset": 0, "bytes": b"GIF89a".hex()}]} in found["signatures"]

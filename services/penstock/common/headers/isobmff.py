@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from penstock.common.headers.base import Header, ImageType, corrupt, truncated
+from penstock.common.model.errors import ImageError
 
 MAX_BOXES = 4_096
 """Limit on the boxes within one box, and on a file's associations of properties."""
@@ -55,7 +56,10 @@ class Properties:
 
 def read_isobmff_header(kind: ImageType, data: bytes) -> Header:
     """Read the header of an AVIF or HEIC file. Raises ImageError: `corrupt_image` or `truncated_image`."""
-    properties = read_properties(data)
+    try:
+        properties = read_properties(data)
+    except ImageError as error:
+        raise ImageError(error.code, error.message.replace("the file", f"the {kind.upper()} file", 1)) from error
     size = properties.get(b"ispe")
     if size is None or len(size) < 12:
         raise corrupt(f"the {kind.upper()} file does not say the size of its image: ispe is missing")

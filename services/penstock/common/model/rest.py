@@ -340,6 +340,36 @@ class OperationList(RestModel):
     operations: list[Operation]
 
 
+class Format(RestModel):
+    """A type of image file that is read: `name` for people, and the suffixes that its files usually have."""
+
+    type: str
+    name: str
+    media_type: str
+    suffixes: list[str]
+
+
+class SignaturePart(RestModel):
+    """Bytes, in hexadecimal, that files of a type have at an offset."""
+
+    offset: int
+    bytes: str
+
+
+class Signature(RestModel):
+    """The name of a type of file, and the parts by which it is known."""
+
+    name: str
+    parts: list[SignaturePart]
+
+
+class FormatList(RestModel):
+    """The types that are read, and the signatures of these and others: the first one that matches names a file."""
+
+    formats: list[Format]
+    signatures: list[Signature] = []
+
+
 class Replicas(RestModel):
     """Replicas of a step's Deployment in Kubernetes. Elsewhere `ready` counts its workers and `desired` is null."""
 

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from penstock import __version__
+from penstock.common.headers.file_types import NAMES, SIGNATURES, SUFFIXES, TYPES, Signature
 from penstock.common.model import rest
 from penstock.common.model.errors import PenstockError, UnavailableError
 from penstock.common.model.operations import Parameters
@@ -29,6 +30,19 @@ def list_operations() -> rest.OperationList:
     """Return every operation that jobs may name, with its parameters and an example."""
     offered = {name: model for name, model in all_operations().items() if name not in disabled_steps()}
     return rest.OperationList(operations=[_view_operation(name, model) for name, model in offered.items()])
+
+
+@router.get("/v1/formats", summary="List formats")
+def list_formats(services: ServicesDep) -> rest.FormatList:
+    """Return the types of image files that are read, and by which bytes these and other types are known."""
+    return rest.FormatList(
+        formats=[
+            rest.Format(type=kind, name=NAMES[kind], media_type=f"image/{kind}", suffixes=[*SUFFIXES[kind]])
+            for kind in TYPES
+            if kind in services.limits.types
+        ],
+        signatures=[_view_signature(signature) for signature in SIGNATURES],
+    )
 
 
 @router.get("/v1/steps", summary="List steps", responses=error_responses())
@@ -100,6 +114,11 @@ def _view_step(step: StepStatus, services: Services, *, is_bottleneck: bool) -> 
         rest.Replicas(ready=step.workers) if found is None else rest.Replicas(desired=found.desired, ready=found.ready)
     )
     return rest.Step(**vars(step), replicas=replicas, bottleneck=is_bottleneck)
+
+
+def _view_signature(signature: Signature) -> rest.Signature:
+    parts = [rest.SignaturePart(offset=offset, bytes=part.hex()) for offset, part in signature.parts]
+    return rest.Signature(name=signature.name, parts=parts)
 
 
 def _view_operation(name: str, model: type[Parameters]) -> rest.Operation:

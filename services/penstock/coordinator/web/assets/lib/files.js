@@ -1,6 +1,6 @@
 // Files that the user drops or picks, with those in folders, each under a unique name.
 
-const IMAGE = /\.(jpe?g|png|regions\.json)$/i;
+const SIDECAR = ".regions.json";
 
 // The files of a drop, and the paths that cannot be read. Entries are taken at once, because the browser empties the
 // list after the event.
@@ -33,10 +33,11 @@ async function walk(entry, found) {
 }
 
 // The files chosen before, with the added ones. From folders only names of images and of their sidecars are taken;
-// single files are taken under any name, because the server finds the type from the bytes.
-export function join(before, added) {
+// single files are taken under any name, because the type is found from the bytes.
+export function join(before, added, suffixes) {
   const names = new Set(before.map((item) => item.name));
-  const kept = added.filter(({ path }) => !path.includes("/") || (IMAGE.test(path) && !/(^|\/)\./.test(path)));
+  const isTaken = (path) => [...suffixes, SIDECAR].some((suffix) => path.toLowerCase().endsWith(suffix));
+  const kept = added.filter(({ path }) => !path.includes("/") || (isTaken(path) && !/(^|\/)\./.test(path)));
   return [...before, ...kept.map(({ file, path }) => ({ file, path, name: unused(path, names) }))];
 }
 

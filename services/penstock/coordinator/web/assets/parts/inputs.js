@@ -2,16 +2,17 @@
 import { html, useRef, useState } from "../lib/html.js";
 import { droppedFiles, join, pickedFiles } from "../lib/files.js";
 import { bytes, plural } from "../lib/format.js";
+import { acceptOf, suffixesOf } from "../lib/types.js";
 import { ErrorMessage } from "./small.js";
 import { WindowList } from "./window-list.js";
 
 const ROW_PX = 36;
 
-export function Files({ files, onChange }) {
+export function Files({ files, formats, onChange }) {
   const [over, setOver] = useState(false);
   const [error, setError] = useState(null);
   const [picker, folderPicker] = [useRef(), useRef()];
-  const add = (added) => onChange((before) => join(before, added));  // reading a folder takes a while; more files may be added meanwhile
+  const add = (added) => onChange((before) => join(before, added, suffixesOf(formats)));  // reading a folder takes a while; more files may be added meanwhile
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
@@ -34,7 +35,7 @@ export function Files({ files, onChange }) {
         <button type="button" class="quiet" onClick=${() => picker.current.click()}>Choose files</button>
         <button type="button" class="quiet" onClick=${() => folderPicker.current.click()}>Choose a folder</button>
       </div>
-      <input ref=${picker} class="hidden" type="file" multiple accept="image/jpeg,image/png" tabindex="-1"
+      <input ref=${picker} class="hidden" type="file" multiple accept=${acceptOf(formats)} tabindex="-1"
              aria-label="Images" onChange=${picked} />
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />

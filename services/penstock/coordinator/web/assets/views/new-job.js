@@ -26,21 +26,23 @@ const withoutFormat = (format) => FORMAT_OPTIONS.keep.filter((name) => !FORMAT_O
 
 export function NewJobView({ who, shown, onSent }) {
   const [known, setKnown] = useState(null);
+  const [types, setTypes] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
     const setOperations = ({ operations }) => setKnown(new Map(operations.map((each) => [each.name, each])));
     keepTrying((signal) => get("/v1/operations", signal), setOperations, setError, stop.signal);
+    keepTrying((signal) => get("/v1/formats", signal), setTypes, setError, stop.signal);
     return () => stop.abort();
   }, []);
   return html`<div hidden=${!shown}>
     ${shown && html`<${Heading}>New job<//>`}
     <${ErrorMessage} error=${error} />
-    ${known && html`<${Form} known=${known} who=${who} onSent=${onSent} />`}
+    ${known && types && html`<${Form} known=${known} types=${types} who=${who} onSent=${onSent} />`}
   </div>`;
 }
 
-function Form({ known, who, onSent }) {
+function Form({ known, types, who, onSent }) {
   const [from, setFrom] = useState("files");
   const [files, setFiles] = useState([]);
   const [inputs, setInputs] = useState([{ kind: "prefix", path: "" }]);
@@ -65,7 +67,7 @@ function Form({ known, who, onSent }) {
           <${SourceOption} value="files" now=${from} set=${setFrom}>From this computer<//>
           <${SourceOption} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
         </div>
-        ${from === "files" && html`<${Files} files=${files} onChange=${setFiles} />`}
+        ${from === "files" && html`<${Files} files=${files} formats=${types.formats} onChange=${setFiles} />`}
         ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
         <div class="field">
           <label for="job-name">Name of the job <span class="faint">(optional)</span></label>
@@ -86,7 +88,8 @@ function Form({ known, who, onSent }) {
                      without=${withoutFormat(encode.format)} />
         </div>
       </section>
-      <${Submission} document=${document} files=${from === "files" ? files : null} ready=${ready} onSent=${onSent} />
+      <${Submission} document=${document} files=${from === "files" ? files : null} types=${types} ready=${ready}
+                     onSent=${onSent} />
       <${Commands} document=${document} files=${files} withKey=${!who.open} />
     </form>`;
 }
@@ -106,7 +109,7 @@ function describe(name, operations, { format, ...options }, inputs) {
   };
 }
 
-function Submission({ document, files, ready, onSent }) {
+function Submission({ document, files, types, ready, onSent }) {
   const [progress, setProgress] = useState(null);
   const [error, setError] = useState(null);
   const [estimate, setEstimate] = useState(null);
@@ -140,15 +143,12 @@ function Submission({ document, files, ready, onSent }) {
   const upload = async () => {
     if (held.current.files !== files) held.current = { files, uploading: new Uploading(files) };
     const { uploading } = held.current;
+    await uploading.check(types, stop.current.signal);
+    confirmRefused(uploading);
     const shown = setInterval(() => setProgress(progressOf(uploading)), SHOWN_EVERY_MS);
     const id = await uploading.run(stop.current.signal).finally(() => clearInterval(shown));
     setProgress(progressOf(uploading));
-    if (uploading.refused.length && !uploading.accepted) {
-      uploading.accepted = true;
-      const { name, reason } = uploading.refused[0];
-      throw new Error(`${plural(uploading.refused.length, "file was", "files were")} refused, the first was ${name}: `
-        + `${reason}. Submit again to continue without them.`);
-    }
+    confirmRefused(uploading);
     return id;
   };
   const check = () => {
@@ -170,6 +170,16 @@ function Submission({ document, files, ready, onSent }) {
       ${estimate && html`<${Estimate} estimate=${estimate} />`}
       <${ErrorMessage} error=${error} />
     </section>`;
+}
+
+// Reports refused files once; the next attempt continues without them.
+function confirmRefused(uploading) {
+  const added = uploading.refused.slice(uploading.confirmed ?? 0);
+  uploading.confirmed = uploading.refused.length;
+  if (!added.length) return;
+  const { name, reason } = added[0];
+  throw new Error(`${plural(added.length, "file was", "files were")} refused, the first was ${name}: `
+    + `${reason}. Submit again to continue without them.`);
 }
 
 const progressOf = ({ sentBytes, total, sentFiles, files }) => ({

@@ -1,0 +1,41 @@
+// Types of files by their first bytes, as the server lists them at /v1/formats.
+
+const HEAD_BYTES = 512;
+const SIDECAR = /\.regions\.json$/i;
+
+// The suffixes of the types that the server reads.
+export const suffixesOf = (formats) => formats.flatMap(({ suffixes }) => suffixes);
+
+// What a picker of files offers; not every browser knows every media type.
+export const acceptOf = (formats) =>
+  [...formats.map(({ media_type: type }) => type), ...suffixesOf(formats)].join(",");
+
+// Why the server would refuse a file, such as "it is HEIC"; null if it would not, or if that is left to the server.
+export async function refusalOf({ name, file }, known) {
+  if (!file.size || SIDECAR.test(name)) return null;
+  const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
+  const type = nameOf([...head], known.signatures);
+  const accepted = known.formats.map((format) => format.name);
+  if (accepted.includes(type)) return null;
+  return `it is ${type || "no image of a known type"}; accepted are ${accepted.join(", ")}`;
+}
+
+// The name of the type of a file that begins so; undefined if no signature matches.
+export function nameOf(head, signatures) {
+  const names = [head, ...brandsOf(head).map((brand) => [...head.slice(0, 8), ...brand])].map((each) => match(each, signatures));
+  return names.find((name) => name === "AVIF" || name === "HEIC") ?? names[0];
+}
+
+const match = (head, signatures) => signatures.find(({ parts }) => parts.every((part) => hasPart(head, part)))?.name;
+
+function hasPart(head, { offset, bytes }) {
+  const hex = head.slice(offset, offset + bytes.length / 2).map((byte) => byte.toString(16).padStart(2, "0"));
+  return hex.join("") === bytes;
+}
+
+// The compatible brands of a file of ISO/IEC 14496-12, such as AVIF and HEIC.
+function brandsOf(head) {
+  if (String.fromCharCode(...head.slice(4, 8)) !== "ftyp") return [];
+  const end = Math.min(head.length, (head[2] << 8) | head[3]);
+  return Array.from({ length: Math.max(0, Math.floor((end - 16) / 4)) }, (_, index) => head.slice(16 + 4 * index, 20 + 4 * index));
+}
