@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
-ODD = Path(__file__).parent / "odd_step.py"
-FINDER = Path(__file__).parent / "finder_step.py"
+ODD = Path(__file__).parent / "programs" / "odd_step.py"
+FINDER = Path(__file__).parent / "programs" / "finder_step.py"
 FINDER_SCHEMA: dict[str, Any] = {"properties": {"scale": {"type": "integer", "default": 1}}}
 KINDS = {
     "crash": "step_crashed",

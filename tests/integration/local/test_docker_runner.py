@@ -81,6 +81,13 @@ def finder_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def faces_image() -> Iterator[str]:
+    """An image of the example that finds faces."""
+    step = f"STEP={IMAGES}/penstock-step:{__version__}"
+    yield from build("penstock-test-faces", EXAMPLES / "anonymize", "--build-arg", step)
+
+
+@pytest.fixture(scope="module")
 def posterize_image() -> Iterator[str]:
     """An image of the example in Perl."""
     step = f"STEP={IMAGES}/penstock-step:{__version__}"
@@ -299,3 +306,23 @@ def test_containers_pass_on_regions_and_metadata(
             "found after 1",
             "found after 2",
         ]
+
+
+def test_the_example_hides_a_face_and_nothing_else(run: Run, tmp_path: Path, faces_image: str) -> None:
+    source = EXAMPLES / "anonymize" / "before.jpg"
+    hidden = ["--op", "faces", "--op", "blur=pixelate,where=regions", "--output", "png"]
+    done = run(source, "--image", f"faces={faces_image}", *hidden, "--parallel", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [[face]] = regions_in(tmp_path / "out" / "manifest.ndjson")
+    left, top, width, height = map(int, face["box"])
+    assert (face["label"], face["score"] > 0.8) == ("face", True)
+    assert left <= 115 < 185 <= left + width, "the face in the picture"
+    assert top <= 55 < 145 <= top + height
+    before, after = cv2.imread(str(source)), cv2.imread(str(tmp_path / "out" / "before-0.png"))
+    inside = after[top : top + height, left : left + width].reshape(-1, 3)
+    assert len(np.unique(inside, axis=0)) <= 16, "means of up to 4×4 areas"
+    soft = 1 + round(0.1 * min(width, height))
+    changed = np.argwhere((before != after).any(axis=2))
+    (first_row, first_column), (last_row, last_column) = changed.min(axis=0), changed.max(axis=0)
+    assert top - soft <= first_row < last_row < top + height + soft
+    assert left - soft <= first_column < last_column < left + width + soft
