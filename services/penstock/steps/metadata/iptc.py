@@ -10,6 +10,8 @@ from collections.abc import Iterator
 MAX_BYTES = 65_503
 """Most bytes of a result's records: what an image resource in a segment of a JPEG file holds."""
 
+_MAX_FIELDS = 10_000
+_MAX_RESOURCES = 1_000
 _RESOURCE = 0x0404
 _TAG_MARK = 0x1C
 _CHARACTERS = (1, 90)
@@ -26,7 +28,9 @@ def clean_iptc(data: bytes, *, geo: bool) -> tuple[bytes, bool]:
     kept = []
     position, length = 0, len(data)
     has_field = False
-    while position + 5 <= length and data[position] == _TAG_MARK:
+    for _ in range(_MAX_FIELDS):
+        if position + 5 > length or data[position] != _TAG_MARK:
+            break
         record, number, size = struct.unpack_from(">BBH", data, position + 1)
         end = position + 5 + size
         if size & 0x8000 or end > length:  # a longer field than any of text
@@ -54,7 +58,9 @@ def make_resource(iptc: bytes) -> bytes:
 def _resources(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and content of each image resource; ends where one is damaged."""
     position, length = 0, len(data)
-    while position + 12 <= length and data[position : position + 4] in _SIGNATURES:
+    for _ in range(_MAX_RESOURCES):
+        if position + 12 > length or data[position : position + 4] not in _SIGNATURES:
+            return
         (number,) = struct.unpack_from(">H", data, position + 4)
         start = position + 6 + (data[position + 6] + 2) // 2 * 2  # a name of even length, with its length byte
         if start + 4 > length:

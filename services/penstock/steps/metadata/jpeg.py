@@ -15,6 +15,7 @@ _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _ICC = b"ICC_PROFILE\0"
+_MAX_RESOURCE_SEGMENTS = 100
 _MAX_CONTENT_BYTES = 65_533
 _PROFILE_PIECE_BYTES = _MAX_CONTENT_BYTES - len(_ICC) - 2
 
@@ -35,7 +36,9 @@ def find_in_jpeg(data: bytes) -> Metadata:
             profile.append(data[start + len(_ICC) : end])
         elif marker == _SOS:
             break
-    return Metadata(exif=exif, xmp=xmp, iptc=find_iptc(b"".join(resources)), icc=_join_profile(profile))
+    return Metadata(
+        exif=exif, xmp=xmp, iptc=find_iptc(b"".join(resources[:_MAX_RESOURCE_SEGMENTS])), icc=_join_profile(profile)
+    )
 
 
 _SOS = 0xDA

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from penstock.common.image_header import Header
+from penstock.common.image_header import Header, ImageType
 from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode
 from penstock.steps.image import Metadata
@@ -20,7 +20,8 @@ from penstock.steps.metadata.xmp import clean_xmp
 
 METADATA_DROPPED = "metadata_dropped"
 """Warning: EXIF, XMP or IPTC, or some of it, was damaged or too large, and results don't have it."""
-_FINDERS: dict[str, Callable[[bytes], Metadata]] = {
+
+_FINDERS: dict[ImageType, Callable[[bytes], Metadata]] = {
     "jpeg": find_in_jpeg,
     "png": find_in_png,
     "webp": find_in_webp,
@@ -31,15 +32,11 @@ _FINDERS: dict[str, Callable[[bytes], Metadata]] = {
 
 
 def read_metadata(data: bytes, header: Header, params: Decode) -> tuple[Metadata, tuple[str, ...]]:
-    """Return a file's metadata without the size of its pixels, and warnings about what was dropped, as codes.
-
-    Empty for a type of file whose decoder finds them itself, and calls `clean_metadata`.
-    """
-    finder = _FINDERS.get(header.type)
-    if finder is None or (params.metadata == "none" and not _is_profile_used(header, params)):
+    """Return a file's metadata without the size of its pixels, and warnings about what was dropped, as codes."""
+    if params.metadata == "none" and not _is_profile_used(header, params):
         return Metadata(header.type), ()
     try:
-        found = finder(data)
+        found = _FINDERS[header.type](data)
     except (ImageError, ValueError, struct.error):
         return Metadata(header.type), (METADATA_DROPPED,)
     return clean_metadata(found, header, params)

@@ -241,3 +241,11 @@ def test_damaged_pixels_behind_a_damaged_profile_are_still_found(drawing: np.nda
     damaged = with_segments(plain[:-40] + plain[-2:], segment(0xE2, b"ICC_PROFILE\0\2\1" + PROFILE))
     with pytest.raises(ImageError):
         decode(damaged, Limits())
+
+
+def test_of_many_chunks_with_metadata_only_some_are_inflated(png_file: Any, png_chunk: Callable[..., bytes]) -> None:
+    """Each of them takes a hundredth of a second, and a file has room for thousands."""
+    bomb = png_chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(4_000_000)))
+    image = decode(png_file(4, 4).build(before=[bomb] * 5_000, after=[png_chunk(b"eXIf", exif())]), Limits())
+    assert image.metadata == Metadata("png", 4, 4)
+    assert image.warnings == ("profile_invalid",)

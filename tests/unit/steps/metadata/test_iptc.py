@@ -50,3 +50,10 @@ def test_damaged_resources_hold_nothing(damaged: bytes) -> None:
 
 def test_a_written_resource_is_found_again() -> None:
     assert find_iptc(make_resource(CITY) + make_resource(CAPTION)) == CITY
+
+
+def test_endless_fields_and_resources_are_not_all_read() -> None:
+    cleaned, lost = clean_iptc(record(25, b"") * 1_000_000, geo=False)
+    assert lost
+    assert len(cleaned) < MAX_BYTES
+    assert find_iptc(resource(b"", 0x0425) * 100_000 + resource(CITY)) == b""
