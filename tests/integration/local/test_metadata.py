@@ -201,7 +201,8 @@ def test_exiftool_shows_place_time_heading_and_profile_in_results_of_every_forma
     penstock: Run, exiftool: ExifTool, camera: Path, tmp_path: Path, output: str
 ) -> None:
     operations = ["--op", "resize=240x320", "--op", "split"]
-    done = penstock("run", camera / "sideways.jpg", *operations, "--output", output, "--out", tmp_path / "o")
+    arguments = ["run", camera / "sideways.jpg", *operations, "--output", output, "--out", tmp_path / "o"]
+    done = penstock(*arguments, PENSTOCK_STEP_TIMEOUT_SECS="60")
     assert done.returncode == 0, done.stderr
     results = [path for path in (tmp_path / "o").iterdir() if path.suffix != ".ndjson"]
     assert len(results) == 4
@@ -238,8 +239,8 @@ def test_exiftool_shows_the_same_place_and_profile_of_street_photographs_and_the
     sources = [photographs / "street" / name for name in ("berlin-01.jpg", "lund-01.jpg", "lund-20.jpg")]
     wanted = ["-GPS:all", "-ExifIFD:DateTimeOriginal", "-IFD0:Make", "-ICC_Profile:ProfileDescription"]
     before = {Path(found.pop("SourceFile")).stem: found for found in exiftool(*wanted, *sources)}
-    operations = ["--op", "resize=1024x768", "--op", "split"]
-    done = penstock("run", *sources, *operations, "--out", tmp_path / "o")
+    operations = ["--op", "resize=inside:1024x1024", "--op", "tile=2x2"]
+    done = penstock("run", *sources, *operations, "--out", tmp_path / "o", PENSTOCK_STEP_TIMEOUT_SECS="60")
     assert done.returncode == 0, done.stderr
     results = exiftool(*wanted, *(tmp_path / "o").glob("*.jpg"))
     assert len(results) == 12
