@@ -110,7 +110,7 @@ def images(without_service: Callable[[str], NoReturn]) -> Iterator[dict[str, str
     if len(found) < len(servers):
         without_service("an image of nginx, RabbitMQ or PostgreSQL is missing (see CONTRIBUTING.md)")
     tag = f"test-{secrets.token_hex(4)}"
-    targets = ["coordinator", *STEPS]
+    targets = ["coordinator", "step", *STEPS]
     try:
         call("bash", "scripts/build_images.sh", *targets, secs=900, REGISTRY="local", TAG=tag)
         yield found | {"PENSTOCK_REGISTRY": "local", "PENSTOCK_VERSION": tag}
@@ -186,6 +186,13 @@ def test_photographs_give_the_same_bytes_as_one_process(project: Project, photog
     with RestClient(project.url) as client:
         results = fetch_results(client, client.post_job(PLAN, photos)["id"])
     assert results == run_in_one_process(photos, tmp_path)
+
+
+def test_steps_that_share_a_service_run_like_the_others(project: Project, drawn: Sequence[Path]) -> None:
+    plan = {"operations": [["crop", "1:1"], ["rotate", 90], ["adjust", "grayscale"], ["tile", "3x2"]], "output": "png"}
+    with RestClient(project.url) as client:
+        results = fetch_results(client, client.post_job(plan, drawn)["id"])
+    assert len(results) == 6 * len(drawn)
 
 
 def test_every_container_is_unprivileged_and_one_loopback_port_is_open(project: Project) -> None:

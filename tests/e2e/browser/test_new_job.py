@@ -135,7 +135,6 @@ def test_a_custom_step_has_a_form(page: Page) -> None:
 def test_operations_are_dragged_and_removed(page: Page) -> None:
     page.set_viewport_size({"width": 1200, "height": 1800})  # all cards at once
     page.goto("/")
-    page.set_viewport_size({"width": 1280, "height": 2_400})  # no drag scrolls the page
     add(page, "blur")
     add(page, "split")
     heads = page.locator(".operations h3")
