@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,3 +63,44 @@ def test_a_display_p3_photograph_and_its_result_show_the_same_colours(
     assert difference.mean() < 1
     assert np.quantile(difference, 0.9) < 2, "but at edges, where JPEG has fewer colours than pixels"
     assert colour_difference(to_lab(pixels, SRGB if embedded else DISPLAY_P3), source).mean() > 3
+
+
+@pytest.fixture
+def every_kind(tmp_path: Path, phone_photograph: Path) -> Path:
+    """A folder with a photograph in Display P3, 16 bits, transparency, both together, and CMYK."""
+    folder = phone_photograph.parent
+    scene = read(phone_photograph)[0]
+    deep = scene.astype(np.uint16) * 257
+    alpha = np.tile(np.linspace(0, 255, scene.shape[1]).astype(np.uint8), (scene.shape[0], 1))
+    cv2.imwrite(str(folder / "deep.png"), deep)
+    cv2.imwrite(str(folder / "clear.png"), np.dstack([scene, alpha]))
+    cv2.imwrite(str(folder / "both.png"), np.dstack([deep, alpha.astype(np.uint16) * 257]))
+    Image.fromarray(255 - np.dstack([scene, alpha]), "CMYK").save(folder / "inks.jpg", quality=95)
+    return folder
+
+
+KINDS: list[tuple[dict[str, str], set[str]]] = [
+    ({"output": "png", "alpha": "keep", "profile": "srgb"}, set()),
+    ({"output": "png", "background": "#205080"}, set()),
+    ({"output": "jpg"}, {"deep-0.jpg", "both-0.jpg"}),
+]
+"""Options of a job, and its results with warnings."""
+
+
+@pytest.mark.parametrize("placement", ["fused", "per_step"])
+def test_run_and_serve_give_the_same_bytes_of_images_of_every_kind(
+    penstock: Run, start_server: Callable[..., Any], tmp_path: Path, every_kind: Path, placement: str
+) -> None:
+    server = start_server("--placement", placement, "--workers", "1", input_root=every_kind)
+    for number, (options, warned) in enumerate(KINDS):
+        document = {"operations": [["resize", "100x80"], ["blur", "gaussian"]], **options}
+        served = server.client.post_job({**document, "inputs": [{"prefix": str(every_kind)}]})["id"]
+        job, out = tmp_path / "job.json", tmp_path / f"out-{number}"
+        job.write_text(json.dumps(document))
+        done = penstock("run", every_kind, "--job", job, "--out", out)
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (out / "manifest.ndjson").read_text().splitlines()[1:]]
+        results = [result for line in lines for result in line["results"]]
+        assert {result["name"] for result in results if result.get("warnings")} == warned
+        assert server.client.wait(served, poll_secs=0.02)["state"] == "succeeded"
+        assert server.manifest(served) == {result["name"]: result["sha256"] for result in results}
