@@ -6,11 +6,14 @@ import json
 import time
 
 import httpx
+import pytest
 from batches import BATCH_IMAGES, SINGLE_IMAGES, Inputs, Ledger, sha256
 from installation import Installation
 from kube import call, seconds_since
 from measures import Report
 from workload import JobSpec
+
+from penstock.benchmark.http import RefusedError
 
 MAX_REST_MB = {"coordinator": 150, "resize": 250, "split": 250, "blur": 250, "encode": 250}
 
@@ -22,6 +25,11 @@ def test_a_fresh_installation_processes_a_job(main: Installation, inputs: Inputs
     report.note("helm install until ready, s", seconds_since(began))
     Ledger(main, inputs).check([JobSpec("first", [["resize", "512x512"]], inputs.copies("first", 1))])
     report.note("helm install to first result, s", seconds_since(began))
+
+
+def test_a_job_with_a_disabled_step_is_refused_with_the_value_that_enables_it(main: Installation) -> None:
+    with main.rest() as door, pytest.raises(RefusedError, match=r"steps\.crop\.enabled=true"):
+        door.post_job({"operations": [["crop", "16:9"]], "inputs": ["a.jpg"]})
 
 
 def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, inputs: Inputs) -> None:
