@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.image_header import is_image_file
 from penstock.common.model.names import without_suffix
-from penstock.common.model.sidecars import SUFFIX, described_name, find_sidecar, sidecar_names
+from penstock.common.sidecars import SUFFIX, described_name, find_sidecar, sidecar_names
 
 CONCURRENT_FILES = 4
 """Files that are uploaded or downloaded at the same time."""

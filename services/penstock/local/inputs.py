@@ -10,7 +10,7 @@ from penstock.common.image_header import is_image_file
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import distinct, fold, unique_stems
 from penstock.common.model.result_names import SINGLE, ResultNames
-from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
+from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
 
 _SINGLE = ResultNames(SINGLE)
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.regions import Regions
-from penstock.common.model.sidecars import MAX_BYTES, read_sidecar
 from penstock.common.settings import Limits
+from penstock.common.sidecars import MAX_BYTES, read_sidecar
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import (
     BucketAllowlist,

@@ -12,7 +12,7 @@ from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.names import distinct, unique_stems
 from penstock.common.model.result_names import ResultNames
-from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
+from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.coordinator.intake.file_names import folder_name, shown_name
 
 

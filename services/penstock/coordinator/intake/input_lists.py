@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic_core import from_json
 
 from penstock.common.model.errors import RequestError
-from penstock.common.model.sidecars import read_regions, write_regions
+from penstock.common.sidecars import read_regions, write_regions
 from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Location, SourceForbiddenError
 

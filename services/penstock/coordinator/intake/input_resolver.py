@@ -14,8 +14,8 @@ from penstock.common.image_header import ALL_SUFFIXES
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
 from penstock.common.model.result_names import ResultNames
-from penstock.common.model.sidecars import described_name
 from penstock.common.settings import Limits
+from penstock.common.sidecars import described_name
 from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, SourceForbiddenError, SourceNotFoundError
 from penstock.coordinator.intake.file_names import folder_name, shown_key_part, shown_name
 from penstock.coordinator.intake.input_files import (

@@ -11,8 +11,8 @@ from typing import Any
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, RequestError
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.names import distinct, exact_stems, exactly_distinct, unique_stems
-from penstock.common.model.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.common.settings import Limits
+from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
 from penstock.common.store.keys import upload_key
 from penstock.coordinator.intake.form_parts import SentFile
 from penstock.coordinator.intake.input_files import FoundFile

@@ -14,8 +14,8 @@ from penstock.common.broker.base import Broker
 from penstock.common.model.errors import ImageCode, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Failure, ImageRef, Outcome, fit_chunk, step_queue
 from penstock.common.model.result_names import PARTS
-from penstock.common.model.sidecars import stored_regions
 from penstock.common.registry import operations
+from penstock.common.sidecars import stored_regions
 from penstock.common.store.base import Store
 from penstock.common.store.keys import plan_key, results_prefix
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing

@@ -9,8 +9,8 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.model.regions import MAX_REGION_BYTES, MAX_REGIONS, Region
-from penstock.common.model.sidecars import write_regions
 from penstock.common.settings import Limits
+from penstock.common.sidecars import write_regions
 from penstock.steps.image import Image
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from waiting import wait_until
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Outcome, StepTime, read_events
 from penstock.common.model.regions import Region
-from penstock.common.model.sidecars import write_regions
+from penstock.common.sidecars import write_regions
 from penstock.coordinator.ports.repository import Image
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight

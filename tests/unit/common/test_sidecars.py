@@ -8,7 +8,7 @@ import re
 import pytest
 
 from penstock.common.model.regions import MAX_REGIONS, Region
-from penstock.common.model.sidecars import (
+from penstock.common.sidecars import (
     MAX_BYTES,
     described_name,
     find_sidecar,
