@@ -82,7 +82,7 @@ def every_kind(tmp_path: Path, phone_photograph: Path) -> Path:
 KINDS: list[tuple[dict[str, str], set[str]]] = [
     ({"output": "png", "alpha": "keep", "profile": "srgb"}, set()),
     ({"output": "png", "background": "#205080"}, set()),
-    ({"output": "jpg"}, {"deep-0.jpg", "both-0.jpg"}),
+    ({"output": "jpg"}, {"deep.jpg", "both.jpg"}),
 ]
 """Options of a job, and its results with warnings."""
 
