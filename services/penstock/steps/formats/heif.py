@@ -1,13 +1,14 @@
 """HEIC: read by libheif and libde265 where the extra `heif` is installed."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
-from penstock.common.image_header import Header, corrupt, truncated
+from penstock.common.image_header import Header, corrupt, truncated, unsupported
 from penstock.common.model.operations import Decode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Pixels
-from penstock.steps.metadata.heif import open_heic
 
 
 def read_heic(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa: ARG001 (as every reader)
@@ -17,7 +18,7 @@ def read_heic(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
         ImageError: `unsupported_type` without the extra `heif`, or as `Reader` says.
     """
     try:
-        image = open_heic(data)
+        image = _open(data)
         pixels = np.asarray(image)
     except EOFError as error:
         raise truncated(f"the HEIC file ends too early: {error}") from error
@@ -28,6 +29,20 @@ def read_heic(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     warnings = ("frames_dropped",) if header.images == "several" else ()
     space = "GRAY" if pixels.ndim == 2 else "RGB"
     return RawImage(_coloured(pixels, image.info["bit_depth"]), 1, warnings, space)  # type: ignore[arg-type]
+
+
+def _open(data: bytes) -> Any:
+    """Return a file as pi-heif opens it; its pixels are decoded when they are asked for.
+
+    Raises:
+        ImageError: `unsupported_type` without the extra `heif`.
+    """
+    try:
+        import pi_heif
+    except ImportError as error:
+        raise unsupported("the file is HEIC, which needs pip install 'penstock[heif]'") from error
+    pi_heif.options.DECODE_THREADS = 1
+    return pi_heif.open_heif(data, convert_hdr_to_8bit=False, bgr_mode=True)
 
 
 def _coloured(pixels: Pixels, bits: int) -> Pixels:

@@ -7,11 +7,10 @@ from penstock.common.image_header import Header, ImageType
 from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode
 from penstock.steps.image import Metadata
-from penstock.steps.metadata.avif import find_in_avif
 from penstock.steps.metadata.exif import clean_exif
-from penstock.steps.metadata.heif import find_in_heic
 from penstock.steps.metadata.icc import PROFILE_INVALID, clean_profile
 from penstock.steps.metadata.iptc import clean_iptc
+from penstock.steps.metadata.isobmff import find_in_isobmff
 from penstock.steps.metadata.jpeg import find_in_jpeg
 from penstock.steps.metadata.png import find_in_png
 from penstock.steps.metadata.tiff import find_in_tiff
@@ -26,8 +25,8 @@ _FINDERS: dict[ImageType, Callable[[bytes], Metadata]] = {
     "png": find_in_png,
     "webp": find_in_webp,
     "tiff": find_in_tiff,
-    "avif": find_in_avif,
-    "heic": find_in_heic,
+    "avif": find_in_isobmff,
+    "heic": find_in_isobmff,
 }
 
 

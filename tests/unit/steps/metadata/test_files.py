@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +33,10 @@ from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode
 from penstock.steps.image import Image, Metadata
+from penstock.steps.metadata.isobmff import find_in_isobmff
 from penstock.steps.metadata.jpeg import find_in_jpeg
 from penstock.steps.metadata.png import find_in_png
+from penstock.steps.metadata.read import read_metadata
 from penstock.steps.metadata.tiff import find_in_tiff
 from penstock.steps.metadata.webp import find_in_webp
 
@@ -50,7 +53,14 @@ LARGE_PROFILE = (
 
 
 @pytest.mark.parametrize(
-    ("form", "find"), [("JPEG", find_in_jpeg), ("PNG", find_in_png), ("WEBP", find_in_webp), ("TIFF", find_in_tiff)]
+    ("form", "find"),
+    [
+        ("JPEG", find_in_jpeg),
+        ("PNG", find_in_png),
+        ("WEBP", find_in_webp),
+        ("TIFF", find_in_tiff),
+        ("AVIF", find_in_isobmff),
+    ],
 )
 def test_what_pillow_writes_is_found(form: str, find: Callable[[bytes], Metadata], drawing: np.ndarray) -> None:
     data = photograph(form, drawing, exif=exif(), icc_profile=PROFILE, xmp=PACKET)
@@ -198,6 +208,61 @@ def test_metadata_of_a_webp_are_carried(drawing: np.ndarray) -> None:
     found = read_info(encode(decode(data, Limits()), Encode()))
     assert read_exif(found["exif"])["gps"] == PLACE
     assert found["icc_profile"] == PROFILE
+
+
+def box(kind: bytes, *contents: bytes) -> bytes:
+    """Return a box of an AVIF or HEIC file."""
+    content = b"".join(contents)
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def items(locations: bytes, version: int = 1) -> bytes:
+    """Return an AVIF file with an item for EXIF, 3, and one for XMP, 4; `locations` is the rest of `iloc`."""
+    names = [box(b"infe", b"\2\0\0\0", struct.pack(">HH", 3, 0), b"Exif\0")]
+    names += [box(b"infe", b"\2\0\0\0", struct.pack(">HH", 4, 0), b"mime", b"x\0application/rdf+xml\0")]
+    size = box(b"ispe", bytes(4), struct.pack(">II", 4, 4))
+    profile = box(b"colr", b"prof", PROFILE)
+    association = bytes(4) + struct.pack(">IHBBB", 1, 1, 2, 1, 2)
+    meta = (
+        bytes(4),
+        box(b"pitm", bytes(4), b"\0\1"),
+        box(b"iinf", bytes(4), b"\0\2", *names),
+        box(b"iloc", bytes([version, 0, 0, 0]), locations),
+        box(b"iprp", box(b"ipco", size, profile), box(b"ipma", association)),
+        box(b"idat", b"--", b"\0\0\0\6Exif\0\0", exif(), PACKET),
+    )
+    return box(b"ftyp", b"avif", bytes(4), b"avif") + box(b"meta", *meta)
+
+
+def test_items_of_an_avif_in_pieces_beside_their_description_are_found() -> None:
+    """As Pillow does not write them: offsets from a base, in several extents, with indices."""
+    first = struct.pack(">HHHHH", 3, 1, 0, 2, 2) + struct.pack(">BHHBHH", 0, 0, 30, 0, 30, len(exif()) - 20)
+    second = struct.pack(">HHHHH", 4, 1, 0, 2 + 10 + len(exif()), 1) + struct.pack(">BHH", 0, 0, len(PACKET))
+    found = find_in_isobmff(items(struct.pack(">HH", 0x2221, 2) + first + second))
+    assert (found.exif, found.xmp, found.icc) == (exif(), PACKET, PROFILE)
+
+
+@pytest.mark.parametrize(
+    "locations",
+    [
+        struct.pack(">HHHHHH", 0x4400, 1, 3, 1, 0, 60_000) + struct.pack(">II", 0, 0xFFFFFFFF) * 60_000,
+        struct.pack(">HHHHHHII", 0x4400, 1, 3, 1, 0, 1, 0, 0),
+        struct.pack(">HHHHHHII", 0x4400, 1, 3, 2, 0, 1, 0, 9),
+    ],
+    ids=["endless", "empty", "elsewhere"],
+)
+def test_items_that_are_endless_or_nowhere_are_damaged(locations: bytes) -> None:
+    data = items(locations)
+    metadata, warnings = read_metadata(data, read_header(data), Decode())
+    assert (metadata.exif, metadata.icc, warnings) == (b"", PROFILE, ("metadata_dropped",))
+
+
+@pytest.mark.parametrize(
+    "locations", [b"", struct.pack(">HH", 0x4400, 50_000), struct.pack(">HHHHHHI", 17_408, 1, 3, 1, 0, 1, 0)]
+)
+def test_locations_that_are_cut_off_lose_metadata_and_no_pixel(locations: bytes) -> None:
+    data = items(locations)
+    assert read_metadata(data, read_header(data), Decode()) == (Metadata("avif"), ("metadata_dropped",))
 
 
 def test_a_profile_larger_than_the_limit_is_dropped_with_a_warning(drawing: np.ndarray) -> None:

@@ -9,6 +9,8 @@ import pytest
 from camera_files import PROFILE, exif, panorama, photograph, record, resource, segment, with_segments, xmp
 
 from penstock.common.headers.base import Header
+from penstock.common.image_header import read_header
+from penstock.common.model.errors import ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
@@ -18,7 +20,7 @@ from penstock.steps.metadata import exif as exif_module
 from penstock.steps.metadata import icc, iptc
 from penstock.steps.metadata import xmp as xmp_module
 from penstock.steps.metadata.iptc import find_iptc
-from penstock.steps.metadata.read import clean_metadata
+from penstock.steps.metadata.read import clean_metadata, read_metadata
 from penstock.steps.metadata.tiff import find_in_tiff
 from penstock.steps.transform import scaling
 
@@ -128,3 +130,22 @@ def test_finders_raise_nothing_but_value_errors(find: Callable[[bytes], object],
             find(mutated(original, seeded))
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_mutated_files_with_a_sound_header_give_sound_metadata_or_warnings(
+    form: str, drawing: np.ndarray, seeded: np.random.Generator
+) -> None:
+    original = photograph(form, drawing, exif=EXIF, xmp=PACKET, icc_profile=PROFILE)
+    read = 0
+    for _ in range(8 * TIMES):
+        data = mutated(original, seeded)
+        try:
+            header = read_header(data)
+        except ImageError:
+            continue
+        metadata, warnings = read_metadata(data, header, Decode())
+        assert {*warnings} <= {"metadata_dropped", "profile_invalid"}
+        assert clean_metadata(metadata, header, Decode()) == (metadata, ())
+        read += not warnings
+    assert read > TIMES / 10
