@@ -38,6 +38,8 @@ _CMYK = 1
 _SEPARATE = 2
 _MAX_SAMPLES = 16
 _MAX_PADDED_PIXELS = 1 << 24
+_MAX_STORED_BYTES = 1 << 26
+"""Bytes of a row of tiles, or of a strip, that any image may have; larger images may have those of their own size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,9 @@ def _check(layout: Layout, directory: Directory) -> None:
             f"the TIFF header has {layout.width}x{layout.height} pixels"
             f" in tiles of {layout.segment_width}x{layout.segment_height}"
         )
+    stored = layout.across * layout.segment_height * layout.row_bytes
+    if stored > max(_MAX_STORED_BYTES, 8 * layout.width * layout.height):
+        raise unsupported(f"TIFF with strips or tiles of {stored} bytes is not supported; smaller ones are")
     needed = layout.across * layout.down * (layout.samples if layout.separate else 1)
     if len(layout.segments) < needed:
         raise corrupt(f"the TIFF file has {len(layout.segments)} strips or tiles; its image needs {needed}")

@@ -12,6 +12,8 @@ from penstock.steps.tiff.segments import decompress, read_picture
 
 _BAND_BYTES = 32 * 1024 * 1024
 """Stored bytes that are decompressed at once, if segments are not larger."""
+_CHUNK_BYTES = 2 * 1024 * 1024
+"""Stored bytes that become pixels at once: what else they need on the way is no more than a few times that."""
 
 _JPEG_TABLES, _COLOUR_MAP = 347, 320
 
@@ -28,9 +30,8 @@ def read_pixels(directory: Directory, layout: Layout) -> Pixels:
     made = np.empty((layout.height, layout.width, channels), np.uint16 if layout.bits == 16 else np.uint8)
     palette = _read_palette(directory, layout) if layout.photometric == PALETTE else None
     for first, after in _bands(layout):
-        top = first * layout.segment_height
-        samples = _read_band(directory, layout, first, after)
-        _colour_band(samples, layout, palette, made[top : top + len(samples)])
+        for top, samples in _read_band(directory, layout, first, after):
+            _colour_band(samples, layout, palette, made[top : top + len(samples)])
     return made
 
 
@@ -42,20 +43,25 @@ def _bands(layout: Layout) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, layout.down)
 
 
-def _read_band(directory: Directory, layout: Layout, first: int, after: int) -> Pixels:
-    """Return the samples of some rows of segments, `R×W×samples`; without those that nothing needs, if separate."""
-    planes = [*range(layout.colours), *([layout.alpha] if layout.alpha is not None else [])]
-    rows = min(after * layout.segment_height, layout.height) - first * layout.segment_height
-    per_plane = layout.across * layout.down
-    if not layout.separate:
-        band = _read_segments(directory, layout, first, after, 0)[:rows, : layout.width]
-        return band if layout.samples == len(planes) else band[:, :, planes]
-    read = [_read_segments(directory, layout, first, after, plane * per_plane) for plane in planes]
-    return np.concatenate([plane[:rows, : layout.width] for plane in read], axis=2)
+def _read_band(directory: Directory, layout: Layout, first: int, after: int) -> Iterator[tuple[int, Pixels]]:
+    """Yield some rows of segments in chunks, as the first row and the samples, `R×W×samples`.
+
+    Samples that nothing needs are left out.
+    """
+    wanted = [*range(layout.colours), *([layout.alpha] if layout.alpha is not None else [])]
+    top = first * layout.segment_height
+    rows = min(after * layout.segment_height, layout.height) - top
+    starts = [plane * layout.across * layout.down for plane in wanted] if layout.separate else [0]
+    stored = [_read_segments(directory, layout, first, after, start) for start in starts]
+    step = max(1, _CHUNK_BYTES // (layout.across * layout.row_bytes * len(stored)))
+    for start in range(0, rows, step):
+        parts = [_unpack(plane[start : min(start + step, rows)], layout)[:, : layout.width] for plane in stored]
+        samples = np.concatenate(parts, axis=2) if layout.separate else parts[0]
+        yield top + start, samples[:, :, wanted] if samples.shape[2] > len(wanted) else samples
 
 
 def _read_segments(directory: Directory, layout: Layout, first: int, after: int, start: int) -> Pixels:
-    """Return rows of segments, put together."""
+    """Return rows of segments: decompressed, `R×bytes`, or as values, `R×W×samples`, where they were put together."""
     places = layout.segments[start + first * layout.across : start + after * layout.across]
     compressed = [directory.data[offset : offset + size] for offset, size in places]
     rows, last_rows = layout.rows_of(first), layout.rows_of(after - 1)
@@ -63,17 +69,20 @@ def _read_segments(directory: Directory, layout: Layout, first: int, after: int,
         tables = directory.content(_JPEG_TABLES)
         heights = [rows] * (len(compressed) - layout.across) + [last_rows] * layout.across
         parts = [read_picture(data, own, layout, tables) for data, own in zip(compressed, heights, strict=True)]
-        values = np.concatenate(parts)
+        stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
     else:
-        values = _unpack(decompress(compressed, rows, layout, last_rows), layout)
+        stored = decompress(compressed, rows, layout, last_rows)
     if layout.across == 1:
-        return values
+        return stored
+    values = _unpack(stored, layout)
     shape = (after - first, layout.across, rows, layout.segment_width, layout.segment_samples)
     return values.reshape(shape).swapaxes(1, 2).reshape(-1, layout.across * layout.segment_width, shape[4])
 
 
 def _unpack(rows: Pixels, layout: Layout) -> Pixels:
-    """Return rows of bytes as values, `R×W×samples`, with prediction undone."""
+    """Return rows of bytes as values, `R×W×samples`, with prediction undone; values unchanged."""
+    if rows.ndim == 3:
+        return rows
     count = layout.segment_width * layout.segment_samples
     if layout.bits == 16:
         values = rows.view(f"{layout.order}u2").astype(np.uint16, copy=False)

@@ -63,14 +63,14 @@ def _inflate(data: bytes, size: int) -> bytes:
 
 
 def _decompress_by_libtiff(compressed: Sequence[bytes], sizes: Sequence[int], layout: Layout) -> Pixels:
-    made = np.zeros((sum(sizes) // layout.row_bytes, layout.row_bytes), np.uint8)
-    start = 0
+    parts = []
     for first, after in _runs(compressed):
-        end = start + sum(sizes[first:after]) // layout.row_bytes
+        rows = sum(sizes[first:after]) // layout.row_bytes
         if compressed[first]:
-            made[start:end] = _read_rows(compressed[first:after], sizes[first] // layout.row_bytes, end - start, layout)
-        start = end
-    return made
+            parts.append(_read_rows(compressed[first:after], sizes[first] // layout.row_bytes, rows, layout))
+        else:
+            parts.append(np.zeros((rows, layout.row_bytes), np.uint8))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _runs(compressed: Sequence[bytes]) -> list[tuple[int, int]]:
