@@ -13,6 +13,8 @@ import pytest
 from browser_support import PageLog, Server
 from playwright.sync_api import Page, Route, expect
 
+from penstock.common.model.operations import BUILT_IN
+
 PICKER = "input[type=file]:not([webkitdirectory])"
 FOLDER_PICKER = "input[webkitdirectory]"
 DROP = """async files => {
@@ -143,6 +145,27 @@ def test_operations_are_dragged_and_removed(page: Page) -> None:
     expect(heads).to_have_text(["split", "resize", "blur"])
     page.get_by_role("button", name="Remove resize").click()
     expect(heads).to_have_text(["split", "blur"])
+
+
+def test_every_built_in_operation_starts_with_values_that_a_job_accepts(
+    page: Page, server: Server, drawn: list[Path]
+) -> None:
+    shutil.copy(drawn[0], server.inputs / drawn[0].name)
+    page.goto("/")
+    names = [name for name in BUILT_IN if name not in ("resize", "encode")]
+    for name in names:
+        add(page, name)
+    page.get_by_label("From a folder or bucket").check()
+    page.get_by_label("Kind of input 1").select_option("File")
+    page.get_by_label("Input 1", exact=True).fill(drawn[0].name)
+    page.get_by_role("button", name="Check first").click()
+    expect(page.get_by_text("1 image, 24 results")).to_be_visible()
+    tile = page.locator(".operation", has=page.get_by_role("heading", name="tile"))
+    tile.get_by_text("More options").click()
+    for label, value in {"Columns": "", "Rows": "", "Width": "64", "Height": "64"}.items():
+        tile.get_by_label(label).fill(value)
+    page.get_by_role("button", name="Check first").click()
+    expect(page.get_by_text("1 image, results by their sizes")).to_be_visible()
 
 
 def test_the_shown_curl_command_submits_the_same_job(page: Page, server: Server, drawn: list[Path]) -> None:
