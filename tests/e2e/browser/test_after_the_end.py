@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 from browser_support import PageLog, Server
 from playwright.sync_api import Page, expect
 from webhook_receiver import running_receiver
@@ -100,3 +102,14 @@ def test_a_refused_deletion_shows_why(watched: tuple[Page, PageLog], server: Ser
     server.client.delete_job(job)  # as by somebody else, meanwhile
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("alert").filter(has_text=job)).to_be_visible()
+
+
+def test_the_viewer_says_what_a_result_lacks_of_its_image(page: Page, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.full((20, 30, 3), 40_000, np.uint16))
+    job = server.submit([path], [["resize", "15x10"]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    page.get_by_role("button", name="Compare deep.png").click()
+    page.get_by_text("Files and times").click()
+    expect(page.locator(".viewer-facts")).to_contain_text("depth reduced")

@@ -57,8 +57,10 @@ const Facts = ({ image }) => html`
     <ul>
       <li><a href=${image.sent}>${image.name}</a>, input, ${bytes(image.size)}</li>
       ${image.results.map((result) => html`
-        <li key=${result.name}><a href=${result.url}>${result.name}</a>, ${result.width}×${result.height}, ${bytes(result.size)}</li>`)}
+        <li key=${result.name}><a href=${result.url}>${result.name}</a>, ${result.width}×${result.height}, ${bytes(result.size)}${warnings(result)}</li>`)}
       ${image.steps.map((step, index) => html`
         <li key=${index}>${operationText({ op: step.step })}: ${span(step.work_seconds)} work, ${span(step.wait_seconds)} waiting</li>`)}
     </ul>
   </details>`;
+
+const warnings = ({ warnings: codes }) => (codes?.length ? `, ${codes.map((code) => code.replace("_", " ")).join(", ")}` : "");
