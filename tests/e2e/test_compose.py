@@ -27,6 +27,7 @@ from penstock.coordinator.auth.keys import hash_token
 from penstock.local.server_process import is_ready
 
 ROOT = Path(__file__).resolve().parents[2]
+ANONYMIZE = ROOT / "docs" / "examples" / "anonymize"
 STEPS = ["resize", "split", "blur", "encode"]
 SERVICES = ["web", "coordinator", *STEPS, "others", "rabbitmq", "postgres"]
 PLAN: dict[str, Any] = {
@@ -58,9 +59,14 @@ class Project:
         self.environment |= {"COMPOSE_PROJECT_NAME": self.name, "PENSTOCK_PORT": str(self.port)}
         self._override = folder / "override.yaml"
         self._override.write_text(json.dumps({"services": _changes(images["POSTGRES_IMAGE"])}))
+        self._files = [ROOT / "compose.yaml", self._override]
+
+    def add(self, file: Path) -> None:
+        """Add a file of services."""
+        self._files.insert(1, file)
 
     def compose(self, *arguments: str) -> str:
-        files = ["--file", str(ROOT / "compose.yaml"), "--file", str(self._override)]
+        files = [argument for file in self._files for argument in ("--file", str(file))]
         return call("docker", "compose", *files, *arguments, **self.environment)
 
     def up(self, *arguments: str) -> None:
@@ -265,6 +271,26 @@ def test_nginx_stops_gracefully_while_a_job_is_followed(
         assert (stopped["Running"], stopped["ExitCode"]) == (False, 0), "137: it had to be killed"
         project.compose("start", "web", "encode")
         assert fetch_results(client, job) == expected
+
+
+def test_the_example_finds_faces_in_a_service_of_its_own(project: Project, images: dict[str, str]) -> None:
+    """Last of those that use it, because it declares the step to all services, which starts them again."""
+    image, step = (f"local/penstock-{name}:{images['PENSTOCK_VERSION']}" for name in ("faces", "step"))
+    project.environment["FACES_IMAGE"] = image
+    project.add(ANONYMIZE / "compose.yaml")
+    options = ["--quiet", "--network=host", "--build-arg", f"STEP={step}", "--tag", image]
+    try:
+        call("docker", "build", *options, str(ANONYMIZE))
+        project.up()
+        plan = {"operations": [["faces", True], ["blur", "pixelate,where=regions"]], "output": "png"}
+        with RestClient(project.url) as client:
+            job = client.post_job(plan, [ANONYMIZE / "before.jpg"])["id"]
+            [result] = fetch_results(client, job).values()
+            [entry] = client.results(job)
+        assert result.startswith(b"\x89PNG")
+        assert [region["label"] for region in entry["regions"]] == ["face"]
+    finally:
+        subprocess.run(["docker", "rmi", "--force", image], capture_output=True)
 
 
 def test_taking_it_down_leaves_nothing_behind(images: dict[str, str], project: Project) -> None:
