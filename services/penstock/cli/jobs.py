@@ -59,9 +59,13 @@ def submit(
     of URIs continues without the command.
     """
     from penstock.cli.transfers import UploadCheckpoint, read_submission, send
+    from penstock.common.folders import describe_skipped
     from penstock.common.settings import ClientSettings, load
 
     submission = read_submission(job, paths, labels, fields)
+    if submission.ignored:
+        click.echo(f"{len(submission.ignored)} ignored: {describe_skipped(submission.ignored)}", err=True)
+    ignored = {"ignored": [{"file": name, "reason": reason} for name, reason in submission.ignored]}
     resume = _RESUME if submission.files else ""
     with _connect(server) as client, _show_progress(as_json) as progress:
         checkpoint = UploadCheckpoint(load(ClientSettings).state, client.server, submission.files)
@@ -70,12 +74,16 @@ def submit(
         if not (wait or out):
             checkpoint.remove()
             url = f"{client.server}/v1/jobs/{created.id}"
-            _print(as_json, created, f"job {created.id} {created.state}: {created.images.total} images; {url}")
+            _print(
+                as_json,
+                _document(created) | ignored,
+                f"job {created.id} {created.state}: {created.images.total} images; {url}",
+            )
             return
         continues = f"job {created.id} continues: see penstock status, then penstock results"
         with _on_interrupt(resume or continues):
             ended = client.wait(created.id, on_progress=progress.show_job)
-            exit_code = _finish(client, ended, out, progress, as_json=as_json)
+            exit_code = _finish(client, ended, out, progress, as_json=as_json, more=ignored)
         checkpoint.remove()
     sys.exit(exit_code)
 
@@ -219,8 +227,16 @@ def _show_progress(as_json: bool) -> Iterator[Progress]:
         progress.close()
 
 
-def _finish(client: Client, job: Job, out: Path | None, progress: Progress, *, as_json: bool) -> int:
-    """Save a job's results in `out`, if given, and print its outcome; return the exit code."""
+def _finish(
+    client: Client,
+    job: Job,
+    out: Path | None,
+    progress: Progress,
+    *,
+    as_json: bool,
+    more: dict[str, Any] | None = None,
+) -> int:
+    """Save a job's results in `out`, if given, and print its outcome, as JSON with `more`; return the exit code."""
     from itertools import islice
 
     from penstock.cli.formatting import MAX_FAILURES, format_failures, format_outcome
@@ -230,6 +246,7 @@ def _finish(client: Client, job: Job, out: Path | None, progress: Progress, *, a
     failures = list(islice(client.images(job.id, state="failed"), MAX_FAILURES)) if job.images.failed else []
     progress.close()
     document = _document(job) | {"failures": [{"image": image.name, **_document(image.error)} for image in failures]}
+    document |= more or {}
     lines = [format_outcome(job), *format_failures(failures, job.images.failed)]
     if downloaded is not None:
         document["saved"] = {"out": str(out), **vars(downloaded)}

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from penstock.cli.progress import Progress
 from penstock.client.errors import RefusedError
 from penstock.client.local_files import Photo, find_photos, remove_partial_files
 from penstock.client.threads import map_concurrently
+from penstock.common.folders import describe_skipped
 from penstock.common.model.rest import Job, Result
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submission:
-    """A job document with its inputs, or without inputs and with the files of this host that become them."""
+    """A job document with its inputs, or without inputs and with the files of this host that become them.
+
+    `ignored` are the files and links in folders that were passed over, and what they are: it completes "… is …".
+    """
 
     document: dict[str, Any]
     files: list[Photo]
+    ignored: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_submission(
@@ -60,10 +65,12 @@ def read_submission(
         return Submission({**document, "inputs": [{"prefix": uri} if uri.endswith("/") else uri for uri in uris]}, [])
     if "inputs" in document:
         return Submission(document, [])
-    files = find_photos(paths)
+    ignored: list[tuple[str, str]] = []
+    files = find_photos(paths, lambda name, what: ignored.append((name, what)))
     if not files:
-        raise click.UsageError(f"no images in {', '.join(paths)}" if paths else "no images given")
-    return Submission(document, files)
+        others = f": {describe_skipped(ignored)}" if ignored else ""
+        raise click.UsageError(f"no images in {', '.join(paths)}{others}" if paths else "no images given")
+    return Submission(document, files, ignored)
 
 
 class UploadCheckpoint:

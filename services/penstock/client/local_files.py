@@ -1,19 +1,16 @@
 """Local files: images to upload, and results to save in a folder that no name from a server can escape."""
 
-import glob
 import hashlib
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from penstock.client.errors import DamagedError, LocalFileError
-from penstock.common.image_header import is_image_file
-from penstock.common.model.names import without_suffix
-from penstock.common.sidecars import SUFFIX, described_name, find_sidecar, sidecar_names
+from penstock.common.folders import FolderError, FolderRules, Found, FoundImage, GivenPaths, expand
+from penstock.common.sidecars import SUFFIX
 
 CONCURRENT_FILES = 4
 """Files that are uploaded or downloaded at the same time."""
@@ -21,22 +18,12 @@ READ_BYTES = 256 * 1024
 
 
 class Photo(NamedTuple):
-    """A file to upload: its path `root/relative`, and the size and modification time that it was found with."""
+    """A file to upload: its name on the server, its path, and the size and modification time that it was found with."""
 
-    root: str
-    relative: str
+    name: str
+    path: str
     size_bytes: int
     mtime_ns: int
-
-    @property
-    def path(self) -> str:
-        """Its path."""
-        return os.path.join(self.root, self.relative)
-
-    @property
-    def name(self) -> str:
-        """Its name on the server."""
-        return "/".join(map(_valid_name, self.relative.split(os.sep)))
 
     def iter_bytes(self) -> Iterator[bytes]:
         """Yield its content in blocks.
@@ -66,69 +53,49 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """Files, folders and globs, or one of them."""
 
 
-def find_photos(paths: Paths) -> list[Photo]:
+def find_photos(paths: Paths, on_skipped: Callable[[str, str], object] = lambda _name, _reason: None) -> list[Photo]:
     """Return files, and the images in folders and subfolders, each once, named relative to their common folder.
 
-    Sidecars beside images are included. Hidden files, links, and files that are no images by name or first bytes are
-    skipped in folders.
+    Sidecars beside images are included, and links are followed. Hidden files are skipped in folders. So are files that
+    are no images by suffix or first bytes, and links to nothing or to a folder that they are in; `on_skipped` is called
+    with their names and what they are, which completes "… is …".
 
     Raises:
         LocalFileError: a path or glob that matches nothing, or a folder that cannot be read.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     found = {os.path.abspath(item) for path in given for item in _expand(os.fspath(path))}
-    folders = {item for item in found if os.path.isdir(item)}
-    files = found - folders
     if not found:
         return []
-    root = os.path.commonpath([*folders, *map(os.path.dirname, files)])
-    listed = {*files, *(path for file in files for path in _sidecars_beside(file))}
-    listed.update(path for folder in folders for path in _walk(folder))
-    return sorted(_stat_file(root, path) for path in listed)
+    rules = FolderRules(lambda skipped, reason: on_skipped(skipped.name, reason), _raise)
+    groups = GivenPaths(found).images(rules, if_unreadable=False)
+    return sorted({file.path: _stat_file(file) for images in groups for file in _with_sidecars(images)}.values())
 
 
-def _expand(path: str) -> list[str]:
-    if os.path.exists(path):
-        return [path]
-    found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
+def _expand(path: str) -> Sequence[str]:
+    found = expand(path)
     if not found:
         raise LocalFileError(f"{path}: no such file or folder, and no glob that matches one")
     return found
 
 
-def _sidecars_beside(file: str) -> Iterator[str]:
-    folder, name = os.path.split(file)
-    beside = (os.path.join(folder, each) for each in sidecar_names(name))
-    return filter(_is_file, beside)
+def _with_sidecars(images: Iterable[FoundImage]) -> Iterator[Found]:
+    """Yield images and their sidecars; the sidecar of an image that was renamed is named like the image."""
+    for file, sidecar in images:
+        yield file
+        if sidecar is not None:
+            renamed = file.name.rpartition("/")[2] != os.path.basename(file.path)
+            yield Found(sidecar.path, file.name + SUFFIX) if renamed else sidecar
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for below, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        sidecars = {described: name for name in names if (described := described_name(name))}
-        for name in names:
-            path = os.path.join(below, name)
-            if not name.startswith(".") and _is_file(path) and is_image_file(path, if_unreadable=False):
-                yield path
-                sidecar = find_sidecar(name, sidecars)
-                if sidecar and _is_file(os.path.join(below, sidecar)):
-                    yield os.path.join(below, sidecar)
+def _raise(error: FolderError) -> NoReturn:
+    raise LocalFileError(str(error)) from error
 
 
-def _raise(error: OSError) -> NoReturn:
-    """Report a folder that cannot be read, which os.walk would skip."""
-    raise LocalFileError(f"{error.filename}: {error.strerror}") from error
-
-
-def _is_file(path: str) -> bool:
-    """Whether it is a regular file: neither a link, nor a pipe, which reading would wait for."""
-    return os.path.isfile(path) and not os.path.islink(path)
-
-
-def _stat_file(root: str, path: str) -> Photo:
-    with _local_errors(path):
-        status = os.stat(path)
-    return Photo(root, os.path.relpath(path, root), status.st_size, status.st_mtime_ns)
+def _stat_file(file: Found) -> Photo:
+    with _local_errors(file.path):
+        status = os.stat(file.path)
+    return Photo(file.name, file.path, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
@@ -138,20 +105,6 @@ def _local_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise LocalFileError(f"{what}: {error.strerror}") from error
-
-
-def _valid_name(name: str) -> str:
-    """Return a name that the server accepts; one that had to be changed gets a digest of the original."""
-    raw = os.fsencode(name)
-    text = raw.decode("utf-8", "replace")
-    clean = "".join("_" if letter == "\\" or unicodedata.category(letter) == "Cc" else letter for letter in text)
-    if clean == name:
-        return name
-    described = described_name(name)
-    if described is not None:
-        return _valid_name(described) + SUFFIX
-    stem = without_suffix(clean)
-    return f"{stem}~{hashlib.sha256(raw).hexdigest()[:8]}{clean[len(stem) :]}"
 
 
 def target_path(folder: Path, name: str) -> Path:

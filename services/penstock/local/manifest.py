@@ -62,6 +62,11 @@ class Manifest:
         with _writable(self._path):
             self._file.write(json.dumps(entry) + "\n")
 
+    def add_ignored(self, file: str, reason: str) -> None:
+        """Write that a file was passed over."""
+        with _writable(self._path):
+            self._file.write(json.dumps({"image": file, "state": "ignored", "reason": reason}) + "\n")
+
     def flush(self) -> None:
         """Hand all entries to the operating system."""
         with _writable(self._path):

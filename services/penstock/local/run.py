@@ -40,6 +40,7 @@ _JOB = "run"
 _CHUNKS_PER_WORKER = 3
 _POLL_SECS = 0.25
 _SHOWN_FAILURES = 20
+_SHOWN_IGNORED = 10
 _KEPT_FAILURES = 1_000
 
 
@@ -76,12 +77,20 @@ class Summary:
     skipped: int = 0
     """Done by an earlier run already."""
     passed_over: int = 0
-    """Files in folders that are not images. The name is part of the JSON output."""
+    """Files in folders that are not images, and links that are not followed. The name is part of the JSON output."""
     seconds: float = 0.0
     interrupted: bool = False
     failures: list[dict[str, Any]] = field(default_factory=list)
     warnings: dict[str, int] = field(default_factory=dict)
     """Done images by what their results lack of them, such as `depth_reduced`."""
+    ignored: list[dict[str, str]] = field(default_factory=list)
+    """The first thousand of those passed over: `{file, reason}`; the reason completes "… is …"."""
+
+    def ignore(self, file: str, reason: str) -> None:
+        """Count a file or link that is passed over."""
+        self.passed_over += 1
+        if len(self.ignored) < _KEPT_FAILURES:
+            self.ignored.append({"file": file, "reason": reason})
 
     def finish(self, results: Iterable[Result]) -> None:
         """Count an image that is done."""
@@ -108,7 +117,7 @@ class Summary:
         if self.skipped:
             parts.append(f"{self.skipped} done before")
         if self.passed_over:
-            parts.append(f"{self.passed_over} files ignored that are not images")
+            parts.append(f"{self.passed_over} ignored")
         verb = "interrupted: " if self.interrupted else ""
         lines = [f"{verb}{', '.join(parts)} in {self.seconds:.1f} s ({rate:.1f} images/s); results in {out}"]
         lines += [f"  {item['image']}: {item['code']}: {item['message']}" for item in self.failures[:_SHOWN_FAILURES]]
@@ -117,6 +126,9 @@ class Summary:
         if self.warnings:
             counts = ", ".join(f"{code} ({count})" for code, count in sorted(self.warnings.items()))
             lines.append(f"  warnings: {counts}; the manifest has them by result")
+        lines += [f"  ignored: {item['file']} is {item['reason']}" for item in self.ignored[:_SHOWN_IGNORED]]
+        if self.passed_over > _SHOWN_IGNORED:
+            lines.append(f"  … and {self.passed_over - _SHOWN_IGNORED} more ignored, all in the manifest")
         return [line.encode("utf-8", "replace").decode() for line in lines]
 
 
@@ -145,7 +157,8 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
 
     Raises:
         PlanError: no worker can run one of the steps.
-        RequestError: the results folder belongs to other operations, or results would overwrite inputs.
+        RequestError: there are no images, the results folder belongs to other operations, or results would overwrite
+            inputs.
         StartupError: another run is using the results folder, or it cannot be used.
         UnavailableError: results cannot be written, or workers cannot start.
     """
@@ -154,6 +167,7 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
         _check_performable(options)
     plan = options.plan
     names = plan.result_names(options.names) if options.names else usual_names(options.out, plan)
+    inputs.check_any()
     inputs.check_apart(names, plan.encode.format)
     with ExitStack() as stack:
         manifest = Manifest(options.out, plan, names.template, force=options.force)
@@ -232,14 +246,15 @@ class _Run:
         return Supervisor([replace(spec, name=name).process(self._broker) for name in names])
 
     def _pending(self) -> Iterator[InputFile]:
-        for file in self._inputs.files(self._count_ignored, self._names):
+        for file in self._inputs.files(self._ignore, self._names):
             if self._manifest.is_done(file):
                 self.summary.skipped += 1
             else:
                 yield file
 
-    def _count_ignored(self, _path: str) -> None:
-        self.summary.passed_over += 1
+    def _ignore(self, file: str, reason: str) -> None:
+        self.summary.ignore(file, reason)
+        self._manifest.add_ignored(file, reason)
 
     def _count_inputs(self) -> None:
         self._total = self._inputs.count()

@@ -108,7 +108,11 @@ def open_regular_file(path: bytes, root: bytes | None) -> Iterator[tuple[FileIO,
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(ImageCode.SOURCE_NOT_FOUND, "not a regular file")
             yield file, status.st_size
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+    except IsADirectoryError as error:
+        if root is not None and not is_below(os.path.realpath(path), root):
+            raise ImageError(ImageCode.SOURCE_FORBIDDEN, "it leads out of the folder allowed for inputs") from error
+        raise ImageError(ImageCode.SOURCE_NOT_FOUND, "it is a folder, not a file") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(ImageCode.SOURCE_NOT_FOUND, "the file does not exist") from error
     except OSError as error:
         raise ImageError(ImageCode.SOURCE_FORBIDDEN, f"the file cannot be read: {error.strerror}") from error

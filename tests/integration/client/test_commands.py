@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from http_proxy import HttpProxy
+from run_folders import digests
 from waiting import wait_until
 
 from penstock.cli.main import main
@@ -225,3 +226,22 @@ def test_a_servers_name_for_a_result_never_leads_out_of_the_folder(
         hostile.shutdown()
     found = [os.path.relpath(path, tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert (code, found) == ((0, ["here/out/ok.jpg"]) if name == "ok.jpg" else (2, [])), text
+
+
+def test_a_folder_is_submitted_like_it_is_run(command: RunCommand, image_folder: Path, tmp_path: Path) -> None:
+    photo = next(image_folder.rglob("*.jpg")).read_bytes()
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("caf\u00e9.jpg", "cafe\u0301.jpg", "IMG_1.JPG", "img_1.jpg"):
+        (folder / name).write_bytes(photo)
+    (folder / "more").symlink_to(image_folder)
+    (folder / "around").symlink_to(folder)
+    (folder / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
+    code, job = command("submit", folder, "--op", "blur=median", "--out", tmp_path / "out", "--json")
+    assert (code, job["images"]["done"]) == (0, 10)
+    ignored = {item["file"]: item["reason"] for item in job["ignored"]}
+    assert ignored == {"anim.gif": "GIF", "around": "a link to a folder that it is in"}
+    penstock = [sys.executable, "-m", "penstock", "run", folder, "--op", "blur=median", "--out", tmp_path / "run"]
+    subprocess.run(penstock, check=True, capture_output=True)
+    assert digests(tmp_path / "out") == digests(tmp_path / "run")
+    assert len({name.casefold() for name in digests(tmp_path / "out")}) == 10

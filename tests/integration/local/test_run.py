@@ -139,6 +139,30 @@ def test_an_input_is_never_overwritten(penstock: Run, tmp_path: Path, way: str) 
     assert penstock("run", source, "--op", "resize=8x8", "--out", out, "--output", "png").returncode == 0
 
 
+def test_a_folder_without_images_exits_with_2_and_says_what_it_has(penstock: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
+    refused = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o")
+    assert (refused.returncode, refused.stderr) == (2, f"penstock: no images in {tmp_path / 'in'}: anim.gif is GIF\n")
+    assert not (tmp_path / "o").exists()
+
+
+def test_links_are_followed_and_what_is_ignored_is_named(penstock: Run, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.jpg")
+    draw(tmp_path / "else" / "b.jpg")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "else")
+    (tmp_path / "in" / "image.jpg").symlink_to(tmp_path / "else" / "b.jpg")
+    (tmp_path / "in" / "around").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
+    done = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o", "--json")
+    assert names(tmp_path / "o") == {"a.jpg", "image.jpg", "folder/b.jpg"}
+    ignored = {"anim.gif": "GIF", "around": "a link to a folder that it is in"}
+    summary = json.loads(done.stdout)
+    assert {item["file"]: item["reason"] for item in summary["ignored"]} == ignored
+    lines = [json.loads(line) for line in (tmp_path / "o" / "manifest.ndjson").read_text().splitlines()]
+    assert {line["image"]: line["reason"] for line in lines if line.get("state") == "ignored"} == ignored
+
+
 def test_names_of_results_follow_the_template(penstock: Run, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "north" / "x.jpg")
     draw(tmp_path / "in" / "y.png")
@@ -332,7 +356,8 @@ def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, 
     os.mkfifo(folder / "pipe")
     shutil.copy(folder / "good.jpg", folder / "without-suffix")
     done = penstock("run", folder, "--op", "resize=8x8", "--out", tmp_path / "o")
-    assert "2 done, 4 failed, 1 files ignored" in done.stdout
+    assert "2 done, 4 failed, 3 ignored" in done.stdout
+    assert "  ignored: around is a link to a folder that it is in\n" in done.stdout
     assert codes(tmp_path / "o") == {
         "empty.jpg": "empty_file",
         "gone.jpg": "source_not_found",

@@ -39,10 +39,10 @@ def names(coordinator: ApiServer, answer: Any) -> list[str]:
     return [image["name"] for image in page["images"]]
 
 
-def test_a_folder_is_listed_recursively_without_hidden_files_and_links(serve: Serve, root: Path) -> None:
+def test_a_folder_is_listed_recursively_with_links_and_without_hidden_files(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=root)
-    assert names(coordinator, post(coordinator, {"prefix": "b"})) == ["x.jpg", "deep/er/y.jpg"]
-    everything = ["top.jpg", "a/x.jpg", "a/x.png", "b/x.jpg", "b/deep/er/y.jpg"]
+    assert names(coordinator, post(coordinator, {"prefix": "b"})) == ["link.jpg", "x.jpg", "deep/er/y.jpg"]
+    everything = ["top.jpg", "escape", "a/x.jpg", "a/x.png", "b/link.jpg", "b/x.jpg", "b/deep/er/y.jpg"]
     assert names(coordinator, post(coordinator, {"prefix": str(root)})) == everything
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.client.local_files import AtomicFile, find_photos, is_saved, target_path
+from penstock.local.inputs import Inputs
 
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 
@@ -29,7 +30,7 @@ def names(*paths: object) -> list[str]:
 
 
 def test_images_in_folders_are_found_by_name_or_first_bytes(folder: Path) -> None:
-    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/image"]
+    assert names(folder / "photos") == ["a.jpg", "link.jpg", "north/b.PNG", "north/image"]
 
 
 def test_files_are_found_once_and_named_relative_to_their_common_folder(folder: Path) -> None:
@@ -58,7 +59,7 @@ def test_globs_are_expanded_and_a_path_that_matches_nothing_is_refused(folder: P
 def test_pipes_are_skipped(folder: Path) -> None:
     os.mkfifo(folder / "photos" / "pipe")
     os.mkfifo(folder / "photos" / "pipe.jpg")
-    assert names(folder / "photos") == ["a.jpg", "north/b.PNG", "north/image"]
+    assert names(folder / "photos") == ["a.jpg", "link.jpg", "north/b.PNG", "north/image"]
 
 
 @pytest.mark.skipif(os.mkdir not in os.supports_dir_fd, reason="no paths that are too long can be made here")
@@ -159,9 +160,33 @@ def test_the_sidecars_of_images_are_uploaded_under_the_names_of_their_images(fol
             "a.jpg.regions.json",
             odd,
             f"{odd}.regions.json",
+            "link.jpg",
             "north/b.PNG",
             "north/b.regions.json",
             "north/image",
         ]
     )
     assert names(photos / "a.jpg") == ["a.jpg", "a.jpg.regions.json"]
+
+
+def test_links_are_followed_and_what_is_left_out_is_named(folder: Path) -> None:
+    photos = folder / "photos"
+    (photos / "south").symlink_to(photos / "north")
+    (photos / "gone.jpg").symlink_to("nowhere")
+    (photos / "around").symlink_to(folder)
+    skipped: dict[str, str] = {}
+    found = [photo.name for photo in find_photos(photos, skipped.__setitem__)]
+    assert found == ["a.jpg", "link.jpg", "north/b.PNG", "north/image", "south/b.PNG", "south/image"]
+    assert skipped.pop("notes.txt")
+    assert skipped == {"gone.jpg": "a link to nothing", "around/photos": "a folder that a link in it leads to"}
+
+
+def test_files_of_the_same_name_have_names_of_their_own_as_in_a_run(tmp_path: Path) -> None:
+    for name in ("IMG_1.JPG", "img_1.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg"):
+        (tmp_path / name).write_bytes(JPEG)
+    (tmp_path / "img_1.jpg.regions.json").write_text("[]")
+    assert set(names(tmp_path)) == {
+        "IMG_1.JPG", "img_1~2.jpg", "img_1~2.jpg.regions.json", "caf\u00e9.jpg", "caf\u00e9~2.jpg"
+    }  # fmt: skip
+    run = {file.name for file in Inputs([str(tmp_path)], tmp_path / "out").files(lambda *_: None)}
+    assert run == {name for name in names(tmp_path) if not name.endswith(".json")}

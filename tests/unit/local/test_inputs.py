@@ -23,11 +23,11 @@ def write_jpegs(folder: Path, *names: str) -> None:
         path.write_bytes(JPEG)
 
 
-def ignore(path: str) -> None:
+def ignore(name: str, reason: str) -> None:
     pass
 
 
-def stems(paths: list[Path | str], out: Path, on_ignored: Callable[[str], None] = ignore) -> list[str]:
+def stems(paths: list[Path | str], out: Path, on_ignored: Callable[[str, str], object] = ignore) -> list[str]:
     return [file.stem for file in Inputs([str(path) for path in paths], out).files(on_ignored)]
 
 
@@ -97,21 +97,97 @@ def test_images_are_recognized_by_suffix_or_content(here: Path) -> None:
     write_jpegs(here, "in/a.JPG", "in/b.jfif", "in/c", "in/d.bin")
     (here / "in/e.txt").write_text("no image")
     (here / "in/f").touch()
-    ignored: list[str] = []
-    assert stems(["in"], here / "out", ignored.append) == ["a", "b", "c", "d"]
-    assert sorted(ignored) == [str(here / "in/e.txt"), str(here / "in/f")]
+    ignored: dict[str, str] = {}
+    assert stems(["in"], here / "out", ignored.__setitem__) == ["a", "b", "c", "d"]
+    assert set(ignored) == {"e.txt", "f"}
+    assert ignored["f"] == "empty"
     assert stems(["in/e.txt"], here / "out") == ["e"], "a file named explicitly is listed, and fails later"
 
 
-def test_broken_links_are_listed_and_links_to_folders_are_not_followed(here: Path) -> None:
+def test_broken_links_are_listed_and_pipes_are_ignored(here: Path) -> None:
     write_jpegs(here, "in/a.jpg")
     (here / "in/gone.jpg").symlink_to("nowhere")
     (here / "in/loop.jpg").symlink_to("loop.jpg")
-    (here / "in/around").symlink_to(here / "in")
     os.mkfifo(here / "in/pipe.jpg")
-    files = list(Inputs(["in"], here / "out").files(ignore))
+    ignored: dict[str, str] = {}
+    files = list(Inputs(["in"], here / "out").files(ignored.__setitem__))
     assert [file.stem for file in files] == ["a", "gone", "loop"]
     assert [file.size_bytes for file in files] == [len(JPEG), 0, 0]
+    assert ignored == {"pipe.jpg": "neither a file nor a folder"}
+
+
+def test_links_to_images_and_folders_are_followed(here: Path) -> None:
+    write_jpegs(here, "in/a.jpg", "else/b.jpg", "else/deep/c.jpg")
+    (here / "in/folder").symlink_to(here / "else")
+    (here / "in/image.jpg").symlink_to("../else/b.jpg")
+    ignored: dict[str, str] = {}
+    assert stems(["in"], here / "out", ignored.__setitem__) == ["a", "image", "folder/b", "folder/deep/c"]
+    assert ignored == {}
+
+
+def test_links_that_lead_to_each_other_or_back_are_cut(here: Path) -> None:
+    write_jpegs(here, "in/a/1.jpg", "in/b/2.jpg")
+    (here / "in/around").symlink_to(here / "in")
+    (here / "in/a/other").symlink_to(here / "in/b")
+    (here / "in/b/other").symlink_to(here / "in/a")
+    ignored: dict[str, str] = {}
+    found = stems(["in"], here / "out", ignored.__setitem__)
+    assert {"a/1", "b/2", "a/other/2"} <= set(found)
+    assert len(found) == len(set(found)) < 8
+    assert ignored["around"] == ignored["a/other/other"] == "a link to a folder that it is in"
+
+
+def test_links_cannot_multiply_a_folder(here: Path) -> None:
+    write_jpegs(here, "in/30/x.jpg")
+    for number in range(30):
+        (here / f"in/{number:02}").mkdir()
+        for name in "ab":
+            (here / f"in/{number:02}/{name}").symlink_to(here / f"in/{number + 1:02}")
+    assert "30/x" in stems(["in/00", "in/30"], here / "out")
+
+
+def test_the_folder_for_results_is_no_input_wherever_a_link_to_it_is(here: Path) -> None:
+    write_jpegs(here, "in/a.jpg", "out/r.jpg", "out/deep/s.jpg")
+    (here / "in/results").symlink_to(here / "out")
+    (here / "in/r.jpg").symlink_to(here / "out/r.jpg")
+    (here / "in/deep").symlink_to(here / "out/deep")
+    ignored: dict[str, str] = {}
+    assert stems(["in"], here / "out", ignored.__setitem__) == ["a"]
+    assert set(ignored.values()) == {"a link into the folder for results"}
+    assert stems(["in/a.jpg", "in/r.jpg"], here / "out") == ["a"]
+
+
+def test_folders_deeper_than_the_recursion_limit_are_listed(here: Path) -> None:
+    folders = ["/".join("d" * depth) for depth in range(1, 1_201)]
+    for folder in folders:
+        os.mkdir(folder)
+    write_jpegs(here, f"{folders[-1]}/x.jpg")
+    inputs = Inputs(["d"], here / "out")
+    found = [file.stem for file in inputs.files(ignore)]
+    count = inputs.count()
+    (here / f"{folders[-1]}/x.jpg").unlink()
+    for folder in reversed(folders):
+        os.rmdir(folder)  # pytest's own cleanup is recursive
+    assert (found, count) == (["/".join("d" * 1_199) + "/x"], 1)
+
+
+def test_names_that_differ_in_case_or_composition_are_numbered(here: Path) -> None:
+    write_jpegs(here, "in/N/A.jpg", "in/N/a.jpg", "in/n/a.jpg", "in/caf\u00e9.jpg", "in/cafe\u0301.jpg")
+    assert stems(["in"], here / "out") == ["caf\u00e9", "caf\u00e9~2", "N/A", "N/a~2", "n~2/a"]
+    assert stems(["in/N", "in/n"], here / "out") == ["N/A", "N/a~2", "n~2/a"]
+
+
+def test_inputs_without_an_image_are_refused_by_what_they_are(here: Path) -> None:
+    write_jpegs(here, "in/out/a.jpg")
+    (here / "in/b.HEIF").write_bytes(b"GIF89a")
+    (here / "in/c.txt").write_text("no image")
+    (here / "in/d.gif").write_bytes(b"GIF89a" + bytes(20))
+    (here / "empty").mkdir()
+    with pytest.raises(RequestError, match=r"^no images in empty$"):
+        Inputs(["empty"], here / "out").check_any()
+    (here / "in/b.HEIF").unlink()
+    with pytest.raises(RequestError, match=r"^no images in in: c.txt is .*, d.gif is GIF$"):
+        Inputs(["in"], here / "in/out").check_any()
 
 
 def test_a_folder_that_disappears_is_listed_as_a_file_that_cannot_be_read(here: Path) -> None:
@@ -177,11 +253,12 @@ def test_images_have_the_sidecars_beside_them_which_are_not_counted(here: Path) 
         (here / name).write_text("[]")
     ignored: list[str] = []
     inputs = Inputs(["in", "d.jpg"], here / "out")
-    found = {file.name: file.sidecar and file.sidecar.path for file in inputs.files(ignored.append)}
+    files = inputs.files(lambda name, _: ignored.append(name))
+    found = {file.name: file.sidecar and file.sidecar.path for file in files}
     assert found == {
         "d.jpg": str(here / "d.jpg.regions.json"),
         "in/a.jpg": str(here / "in/a.jpg.regions.json"),
         "in/b.jpg": str(here / "in/b.regions.json"),
         "in/c/a.jpg": None,
     }
-    assert ignored == [str(here / "in/c/gone.regions.json")]
+    assert ignored == ["in/c/gone.regions.json"]

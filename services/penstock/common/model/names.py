@@ -8,11 +8,18 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 MAX_STEM_BYTES = 236
 """Limit for the last part of a stem, in UTF-8. With `-4095.png` it still fits the 255 bytes of a file name."""
 
+INVISIBLE = frozenset({"Cf", "Zl", "Zp"})
+"""Categories of invisible characters that change the reading direction or break lines, and so could disguise a name."""
+CONTROL = frozenset({"Cc", "Cs"})
+"""Categories of control characters, and of bytes that are no text."""
+
+_LIKE_RESULT = re.compile(r"\.(?:jpe?g|png|webp|avif|tiff?)\Z", re.IGNORECASE)
+"""The suffixes of results."""
 _PART_NUMBER = re.compile(r"-[0-9]+\Z")
 
 
@@ -140,6 +147,32 @@ def shorten(path: str, max_bytes: int = MAX_STEM_BYTES) -> str:
         return path
     kept = raw[: max_bytes - 17].decode(errors="ignore")
     return f"{folder}{slash}{kept}~{hashlib.sha256(raw).hexdigest()[:16]}"
+
+
+def shown_name(raw: str) -> str:
+    """Return a component of a path on disk as a printable name. A changed name gets a digest to stay unique."""
+    composed = normalize("NFC", raw)
+    name = replace_characters(composed, INVISIBLE | CONTROL).replace("\\", "_")
+    return name if name == composed else with_digest(name, raw)
+
+
+def folder_name(name: str) -> str:
+    """Return a folder's name as part of its files' names; renamed if a result could have the same name."""
+    return f"{name}~" if _LIKE_RESULT.search(name) else name
+
+
+def with_digest(name: str, raw: str) -> str:
+    """Return a name with a digest of what it was made from before its suffix."""
+    stem = without_suffix(name)
+    digest = hashlib.sha256(raw.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{stem}~{digest}{name[len(stem) :]}"
+
+
+def replace_characters(name: str, categories: Set[str]) -> str:
+    """Return a name with `_` for every character of some Unicode categories."""
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join("_" if category(character) in categories else character for character in name)
 
 
 def exact_stems(names: Sequence[str]) -> list[str]:

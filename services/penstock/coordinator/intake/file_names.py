@@ -1,20 +1,13 @@
 """File names: makes names of sent and of found files safe for the store, for listings and for URLs."""
 
-import hashlib
 import re
 import unicodedata
 
 from penstock.common.model.errors import RequestError
-from penstock.common.model.names import without_suffix
+from penstock.common.model.names import CONTROL, INVISIBLE, folder_name, replace_characters, with_digest
 
 MAX_PATH_BYTES = 1_024
 """The longest file name with its folders."""
-
-_REPLACED = frozenset({"Cf", "Zl", "Zp"})
-"""Invisible characters that change the reading direction or break lines, and so could disguise a name."""
-_REFUSED = frozenset({"Cc", "Cs"})
-_LIKE_RESULT = re.compile(r"\.(?:jpe?g|png|webp|avif|tiff?)\Z", re.IGNORECASE)
-"""The suffixes of results."""
 
 
 def clean_name(raw: str, max_bytes: int = 255) -> str:
@@ -28,13 +21,13 @@ def clean_name(raw: str, max_bytes: int = 255) -> str:
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", raw)[-1])
     if name in ("", ".", ".."):
         raise invalid_name(raw, "it has no file name")
-    if any(unicodedata.category(character) in _REFUSED for character in name):
+    if any(unicodedata.category(character) in CONTROL for character in name):
         raise invalid_name(raw, "control characters are not accepted")
     size_bytes = len(name.encode())
     if size_bytes > max_bytes:
         message = f"file name {name[:40]!r}… has {size_bytes} bytes; accepted are up to {max_bytes}"
         raise RequestError(422, "name_too_long", message, "/files")
-    return _replace(name, _REPLACED)
+    return replace_characters(name, INVISIBLE)
 
 
 def clean_path(raw: str, max_bytes: int = 255) -> str:
@@ -54,21 +47,7 @@ def clean_path(raw: str, max_bytes: int = 255) -> str:
     *folders, name = (clean_name(part, max_bytes) for part in raw.split("/"))
     if any(folder.startswith(".") for folder in folders):
         raise invalid_name(raw, "it is in a hidden folder")
-    return "".join(map(folder_name, folders)) + name
-
-
-def folder_name(name: str) -> str:
-    """Return a folder's name as the start of its files' names; renamed if a result could have the same name."""
-    if not name:
-        return ""
-    return f"{name}~/" if _LIKE_RESULT.search(name) else f"{name}/"
-
-
-def shown_name(raw: str) -> str:
-    """Return a path component found on disk as a printable name. A changed name gets a digest to stay unique."""
-    composed = unicodedata.normalize("NFC", raw)
-    name = _replace(composed, _REPLACED | _REFUSED)
-    return name if name == composed else _with_digest(name, raw)
+    return "/".join([*map(folder_name, folders), name])
 
 
 def shown_key_part(raw: str) -> str:
@@ -78,22 +57,10 @@ def shown_key_part(raw: str) -> str:
     """
     if raw.isascii() and raw.isprintable():
         return raw
-    name = _replace(unicodedata.normalize("NFC", raw), _REPLACED | _REFUSED)
-    return name if name == raw else _with_digest(name, raw)
+    name = replace_characters(unicodedata.normalize("NFC", raw), INVISIBLE | CONTROL)
+    return name if name == raw else with_digest(name, raw)
 
 
 def invalid_name(raw: str, why: str) -> RequestError:
     """Return the error for a file name that is not accepted."""
     return RequestError(422, "invalid_name", f"file name {raw[:60]!a}: {why}", "/files")
-
-
-def _with_digest(name: str, raw: str) -> str:
-    stem = without_suffix(name)
-    digest = hashlib.sha256(raw.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{stem}~{digest}{name[len(stem) :]}"
-
-
-def _replace(name: str, categories: frozenset[str]) -> str:
-    if name.isascii() and name.isprintable():
-        return name
-    return "".join("_" if unicodedata.category(character) in categories else character for character in name)

@@ -1,19 +1,24 @@
-"""Input files: files and folders below the configured root. Links that lead out of it are refused."""
+"""Input files: files and folders below the configured root.
+
+Links in folders are followed. One that leads out of the root is an input that fails, for the worker refuses to read it.
+"""
 
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import quote
 
+from penstock.common.folders import FolderError, FolderRules, Found, walk
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
-from penstock.common.model.names import distinct, unique_stems
+from penstock.common.model.names import distinct, folder_name, shown_name, unique_stems
 from penstock.common.model.result_names import ResultNames
 from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
-from penstock.coordinator.intake.file_names import folder_name, shown_name
+
+_LEADS_OUT = "a link out of the folder for inputs"
 
 
 class FoundFile(NamedTuple):
@@ -33,6 +38,7 @@ class FoundFile(NamedTuple):
 class LocalInputs:
     """Files and folders that exist below the root, none twice. Names are relative to `base`, their common folder."""
 
+    root: Path
     base: Path
     files: list[Path]
     folders: list[Path]
@@ -55,11 +61,11 @@ def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[i
     files = {path for path in files if folders.isdisjoint(path.parents)}
     folders = {path for path in folders if folders.isdisjoint(path.parents)}
     base = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
-    return LocalInputs(base, sorted(files), sorted(folders))
+    return LocalInputs(root, base, sorted(files), sorted(folders))
 
 
 def find_files(located: LocalInputs, results: ResultNames) -> Iterator[FoundFile]:
-    """Yield every regular file, single files before those in folders; skip hidden files and links in folders.
+    """Yield every file, single files before those in folders, without hidden ones.
 
     Sidecars are no images; those that have them beside them get their URLs. One folder at a time is in memory.
 
@@ -70,8 +76,10 @@ def find_files(located: LocalInputs, results: ResultNames) -> Iterator[FoundFile
     names = distinct(_shown(path, located.base) for path in files)
     for path, name, stem in zip(files, names, _stems(names, results), strict=True):
         yield FoundFile(name, stem, file_url(str(path)), _size_of(path), _sidecar_url(path))
+    rules = _Rules(located.root)
     for folder in located.folders:
-        yield from _walk(str(folder), folder_name(_shown(folder, located.base)), results)
+        for group in walk(str(folder), folder_name(_shown(folder, located.base)), rules):
+            yield from _in_folder([*group, *rules.take_refused()], results)
 
 
 def opened_root(root: Path | None, pointer: str) -> Path:
@@ -117,19 +125,43 @@ def _stems(names: list[str], results: ResultNames) -> list[str]:
     return unique_stems(names, results.max_stem_bytes, may_add_parts=results.part_may_be_added)
 
 
-def _walk(folder: str, name: str, results: ResultNames) -> Iterator[FoundFile]:
-    pending = [(folder, name)]
-    while pending:
-        folder, name = pending.pop()
-        entries, folders = _entries(folder, name)
-        files = [entry for entry in entries if described_name(entry.name) is None]
-        sidecars = {described: file_url(entry.path) for entry in entries if (described := described_name(entry.name))}
-        names = distinct(name + shown_name(entry.name) for entry in files)
-        for entry, file, stem in zip(files, names, _stems(names, results), strict=True):
-            regions = find_sidecar(entry.name, sidecars)
-            yield FoundFile(file, stem, file_url(entry.path), _size_of(entry), regions)
-        below = distinct(folder_name(name + shown_name(entry.name)) for entry in folders)
-        pending += reversed([(entry.path, inner) for entry, inner in zip(folders, below, strict=True)])
+class _Rules(FolderRules):
+    """Rules that keep links out of the root apart, because they are listed as files that cannot be read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(self._note, _refuse_folder, self._check_link, list_broken_links=True)
+        self._root = root
+        self._refused: list[Found] = []
+
+    def take_refused(self) -> list[Found]:
+        """Return the links in the last folder that lead out of the root."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def _note(self, found: Found, reason: str) -> None:
+        if reason == _LEADS_OUT:
+            self._refused.append(found)
+
+    def _check_link(self, path: str) -> str | None:
+        target = Path(os.path.realpath(path))
+        if target != self._root and not target.is_relative_to(self._root):
+            return _LEADS_OUT
+        hidden = any(part.startswith(".") for part in target.relative_to(self._root).parts)
+        return "a link to something hidden" if hidden else None
+
+
+def _refuse_folder(error: FolderError) -> NoReturn:
+    name = error.folder.name[:80]
+    raise RequestError(422, "source_forbidden", f"folder {name!a} can't be read", "/inputs") from error
+
+
+def _in_folder(listed: list[Found], results: ResultNames) -> Iterator[FoundFile]:
+    sidecars = {each: file_url(file.path) for file in listed if (each := described_name(os.path.basename(file.path)))}
+    files = [file for file in listed if described_name(os.path.basename(file.path)) is None]
+    names = distinct(file.name for file in files)
+    for file, name, stem in zip(files, names, _stems(names, results), strict=True):
+        regions = find_sidecar(os.path.basename(file.path), sidecars)
+        yield FoundFile(name, stem, file_url(file.path), _size_of(file.path), regions)
 
 
 def _sidecar_url(path: Path) -> str | None:
@@ -140,22 +172,13 @@ def _sidecar_url(path: Path) -> str | None:
     return None
 
 
-def _size_of(file: Path | os.DirEntry[str]) -> int | None:
-    """Return a file's size; None if it was just deleted, which a worker will report."""
+def _size_of(path: str | Path) -> int | None:
+    """Return a file's size; None if it is no file, or was just deleted, which a worker will report."""
     try:
-        return file.stat(follow_symlinks=False).st_size
+        status = os.stat(path)
     except OSError:
         return None
-
-
-def _entries(folder: str, name: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
-    except OSError as error:
-        raise RequestError(422, "source_forbidden", f"folder {name[:80]!a} can't be read", "/inputs") from error
-    files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-    return files, [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _shown(path: Path, base: Path) -> str:

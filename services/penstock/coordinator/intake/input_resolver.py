@@ -13,11 +13,12 @@ from pathlib import Path
 from penstock.common.image_header import ALL_SUFFIXES
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
+from penstock.common.model.names import folder_name, shown_name
 from penstock.common.model.result_names import ResultNames
 from penstock.common.settings import Limits
 from penstock.common.sidecars import described_name
 from penstock.common.store.bucket_allowlist import BucketAllowlist, Location, SourceForbiddenError, SourceNotFoundError
-from penstock.coordinator.intake.file_names import folder_name, shown_key_part, shown_name
+from penstock.coordinator.intake.file_names import shown_key_part
 from penstock.coordinator.intake.input_files import (
     FoundFile,
     LocalInputs,
@@ -234,8 +235,8 @@ def _add_path(spool: InputSpool, text: str, root: str | None, regions: str | Non
 
 @lru_cache(maxsize=1024)
 def _local_folder(path: str) -> str:
-    shown = "/".join(map(shown_name, path.split("/"))) if path not in ("", ".") else ""
-    return _LOCAL + folder_name(shown)
+    parts = path.split("/") if path not in ("", ".") else []
+    return _LOCAL + "".join(f"{folder_name(shown_name(part))}/" for part in parts)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from penstock.common.model.errors import RequestError, UnavailableError
-from penstock.common.model.names import Numbering, Stems, fold, shorten, without_suffix
+from penstock.common.model.names import Numbering, Stems, fold, folder_name, shorten, without_suffix
 from penstock.common.model.result_names import ResultNames
-from penstock.coordinator.intake.file_names import folder_name, shown_key_part
+from penstock.coordinator.intake.file_names import shown_key_part
 from penstock.coordinator.intake.input_files import FoundFile
 
 _ROWS_PER_INSERT = 4_096
@@ -164,7 +164,7 @@ def shown_folder(folder: str) -> str:
     """Return a folder of a bucket (`s3://photos/delft`) as the start of names: `s3/photos/delft/`."""
     scheme, _, path = folder.partition("://")
     parts = (shorten(shown_key_part(part)) for part in (scheme, *path.split("/")))
-    return "".join(folder_name(part) for part in parts)
+    return "".join(f"{folder_name(part)}/" if part else "" for part in parts)
 
 
 @contextmanager

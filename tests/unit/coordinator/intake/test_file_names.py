@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.intake.file_names import clean_name, shown_name
+from penstock.common.model.names import shown_name
+from penstock.coordinator.intake.file_names import clean_name
 
 
 @pytest.mark.parametrize(

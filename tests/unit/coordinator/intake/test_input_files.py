@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from penstock.common.model.errors import RequestError
+from penstock.common.model.errors import ImageError, RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.result_names import SINGLE, ResultNames
+from penstock.common.settings import Limits
+from penstock.common.store.local import LocalStore
 from penstock.coordinator.intake.input_files import FoundFile, LocalInputs, find_files, locate
+from penstock.worker.image_sources import ImageSources
 
 
 def found_in(located: LocalInputs) -> Iterator[FoundFile]:
@@ -118,3 +121,49 @@ def test_images_have_the_sidecars_beside_them(tmp_path: Path) -> None:
         "a/y.jpg": f"{base}/a/y.regions.json",
         "a/b/x.jpg": None,
     }
+
+
+def test_links_below_the_root_are_followed_and_cycles_are_cut(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"xyz")
+    (root / "a" / "folder").symlink_to(root / "b")
+    (root / "a" / "file.jpg").symlink_to("../b/2.jpg")
+    (root / "b" / "back").symlink_to(root)
+    found = {file.name: file.size_bytes for file in found_in(locate(root, [Prefix(prefix="a")]))}
+    assert {name: size for name, size in found.items() if not name.startswith("folder/back")} == {
+        "1.jpg": 3,
+        "file.jpg": 3,
+        "folder/2.jpg": 3,
+    }
+    assert len(found) < 10
+
+
+def test_links_out_of_the_root_are_inputs_of_unknown_size_and_never_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.jpg").write_bytes(b"secret")
+    root = tmp_path / "root"
+    (root / ".hidden").mkdir(parents=True)
+    (root / ".hidden" / "3.jpg").write_bytes(b"hidden")
+    (root / "1.jpg").write_bytes(b"xyz")
+    (root / "file.jpg").symlink_to("../outside/secret.jpg")
+    (root / "folder").symlink_to(tmp_path / "outside")
+    (root / "gone.jpg").symlink_to("nowhere.jpg")
+    (root / "hidden.jpg").symlink_to(".hidden/3.jpg")
+    found = {file.name: file.ref for file in found_in(locate(root, [Prefix(prefix=".")]))}
+    assert set(found) == {"1.jpg", "gone.jpg", "file.jpg", "folder"}
+    sources = ImageSources(LocalStore(tmp_path / "store"), Limits(), root)
+    expected = {"file.jpg": "source_forbidden", "folder": "source_forbidden", "gone.jpg": "source_not_found"}
+    for name, code in expected.items():
+        with pytest.raises(ImageError) as refused:
+            sources.read(found[name])
+        assert refused.value.code == code
+
+
+def test_names_that_differ_in_case_or_composition_are_numbered(tmp_path: Path) -> None:
+    for name in ("N/A.jpg", "N/a.jpg", "n/a.jpg", "caf\u00e9/1.jpg", "cafe\u0301/1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    stems = [file.stem for file in found_in(locate(tmp_path, [Prefix(prefix=".")]))]
+    assert stems == ["N/A", "N/a~2", "caf\u00e9/1", "caf\u00e9~2/1", "n~2/a"]

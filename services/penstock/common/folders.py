@@ -1,0 +1,293 @@
+"""Folders: the files in paths, folders and globs of this host, each once, under a name of its own.
+
+`penstock run`, the client and the server's folder for inputs list folders alike: hidden files and folders are left out,
+links are followed, and whatever else is left out is reported with the reason. One folder at a time is in memory.
+"""
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, NoReturn
+
+from penstock.common.image_header import HEAD_BYTES, describe_type, is_image_file
+from penstock.common.model.names import distinct, folder_name, shown_name
+from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
+
+_SHOWN = 5
+"""Skipped files that a message names."""
+
+
+class Found(NamedTuple):
+    """A file: its path, and its name below the inputs' common folder. No other input has the same name."""
+
+    path: str
+    name: str
+
+
+OnSkipped = Callable[[Found, str], object]
+"""Called with a file or folder that is left out, and the reason, which completes "… is …"."""
+
+
+class FolderError(Exception):
+    """A folder that cannot be listed, and the system's reason."""
+
+    def __init__(self, folder: Found, reason: str) -> None:
+        super().__init__(f"{folder.path}: {reason}")
+        self.folder = folder
+        self.reason = reason
+
+
+def raise_error(error: FolderError) -> NoReturn:
+    """Raise an error."""
+    raise error
+
+
+@dataclass
+class FolderRules:
+    """How folders are listed.
+
+    `on_skipped` is called for what is left out, except hidden files; `on_unreadable` for a folder that cannot be
+    listed. `refuse_link` says why a link is not followed, from its path; None: it is. `exclude` is a folder that is
+    left out wherever it is. `list_broken_links`: a link to nothing is listed as a file, so that reading it reports the
+    error.
+    """
+
+    on_skipped: OnSkipped
+    on_unreadable: Callable[[FolderError], object] = raise_error
+    refuse_link: Callable[[str], str | None] | None = None
+    exclude: str | None = None
+    list_broken_links: bool = False
+    followed: set[tuple[int, int]] = field(default_factory=set)
+    """Links to folders that were followed: each is followed once, or a few of them could multiply a folder."""
+
+
+class _Folder:
+    """A folder on the way down; `parent` is None for the first."""
+
+    def __init__(self, path: str, name: str, parent: "_Folder | None", *, is_link: bool = False) -> None:
+        self.path = path
+        self.name = name
+        self.parent = parent
+        self.is_below_link: bool = is_link or (parent is not None and parent.is_below_link)
+
+    def is_or_is_below(self, path: str) -> bool:
+        """Return whether a path leads to this folder, or to one that it was reached through."""
+        folder: _Folder | None = self
+        while folder is not None:
+            if is_same(folder.path, path):
+                return True
+            folder = folder.parent
+        return False
+
+
+def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
+    """Yield the files of a folder, then those of each folder below it, sorted. `name` is its name among the inputs."""
+    pending = [_Folder(path, name, None)]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder.path) as listing:
+                entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
+        except OSError as error:
+            rules.on_unreadable(FolderError(Found(folder.path, folder.name), error.strerror or str(error)))
+            continue
+        kinds = [_kind_of(entry, folder, rules) for entry in entries]
+        files = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "file"]
+        names = distinct(_join(folder.name, shown_name(entry.name)) for entry in files)
+        yield [Found(entry.path, shown) for entry, shown in zip(files, names, strict=True)]
+        folders = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "folder"]
+        below = distinct(_join(folder.name, folder_name(shown_name(entry.name))) for entry in folders)
+        pending += [
+            _Folder(entry.path, shown, folder, is_link=entry.is_symlink())
+            for entry, shown in zip(folders, below, strict=True)
+        ][::-1]
+
+
+def _kind_of(entry: os.DirEntry[str], folder: _Folder, rules: FolderRules) -> Literal["file", "folder"] | None:
+    """Return whether an entry is listed as a file or as a folder; None: it is left out."""
+    is_link, is_folder = entry.is_symlink(), _is_folder(entry)
+    if is_folder and rules.exclude is not None and not is_link and is_same(entry.path, rules.exclude):
+        return None
+    reason = None
+    if is_folder and (is_link or folder.is_below_link) and folder.is_or_is_below(entry.path):
+        reason = "a link to a folder that it is in" if is_link else "a folder that a link in it leads to"
+    elif is_link:
+        reason = _refuse_link(entry, rules)
+    elif not is_folder and not _is_file(entry):
+        reason = "neither a file nor a folder"
+    if reason is None:
+        return "folder" if is_folder else "file"
+    rules.on_skipped(Found(entry.path, _join(folder.name, shown_name(entry.name))), reason)
+    return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links that lead to each other
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _refuse_link(entry: os.DirEntry[str], rules: FolderRules) -> str | None:
+    """Return why a link is not followed; None: it is, or it is broken and listed as a file."""
+    if identity_of(entry.path) is None:
+        return None if rules.list_broken_links else "a link to nothing"
+    reason = rules.refuse_link(entry.path) if rules.refuse_link is not None else None
+    if reason is not None:
+        return reason
+    if not _is_folder(entry):
+        return None if _is_file(entry) else "a link to neither a file nor a folder"
+    link = entry.stat(follow_symlinks=False)
+    if (link.st_dev, link.st_ino) in rules.followed:
+        return "a link that was followed before"
+    rules.followed.add((link.st_dev, link.st_ino))
+    return None
+
+
+class FoundImage(NamedTuple):
+    """An image in a folder, and the file with its regions beside it, if there is one."""
+
+    file: Found
+    sidecar: Found | None
+
+
+def images_among(files: Sequence[Found], on_skipped: OnSkipped, *, if_unreadable: bool) -> list[FoundImage]:
+    """Return the files of a folder that are images by suffix or first bytes; unreadable ones too if `if_unreadable`."""
+    sidecars = {described: file for file in files if (described := described_name(os.path.basename(file.path)))}
+    images, used = [], set()
+    for file in files:
+        name = os.path.basename(file.path)
+        if described_name(name) is not None:
+            continue
+        if is_image_file(file.path, if_unreadable=if_unreadable):
+            sidecar = find_sidecar(name, sidecars)
+            used.add(sidecar)
+            images.append(FoundImage(file, sidecar))
+        else:
+            on_skipped(file, type_of(file.path))
+    for sidecar in sidecars.values():
+        if sidecar not in used:
+            on_skipped(sidecar, "a sidecar without its image")
+    return images
+
+
+def describe_skipped(skipped: Sequence[tuple[str, str]]) -> str:
+    """Return what the first files that were left out are, from names and reasons: `a.txt is text, b is empty`."""
+    more = f", and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+    text = ", ".join(f"{name} is {reason}" for name, reason in skipped[:_SHOWN])
+    return (text + more).encode("utf-8", "replace").decode()
+
+
+def with_sidecar(file: Found) -> FoundImage:
+    """Return a file, with the sidecar that is beside it on disk."""
+    folder, name = os.path.split(file.path)
+    for each in sidecar_names(name):
+        if os.path.isfile(os.path.join(folder, each)):
+            shown = file.name[: file.name.rfind("/") + 1] + shown_name(each)
+            return FoundImage(file, Found(os.path.join(folder, each), shown))
+    return FoundImage(file, None)
+
+
+def type_of(path: str) -> str:
+    """Return the name of a file's type by its first bytes, or why it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return describe_type(file.read(HEAD_BYTES))
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+
+
+class GivenPaths:
+    """The files and folders that a command names, each once, without those inside others.
+
+    Args:
+        paths: absolute paths.
+    """
+
+    def __init__(self, paths: Set[str]) -> None:
+        folders = {path for path in paths if os.path.isdir(path)}
+        self.folders = sorted(path for path in folders if not is_within(os.path.dirname(path), folders))
+        self.files = sorted(path for path in paths - folders if not is_within(path, folders))
+        self.root = os.path.commonpath([*self.folders, *map(os.path.dirname, self.files)])
+
+        self._by_folder: dict[str, list[str]] = {}
+        for path in self.files:
+            self._by_folder.setdefault(os.path.dirname(path), []).append(path)
+        places = [*self._by_folder, *self.folders]
+        self._names = dict(zip(places, distinct(map(self._shown, places)), strict=True))
+
+    def images(self, rules: FolderRules, *, if_unreadable: bool) -> Iterator[list[FoundImage]]:
+        """Yield the given files, of any type, by folder; then the images of each folder, as `images_among` does."""
+        for folder, paths in self._by_folder.items():
+            files = [path for path in paths if described_name(os.path.basename(path)) is None]
+            shown = distinct(_join(self._names[folder], shown_name(os.path.basename(path))) for path in files)
+            yield [with_sidecar(Found(path, name)) for path, name in zip(files, shown, strict=True)]
+        for folder in self.folders:
+            for group in walk(folder, self._names[folder], rules):
+                yield images_among(group, rules.on_skipped, if_unreadable=if_unreadable)
+
+    def count(self, rules: FolderRules) -> int:
+        """Return the number of files, images or not."""
+        return len(self.files) + sum(len(group) for folder in self.folders for group in walk(folder, "", rules))
+
+    def _shown(self, folder: str) -> str:
+        relative = os.path.relpath(folder, self.root)
+        parts = [] if relative == os.curdir else relative.split(os.sep)
+        return "/".join(folder_name(shown_name(part)) for part in parts)
+
+
+def expand(path: str) -> Sequence[str]:
+    """Return a path that exists, or what a glob matches; nothing if there is no such path."""
+    if os.path.exists(path):
+        return [path]
+    matches = glob.iglob(path, recursive=True) if glob.has_magic(path) else ()
+    return [match for match in matches if os.path.lexists(match)]  # "gone/**" matches "gone/", there or not
+
+
+def is_within(path: str, folders: Set[str]) -> bool:
+    """Return whether a path is one of the folders or lies in one."""
+    while path not in folders:
+        parent = os.path.dirname(path)
+        if parent == path:
+            return False
+        path = parent
+    return True
+
+
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Return the device and inode of a file or folder; None if there is none, or it cannot be followed."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_same(path: str, other: str) -> bool:
+    """Return whether two paths lead to the same file or folder."""
+    identity = identity_of(path)
+    return identity is not None and identity == identity_of(other)
+
+
+def path_below(folder: str, path: str) -> str | None:
+    """Return the path from a folder to what a path leads to, without links; None if that is not below the folder."""
+    identity = identity_of(folder)
+    given, names = os.path.realpath(path), []
+    while identity is not None and (parent := os.path.dirname(given)) != given:
+        names.append(os.path.basename(given))
+        given = parent
+        if identity_of(given) == identity:
+            return "/".join(reversed(names))
+    return None
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
