@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from penstock.coordinator.api.services import Services
 
 T = TypeVar("T")
 
-_LEADER_LOOKS_SECS = 1.0
+_LEADER_LOOKS = Backoff(first_secs=0.1, max_secs=1.0, factor=10.0, jitter=0)
 """The leader is told when a job has ended; it looks nevertheless, should it lose its leadership."""
 _FOLLOWER_LOOKS = Backoff(first_secs=0.005, max_secs=0.25, factor=1.5, jitter=0)
 """Other coordinators find out by looking."""
@@ -38,33 +39,35 @@ async def wait_for_end(
     loop, wake = asyncio.get_running_loop(), asyncio.Event()
     deadline = time.monotonic() + secs
     looks = 0
-    leaving = asyncio.ensure_future(_left(request) if request else loop.create_future())
+    leaving: asyncio.Task[None] | None = None
     try:
         with services.job_ends.watch(job, lambda: loop.call_soon_threadsafe(wake.set)):
             while (left_secs := deadline - time.monotonic()) > 0:
-                pause_secs = _LEADER_LOOKS_SECS if services.counters.is_leader else _FOLLOWER_LOOKS.delay_secs(looks)
-                await _first(wake, leaving, min(pause_secs, left_secs))
-                wake.clear()
+                looks_secs = _LEADER_LOOKS if services.counters.is_leader else _FOLLOWER_LOOKS
+                await _wait(wake, min(looks_secs.delay_secs(looks), left_secs))
                 looks += 1
-                if leaving.done():
+                if leaving is not None and leaving.done():
                     raise ClientDisconnect
                 found = await run_in_threadpool(look)
                 if found is not None:
                     return found
                 if services.stopping.is_set():
                     raise RequestError(503, "stopping", "this server is being stopped; try again")
+                if leaving is None and request is not None:  # not before: most jobs have ended by now
+                    leaving = asyncio.create_task(_left(request))
+                    leaving.add_done_callback(lambda _: wake.set())
             return None
     finally:
-        leaving.cancel()
+        if leaving is not None:
+            leaving.cancel()
 
 
-async def _first(wake: asyncio.Event, leaving: "asyncio.Future[None]", secs: float) -> None:
-    """Return when the event is set, the client has left, or after some seconds."""
-    waking = asyncio.ensure_future(wake.wait())
-    try:
-        await asyncio.wait((waking, leaving), timeout=secs, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waking.cancel()
+async def _wait(wake: asyncio.Event, secs: float) -> None:
+    """Return when the event is set, and clear it, or after some seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(secs):
+            await wake.wait()
+    wake.clear()
 
 
 async def _left(request: Request) -> None:
