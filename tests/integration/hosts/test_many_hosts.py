@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +92,28 @@ def test_a_killed_leader_is_replaced_and_followers_answer_requests(
     leader.kill()
     assert finish(follower, name)["state"] == "succeeded"
     assert manifest(follower, name) == undisturbed
+
+
+def test_every_coordinator_processes_one_image_in_one_request(
+    start_hosts: Callable[..., Hosts], postgres: PostgresServer, photos: Path, undisturbed: dict[str, str]
+) -> None:
+    hosts = start_hosts(postgres.create_database())
+    coordinators = [hosts.coordinator(), hosts.coordinator()]
+    for steps in PER_STEP:
+        hosts.worker(steps)
+    photo = min(photos.iterdir())
+    query = f"op=resize=200x150&op=split&op=blur=median&filename={photo.name}"
+    headers = {"Content-Type": "image/jpeg", "Accept": "application/zip"}
+    for coordinator in coordinators:
+        with coordinator.client as client:
+            archive = zipfile.ZipFile(
+                io.BytesIO(client.send("POST", f"/v1/process?{query}", photo.read_bytes(), headers))
+            )
+            made = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
+            assert made.items() <= undisturbed.items()
+            assert len(made) == 4
+            wait_until(lambda client=client: not json.loads(client.send("GET", "/v1/jobs"))["jobs"])
+    wait_until(lambda: not intermediates(hosts))
 
 
 def test_a_job_finishes_although_its_queues_were_deleted_and_its_events_lost(
