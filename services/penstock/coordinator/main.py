@@ -38,7 +38,7 @@ from penstock.coordinator.webhooks.rules import WebhookRules
 from penstock.coordinator.webhooks.sender import Sender
 
 _POLL_SECS = 0.5
-"""Jobs that another coordinator accepted are found by polling."""
+"""Jobs that another coordinator accepted are found by polling, should its call of the leader be lost."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from penstock.coordinator.scheduling.backlog import count_remaining, measure_bac
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import NEVER_RETRIED, GarbageCollector
 from penstock.coordinator.scheduling.in_flight import InFlight
+from penstock.coordinator.scheduling.leader_call import LeaderCall
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
 from penstock.coordinator.scheduling.snapshot import LeaderStatus, Snapshot
 from penstock.coordinator.scheduling.tracker import Tracker
@@ -67,6 +68,7 @@ class JobScheduler(Scheduler):
         self._webhook_sender = webhook_sender
         self._threads: _LeaderThreads | None = None
         self._leader_status = LeaderStatus(repository)
+        self._leader_call = LeaderCall(broker)
         self._worker_counts = WorkerCounts(broker)
 
     def recover(self) -> None:
@@ -126,9 +128,15 @@ class JobScheduler(Scheduler):
             threads.tracker.stop()
 
     def wake(self) -> None:
+        if not self._wake_dispatcher():
+            self._leader_call.make()
+
+    def _wake_dispatcher(self) -> bool:
+        """Make the dispatcher look for work now, if this coordinator leads; return whether it does."""
         threads = self._threads
-        if threads is not None:  # if another coordinator leads, it polls
+        if threads is not None:
             threads.dispatcher.wake()
+        return threads is not None
 
     def progress(self, job: str) -> JobProgress:
         return self._leader_view().job(job)
@@ -152,7 +160,7 @@ class JobScheduler(Scheduler):
             self._store.put(cancellation_key(job), [b""])
         _log_end(cancelled)
         self._end(cancelled)
-        self.wake()
+        self._wake_dispatcher()
         return cancelled
 
     def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
@@ -218,7 +226,7 @@ class JobScheduler(Scheduler):
             elif change.job.failed and change.job.on_failure == "cancel":
                 with suppress(ConflictError):
                     self.cancel(change.job.id)
-        self.wake()
+        self._wake_dispatcher()  # never the leader: its event would come back here
 
     def _end(self, job: Job) -> None:
         self._job_ends.announce(job.id)

@@ -10,7 +10,7 @@ from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
-from penstock.common.model.messages import Event, Outcome, StepTime, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, Event, Outcome, StepTime, step_queue
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, work_key
 from penstock.coordinator.ports.repository import ConflictError, JobNotFoundError
@@ -198,3 +198,15 @@ def test_the_status_of_steps_has_what_remains_for_them(
     assert steps["resize"].shared_with == ("blur",)
     assert scheduler.progress("a").images_per_second > 0
     assert scheduler.service_times(coordinator.get_job("a").plan) == [0.1, 0.4, None]
+
+
+def test_a_coordinator_that_does_not_lead_tells_the_leader_of_work(coordinator: CoordinatorFixture) -> None:
+    leader = coordinator.make_scheduler(DispatchSettings(poll_secs=3_600.0))
+    leader.start_leading()
+    try:
+        wait_until(lambda: coordinator.broker.depth(EVENTS_QUEUE).consumers == 1)
+        coordinator.accept_job("a", 1)
+        coordinator.make_scheduler().wake()
+        wait_until(lambda: coordinator.get_job("a").queued == 1)
+    finally:
+        leader.stop_leading()
