@@ -3,7 +3,6 @@
 import io
 
 import cv2
-import PIL.Image
 
 from penstock.common.image_header import Header
 from penstock.common.model.operations import Decode, Encode
@@ -28,11 +27,14 @@ def write_webp(image: Image, params: Encode) -> bytes:
     Raises:
         ImageError: `parameter_not_applicable` if it has more than 16,383 pixels on a side.
     """
+    from PIL import Image as Pillow
+    from PIL import WebPImagePlugin  # noqa: F401 (or Pillow loads fifty formats to find this one)
+
     check_side(image, "WebP", 16_383)
     order = cv2.COLOR_BGRA2RGBA if image.pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
     metadata = result_metadata(image)
     file = io.BytesIO()
-    PIL.Image.fromarray(cv2.cvtColor(image.pixels, order)).save(
+    Pillow.fromarray(cv2.cvtColor(image.pixels, order)).save(
         file,
         "WEBP",
         quality=params.quality,

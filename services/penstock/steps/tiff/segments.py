@@ -13,8 +13,6 @@ from functools import cache
 
 import cv2
 import numpy as np
-import PIL._imaging
-import PIL.Image
 import simplejpeg
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
@@ -82,6 +80,8 @@ def _runs(compressed: Sequence[bytes]) -> list[tuple[int, int]]:
 @cache
 def _silence_libtiff() -> None:
     """Keep Pillow's libtiff from printing to stderr what it finds in damaged files; errors are raised all the same."""
+    import PIL._imaging
+
     try:
         set_handler = ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler
     except (AttributeError, OSError):  # linked in another way
@@ -91,6 +91,9 @@ def _silence_libtiff() -> None:
 
 
 def _read_rows(compressed: Sequence[bytes], rows_each: int, rows: int, layout: Layout) -> Pixels:
+    import PIL.Image
+    from PIL import TiffImagePlugin  # noqa: F401 (or Pillow may load fifty formats to find this one)
+
     _silence_libtiff()
     PIL.Image.MAX_IMAGE_PIXELS = None  # the size was checked; Pillow would count bytes as pixels
     file = _wrap(compressed, rows_each, rows, layout)
