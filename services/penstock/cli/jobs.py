@@ -58,7 +58,7 @@ def submit(
     If it is interrupted, the same command resumes it: each file is uploaded once, each result downloaded once. A job
     of URIs continues without the command.
     """
-    from penstock.cli.transfers import UploadCheckpoint, read_submission, send
+    from penstock.cli.transfers import UploadCheckpoint, find_other_types, read_submission, send
     from penstock.common.folders import describe_skipped
     from penstock.common.settings import ClientSettings, load
 
@@ -68,6 +68,9 @@ def submit(
     ignored = {"ignored": [{"file": name, "reason": reason} for name, reason in submission.ignored]}
     resume = _RESUME if submission.files else ""
     with _connect(server) as client, _show_progress(as_json) as progress:
+        others = find_other_types(client, submission.files)
+        if others:
+            click.echo(f"{len(others)} not read by this server: {describe_skipped(others)}", err=True)
         checkpoint = UploadCheckpoint(load(ClientSettings).state, client.server, submission.files)
         with _on_interrupt(resume or "penstock jobs shows whether the job was created"):
             created = send(client, submission, checkpoint, progress)

@@ -22,6 +22,7 @@ from penstock.client.local_files import Photo, find_photos, remove_partial_files
 from penstock.client.threads import map_concurrently
 from penstock.common.folders import describe_skipped
 from penstock.common.model.rest import Job, Result
+from penstock.common.sidecars import described_name
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client
@@ -71,6 +72,28 @@ def read_submission(
         others = f": {describe_skipped(ignored)}" if ignored else ""
         raise click.UsageError(f"no images in {', '.join(paths)}{others}" if paths else "no images given")
     return Submission(document, files, ignored)
+
+
+def find_other_types(client: Client, files: Sequence[Photo]) -> list[tuple[str, str]]:
+    """Return the names of files that the server does not read, and what they are: it completes "… is …".
+
+    A server of version 0.1.0 does not say what it reads; nothing is returned for it.
+    """
+    if not files:
+        return []
+    try:
+        accepted = {form.type for form in client.formats()}
+    except RefusedError as error:
+        if error.status == 404:
+            return []
+        raise
+    found = []
+    for file in files:
+        if file.size_bytes and described_name(file.name) is None:
+            kind, name = file.describe_type()
+            if kind not in accepted:
+                found.append((file.name, name))
+    return found
 
 
 class UploadCheckpoint:

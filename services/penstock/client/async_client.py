@@ -183,6 +183,10 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         """Return all operations that jobs can name."""
         return await self.send(Request("GET", "/v1/operations", parse_list("operations", rest.Operation)))
 
+    async def formats(self) -> list[rest.Format]:
+        """Return the types of image files that the server reads."""
+        return await self.send(Request("GET", "/v1/formats", parse_list("formats", rest.Format)))
+
     async def steps(self) -> list[rest.Step]:
         """Return all steps, and how busy they are."""
         return (await self.system()).steps

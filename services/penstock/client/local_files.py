@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.common.folders import FolderError, FolderRules, Found, FoundImage, GivenPaths, expand
+from penstock.common.image_header import HEAD_BYTES, describe_type, image_type
 from penstock.common.sidecars import SUFFIX
 
 CONCURRENT_FILES = 4
@@ -40,6 +41,13 @@ class Photo(NamedTuple):
                 yield data
         if left:
             raise LocalFileError(f"{self.path} changed during the upload; upload it again when it is complete")
+
+    def describe_type(self) -> tuple[str | None, str]:
+        """Return its type by its first bytes, and what people call it; None if it is no image, or can't be read."""
+        with suppress(OSError), open(self.path, "rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+            return image_type(head), describe_type(head)
+        return None, "unreadable"
 
     def digest(self) -> bytes:
         """Return its SHA-256; raises the errors of `iter_bytes`."""

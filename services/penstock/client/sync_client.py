@@ -176,6 +176,10 @@ class Client(ConfiguredClient[httpx.Client]):
         """Return all operations that jobs can name."""
         return self.send(Request("GET", "/v1/operations", parse_list("operations", rest.Operation)))
 
+    def formats(self) -> list[rest.Format]:
+        """Return the types of image files that the server reads."""
+        return self.send(Request("GET", "/v1/formats", parse_list("formats", rest.Format)))
+
     def steps(self) -> list[rest.Step]:
         """Return all steps, and how busy they are."""
         return (self.system()).steps

@@ -245,3 +245,21 @@ def test_a_folder_is_submitted_like_it_is_run(command: RunCommand, image_folder:
     subprocess.run(penstock, check=True, capture_output=True)
     assert digests(tmp_path / "out") == digests(tmp_path / "run")
     assert len({name.casefold() for name in digests(tmp_path / "out")}) == 10
+
+
+def test_files_that_the_server_does_not_read_are_named_before_they_fail_alone(
+    command: RunCommand, image_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "IMG_0042.jpg"
+    other.write_bytes(b"GIF89a" + bytes(600))
+    image = sorted(image_folder.glob("*.jpg"))[0]
+    code, output = command("submit", image, other, "--op", "resize=64x48", "--out", tmp_path / "out")
+    assert code == 1
+    assert "1 not read by this server: IMG_0042.jpg is GIF" in output
+    assert "unsupported_type" in output
+    assert "the file is GIF; accepted are JPEG, PNG, WebP, TIFF, AVIF" in output
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 1
+
+
+def test_the_formats_that_a_server_reads_are_listed(client: Client) -> None:
+    assert {"jpeg", "png", "webp", "tiff", "avif"} <= {each.type for each in client.formats()}
