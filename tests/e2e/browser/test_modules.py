@@ -78,10 +78,20 @@ def test_every_kind_of_parameter_has_a_field(run: RunModule) -> None:
     assert run("schema", "readField", fields[0], "") is None
 
 
-def test_equal_names_are_numbered_and_hidden_files_of_folders_are_skipped(run: RunModule) -> None:
-    paths = ["a.jpg", "a.jpg", "x/.a.jpg", "x/notes.txt", "x/.git/b.png", "x/b.PNG", "odd"]
-    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths], [".jpg", ".png"])
-    assert [each["name"] for each in joined] == ["a.jpg", "a~2.jpg", "a~3.jpg", "x/b.PNG", "odd"]
+def test_equal_names_are_numbered(run: RunModule) -> None:
+    paths = ["a.jpg", "A.jpg", "x/b.PNG", "caf\u00e9.jpg", "cafe\u0301.jpg", "odd"]
+    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths])
+    assert [each["name"] for each in joined] == [
+        "a.jpg", "a~2.jpg", "A~3.jpg", "x/b.PNG", "caf\u00e9.jpg", "cafe\u0301~2.jpg", "odd"
+    ]  # fmt: skip
+
+
+def test_hidden_files_of_folders_are_skipped_and_single_files_taken_under_any_name(run: RunModule) -> None:
+    paths = ["notes.txt", ".b.jpg", "x/.a.jpg", "x/.git/b.png", "x/b.PNG", "x/b.regions.json"]
+    known = {"formats": [{"name": "PNG", "suffixes": [".png"]}], "signatures": []}
+    sorted_out = run("files", "sortOut", [{"path": path} for path in paths], known)
+    kept = [{"path": path} for path in ("notes.txt", ".b.jpg", "x/b.PNG", "x/b.regions.json")]
+    assert sorted_out == {"kept": kept, "passedOver": []}
 
 
 def test_the_page_names_a_file_as_the_server_does(run: RunModule) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -95,15 +96,19 @@ def test_a_folder_is_uploaded_with_its_subfolders_and_images_only(
 ) -> None:
     folder = tmp_path / "delft"
     (folder / "north").mkdir(parents=True)
-    for name in ("a.jpg", "north/b.jpg"):
+    for name in ("a.jpg", "north/b.jpg", "north/without-suffix"):
         shutil.copy(drawn[0], folder / name)
-    (folder / "notes.txt").write_text("not an image")
+    (folder / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
     page.goto("/")
     page.set_input_files(FOLDER_PICKER, folder)
-    expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(3)
+    expect(page.get_by_text("1 file passed over: delft/anim.gif is GIF")).to_be_visible()
+    page.get_by_text("Names of results").click()
+    page.get_by_label("Template").fill("{folder}/{stem}-{width}.{ext}")
     job = server.wait(submit(page))
     images = json.loads(server.client.send("GET", job["links"]["images"]))["images"]
-    assert [image["name"] for image in images] == ["delft/a.jpg", "delft/north/b.jpg"]
+    assert [image["name"] for image in images] == ["delft/a.jpg", "delft/north/b.jpg", "delft/north/without-suffix"]
+    assert re.fullmatch(r"delft/a-[0-9]+\.jpg", images[0]["results"][0]["name"])
 
 
 def test_a_hostile_name_is_shown_as_text_everywhere(page: Page, server: Server, drawn: list[Path]) -> None:

@@ -1,4 +1,5 @@
 // Files that the user drops or picks, with those in folders, each under a unique name.
+import { otherTypeOf, suffixesOf } from "./types.js";
 
 const SIDECAR = ".regions.json";
 
@@ -32,19 +33,39 @@ async function walk(entry, found) {
   }
 }
 
-// The files chosen before, with the added ones. From folders only names of images and of their sidecars are taken;
-// single files are taken under any name, because the type is found from the bytes.
-export function join(before, added, suffixes) {
-  const names = new Set(before.map((item) => item.name));
-  const isTaken = (path) => [...suffixes, SIDECAR].some((suffix) => path.toLowerCase().endsWith(suffix));
-  const kept = added.filter(({ path }) => !path.includes("/") || (isTaken(path) && !/(^|\/)\./.test(path)));
-  return [...before, ...kept.map(({ file, path }) => ({ file, path, name: unused(path, names) }))];
+// Single files, and of those in folders the images, by suffix or first bytes, and their sidecars, as the command line
+// takes them. Hidden files are left out, and others passed over, with what they are: it completes "… is …".
+export async function sortOut(added, known) {
+  const suffixes = [...suffixesOf(known.formats), SIDECAR];
+  const [kept, passedOver] = [[], []];
+  for (const item of added) {
+    const isSingle = !item.path.includes("/");
+    if (isSingle || suffixes.some((suffix) => item.path.toLowerCase().endsWith(suffix))) {
+      if (isSingle || !isHidden(item.path)) kept.push(item);
+    } else if (!isHidden(item.path)) {
+      const type = await otherTypeOf(item.file, known).catch(() => "unreadable");
+      if (type) passedOver.push({ path: item.path, type });
+      else kept.push(item);
+    }
+  }
+  return { kept, passedOver };
 }
+
+const isHidden = (path) => /(^|\/)\./.test(path);
+
+// The files chosen before, with the added ones.
+export function join(before, added) {
+  const names = new Set(before.map((item) => fold(item.name)));
+  return [...before, ...added.map(({ file, path }) => ({ file, path, name: unused(path, names) }))];
+}
+
+// Names that differ in case or in Unicode's composition alone are the same, as on the server.
+const fold = (name) => name.normalize("NFD").toUpperCase().toLowerCase().normalize("NFC");
 
 function unused(path, names) {
   let name = path;
   const [, stem, suffix] = /^(.*?)(\.[^./]*)?$/s.exec(path);
-  for (let number = 2; names.has(name); number += 1) name = `${stem}~${number}${suffix || ""}`;
-  names.add(name);
+  for (let number = 2; names.has(fold(name)); number += 1) name = `${stem}~${number}${suffix || ""}`;
+  names.add(fold(name));
   return name;
 }

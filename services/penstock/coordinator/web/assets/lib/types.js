@@ -13,11 +13,16 @@ export const acceptOf = (formats) =>
 // Why the server would refuse a file, such as "it is HEIC"; null if it would not, or if that is left to the server.
 export async function refusalOf({ name, file }, known) {
   if (!file.size || SIDECAR.test(name)) return null;
+  const type = await otherTypeOf(file, known);
+  return type && `it is ${type}; accepted are ${known.formats.map((format) => format.name).join(", ")}`;
+}
+
+// What a file is by its first bytes, if the server does not read its type; null if it does.
+export async function otherTypeOf(file, known) {
   const head = new Uint8Array(await file.slice(0, HEAD_BYTES).arrayBuffer());
   const type = nameOf([...head], known.signatures);
-  const accepted = known.formats.map((format) => format.name);
-  if (accepted.includes(type)) return null;
-  return `it is ${type || "no image of a known type"}; accepted are ${accepted.join(", ")}`;
+  if (known.formats.some((format) => format.name === type)) return null;
+  return type || (file.size ? "no image of a known type" : "empty");
 }
 
 // The name of the type of a file that begins so; undefined if no signature matches.

@@ -1,23 +1,28 @@
 // A job's images: files that are dropped or picked, or inputs that the server can read.
 import { html, useRef, useState } from "../lib/html.js";
-import { droppedFiles, join, pickedFiles } from "../lib/files.js";
+import { droppedFiles, join, pickedFiles, sortOut } from "../lib/files.js";
 import { bytes, plural } from "../lib/format.js";
-import { acceptOf, suffixesOf } from "../lib/types.js";
+import { acceptOf } from "../lib/types.js";
 import { ErrorMessage } from "./small.js";
 import { WindowList } from "./window-list.js";
 
 const ROW_PX = 36;
 
-export function Files({ files, formats, onChange }) {
+export function Files({ files, types, onChange }) {
   const [over, setOver] = useState(false);
   const [error, setError] = useState(null);
+  const [passedOver, setPassedOver] = useState([]);
   const [picker, folderPicker] = [useRef(), useRef()];
-  const add = (added) => onChange((before) => join(before, added, suffixesOf(formats)));  // reading a folder takes a while; more files may be added meanwhile
+  const add = async (added) => {
+    const sorted = await sortOut(added, types);
+    setPassedOver(sorted.passedOver);
+    onChange((before) => join(before, sorted.kept));  // reading a folder takes a while; more files may be added meanwhile
+  };
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
     const { files: dropped, unread } = await droppedFiles(event.dataTransfer);
-    add(dropped);
+    await add(dropped);
     setError(unread.length ? new Error(`${plural(unread.length, "file")} cannot be read; the first is ${unread[0]}`) : null);
   };
   const hover = (event) => {
@@ -35,13 +40,14 @@ export function Files({ files, formats, onChange }) {
         <button type="button" class="quiet" onClick=${() => picker.current.click()}>Choose files</button>
         <button type="button" class="quiet" onClick=${() => folderPicker.current.click()}>Choose a folder</button>
       </div>
-      <input ref=${picker} class="hidden" type="file" multiple accept=${acceptOf(formats)} tabindex="-1"
+      <input ref=${picker} class="hidden" type="file" multiple accept=${acceptOf(types.formats)} tabindex="-1"
              aria-label="Images" onChange=${picked} />
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />
     </div>
     <${ErrorMessage} error=${error} />
     <p role="status">${files.length ? total(files) : ""}</p>
+    ${passedOver.length > 0 && html`<p class="help">${others(passedOver)}</p>`}
     ${files.length > 0 && html`
       <${WindowList} items=${files} rowPx=${ROW_PX} most=${6} label="Chosen files" row=${(item) => html`
         <span class="name">${item.name}</span><span class="faint">${bytes(item.file.size)}</span>
@@ -52,6 +58,15 @@ export function Files({ files, formats, onChange }) {
 
 const total = (files) =>
   `${plural(files.length, "file")}, ${bytes(files.reduce((sum, { file }) => sum + file.size, 0))}`;
+
+const SHOWN = 5;
+
+// What the first files that were passed over are.
+function others(passedOver) {
+  const shown = passedOver.slice(0, SHOWN).map(({ path, type }) => `${path} is ${type}`);
+  if (passedOver.length > SHOWN) shown.push(`and ${passedOver.length - SHOWN} more`);
+  return `${plural(passedOver.length, "file")} passed over: ${shown.join(", ")}`;
+}
 
 const KINDS = { prefix: "Folder", file: "File", manifest: "Input list" };
 

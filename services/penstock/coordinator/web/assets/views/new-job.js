@@ -51,13 +51,14 @@ function Form({ known, types, who, onSent }) {
   // without the example's quality: the default is another for each format
   const [encode, setEncode] = useState(() => ({ ...startValues(known.get("encode")), quality: undefined }));
   const [name, setName] = useState("");
+  const [names, setNames] = useState("");
   const named = inputs.filter(({ path }) => path.trim()).map(inputDocument);
   const given = (op, values) => ({ op, ...givenValues(known.get(op).parameters, values) });
   const reading = given("decode", decode);
   const operations = [...(Object.keys(reading).length > 1 ? [reading] : []), ...chosen.map(({ op, values }) => given(op, values))];
   const { op: _, ...options } = given("encode", encode);
   for (const name of withoutFormat(encode.format)) delete options[name];
-  const document = describe(name, operations, { ...options, format: encode.format }, from === "inputs" ? named : null);
+  const document = describe(name, operations, { ...options, names: names.trim() || undefined, format: encode.format }, from === "inputs" ? named : null);
   const ready = from === "files" ? files.length > 0 : named.length > 0;
   return html`
     <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
@@ -67,13 +68,23 @@ function Form({ known, types, who, onSent }) {
           <${SourceOption} value="files" now=${from} set=${setFrom}>From this computer<//>
           <${SourceOption} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
         </div>
-        ${from === "files" && html`<${Files} files=${files} formats=${types.formats} onChange=${setFiles} />`}
+        ${from === "files" && html`<${Files} files=${files} types=${types} onChange=${setFiles} />`}
         ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
         <div class="field">
           <label for="job-name">Name of the job <span class="faint">(optional)</span></label>
           <input id="job-name" type="text" maxlength="200" value=${name}
                  onInput=${(event) => setName(event.currentTarget.value)} />
         </div>
+        <details>
+          <summary>Names of results</summary>
+          <div class="field">
+            <label for="job-names">Template <span class="faint">(optional)</span></label>
+            <input id="job-names" type="text" maxlength="200" value=${names} placeholder="{folder}/{stem}-{part}.{ext}"
+                   aria-describedby="job-names-help" spellcheck=${false}
+                   onInput=${(event) => setNames(event.currentTarget.value)} />
+            <p class="help" id="job-names-help">A template of {folder}, {stem}, {part}, {width}, {height} and {ext}.</p>
+          </div>
+        </details>
       </section>
       <section class="card" aria-labelledby="operations-title">
         <h2 id="operations-title">Operations</h2>
