@@ -19,4 +19,4 @@ def test_every_contestant_gives_the_plain_pools_results(capsys: pytest.CaptureFi
         assert {name: len(each["seconds"]) for name, each in figures["contestants"].items()} == dict.fromkeys(
             CONTESTANTS, 1
         )
-    assert measured["latency"].keys() == {"p50_ms", "p90_ms", "p99_ms"}
+    assert measured["latency"].keys() == measured["call_latency"].keys() == {"p50_ms", "p90_ms", "p99_ms"}

@@ -53,6 +53,10 @@ class RestClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def post_job(self, document: Mapping[str, Any], images: Sequence[Path] = ()) -> dict[str, Any]:

@@ -158,10 +158,11 @@ def test_rates_and_ratios_are_those_of_the_median_round() -> None:
 
 
 def test_the_table_shows_each_contestant_beside_the_pool() -> None:
-    table = show_tables([make_figures()], [0.030, 0.010, 0.020], {"1": 0.0011, "8": 0.00021})
+    table = show_tables([make_figures()], [0.030, 0.010, 0.020], {"1": 0.0011, "8": 0.00021}, [0.012, 0.008])
     row = next(line for line in table.splitlines() if "blur median" in line)
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["100", "20.0", "40.0 (2.00×)"]
     assert "p50 20.0 ms" in table
+    assert "by one request (/v1/process): p50 8.0 ms" in table
     assert "1.100 ms at chunk 1, 0.210 ms at chunk 8" in table
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from penstock.benchmark.bench.one_request import process_by_requests
 from penstock.benchmark.bench.other_programs import sharp_command, vips_command
 from penstock.benchmark.bench.workloads import WORKLOADS, Workload
 from penstock.benchmark.http import RefusedError, RestClient
@@ -255,6 +256,16 @@ def _run_contestant(workspace: Workspace, placement: str) -> Iterator[Contestant
         yield partial(process_on_server, client, {})
 
 
+@contextmanager
+def _run_one_request_contestant(workspace: Workspace) -> Iterator[Contestant]:
+    def process(workload: Workload, inputs: Path, out: Path) -> Round:
+        return Round(process_by_requests(url, workload, inputs, out), _read_files(out, workload.output))
+
+    with run_server(workspace, "fused", name="one-request") as (client, _):
+        url = client.url
+        yield process
+
+
 Start = Callable[[Workspace], AbstractContextManager[Contestant]]
 
 CONTESTANTS: dict[str, Start] = {
@@ -262,6 +273,7 @@ CONTESTANTS: dict[str, Start] = {
     "run": lambda _: nullcontext(partial(_run_command, _penstock_command)),
     "serve-fused": lambda workspace: _run_contestant(workspace, "fused"),
     "serve-per-step": lambda workspace: _run_contestant(workspace, "per_step"),
+    "one-request": _run_one_request_contestant,
 }
 """Context managers that run each contestant, by name; all are compared with the plain OpenCV pool."""
 

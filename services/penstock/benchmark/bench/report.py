@@ -49,10 +49,13 @@ def show_percentiles(latencies: Sequence[float]) -> str:
     return ", ".join(f"p{percent} {percentile(latencies, percent) * 1e3:.1f} ms" for percent in PERCENTILES)
 
 
-def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
+def show_tables(
+    figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float], calls: Sequence[float] = ()
+) -> str:
     """Return the figures as tables and text.
 
-    `latencies` are seconds of single images, `hops` CPU seconds per hop and image by chunk size.
+    `latencies` are seconds of single images by a job each, `calls` by one request each; `hops` are CPU seconds per hop
+    and image by chunk size.
     """
     environment = ", ".join(f"{name} {value}" for name, value in _environment().items())
     lines = [environment, ""]
@@ -65,18 +68,23 @@ def show_tables(figures: Sequence[Figures], latencies: Sequence[float], hops: Ma
         ]
     if latencies:
         lines += ["", f"One image on an idle server, request to results: {show_percentiles(latencies)}."]
+    if calls:
+        lines += ["", f"The same by one request (/v1/process): {show_percentiles(calls)}."]
     if hops:
         shown = ", ".join(f"{secs * 1e3:.3f} ms at chunk {size}" for size, secs in hops.items())
         lines += ["", f"CPU of all Penstock processes per image and hop between two steps over the broker: {shown}."]
     return "\n".join(lines)
 
 
-def show_json(figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float]) -> str:
+def show_json(
+    figures: Sequence[Figures], latencies: Sequence[float], hops: Mapping[str, float], calls: Sequence[float] = ()
+) -> str:
     """Return all figures as one JSON object."""
     document = {
         "environment": _environment(),
         "workloads": [_document(each) for each in figures],
         "latency": percentiles_ms(latencies),
+        "call_latency": percentiles_ms(calls),
         "hop_cpu_ms": {size: round(secs * 1e3, 4) for size, secs in hops.items()},
     }
     return json.dumps(document, indent=2)

@@ -22,6 +22,7 @@ from penstock.benchmark.bench.contestants import (
     measure_latency,
     run_server,
 )
+from penstock.benchmark.bench.one_request import measure_calls
 from penstock.benchmark.bench.other_programs import can_run, other_programs
 from penstock.benchmark.bench.rabbitmq import broker_contestants, measure_hops
 from penstock.benchmark.bench.report import Figures, show_json, show_tables
@@ -70,10 +71,10 @@ def run_bench(
         folders = ImageFolders(workspace.images, photos)
         runner = Runner(workspace, folders, images, rounds)
         figures = runner.run(chosen, {name: starts[name] for name in names})
-        latencies = _measure_latency(workspace, folders) if latency else []
+        latencies, calls = _measure_latencies(workspace, folders) if latency else ([], [])
         hops = measure_hops(broker, workspace, folders) if broker else {}
     show = show_json if as_json else show_tables
-    click.echo(show(figures, latencies, hops))
+    click.echo(show(figures, latencies, hops, calls))
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _able(contestants: Mapping[str, Contestant], workload: Workload) -> dict[str
     return {name: each for name, each in contestants.items() if name not in OTHER_PROGRAMS or can_run(workload)}
 
 
-def _measure_latency(workspace: Workspace, folders: ImageFolders) -> list[float]:
+def _measure_latencies(workspace: Workspace, folders: ImageFolders) -> tuple[list[float], list[float]]:
+    """Return the seconds of single images by a job each, and by one request each."""
     images = folders.distinct(WORKLOADS[0].side)
     with run_server(workspace, "fused") as (client, _):
-        return measure_latency(client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, LATENCY_POLL_SECS)
+        calls = measure_calls(client, WORKLOADS[0], images, LATENCY_WARM_UP, LATENCY_REQUESTS)
+        return measure_latency(client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, LATENCY_POLL_SECS), calls
