@@ -22,6 +22,7 @@ DNG_VERSION = 50_706
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _REDUCED, _MASK = 1, 4
+_SUBDIRECTORIES = 330
 _RAW_PHOTOMETRICS = (32_803, 34_892)
 
 
@@ -132,6 +133,8 @@ def read_tiff_header(data: bytes) -> Header:
     first = read_first_directory(data)
     if DNG_VERSION in first.entries or first.number(PHOTOMETRIC, 0) in _RAW_PHOTOMETRICS:
         raise unsupported("the file is DNG, a camera's raw file, which is not supported")
+    if first.number(SUBFILE_TYPE, 0) & _REDUCED and _SUBDIRECTORIES in first.entries:
+        raise unsupported("the file is a camera's raw file, such as NEF, which is not supported")
     width, height = first.number(WIDTH, 0), first.number(HEIGHT, 0)
     if not width or not height:
         raise corrupt(f"the TIFF header has {width}x{height} pixels; accepted are 1 or more on each side")

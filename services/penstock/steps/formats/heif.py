@@ -26,7 +26,7 @@ def read_heic(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
         raise corrupt(f"the HEIC file cannot be decoded: {error}") from error
     if pixels.shape[0] * pixels.shape[1] > header.width * header.height:
         raise corrupt(f"the HEIC header has {header.width}x{header.height} pixels, and its image more")
-    warnings = ("frames_dropped",) if header.images == "several" else ()
+    warnings = ("frames_dropped",) if header.images == "several" or len(image) > 1 else ()
     space = "GRAY" if pixels.ndim == 2 else "RGB"
     return RawImage(_coloured(pixels, image.info["bit_depth"]), 1, warnings, space)  # type: ignore[arg-type]
 

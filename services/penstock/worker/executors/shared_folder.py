@@ -98,7 +98,7 @@ class SharedFolder:
     def read_file(self, folder: str, response: Response, index: int, params: Encode) -> File:
         """Return an image file that a program says it made in a folder."""
         path = response.out[index]
-        data = self._read(folder, path, 4 * self._limits.max_pixels + HEAD_BYTES)
+        data = self._read(folder, path, _MAX_PIXEL_BYTES * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
         except ImageError as error:

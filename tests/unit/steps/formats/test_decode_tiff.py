@@ -282,6 +282,13 @@ def test_a_camera_raw_file_is_refused_by_its_name(drawing: np.ndarray) -> None:
     assert "DNG" in error.message
 
 
+def test_a_thumbnail_with_the_rest_in_subdirectories_is_a_raw_file(drawing: np.ndarray) -> None:
+    entries = [(254, 4, [1]), (256, 4, [2]), (257, 4, [2]), (258, 3, [8]), (259, 3, [1]), (262, 3, [1]), (277, 3, [1])]
+    data = assemble([*entries, (330, 4, [8])], [bytes(4)], tiled=False)
+    assert "a camera's raw file, such as NEF" in refusal(data).message
+    assert decode(write(drawing, subfiletype=1), LIMITS).pixels.shape == drawing.shape
+
+
 @pytest.mark.parametrize("big", [False, True])
 def test_a_file_that_declares_too_many_pixels_is_refused_before_memory_is_taken(drawing: np.ndarray, big: bool) -> None:
     data = bytearray(write(drawing, bigtiff=big))
