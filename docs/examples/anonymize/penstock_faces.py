@@ -7,6 +7,8 @@ in the cell the centre is.
 
 from functools import cache
 from importlib.resources import files
+from itertools import product
+from math import ceil
 from typing import Annotated, Any
 
 import cv2
@@ -23,10 +25,13 @@ _MULTIPLE = 32
 _CELL = 4
 _OUTPUTS = ("537", "538", "539", "540")
 """The network's names for its maps of scores, sizes, offsets and landmarks."""
-_OVERLAP = 0.3
+_SAME_FACE = 0.3
 """Intersection over union above which two boxes are one face."""
-_LARGE_SIDE = 800
-"""The network was trained on images of this size. Faces that fill much of a far larger image are found at this one."""
+_TILE = 1280
+_SHARED = 192
+"""Larger images are searched in tiles, which bounds memory, and which share these pixels with their neighbours."""
+_WHOLE = 800
+"""Faces that do not fit into what tiles share are found in the whole image at this size, that of the training."""
 
 
 class Faces(Parameters):
@@ -43,34 +48,50 @@ class Faces(Parameters):
     ] = 3264
 
 
+Found = np.ndarray[Any, Any]
+"""One row for each face: left, top, width, height and score."""
+
+
 @step("faces", params=Faces)
 def faces(image: Pixels, params: Faces) -> StepOutput:
     """Return the image with the faces that were found, in whole pixels, best first."""
     height, width = image.shape[:2]
     side = min(max(height, width), params.longest_side)
-    sides = (side, _LARGE_SIDE) if side >= 2 * _LARGE_SIDE else (side,)
+    sides = (side, _WHOLE) if side > _TILE else (side,)
     found = np.concatenate([_find(image, each / max(height, width), params.threshold) for each in sides])
     boxes, scores = found[:, :4], found[:, 4]
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), params.threshold, _OVERLAP)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), params.threshold, _SAME_FACE)
     regions = [_region(*boxes[index], scores[index], params.margin, width, height) for index in kept]
     return StepOutput(image, regions=regions)
 
 
-def _find(image: Pixels, scale: float, threshold: float) -> np.ndarray[Any, Any]:
-    """Return the faces of an image that is searched at a scale: rows of left, top, width, height and score."""
+def _find(image: Pixels, scale: float, threshold: float) -> Found:
+    """Return the faces of an image that is searched at a scale."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
-    below, right = -height % _MULTIPLE, -width % _MULTIPLE
-    padded = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    tiles = product(_starts(height), _starts(width))
+    found = [_search(image[y : y + _TILE, x : x + _TILE], threshold) + np.array((x, y, 0, 0, 0)) for y, x in tiles]
+    return np.concatenate(found) / (scale, scale, scale, scale, 1)
+
+
+def _starts(side: int) -> list[int]:
+    """Return where tiles begin along a side, evenly."""
+    count = max(1, ceil((side - _SHARED) / (_TILE - _SHARED)))
+    return [(side - _TILE) * index // (count - 1) for index in range(count)] if count > 1 else [0]
+
+
+def _search(tile: Pixels, threshold: float) -> Found:
+    """Return the faces of a tile."""
+    below, right = (-side % _MULTIPLE for side in tile.shape[:2])
+    padded = cv2.copyMakeBorder(tile, 0, below, 0, right, cv2.BORDER_REPLICATE)
     network = _network()
     network.setInput(cv2.dnn.blobFromImage(padded, swapRB=True))
     scores, sizes, offsets, _ = (output[0] for output in network.forward(_OUTPUTS))
     rows, columns = np.nonzero(scores[0] >= threshold)
     heights, widths = np.exp(sizes[:, rows, columns]) * _CELL
     y, x = (np.stack((rows, columns)) + offsets[:, rows, columns] + 0.5) * _CELL
-    boxes = np.stack((x - widths / 2, y - heights / 2, widths, heights)) / min(scale, 1)
-    return np.column_stack((boxes.T, scores[0, rows, columns]))
+    return np.stack((x - widths / 2, y - heights / 2, widths, heights, scores[0, rows, columns]), axis=1)
 
 
 @cache

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from batches import Inputs, Ledger
 from installation import Installation
-from kube import call, cluster, wait_for
+from kube import ROOT, call, cluster, wait_for
 from loading import load_image
 from workload import JobSpec
 
 from penstock import __version__
 
+ANONYMIZE = ROOT / "docs" / "examples" / "anonymize"
 GPU_STEP = "blur-gpu"
 GPU_NODE = "gpu-1"
 SIMULATED = {"key": "kwok.x-k8s.io/node", "operator": "Exists", "effect": "NoSchedule"}
@@ -83,6 +85,21 @@ def test_a_custom_step_needs_one_more_entry_in_the_values(
     plain = JobSpec("plain", [plan[0], plan[2]], files, output="png")  # a negative's median is the median's negative
     ledger.send(JobSpec("negated", plan, files, output="png"), inputs.expect(plain))
     ledger.finish()
+
+
+def test_the_example_that_finds_faces_runs_in_its_own_image(main: Installation, tag: str) -> None:
+    image, base = (f"local/penstock-{name}" for name in (f"faces:{tag}", f"step:{__version__}"))
+    options = ["--network=host", "--build-arg", f"STEP={base}", "--tag", image]
+    call("docker", "build", *options, str(ANONYMIZE), secs=300)
+    load_image(image, image)
+    entry = yaml.safe_load((ANONYMIZE / "values.yaml").read_text())["steps"]["faces"]
+    main.release.upgrade({"steps": {"faces": {**entry, "image": image, "resources": {}}}})
+    plan = {"operations": [["faces", True], ["blur", "pixelate,where=regions"]], "output": "png"}
+    with main.rest() as client:
+        job = client.post_job(plan, [ANONYMIZE / "before.jpg"])["id"]
+        assert client.wait(job, poll_secs=0.5)["state"] == "succeeded"
+        [result] = client.results(job)
+    assert [region["label"] for region in result["regions"]] == ["face"]
 
 
 def build_own_step(folder: Path, base: str, image: str) -> None:
