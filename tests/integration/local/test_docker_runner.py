@@ -318,7 +318,7 @@ def test_the_example_hides_a_face_and_nothing_else(run: Run, tmp_path: Path, fac
     assert (face["label"], face["score"] > 0.8) == ("face", True)
     assert left <= 115 < 185 <= left + width, "the face in the picture"
     assert top <= 55 < 145 <= top + height
-    before, after = cv2.imread(str(source)), cv2.imread(str(tmp_path / "out" / "before-0.png"))
+    before, after = cv2.imread(str(source)), cv2.imread(str(tmp_path / "out" / "before.png"))
     inside = after[top : top + height, left : left + width].reshape(-1, 3)
     assert len(np.unique(inside, axis=0)) <= 16, "means of up to 4×4 areas"
     soft = 1 + round(0.1 * min(width, height))
