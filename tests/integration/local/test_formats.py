@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,24 @@ def test_a_geotiff_is_resized_and_split_to_geotiffs_in_the_right_places(penstock
             assert page.tags[33_550].value == (1.0, 1.0, 0.0)  # type: ignore[union-attr]
             places.append(page.tags[33_922].value[3:5])  # type: ignore[union-attr]
     assert places == [(84_000, 447_000), (84_024, 447_000), (84_000, 446_984), (84_024, 446_984)]
+
+
+@pytest.mark.parametrize("placement", ["fused", "per_step"])
+def test_each_placement_gives_the_bytes_of_run_for_every_format(
+    penstock: Run, start_server: Callable[..., Any], tmp_path: Path, placement: str
+) -> None:
+    given, out = mixed(tmp_path / "in"), tmp_path / "o"
+    for name in ("IMG_0042.jpg", "IMG_0043.HEIC"):
+        (given / name).unlink()
+    tags: list[Any] = [(33_550, 12, 3, (0.5, 0.5, 0.0), True), (33_922, 12, 6, (0, 0, 0, 84_000, 447_000, 0), True)]
+    tags += [(34_735, 3, 8, (1, 1, 0, 1, 3072, 0, 1, 28_992), True)]
+    deep = np.arange(64 * 96 * 3, dtype=np.uint16).reshape(64, 96, 3) * 3
+    tifffile.imwrite(given / "g.tif", deep, photometric="rgb", extratags=tags, compression="zlib")
+    penstock("run", given, "--op", "resize=50%", "--op", "split", "--output", "keep", "--out", out, **LONG)
+    expected = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("*-?.*")}
+    assert len(expected) == 5 * 4
+    document = {"operations": [["resize", "50%"], ["split", True]], "output": "keep"}
+    server = start_server("--placement", placement, "--workers", "1", input_root=given, **LONG)
+    job = server.client.post_job({**document, "inputs": [{"prefix": str(given)}]})["id"]
+    assert server.client.wait(job, poll_secs=0.05)["state"] == "succeeded"
+    assert server.manifest(job) == expected

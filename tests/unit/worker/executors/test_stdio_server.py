@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from penstock.common.model.operations import Decode
+from penstock.common.image_header import read_header
+from penstock.common.model.errors import ImageError
+from penstock.common.model.operations import FORMATS, Decode, Encode
 from penstock.common.model.plan import make_plan
 from penstock.common.model.regions import Region
-from penstock.common.model.stdio_protocol import MAX_LINE_BYTES
+from penstock.common.model.stdio_protocol import MAX_LINE_BYTES, Response
 from penstock.common.settings import Limits
 from penstock.steps.image import Image
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import pack_image, read_image
+from penstock.worker.executors.shared_folder import SharedFolder
 from penstock.worker.executors.stdio_server import StdioServer
 
 Ask = Callable[..., dict[str, Any]]
@@ -117,6 +120,31 @@ def test_encode_writes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -> Non
     assert answer["out"] == [str(tmp_path / "out" / "0.jpg")]
     expected = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     assert Path(answer["out"][0]).read_bytes() == expected
+
+
+def test_encode_writes_files_in_the_format_of_their_source(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    given = {}
+    for number, suffix in enumerate((".webp", ".tiff", ".avif", ".jpg")):
+        given[suffix] = tmp_path / str(number)
+        given[suffix].write_bytes(cv2.imencode(suffix, image)[1].tobytes())
+    answer = ask("encode", *given.values(), params={"format": "keep"})
+    assert [Path(path).suffix for path in answer["out"]] == [*given]
+    for path in answer["out"]:
+        assert f".{FORMATS[read_header(Path(path).read_bytes()).type]}" == Path(path).suffix
+
+
+def test_a_file_that_another_program_made_is_taken_if_it_is_of_the_wanted_format(
+    image: np.ndarray, tmp_path: Path
+) -> None:
+    folder = SharedFolder(tmp_path, str(tmp_path), Limits())
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "a.webp").write_bytes(cv2.imencode(".webp", image)[1].tobytes())
+    response = Response(ok=True, out=[str(tmp_path / "0" / "a.webp")])
+    for form in ("webp", "keep"):
+        made = folder.read_file(str(tmp_path / "0"), response, 0, Encode.model_validate({"format": form}))
+        assert (made.extension, made.media_type) == ("webp", "image/webp")
+    with pytest.raises(ImageError, match="it made a webp file; avif was asked for"):
+        folder.read_file(str(tmp_path / "0"), response, 0, Encode(format="avif"))
 
 
 @pytest.mark.parametrize(
