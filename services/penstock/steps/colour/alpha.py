@@ -4,7 +4,7 @@ Files hold colours that are not multiplied by alpha, with anything at all below 
 neighbours has to multiply first (Porter and Duff, doi:10.1145/800031.808606), or hidden colours bleed into edges.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from penstock.steps.image import Pixels
 
 _BAND_PIXELS = 1 << 16
-"""Pixels that are flattened at once: their temporary arrays fit in the processor's cache."""
+"""Pixels that are computed at once: their temporary arrays fit in the processor's cache."""
 
 
 def flatten(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
@@ -20,13 +20,11 @@ def flatten(pixels: Pixels, background: tuple[int, int, int]) -> Pixels:
 
     `background` is BGR in 8 bits, whatever the depth of the pixels.
     """
-    height, width = pixels.shape[:2]
     if is_opaque(pixels):
         return cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
-    made = np.empty((height, width, 3), pixels.dtype)
-    band = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, band):
-        _flatten_band(pixels[top : top + band], background, made[top : top + band])
+    made = np.empty((*pixels.shape[:2], 3), pixels.dtype)
+    for top, bottom in bands(pixels):
+        _flatten_band(pixels[top:bottom], background, made[top:bottom])
     return made
 
 
@@ -73,14 +71,20 @@ def filter_colours(pixels: Pixels, filtering: Callable[[Pixels], Pixels], reach:
     """
     if pixels.shape[2] == 3:
         return filtering(pixels)
-    alpha = cv2.extractChannel(pixels, 3)
     colours = cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
-    hidden = alpha == 0
+    for top, bottom in bands(pixels):
+        _show_around(pixels, colours, reach, top, bottom)
+    return cv2.merge([*cv2.split(filtering(colours)), cv2.extractChannel(pixels, 3)])
+
+
+def _show_around(pixels: Pixels, colours: Pixels, reach: int, top: int, bottom: int) -> None:
+    """Set the colours of invisible pixels in some rows to the mean of the visible ones around."""
+    hidden = pixels[top:bottom, :, 3] == 0
     if hidden.any():
-        side = 2 * reach + 1
-        around = unpremultiplied(cv2.blur(premultiplied(pixels), (side, side)), pixels.dtype)
-        colours[hidden] = around[hidden, :3]
-    return cv2.merge([*cv2.split(filtering(colours)), alpha])
+        start, side = max(0, top - reach), 2 * reach + 1
+        blurred = cv2.blur(premultiplied(pixels[start : bottom + reach]), (side, side))
+        around = unpremultiplied(blurred[top - start : bottom - start], pixels.dtype)
+        colours[top:bottom][hidden] = around[hidden, :3]
 
 
 def premultiplied(pixels: Pixels) -> Pixels:
@@ -88,11 +92,16 @@ def premultiplied(pixels: Pixels) -> Pixels:
 
     `uint8` becomes `uint16`, without loss: colours and alpha are 0 to 255². `uint16` becomes `float32`, 0 to 65535.
     """
-    alpha = cv2.extractChannel(pixels, 3)
-    weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, np.iinfo(pixels.dtype).max)])
-    if pixels.dtype == np.uint8:
-        return cv2.multiply(pixels, weights, dtype=cv2.CV_16U)
-    return cv2.multiply(pixels, weights, scale=1 / 65535, dtype=cv2.CV_32F)
+    full = np.iinfo(pixels.dtype).max
+    deep = pixels.dtype == np.uint16
+    made = np.empty(pixels.shape, np.float32 if deep else np.uint16)
+    for top, bottom in bands(pixels):
+        part = pixels[top:bottom]
+        alpha = cv2.extractChannel(part, 3)
+        weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, full)])
+        scale, depth = (1 / full, cv2.CV_32F) if deep else (1.0, cv2.CV_16U)
+        made[top:bottom] = cv2.multiply(part, weights, scale=scale, dtype=depth)
+    return made
 
 
 def unpremultiplied(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
@@ -101,8 +110,20 @@ def unpremultiplied(pixels: Pixels, dtype: np.dtype[np.uint8 | np.uint16]) -> Pi
     Wholly transparent pixels become black.
     """
     full = int(np.iinfo(dtype).max)
-    strength = full * full if pixels.dtype == np.uint16 else full  # of alpha where it is 1
-    least = 1 if pixels.dtype == np.uint16 else 1 / full
-    alpha = np.maximum(cv2.extractChannel(pixels, 3), pixels.dtype.type(least))
-    weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, strength)])
-    return cv2.divide(pixels, weights, scale=full, dtype=cv2.CV_8U if dtype == np.uint8 else cv2.CV_16U)
+    strength, least = (full * full, 1) if pixels.dtype == np.uint16 else (full, 1 / full)  # of alpha 1, and above 0
+    made = np.empty(pixels.shape, dtype)
+    for top, bottom in bands(pixels):
+        part = pixels[top:bottom]
+        alpha = np.maximum(cv2.extractChannel(part, 3), pixels.dtype.type(least))
+        weights = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, strength)])
+        depth = cv2.CV_8U if dtype == np.uint8 else cv2.CV_16U
+        made[top:bottom] = cv2.divide(part, weights, scale=full, dtype=depth)
+    return made
+
+
+def bands(pixels: Pixels) -> Iterator[tuple[int, int]]:
+    """Yield (first, after) of the rows to compute at once, which bounds temporary arrays."""
+    height, width = pixels.shape[:2]
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.steps.colour.alpha import bands
 from penstock.steps.colour.icc import CURVES, PRIMARIES, ColourSpace, ProfileError, read_tags
 from penstock.steps.image import Pixels
 
@@ -19,7 +20,6 @@ Numbers = NDArray[Any]
 _FULL = 65_535
 _LIGHT_STEPS = 1 << 18
 """Amounts of light that are told apart, so that the darkest values of sRGB are within 2 of 65,535."""
-_BAND_PIXELS = 1 << 16
 
 _TABLES = {b"A2B0", b"A2B1", b"A2B2"}
 _GREY_CURVE = b"kTRC"
@@ -47,9 +47,8 @@ def to_srgb_by_curves(pixels: Pixels, profile: bytes, space: ColourSpace) -> Pix
         matrix = np.linalg.solve(np.transpose([*PRIMARIES.values()]), np.transpose(colorants))
     values = _srgb_values()
     made = pixels.copy()
-    band = max(1, _BAND_PIXELS // pixels.shape[1])
-    for top in range(0, len(pixels), band):
-        _convert(made[top : top + band], curves, matrix.astype(np.float32), values)
+    for top, bottom in bands(pixels):
+        _convert(made[top:bottom], curves, matrix.astype(np.float32), values)
     return made
 
 

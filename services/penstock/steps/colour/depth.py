@@ -10,4 +10,8 @@ DEPTH_REDUCED = "depth_reduced"
 
 def reduce_depth(pixels: Pixels) -> Pixels:
     """Return `uint16` pixels as `uint8`, the upper 8 bits of each value as OpenCV has them; others unchanged."""
-    return pixels if pixels.dtype == np.uint8 else np.right_shift(pixels, 8).astype(np.uint8)
+    if pixels.dtype == np.uint8:
+        return pixels
+    made = np.empty(pixels.shape, np.uint8)
+    np.right_shift(pixels, 8, out=made, casting="unsafe")  # in pieces, without another array of 16 bits
+    return made

@@ -11,11 +11,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from penstock.steps.colour.alpha import bands
 from penstock.steps.colour.icc import ColourSpace, ProfileError
 from penstock.steps.image import Pixels
-
-_BAND_PIXELS = 1 << 18
-"""Pixels that are converted at once, which bounds the memory of their copies."""
 
 _MODES = {"RGB": "RGBX", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's names of colour spaces, each with as many bytes per pixel as its arrays have."""
@@ -50,15 +48,13 @@ def to_srgb(pixels: Pixels, profile: bytes, space: ColourSpace) -> Pixels:
         ProfileError: the profile is damaged.
     """
     convert = _conversion(profile, space)
-    height, width, channels = pixels.shape
-    made = np.empty((height, width, 3), np.uint8)
-    band = max(1, _BAND_PIXELS // width)
-    for top in range(0, height, band):
-        part = pixels[top : top + band]
-        made[top : top + band] = convert(_as_file(part, space))
-    if channels == 3 or space == "CMYK":
-        return made
-    return cv2.merge([*cv2.split(made), cv2.extractChannel(pixels, 3)])
+    channels = 3 if space == "CMYK" else pixels.shape[2]
+    made = np.empty((*pixels.shape[:2], channels), np.uint8)
+    for top, bottom in bands(pixels):
+        part = pixels[top:bottom]
+        colours = convert(_as_file(part, space))
+        made[top:bottom] = colours if channels == 3 else cv2.merge([*cv2.split(colours), cv2.extractChannel(part, 3)])
+    return made
 
 
 def _as_file(pixels: Pixels, space: ColourSpace) -> Pixels:
@@ -101,5 +97,8 @@ def cmyk_to_srgb(pixels: Pixels) -> Pixels:
 
     This is the conversion of CSS (https://www.w3.org/TR/css-color-5/#cmyk-rgb) and of OpenCV; real inks are duller.
     """
-    cyan, magenta, yellow, black = cv2.split(cv2.bitwise_not(pixels))
-    return cv2.merge([cv2.multiply(light, black, scale=1 / 255) for light in (yellow, magenta, cyan)])
+    made = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top, bottom in bands(pixels):
+        cyan, magenta, yellow, black = cv2.split(cv2.bitwise_not(pixels[top:bottom]))
+        made[top:bottom] = cv2.merge([cv2.multiply(light, black, scale=1 / 255) for light in (yellow, magenta, cyan)])
+    return made

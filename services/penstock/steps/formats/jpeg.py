@@ -51,7 +51,7 @@ def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
             raise
         pixels, warnings = _decode_damaged(rebuild(data), decode, error), (error.code,)
     if space == "CMYK" and _is_inverted(data):
-        pixels = cv2.bitwise_not(pixels)
+        cv2.bitwise_not(pixels, dst=pixels)
     full_size = None if pixels.shape[:2] == (header.height, header.width) else (header.width, header.height)
     return RawImage(pixels, header.orientation, warnings, space, full_size)
 
