@@ -45,8 +45,9 @@ class Limits(_Settings):
     max_upload_bytes: Count = _option(1024 * MiB, "Bytes per form, and per list of inputs")
     max_pixels: Count = _option(
         150_000_000,
-        "Pixels per image, over all its parts. `penstock run`: 250000000. A worker process needs up to"
-        " 14 bytes of memory for each, besides 400 MB and what `PENSTOCK_MAX_PIXELS_IN_FLIGHT` says",
+        "Pixels per image, over all its parts; those of 16 bits count twice, and so do those with transparency that"
+        " is kept. `penstock run`: 250000000. A worker process needs up to 14 bytes of memory for each, besides"
+        " 400 MB and what `PENSTOCK_MAX_PIXELS_IN_FLIGHT` says",
     )
     formats: str = _option(
         "all",

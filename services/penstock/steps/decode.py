@@ -31,7 +31,7 @@ from penstock.steps.formats.png import read_png
 from penstock.steps.formats.raw import Reader
 from penstock.steps.formats.tiff import read_tiff
 from penstock.steps.formats.webp import read_webp
-from penstock.steps.image import Image, Pixels
+from penstock.steps.image import Image, Pixels, weigh
 from penstock.steps.metadata.read import read_metadata
 from penstock.steps.transform import move_regions, scaling
 
@@ -62,7 +62,7 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
         )
     _check_type(data[:HEAD_BYTES], limits)
     header = read_header(data)
-    _check_size(header, limits)
+    _check_size(header, limits, params)
     metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
     profile = metadata.icc or (b"" if params.profile == "drop" else coded_profile(data, header))
@@ -92,18 +92,28 @@ def _check_type(head: bytes, limits: Limits) -> None:
         raise unsupported(f"the file is {describe_type(head)}; {limits.accepted_types}")
 
 
-def _check_size(header: Header, limits: Limits) -> None:
-    width, height = header.width, header.height
-    if width * height > limits.max_pixels:
+def _check_size(header: Header, limits: Limits, params: Decode) -> None:
+    width, height, weight = header.width, header.height, _weigh(header, params)
+    if width * height * weight > limits.max_pixels:
+        counted = "" if weight == 1 else f", which count {weight} times for their depth or transparency"
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
-            f"the image has {width}x{height} = {width * height} pixels; {limits.accepted('max_pixels')}",
+            f"the image has {width}x{height} = {width * height} pixels{counted}; {limits.accepted('max_pixels')}",
         )
     if max(width, height) > limits.max_side:
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
             f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side} (PENSTOCK_MAX_SIDE)",
         )
+
+
+def _weigh(header: Header, params: Decode) -> int:
+    """Return how many times a file's pixels count, as far as its header tells."""
+    may_have_alpha = header.components in (2, 4) or header.type == "png"  # which has transparent colours, too
+    return weigh(
+        deep=params.depth == "keep" and header.bit_depth > 8,
+        alpha=params.alpha == "keep" and header.type != "jpeg" and may_have_alpha,
+    )
 
 
 def _apply_orientation(image: Pixels, orientation: int) -> Pixels:

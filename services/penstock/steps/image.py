@@ -74,6 +74,16 @@ class Image:
         return max(self.width, self.metadata.width), max(self.height, self.metadata.height)
 
     @property
+    def weight(self) -> int:
+        """How many times its pixels count for the limit on them."""
+        return weigh(deep=self.pixels.dtype.itemsize > 1, alpha=self.pixels.shape[2] == 4)
+
+    @property
+    def counted_pixels(self) -> int:
+        """Its pixels as the limit counts them."""
+        return self.width * self.height * self.weight
+
+    @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
 
@@ -102,6 +112,14 @@ class Image:
     def warn(self, code: str) -> "Image":
         """Return the image with a warning, once."""
         return self if code in self.warnings else replace(self, warnings=(*self.warnings, code))
+
+
+def weigh(*, deep: bool, alpha: bool) -> int:
+    """Return how many times pixels count for the limit on them, by the memory that steps need for them.
+
+    Those of 16 bits count twice, those with alpha twice, too: colours are weighted by it in twice as many bits.
+    """
+    return (2 if deep else 1) * (2 if alpha else 1)
 
 
 @contextmanager

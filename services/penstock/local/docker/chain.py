@@ -69,7 +69,7 @@ class Chain:
             return [*self._perform_on_pixels(step, params, readable)]
         folder, response = self._ask(step, params, readable)
         made = self._folder.find_images(folder, response.out)
-        check_parts(step, [image.shape for image in made if image.shape], self._limits)
+        check_parts(step, [image.shape[0] * image.shape[1] for image in made if image.shape], self._limits)
         return [*made]
 
     def images(self, parts: Sequence[Part]) -> list[Image]:  # noqa: ARG002 (a run retries nothing)
@@ -101,7 +101,7 @@ class Chain:
         ]
         folder, response = self._ask(step, params, given, regions=[image.regions for image in images])
         made = [*inherit(images, self._folder.read_images(folder, response.out), response)]
-        check_parts(step, [image.pixels.shape for image in made], self._limits)
+        check_parts(step, [image.counted_pixels for image in made], self._limits)
         check_regions(step, made)
         return map(self._folder.put_image, made)
 

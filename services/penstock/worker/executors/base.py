@@ -57,11 +57,11 @@ class StepExecutor(Protocol):
         """Stop what was started and remove what was written."""
 
 
-def check_parts(step: str, shapes: Sequence[Sequence[int]], limits: Limits) -> None:
-    """Raise ImageError if a step made too many parts or pixels, or none, by the shapes of its parts."""
-    if any(0 in shape for shape in shapes):
+def check_parts(step: str, pixels: Sequence[int], limits: Limits) -> None:
+    """Raise ImageError if a step made too many parts or pixels, or none, by the pixels of each part as counted."""
+    if 0 in pixels:
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
-    check_extent(step, Extent(len(shapes), sum(shape[0] * shape[1] for shape in shapes)), limits)
+    check_extent(step, Extent(len(pixels), sum(pixels)), limits)
 
 
 def check_extent(step: str, extent: Extent, limits: Limits) -> None:

@@ -64,7 +64,7 @@ class ExternalExecutor(InProcessExecutor):
             raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
         finally:
             self._folder.clear()
-        check_parts(operation.step, [part.pixels.shape for part in made], self._limits)
+        check_parts(operation.step, [image.counted_pixels for image in made], self._limits)
         check_regions(operation.step, made)
         return list(made)
 

@@ -29,7 +29,7 @@ class InProcessExecutor:
             return [decode(data, self._limits, params) for data in parts]
         if isinstance(params, Encode):
             return [_encode(part, params) for part in parts]
-        _check_before(operation, [image.full_size for image in parts], self._limits)
+        _check_before(operation, parts, self._limits)
         try:
             made = [output for part in parts for output in _run_step(operation, part)]
         except (ImageError, MemoryError):
@@ -38,7 +38,7 @@ class InProcessExecutor:
             text = " ".join(str(error).split())[:200]
             message = f"{operation.step} raised {type(error).__name__}: {text}"
             raise ImageError(ImageCode.INTERNAL, message) from error
-        check_parts(operation.step, [image.pixels.shape for image in made], self._limits)
+        check_parts(operation.step, [image.counted_pixels for image in made], self._limits)
         check_regions(operation.step, made)
         return [*made]
 
@@ -64,13 +64,13 @@ def _encode(image: Image, params: Encode) -> File:
     return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)
 
 
-def _check_before(operation: Planned, sizes: Sequence[tuple[int, int]], limits: Limits) -> None:
+def _check_before(operation: Planned, parts: Sequence[Image], limits: Limits) -> None:
     """Raise ImageError where the parameters alone show that a step would make too much."""
-    made = [operation.params.extent(width, height) for width, height in sizes]
-    known = [each for each in made if each is not None]
+    made = [(part.weight, operation.params.extent(*part.full_size)) for part in parts]
+    known = [(weight, extent) for weight, extent in made if extent is not None]
     if known:
-        total = Extent(sum(each.parts for each in known), sum(each.pixels for each in known))
-        check_extent(operation.step, total, limits)
+        pixels = sum(weight * extent.pixels for weight, extent in known)
+        check_extent(operation.step, Extent(sum(extent.parts for _, extent in known), pixels), limits)
 
 
 def _run_step(operation: Planned, image: Image) -> Iterator[Image]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.common.model.plan import make_plan
 from penstock.common.settings import Limits
@@ -136,3 +137,28 @@ def test_16_bits_with_transparency_are_flattened_in_16_bits() -> None:
     pixels = np.dstack([sixteen_bits()] * 3 + [np.full((50, 700), 0x8000, np.uint16)])
     result = read(process(png(pixels), "png", background="#000000").data)
     assert np.abs(result[:, :, 0] - sixteen_bits() * (0x8000 / 65535)).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "params", "weight"),
+    [
+        (8, 2, Decode(), 1),
+        (8, 6, Decode(), 1),
+        (8, 6, Decode(alpha="keep"), 2),
+        (8, 3, Decode(alpha="keep"), 2),
+        (16, 2, Decode(), 2),
+        (16, 6, Decode(depth="8"), 1),
+        (16, 6, Decode(alpha="keep"), 4),
+        (16, 4, Decode(alpha="keep"), 4),
+    ],
+)
+def test_pixels_that_need_more_memory_count_more_than_once(
+    png_file: type[Any], depth: int, colour: int, params: Decode, weight: int
+) -> None:
+    data = png_file(40, 30, depth, colour).build()
+    assert decode(data, Limits(max_pixels=1200 * weight), params).width == 40
+    with pytest.raises(ImageError, match="40x30 = 1200 pixels") as refused:
+        decode(data, Limits(max_pixels=1200 * weight - 1), params)
+    assert refused.value.code is ImageCode.TOO_MANY_PIXELS
+    assert (f"which count {weight} times" in refused.value.message) == (weight > 1)
+    assert "PENSTOCK_MAX_PIXELS" in refused.value.message

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Split
+from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Resize, Split
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.registry import CustomStep
@@ -91,6 +91,17 @@ def test_a_result_that_is_no_image_fails_the_image(perform: Callable[..., Any], 
 def test_a_step_that_makes_nothing_does_not_apply(perform: Callable[..., Any]) -> None:
     for made in ([], PART[:0]):
         assert refusal(perform, lambda image, made=made: made).code == ImageCode.PARAMETER_NOT_APPLICABLE
+
+
+def test_pixels_of_16_bits_and_with_alpha_count_twice_in_a_step_too(perform: Callable[..., Any]) -> None:
+    deep = np.zeros((4, 6, 4), np.uint16)
+    assert len(perform(lambda image: [image, image], deep, max_pixels=4 * 48)) == 2
+    error = refusal(perform, lambda image: [image, image], deep, max_pixels=4 * 48 - 1)
+    assert error.code is ImageCode.TOO_MANY_PIXELS
+    with pytest.raises(ImageError, match="resize made 480 pixels"):
+        InProcessExecutor(Limits(max_pixels=479)).perform(
+            Planned("resize", Resize(width=12, height=10)), images([deep])
+        )
 
 
 def test_parts_and_pixels_are_bounded(perform: Callable[..., Any]) -> None:
