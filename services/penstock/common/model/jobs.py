@@ -47,7 +47,10 @@ class Prefix(BaseModel, extra="forbid"):
 
 
 class ManifestRef(BaseModel, extra="forbid"):
-    """All images in an input list: a text file with one URL, or path below the input root, per line."""
+    """All images in an input list: a text file with a URL, or a path below the input root, in each line.
+
+    A line may also be a JSON object with it and the image's regions: `{"uri": …, "regions": [{"box": [x, y, w, h]}]}`.
+    """
 
     manifest: str = Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])
 

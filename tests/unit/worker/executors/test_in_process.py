@@ -13,9 +13,10 @@ from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Resize, Split
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
+from penstock.common.model.regions import Region
 from penstock.common.registry import CustomStep
 from penstock.common.settings import Limits
-from penstock.steps.image import Image
+from penstock.steps.image import Image, StepOutput
 from penstock.worker.executors import in_process
 from penstock.worker.executors.in_process import InProcessExecutor
 
@@ -180,3 +181,13 @@ def test_views_are_blurred_like_copies() -> None:
     view = np.tile(PART, (4, 4, 1))[1::2, 3:20]
     [one], [other] = (perform_operation("blur", Blur(method="median"), part) for part in (view, view.copy()))
     assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_regions_are_bounded(perform: Callable[..., Any]) -> None:
+    box, label = Region(box=(0, 0, 1, 1)), Region(box=(0, 0, 1, 1), label="x" * 100)
+    assert len(perform(lambda image: StepOutput(image, regions=[box] * 1000))[0].regions) == 1000
+    refused = refusal(perform, lambda image: StepOutput(image, regions=[box] * 1001))
+    assert refused.code is ImageCode.PARAMETER_NOT_APPLICABLE
+    assert refused.message == "own made a part with 1001 regions; accepted are up to 1000"
+    refused = refusal(perform, lambda image: [StepOutput(image, regions=[label] * 1000)] * 5)
+    assert refused.message == "own made 685005 bytes of regions; accepted are up to 524288"
