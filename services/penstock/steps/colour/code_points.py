@@ -1,7 +1,7 @@
-"""Code points: files that name their colours by numbers instead of a profile get a profile that says the same.
+"""Code points: files that name their colours instead of having a profile get a profile that says the same.
 
-ITU-T H.273 (CICP) has the numbers. PNG has them in its chunk cICP, AVIF and HEIC in the box colr. Those of HDR (PQ and
-HLG) have no such profile.
+ITU-T H.273 (CICP) has numbers for colours; PNG has them in its chunk cICP, AVIF and HEIC in the box colr. Those of HDR
+(PQ and HLG) have no such profile. Cameras mark Adobe RGB by R03 as the interoperability index of EXIF (DCF 2.0, 3.2.2).
 """
 
 import struct
@@ -10,6 +10,8 @@ from penstock.common.headers.isobmff import read_properties
 from penstock.common.image_header import Header
 from penstock.common.model.errors import ImageError
 from penstock.steps.colour.icc import CURVES, PRIMARIES, Colorants, write_profile
+from penstock.steps.metadata.jpeg import find_in_jpeg
+from penstock.steps.metadata.tiff_structure import INTEROP, read_structure
 from penstock.steps.png.file import chunks, has_valid_checksum
 
 _DISPLAY_P3: Colorants = {
@@ -21,6 +23,11 @@ _BT2020: Colorants = {
     b"rXYZ": (0.673462, 0.279037, -0.001933),
     b"gXYZ": (0.165665, 0.675339, 0.029984),
     b"bXYZ": (0.125046, 0.045609, 0.796860),
+}
+_ADOBE_RGB: Colorants = {
+    b"rXYZ": (0.609741, 0.311112, 0.019470),
+    b"gXYZ": (0.205276, 0.625671, 0.060867),
+    b"bXYZ": (0.149185, 0.063217, 0.744568),
 }
 _PRIMARIES: dict[int, tuple[str, Colorants]] = {
     1: ("sRGB", PRIMARIES),
@@ -44,13 +51,16 @@ _TRANSFERS = {
     8: _formula(1.0),
 }
 """Tone curves of code points for transfer characteristics."""
+_ADOBE_CURVE = _formula(563 / 256)
 
 
 def coded_profile(data: bytes, header: Header) -> bytes:
-    """Return the profile that a file's code points stand for; empty for sRGB, and for unknown or no code points."""
+    """Return the profile that a file names; empty for sRGB, and for unknown or no names."""
     try:
+        if header.type == "jpeg":
+            return _make_profile("Adobe RGB (1998)", _ADOBE_RGB, _ADOBE_CURVE) if _is_adobe_rgb(data, header) else b""
         primaries, transfer = _find_code_points(data, header)
-    except (ImageError, struct.error):
+    except (ImageError, ValueError, struct.error):
         return b""
     if primaries not in _PRIMARIES or transfer not in _TRANSFERS:
         return b""
@@ -75,6 +85,16 @@ def _find_code_points(data: bytes, header: Header) -> tuple[int, int]:
                 return struct.unpack_from(">HH", content, 4)
     return 2, 2
 
+
+def _is_adobe_rgb(data: bytes, header: Header) -> bool:
+    """Return whether EXIF says so. Raises ImageError, ValueError or struct.error."""
+    if data.find(_R03, 0, header.data_start) < 0:  # so that hardly any file is read again
+        return False
+    directories = read_structure(find_in_jpeg(data).exif).directories
+    return any(tag == _INDEX and bytes(value) == _R03 for tag, _, _, value in directories.get(INTEROP, ()))
+
+
+_INDEX, _R03 = 0x0001, b"R03\0"
 
 _D50 = (0.9642, 1.0, 0.8249)
 _FROM_D65 = (1.047882, 0.022919, -0.050217, 0.029587, 0.990484, -0.017079, -0.009251, 0.015076, 0.751678)

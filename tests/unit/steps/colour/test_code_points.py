@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from icc_profiles import DISPLAY_P3, gamma, rgb_profile, srgb_curve
+from icc_profiles import ADOBE_RGB, DISPLAY_P3, gamma, rgb_profile, srgb_curve
 from PIL import Image, ImageCms
 
 from penstock.common.model.operations import Decode
@@ -93,3 +93,35 @@ def test_code_points_of_an_avif_count_as_a_profile(drawing: np.ndarray) -> None:
         data, rgb_profile(DISPLAY_P3, srgb_curve())
     )
     assert np.abs(difference).max() <= 1
+
+
+def with_index(data: bytes, index: bytes, order: str = "<") -> bytes:
+    """Return a JPEG file with EXIF that has nothing but an interoperability index."""
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    to_exif = struct.pack(order + "HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    to_interop = struct.pack(order + "HHHIII", 1, 0xA005, 4, 1, 44, 0)
+    interop = struct.pack(order + "HHHI4sI", 1, 1, 2, 4, index, 0)
+    content = b"Exif\0\0" + head + to_exif + to_interop + interop
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + data[2:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_camera_that_marks_adobe_rgb_in_exif_has_its_colours_kept(drawing: np.ndarray, order: str) -> None:
+    plain = cv2.imencode(".jpg", drawing)[1].tobytes()
+    marked = with_index(plain, b"R03\0", order)
+    expected = rgb_profile(ADOBE_RGB, gamma(563 / 256))
+    for metadata in ("all", "none"):
+        image = decode(marked, LIMITS, Decode(metadata=metadata))  # type: ignore[arg-type]
+        assert np.array_equal(image.pixels, decode(plain, LIMITS).pixels)
+        difference = converted(plain, image.metadata.icc).astype(int) - converted(plain, expected)
+        assert np.abs(difference).max() <= 1
+        assert image.warnings == ()
+    assert np.array_equal(decode(marked, LIMITS, TO_SRGB).pixels, converted(plain, image.metadata.icc))
+    assert decode(marked, LIMITS, Decode(profile="drop")).metadata.icc == b""
+
+
+def test_other_indices_and_their_letters_elsewhere_make_no_profile(drawing: np.ndarray) -> None:
+    plain = cv2.imencode(".jpg", drawing)[1].tobytes()
+    comment = plain[:2] + b"\xff\xfe\0\x06R03\0" + plain[2:]
+    for data in (with_index(plain, b"R98\0"), comment, with_index(comment, b"R98\0")):
+        assert decode(data, LIMITS).metadata.icc == b""
