@@ -24,10 +24,21 @@ def read_avif(data: bytes, header: Header, params: Decode) -> RawImage:  # noqa:
     return RawImage(pixels, header.orientation, warnings, "GRAY" if header.components <= 2 else "RGB")
 
 
-def widen(pixels: Pixels, bits: int) -> Pixels:
-    """Spread values of 9 to 15 bits over 16: the highest becomes 65535."""
-    return pixels << (16 - bits) | pixels >> (2 * bits - 16)
+def widen(pixels: Pixels, bits: int, *, is_high: bool = False) -> Pixels:
+    """Spread values of 9 to 15 bits over 16, in place: the highest becomes 65535.
 
+    `is_high`: they are in the upper bits of their 16 already.
+    """
+    rows = max(1, _BAND_PIXELS // pixels.shape[1])
+    left, right = (0, bits) if is_high else (16 - bits, 2 * bits - 16)
+    for top in range(0, len(pixels), rows):
+        band = pixels[top : top + rows]
+        band[...] = band << left | band >> right
+    return pixels
+
+
+_BAND_PIXELS = 1 << 16
+"""Pixels that are spread at once, so that large images need no more memory."""
 
 _SPEEDS = (10, 9, 8, 6)
 """libavif's speed for each effort."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from penstock.common.image_header import Header, corrupt, truncated, unsupported
 from penstock.common.model.operations import Decode
+from penstock.steps.formats.avif import widen
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.image import Pixels
 
@@ -49,6 +50,5 @@ def _coloured(pixels: Pixels, bits: int) -> Pixels:
     """Return pixels in BGR or BGRA order, with the highest value of `bits` as that of their type."""
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
-    if pixels.dtype == np.uint16 and 8 < bits < 16:
-        pixels = pixels | pixels >> bits
-    return np.ascontiguousarray(pixels)
+    pixels = np.array(pixels)  # libheif's own memory is read-only
+    return widen(pixels, bits, is_high=True) if pixels.dtype == np.uint16 and 8 < bits < 16 else pixels
