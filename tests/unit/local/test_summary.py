@@ -23,8 +23,7 @@ def test_exit_codes_tell_how_it_went() -> None:
 def test_the_summary_counts_what_there_is_and_names_what_failed() -> None:
     lines = failed(1, done=3, skipped=2, passed_over=1, seconds=2).lines("results")
     assert lines == [
-        "3 done, 1 failed, 2 done before, 1 files ignored that are not images in 2.0 s (2.0 images/s); "
-        "results in results",
+        "3 done, 1 failed, 2 done before, 1 ignored in 2.0 s (2.0 images/s); results in results",
         "  0.jpg: corrupt_image: damaged",
     ]
     assert Summary().lines("out")[0].startswith("0 done, 0 failed in 0.0 s (0.0 images/s)")
