@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rendering import Chart
+import yaml
+from rendering import CHART, Chart
 
 SHARPEN: dict[str, Any] = {
     "image": "registry.example/sharpen:1.0",
@@ -165,3 +166,12 @@ def test_an_enabled_step_is_like_the_others(chart: Chart) -> None:
     assert "penstock-rotate" not in rendered.all("Deployment")
     fused = chart.render({"placement": "fused", "steps": steps})
     assert fused.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,crop,tile,split,blur,encode"
+
+
+def test_the_example_that_finds_faces_is_a_custom_step(chart: Chart) -> None:
+    values = yaml.safe_load((CHART.parents[1] / "docs" / "examples" / "anonymize" / "values.yaml").read_text())
+    rendered = chart.render(values)
+    assert pod(chart, values, "penstock-faces")["containers"][0]["image"] == "my/faces:0.1.0"
+    for deployment in ("penstock-coordinator", "penstock-blur", "penstock-faces"):
+        declared = json.loads(rendered.environment(deployment)["PENSTOCK_DECLARED_STEPS"])
+        assert declared["faces"]["params"] == values["steps"]["faces"]["params"]
