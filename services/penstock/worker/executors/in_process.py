@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from penstock.common.model.effects import Blur
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode, Resize
-from penstock.common.model.parameters import Extent
+from penstock.common.model.parameters import Extent, Parameters
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
@@ -76,6 +77,7 @@ def _check_before(operation: Planned, parts: Sequence[Image], limits: Limits) ->
 def _run_step(operation: Planned, image: Image) -> Iterator[Image]:
     """Yield what a step makes of one part."""
     function = step_functions()[operation.step]
+    _check_regions_are_known(operation.params, image)
     further: tuple[object, ...] = (image.regions,) if takes_regions(function) else ()
     if isinstance(operation.params, Resize):
         further = (image.full_size,)
@@ -83,6 +85,13 @@ def _run_step(operation: Planned, image: Image) -> Iterator[Image]:
     for output in made if isinstance(made, (list, tuple)) else [made]:
         _check_output(operation.step, output, image.pixels)
         yield image.derive(output)
+
+
+def _check_regions_are_known(params: Parameters, image: Image) -> None:
+    """Raise ImageError if regions are to be blurred of which some were dropped, and would stay as they are."""
+    if isinstance(params, Blur) and params.where == "regions" and "regions_dropped" in image.warnings:
+        message = "regions were dropped by a step that did not say where pixels went; blur them before that step"
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
 
 
 def _read_only(pixels: Pixels) -> Pixels:

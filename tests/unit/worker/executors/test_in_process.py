@@ -191,3 +191,14 @@ def test_regions_are_bounded(perform: Callable[..., Any]) -> None:
     assert refused.message == "own made a part with 1001 regions; accepted are up to 1000"
     refused = refusal(perform, lambda image: [StepOutput(image, regions=[label] * 1000)] * 5)
     assert refused.message == "own made 685005 bytes of regions; accepted are up to 524288"
+
+
+def test_an_image_whose_regions_were_dropped_fails_where_they_should_be_blurred() -> None:
+    face = Region(box=(0, 0, 2, 2))
+    lost = Image(PART, regions=(face,)).derive(PART[:2])
+    executor = InProcessExecutor(Limits())
+    with pytest.raises(ImageError) as caught:
+        executor.perform(Planned("blur", Blur(method="fill", where="regions")), [lost])
+    assert caught.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
+    assert "blur them before that step" in caught.value.message
+    assert len(executor.perform(Planned("blur", Blur(method="fill")), [lost])) == 1
