@@ -6,6 +6,8 @@ import random
 from collections import Counter
 
 import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import CacheStats
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event, Outcome, read_events, write_events
@@ -354,3 +356,23 @@ def test_after_any_sequence_of_events_counters_and_totals_equal_the_rows(driver,
         player.change()
         player.check()
         assert repository.totals() == +sum((each.model.ended for each in players), Counter())
+
+
+def test_no_statement_on_images_is_compiled_again_each_time(driver, repository):
+    driver.accepted(images=4)
+    hits = []
+
+    def note(_connection, _cursor, statement, _parameters, context, _many):
+        if context.compiled is not None:  # else it was given as text
+            hits.append((context.cache_hit, statement))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        repository.take_pending("job-1", 3)
+        repository.mark_running([driver.started("job-1", 1)])
+        repository.requeue_in_flight("job-1", [2])
+        repository.apply([driver.done("job-1", 0), driver.failed("job-1", 1)])
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(hits) > 8
+    assert [statement for hit, statement in hits if hit is CacheStats.NO_CACHE_KEY] == []

@@ -8,6 +8,7 @@ from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Intege
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 
 from penstock.coordinator.database.schema import images
 
@@ -22,6 +23,8 @@ class Among(ColumnElement[bool]):
     """
 
     inherit_cache = True
+    # Else a statement with it is compiled again each time, which takes longer than the rest of it.
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 (as SQLAlchemy declares it)
 
     def __init__(self, column: Column[int]) -> None:
         self.column = column
@@ -36,6 +39,7 @@ class WrittenState(ColumnElement[str]):
     """
 
     inherit_cache = True
+    _traverse_internals = []  # noqa: RUF012
     type = images.c.state.type
 
 
