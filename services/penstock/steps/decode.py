@@ -65,12 +65,13 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     _check_size(header, limits, params)
     metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
-    profile = metadata.icc or (b"" if params.profile == "drop" else coded_profile(data, header))
+    named = params.profile != "drop" and not metadata.icc
+    profile, unknown = coded_profile(data, header) if named else (metadata.icc, ())
     normal = normalise(raw.pixels, profile, raw.space, params)
     pixels = _apply_orientation(normal.pixels, raw.orientation)
     height, width = pixels.shape[:2]
     metadata = replace(metadata, width=width, height=height, icc=normal.profile)
-    warnings = (*raw.warnings, *normal.warnings, *dropped)
+    warnings = (*raw.warnings, *normal.warnings, *unknown, *dropped)
     image = Image(pixels, metadata, regions=params.regions, warnings=warnings)
     if raw.full_size is None:
         return image

@@ -54,21 +54,29 @@ _TRANSFERS = {
 _ADOBE_CURVE = _formula(563 / 256)
 
 
-def coded_profile(data: bytes, header: Header) -> bytes:
-    """Return the profile that a file names; empty for sRGB, and for unknown or no names."""
+_HDR = {16, 18}
+"""Transfer characteristics of PQ and HLG."""
+HDR_DROPPED = "hdr_dropped"
+"""Warning: the file's colours are those of HDR, and results don't say so."""
+
+
+def coded_profile(data: bytes, header: Header) -> tuple[bytes, tuple[str, ...]]:
+    """Return the profile that a file names, and warnings; it is empty for sRGB, and for unknown or no names."""
     try:
         if header.type == "jpeg":
-            return _make_profile("Adobe RGB (1998)", _ADOBE_RGB, _ADOBE_CURVE) if _is_adobe_rgb(data, header) else b""
+            is_adobe = _is_adobe_rgb(data, header)
+            return _make_profile("Adobe RGB (1998)", _ADOBE_RGB, _ADOBE_CURVE) if is_adobe else b"", ()
         primaries, transfer = _find_code_points(data, header)
     except (ImageError, ValueError, struct.error):
-        return b""
+        return b"", ()
+    if transfer in _HDR:
+        return b"", (HDR_DROPPED,)
     if primaries not in _PRIMARIES or transfer not in _TRANSFERS:
-        return b""
+        return b"", ()
     name, colorants = _PRIMARIES[primaries]
     curve = _TRANSFERS[transfer]
-    if colorants is PRIMARIES and curve is _SRGB_CURVE:
-        return b""
-    return _make_profile(name, colorants, curve)
+    is_srgb = colorants is PRIMARIES and curve is _SRGB_CURVE
+    return b"" if is_srgb else _make_profile(name, colorants, curve), ()
 
 
 def _find_code_points(data: bytes, header: Header) -> tuple[int, int]:

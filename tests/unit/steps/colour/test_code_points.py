@@ -60,12 +60,20 @@ def test_the_profile_says_what_it_is(png_file: type[Any], png_chunk: Chunk) -> N
     assert ImageCms.getProfileDescription(opened).strip() == "Display P3"
 
 
-@pytest.mark.parametrize("code_points", [(1, 13), (2, 2), (9, 16), (9, 18), (12, 99), (200, 13)])
-def test_code_points_of_srgb_of_hdr_and_unknown_ones_make_no_profile(
+@pytest.mark.parametrize("code_points", [(1, 13), (2, 2), (12, 99), (200, 13)])
+def test_code_points_of_srgb_and_unknown_ones_make_no_profile(
     png_file: type[Any], png_chunk: Chunk, code_points: tuple[int, int]
 ) -> None:
     image = decode(png(png_file, png_chunk(b"cICP", bytes((*code_points, 0, 1)))), LIMITS)
     assert (image.metadata.icc, image.warnings) == (b"", ())
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_colours_of_hdr_are_dropped_with_a_warning(png_file: type[Any], png_chunk: Chunk, transfer: int) -> None:
+    data = png(png_file, png_chunk(b"cICP", bytes((9, transfer, 0, 1))))
+    image = decode(data, LIMITS)
+    assert (image.metadata.icc, image.warnings) == (b"", ("hdr_dropped",))
+    assert decode(data, LIMITS, Decode(profile="drop")).warnings == ()
 
 
 def test_damaged_code_points_are_ignored(png_file: type[Any], png_chunk: Chunk) -> None:
