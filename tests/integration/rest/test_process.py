@@ -28,6 +28,22 @@ def test_the_documented_curl_call_creates_a_job(coordinator: ApiServer, jpeg: by
     assert coordinator.http.get(f"{job['static']}sent/photo.jpg").content == jpeg
 
 
+def test_results_are_named_as_by_version_0_1_0_unless_an_action_has_a_template(
+    coordinator: ApiServer, jpeg: bytes
+) -> None:
+    actions = [{"operations": [["blur", "median"]]}]
+    actions.append({**actions[0], "names": "{folder}/{stem}.{ext}"})
+    files = [("files", (name, jpeg)) for name in ("a.jpg", "A.jpg", "a.png.jpg")]
+    answer = coordinator.http.post("/process", data={"actions": json.dumps(actions)}, files=files)
+    made = []
+    for job in answer.json()["jobs"]:
+        coordinator.scheduler.finish(job["id"])
+        results = coordinator.http.get(f"{job['url']}/results").json()["results"]
+        made.append([entry["name"] for entry in results])
+        assert all(coordinator.http.get(entry["url"]).status_code == 200 for entry in results)
+    assert made == [["a-0.jpg", "A-0.jpg", "a.png-0.jpg"], ["a.jpg", "A~2.jpg", "a.png.jpg"]]
+
+
 def test_every_action_is_a_job_over_all_files_and_files_are_stored_once(
     coordinator: ApiServer, jpeg: bytes, png: bytes
 ) -> None:

@@ -133,8 +133,9 @@ def _read_action(index: int, document: Any, limits: Limits) -> JobRequest:
         raise RequestError(error.status, error.code, error.message, where) from error
     if request.document.inputs:
         raise RequestError(422, "inputs_and_files", "actions can't have inputs; use /v1/jobs", pointer)
-    names = request.names if request.document.names else ResultNames()
-    return replace(request, names=names, exact_names=True)
+    if request.document.names is not None:
+        return request
+    return replace(request, names=ResultNames(), exact_names=True)
 
 
 def _texts(job: JobDocument) -> Iterator[tuple[str, str]]:
