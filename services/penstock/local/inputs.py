@@ -90,11 +90,13 @@ class Inputs:
         if not self._is_among_results:
             return
         most = 2 if names.part_may_be_added else 1
+        tops = {_top_of(file.stem) for file in self.files(_ignore, names)}
         inputs = {}
         for file in self.files(_ignore, names):
             path = path_below(self._exclude, file.path)
             if path is not None and output in (_format_of(path), "keep"):
-                inputs.update({fold(stem): file for stem in names.stems(path)[:most]})
+                stems = (stem for stem in names.stems(path)[:most] if _top_of(stem) in tops)
+                inputs.update({fold(stem): file for stem in stems})
         for file in self.files(_ignore, names):
             if fold(file.stem) in inputs:
                 overwritten = inputs[fold(file.stem)].path
@@ -164,6 +166,11 @@ def _is_folder(path: str, folder: str) -> bool:
 def _is_in_folder(path: str, folder: str) -> bool:
     """Return whether a folder is another, or lies in it."""
     return _is_folder(path, folder) or path_below(folder, path) is not None
+
+
+def _top_of(stem: str) -> str:
+    """Return the first folder of a stem; empty if it has none."""
+    return fold(stem.partition("/")[0]) if "/" in stem else ""
 
 
 def _format_of(path: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.common.model.errors import RequestError
+from penstock.common.model.result_names import ResultNames
 from penstock.local.inputs import InputFile, Inputs
 
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 60
@@ -262,3 +263,28 @@ def test_images_have_the_sidecars_beside_them_which_are_not_counted(here: Path) 
         "in/c/a.jpg": None,
     }
     assert ignored == ["in/c/gone.regions.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "output", "refused"),
+    [
+        ("{folder}/{stem}.{ext}", "jpg", True),
+        ("{folder}/{stem}.{ext}", "keep", True),
+        ("{folder}/{stem}.{ext}", "png", False),
+        ("{folder}/{stem}-{part}.{ext}", "jpg", False),
+        ("deep/{folder}/{stem}.{ext}", "jpg", False),
+    ],
+)
+def test_results_above_their_inputs_are_refused_if_one_would_be_an_input(
+    here: Path, names: str, output: str, refused: bool
+) -> None:
+    write_jpegs(here, "in/a.jpg", "in/b/in/a.jpg")
+    inputs = Inputs(["in"], here)
+    inputs.check_apart(ResultNames(names), output)
+    write_jpegs(here, "in/IN/a.jpeg")
+    inputs = Inputs(["in"], here)
+    if refused:
+        with pytest.raises(RequestError, match=r"a result of IN/a.jpeg would overwrite the input .*in/a\.jpg"):
+            inputs.check_apart(ResultNames(names), output)
+    else:
+        inputs.check_apart(ResultNames(names), output)
