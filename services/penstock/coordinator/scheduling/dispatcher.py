@@ -76,6 +76,8 @@ class Dispatcher:
         self._served: dict[str, float] = {}
         """Weighted round-robin of an owner's jobs: images dispatched so far, divided by the job's weight."""
         self._unsent: dict[str, list[bytes]] = {}
+        self._left = 0
+        """Images that the last round left pending; whoever adds some wakes the dispatcher."""
         self._wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
@@ -102,7 +104,7 @@ class Dispatcher:
             if self._stopping:
                 return
             try:
-                while self.dispatch_round():
+                while self.dispatch_round() and self._left:
                     pass
             except UnavailableError as error:
                 log.warning("dispatch delayed: %s", error.message)
@@ -137,6 +139,7 @@ class Dispatcher:
             allowances[job.id].use(count)
             self._served[job.id] += count / job.weight
             dispatched += count
+        self._left = sum(job.pending for job in jobs) - dispatched
         self._in_flight.counters.window_images = sum(self._windows.values())
         return dispatched
 

@@ -244,8 +244,15 @@ class JobScheduler(Scheduler):
 
 
 def _log_end(job: Job) -> None:
-    log.info(
-        "job %s %s: %d done, %d failed of %d", job.id, job.state, job.done, job.failed, job.total, extra={"job": job.id}
+    log.log(
+        logging.DEBUG if job.is_transient else logging.INFO,
+        "job %s %s: %d done, %d failed of %d",
+        job.id,
+        job.state,
+        job.done,
+        job.failed,
+        job.total,
+        extra={"job": job.id},
     )
 
 
