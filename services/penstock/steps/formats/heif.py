@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from penstock.common.headers.isobmff import boxes
 from penstock.common.image_header import Header, corrupt, truncated, unsupported
 from penstock.common.model.operations import Decode
 from penstock.steps.formats.avif import widen
@@ -42,8 +43,31 @@ def _open(data: bytes) -> Any:
         import pi_heif
     except ImportError as error:
         raise unsupported("the file is HEIC, which needs pip install 'penstock[heif]'") from error
-    pi_heif.options.DECODE_THREADS = 1
+    _check_texts(data)
+    options = pi_heif.options
+    options.DECODE_THREADS = 1
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     return pi_heif.open_heif(data, convert_hdr_to_8bit=False, bgr_mode=True)
+
+
+def _check_texts(data: bytes) -> None:
+    """Refuse items whose types and names are no text: pi-heif 1.4 reads memory that it has not, and crashes."""
+    for kind, content in boxes(data, top=True):
+        if kind != b"meta":
+            continue
+        for _, items in (box for box in boxes(content[4:]) if box[0] == b"iinf"):
+            entries = boxes(items[8 if items[:1] > b"\0" else 6 :])
+            if not all(_is_text(entry) for name, entry in entries if name == b"infe"):
+                raise corrupt("the HEIC file has an item whose type or name is no text")
+
+
+def _is_text(entry: bytes) -> bool:
+    """Return whether the type of an item and the strings that follow it are UTF-8."""
+    try:
+        entry[10 if entry[:1] == b"\3" else 8 :].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _coloured(pixels: Pixels, bits: int) -> Pixels:

@@ -145,6 +145,12 @@ def test_a_heic_cut_anywhere_is_refused() -> None:
         assert refusal(data[:length]).code in (ImageCode.TRUNCATED_IMAGE, ImageCode.CORRUPT_IMAGE), length
 
 
+def test_an_item_whose_type_is_no_text_is_refused_before_it_crashes_the_decoder() -> None:
+    data = base64.b64decode(WITH_EXIF)
+    assert data.count(b"Exif\0\0\0\0") == 1
+    assert refusal(data.replace(b"Exif\0\0\0\0", b"\xa6xif\0\0\0\0")).code is ImageCode.CORRUPT_IMAGE
+
+
 def test_damaged_heics_decode_within_the_size_of_their_header_or_are_refused_quietly(
     seeded: np.random.Generator, capfd: pytest.CaptureFixture[str]
 ) -> None:
