@@ -71,8 +71,9 @@ def query_parameters() -> Iterator[dict[str, Any]]:
     fields = JobDocument.model_json_schema()["properties"]
     for name in JOB_OPTIONS:
         field = fields[name]
-        [kind] = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
-        schema = {key: value for key, value in kind.items() if key not in ("title", "description", "default")}
+        kinds = [each for each in field.get("anyOf", [field]) if each.get("type") != "null"]
+        schema = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+        schema = {key: value for key, value in schema.items() if key not in ("title", "description", "default")}
         yield {"name": name, "in": "query", "description": field.get("description", ""), "schema": schema}
     filename = "Name of the image, which its results are named after; for an image that is the whole body"
     yield {"name": "filename", "in": "query", "description": filename, "schema": {"type": "string"}}
