@@ -12,6 +12,7 @@ import httpx
 import pytest
 from api_server import ApiServer, Serve
 
+from penstock.common.store.keys import thumbnail_key
 from penstock.coordinator.api import routes
 from penstock.coordinator.auth.keys import Keys, make_key
 from penstock.coordinator.ports.repository import ALL_OWNERS
@@ -73,7 +74,8 @@ def path_of(template: str, job: str, upload: str) -> str:
     names = {"processed/{name:path}": "processed/a.jpg", "sent/{name:path}": "sent/a.jpg"}
     for found, name in names.items():
         template = template.replace(found, name)
-    return template.replace("{name:path}", "a.jpg").replace("{path:path}", "x").format(job=job, upload=upload)
+    template = template.replace("{name:path}", "a.jpg").replace("{path:path}", "x")
+    return template.format(job=job, upload=upload, image=0)
 
 
 def test_every_route_needs_a_key_except_the_open_ones(coordinator, login):
@@ -127,6 +129,7 @@ def test_everything_of_a_job_or_upload_is_visible_to_its_owner_only(coordinator,
     delft, gouda, admin = login("delft"), login("gouda"), login("admin")
     job, upload = send_job(delft, jpeg), begin_upload(delft, jpeg)
     coordinator.scheduler.finish(job)
+    coordinator.store.put(thumbnail_key(job, 0, 0), [b"made before"])  # nobody would make one here
     named = [(method, path) for method, path in all_routes() if "{job}" in path or "{upload}" in path]
     led_on = {"/static/{job}", "/static/{job}/sent", "/static/{job}/processed"}  # to the same with a slash
     asked = [(method, path) for method, path in named if path not in led_on]
