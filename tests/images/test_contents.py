@@ -21,7 +21,7 @@ FOREIGN = {
     "coordinator": ["cv2", "numpy", "simplejpeg", "isal"],
     "step": ["fastapi", "uvicorn", "sqlalchemy", "psycopg"],
 }
-MAX_PACKAGES_MB = {"coordinator": 190.0, "step": 330.0}
+MAX_PACKAGES_MB = {"coordinator": 190.0, "step": 350.0}
 WRITABLE = ["--read-only=false", "--entrypoint", "python3"]
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 

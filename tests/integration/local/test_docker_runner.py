@@ -215,7 +215,7 @@ def test_killed_containers_lose_no_image_and_containers_are_confined(
         host = container["HostConfig"]
         assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"]) == ("none", True, ["ALL"])
         assert host["SecurityOpt"] == ["no-new-privileges"]
-        assert host["Memory"] == 2 << 30
+        assert host["Memory"] == 4 << 30
         assert host["PidsLimit"] == 256
         assert container["Config"]["User"] == f"{os.getuid()}:{os.getgid()}"
         assert [mount["Destination"] for mount in container["Mounts"]] == ["/data"]

@@ -1,6 +1,6 @@
 """InProcessExecutor: runs steps as functions of this process, on arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,11 @@ class InProcessExecutor:
         if isinstance(params, Encode):
             return [_encode(part, params) for part in parts]
         _check_before(operation, parts, self._limits)
+        made: list[Image] = []
         try:
-            made = [output for part in parts for output in _run_step(operation, part)]
+            for part in parts:
+                function, arguments = _prepare(operation, part)
+                made += _derive(operation.step, part, function(*arguments))
         except (ImageError, MemoryError):
             raise
         except Exception as error:
@@ -74,16 +77,20 @@ def _check_before(operation: Planned, parts: Sequence[Image], limits: Limits) ->
         check_extent(operation.step, Extent(sum(extent.parts for _, extent in known), pixels), limits)
 
 
-def _run_step(operation: Planned, image: Image) -> Iterator[Image]:
-    """Yield what a step makes of one part."""
+def _prepare(operation: Planned, image: Image) -> tuple[Callable[..., Any], tuple[object, ...]]:
+    """Return a step's function, and its arguments for one part."""
     function = step_functions()[operation.step]
     _check_regions_are_known(operation.params, image)
     further: tuple[object, ...] = (image.regions,) if takes_regions(function) else ()
     if isinstance(operation.params, Resize):
         further = (image.full_size,)
-    made = function(_read_only(image.pixels), operation.params, *further)
+    return function, (_read_only(image.pixels), operation.params, *further)
+
+
+def _derive(step: str, image: Image, made: Any) -> Iterator[Image]:
+    """Yield the images that a step made of one part, from what its function returned."""
     for output in made if isinstance(made, (list, tuple)) else [made]:
-        _check_output(operation.step, output, image.pixels)
+        _check_output(step, output, image.pixels)
         yield image.derive(output)
 
 
