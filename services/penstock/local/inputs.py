@@ -62,6 +62,7 @@ class Inputs:
         found = {os.path.abspath(item) for path in paths for item in _expand(path)}
         outside = {item for item in found if not self._is_excluded(item)}
         self._is_among_results = not outside
+        self._left_out = sorted(item for item in found - outside if outside and not os.path.isdir(item))
         self._given = GivenPaths(outside or found)
         if self._given.folders and _is_folder(self._given.root, self._exclude):
             raise RequestError(
@@ -111,6 +112,8 @@ class Inputs:
         unreadable: list[Found] = []
         rules = self._rules(lambda found, reason: on_ignored(found.name, reason))
         rules.on_unreadable = lambda error: unreadable.append(error.folder)
+        for path in self._left_out:
+            on_ignored(path, "in the folder for results")
         for group in self._given.images(rules, if_unreadable=True):
             yield from _name_results(group, names)
         for folder in unreadable:  # listed as files, so that their jobs report why they cannot be read
@@ -127,7 +130,7 @@ class Inputs:
 
         rules = self._rules(count)
         rules.on_unreadable = count
-        return self._given.count(rules) + ignored
+        return self._given.count(rules) + ignored + len(self._left_out)
 
     def _rules(self, on_skipped: OnSkipped) -> FolderRules:
         refuse_link = None if self._is_among_results else self._refuse_link

@@ -288,3 +288,14 @@ def test_results_above_their_inputs_are_refused_if_one_would_be_an_input(
             inputs.check_apart(ResultNames(names), output)
     else:
         inputs.check_apart(ResultNames(names), output)
+
+
+def test_a_file_named_in_the_folder_for_results_is_ignored_by_name(here: Path) -> None:
+    for name in ("in/a.jpg", "out/b.jpg"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(b"\xff\xd8\xff")
+    ignored: dict[str, str] = {}
+    inputs = Inputs(["in/a.jpg", "out/b.jpg"], here / "out")
+    assert [file.stem for file in inputs.files(ignored.__setitem__)] == ["a"]
+    assert ignored == {str(here / "out" / "b.jpg"): "in the folder for results"}
+    assert inputs.count() == 2

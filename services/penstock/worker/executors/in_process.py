@@ -35,7 +35,7 @@ class InProcessExecutor:
         try:
             for part in parts:
                 function, arguments = _prepare(operation, part)
-                made += _derive(operation.step, part, function(*arguments))
+                made += _derive(operation.step, _warn_of_labels(operation.params, part), function(*arguments))
         except (ImageError, MemoryError):
             raise
         except Exception as error:
@@ -99,6 +99,14 @@ def _check_regions_are_known(params: Parameters, image: Image) -> None:
     if isinstance(params, Blur) and params.where == "regions" and "regions_dropped" in image.warnings:
         message = "regions were dropped by a step that did not say where pixels went; blur them before that step"
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
+
+
+def _warn_of_labels(params: Parameters, image: Image) -> Image:
+    """Return the image with a warning if regions with some labels are to be hidden, and all it has are others."""
+    if not (isinstance(params, Blur) and params.labels and image.regions):
+        return image
+    is_any_hidden = any(region.label in params.labels for region in image.regions)
+    return image if is_any_hidden else image.warn("no_region_hidden")
 
 
 def _read_only(pixels: Pixels) -> Pixels:

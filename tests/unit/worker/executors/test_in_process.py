@@ -202,3 +202,15 @@ def test_an_image_whose_regions_were_dropped_fails_where_they_should_be_blurred(
     assert caught.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
     assert "blur them before that step" in caught.value.message
     assert len(executor.perform(Planned("blur", Blur(method="fill")), [lost])) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "warnings"),
+    [((), ()), (("face",), ()), (("plate", "face"), ()), (("Face",), ("no_region_hidden",))],
+)
+def test_labels_that_no_region_has_are_a_warning(labels: tuple[str, ...], warnings: tuple[str, ...]) -> None:
+    face = Image(PART, regions=(Region(box=(1, 1, 2, 2), label="face"),))
+    params = Blur(method="fill", where="regions", labels=labels)
+    [hidden, other] = InProcessExecutor(Limits()).perform(Planned("blur", params), [face, Image(PART)])
+    assert (hidden.warnings, other.warnings) == (warnings, ())
+    assert np.array_equal(hidden.pixels, PART) == bool(warnings)
