@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_SIDE = 32_768
 """Longest side of any image, in pixels."""
 
-Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", examples=["#ffffff"])]
+COLOR_PATTERN = "^#[0-9a-fA-F]{6}$"
+Color = Annotated[str, Field(pattern=COLOR_PATTERN, examples=["#ffffff"])]
 """A colour as `#rrggbb`."""
 
 Gravity = Literal["centre", "north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from penstock.common.model.errors import PlanError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
 from penstock.common.model.operations import BUILT_IN, DECODE, Decode, Encode, Parameters, Resize
+from penstock.common.model.parameters import COLOR_PATTERN
 from penstock.common.model.result_names import PARTS, SINGLE, ResultNames
 from penstock.common.registry import all_operations, disabled_steps
 from penstock.common.settings import Limits
@@ -116,13 +117,21 @@ def read_operation(raw: object, pointer: str) -> Planned:
     try:
         return Planned(name, known[name].from_short(value))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        given = json.dumps(first["input"], default=str)[:60]
-        where = f"{name} {field}".strip()
-        raise PlanError("invalid_parameter", f"{where}: {first['msg']}, but {given} was given", pointer) from error
+        raise PlanError("invalid_parameter", _describe(error, name, known[name]), pointer) from error
     except ValueError as error:
         raise PlanError("invalid_parameter", f"{name}: {error}", pointer) from error
+
+
+def _describe(error: ValidationError, name: str, model: type[Parameters]) -> str:
+    """Return the first error of an operation's parameters in one line."""
+    first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        accepted = ", ".join(model.model_json_schema().get("properties", {}))
+        return f"{name} has no parameter {str(first['loc'][0])[:40]!r}; accepted are {accepted}"
+    field = ".".join(str(part) for part in first["loc"] if "-" not in str(part))  # no types of unions
+    given = json.dumps(first["input"], default=str, ensure_ascii=False)[:60]
+    message = "accepted is #rrggbb" if first.get("ctx", {}).get("pattern") == COLOR_PATTERN else first["msg"]
+    return f"{f'{name} {field}'.strip()}: {message}, but {given} was given"
 
 
 def make_plan(raw: object, output: Encode | None, limits: Limits, decode: Decode | None = None) -> Plan:
@@ -224,7 +233,7 @@ def _check_alpha(plan: Plan) -> None:
     for index, operation in enumerate(plan.operations):
         if not operation.params.supports_alpha:
             name = f"output {plan.encode.format}" if isinstance(operation.params, Encode) else operation.step
-            message = f"alpha keep: {name} has no transparency; accepted is flatten"
+            message = f"alpha keep: {name} has no transparency; accepted are flatten and drop"
             raise PlanError("invalid_parameter", message, f"/operations/{index}")
 
 

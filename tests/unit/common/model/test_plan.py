@@ -164,3 +164,15 @@ def test_a_plan_survives_a_round_trip_through_its_document() -> None:
 def test_a_document_with_a_step_that_is_not_installed_is_a_plan_error() -> None:
     with pytest.raises(PlanError, match="no operation 'vanished'"):
         plan_of([{"op": "vanished"}, {"op": "encode"}])
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        (["blur", "gaussian,sigma=1000"], 'blur sigma: Input should be less than or equal to 100, but "1000"'),
+        (["adjust", {"bright": 1}], "adjust has no parameter 'bright'; accepted are brightness, contrast, gamma, "),
+        (["rotate", {"angle": 7, "background": "röt"}], 'rotate background: accepted is #rrggbb, but "röt" was given'),
+    ],
+)
+def test_an_invalid_parameter_is_refused_with_what_is_accepted(operation: list[Any], said: str) -> None:
+    assert said in refusal(operation).message
