@@ -137,7 +137,7 @@ def test_another_program_makes_the_files_of_the_pool(name: str, tmp_path: Path, 
     with OTHER_PROGRAMS[name](Workspace(tmp_path, tmp_path)) as contestant:
         (tmp_path / "out").mkdir()
         done = dict(contestant(workload, drawn[0].parent, tmp_path / "out").results)
-    assert sorted(done) == [f"{path.stem}-0.jpg" for path in sorted(drawn)]
+    assert sorted(done) == [f"{path.stem}.jpg" for path in sorted(drawn)]
     assert {cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).shape for each in done.values()} == {
         (25, 33, 3)
     }

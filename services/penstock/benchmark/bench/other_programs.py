@@ -27,7 +27,7 @@ const work = async () => {
     await sharp(join(folder, name))
       .resize(+width, +height, { fit: "fill" })
       .jpeg({ quality: +quality })
-      .toFile(join(out, parse(name).name + "-0.jpg"));
+      .toFile(join(out, parse(name).name + ".jpg"));
   }
 };
 Promise.all(require("os").cpus().map(work)).catch((error) => { console.error(error.message); process.exit(1); });
@@ -67,7 +67,7 @@ def sharp_command(workload: Workload, inputs: Path, out: Path) -> Sequence[str]:
 def vips_command(workload: Workload, inputs: Path, out: Path) -> Sequence[str]:
     """Return the command that resizes a folder with one vipsthumbnail per core."""
     width, height = _size(workload) or ("", "")
-    target = f"{out}/%s-0.jpg[Q={JPEG_QUALITY}]"
+    target = f"{out}/%s.jpg[Q={JPEG_QUALITY}]"
     files = f"find {inputs} -name '*.jpg' -print0"
     each = (
         f"VIPS_CONCURRENCY=1 xargs -0 -n 25 -P {os.cpu_count()} vipsthumbnail --size '{width}x{height}!' -o '{target}'"
