@@ -66,6 +66,7 @@ class OneImage(NamedTuple):
             headers={"Content-Type": "application/octet-stream", "Accept": _MULTIPART},
             content=partial(iter, [self.data]),
             size_bytes=len(self.data),
+            idempotent=not options.get("keep"),
         )
 
 

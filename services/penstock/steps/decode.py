@@ -14,6 +14,7 @@ from penstock.common.image_header import (
     HEAD_BYTES,
     Header,
     ImageType,
+    corrupt,
     describe_type,
     image_type,
     read_header,
@@ -65,6 +66,9 @@ def decode(data: bytes, limits: Limits, params: Decode = Decode()) -> Image:  # 
     _check_size(header, limits, params)
     metadata, dropped = read_metadata(data, header, params)
     raw = _READERS[header.type](data, header, params)
+    if raw.pixels.shape[0] * raw.pixels.shape[1] > header.width * header.height:
+        found = f"{raw.pixels.shape[1]}x{raw.pixels.shape[0]} pixels"
+        raise corrupt(f"the file has {found}, and its header says {header.width}x{header.height}")
     named = params.profile != "drop" and not metadata.icc
     profile, unknown = coded_profile(data, header) if named else (metadata.icc, ())
     normal = normalise(raw.pixels, profile, raw.space, params)

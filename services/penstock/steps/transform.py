@@ -64,10 +64,12 @@ def move_regions(regions: Iterable[Region], transform: Transform, width: int, he
     """
     for region in regions:
         corners = _clip([transform.apply(*corner) for corner in region.corners], width, height)
-        if len(corners) < 3 or not _area(corners):
+        if len(corners) < 3:
+            continue
+        xs, ys = zip(*corners, strict=True)
+        if min(xs) == max(xs) or min(ys) == max(ys):
             continue
         if (region.box is not None and transform.keeps_boxes) or len(corners) > MAX_POINTS:
-            xs, ys = zip(*corners, strict=True)
             box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
             yield region.model_copy(update={"box": box, "polygon": None})
         else:
@@ -93,8 +95,3 @@ def _clip(points: list[Point], width: int, height: int) -> list[Point]:
                 kept.append(point)
         points = kept
     return points
-
-
-def _area(points: list[Point]) -> float:
-    pairs = zip(points, [*points[1:], points[0]], strict=True)
-    return abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairs)) / 2

@@ -116,6 +116,7 @@ def test_a_large_png_is_checked_to_its_checksum(png_file: type[Any], png_chunk: 
     assert decode(file.build(stream), LIMITS).pixels.shape == (3_400, 3_400, 3)
     for cut in (stream[:-4], stream[: len(stream) // 2]):
         assert refusal(file.build(cut)).code is ImageCode.TRUNCATED_IMAGE
+    assert refusal(file.build(zlib.compress(rows + bytes(10_000_000), 1))).code is ImageCode.CORRUPT_IMAGE
 
 
 def test_repeated_chunks_are_dropped_without_a_word_from_libpng(

@@ -39,7 +39,7 @@ def test_regions_outside_or_without_an_area_are_left_out() -> None:
     assert moved(FACE, shifting(40, 0)) == []
     assert moved(FACE, shifting(0, -18)) == [], "it only touches the edge"
     assert moved(Region(box=(3, 3, 0, 5)), IDENTITY) == []
-    assert moved(Region(polygon=((1, 1), (2, 2), (3, 3))), IDENTITY) == []
+    assert moved(Region(polygon=((1, 1), (2, 1), (3, 1))), IDENTITY) == []
 
 
 def test_a_box_turned_by_an_angle_becomes_a_polygon_with_its_label() -> None:
@@ -91,3 +91,10 @@ def test_regions_are_dropped_with_a_warning_if_nobody_knows_where_pixels_went() 
     assert Image(PIXELS).derive(PIXELS[:10]).warnings == ()
     again = lost.derive(StepOutput(PIXELS[:5, :20], scaling(0.5, 0.5)))
     assert (again.transform, again.regions) == (None, (Region(box=(0, 0, 1, 1), label="plate"),))
+
+
+def test_a_polygon_whose_outline_crosses_itself_is_kept() -> None:
+    crossed = Region(polygon=((10, 10), (60, 60), (60, 10), (10, 60)), label="face")
+    assert [*move_regions([crossed], IDENTITY, 100, 100)] == [crossed]
+    line = Region(polygon=((10, 10), (60, 10), (30, 10)))
+    assert [*move_regions([line], IDENTITY, 100, 100)] == []

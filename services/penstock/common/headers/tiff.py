@@ -168,5 +168,8 @@ def _following(first: Directory) -> Iterator[Directory]:
 def _is_page(directory: Directory) -> bool:
     """Return whether a directory is an image of its own, and no smaller copy or mask of another."""
     entry = directory.entries.get(SUBFILE_TYPE)
-    kind = directory.number(SUBFILE_TYPE, 0) if entry and entry.start + 4 <= len(directory.data) else 0
+    try:
+        kind = directory.number(SUBFILE_TYPE, 0) if entry and entry.start + 4 <= len(directory.data) else 0
+    except ImageError:
+        return False
     return not kind & (_REDUCED | _MASK)

@@ -108,7 +108,7 @@ def parse_op(text: str) -> list[Any]:
         return [name]
     try:
         return [name, json.loads(value)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return [name, value]
 
 

@@ -15,6 +15,9 @@ COLOR_PATTERN = "^#[0-9a-fA-F]{6}$"
 Color = Annotated[str, Field(pattern=COLOR_PATTERN, examples=["#ffffff"])]
 """A colour as `#rrggbb`."""
 
+MAX_SHORT = 10_000
+"""Longest short form, in characters."""
+
 Gravity = Literal["centre", "north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west"]
 """Where in an image something is: its middle, a side or a corner."""
 
@@ -117,6 +120,8 @@ def read_short(value: object, read_first: Callable[[str], dict[str, Any]]) -> di
         return {}
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{str(value)[:40]} cannot be read; accepted is a text or an object of parameters")
+    if len(str(value)) > MAX_SHORT:
+        raise ValueError(f"a text of {len(str(value))} characters; accepted are up to {MAX_SHORT}")
     fields: dict[str, Any] = {}
     for index, item in enumerate(str(value).split(",")):
         name, equals, given = item.partition("=")
@@ -125,8 +130,9 @@ def read_short(value: object, read_first: Callable[[str], dict[str, Any]]) -> di
         elif not equals:
             raise ValueError(f"{item[:40]!r} has no name; accepted is NAME=VALUE after the first comma")
         elif name in fields:
-            before = fields[name]
-            fields[name] = [*before, given] if isinstance(before, list) else [before, given]
+            if not isinstance(fields[name], list):
+                fields[name] = [fields[name]]
+            fields[name].append(given)
         else:
             fields[name] = given
     return fields

@@ -8,7 +8,7 @@ from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, work_folders
 from penstock.coordinator.ports.ids import created_at, is_id
-from penstock.coordinator.ports.repository import ALL_OWNERS, TRANSIENT, JobNotFoundError, Repository
+from penstock.coordinator.ports.repository import ALL_OWNERS, TRANSIENT, ConflictError, JobNotFoundError, Repository
 
 NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
 _FULL_SECS = 3_600.0
@@ -72,7 +72,7 @@ class GarbageCollector:
             oldest = jobs[-1].id
             for job in jobs:
                 if job.is_transient and job.has_ended and self._is_abandoned(job.id):
-                    with suppress(JobNotFoundError):
+                    with suppress(JobNotFoundError, ConflictError):
                         self._repository.delete_job(job.id)
 
     def _collect_results(self) -> None:

@@ -12,16 +12,13 @@ from penstock.common.image_header import Header, corrupt, jpeg_segments, truncat
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import Decode, Encode
 from penstock.steps.colour.icc import ColourSpace
-from penstock.steps.formats.jpeg_repair import check_scans, rebuild, remove_padding
+from penstock.steps.formats.jpeg_repair import check_number_of_scans, check_scans, rebuild, remove_padding
 from penstock.steps.formats.opencv import captured_warnings, check_side, imdecode, imencode
 from penstock.steps.formats.raw import RawImage
 from penstock.steps.formats.reduction import find_reduction
 from penstock.steps.image import Image, Pixels
 from penstock.steps.metadata.jpeg import insert_into_jpeg
 from penstock.steps.metadata.result import result_metadata
-
-MAX_SCAN_PIXELS = 5_000_000_000
-"""Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
 
 
 def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
@@ -38,7 +35,7 @@ def read_jpeg(data: bytes, header: Header, params: Decode) -> RawImage:
             f"the JPEG file has {header.components} colour components; accepted are 1 (grey), 3 and 4 (CMYK)",
         )
     if header.scans == "several":
-        _check_number_of_scans(data, header)
+        check_number_of_scans(data, header)
     space = _SPACES[header.components]
     decode = partial(
         simplejpeg.decode_jpeg, colorspace="CMYK" if space == "CMYK" else "BGR", **_least_size(header, params)
@@ -101,14 +98,6 @@ def _decode_jpeg(data: bytes, header: Header, decode: Callable[..., Pixels]) -> 
         return decode(data)
     except ValueError as error:
         return _decode_repaired(data, header, decode, error)
-
-
-def _check_number_of_scans(data: bytes, header: Header) -> None:
-    """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
-    end = data.find(b"\xff\xd9", header.data_start)
-    scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
-    if scans * header.width * header.height > MAX_SCAN_PIXELS:
-        raise corrupt(f"the JPEG file has {scans} scans over {header.width}x{header.height} pixels, which is too many")
 
 
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")

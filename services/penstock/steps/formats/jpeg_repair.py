@@ -8,8 +8,11 @@ import re
 import struct
 from collections.abc import Iterator
 
-from penstock.common.headers.base import corrupt, truncated
+from penstock.common.headers.base import Header, corrupt, truncated
 from penstock.common.headers.jpeg import MAX_SEGMENTS, PROGRESSIVE_FRAMES, jpeg_segments
+
+MAX_SCAN_PIXELS = 5_000_000_000
+"""Scans × pixels of a progressive JPEG; the dozen scans of an ordinary one with 50 Mpx come to a tenth of it."""
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _DHT, _DAC, _SOS, _DQT, _DRI, _APP0, _APP14 = 0xC4, 0xCC, 0xDA, 0xDB, 0xDD, 0xE0, 0xEE
@@ -51,6 +54,14 @@ def remove_padding(data: bytes, count: int) -> bytes | None:
     if count > end or data[end - count : end].strip(b"\0\xff"):
         return None
     return data[: end - count] + _EOI
+
+
+def check_number_of_scans(data: bytes, header: Header) -> None:
+    """Refuse a file whose many scans, each over every pixel, would take minutes (libjpeg-turbo LJT-01-005)."""
+    end = data.find(b"\xff\xd9", header.data_start)
+    scans = data.count(b"\xff\xda", header.data_start, end if end >= 0 else len(data))
+    if scans * header.width * header.height > MAX_SCAN_PIXELS:
+        raise corrupt(f"the JPEG file has {scans} scans over {header.width}x{header.height} pixels, which is too many")
 
 
 def check_scans(data: bytes, first_scan: int) -> None:

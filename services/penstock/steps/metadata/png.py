@@ -20,8 +20,8 @@ _XMP = b"XML:com.adobe.xmp"
 _RAW = b"Raw profile type "
 _EXIF_PREFIX, _XMP_PREFIX = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MAX_RAW_BYTES = 1024 * 1024
-_MAX_FOUND = 16
-"""So many chunks with metadata are read; a file has one of each kind."""
+_MAX_READ = 64
+"""So many chunks that may hold metadata are read; a file has one of each kind, and some text."""
 _HEADER_END = 33
 _UNREADABLE = b"?"
 """Stands for what is damaged or too large; it is no metadata of any kind."""
@@ -33,16 +33,16 @@ Found = tuple[str, bytes]
 def find_in_png(data: bytes) -> Metadata:
     """Return what the chunks of a PNG file hold, as it is; of each kind the first. The file has been checked."""
     found: dict[str, bytes] = {}
-    for field, value in islice(_read_chunks(data), _MAX_FOUND):
+    for field, value in _read_chunks(data):
         found.setdefault(field, value or _UNREADABLE)
     exif, xmp, iptc, icc = (found.get(field, b"") for field in ("exif", "xmp", "iptc", "icc"))
     return Metadata(exif=exif, xmp=xmp, iptc=iptc, icc=icc)
 
 
 def _read_chunks(data: bytes) -> Iterator[Found]:
-    for kind, start, end in chunks(data):
-        if kind in _READERS:
-            yield from _READERS[kind](data[start:end] if has_valid_checksum(data, kind, start, end) else b"")
+    wanted = (each for each in chunks(data) if each[0] in _READERS)
+    for kind, start, end in islice(wanted, _MAX_READ):
+        yield from _READERS[kind](data[start:end] if has_valid_checksum(data, kind, start, end) else b"")
 
 
 def _read_exif(content: bytes) -> Iterator[Found]:

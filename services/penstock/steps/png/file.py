@@ -171,7 +171,9 @@ def _check_rows(pieces: Sequence[bytes], header: Header, data: bytes) -> None:
             block = stream.decompress(piece, _BLOCK_BYTES)
             while block:
                 found += len(block)
-                if stream.eof or found > expected + _MAX_BYTES_BEYOND:
+                if found > expected + _MAX_BYTES_BEYOND:
+                    raise corrupt(f"the PNG file has more than the {expected} bytes of pixels that it needs")
+                if stream.eof:
                     break
                 block = stream.decompress(stream.unconsumed_tail, _BLOCK_BYTES)
     except IsalError as error:  # type: ignore[misc]

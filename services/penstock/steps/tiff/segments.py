@@ -18,6 +18,7 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from penstock.common.image_header import corrupt, read_header, truncated
+from penstock.steps.formats.jpeg_repair import check_number_of_scans, check_scans
 from penstock.steps.image import Pixels
 from penstock.steps.tiff.layout import DEFLATE, JPEG, NONE, RGB, Layout
 
@@ -169,6 +170,10 @@ def _complete(data: bytes, tables: bytes, layout: Layout) -> bytes:
 def _decode_jpeg(data: bytes, components: int) -> Pixels:
     if components not in (1, 3):
         raise corrupt(f"the TIFF file has a JPEG of {components} components within; accepted are 1 and 3")
+    header = read_header(data)
+    if header.scans == "several":
+        check_number_of_scans(data, header)
+        check_scans(data, header.data_start)
     try:
         return simplejpeg.decode_jpeg(data, "RGB" if components == 3 else "GRAY")  # type: ignore[no-any-return]
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.common.model.errors import PlanError
+from penstock.common.model.jobs import parse_op
 from penstock.common.model.operations import Blur, Encode, Resize
 from penstock.common.model.plan import make_plan, plan_of, read_operation
 from penstock.common.registry import StepError, disable_steps
@@ -176,3 +177,11 @@ def test_a_document_with_a_step_that_is_not_installed_is_a_plan_error() -> None:
 )
 def test_an_invalid_parameter_is_refused_with_what_is_accepted(operation: list[Any], said: str) -> None:
     assert said in refusal(operation).message
+
+
+def test_a_short_form_of_excessive_length_is_refused() -> None:
+    assert "accepted are up to 10000" in refusal(["blur", "gaussian" + ",sigma=1" * 10_000]).message
+
+
+def test_an_operation_nested_without_end_is_an_operation_with_a_bad_value() -> None:
+    assert refusal(parse_op("resize=" + "[" * 100_000)).code == "invalid_parameter"

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from fastapi.responses import Response, StreamingResponse
 
-from penstock.common.model.errors import ImageCode
+from penstock.common.model.errors import ImageCode, RequestError
+from penstock.common.model.jobs import ImageState
 from penstock.common.model.messages import Result
 from penstock.common.store.base import Store
 from penstock.coordinator.api.problems import problem
@@ -42,6 +43,8 @@ def processed_response(store: Store, job: Job, image: Image, accept: str, header
     """
     if image.error is not None:
         return _failure(image.error, headers)
+    if image.state is not ImageState.DONE:
+        raise RequestError(409, "cancelled", f"the job {job.id} was cancelled while this request waited for it")
     headers = {**headers, "Cache-Control": "private, no-store", "Server-Timing": server_timing(job, image)}
     if MULTIPART in accept:
         return _multipart(store, image.results, headers)
