@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,21 @@ class AppSwitch:
 
 Serve = Callable[..., ApiServer]
 """Serves a REST API with changes to its services."""
+
+
+@contextmanager
+def repeating(act: Callable[[], object]) -> Iterator[None]:
+    """Call a function every few milliseconds from another thread."""
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.wait(0.005):
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()

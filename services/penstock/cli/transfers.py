@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Submission:
     """A job document with its inputs, or without inputs and with the files of this host that become them.
 
-    `ignored` are the files and links in folders that were passed over, and what they are: it completes "… is …".
+    `ignored` are the files and links in folders that are no images, and what they are: it completes "… is …".
     """
 
     document: dict[str, Any]

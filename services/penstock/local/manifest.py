@@ -63,7 +63,7 @@ class Manifest:
             self._file.write(json.dumps(entry) + "\n")
 
     def add_ignored(self, file: str, reason: str) -> None:
-        """Write that a file was passed over."""
+        """Write that a file was ignored."""
         with _writable(self._path):
             self._file.write(json.dumps({"image": file, "state": "ignored", "reason": reason}) + "\n")
 

@@ -84,10 +84,10 @@ class Summary:
     warnings: dict[str, int] = field(default_factory=dict)
     """Done images by what their results lack of them, such as `depth_reduced`."""
     ignored: list[dict[str, str]] = field(default_factory=list)
-    """The first thousand of those passed over: `{file, reason}`; the reason completes "… is …"."""
+    """The first thousand ignored files: `{file, reason}`; the reason completes "… is …"."""
 
     def ignore(self, file: str, reason: str) -> None:
-        """Count a file or link that is passed over."""
+        """Count an ignored file or link."""
         self.passed_over += 1
         if len(self.ignored) < _KEPT_FAILURES:
             self.ignored.append({"file": file, "reason": reason})

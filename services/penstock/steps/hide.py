@@ -20,7 +20,7 @@ import numpy as np
 from penstock.common.model.effects import Blur
 from penstock.common.model.regions import Region
 from penstock.steps.colour.alpha import weight_by_alpha
-from penstock.steps.image import Pixels
+from penstock.steps.image import Pixels, opaque_colour
 from penstock.steps.transform import IDENTITY, move_regions
 
 _BAND_ROWS = 256
@@ -46,9 +46,8 @@ def pixelate(pixels: Pixels, columns: int, rows: int) -> Pixels:
 
 def fill(pixels: Pixels, color: str) -> Pixels:
     """Return an opaque image of the same shape in one colour, `#rrggbb`."""
-    scale = np.iinfo(pixels.dtype).max // 255
     made = np.empty_like(pixels)
-    made[:] = [level * scale for level in (*reversed(bytes.fromhex(color[1:])), 255)][: pixels.shape[2]]
+    made[:] = opaque_colour(color, pixels.dtype)[: pixels.shape[2]]
     return made
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
+import numpy as np
 import numpy.typing as npt
 
 from penstock.common.model.errors import ImageCode, ImageError
@@ -120,6 +121,13 @@ def weigh(*, deep: bool, alpha: bool) -> int:
     Those of 16 bits count twice, those with alpha twice, too: colours are weighted by it in twice as many bits.
     """
     return (2 if deep else 1) * (2 if alpha else 1)
+
+
+def opaque_colour(color: str, dtype: npt.DTypeLike = np.uint8) -> tuple[int, int, int, int]:
+    """Return `#rrggbb` as the values of an opaque BGRA pixel of a depth."""
+    scale = np.iinfo(dtype).max // 255
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
+    return blue * scale, green * scale, red * scale, 255 * scale
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 import cv2
 
-from penstock.common.model.resize import Box, Interpolation, Layout, Resize
+from penstock.common.model.parameters import Box
+from penstock.common.model.resize import Interpolation, Layout, Resize
 from penstock.steps.area import resize_by_area
 from penstock.steps.colour.alpha import weight_by_alpha
-from penstock.steps.image import Pixels, StepOutput, translate_opencv_errors
+from penstock.steps.image import Pixels, StepOutput, opaque_colour, translate_opencv_errors
 from penstock.steps.transform import scaling, shifting
 
 
@@ -56,12 +57,8 @@ def _add_borders(pixels: Pixels, layout: Layout, background: str) -> Pixels:
     """Return pixels on a canvas of an opaque colour."""
     (width, height), (x, y) = layout.canvas, layout.at
     below, right = height - y - pixels.shape[0], width - x - pixels.shape[1]
-    colour = [value * (257 if pixels.dtype.itemsize == 2 else 1) for value in (*_read_bgr(background), 255)]
+    colour = opaque_colour(background, pixels.dtype)
     return cv2.copyMakeBorder(pixels, y, below, x, right, cv2.BORDER_CONSTANT, value=colour)
-
-
-def _read_bgr(colour: str) -> bytes:
-    return bytes.fromhex(colour[1:])[::-1]
 
 
 _METHODS: dict[Interpolation, int] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from penstock.common.model.geometry import Rotate
 from penstock.steps.colour.alpha import premultiplied, unpremultiplied
-from penstock.steps.image import Pixels, StepOutput, translate_opencv_errors
+from penstock.steps.image import Pixels, StepOutput, opaque_colour, translate_opencv_errors
 from penstock.steps.transform import IDENTITY, Transform, shifting
 
 
@@ -65,8 +65,7 @@ def _border(image: Pixels, background: str) -> tuple[int, ...]:
     """Return the colour of the corners; they are clear where the image has alpha."""
     if image.shape[2] == 4:
         return (0, 0, 0, 0)
-    scale = 257 if image.dtype == np.uint16 else 1
-    return tuple(level * scale for level in reversed(bytes.fromhex(background[1:])))
+    return opaque_colour(background, image.dtype)[:3]
 
 
 def _flipping(flip: str, width: int, height: int) -> Transform:

@@ -102,7 +102,7 @@ def test_a_folder_is_uploaded_with_its_subfolders_and_images_only(
     page.goto("/")
     page.set_input_files(FOLDER_PICKER, folder)
     expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(3)
-    expect(page.get_by_text("1 file passed over: delft/anim.gif is GIF")).to_be_visible()
+    expect(page.get_by_text("1 file ignored: delft/anim.gif is GIF")).to_be_visible()
     page.get_by_text("Names of results").click()
     page.get_by_label("Template").fill("{folder}/{stem}-{width}.{ext}")
     job = server.wait(submit(page))

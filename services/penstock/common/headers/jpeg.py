@@ -55,7 +55,7 @@ def read_jpeg_header(data: bytes) -> Header:
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment's content up to the first scan; ends early where the file does.
 
-    What lies between two segments is passed over, as libjpeg does.
+    Bytes between two segments are skipped, as in libjpeg.
     """
     position, size = 2, len(data)
     for _ in range(MAX_SEGMENTS):

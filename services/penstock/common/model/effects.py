@@ -3,12 +3,10 @@
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import AnyPixels, Color, read_short
+from penstock.common.model.parameters import Absent, AnyPixels, Color, read_short
 
-Absent = SkipJsonSchema[None]
 Method = Literal["gaussian", "updownsampling", "bilateral", "median", "pixelate", "fill"]
 Factor = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 

@@ -7,17 +7,13 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Color, Extent, Gravity, place, read_short
+from penstock.common.model.parameters import MAX_SIDE, Absent, AnyPixels, Box, Color, Extent, Gravity, place, read_short
 
-Absent = SkipJsonSchema[None]
 Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?%$", examples=["25%"])]
 Offset = Annotated[int, Field(ge=0, lt=MAX_SIDE)] | Percent
 Length = Annotated[int, Field(ge=1, le=MAX_SIDE)] | Percent
-Box = tuple[int, int, int, int]
-"""Left, top, width and height in pixels."""
 Span = tuple[int, int]
 """Start and end of a column or row in pixels."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 MAX_SIDE = 32_768
 """Longest side of any image, in pixels."""
@@ -14,6 +15,12 @@ MAX_SIDE = 32_768
 COLOR_PATTERN = "^#[0-9a-fA-F]{6}$"
 Color = Annotated[str, Field(pattern=COLOR_PATTERN, examples=["#ffffff"])]
 """A colour as `#rrggbb`."""
+
+Absent = SkipJsonSchema[None]
+"""None, which a schema does not show."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in pixels."""
 
 MAX_SHORT = 10_000
 """Longest short form, in characters."""

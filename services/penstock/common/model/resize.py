@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Color, Extent, Gravity, place, read_short
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Box, Color, Extent, Gravity, place, read_short
 
 MAX_PERCENT = 100_000
 
@@ -37,9 +37,6 @@ Percent = Annotated[
     Annotated[float, Field(gt=0, le=MAX_PERCENT, allow_inf_nan=False)] | None,
     Field(json_schema_extra=_show_without_null),
 ]
-
-
-Box = tuple[int, int, int, int]
 
 
 class Layout(NamedTuple):

@@ -48,7 +48,7 @@ class Thumbnail:
 
     @classmethod
     def of_result(cls, job: Job, image: Image, part: int) -> "Thumbnail":
-        """Return that of one of an image's results. Those of all its results together are as large as one.
+        """Return that of one of an image's results. If it has several, theirs are smaller.
 
         Raises:
             RequestError: 404 if there is no such result.

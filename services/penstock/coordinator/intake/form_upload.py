@@ -128,7 +128,7 @@ class FormUpload(ReceivedFiles):
         # One limit for all texts together: a hundred of the largest accepted size would fill the memory.
         self._text_bytes += size_bytes
         if self._text_bytes > self._limits.max_field_bytes:
-            message = f"{self._text_field} is too large; {self._limits.accepted('max_field_bytes')} bytes"
+            message = f"{self._text_field} is too large; {self._limits.accepted('max_field_bytes')}"
             raise RequestError(413, "too_large_field", message, f"/{self._text_field}")
 
     def _write_part(self, data: bytes, start: int, end: int) -> None:

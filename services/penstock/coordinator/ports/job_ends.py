@@ -20,7 +20,7 @@ class JobEnds:
         """Jobs that ended lately, so that one is not missed which ends before anyone watches it."""
 
     def announce(self, job: str) -> None:
-        """Call whoever watches a job that has ended. `job` may end again later, if it is retried."""
+        """Call the watchers of a job that has ended. `job` may end again later, if it is retried."""
         with self._lock:
             self._ended[job] = None
             if len(self._ended) > _MAX_ENDED_JOBS:

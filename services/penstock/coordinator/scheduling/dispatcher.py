@@ -77,7 +77,7 @@ class Dispatcher:
         """Weighted round-robin of an owner's jobs: images dispatched so far, divided by the job's weight."""
         self._unsent: dict[str, list[bytes]] = {}
         self._left = 0
-        """Images that the last round left pending; whoever adds some wakes the dispatcher."""
+        """Images that the last round left pending; adding some wakes the dispatcher."""
         self._wanted = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)

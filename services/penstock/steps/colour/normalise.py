@@ -10,7 +10,7 @@ from penstock.steps.colour.curves import has_curves_alone, to_srgb_by_curves
 from penstock.steps.colour.depth import DEPTH_REDUCED, reduce_depth
 from penstock.steps.colour.icc import ColourSpace, ProfileError, make_rgb_profile
 from penstock.steps.colour.profile import cmyk_to_srgb, is_srgb, to_srgb
-from penstock.steps.image import Pixels
+from penstock.steps.image import Pixels, opaque_colour
 from penstock.steps.metadata.icc import PROFILE_INVALID, colour_space
 
 PROFILE_MISMATCH = "profile_mismatch"
@@ -105,5 +105,4 @@ def _apply_alpha(image: Normalised, params: Decode) -> Normalised:
 def _without_alpha(pixels: Pixels, params: Decode) -> Pixels:
     if params.alpha == "drop":
         return cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)
-    red, green, blue = bytes.fromhex(params.background[1:])
-    return flatten(pixels, (blue, green, red))
+    return flatten(pixels, opaque_colour(params.background)[:3])

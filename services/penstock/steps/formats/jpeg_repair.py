@@ -1,4 +1,4 @@
-"""Repair of JPEG files: what libjpeg passes over with a warning is removed, so that strict decoding shows real damage.
+"""Repair of JPEG files: removes what libjpeg skips with a warning, so that strict decoding shows real damage.
 
 Cameras and programs write headers with gaps, pad the compressed pixels and leave out the end. None of that changes a
 pixel. Markers are those of ITU-T T.81, annex B: https://www.w3.org/Graphics/JPEG/itu-t81.pdf

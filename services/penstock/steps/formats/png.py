@@ -43,7 +43,7 @@ def read_png(data: bytes, header: Header, params: Decode) -> RawImage:
 
 
 def _grey_with_key(grey: Pixels, transparent: bytes, header: Header) -> Pixels:
-    """Return `H×W` as `H×W×4`, transparent where a value equals the file's transparent one, which OpenCV passes over.
+    """Return `H×W` as `H×W×4`, transparent where a value equals the file's transparent one, which OpenCV ignores.
 
     Greys of fewer than 8 bits were scaled to 0 to 255.
     """

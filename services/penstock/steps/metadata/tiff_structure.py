@@ -16,7 +16,7 @@ SHORT, LONG, RATIONAL = 3, 4, 5
 _SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of a value by its type."""
 _OFFSET_TYPES = (13, 16, 17, 18)
-"""Types of BigTIFF and of directories' offsets: they say where something is in its file, and are passed over."""
+"""Types of BigTIFF and of directories' offsets: they say where something is in its file, and are skipped."""
 
 IMAGE, EXIF, GPS, INTEROP = "image", "exif", "gps", "interop"
 _POINTERS = {EXIF: (IMAGE, 0x8769), GPS: (IMAGE, 0x8825), INTEROP: (EXIF, 0xA005)}

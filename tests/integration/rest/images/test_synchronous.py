@@ -7,7 +7,6 @@ import hashlib
 import io
 import re
 import socket
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from api_server import ApiServer, Serve
+from api_server import ApiServer, Serve, repeating
 from waiting import wait_until
 
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobState
@@ -32,22 +31,15 @@ JPEG = {"Content-Type": "image/jpeg"}
 def finishing(coordinator: ApiServer, *, parts: int = 1, code: str | None = None) -> Iterator[list[Job]]:
     """End every job that arrives, with results or with a code; yield the list of these jobs."""
     seen: list[Job] = []
-    stopping = threading.Event()
 
     def finish() -> None:
-        while not stopping.wait(0.005):
-            for job in coordinator.services.repository.dispatchable():
-                seen.append(job)
-                [image] = coordinator.services.repository.list_images(job.id, limit=2)
-                coordinator.scheduler.finish(job.id, parts=parts, fail={image.name: code} if code else None)
+        for job in coordinator.services.repository.dispatchable():
+            seen.append(job)
+            [image] = coordinator.services.repository.list_images(job.id, limit=2)
+            coordinator.scheduler.finish(job.id, parts=parts, fail={image.name: code} if code else None)
 
-    thread = threading.Thread(target=finish)
-    thread.start()
-    try:
+    with repeating(finish):
         yield seen
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def assert_nothing_is_left(coordinator: ApiServer) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from api_server import ApiServer, Serve
+from api_server import ApiServer, Serve, repeating
 from waiting import wait_until
 
 from penstock.common.settings import Limits
@@ -21,22 +20,15 @@ from penstock.coordinator.ports.repository import Job
 def making(coordinator: ApiServer, code: str | None = None) -> Iterator[list[Job]]:
     """End every job that makes a thumbnail, as a worker would; yield the list of these jobs."""
     seen: list[Job] = []
-    stopping = threading.Event()
 
     def finish() -> None:
-        while not stopping.wait(0.005):
-            for job in coordinator.services.repository.dispatchable():
-                if job.is_transient:
-                    seen.append(job)
-                    coordinator.scheduler.finish(job.id, fail={"thumbnail": code} if code else None)
+        for job in coordinator.services.repository.dispatchable():
+            if job.is_transient:
+                seen.append(job)
+                coordinator.scheduler.finish(job.id, fail={"thumbnail": code} if code else None)
 
-    thread = threading.Thread(target=finish)
-    thread.start()
-    try:
+    with repeating(finish):
         yield seen
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def finished_job(coordinator: ApiServer, jpeg: bytes, parts: int = 1, **document: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ async def get_thumbnail(
 ) -> Response:
     """Return a small JPEG of an input file or a result. A worker makes it on the first request; it is kept for others.
 
-    Those of all results of an image together have the size of one.
+    If an image has several results, their thumbnails are smaller: together they are as large as one.
     """
 
     def find() -> tuple[Thumbnail, bytes | None]:

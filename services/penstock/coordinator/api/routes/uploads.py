@@ -89,7 +89,7 @@ async def upload_file(
     expected = read_digest(repr_digest or digest)
     if int(request.headers.get("content-length", 0)) > limits.max_file_bytes:
         raise RequestError(
-            413, "too_large_file", f"file {name[:60]!a} is too large; {limits.accepted('max_file_bytes')} bytes"
+            413, "too_large_file", f"file {name[:60]!a} is too large; {limits.accepted('max_file_bytes')}"
         )
     receiver = FileUpload(services.repository, services.store, limits, caller, upload, clean_name, expected)
     file, is_new = await receive_body(request, receiver, limits.max_file_bytes, services.idle_secs)

@@ -34,7 +34,7 @@ async function walk(entry, found) {
 }
 
 // Single files, and of those in folders the images, by suffix or first bytes, and their sidecars, as the command line
-// takes them. Hidden files are left out, and others passed over, with what they are: it completes "… is …".
+// takes them. Hidden files are left out, and others ignored, with what they are: it completes "… is …".
 export async function sortOut(added, known) {
   const suffixes = [...suffixesOf(known.formats), SIDECAR];
   const [kept, passedOver] = [[], []];

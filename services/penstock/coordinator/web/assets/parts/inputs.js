@@ -61,11 +61,11 @@ const total = (files) =>
 
 const SHOWN = 5;
 
-// What the first files that were passed over are.
+// What the first ignored files are.
 function others(passedOver) {
   const shown = passedOver.slice(0, SHOWN).map(({ path, type }) => `${path} is ${type}`);
   if (passedOver.length > SHOWN) shown.push(`and ${passedOver.length - SHOWN} more`);
-  return `${plural(passedOver.length, "file")} passed over: ${shown.join(", ")}`;
+  return `${plural(passedOver.length, "file")} ignored: ${shown.join(", ")}`;
 }
 
 const KINDS = { prefix: "Folder", file: "File", manifest: "Input list" };
