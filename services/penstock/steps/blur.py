@@ -6,10 +6,11 @@ from math import ceil
 import cv2
 
 from penstock.common.model.effects import Blur
+from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.regions import Region
 from penstock.steps.colour.alpha import filter_colours, weight_by_alpha
 from penstock.steps.hide import fill, hide, pixelate
-from penstock.steps.image import Pixels, translate_opencv_errors
+from penstock.steps.image import Image, Pixels, translate_opencv_errors
 
 
 def blur(image: Pixels, params: Blur, regions: Sequence[Region] = ()) -> Pixels:
@@ -22,8 +23,26 @@ def blur(image: Pixels, params: Blur, regions: Sequence[Region] = ()) -> Pixels:
     """
     with translate_opencv_errors(image, f"blurred by {params.method}"):
         if params.where == "regions":
-            return hide(image, [each for each in regions if not params.labels or each.label in params.labels], params)
+            return hide(image, _chosen(regions, params), params)
         return _METHODS[params.method](image, params)
+
+
+def check_regions(image: Image, params: Blur) -> Image:
+    """Return an image whose regions are to be hidden, with a warning if it has some, and none of the wanted labels.
+
+    Raises:
+        ImageError: `parameter_not_applicable` if some of its regions were dropped, and would stay as they are.
+    """
+    if params.where != "regions":
+        return image
+    if "regions_dropped" in image.warnings:
+        message = "regions were dropped by a step that did not say where pixels went; blur them before that step"
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
+    return image.warn("no_region_hidden") if image.regions and not _chosen(image.regions, params) else image
+
+
+def _chosen(regions: Sequence[Region], params: Blur) -> list[Region]:
+    return [each for each in regions if not params.labels or each.label in params.labels]
 
 
 def _gaussian(image: Pixels, params: Blur) -> Pixels:

@@ -1,20 +1,19 @@
 """InProcessExecutor: runs steps as functions of this process, on arrays."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from penstock.common.model.effects import Blur
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.operations import Decode, Encode, Resize
-from penstock.common.model.parameters import Extent, Parameters
+from penstock.common.model.operations import Decode, Encode
+from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode, fit
 from penstock.steps.image import Image, Pixels, StepOutput
-from penstock.steps.table import step_functions, takes_regions
+from penstock.steps.table import check_input, further_arguments, step_functions
 from penstock.worker.executors.base import File, Part, check_extent, check_parts, check_regions
 
 
@@ -33,9 +32,12 @@ class InProcessExecutor:
         _check_before(operation, parts, self._limits)
         made: list[Image] = []
         try:
+            function = step_functions()[operation.step]
             for part in parts:
-                function, arguments = _prepare(operation, part)
-                made += _derive(operation.step, _warn_of_labels(operation.params, part), function(*arguments))
+                image = check_input(part, operation.params)
+                further = further_arguments(function, image)
+                output = function(_read_only(image.pixels), operation.params, *further)
+                made += _derive(operation.step, image, output)
         except (ImageError, MemoryError):
             raise
         except Exception as error:
@@ -77,36 +79,11 @@ def _check_before(operation: Planned, parts: Sequence[Image], limits: Limits) ->
         check_extent(operation.step, Extent(sum(extent.parts for _, extent in known), pixels), limits)
 
 
-def _prepare(operation: Planned, image: Image) -> tuple[Callable[..., Any], tuple[object, ...]]:
-    """Return a step's function, and its arguments for one part."""
-    function = step_functions()[operation.step]
-    _check_regions_are_known(operation.params, image)
-    further: tuple[object, ...] = (image.regions,) if takes_regions(function) else ()
-    if isinstance(operation.params, Resize):
-        further = (image.full_size,)
-    return function, (_read_only(image.pixels), operation.params, *further)
-
-
 def _derive(step: str, image: Image, made: Any) -> Iterator[Image]:
     """Yield the images that a step made of one part, from what its function returned."""
     for output in made if isinstance(made, (list, tuple)) else [made]:
         _check_output(step, output, image.pixels)
         yield image.derive(output)
-
-
-def _check_regions_are_known(params: Parameters, image: Image) -> None:
-    """Raise ImageError if regions are to be blurred of which some were dropped, and would stay as they are."""
-    if isinstance(params, Blur) and params.where == "regions" and "regions_dropped" in image.warnings:
-        message = "regions were dropped by a step that did not say where pixels went; blur them before that step"
-        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, message)
-
-
-def _warn_of_labels(params: Parameters, image: Image) -> Image:
-    """Return the image with a warning if regions with some labels are to be hidden, and all it has are others."""
-    if not (isinstance(params, Blur) and params.labels and image.regions):
-        return image
-    is_any_hidden = any(region.label in params.labels for region in image.regions)
-    return image if is_any_hidden else image.warn("no_region_hidden")
 
 
 def _read_only(pixels: Pixels) -> Pixels:
