@@ -31,15 +31,16 @@ def test_every_workload_is_a_valid_plan(workload: Workload) -> None:
 
 def test_a_workload_has_a_title_and_command_line_options() -> None:
     assert WORKLOADS[0].title == "512² resize 200x300 + split + blur gaussian → jpg"
+    assert WORKLOADS[-1].title == "3264×2448 resize 512x384 → jpg, decoded scaled"
     assert WORKLOADS[0].options() == ["--op=resize=200x300", "--op=split", "--op=blur=gaussian"]
 
 
 def test_a_folder_holds_as_many_images_as_requested_all_of_the_workloads_size(tmp_path: Path) -> None:
-    workload = Workload("small", 40, (), "jpg", 1)
+    workload = Workload("small", (40, 30), (), "jpg", 1)
     folder = ImageFolders(tmp_path).folder(workload, 30)
     shapes = {cv2.imread(str(path)).shape for path in folder.iterdir()}
     assert len(list(folder.iterdir())) == 30
-    assert shapes == {(40, 40, 3)}
+    assert shapes == {(30, 40, 3)}
 
 
 def test_given_images_are_scaled_to_the_workloads_size_and_other_files_ignored(tmp_path: Path) -> None:
@@ -48,13 +49,13 @@ def test_given_images_are_scaled_to_the_workloads_size_and_other_files_ignored(t
     cv2.imwrite(str(photos / "one.png"), draw_image(1, 90, 60))
     (photos / "notes.txt").write_text("not an image")
     (tmp_path / "images").mkdir()
-    distinct = ImageFolders(tmp_path / "images", photos).distinct(32)
-    assert [(path.name, cv2.imread(str(path)).shape) for path in distinct] == [("one.jpg", (32, 32, 3))]
+    distinct = ImageFolders(tmp_path / "images", photos).distinct((32, 24))
+    assert [(path.name, cv2.imread(str(path)).shape) for path in distinct] == [("one.jpg", (24, 32, 3))]
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PenstockError, match="no readable JPEG or PNG"):
-        ImageFolders(tmp_path, tmp_path).distinct(32)
+        ImageFolders(tmp_path, tmp_path).distinct((32, 24))
 
 
 def test_the_plain_pool_gives_the_pixels_of_opencv(tmp_path: Path, drawn: list[Path]) -> None:
@@ -133,7 +134,7 @@ def test_results_of_the_same_size_are_enough_where_pixels_may_differ(reference: 
 def test_another_program_makes_the_files_of_the_pool(name: str, tmp_path: Path, drawn: list[Path]) -> None:
     if name not in other_programs():
         pytest.skip(f"{name} is not installed")
-    workload = Workload("reduce", 64, (("resize", "33x25"),), "jpg", len(drawn))
+    workload = Workload("reduce", (64, 64), (("resize", "33x25"),), "jpg", len(drawn))
     with OTHER_PROGRAMS[name](Workspace(tmp_path, tmp_path)) as contestant:
         (tmp_path / "out").mkdir()
         done = dict(contestant(workload, drawn[0].parent, tmp_path / "out").results)

@@ -84,7 +84,7 @@ def measure_hops(broker_url: str, workspace: Workspace, folders: ImageFolders) -
     """
     if not Path("/proc/self/stat").exists():
         raise PenstockError("no_proc", "the cost of hops is read from /proc, which this system does not have")
-    inputs = folders.folder(Workload("tiny", _HOP_SIDE, (), "jpg", _HOP_IMAGES), _HOP_IMAGES)
+    inputs = folders.folder(Workload("tiny", (_HOP_SIDE, _HOP_SIDE), (), "jpg", _HOP_IMAGES), _HOP_IMAGES)
     with _run_broker_server(broker_url, workspace, "per_step") as (client, pid):
         return {f"{size}": _hop_secs(client, pid, inputs, size) for size in CHUNK_SIZES if size != "auto"}
 
@@ -98,7 +98,7 @@ def _hop_secs(client: RestClient, pid: int, inputs: Path, chunk_size: int | str)
 def _cpu_secs_of_job(client: RestClient, pid: int, laps: int, inputs: Path, chunk_size: int | str) -> float:
     operations = (("resize", f"{_HOP_SIDE}x{_HOP_SIDE}"), ("blur", "median")) * laps
     before = cpu_secs(pid)
-    workload = Workload("hops", 0, operations, "jpg", 0)
+    workload = Workload("hops", (_HOP_SIDE, _HOP_SIDE), operations, "jpg", 0)
     done = process_on_server(client, {"chunk_size": chunk_size}, workload, inputs, inputs)
     spent = cpu_secs(pid) - before
     for _ in done.results:

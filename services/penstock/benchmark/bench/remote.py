@@ -118,7 +118,7 @@ class ServerBench:
 
     def measure_latency(self) -> list[float]:
         """Return the seconds of single images, from the request to the results."""
-        images = self._folders.distinct(WORKLOADS[0].side)
+        images = self._folders.distinct(WORKLOADS[0].size)
         return measure_latency(self._client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, _LATENCY_POLL_SECS)
 
     def _make_reference(self, workload: Workload, inputs: Path) -> Path:

@@ -132,7 +132,7 @@ def _able(contestants: Mapping[str, Contestant], workload: Workload) -> dict[str
 
 def _measure_latencies(workspace: Workspace, folders: ImageFolders) -> tuple[list[float], list[float]]:
     """Return the seconds of single images by a job each, and by one request each."""
-    images = folders.distinct(WORKLOADS[0].side)
+    images = folders.distinct(WORKLOADS[0].size)
     with run_server(workspace, "fused") as (client, _):
         calls = measure_calls(client, WORKLOADS[0], images, LATENCY_WARM_UP, LATENCY_REQUESTS)
         return measure_latency(client, images, LATENCY_WARM_UP, LATENCY_REQUESTS, LATENCY_POLL_SECS), calls

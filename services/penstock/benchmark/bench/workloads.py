@@ -17,10 +17,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 @dataclass(frozen=True)
 class Workload:
-    """Operations on square images of `side` pixels."""
+    """Operations on images of one `size`, width and height."""
 
     name: str
-    side: int
+    size: tuple[int, int]
     operations: tuple[tuple[str, Any], ...]
     output: str
     images: int
@@ -31,7 +31,9 @@ class Workload:
     def title(self) -> str:
         """A description in one line."""
         named = " + ".join(name if value is True else f"{name} {value}" for name, value in self.operations)
-        return f"{self.side}² {named} → {self.output}" + (", decoded scaled" if self.decode == "scaled" else "")
+        width, height = self.size
+        shown = f"{width}²" if width == height else f"{width}×{height}"
+        return f"{shown} {named} → {self.output}" + (", decoded scaled" if self.decode == "scaled" else "")
 
     def document(self) -> dict[str, Any]:
         """Return the job document, without its inputs."""
@@ -50,13 +52,17 @@ class Workload:
 
 WORKLOADS = (
     Workload(
-        "resize-split-gaussian-jpg", 512, (("resize", "200x300"), ("split", True), ("blur", "gaussian")), "jpg", 4_000
+        "resize-split-gaussian-jpg",
+        (512, 512),
+        (("resize", "200x300"), ("split", True), ("blur", "gaussian")),
+        "jpg",
+        4_000,
     ),
-    Workload("resize-median-jpg", 1024, (("resize", "512x512"), ("blur", "median")), "jpg", 1_600),
-    Workload("split-gaussian-png", 1024, (("split", True), ("blur", "gaussian")), "png", 320),
-    Workload("bilateral-jpg", 512, (("blur", "bilateral"),), "jpg", 600),
-    Workload("reduce-8mpx-jpg", 2828, (("resize", "512x512"),), "jpg", 200),
-    Workload("reduce-8mpx-scaled-jpg", 2828, (("resize", "512x512"),), "jpg", 200, decode="scaled"),
+    Workload("resize-median-jpg", (1024, 1024), (("resize", "512x512"), ("blur", "median")), "jpg", 1_600),
+    Workload("split-gaussian-png", (1024, 1024), (("split", True), ("blur", "gaussian")), "png", 320),
+    Workload("bilateral-jpg", (512, 512), (("blur", "bilateral"),), "jpg", 600),
+    Workload("reduce-8mpx-jpg", (3264, 2448), (("resize", "512x384"),), "jpg", 200),
+    Workload("reduce-8mpx-scaled-jpg", (3264, 2448), (("resize", "512x384"),), "jpg", 200, decode="scaled"),
 )
 
 
@@ -83,12 +89,12 @@ def choose(what: str, known: Sequence[str], wanted: Sequence[str], always: Seque
 
 
 class ImageFolders:
-    """Folders of square JPEGs below `root`: sample images, or the images of the folder `photos` scaled to size."""
+    """Folders of JPEGs of one size below `root`: sample images, or the images of the folder `photos` scaled to size."""
 
     def __init__(self, root: Path, photos: Path | None = None) -> None:
         self._root = root
         self._photos = photos
-        self._distinct: dict[int, list[Path]] = {}
+        self._distinct: dict[tuple[int, int], list[Path]] = {}
 
     def folder(self, workload: Workload, count: int) -> Path:
         """Return the folder of `count` images for a workload; the first call makes it.
@@ -99,21 +105,21 @@ class ImageFolders:
         folder = self._root / f"{workload.name}-{count}"
         if folder.exists():
             return folder
-        distinct = self.distinct(workload.side)
+        distinct = self.distinct(workload.size)
         folder.mkdir()
         for index in range(count):
             os.link(distinct[index % len(distinct)], folder / f"image-{index:05d}.jpg")
         return folder
 
-    def distinct(self, side: int) -> list[Path]:
+    def distinct(self, size: tuple[int, int]) -> list[Path]:
         """Return the distinct images of one size; the first call makes them."""
-        if side not in self._distinct:
-            folder = self._root / f"side-{side}"
+        if size not in self._distinct:
+            folder = self._root / "{}x{}".format(*size)
             if self._photos is None:
-                self._distinct[side] = write_images(folder, DISTINCT_IMAGES, side, side)
+                self._distinct[size] = write_images(folder, DISTINCT_IMAGES, *size)
             else:
-                self._distinct[side] = _scale_images(self._photos, folder, side)
-        return self._distinct[side]
+                self._distinct[size] = _scale_images(self._photos, folder, size)
+        return self._distinct[size]
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -121,16 +127,16 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _scale_images(photos: Path, folder: Path, side: int) -> list[Path]:
+def _scale_images(photos: Path, folder: Path, size: tuple[int, int]) -> list[Path]:
     import cv2
 
     folder.mkdir()
     for path in find_images(photos):
         image = cv2.imread(str(path))
         if image is not None:
-            square = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-            cv2.imwrite(str(folder / f"{path.stem}.jpg"), square, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    scaled = sorted(folder.iterdir())
-    if not scaled:
+            scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            cv2.imwrite(str(folder / f"{path.stem}.jpg"), scaled, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    found = sorted(folder.iterdir())
+    if not found:
         raise PenstockError("no_photographs", f"no readable JPEG or PNG below {photos}")
-    return scaled
+    return found
