@@ -1,7 +1,7 @@
 """Processed: the results of one image as a response: its only result, a ZIP file, or a multipart message."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from urllib.parse import quote
@@ -52,7 +52,7 @@ def processed_response(store: Store, job: Job, image: Image, accept: str, header
         return _single(store, image.results[0], headers)
     headers["Content-Disposition"] = content_disposition(f"{image.stem}.zip", inline=False)
     members = (Member(result.name, result.size, partial(store.stream, result.key)) for result in image.results)
-    return StreamingResponse(zip_stream(members), headers=headers, media_type=ZIP)
+    return _response(zip_stream(members), image.results, headers, ZIP)
 
 
 def server_timing(job: Job, image: Image) -> str:
@@ -89,18 +89,22 @@ def _failure(error: dict[str, str], headers: dict[str, str]) -> Response:
 
 
 def _single(store: Store, result: Result, headers: dict[str, str]) -> Response:
-    headers = {**headers, **facts(result)}
-    if result.size <= _WHOLE_BYTES:
-        return Response(store.get(result.key), headers=headers, media_type=result.media_type)
-    headers["Content-Length"] = str(result.size)
-    return StreamingResponse(store.stream(result.key), headers=headers, media_type=result.media_type)
+    headers = {**headers, **facts(result), "Content-Length": str(result.size)}
+    return _response(store.stream(result.key), [result], headers, result.media_type)
 
 
 def _multipart(store: Store, results: Sequence[Result], headers: dict[str, str]) -> Response:
     boundary = uuid4().hex
     parts = chain.from_iterable(_part(store, result, boundary) for result in results)
     body = chain(parts, [f"--{boundary}--\r\n".encode()])
-    return StreamingResponse(body, headers=headers, media_type=f"{MULTIPART}; boundary={boundary}")
+    return _response(body, results, headers, f"{MULTIPART}; boundary={boundary}")
+
+
+def _response(body: Iterable[bytes], results: Sequence[Result], headers: dict[str, str], media_type: str) -> Response:
+    """Return a response of results: at once where they are small, because each block of a stream changes threads."""
+    if sum(result.size for result in results) <= _WHOLE_BYTES:
+        return Response(b"".join(body), headers=headers, media_type=media_type)
+    return StreamingResponse(body, headers=headers, media_type=media_type)
 
 
 def _part(store: Store, result: Result, boundary: str) -> Iterator[bytes]:
