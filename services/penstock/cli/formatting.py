@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.common.model.rest import Advice, Image, Job, Notice, Operation, Step, WebhookSummary
@@ -45,10 +45,16 @@ def format_jobs(jobs: Sequence[Job]) -> str:
     return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "CREATED", "NAME"), rows)
 
 
-def format_job(job: Job) -> str:
-    """Return a job with its steps."""
+def format_job(job: Job, url: str) -> str:
+    """Return a job with its operations, times and steps; `url` is where it is on the server."""
     counts = ", ".join(f"{count} {state}" for state, count in job.images if count and state != "total")
-    lines = [f"job {job.id} {printable(job.name)}".rstrip(), f"{job.state}: {counts or 'no images'}"]
+    lines = [
+        f"job {job.id} {printable(job.name)}".rstrip(),
+        url,
+        " → ".join(map(_format_operation, job.operations)),
+        _format_times(job),
+        f"{job.state}: {counts or 'no images'}",
+    ]
     if speed := format_job_speed(job):
         lines.append(speed)
     rows = [
@@ -57,6 +63,20 @@ def format_job(job: Job) -> str:
         for mark in ["bottleneck" if step.step == job.bottleneck else ""]
     ]
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
+
+
+def _format_operation(operation: dict[str, Any]) -> str:
+    values = ", ".join(
+        f"{name} {value}"
+        for name, value in operation.items()
+        if name != "op" and value is not None and not isinstance(value, bool)
+    )
+    return printable(f"{operation.get('op')} {values}".rstrip())
+
+
+def _format_times(job: Job) -> str:
+    times = (("created", job.created_at), ("started", job.started_at), ("finished", job.finished_at))
+    return ", ".join(f"{name} {_format_time(time)}" for name, time in times if time is not None)
 
 
 def format_job_speed(job: Job) -> str:

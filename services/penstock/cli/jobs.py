@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.job_ids import complete_job, find_job
 from penstock.cli.job_options import JobOptions, job_options
 from penstock.client.errors import LocalFileError, RefusedError
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
     from penstock.cli.progress import Progress
     from penstock.client.sync_client import Client
-    from penstock.common.model.rest import Job
+    from penstock.common.model.rest import Image, Job
 
 STATES = ["accepted", "running", "succeeded", "partial", "failed", "cancelled"]
 _RESUME = "run the same command again to resume"
 
+_job_argument = click.argument("job", metavar="ID", shell_complete=complete_job)
 server_option = click.option(
-    "--server", metavar="URL", help="The server.  [default: PENSTOCK_SERVER, or http://127.0.0.1:8080]"
+    "-s", "--server", metavar="URL", help="The server.  [default: PENSTOCK_SERVER, or http://127.0.0.1:8080]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, and no progress.")
 
@@ -38,9 +40,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, 
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for more.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.  [default: 0]")
 @click.option("--results", metavar="URI", help="Folder of a bucket to write results to.")
-@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@click.option("-w", "--wait", is_flag=True, help="Wait until the job has ended.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to save results in; implies --wait."
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to save results in; implies --wait.",
 )
 @json_option
 def submit(
@@ -76,7 +81,7 @@ def submit(
             created = send(client, submission, checkpoint, progress)
         if not (wait or out):
             checkpoint.remove()
-            url = f"{client.server}/v1/jobs/{created.id}"
+            url = _url(client, created)
             _print(
                 as_json,
                 _document(created) | ignored,
@@ -107,20 +112,24 @@ def jobs(server: str | None, state: str | None, label: str | None, limit: int, a
 
 
 @click.command()
-@click.argument("job", metavar="ID")
+@_job_argument
 @server_option
-@click.option("--watch", is_flag=True, help="Wait until the job has ended.")
+@click.option("-w", "--watch", is_flag=True, help="Wait until the job has ended.")
 @json_option
 def status(job: str, server: str | None, watch: bool, as_json: bool) -> None:
-    """Show a job's progress, and whether its webhook was delivered."""
-    from penstock.cli.formatting import format_job, format_webhook
+    """Show a job: its progress, its failures, and whether its webhook was delivered."""
+    from penstock.cli.formatting import format_failures, format_job, format_webhook
 
     with _connect(server) as client:
+        job = find_job(client, job)
         if not watch:
             found = client.job(job)
             notices = client.deliveries(job) if found.webhook else []
+            failures = _first_failures(client, found)
             document = _document(found) | {"notices": [_document(notice) for notice in notices]}
-            _print(as_json, document, "\n".join([format_job(found), *format_webhook(found.webhook, notices)]))
+            lines = [format_job(found, _url(client, found)), *format_failures(failures, found.images.failed)]
+            lines += format_webhook(found.webhook, notices)
+            _print(as_json, document | _failures_document(failures), "\n".join(lines))
             return
         with _show_progress(as_json) as progress:
             ended = client.wait(job, on_progress=_print_changes() if as_json else progress.show_job)
@@ -128,13 +137,16 @@ def status(job: str, server: str | None, watch: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job", metavar="ID")
+@_job_argument
 @server_option
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to save them in.")
+@click.option(
+    "-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to save them in."
+)
 @json_option
 def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
     """Download a job's results so far and verify their checksums. A second run gets only what is missing."""
     with _connect(server) as client, _show_progress(as_json) as progress:
+        job = find_job(client, job)
         found = client.job(job)
         if not found.has_ended:
             click.echo(f"job {job} is {found.state}: downloading its results so far", err=True)
@@ -142,7 +154,7 @@ def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_job)
 @server_option
 @json_option
 def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
@@ -151,7 +163,7 @@ def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
     with _connect(server) as client:
         for job in ids:
             try:
-                cancelled.append(client.cancel(job))
+                cancelled.append(client.cancel(find_job(client, job)))
             except RefusedError as error:  # the other jobs are cancelled all the same
                 refusals.append(error)
     text = "\n".join(f"job {job.id} {job.state}" for job in cancelled)
@@ -162,14 +174,14 @@ def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job", metavar="ID")
+@_job_argument
 @server_option
 @click.option("--image", "images", type=click.IntRange(min=0), multiple=True, help="Only this image; repeat for more.")
 @json_option
 def retry(job: str, server: str | None, images: tuple[int, ...], as_json: bool) -> None:
     """Retry a job's failed images."""
     with _connect(server) as client:
-        retried = client.retry(job, images or None)
+        retried = client.retry(find_job(client, job), images or None)
     _print(as_json, retried, f"job {retried.id} {retried.state}: retrying {retried.retried} images")
 
 
@@ -205,7 +217,12 @@ def _connect(server: str | None) -> Iterator[Client]:
         raise LocalFileError(
             f"{error.name} is not installed; install it with pip install 'penstock[client]'"
         ) from error
+    from penstock.client.config import check_listening
+    from penstock.common.environment import warn_of_misspelt_variables
+
+    warn_of_misspelt_variables()
     with Client(server) as client:
+        check_listening(client.server)
         yield client
 
 
@@ -240,22 +257,35 @@ def _finish(
     more: dict[str, Any] | None = None,
 ) -> int:
     """Save a job's results in `out`, if given, and print its outcome, as JSON with `more`; return the exit code."""
-    from itertools import islice
-
-    from penstock.cli.formatting import MAX_FAILURES, format_failures, format_outcome
+    from penstock.cli.formatting import format_failures, format_outcome
     from penstock.cli.transfers import download_results
 
     downloaded = download_results(client, job.id, out, progress) if out else None
-    failures = list(islice(client.images(job.id, state="failed"), MAX_FAILURES)) if job.images.failed else []
+    failures = _first_failures(client, job)
     progress.close()
-    document = _document(job) | {"failures": [{"image": image.name, **_document(image.error)} for image in failures]}
-    document |= more or {}
+    document = _document(job) | _failures_document(failures) | (more or {})
     lines = [format_outcome(job), *format_failures(failures, job.images.failed)]
     if downloaded is not None:
         document["saved"] = {"out": str(out), **vars(downloaded)}
         lines.append(f"{downloaded.results} results in {out}, {downloaded.present} of them from before")
     _print(as_json, document, "\n".join(lines))
     return _exit_code(job)
+
+
+def _first_failures(client: Client, job: Job) -> list[Image]:
+    from itertools import islice
+
+    from penstock.cli.formatting import MAX_FAILURES
+
+    return list(islice(client.images(job.id, state="failed"), MAX_FAILURES)) if job.images.failed else []
+
+
+def _failures_document(failures: Iterable[Image]) -> dict[str, Any]:
+    return {"failures": [{"image": image.name, **_document(image.error)} for image in failures]}
+
+
+def _url(client: Client, job: Job) -> str:
+    return f"{client.server}/v1/jobs/{job.id}"
 
 
 def _exit_code(job: Job) -> int:

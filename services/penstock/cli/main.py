@@ -6,11 +6,13 @@ Commands import what they need when they run, so that `--help` is fast.
 import os
 import signal
 import sys
+from itertools import chain
 
 import click
 
 from penstock import __version__
 from penstock.cli.benchmark import bench, plan
+from penstock.cli.doctor import doctor
 from penstock.cli.jobs import cancel, jobs, operations, results, retry, status, steps, submit
 from penstock.cli.run import run
 from penstock.cli.servers import coordinator, key, serve, stdio, worker
@@ -19,16 +21,42 @@ from penstock.common.model.errors import PenstockError, PlanError
 EXIT_INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_GROUPS: dict[str, tuple[click.Command, ...]] = {
+    "Process": (run, stdio),
+    "Jobs": (submit, jobs, status, results, cancel, retry, steps, operations),
+    "Server": (serve, coordinator, worker, key, doctor),
+    "Measure": (plan, bench),
+}
+
+_EXAMPLES = """\
+penstock run photos --op resize=inside:1024x768 --op blur=gaussian -o results
+penstock serve --input-root photos
+penstock submit photos --op resize=inside:1024x768 -o results
+penstock status @last
+"""
+
+
+class _GroupedCommands(click.Group):
+    """A group whose help lists its commands by what they are for."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in self.commands)
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                room = formatter.width - formatter.current_indent - width - 2
+                formatter.write_dl([(each.name or "", each.get_short_help_str(room)) for each in commands], width)
+        with formatter.section("Examples"):
+            for line in _EXAMPLES.splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+@click.group(cls=_GroupedCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="penstock")
 def cli() -> None:
     """Run ordered image operations over batches of images."""
 
 
-for command in (
-    *(run, serve, coordinator, worker, stdio, key, bench, plan),
-    *(submit, jobs, status, results, cancel, retry, steps, operations),
-):
+for command in chain.from_iterable(_GROUPS.values()):
     cli.add_command(command)
 
 

@@ -1,11 +1,11 @@
-"""Progress of a command on stderr: bars on a terminal, a line every few seconds in a log, nothing for scripts."""
+"""Progress of a command on stderr: a bar on a terminal, a line every few seconds in a log, nothing for scripts."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class Bar(NamedTuple):
-    """How much of something is done; `total` is None while it is unknown."""
+    """How much of one phase of a command is done; `total` is None while it is unknown."""
 
-    name: str
+    phase: str
     completed: int
     total: int | None = None
     note: str = ""
+    failed: int = 0
 
 
 class Lines:
@@ -51,33 +52,41 @@ class Lines:
 
 
 class Bars:
-    """Draws bars with rich."""
+    """Draws the bar of the present phase with rich; it is gone when the command has ended."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._progress = Progress(
-            TextColumn("{task.description:>10}", markup=False),
+            TextColumn("{task.description}", markup=False),
             BarColumn(None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[failures]}", markup=False, style="red"),
             console=Console(stderr=True),
             expand=True,
+            transient=True,
         )
-        self._tasks: dict[tuple[int, str], TaskID] = {}
+        self._phase = ""
+        self._task: TaskID | None = None
         self._progress.start()
 
-    def show(self, bars: Iterable[Bar]) -> None:
-        """Draw bars; those that were drawn before move, new ones appear below them."""
-        for index, bar in enumerate(bars):  # a plan may have a step twice
-            key = index, bar.name
-            if key not in self._tasks:
-                self._tasks[key] = self._progress.add_task(printable(bar.name), total=None, note="")
-            self._progress.update(self._tasks[key], completed=bar.completed, total=bar.total, note=bar.note)
+    def show(self, bar: Bar) -> None:
+        """Draw a bar; that of an earlier phase disappears."""
+        is_new = bar.phase != self._phase
+        if is_new or self._task is None:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(bar.phase, total=None, note="", failures="")
+            self._phase = bar.phase
+        failures = f"{bar.failed} failed" if bar.failed else ""
+        self._progress.update(self._task, completed=bar.completed, total=bar.total, note=bar.note, failures=failures)
+        if is_new:
+            self._progress.refresh()
 
     def close(self) -> None:
-        """Stop drawing."""
+        """Remove the bar."""
         self._progress.stop()
 
 
@@ -118,14 +127,10 @@ class Progress:
             self._show(line, Bar("upload", self._uploaded, self._files))
 
     def show_job(self, job: Job) -> None:
-        """Show a job's state, with a bar for each of its steps."""
-        speed = format_job_speed(job)
-        last = len(job.steps) - 1
-        bars = [
-            Bar(step.step, step.done + step.failed, job.images.total, speed if index == last else "")
-            for index, step in enumerate(job.steps)
-        ]
-        self._show(describe_job(job), *bars)
+        """Show a job's state."""
+        ended = job.images.done + job.images.failed
+        bar = Bar("images", ended, job.images.total, format_job_speed(job), job.images.failed)
+        self._show(describe_job(job), bar)
 
     def add_download(self) -> None:
         """Count a result that was downloaded."""
@@ -138,10 +143,10 @@ class Progress:
         if isinstance(self._display, Bars):
             self._display.close()
 
-    def _show(self, line: str, *bars: Bar, always: bool = False) -> None:
+    def _show(self, line: str, bar: Bar, *, always: bool = False) -> None:
         with self._lock:
             if isinstance(self._display, Bars):
-                self._display.show(bars)
+                self._display.show(bar)
             elif self._display is not None:
                 self._display.show(line, always=always)
 

@@ -12,7 +12,9 @@ from penstock.cli.job_options import JobOptions, job_options
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @job_options
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+@click.option(
+    "-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
+)
 @click.option(
     "--runner",
     type=click.Choice(["process", "docker"]),
@@ -44,6 +46,7 @@ def run(
             raise click.UsageError("--image names a container image; use it with --runner docker")
         start_forkserver()  # loads the workers' libraries while this process loads its own
     from penstock.cli.progress import make_progress
+    from penstock.common.environment import warn_of_misspelt_variables
     from penstock.common.logs import set_up_logs
     from penstock.common.registry import declare_steps
     from penstock.common.settings import ContainerSettings, RunLimits, WorkerSettings, load
@@ -52,6 +55,7 @@ def run(
     from penstock.local.run import run as run_inputs
 
     set_up_logs("penstock")
+    warn_of_misspelt_variables()
     limits, settings = load(RunLimits), load(WorkerSettings)
     declare_steps(settings.step_schemas)
     docker = None

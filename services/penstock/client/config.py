@@ -1,5 +1,6 @@
 """Configuration of both clients: the URL, API key, certificates and timeouts, from arguments or the environment."""
 
+import socket
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from penstock import __version__
-from penstock.client.errors import LocalFileError
+from penstock.client.errors import LocalFileError, UnavailableError
 from penstock.client.local_files import CONCURRENT_FILES
 from penstock.client.request import Request
 from penstock.client.retries import Retries
@@ -95,6 +96,7 @@ def _ssl_verification(server: str, verify: bool | str | Path) -> bool | ssl.SSLC
 
 
 def _check_url(url: str) -> str:
+    url = url if "://" in url else f"http://{url}"
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
@@ -104,6 +106,24 @@ def _check_url(url: str) -> str:
     is_port = parts.port is None or 0 < parts.port < 65_536
     if parts.scheme not in ("http", "https") or not parts.host or not is_port or parts.query or parts.fragment:
         raise SettingsError(
-            "invalid_server", f"{url[:80]!a} is not the URL of a server; accepted is http[s]://host[:port]"
+            "invalid_server", f"{url[:80]!a} is not the URL of a server; accepted is [http[s]://]host[:port]"
         )
     return url.rstrip("/")
+
+
+def check_listening(server: str) -> None:
+    """Check that something listens where the server is said to be, if that is this host.
+
+    Raises:
+        UnavailableError: the connection is refused.
+    """
+    url = httpx.URL(server)
+    if not _is_local(server):
+        return
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.host, port), timeout=TIMEOUT_SECS).close()
+    except ConnectionRefusedError as error:
+        raise UnavailableError(f"nothing listens on {server}; is `penstock serve` running?") from error
+    except OSError:
+        return  # the first request will tell

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from penstock.common.broker.base import Broker
+from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps, disable_steps
@@ -78,6 +79,7 @@ def run_coordinator(
     from penstock.common.broker.rabbitmq.broker import RabbitBroker
 
     set_up_logs("coordinator")
+    warn_of_misspelt_variables()
     declare_steps(worker_settings.step_schemas)
     disable_steps(settings.disabled_steps.split(","))
     with build_coordinator(

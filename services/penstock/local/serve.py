@@ -1,6 +1,7 @@
 """`penstock serve`: a coordinator and its workers on one host, with queues in memory or over RabbitMQ."""
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import declare_steps, declared_steps, disable_steps, disabled_steps
 from penstock.common.settings import (
@@ -42,6 +43,7 @@ def serve(
     _refuse_unused_settings(settings, worker_settings, store_settings)
     start_forkserver()
     set_up_logs("penstock")
+    warn_of_misspelt_variables()
     queues = MemoryBroker()
     workers = settings.workers or default_workers()
     specs = [

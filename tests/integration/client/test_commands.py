@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,42 @@ def test_a_job_with_failures_exits_with_1_and_can_be_retried(command: RunCommand
     job = text.split()[1]
     code, retried = command("retry", job, "--json")
     assert (code, retried["retried"]) == (0, 1)
-    code, text = command("status", job, "--watch")
+    code, text = command("status", job, "-w")
     assert (code, "6 done, 1 failed" in text) == (1, True)
     code, text = command("status", job)
     assert (code, "STEP" in text) == (0, True)
+    assert "blur method median → encode format jpg, quality 95" in text
+    assert "  bad.jpg: " in text
+
+
+def test_a_job_is_found_by_the_beginning_of_its_id_and_the_newest_by_name(
+    command: RunCommand, image_folder: Path, client: Client
+) -> None:
+    jobs = [command("submit", image_folder, "--op", "split", "--json")[1]["id"] for _ in range(2)]
+    same = sum(1 for _ in takewhile(lambda letters: letters[0] == letters[1], zip(*jobs, strict=True)))
+    unique = jobs[0][: same + 1]
+    assert command("status", "@last", "--json")[1]["id"] == jobs[1]
+    assert command("status", unique, "--json")[1]["id"] == jobs[0]
+    code, text = command("status", jobs[0][:same])
+    assert (code, f"jobs begin with {jobs[0][:same]!r}; accepted is one: {jobs[1]}, {jobs[0]}" in text) == (3, True)
+    code, text = command("cancel", "zz")
+    assert (code, "no job begins with 'zz'" in text) == (3, True)
+    assert {job.id for job in client.jobs()} >= set(jobs)
+
+
+def test_the_doctor_reports_what_answers_and_what_is_misspelt(
+    command: RunCommand, server: str, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    code, findings = command("doctor", "--json")
+    assert (code, [finding for finding in findings if finding["state"] == "problem"]) == (0, [])
+    assert {"subject": "server's database", "state": "ok", "detail": "ok"} in findings
+    monkeypatch.setenv("PENSTOCK_MAX_PIXEL", "5")
+    monkeypatch.setenv("PENSTOCK_WORKERS", "many")
+    monkeypatch.setenv("PENSTOCK_BROKER_URL", f"amqp://127.0.0.1:{unused_port}")
+    code, text = command("doctor", to=f"127.0.0.1:{unused_port}")
+    assert code == 1
+    for said in ("did you mean PENSTOCK_MAX_PIXELS?", "PENSTOCK_WORKERS=many", "is unreachable", "nothing listens on"):
+        assert said in text
 
 
 def test_jobs_are_listed_by_label_and_cancelled(command: RunCommand, image_folder: Path) -> None:
@@ -154,7 +186,7 @@ def test_steps_and_operations_are_shown(command: RunCommand) -> None:
         (["submit", "{image_folder}", "--op", "split", "--job", "{job}"], "both name operations"),
         (["submit", "{image_folder}", "--job", "{job}"], "has inputs already"),
         (["submit", "--job", "{broken}"], "not JSON"),
-        (["results", "x"], "Missing option '--out'"),
+        (["results", "x"], "Missing option '-o' / '--out'"),
         (["jobs", "--server", "ftp://x"], "is not the URL of a server"),
     ],
 )
@@ -222,7 +254,7 @@ def test_a_servers_name_for_a_result_never_leads_out_of_the_folder(
     (out / "link").symlink_to(tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), HostileServer) as hostile:
         threading.Thread(target=hostile.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        code, text = command("results", "j", "--out", out, to=f"http://127.0.0.1:{hostile.server_port}")
+        code, text = command("results", "0" * 26, "--out", out, to=f"http://127.0.0.1:{hostile.server_port}")
         hostile.shutdown()
     found = [os.path.relpath(path, tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert (code, found) == ((0, ["here/out/ok.jpg"]) if name == "ok.jpg" else (2, [])), text

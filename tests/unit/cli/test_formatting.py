@@ -27,6 +27,7 @@ from penstock.common.model.rest import (
     WebhookSummary,
 )
 
+URL = "http://server/v1/jobs/01m8"
 JOB = Job(
     id="01m8",
     state="running",
@@ -39,6 +40,7 @@ JOB = Job(
     images_per_second=3.21,
     eta_seconds=7.6,
     bottleneck="blur",
+    operations=[{"op": "blur", "method": "median"}, {"op": "encode", "format": "png", "progressive": False}],
 )
 
 
@@ -50,14 +52,16 @@ def test_a_table_is_aligned_with_numbers_to_the_right() -> None:
 
 def test_control_characters_from_a_server_are_not_printed() -> None:
     assert printable("a\x1b[31mb\r\nc") == "a\ufffd[31mb\ufffd\ufffdc"
-    assert "\x1b" not in format_job(JOB) + format_jobs([JOB])
+    assert "\x1b" not in format_job(JOB, URL) + format_jobs([JOB])
 
 
 def test_a_job_is_shown_with_its_steps_and_bottleneck() -> None:
-    lines = format_job(JOB).split("\n")
-    assert lines[1:3] == ["running: 2 pending, 6 done, 1 failed", "3.2 images/s, 8 s left"]
-    assert lines[4].split() == ["blur", "2", "0", "6", "1", "1.2", "bottleneck"]
-    assert lines[5].split() == ["encode", "0", "0", "0", "0", "0.0"]
+    lines = format_job(JOB, URL).split("\n")
+    assert lines[1:3] == [URL, "blur method median → encode format png"]
+    assert lines[3].startswith("created 2026-01-02 ")
+    assert lines[4:6] == ["running: 2 pending, 6 done, 1 failed", "3.2 images/s, 8 s left"]
+    assert lines[7].split() == ["blur", "2", "0", "6", "1", "1.2", "bottleneck"]
+    assert lines[8].split() == ["encode", "0", "0", "0", "0", "0.0"]
 
 
 def test_the_outcome_of_a_job_is_one_line_followed_by_its_first_failures() -> None:

@@ -88,7 +88,7 @@ def test_lines_contain_no_control_characters() -> None:
     assert written == ["run\ufffd[2Jning: 6 of 9 images (2.0 images/s); past each step: resize 7, blur 6"]
 
 
-def test_a_terminal_gets_a_bar_for_each_step(
+def test_a_terminal_gets_one_bar_at_a_time_with_failures_in_red(
     make_stderr_a_terminal: Callable[[], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_stderr_a_terminal()
@@ -99,7 +99,11 @@ def test_a_terminal_gets_a_bar_for_each_step(
     progress.add_download()
     progress.close()
     shown = capsys.readouterr().err
-    assert all(text in shown for text in ("upload", "2/3", "resize", "7/9", "blur", "6/9", "2.0 images/s"))
+    assert all(
+        text in shown for text in ("upload", "1/3", "images", "6/9", "2.0 images/s", "\x1b[31m1 failed", "download")
+    )
+    assert not any("upload" in frame and "images" in frame for frame in shown.split("\x1b[2K"))
+    assert shown.endswith("\x1b[2K")  # erased
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_count_of_a_local_run(

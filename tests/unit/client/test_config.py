@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from penstock.client import AsyncClient, Client
-from penstock.client.config import authorization
-from penstock.client.errors import LocalFileError
+from penstock.client.config import authorization, check_listening
+from penstock.client.errors import LocalFileError, UnavailableError
 from penstock.common.settings import SettingsError
 
 
@@ -16,7 +17,6 @@ from penstock.common.settings import SettingsError
     "url",
     [
         "ftp://x",
-        "localhost:8080",
         "http://",
         "http://a:b",
         "http://a:0",
@@ -69,3 +69,17 @@ def test_an_invalid_key_is_refused_without_showing_it(key: str) -> None:
     with pytest.raises(SettingsError, match="printable ASCII") as caught:
         Client("http://host", api_key=key)
     assert "pk" not in caught.value.message
+
+
+def test_a_server_may_be_named_by_host_and_port_alone() -> None:
+    assert Client("localhost:9000").server == "http://localhost:9000"
+    assert Client("10.0.0.5").server == "http://10.0.0.5"
+
+
+def test_that_nothing_listens_on_this_host_is_found_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        check_listening(url)
+    with pytest.raises(UnavailableError, match="is `penstock serve` running"):
+        check_listening(url)
+    check_listening("http://host.invalid")

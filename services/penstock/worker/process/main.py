@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
+from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
@@ -80,6 +81,7 @@ def work(
         raise _refuse("no store; give --store or PENSTOCK_STORE_URL: s3://bucket, or file:///folder on one host")
     spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
     set_up_logs("worker")
+    warn_of_misspelt_variables()
     for file in liveness_files(settings):
         remove(file)  # a container that is restarted finds those of the last one
     if kubernetes.deletion_cost:
