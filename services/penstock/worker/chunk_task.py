@@ -152,7 +152,11 @@ class ChunkTask:
         return [*(image for image, _ in self._ready), *self.pending]
 
     def count_attempt(self, max_attempts: int) -> bool:
-        """Return whether the image of a redelivered chunk may be started again; fail it otherwise."""
+        """Return whether the image of a redelivered chunk may be started again; fail it otherwise.
+
+        It fails without its pixels being read: they may be what the worker has no memory for. So a retry starts from
+        the image's file.
+        """
         chunk = self.chunk
         attempts = self._suspect = Attempts(self._context.store, chunk)
         if attempts.count < max_attempts:
@@ -160,10 +164,6 @@ class ChunkTask:
             return True
         crashed_in = self.plan.steps[attempts.step]
         self._at = attempts.step
-        if chunk.blob:
-            with suppress(BlobLostError):
-                self._step_input = self._input.read(self.pending[0])
-                self._at = chunk.step
         message = f"the worker died {attempts.count} times while it processed this image, last in {crashed_in}"
         self.fail_current(ImageError(ImageCode.STEP_CRASHED, message, crashed_in))
         return False

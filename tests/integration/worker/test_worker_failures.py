@@ -56,6 +56,29 @@ def test_an_image_with_no_attempts_left_fails_without_another_start(workers: Wor
     assert stored["count"] == 3, "no start is forgiven that did not happen"
 
 
+def test_an_image_with_no_attempts_left_fails_without_its_pixels_being_read(
+    workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be what its worker had no memory for."""
+    workers.start("resize", "split")
+    workers.send(workers.chunk(CHAIN, workers.upload(draw(0))))
+    wait_until(lambda: workers.broker.depth(step_queue("blur")).ready == 1)
+    workers.stop()
+    read: list[str] = []
+    get, stream = workers.store.get, workers.store.stream
+    monkeypatch.setattr(workers.store, "get", lambda key: (read.append(key), get(key))[1])
+    monkeypatch.setattr(workers.store, "stream", lambda key, *span: (read.append(key), stream(key, *span))[1])
+    workers.store.put(attempts_key(JOB, 0, 0), [json.dumps({"count": 3, "step": 2}).encode()])
+    lost = workers.broker.consume([step_queue("blur")], 1)
+    assert lost.get(20.0) is not None
+    lost.close(lost=True)
+    workers.start("blur", max_attempts=3)
+    error = workers.wait_for_outcomes(1)[0].error
+    assert error is not None
+    assert (error.code, error.step, error.resume_blob) == ("step_crashed", "blur", None)
+    assert read == [attempts_key(JOB, 0, 0)]
+
+
 def test_attempts_are_stored_with_the_current_operation_and_forgiven_at_the_end(
     workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
