@@ -17,7 +17,7 @@ REPLACEMENTS = (
     (r'\A""".*?"""\n', DOCSTRING),
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsync(Client|Iterator)\b", r"\1"),
+    (r"\bAsync(Client|Iterator|Job)\b", r"\1"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\ba(close|read|iter_lines|iter_bytes)\b", r"\1"),
     (r"\bpenstock\.client\.tasks\b", "penstock.client.threads"),

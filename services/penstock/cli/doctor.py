@@ -49,7 +49,10 @@ class Finding:
 def doctor(server: str | None, as_json: bool) -> None:
     """Check what is installed, how it is set, and whether the server, broker and store answer."""
     logging.disable(logging.WARNING)  # what it would say is in the report
-    findings = [*_installation(), *_settings(), *_server(server), *_broker(), *_store()]
+    try:
+        findings = [*_installation(), *_settings(), *_server(server), *_broker(), *_store()]
+    finally:
+        logging.disable(logging.NOTSET)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -16,13 +16,13 @@ from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from penstock.client.config import ConfiguredClient
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
-from penstock.client.one_image import OneImage, Ops, ResultFile
+from penstock.client.one_image import OneImage, Ops, ResultFile, write_document
 from penstock.client.request import Request, ignore, parse_list, parse_model, parse_page, path_to, post_json, put_file
 from penstock.client.tasks import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
@@ -86,7 +86,7 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
 
     async def submit(
         self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None
-    ) -> rest.Job:
+    ) -> AsyncJob:
         """Create a job from a document with `inputs`, or from files and folders of this host, which are uploaded.
 
         Raises:
@@ -101,21 +101,41 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
             await self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}  # a retry must not create a second job
-        return await self.send(post_json("/v1/jobs", document, parse_model(rest.Job), headers=headers))
+        request = post_json("/v1/jobs", write_document(document), parse_model(AsyncJob), headers=headers)
+        return (await self.send(request))._of(self)
+
+    async def run(
+        self, files: Paths, ops: Ops, folder: str | os.PathLike[str] | None = None, **fields: Any
+    ) -> AsyncJob:
+        """Run operations on files and folders of this host, wait for the job, and save its results below a folder.
+
+        Args:
+            files: paths of files and folders.
+            ops: the operations, as for `process`.
+            folder: where the results are saved; None: they stay on the server.
+            fields: further fields of the job document, such as `output="png"` and `labels={"city": "delft"}`.
+        """
+        job = await self.submit({**fields, "operations": list(ops)}, files)
+        job = await job.wait()
+        if folder is not None:
+            await job.download(folder)
+        return job
 
     async def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a job would do, without creating it."""
-        return await self.send(post_json("/v1/jobs?dry_run=true", document, lambda response: dict(response.json())))
+        return await self.send(
+            post_json("/v1/jobs?dry_run=true", write_document(document), lambda response: dict(response.json()))
+        )
 
     def jobs(
         self, *, state: str | None = None, label: str | None = None, limit: int | None = None
-    ) -> AsyncIterator[rest.Job]:
+    ) -> AsyncIterator[AsyncJob]:
         """Yield jobs, newest first; `label` is `key=value`."""
-        return self._pages("/v1/jobs", "jobs", rest.Job, {"state": state, "label": label}, limit)
+        return self._jobs({"state": state, "label": label}, limit)
 
-    async def job(self, job: str) -> rest.Job:
+    async def job(self, job: str) -> AsyncJob:
         """Return a job."""
-        return await self.send(Request("GET", path_to("jobs", job), parse_model(rest.Job)))
+        return (await self.send(Request("GET", path_to("jobs", job), parse_model(AsyncJob))))._of(self)
 
     def images(self, job: str, *, state: str | None = None) -> AsyncIterator[rest.Image]:
         """Yield a job's images in order."""
@@ -126,8 +146,8 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         return self._pages(f"{path_to('jobs', job)}/results", "results", rest.Result)
 
     async def wait(
-        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[rest.Job], object] = ignore
-    ) -> rest.Job:
+        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[AsyncJob], object] = ignore
+    ) -> AsyncJob:
         """Return a job as soon as it has ended, or as it is after `timeout_secs`."""
         deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
         backoff = Backoff(first_secs=0.05, max_secs=2.0, factor=1.3, jitter=0)  # most jobs are short
@@ -160,9 +180,10 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
                 delay_secs = retries.delay_after_error(error)
             await sleep(delay_secs)
 
-    async def cancel(self, job: str) -> rest.Job:
+    async def cancel(self, job: str) -> AsyncJob:
         """Cancel a job; results made so far stay."""
-        return await self.send(Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(rest.Job)))
+        request = Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(AsyncJob))
+        return (await self.send(request))._of(self)
 
     async def retry(self, job: str, images: Sequence[int] | None = None) -> rest.Retried:
         """Retry a job's failed images: these, or all of them."""
@@ -239,6 +260,27 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         await self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 
+    async def download_all(self, job: str, folder: str | os.PathLike[str]) -> int:
+        """Save a job's results so far below a folder, a few at a time; return how many were not there already.
+
+        Raises:
+            LocalFileError, DamagedError: as `download`.
+        """
+        saved = 0
+
+        async def save(result: rest.Result) -> None:
+            nonlocal saved
+            saved += await self.download(result, folder)
+
+        page: list[rest.Result] = []
+        async for result in self.results(job):
+            page.append(result)
+            if len(page) == PAGE_LIMIT:
+                await map_concurrently(save, page)
+                page = []
+        await map_concurrently(save, page)
+        return saved
+
     async def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
         """Send a request, with retries, and return its result."""
         retries = self._retries(request, patience_secs)
@@ -267,6 +309,10 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         finally:
             file.abort()
 
+    async def _jobs(self, params: Mapping[str, Any], limit: int | None) -> AsyncIterator[AsyncJob]:
+        async for job in self._pages("/v1/jobs", "jobs", AsyncJob, params, limit):
+            yield job._of(self)
+
     async def _pages(
         self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None, limit: int | None = None
     ) -> AsyncIterator[M]:
@@ -282,3 +328,31 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
                 return
             left -= len(items)
             request = Request("GET", following, request.parse)
+
+
+class AsyncJob(rest.Job):
+    """A job as it was when the server was asked, with what can be done with it."""
+
+    _client: AsyncClient = PrivateAttr()
+
+    def _of(self, client: AsyncClient) -> Self:
+        self._client = client
+        return self
+
+    async def refresh(self) -> AsyncJob:
+        """Return the job as it is now."""
+        return await self._client.job(self.id)
+
+    async def wait(
+        self, *, timeout_secs: float | None = None, on_progress: Callable[[AsyncJob], object] = ignore
+    ) -> AsyncJob:
+        """Return the job as soon as it has ended, or as it is after `timeout_secs`."""
+        return await self._client.wait(self.id, timeout_secs=timeout_secs, on_progress=on_progress)
+
+    async def download(self, folder: str | os.PathLike[str]) -> int:
+        """Save its results so far below a folder; return how many were not there already."""
+        return await self._client.download_all(self.id, folder)
+
+    async def cancel(self) -> AsyncJob:
+        """Cancel it; results made so far stay."""
+        return await self._client.cancel(self.id)

@@ -13,13 +13,18 @@ import httpx
 
 from penstock.client.errors import DamagedError, LocalFileError
 from penstock.client.request import Request
+from penstock.common.model.jobs import parse_op
+from penstock.common.model.operations import BUILT_IN
+from penstock.common.model.parameters import Parameters
 
 _MULTIPART = "multipart/mixed"
 
-Op = str | list[Any] | tuple[Any, ...] | Mapping[str, Any]
+Op = str | list[Any] | tuple[Any, ...] | Mapping[str, Any] | Parameters
 Ops = Iterable[Op]
-"""Operations in any form: `"resize=512x512"` as on the command line, `["resize", "512x512"]`, or
-`{"op": "resize", "width": 512, "height": 512}`."""
+"""Operations in any form: `"resize=512x512"` as on the command line, `["resize", "512x512"]`,
+`{"op": "resize", "width": 512, "height": 512}`, or `Resize(width=512, height=512)`."""
+
+_NAMES = {model: name for name, model in BUILT_IN.items()}
 
 T = TypeVar("T")
 
@@ -70,10 +75,25 @@ class OneImage(NamedTuple):
         )
 
 
+def write_document(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a job document whose operations, given in any form, are in those of the REST API."""
+    if "operations" not in document:
+        return document
+    return {**document, "operations": [_describe(op) for op in document["operations"]]}
+
+
+def _describe(op: Op) -> Any:
+    if isinstance(op, Parameters):
+        return {"op": _NAMES[type(op)], **op.model_dump(mode="json", exclude_defaults=True)}
+    return parse_op(op) if isinstance(op, str) else op
+
+
 def write_op(op: Op) -> str:
     """Return an operation as the command line writes it: `resize=512x512`."""
     if isinstance(op, str):
         return op
+    if isinstance(op, Parameters):
+        return write_op(_describe(op))
     if isinstance(op, Mapping):
         return f"{op['op']}={json.dumps({name: value for name, value in op.items() if name != 'op'})}"
     name, *values = op

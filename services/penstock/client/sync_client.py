@@ -13,13 +13,13 @@ from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from penstock.client.config import ConfiguredClient
 from penstock.client.errors import DamagedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
-from penstock.client.one_image import OneImage, Ops, ResultFile
+from penstock.client.one_image import OneImage, Ops, ResultFile, write_document
 from penstock.client.request import Request, ignore, parse_list, parse_model, parse_page, path_to, post_json, put_file
 from penstock.client.threads import iterate_blocking, map_concurrently, run_blocking, sleep
 from penstock.common.backoff import Backoff
@@ -79,7 +79,7 @@ class Client(ConfiguredClient[httpx.Client]):
         one = run_blocking(OneImage.read, image)
         return self.send(one.request(ops, options))
 
-    def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> rest.Job:
+    def submit(self, document: Mapping[str, Any], files: Paths = (), *, idempotency_key: str | None = None) -> Job:
         """Create a job from a document with `inputs`, or from files and folders of this host, which are uploaded.
 
         Raises:
@@ -94,21 +94,37 @@ class Client(ConfiguredClient[httpx.Client]):
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
         headers = {"Idempotency-Key": idempotency_key or uuid4().hex}  # a retry must not create a second job
-        return self.send(post_json("/v1/jobs", document, parse_model(rest.Job), headers=headers))
+        request = post_json("/v1/jobs", write_document(document), parse_model(Job), headers=headers)
+        return (self.send(request))._of(self)
+
+    def run(self, files: Paths, ops: Ops, folder: str | os.PathLike[str] | None = None, **fields: Any) -> Job:
+        """Run operations on files and folders of this host, wait for the job, and save its results below a folder.
+
+        Args:
+            files: paths of files and folders.
+            ops: the operations, as for `process`.
+            folder: where the results are saved; None: they stay on the server.
+            fields: further fields of the job document, such as `output="png"` and `labels={"city": "delft"}`.
+        """
+        job = self.submit({**fields, "operations": list(ops)}, files)
+        job = job.wait()
+        if folder is not None:
+            job.download(folder)
+        return job
 
     def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a job would do, without creating it."""
-        return self.send(post_json("/v1/jobs?dry_run=true", document, lambda response: dict(response.json())))
+        return self.send(
+            post_json("/v1/jobs?dry_run=true", write_document(document), lambda response: dict(response.json()))
+        )
 
-    def jobs(
-        self, *, state: str | None = None, label: str | None = None, limit: int | None = None
-    ) -> Iterator[rest.Job]:
+    def jobs(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
-        return self._pages("/v1/jobs", "jobs", rest.Job, {"state": state, "label": label}, limit)
+        return self._jobs({"state": state, "label": label}, limit)
 
-    def job(self, job: str) -> rest.Job:
+    def job(self, job: str) -> Job:
         """Return a job."""
-        return self.send(Request("GET", path_to("jobs", job), parse_model(rest.Job)))
+        return (self.send(Request("GET", path_to("jobs", job), parse_model(Job))))._of(self)
 
     def images(self, job: str, *, state: str | None = None) -> Iterator[rest.Image]:
         """Yield a job's images in order."""
@@ -119,8 +135,8 @@ class Client(ConfiguredClient[httpx.Client]):
         return self._pages(f"{path_to('jobs', job)}/results", "results", rest.Result)
 
     def wait(
-        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[rest.Job], object] = ignore
-    ) -> rest.Job:
+        self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = ignore
+    ) -> Job:
         """Return a job as soon as it has ended, or as it is after `timeout_secs`."""
         deadline = math.inf if timeout_secs is None else time.monotonic() + timeout_secs
         backoff = Backoff(first_secs=0.05, max_secs=2.0, factor=1.3, jitter=0)  # most jobs are short
@@ -153,9 +169,10 @@ class Client(ConfiguredClient[httpx.Client]):
                 delay_secs = retries.delay_after_error(error)
             sleep(delay_secs)
 
-    def cancel(self, job: str) -> rest.Job:
+    def cancel(self, job: str) -> Job:
         """Cancel a job; results made so far stay."""
-        return self.send(Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(rest.Job)))
+        request = Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(Job))
+        return (self.send(request))._of(self)
 
     def retry(self, job: str, images: Sequence[int] | None = None) -> rest.Retried:
         """Retry a job's failed images: these, or all of them."""
@@ -232,6 +249,27 @@ class Client(ConfiguredClient[httpx.Client]):
         self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 
+    def download_all(self, job: str, folder: str | os.PathLike[str]) -> int:
+        """Save a job's results so far below a folder, a few at a time; return how many were not there already.
+
+        Raises:
+            LocalFileError, DamagedError: as `download`.
+        """
+        saved = 0
+
+        def save(result: rest.Result) -> None:
+            nonlocal saved
+            saved += self.download(result, folder)
+
+        page: list[rest.Result] = []
+        for result in self.results(job):
+            page.append(result)
+            if len(page) == PAGE_LIMIT:
+                map_concurrently(save, page)
+                page = []
+        map_concurrently(save, page)
+        return saved
+
     def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
         """Send a request, with retries, and return its result."""
         retries = self._retries(request, patience_secs)
@@ -260,6 +298,10 @@ class Client(ConfiguredClient[httpx.Client]):
         finally:
             file.abort()
 
+    def _jobs(self, params: Mapping[str, Any], limit: int | None) -> Iterator[Job]:
+        for job in self._pages("/v1/jobs", "jobs", Job, params, limit):
+            yield job._of(self)
+
     def _pages(
         self, path: str, field: str, model: type[M], params: Mapping[str, Any] | None = None, limit: int | None = None
     ) -> Iterator[M]:
@@ -274,3 +316,29 @@ class Client(ConfiguredClient[httpx.Client]):
                 return
             left -= len(items)
             request = Request("GET", following, request.parse)
+
+
+class Job(rest.Job):
+    """A job as it was when the server was asked, with what can be done with it."""
+
+    _client: Client = PrivateAttr()
+
+    def _of(self, client: Client) -> Self:
+        self._client = client
+        return self
+
+    def refresh(self) -> Job:
+        """Return the job as it is now."""
+        return self._client.job(self.id)
+
+    def wait(self, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = ignore) -> Job:
+        """Return the job as soon as it has ended, or as it is after `timeout_secs`."""
+        return self._client.wait(self.id, timeout_secs=timeout_secs, on_progress=on_progress)
+
+    def download(self, folder: str | os.PathLike[str]) -> int:
+        """Save its results so far below a folder; return how many were not there already."""
+        return self._client.download_all(self.id, folder)
+
+    def cancel(self) -> Job:
+        """Cancel it; results made so far stay."""
+        return self._client.cancel(self.id)
