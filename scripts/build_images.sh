@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build all images, or the named ones, and print their sizes.
-# Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] scripts/build_images.sh [coordinator | resize | …]
+# Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] scripts/build_images.sh [coordinator | all-in-one | resize | …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ registry=${REGISTRY:-local}
 tag=${TAG:-$version}
 revision=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || echo unknown)
 targets=("$@")
-[[ $# -gt 0 ]] || targets=(coordinator step resize crop rotate tile split adjust blur encode)
+[[ $# -gt 0 ]] || targets=(coordinator all-in-one step resize crop rotate tile split adjust blur encode)
 
 # The Dockerfile's default is the public base image; a local one is preferred.
 base=${BASE:-}

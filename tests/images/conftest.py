@@ -19,7 +19,7 @@ from penstock.common.model.operations import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = [*BUILT_IN]
-TARGETS = ["coordinator", "step", *STEPS]
+TARGETS = ["coordinator", "all-in-one", "step", *STEPS]
 BUILD_SECS, COMMAND_SECS = 900, 120
 CONFINED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rabbitmq_server import RabbitServer
 from waiting import wait_until
 
 from penstock.benchmark.http import RestClient
+from penstock.client import Client
 from penstock.common.model.operations import BUILT_IN
 from penstock.local.server_process import find_free_port, is_ready
 
@@ -142,6 +144,26 @@ def test_a_worker_without_a_broker_fails_with_one_line(images: Any) -> None:
     assert done.stderr.splitlines() == [
         "penstock: no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host:port/vhost"
     ]
+
+
+def test_one_container_serves_with_a_key_of_its_own_that_outlives_it(
+    images: Any, docker: Callable[..., Any], drawn: list[Path]
+) -> None:
+    volume, port = f"penstock-{images.tag}", find_free_port()
+    options = ["--network", "host", "--env", f"PENSTOCK_PORT={port}", "--volume", f"{volume}:/data"]
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with images.started("all-in-one", options=options) as container:
+            wait_until(lambda: "Penstock serves on" in docker("logs", container).stderr)
+            (token,) = re.findall(r"pk_[\w-]+", docker("logs", container).stderr)
+            with Client(url, api_key=token) as client:
+                job = client.run(drawn[:1], ["resize=inside:60x60"])
+            docker("stop", container)
+        with images.started("all-in-one", options=options) as container, Client(url, api_key=token) as client:
+            assert client.job(job.id).images.done == 1
+            assert "pk_" not in docker("logs", container).stderr
+    finally:
+        docker("volume", "rm", "--force", volume)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -259,6 +259,11 @@ class ServeSettings(CoordinatorSettings):
     placement: Literal["fused", "per_step"] = _option(
         "fused", "`fused`: each worker serves all steps; `per_step`: each step has its own workers"
     )
+    first_key: bool = _option(
+        False,
+        "Whether a server without API keys makes one at its first start and prints it. Its hash is kept in the file"
+        " `api-keys.json` of the data folder; delete that to get a new one",
+    )
 
 
 class ClientSettings(_Settings):

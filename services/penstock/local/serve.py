@@ -14,8 +14,10 @@ from penstock.common.settings import (
     WorkerSettings,
 )
 from penstock.common.store.local import LocalStore
+from penstock.coordinator.auth.first_key import with_first_key
 from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
+from penstock.coordinator.server import announce
 from penstock.local.run import default_workers
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
 from penstock.worker.process.supervisor import Supervisor, start_forkserver
@@ -36,13 +38,14 @@ def serve(
         SettingsError: a store or database is named without a broker, a declared step has no program, or there is no API
             key although the address is not loopback.
     """
+    set_up_logs("penstock")
+    settings = with_first_key(settings, announce)
     declare_steps(worker_settings.step_schemas)
     disable_steps(settings.disabled_steps.split(","))
     if broker_settings.broker_url is not None:
         return _serve_over_rabbitmq(settings, limits, worker_settings, broker_settings, store_settings)
     _refuse_unused_settings(settings, worker_settings, store_settings)
     start_forkserver()
-    set_up_logs("penstock")
     warn_of_misspelt_variables()
     queues = MemoryBroker()
     workers = settings.workers or default_workers()
