@@ -30,6 +30,7 @@ from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
 from penstock.worker.executors.in_process import InProcessExecutor
+from penstock.worker.memory import WorkerMemory
 from penstock.worker.worker import Worker, build_worker
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -74,17 +75,18 @@ class WorkerFixture:
         self.workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
 
-    def make(self, *steps: str, **settings: Any) -> Worker:
+    def make(self, *steps: str, memory: WorkerMemory | None = None, **settings: Any) -> Worker:
         """Return a worker that serves some steps, all if none is named."""
         return build_worker(
             f"worker-{len(self.workers)}",
             steps or operations(),
             self.store,
             self.broker,
-            InProcessExecutor(LIMITS),
+            InProcessExecutor(LIMITS, memory),
             LIMITS,
             WorkerSettings(**{"cancel_lookup_secs": 0.05, **settings}),
             input_root=self.folder,
+            memory=memory,
             overlap=self._overlap,
             requeue_secs=0.02,
         )

@@ -111,6 +111,11 @@ class WorkerSettings(_Settings):
     max_pixels_in_flight: Count = _option(
         100_000_000, "Pixels, of 3 bytes, that a worker holds before it writes them to the store"
     )
+    memory_limit_bytes: int | None = _optional(
+        "Bytes of memory that a worker process may use: an image for which a step needs more is refused instead of"
+        " started. Unset: the memory limit of its container (cgroup), if any",
+        ge=1,
+    )
     cancel_lookup_secs: float = _option(2.0, "Seconds for which a worker caches whether a job was cancelled", gt=0)
     drain_secs: DaySecs = _option(14.0, "Seconds a worker may take to drain after SIGTERM")
     liveness_file: Path | None = _optional(

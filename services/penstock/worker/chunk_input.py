@@ -6,12 +6,14 @@ first file is read; while one image is processed, the next one's file.
 
 import threading
 from concurrent.futures import Executor, Future
+from functools import partial
 
 from penstock.common.model.messages import Chunk, ImageRef
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.worker.executors.base import Part
 from penstock.worker.executors.safetensors import Blob
 from penstock.worker.image_sources import ImageSources
+from penstock.worker.memory import WorkerMemory
 
 
 class BlobLostError(Exception):
@@ -55,17 +57,26 @@ class PixelBudget:
 class ChunkInput:
     """The input of one chunk. `prefetcher` runs what is read ahead; None: nothing is.
 
-    A blob counts against the pixel budget until `release`, and is read ahead only if the budget has room for it.
+    A blob counts against the pixel budget until `release`, and is read ahead only if the budget has room for it. Of a
+    blob that `memory` has no room for, or that images share whose workers may have died of it, only the parts of one
+    image are read at a time.
     """
 
     def __init__(
-        self, chunk: Chunk, store: Store, sources: ImageSources, budget: PixelBudget, prefetcher: Executor | None
+        self,
+        chunk: Chunk,
+        store: Store,
+        sources: ImageSources,
+        budget: PixelBudget,
+        prefetcher: Executor | None,
+        memory: WorkerMemory | None = None,
     ) -> None:
         self._chunk = chunk
         self._store = store
         self._sources = sources
         self._budget = budget
         self._prefetcher = prefetcher
+        self._memory = memory
         self._next_ref = {image.ref: after.ref for image, after in zip(chunk.images, chunk.images[1:], strict=False)}
         self._prefetched: dict[str, Future[bytes]] = {}
         self._blob: Blob | None = None
@@ -84,14 +95,16 @@ class ChunkInput:
 
         Raises:
             BlobLostError: the blob is gone or damaged.
-            ImageError: source_not_found, source_forbidden or too_large_file.
+            ImageError: source_not_found, source_forbidden, too_large_file, or too_many_pixels for the memory.
             UnavailableError: the store is unreachable.
         """
         if self._chunk.blob is None:
             return [self._read_source(image.ref)]
         try:
             if self._blob is None:
-                self._blob = self._read_blob(self._chunk.blob)
+                self._blob = self._open_blob(self._chunk.blob)
+            if self._memory is not None:
+                self._memory.check("reading", self._blob.size_bytes(image.slot))
             return [*self._blob.parts(image.slot, image.parts)]
         except (ObjectNotFoundError, ValueError) as error:
             raise BlobLostError(self._chunk.blob) from error
@@ -111,8 +124,18 @@ class ChunkInput:
         if self._prefetcher and self._budget.has_room(1):
             self._prefetched[ref] = self._prefetcher.submit(self._sources.read, ref)
 
-    def _read_blob(self, key: str) -> Blob:
+    def _open_blob(self, key: str) -> Blob:
+        is_tight = self._memory is not None and self._chunk.pixels * 3 > self._memory.available_bytes // 2
+        if self._chunk.alone or is_tight:
+            return Blob(partial(_read_range, self._store, key))
         prefetched = self._prefetched.pop(key, None)
         data = prefetched.result() if prefetched else self._store.get(key)
         self._budget.hold(self, len(data) // 3)
-        return Blob(data)
+        return Blob.of(data)
+
+
+def _read_range(store: Store, key: str, start: int, end: int) -> memoryview:
+    data = bytearray()
+    for piece in store.stream(key, start, end):
+        data += piece
+    return memoryview(data).toreadonly()

@@ -46,6 +46,7 @@ from penstock.worker.events import EventPublisher
 from penstock.worker.executors.base import File, Part, StepExecutor, as_image_error
 from penstock.worker.executors.safetensors import pack_chunk
 from penstock.worker.image_sources import ImageSources
+from penstock.worker.memory import WorkerMemory
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class WorkerContext:
     tracing: Tracing
     counters: CallCounters
     events: EventPublisher
+    memory: WorkerMemory | None = None
 
 
 class ChunkTask:
@@ -110,7 +112,9 @@ class ChunkTask:
         context = self._context
         following = takewhile(context.served.__contains__, plan.steps[chunk.step + 1 :])
         self._end = chunk.step + 1 + len([*following])
-        self._input = ChunkInput(chunk, context.store, context.sources, context.pixel_budget, context.prefetcher)
+        self._input = ChunkInput(
+            chunk, context.store, context.sources, context.pixel_budget, context.prefetcher, context.memory
+        )
         operations = list(enumerate(plan.operations))[chunk.step : self._end]
         self._operations: list[tuple[int, Planned]] = operations
         if chunk.blob is None:

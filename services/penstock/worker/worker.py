@@ -28,6 +28,7 @@ from penstock.worker.executors.base import StepExecutor
 from penstock.worker.image_sources import ImageSources
 from penstock.worker.inbox import Inbox
 from penstock.worker.liveness import Liveness
+from penstock.worker.memory import WorkerMemory
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -326,6 +327,7 @@ def build_worker(
     buckets: BucketAllowlist | None = None,
     counters: CallCounters | None = None,
     tracing: Tracing = NO_TRACING,
+    memory: WorkerMemory | None = None,
     overlap: bool = False,
     requeue_secs: float = 2.0,
 ) -> Worker:
@@ -336,6 +338,7 @@ def build_worker(
         served: the steps that it runs.
         input_root: the folder below which images' files may be; None: no files.
         buckets: the buckets that images may be read from and results written to; None: none.
+        memory: what the process may use; None: as much as it likes.
         counters: count the calls of the broker; those of the store are added.
         overlap: whether to read the next chunk and write the last one while one is processed.
         requeue_secs: longest wait before a chunk is requeued after the broker refused its messages.
@@ -350,10 +353,18 @@ def build_worker(
         broker=broker,
         sources=ImageSources(store, limits, input_root, buckets),
         executor=executor,
-        pixel_budget=PixelBudget(settings.max_pixels_in_flight),
+        pixel_budget=PixelBudget(_pixels_to_hold(settings, memory)),
         prefetcher=ThreadPoolExecutor(_PREFETCH_THREADS, "prefetch") if overlap else None,
         tracing=tracing,
         counters=counters,
         events=EventPublisher(broker, counters),
+        memory=memory,
     )
     return Worker(context, settings, requeue_secs)
+
+
+def _pixels_to_hold(settings: WorkerSettings, memory: WorkerMemory | None) -> int:
+    """Return the pixels to hold besides the image that is processed: of a quarter of the memory, at most."""
+    if memory is None:
+        return settings.max_pixels_in_flight
+    return min(settings.max_pixels_in_flight, max(0, memory.available_bytes) // 4 // 3)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from waiting import wait_until
 from worker_fixture import CHAIN, JOB, WorkerFixture, draw, expected_results
@@ -13,6 +14,7 @@ from worker_fixture import CHAIN, JOB, WorkerFixture, draw, expected_results
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, read_chunk, step_queue
 from penstock.common.store.keys import attempts_key
+from penstock.worker.memory import WorkerMemory
 
 
 def test_a_redelivered_chunk_is_split_and_its_images_attempts_are_counted(workers: WorkerFixture) -> None:
@@ -77,6 +79,28 @@ def test_an_image_with_no_attempts_left_fails_without_its_pixels_being_read(
     assert error is not None
     assert (error.code, error.step, error.resume_blob) == ("step_crashed", "blur", None)
     assert read == [attempts_key(JOB, 0, 0)]
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_an_image_that_does_not_fit_into_memory_fails_alone(workers: WorkerFixture, redelivered: bool) -> None:
+    """Its neighbours in the same message, and in the same blob, are done."""
+    plan = [["resize", "100%"], ["blur", "median"]]
+    big, small = np.zeros((500, 800, 3), np.uint8), draw(0)
+    workers.start("resize")
+    workers.send(workers.chunk(plan, workers.upload(small, big, small)))
+    wait_until(lambda: workers.broker.depth(step_queue("blur")).ready == 1)
+    if redelivered:
+        lost = workers.broker.consume([step_queue("blur")], 1)
+        assert lost.get(20.0) is not None
+        lost.close(lost=True)
+    workers.start("blur", memory=WorkerMemory(9_000_000, 2_300_000))
+    workers.start("encode")
+    ended = workers.wait_for_outcomes(3)
+    assert [ended[number].state for number in range(3)] == ["done", "failed", "done"]
+    error = ended[1].error
+    assert error is not None
+    assert (error.code, error.step, error.resume_blob) == ("too_many_pixels", "blur", None)
+    assert error.message.startswith("blur needs at least 3 MB of memory for this image; its worker has 2 MB")
 
 
 def test_attempts_are_stored_with_the_current_operation_and_forgiven_at_the_end(

@@ -25,6 +25,12 @@ class RecordingStore(LocalStore):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.read: list[str] = []
+        self.streamed_bytes = 0
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        for piece in super().stream(key, start, end):
+            self.streamed_bytes += len(piece)
+            yield piece
 
     def get(self, key: str) -> bytes:
         self.read.append(key)
@@ -120,9 +126,20 @@ def test_a_blob_of_unknown_size_or_without_room_is_not_read_ahead(inputs: InputF
     assert len(opened.read(chunk.images[0])) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"torn"])
-def test_a_missing_or_damaged_blob_is_lost(inputs: InputFixture, content: bytes | None) -> None:
+def test_of_a_blob_that_is_shared_with_a_suspect_image_only_the_own_part_is_read(inputs: InputFixture) -> None:
     chunk = inputs.chunk_with_blob()
+    alone = chunk.model_copy(update={"alone": True, "images": chunk.images[1:]})
+    own = inputs.open(alone).read(chunk.images[1])[0].pixels
+    assert np.array_equal(own, np.full((10, 20, 3), 8, np.uint8))
+    assert not own.flags.writeable
+    assert inputs.store.read == []
+    assert 600 <= inputs.store.streamed_bytes < 1_000
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("content", [None, b"torn", b"\xff" * 100])
+def test_a_missing_or_damaged_blob_is_lost(inputs: InputFixture, content: bytes | None, alone: bool) -> None:
+    chunk = inputs.chunk_with_blob().model_copy(update={"alone": alone})
     inputs.store.delete("work/b")
     if content is not None:
         inputs.store.put("work/b", [content])

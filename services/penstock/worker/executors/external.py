@@ -17,25 +17,32 @@ from penstock.worker.executors.base import Part, StepExecutor, check_parts, chec
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.program import Launch, Program, ProgramStartError
 from penstock.worker.executors.shared_folder import SharedFolder
+from penstock.worker.memory import WorkerMemory
 
 START_SECS = 60.0
 
 
-def make_executor(settings: WorkerSettings, limits: Limits, served: Collection[str]) -> StepExecutor:
+def make_executor(
+    settings: WorkerSettings, limits: Limits, served: Collection[str], memory: WorkerMemory | None = None
+) -> StepExecutor:
     """Return the executor of a worker that serves some steps; it starts the program if one of them needs it.
 
     Raises:
         SettingsError: the program cannot be started, or does not perform a declared step.
     """
     external = declared_steps().intersection(served)
-    return ExternalExecutor(settings, limits, external) if settings.program and external else InProcessExecutor(limits)
+    if settings.program and external:
+        return ExternalExecutor(settings, limits, external, memory)
+    return InProcessExecutor(limits, memory)
 
 
 class ExternalExecutor(InProcessExecutor):
     """Exchanges the images of `steps` with a program through a private temporary folder."""
 
-    def __init__(self, settings: WorkerSettings, limits: Limits, steps: frozenset[str]) -> None:
-        super().__init__(limits)
+    def __init__(
+        self, settings: WorkerSettings, limits: Limits, steps: frozenset[str], memory: WorkerMemory | None = None
+    ) -> None:
+        super().__init__(limits, memory)
         self._settings = settings
         self._steps = steps
         self._program = Program("the step's program", lambda: Launch(settings.program), START_SECS)

@@ -15,16 +15,21 @@ from penstock.steps.encode import encode, fit
 from penstock.steps.image import Image, Pixels, StepOutput
 from penstock.steps.table import check_input, further_arguments, step_functions
 from penstock.worker.executors.base import File, Part, check_extent, check_parts, check_regions
+from penstock.worker.executors.needs import needed_bytes
+from penstock.worker.memory import WorkerMemory
 
 
 class InProcessExecutor:
-    """A `StepExecutor`; the parts of an image are `Image`s."""
+    """A `StepExecutor`; the parts of an image are `Image`s. Operations that `memory` has no room for are refused."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, memory: WorkerMemory | None = None) -> None:
         self._limits = limits
+        self._memory = memory
 
     def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
         params = operation.params
+        if self._memory is not None:
+            self._memory.check(operation.step, needed_bytes(params, parts, self._limits))
         if isinstance(params, Decode):
             return [decode(data, self._limits, params) for data in parts]
         if isinstance(params, Encode):

@@ -8,7 +8,7 @@ metadata such as EXIF are one-dimensional tensors; what else belongs to an image
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,16 +54,29 @@ class _ImageFacts(BaseModel):
 
 
 class Blob:
-    """The images of a chunk, as `pack_chunk` wrote them. Raises ValueError if the file is damaged."""
+    """The images of a chunk, as `pack_chunk` wrote them. Raises ValueError if the file is damaged.
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    `read` returns the bytes from one offset to another, fewer where the file ends; only what is asked for is read.
+    """
+
+    def __init__(self, read: Callable[[int, int], Buffer]) -> None:
+        self._read = read
         try:
-            (length,) = struct.unpack_from("<Q", data)
-            self._header = json.loads(data[_PREFIX_BYTES : _PREFIX_BYTES + length])
-        except (struct.error, ValueError) as error:
-            raise ValueError(f"not a safetensors file, {len(data)} bytes") from error
-        self._start = _PREFIX_BYTES + length
+            (length,) = struct.unpack("<Q", read(0, _PREFIX_BYTES))
+            self._start = _PREFIX_BYTES + length
+            self._header = json.loads(bytes(read(_PREFIX_BYTES, self._start)))
+        except (struct.error, ValueError, OverflowError, MemoryError) as error:
+            raise ValueError("not a safetensors file") from error
+
+    @classmethod
+    def of(cls, data: bytes) -> "Blob":
+        """Return the blob of a whole file."""
+        view = memoryview(data)
+        return cls(lambda start, end: view[start:end])
+
+    def size_bytes(self, slot: int) -> int:
+        """Return the bytes of one slot's parts, without reading them."""
+        return sum(_size_bytes(each) for name, each in self._header.items() if name.startswith(f"{slot}."))
 
     def parts(self, slot: int, count: int) -> list[Image]:
         """Return one slot's parts with read-only pixels; raises ValueError if they are missing or cut off."""
@@ -89,7 +102,7 @@ class Blob:
                 if prefix + field in self._header
             }
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the file of {len(self._data)} bytes lacks some of {', '.join(names)[:80]}") from error
+            raise ValueError(f"the file lacks some of {', '.join(names)[:80]}") from error
         metadata = Metadata(facts.type, facts.width, facts.height, **texts)
         parts = facts.parts or [_PartFacts()] * len(names)
         return [
@@ -98,10 +111,9 @@ class Blob:
         ]
 
     def _view(self, tensor: Mapping[str, Any]) -> NDArray[Any]:
-        shape = tensor["shape"]
-        offset = self._start + tensor["data_offsets"][0]
-        dtype = _DTYPES[tensor["dtype"]]
-        return np.frombuffer(self._data, dtype, math.prod(shape), offset).reshape(shape)
+        start = self._start + tensor["data_offsets"][0]
+        data = self._read(start, start + _size_bytes(tensor))
+        return np.frombuffer(data, _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
 
 
 def pack_chunk(slots: Mapping[int, Sequence[Image]]) -> list[Buffer]:
@@ -135,7 +147,7 @@ def read_image(data: bytes) -> Image:
     """
     read_shape(data, len(data))
     try:
-        return Blob(data).image()
+        return Blob.of(data).image()
     except ValueError as error:
         raise _corrupt(f"facts of an image that cannot be read: {' '.join(str(error).split())[:200]}") from error
 

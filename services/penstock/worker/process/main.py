@@ -134,11 +134,13 @@ def serve_steps(spec: ServiceSpec) -> int:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
     from penstock.worker.executors.external import make_executor  # isort: skip
+    from penstock.worker.memory import measure_memory
     from penstock.worker.worker import build_worker
 
     set_up_logs("worker")
     declare_steps(spec.settings.step_schemas)
-    executor = make_executor(spec.settings, spec.limits, spec.served)
+    memory = measure_memory(spec.settings)
+    executor = make_executor(spec.settings, spec.limits, spec.served, memory)
     counters = CallCounters()
     store = open_store(spec.store, None)
     broker = RabbitBroker(spec.broker_url, spec.broker, counters)
@@ -154,6 +156,7 @@ def serve_steps(spec: ServiceSpec) -> int:
         buckets=BucketAllowlist.from_settings(spec.store),
         counters=counters,
         tracing=open_tracing("worker"),
+        memory=memory,
         overlap=not isinstance(store, LocalStore),
     )
     run_until_signal(worker, spec.settings.drain_secs)

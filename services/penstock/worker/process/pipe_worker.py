@@ -60,21 +60,24 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
     from penstock.common.store.bucket_allowlist import BucketAllowlist  # isort: skip
     from penstock.worker.executors.external import make_executor
+    from penstock.worker.memory import measure_memory
     from penstock.worker.worker import build_worker
 
     set_up_logs(spec.name)
     counters = CallCounters()
     declare_steps(spec.settings.step_schemas)
+    memory = measure_memory(spec.settings)
     return build_worker(
         spec.name,
         spec.steps,
         LocalStore(spec.store, spec.results),
         PipeBroker(connection, on_lost=lambda: os._exit(0), counters=counters),
-        make_executor(spec.settings, spec.limits, spec.steps),
+        make_executor(spec.settings, spec.limits, spec.steps, memory),
         spec.limits,
         spec.settings,
         input_root=spec.input_root,
         buckets=BucketAllowlist.from_settings(spec.buckets) if spec.buckets else None,
         counters=counters,
         tracing=open_tracing("worker"),
+        memory=memory,
     )

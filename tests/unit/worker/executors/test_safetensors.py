@@ -26,7 +26,7 @@ BLOB = b"".join(bytes(piece) for piece in pack_chunk(SLOTS))
 
 @pytest.mark.parametrize("slot", SLOTS)
 def test_packed_arrays_come_back_bit_for_bit(slot: int) -> None:
-    back = Blob(BLOB).parts(slot, len(SLOTS[slot]))
+    back = Blob.of(BLOB).parts(slot, len(SLOTS[slot]))
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(back, SLOTS[slot], strict=True))
     assert not any(part.pixels.flags.writeable for part in back)
 
@@ -59,7 +59,7 @@ def test_pixels_are_aligned() -> None:
 )
 def test_a_damaged_blob_or_a_missing_part_is_a_value_error(blob: bytes, slot: int, parts: int) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        Blob(blob).parts(slot, parts)
+        Blob.of(blob).parts(slot, parts)
 
 
 METADATA = Metadata("tiff", 70, 50, exif=b"II*\0", icc=b"odd", xmp=b"<x/>")
@@ -69,7 +69,7 @@ REGION = Region(box=(1, 2, 3.5, 4), label="face", score=0.5)
 def test_what_belongs_to_an_image_comes_back_with_it() -> None:
     odd = Image(draw(5, 7, 1), METADATA, Transform(x0=-3), (REGION,), ("depth_reduced",))
     deep = Image(draw(7, 5, 2).astype(np.uint16) * 257, METADATA, None)
-    blob = Blob(b"".join(map(bytes, pack_chunk({2: [odd, deep], 4: [odd]}))))
+    blob = Blob.of(b"".join(map(bytes, pack_chunk({2: [odd, deep], 4: [odd]}))))
     back = [*blob.parts(2, 2), *blob.parts(4, 1)]
     for one, other in zip(back, [odd, deep, odd], strict=True):
         assert np.array_equal(one.pixels, other.pixels)
