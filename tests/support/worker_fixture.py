@@ -14,6 +14,7 @@ import pytest
 
 from penstock.common.broker.base import ConfirmCallback
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import (
     DEAD_LETTER_QUEUE,
@@ -85,7 +86,7 @@ class WorkerFixture:
             InProcessExecutor(LIMITS, memory),
             LIMITS,
             WorkerSettings(**{"cancel_lookup_secs": 0.05, **settings}),
-            input_root=self.folder,
+            input_root=InputRoot(self.folder),
             memory=memory,
             overlap=self._overlap,
             requeue_secs=0.02,

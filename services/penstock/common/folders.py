@@ -48,15 +48,15 @@ class FolderRules:
     """How folders are listed.
 
     `on_skipped` is called for what is left out, except hidden files; `on_unreadable` for a folder that cannot be
-    listed. `refuse_link` says why a link is not followed, from its path; None: it is. `exclude` is a folder that is
-    left out wherever it is. `list_broken_links`: a link to nothing is listed as a file, so that reading it reports the
-    error.
+    listed. `refuse_link` says why a link is not followed, from its path; None: it is. `is_excluded` says which
+    folders, by their paths, are left out without a word. `list_broken_links`: a link to nothing is listed as a file,
+    so that reading it reports the error.
     """
 
     on_skipped: OnSkipped
     on_unreadable: Callable[[FolderError], object] = raise_error
     refuse_link: Callable[[str], str | None] | None = None
-    exclude: str | None = None
+    is_excluded: Callable[[str], bool] = lambda _: False
     list_broken_links: bool = False
     followed: set[tuple[int, int]] = field(default_factory=set)
     """Links to folders that were followed: each is followed once, or a few of them could multiply a folder."""
@@ -107,7 +107,7 @@ def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
 def _kind_of(entry: os.DirEntry[str], folder: _Folder, rules: FolderRules) -> Literal["file", "folder"] | None:
     """Return whether an entry is listed as a file or as a folder; None: it is left out."""
     is_link, is_folder = entry.is_symlink(), _is_folder(entry)
-    if is_folder and rules.exclude is not None and not is_link and is_same(entry.path, rules.exclude):
+    if is_folder and not is_link and rules.is_excluded(entry.path):
         return None
     reason = None
     if is_folder and (is_link or folder.is_below_link) and folder.is_or_is_below(entry.path):

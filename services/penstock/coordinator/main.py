@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from penstock.common.broker.base import Broker
 from penstock.common.environment import warn_of_misspelt_variables
+from penstock.common.input_root import input_root
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps, disable_steps
@@ -21,7 +22,7 @@ from penstock.common.settings import (
 )
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.composite import CompositeStore
-from penstock.common.store.factory import open_store
+from penstock.common.store.factory import open_store, store_folder
 from penstock.common.tracing.base import open_tracing
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
@@ -114,13 +115,15 @@ def build_coordinator(
 
     Raises:
         StartupError: the port or the data folder can't be used, or is in use.
-        SettingsError: there is no API key although the address is not loopback, or a webhook setting is wrong.
+        SettingsError: there is no API key although the address is not loopback, a webhook setting is wrong, or the
+            folder for inputs is the data folder.
         UnavailableError: the database or the store is unreachable.
     """
     with ExitStack() as stack:
         listener = stack.enter_context(bind_port(settings.host, settings.port))
         keys = read_keys(settings, listener.getsockname()[0])
         webhooks = WebhookRules.from_settings(settings)
+        inputs = input_root(settings.input_root, data=settings.data, store=store_folder(store_settings, settings.data))
         repository, leadership = _open_database(settings, stack)
         buckets = BucketAllowlist.from_settings(store_settings)
         counters, job_ends, tracing = Counters(), JobEnds(), open_tracing("coordinator")
@@ -158,7 +161,7 @@ def build_coordinator(
             broker=broker,
             scheduler=scheduler,
             limits=limits,
-            input_root=settings.input_root,
+            input_root=inputs,
             buckets=buckets,
             accel_prefix=settings.accel_prefix,
             find_replicas=_watch_replicas(kubernetes, stack),

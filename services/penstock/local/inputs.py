@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from penstock.common.folders import (
@@ -134,7 +134,9 @@ class Inputs:
 
     def _rules(self, on_skipped: OnSkipped) -> FolderRules:
         refuse_link = None if self._is_among_results else self._refuse_link
-        return FolderRules(on_skipped, refuse_link=refuse_link, exclude=self._exclude, list_broken_links=True)
+        return FolderRules(
+            on_skipped, refuse_link=refuse_link, is_excluded=partial(is_same, self._exclude), list_broken_links=True
+        )
 
     def _refuse_link(self, path: str) -> str | None:
         return "a link into the folder for results" if self._is_excluded(path) else None

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.input_root import WHOLE_HOST
 from penstock.common.model.errors import PlanError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
@@ -238,7 +239,7 @@ class _Run:
             steps=available_steps(program=bool(options.settings.program)),
             store=options.out / WORK_FOLDER,
             results=options.out,
-            input_root=Path("/"),
+            input_root=WHOLE_HOST,
             limits=options.limits,
             settings=options.settings,
         )

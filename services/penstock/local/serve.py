@@ -2,6 +2,7 @@
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.environment import warn_of_misspelt_variables
+from penstock.common.input_root import input_root
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import declare_steps, declared_steps, disable_steps, disabled_steps
 from penstock.common.settings import (
@@ -48,6 +49,7 @@ def serve(
     start_forkserver()
     warn_of_misspelt_variables()
     queues = MemoryBroker()
+    inputs = input_root(settings.input_root, data=settings.data, store=settings.data / "store")
     workers = settings.workers or default_workers()
     specs = [
         PipeWorkerSpec(
@@ -55,7 +57,7 @@ def serve(
             steps=group,
             store=settings.data / "store",
             results=None,
-            input_root=settings.input_root,
+            input_root=inputs,
             limits=limits,
             settings=worker_settings,
             buckets=store_settings,
@@ -118,7 +120,13 @@ def _serve_over_rabbitmq(
     assert broker_settings.broker_url is not None
     specs = [
         ServiceSpec(
-            frozenset(group), limits, process_settings, broker_settings.broker_url, broker_settings, store_settings
+            frozenset(group),
+            limits,
+            process_settings,
+            broker_settings.broker_url,
+            broker_settings,
+            store_settings,
+            settings.data,
         )
         for group in _step_groups(settings, worker_settings)
     ]

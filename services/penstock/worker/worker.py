@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 
 from penstock.common.backoff import Backoff
 from penstock.common.broker.base import Broker, Consumer
+from penstock.common.input_root import InputRoot
 from penstock.common.logs import log_context, update_log_context
 from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import ImageCode, ImageError, PlanError, UnavailableError
@@ -323,7 +323,7 @@ def build_worker(
     limits: Limits,
     settings: WorkerSettings,
     *,
-    input_root: Path | None,
+    input_root: InputRoot | None,
     buckets: BucketAllowlist | None = None,
     counters: CallCounters | None = None,
     tracing: Tracing = NO_TRACING,

@@ -12,6 +12,7 @@ import pytest
 from api_server import ApiServer, Serve
 from s3_server import S3Server
 
+from penstock.common.input_root import InputRoot
 from penstock.common.settings import Limits, StoreSettings
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.factory import open_bucket
@@ -47,7 +48,7 @@ def coordinator(serve: Serve, bucket: Bucket, tmp_path: Path) -> ApiServer:
     """A REST API that may use the bucket's folders `in` and `out`, and files below `root`."""
     (tmp_path / "root").mkdir()
     settings = StoreSettings(sources=(f"{bucket.url}/in/", f"{bucket.url}/out/"))
-    return serve(buckets=BucketAllowlist.from_settings(settings), input_root=tmp_path / "root")
+    return serve(buckets=BucketAllowlist.from_settings(settings), input_root=InputRoot(tmp_path / "root"))
 
 
 def post(coordinator: ApiServer, *inputs: Any, query: str = "", **document: Any) -> httpx.Response:
@@ -110,7 +111,7 @@ def test_the_objects_of_an_input_list_are_not_checked(coordinator: ApiServer, bu
 def test_an_input_list_on_this_host_may_name_files_and_objects(
     coordinator: ApiServer, bucket: Bucket, jpeg: bytes
 ) -> None:
-    root = coordinator.services.input_root
+    root = coordinator.services.input_root.path
     (root / "list.txt").write_text(f"./a/1.jpg\n{root}/a/2.jpg\n{bucket.url}/in/1.jpg\n")
     (root / "top.jpg").write_bytes(jpeg)
     alone = (root / "alone.txt", "a/1.jpg\na/b/2.jpg\n")
@@ -122,7 +123,7 @@ def test_an_input_list_on_this_host_may_name_files_and_objects(
 
 
 def test_one_forbidden_line_of_an_input_list_refuses_the_job(coordinator: ApiServer, bucket: Bucket) -> None:
-    root = coordinator.services.input_root
+    root = coordinator.services.input_root.path
     for bad in (
         f"{bucket.url}/secret/1.jpg",
         "http://169.254.169.254/",

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from api_server import ApiServer, Serve
 
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import UnavailableError
 
 DOCUMENT = {"operations": [["resize", "20x30"], ["split", True]], "name": "delft"}
@@ -75,7 +76,7 @@ def test_an_invalid_key_is_malformed(coordinator: ApiServer, jpeg: bytes, key: s
 def test_a_key_works_for_a_document_with_inputs(serve: Serve, jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
-    coordinator = serve(input_root=tmp_path / "in")
+    coordinator = serve(input_root=InputRoot(tmp_path / "in"))
     body = {**DOCUMENT, "inputs": ["a.jpg"]}
     first, again = (coordinator.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k"}) for _ in "12")
     assert first.json()["id"] == again.json()["id"]
@@ -100,7 +101,7 @@ def test_a_dry_run_estimates_a_form_and_stores_nothing(coordinator: ApiServer, j
 
 def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would(serve: Serve, jpeg: bytes, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    coordinator = serve(input_root=tmp_path / "in")
+    coordinator = serve(input_root=InputRoot(tmp_path / "in"))
     body = {**DOCUMENT, "inputs": [{"prefix": "."}]}
     assert coordinator.http.post("/v1/jobs?dry_run=1", json=body).json()["code"] == "no_images"
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg)

@@ -12,6 +12,7 @@ from api_server import ApiServer, Serve
 from waiting import wait_until
 from webhook_receiver import running_receiver
 
+from penstock.common.input_root import InputRoot
 from penstock.common.settings import WebhookSettings
 from penstock.coordinator.webhooks.rules import WebhookRules
 from penstock.coordinator.webhooks.sender import Sender
@@ -63,7 +64,7 @@ def test_the_webhook_of_a_job_by_reference_is_checked_even_in_a_dry_run(
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg)
-    coordinator = serve(input_root=tmp_path / "in")
+    coordinator = serve(input_root=InputRoot(tmp_path / "in"))
     document = {
         "operations": [["blur", "median"]],
         "inputs": ["a.jpg"],

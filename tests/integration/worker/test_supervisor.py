@@ -14,6 +14,7 @@ import pytest
 from waiting import wait_until
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.input_root import InputRoot
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, ImageRef, read_events, step_queue
 from penstock.common.model.plan import make_plan
 from penstock.common.registry import operations
@@ -42,7 +43,7 @@ class SupervisorFixture:
                 steps=tuple(operations()),
                 store=store or self.folder / "store",
                 results=None,
-                input_root=self.folder,
+                input_root=InputRoot(self.folder),
                 limits=Limits(),
                 settings=WorkerSettings(),
             )

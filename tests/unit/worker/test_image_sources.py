@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from penstock.common.input_root import WHOLE_HOST, InputRoot
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
@@ -21,7 +22,7 @@ def sources(tmp_path: Path) -> ImageSources:
     (tmp_path / "secret").write_bytes(b"outside")
     (tmp_path / "rooted").mkdir()
     (tmp_path / "rooted" / "y").write_bytes(b"beside")
-    return ImageSources(LocalStore(tmp_path / "store"), Limits(max_file_bytes=100), tmp_path / "root")
+    return ImageSources(LocalStore(tmp_path / "store"), Limits(max_file_bytes=100), InputRoot(tmp_path / "root"))
 
 
 def code_of(sources: ImageSources, ref: str) -> ImageCode:
@@ -83,4 +84,4 @@ def test_a_file_that_is_too_large_is_not_read(sources: ImageSources, tmp_path: P
 
 def test_the_whole_host_may_be_the_root(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
-    assert ImageSources(LocalStore(tmp_path / "store"), Limits(), Path("/")).read(url(tmp_path / "x")) == b"x"
+    assert ImageSources(LocalStore(tmp_path / "store"), Limits(), WHOLE_HOST).read(url(tmp_path / "x")) == b"x"

@@ -62,6 +62,14 @@ def open_store(settings: StoreSettings, data: Path | None) -> Store:
     return BucketStore(bucket)
 
 
+def store_folder(settings: StoreSettings, data: Path | None = None) -> Path | None:
+    """Return the folder of this host that the store of the settings is; None if it is no folder."""
+    url = settings.store_url
+    if url is None:
+        return None if data is None else data / "store"
+    return _folder(url) if url.lower().startswith("file:") else None
+
+
 def _folder(url: str) -> Path:
     parts = _URL.fullmatch(url)
     if parts is None or parts["place"] not in ("", "localhost") or not parts["rest"] or "%00" in url:

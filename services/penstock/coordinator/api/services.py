@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Event
 
 from penstock.common.broker.base import Broker
+from penstock.common.input_root import InputRoot
 from penstock.common.settings import Limits
 from penstock.common.store.base import Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist
@@ -27,7 +28,7 @@ class Services:
     broker: Broker
     scheduler: Scheduler
     limits: Limits
-    input_root: Path | None
+    input_root: InputRoot | None
     """The folder below which jobs may name inputs; None: nowhere."""
     buckets: BucketAllowlist = field(default_factory=BucketAllowlist)
     """The buckets that jobs may name."""

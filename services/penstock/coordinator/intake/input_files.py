@@ -1,6 +1,7 @@
 """Input files: files and folders below the configured root.
 
 Links in folders are followed. One that leads out of the root is an input that fails, for the worker refuses to read it.
+Folders with the server's own data are left out.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import quote
 
 from penstock.common.folders import FolderError, FolderRules, Found, walk
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.names import distinct, folder_name, shown_name, unique_stems
@@ -38,19 +40,19 @@ class FoundFile(NamedTuple):
 class LocalInputs:
     """Files and folders that exist below the root, none twice. Names are relative to `base`, their common folder."""
 
-    root: Path
+    root: InputRoot
     base: Path
     files: list[Path]
     folders: list[Path]
 
 
-def locate(root: Path | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> LocalInputs:
+def locate(root: InputRoot | None, inputs: Sequence[str | Prefix], places: Sequence[int] | None = None) -> LocalInputs:
     """Look up a job's inputs without listing folders. `places` are their indices in the job document.
 
     Raises:
         RequestError: 403 `source_forbidden` for a path that is not below `root`; 422 for one that doesn't exist.
     """
-    root = opened_root(root, "/inputs")
+    root = checked_root(root, "/inputs")
     files: set[Path] = set()
     folders: set[Path] = set()
     for index, given in zip(places or range(len(inputs)), inputs, strict=True):
@@ -82,12 +84,12 @@ def find_files(located: LocalInputs, results: ResultNames) -> Iterator[FoundFile
             yield from _in_folder([*group, *rules.take_refused()], results)
 
 
-def opened_root(root: Path | None, pointer: str) -> Path:
-    """Return the folder for inputs, with links resolved. Raises RequestError: 403 if there is none."""
+def checked_root(root: InputRoot | None, pointer: str) -> InputRoot:
+    """Return the folder for inputs. Raises RequestError: 403 if there is none."""
     if root is None:
         message = "this server has no folder for inputs; its operator can set one (PENSTOCK_INPUT_ROOT)"
         raise RequestError(403, "source_forbidden", message, pointer)
-    return root.resolve()
+    return root
 
 
 def file_url(path: str) -> str:
@@ -95,21 +97,26 @@ def file_url(path: str) -> str:
     return f"file://{quote(os.fsencode(path))}"
 
 
-def resolve(root: Path, text: str, *, folder: bool, pointer: str) -> Path:
+def resolve(root: InputRoot, text: str, *, folder: bool, pointer: str) -> Path:
     """Return the path of a file or folder below `root`, with links resolved.
 
     Raises:
-        RequestError: 403 `source_forbidden` if it is not below `root`; 422 if it doesn't exist.
+        RequestError: 403 `source_forbidden` if it is not below `root`, or never an input; 422 if it doesn't exist.
     """
     shown = ascii(text[:80])
+    top = root.resolve()
     try:
-        path = (root / text).resolve()
+        path = (top / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise RequestError(422, "source_not_found", f"{shown} can't be resolved", pointer) from error
-    if not path.is_relative_to(root):
+    if not path.is_relative_to(top):
         raise RequestError(403, "source_forbidden", f"{shown} is not below the folder for inputs", pointer)
-    if any(part.startswith(".") for part in path.relative_to(root).parts):
+    if any(part.startswith(".") for part in path.relative_to(top).parts):
         raise RequestError(403, "source_forbidden", f"{shown} is hidden", pointer)
+    if root.is_private(path):
+        raise RequestError(
+            403, "source_forbidden", f"{shown} is the server's own data, which is never an input", pointer
+        )
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -128,9 +135,12 @@ def _stems(names: list[str], results: ResultNames) -> list[str]:
 class _Rules(FolderRules):
     """Rules that keep links out of the root apart, because they are listed as files that cannot be read."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(self._note, _refuse_folder, self._check_link, list_broken_links=True)
-        self._root = root
+    def __init__(self, root: InputRoot) -> None:
+        super().__init__(
+            self._note, _refuse_folder, self._check_link, lambda path: root.is_private_folder(Path(path)), True
+        )
+        self._inputs = root
+        self._root = root.resolve()
         self._refused: list[Found] = []
 
     def take_refused(self) -> list[Found]:
@@ -146,8 +156,9 @@ class _Rules(FolderRules):
         target = Path(os.path.realpath(path))
         if target != self._root and not target.is_relative_to(self._root):
             return _LEADS_OUT
-        hidden = any(part.startswith(".") for part in target.relative_to(self._root).parts)
-        return "a link to something hidden" if hidden else None
+        if any(part.startswith(".") for part in target.relative_to(self._root).parts):
+            return "a link to something hidden"
+        return "a link to the server's own data" if self._inputs.is_private(target) else None
 
 
 def _refuse_folder(error: FolderError) -> NoReturn:

@@ -3,14 +3,17 @@
 A line is a URL or a path, or a JSON object that has it as `uri` beside the image's regions.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from penstock.common.model.errors import RequestError
+from penstock.common.input_root import InputRoot
+from penstock.common.model.errors import ImageError, RequestError
 from penstock.common.sidecars import read_regions, write_regions
 from penstock.common.store.base import ObjectNotFoundError
 from penstock.common.store.bucket_allowlist import MAX_URL_CHARACTERS, BucketAllowlist, Location, SourceForbiddenError
@@ -22,11 +25,18 @@ _JSON = re.compile(r'\s*\{\s*"')
 _CHUNK_BYTES = 1024 * 1024
 
 
+class LocalFile(NamedTuple):
+    """A file below the folder for inputs."""
+
+    root: InputRoot
+    path: Path
+
+
 @dataclass(frozen=True)
 class InputList:
     """A list of up to `max_bytes`. `pointer` leads to it in the job document, `shown` is its name for messages."""
 
-    location: Location | Path
+    location: Location | LocalFile
     shown: str
     pointer: str
     max_bytes: int
@@ -90,7 +100,7 @@ class InputList:
 
     def _chunks(self, buckets: BucketAllowlist) -> Iterator[bytes]:
         try:
-            if isinstance(self.location, Path):
+            if isinstance(self.location, LocalFile):
                 yield from self._local_chunks(self.location)
             else:
                 yield from self._stored_chunks(self.location, buckets)
@@ -104,16 +114,16 @@ class InputList:
         self._check_size(found.size_bytes)
         yield from buckets.store(location).stream(location.key, 0, found.size_bytes)
 
-    def _local_chunks(self, path: Path) -> Iterator[bytes]:
+    def _local_chunks(self, given: LocalFile) -> Iterator[bytes]:
         try:
-            with open(path, "rb", buffering=0) as file:
-                left = path.stat().st_size
+            with given.root.open(os.fsencode(given.path)) as (file, status):
+                left = status.st_size
                 self._check_size(left)
                 while left > 0 and (chunk := file.read(min(left, _CHUNK_BYTES))):
                     left -= len(chunk)
                     yield chunk
-        except OSError as error:
-            raise ObjectNotFoundError(str(path)) from error
+        except ImageError as error:
+            raise ObjectNotFoundError(str(given.path)) from error
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self.max_bytes:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from penstock.common.image_header import ALL_SUFFIXES
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import ManifestRef, Prefix, UploadRef
 from penstock.common.model.names import folder_name, shown_name
@@ -22,13 +23,13 @@ from penstock.coordinator.intake.file_names import shown_key_part
 from penstock.coordinator.intake.input_files import (
     FoundFile,
     LocalInputs,
+    checked_root,
     file_url,
     find_files,
     locate,
-    opened_root,
     resolve,
 )
-from penstock.coordinator.intake.input_lists import InputList, read_path
+from penstock.coordinator.intake.input_lists import InputList, LocalFile, read_path
 from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
 from penstock.coordinator.intake.job_requests import no_images
 from penstock.coordinator.ports.ids import is_id
@@ -42,7 +43,7 @@ _LOCAL = "files/"
 
 def find_inputs(
     inputs: Sequence[str | Prefix | ManifestRef | UploadRef],
-    root: Path | None,
+    root: InputRoot | None,
     buckets: BucketAllowlist,
     limits: Limits,
     results: ResultNames,
@@ -109,7 +110,7 @@ def uploaded_files(repository: Repository, upload: str, limits: Limits, results:
 class _Resolver:
     """The inputs of one job by kind."""
 
-    root: Path | None
+    root: InputRoot | None
     buckets: BucketAllowlist
     limits: Limits
     results: ResultNames
@@ -150,11 +151,12 @@ class _Resolver:
 
     def _input_list(self, index: int, text: str) -> InputList:
         pointer = f"/inputs/{index}"
-        location: Location | Path
+        location: Location | LocalFile
         if "://" in text:
             location = self.buckets.locate(text)
         else:
-            location = resolve(opened_root(self.root, pointer), text, folder=False, pointer=pointer)
+            root = checked_root(self.root, pointer)
+            location = LocalFile(root, resolve(root, text, folder=False, pointer=pointer))
         return InputList(location, ascii(text[:120]), pointer, self.limits.max_upload_bytes)
 
     def _list_local(self, spool: InputSpool) -> None:
@@ -197,7 +199,7 @@ class _Resolver:
                 raise SourceNotFoundError("source_not_found", f"there are no images below {folder.url[:120]!a}")
 
     def _read_list(self, spool: InputSpool, input_list: InputList) -> None:
-        root = None if self.root is None else str(self.root.resolve()).rstrip("/")
+        add_path = partial(_add_path, spool, None if self.root is None else _ListedPaths(self.root))
         with translate_errors(input_list.pointer):
             for number, text, regions in input_list.entries(self.buckets):
                 try:
@@ -205,7 +207,7 @@ class _Resolver:
                         self.buckets.check(text)
                         _add(spool, text, regions=regions)
                     else:
-                        _add_path(spool, text, root, regions)
+                        add_path(text, regions)
                 except SourceForbiddenError as error:
                     raise input_list.line_error(number, 403, error.code, error.message) from error
 
@@ -221,16 +223,33 @@ def _add(spool: InputSpool, url: str, size_bytes: int | None = None, regions: st
     return described is None
 
 
-def _add_path(spool: InputSpool, text: str, root: str | None, regions: str | None) -> None:
-    if root is None:
+class _ListedPaths:
+    """Paths in an input list, of which only the folders are looked up: whether they have the server's own data."""
+
+    def __init__(self, root: InputRoot) -> None:
+        self.folder = str(root.resolve()).rstrip("/")
+        self._is_private = lru_cache(maxsize=1024)(lambda folder: root.is_private(Path(folder).resolve()))
+
+    def read(self, text: str) -> str:
+        """Return the path below the root. Raises SourceForbiddenError as `read_path`, and for the server's own data."""
+        path = read_path(text, self.folder)
+        if self._is_private(f"{self.folder}/{path}".rpartition("/")[0]):
+            message = f"{text[:80]!a} is the server's own data, which is never an input"
+            raise SourceForbiddenError("source_forbidden", message)
+        return path
+
+
+def _add_path(spool: InputSpool, paths: _ListedPaths | None, text: str, regions: str | None) -> None:
+    if paths is None:
         raise SourceForbiddenError("source_forbidden", "this server has no folder for inputs (PENSTOCK_INPUT_ROOT)")
-    path = read_path(text, root)
+    path = paths.read(text)
+    url = file_url(f"{paths.folder}/{path}")
     folder, _, name = path.rpartition("/")
     described = described_name(name)
     if described is None:
-        spool.add(_local_folder(folder), shown_name(name), file_url(f"{root}/{path}"), regions=regions)
+        spool.add(_local_folder(folder), shown_name(name), url, regions=regions)
     else:
-        spool.add_sidecar(_local_folder(folder), shown_name(described), file_url(f"{root}/{path}"))
+        spool.add_sidecar(_local_folder(folder), shown_name(described), url)
 
 
 @lru_cache(maxsize=1024)

@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.common.model.plan import check_enabled
@@ -58,7 +58,7 @@ class JobService:
         scheduler: Scheduler,
         limits: Limits,
         *,
-        input_root: Path | None = None,
+        input_root: InputRoot | None = None,
         buckets: BucketAllowlist | None = None,
         webhooks: WebhookRules | None = None,
         replay_secs: float = 5.0,

@@ -11,6 +11,7 @@ from typing import Self
 
 from penstock import __version__
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.input_root import WHOLE_HOST
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.plan import Plan
 from penstock.common.model.stdio_protocol import Description
@@ -83,7 +84,7 @@ class DockerRunner:
 
     def _worker(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> Worker:
         name, settings = f"chain-{number}", self.worker_settings
-        return build_worker(name, operations(), store, broker, chain, self.limits, settings, input_root=Path("/"))
+        return build_worker(name, operations(), store, broker, chain, self.limits, settings, input_root=WHOLE_HOST)
 
     def _image(self, step: str) -> str:
         return self.images.get(step) or f"{self.settings.images}/penstock-{step}:{__version__}"

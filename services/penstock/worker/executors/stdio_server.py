@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from penstock import __version__
+from penstock.common.input_root import is_below, open_beneath, open_regular_file, real_path
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError
 from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import read_operation
@@ -41,7 +42,7 @@ from penstock.worker.executors.safetensors import (
     read_shape,
 )
 from penstock.worker.executors.shared_folder import write_pieces
-from penstock.worker.image_sources import check_size, is_below, open_regular_file, real_path
+from penstock.worker.image_sources import check_size
 
 
 class StdioServer:
@@ -134,7 +135,10 @@ class StdioServer:
         return parts
 
     def _read(self, path: str, max_pixels: int, params: Decode) -> Image:
-        with open_regular_file(_encode_path(path), self._root) as (file, size_bytes):
+        raw = _encode_path(path)
+        opening = open_regular_file(raw) if self._root is None else open_beneath(raw, self._root)
+        with opening as (file, status):
+            size_bytes = status.st_size
             head = file.read(min(HEAD_BYTES, size_bytes))
             if not is_safetensors(head):
                 limits = self._limits.model_copy(update={"max_pixels": max(1, max_pixels)})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.environment import warn_of_misspelt_variables
+from penstock.common.input_root import input_root
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
@@ -32,7 +33,7 @@ from penstock.common.settings import (
     WorkerSettings,
 )
 from penstock.common.store.bucket_allowlist import BucketAllowlist
-from penstock.common.store.factory import open_store
+from penstock.common.store.factory import open_store, store_folder
 from penstock.common.store.local import LocalStore
 from penstock.common.tracing.base import open_tracing
 from penstock.worker.liveness import remove
@@ -51,7 +52,10 @@ _POLL_SECS = 0.5
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """What a process of `penstock worker` needs. `served` are the steps that it runs."""
+    """What a process of `penstock worker` needs. `served` are the steps that it runs.
+
+    `data` is a coordinator's data folder on this host, if it is known.
+    """
 
     served: frozenset[str]
     limits: Limits
@@ -59,6 +63,7 @@ class ServiceSpec:
     broker_url: str
     broker: BrokerSettings
     store: StoreSettings
+    data: Path | None = None
 
 
 def work(
@@ -152,7 +157,7 @@ def serve_steps(spec: ServiceSpec) -> int:
         executor,
         spec.limits,
         spec.settings,
-        input_root=spec.settings.input_root,
+        input_root=input_root(spec.settings.input_root, data=spec.data, store=store_folder(spec.store)),
         buckets=BucketAllowlist.from_settings(spec.store),
         counters=counters,
         tracing=open_tracing("worker"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.pipe import PipeBroker, serve_pipe
+from penstock.common.input_root import InputRoot
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
 from penstock.common.registry import declare_steps
@@ -33,7 +34,7 @@ class PipeWorkerSpec:
     steps: tuple[str, ...]
     store: Path
     results: Path | None
-    input_root: Path | None
+    input_root: InputRoot | None
     limits: Limits
     settings: WorkerSettings
     buckets: StoreSettings | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import ImageError, RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.result_names import SINGLE, ResultNames
@@ -26,7 +27,9 @@ def found_in(located: LocalInputs) -> Iterator[FoundFile]:
 def test_a_folder_inside_another_input_is_not_listed_twice(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x.jpg").touch()
-    located = locate(tmp_path, [Prefix(prefix="a/b"), Prefix(prefix="a"), "a/b/x.jpg", Prefix(prefix="a/../a")])
+    located = locate(
+        InputRoot(tmp_path), [Prefix(prefix="a/b"), Prefix(prefix="a"), "a/b/x.jpg", Prefix(prefix="a/../a")]
+    )
     assert (located.folders, located.files) == ([tmp_path / "a"], [])
     assert [file.name for file in found_in(located)] == ["b/x.jpg"]
 
@@ -35,7 +38,7 @@ def test_a_folder_that_could_have_the_name_of_a_result_is_renamed(tmp_path: Path
     (tmp_path / "x-0.jpg").mkdir()
     (tmp_path / "x-0.jpg" / "y.jpg").touch()
     (tmp_path / "x.jpg").touch()
-    found = list(found_in(locate(tmp_path, [Prefix(prefix=".")])))
+    found = list(found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")])))
     assert [file.stem for file in found] == ["x", "x-0.jpg~/y"]
 
 
@@ -44,7 +47,7 @@ def test_folders_deeper_than_the_recursion_limit_are_listed(tmp_path: Path) -> N
     for folder in folders:
         os.mkdir(folder)
     Path(folders[-1], "x.jpg").touch()
-    found = list(found_in(locate(tmp_path, [Prefix(prefix=".")])))
+    found = list(found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")])))
     Path(folders[-1], "x.jpg").unlink()
     for folder in reversed(folders):
         os.rmdir(folder)  # pytest's own cleanup is recursive
@@ -56,7 +59,7 @@ def test_folders_are_listed_one_at_a_time_in_bounded_memory(tmp_path: Path) -> N
         (tmp_path / f"{folder:02}").mkdir()
         for file in range(250):
             (tmp_path / f"{folder:02}" / f"{file:03}.jpg").touch()
-    found = found_in(locate(tmp_path, [Prefix(prefix=".")]))
+    found = found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")]))
     tracemalloc.start()
     try:
         assert sum(1 for _ in islice(found, 2_000)) == 2_000
@@ -69,7 +72,7 @@ def test_folders_are_listed_one_at_a_time_in_bounded_memory(tmp_path: Path) -> N
 
 def test_a_folder_deleted_during_the_listing_is_refused_without_showing_its_path(tmp_path: Path) -> None:
     (tmp_path / "root" / "a").mkdir(parents=True)
-    located = locate(tmp_path / "root", [Prefix(prefix="a")])
+    located = locate(InputRoot(tmp_path / "root"), [Prefix(prefix="a")])
     (tmp_path / "root" / "a").rmdir()
     with pytest.raises(RequestError) as refused:
         list(found_in(located))
@@ -83,7 +86,7 @@ def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: 
     for name in ("1.jpg", "2.jpg", "3.jpg"):
         (folder / name).write_bytes(b"xyz")
     (tmp_path / "4.jpg").write_bytes(b"xyz")
-    found = found_in(locate(tmp_path, ["4.jpg", Prefix(prefix="a")]))
+    found = found_in(locate(InputRoot(tmp_path), ["4.jpg", Prefix(prefix="a")]))
     (tmp_path / "4.jpg").unlink()
     sizes = {}
     for file in found:
@@ -96,7 +99,7 @@ def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: 
 @pytest.mark.parametrize("given", ["\0", "a\0b", "x" * 70_000, "~root", "a/" * 3_000])
 def test_impossible_paths_are_not_found(tmp_path: Path, given: str) -> None:
     with pytest.raises(RequestError) as refused:
-        locate(tmp_path, [given])
+        locate(InputRoot(tmp_path), [given])
     assert refused.value.code == "source_not_found"
 
 
@@ -113,7 +116,7 @@ def test_images_have_the_sidecars_beside_them(tmp_path: Path) -> None:
     for name in (*names, "é.jpg.regions.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"[]")
-    found = {file.name: file.regions for file in found_in(locate(tmp_path, ["é.jpg", Prefix(prefix="a")]))}
+    found = {file.name: file.regions for file in found_in(locate(InputRoot(tmp_path), ["é.jpg", Prefix(prefix="a")]))}
     base = f"file://{tmp_path}"
     assert found == {
         "é.jpg": f"{base}/%C3%A9.jpg.regions.json",
@@ -131,7 +134,7 @@ def test_links_below_the_root_are_followed_and_cycles_are_cut(tmp_path: Path) ->
     (root / "a" / "folder").symlink_to(root / "b")
     (root / "a" / "file.jpg").symlink_to("../b/2.jpg")
     (root / "b" / "back").symlink_to(root)
-    found = {file.name: file.size_bytes for file in found_in(locate(root, [Prefix(prefix="a")]))}
+    found = {file.name: file.size_bytes for file in found_in(locate(InputRoot(root), [Prefix(prefix="a")]))}
     assert {name: size for name, size in found.items() if not name.startswith("folder/back")} == {
         "1.jpg": 3,
         "file.jpg": 3,
@@ -151,9 +154,9 @@ def test_links_out_of_the_root_are_inputs_of_unknown_size_and_never_followed(tmp
     (root / "folder").symlink_to(tmp_path / "outside")
     (root / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "hidden.jpg").symlink_to(".hidden/3.jpg")
-    found = {file.name: file.ref for file in found_in(locate(root, [Prefix(prefix=".")]))}
+    found = {file.name: file.ref for file in found_in(locate(InputRoot(root), [Prefix(prefix=".")]))}
     assert set(found) == {"1.jpg", "gone.jpg", "file.jpg", "folder"}
-    sources = ImageSources(LocalStore(tmp_path / "store"), Limits(), root)
+    sources = ImageSources(LocalStore(tmp_path / "store"), Limits(), InputRoot(root))
     expected = {"file.jpg": "source_forbidden", "folder": "source_forbidden", "gone.jpg": "source_not_found"}
     for name, code in expected.items():
         with pytest.raises(ImageError) as refused:
@@ -165,5 +168,5 @@ def test_names_that_differ_in_case_or_composition_are_numbered(tmp_path: Path) -
     for name in ("N/A.jpg", "N/a.jpg", "n/a.jpg", "caf\u00e9/1.jpg", "cafe\u0301/1.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    stems = [file.stem for file in found_in(locate(tmp_path, [Prefix(prefix=".")]))]
+    stems = [file.stem for file in found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")]))]
     assert stems == ["N/A", "N/a~2", "caf\u00e9/1", "caf\u00e9~2/1", "n~2/a"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
-from penstock.coordinator.intake.input_lists import MAX_JSON_LINE_BYTES, MAX_LINE_BYTES, InputList, read_path
+from penstock.coordinator.intake.input_lists import MAX_JSON_LINE_BYTES, MAX_LINE_BYTES, InputList, LocalFile, read_path
 
 ROOT = "/srv/photos"
 
@@ -16,7 +17,7 @@ ROOT = "/srv/photos"
 def lines_of(folder: Path, data: bytes, max_bytes: int = 10_000_000) -> list[tuple[int, str]]:
     """Write a list and read it."""
     (folder / "list.txt").write_bytes(data)
-    input_list = InputList(folder / "list.txt", "'list.txt'", "/inputs/3", max_bytes)
+    input_list = InputList(LocalFile(InputRoot(folder), folder / "list.txt"), "'list.txt'", "/inputs/3", max_bytes)
     return list(input_list.lines(BucketAllowlist()))
 
 
@@ -50,7 +51,7 @@ def test_a_list_above_the_size_limit_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_is_not_found(tmp_path: Path) -> None:
-    input_list = InputList(tmp_path / "none.txt", "'none.txt'", "/inputs/0", 1)
+    input_list = InputList(LocalFile(InputRoot(tmp_path), tmp_path / "none.txt"), "'none.txt'", "/inputs/0", 1)
     with pytest.raises(RequestError) as refused:
         list(input_list.lines(BucketAllowlist()))
     assert refused.value.code == "source_not_found"
@@ -74,7 +75,11 @@ def test_paths_outside_the_root_and_hidden_ones_are_refused(text: str) -> None:
 
 def entries_of(folder: Path, text: str) -> list[tuple[int, str, str | None]]:
     (folder / "list.txt").write_text(text)
-    return list(InputList(folder / "list.txt", "'list.txt'", "/inputs/3", 10_000_000).entries(BucketAllowlist()))
+    return list(
+        InputList(LocalFile(InputRoot(folder), folder / "list.txt"), "'list.txt'", "/inputs/3", 10_000_000).entries(
+            BucketAllowlist()
+        )
+    )
 
 
 def test_a_line_may_be_a_json_object_with_regions(tmp_path: Path) -> None:

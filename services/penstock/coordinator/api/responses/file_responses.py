@@ -5,18 +5,17 @@ Results are in the store; input files are there, in buckets or below the input r
 
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from penstock.common.image_header import HEAD_BYTES, image_type
-from penstock.common.model.errors import RequestError
+from penstock.common.input_root import InputRoot
+from penstock.common.model.errors import ImageError, RequestError
 from penstock.common.model.messages import Result
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
@@ -150,16 +149,18 @@ def sent_content(services: Services, image: Image) -> Content:
     return replace(content, key=image.ref)
 
 
-def _local_content(root: Path | None, image: Image) -> Content:
-    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(image.ref).path)))
+def _local_content(root: InputRoot | None, image: Image) -> Content:
+    path = unquote_to_bytes(urlsplit(image.ref).path)
+    missing = not_found(f"file {image.name!r} below the input folder")
+    if root is None:
+        raise missing
     try:
-        status = path.stat()
-        below = root is not None and path.resolve().is_relative_to(root.resolve())
-    except OSError as error:
-        raise _gone(image) from error
-    if not below or not stat.S_ISREG(status.st_mode):
-        raise not_found(f"file {image.name!r} below the input folder")
-    return _content(image.name, status.st_size, f"{status.st_mtime_ns}-{status.st_size}", _local_reader(path))
+        with root.open(path) as (_, status):
+            pass
+        etag = f"{status.st_mtime_ns}-{status.st_size}"
+        return _content(image.name, status.st_size, etag, _local_reader(root, path, status))
+    except ImageError as error:
+        raise missing from error
 
 
 def _bucket_content(buckets: BucketAllowlist, image: Image) -> Content:
@@ -189,15 +190,19 @@ def _reader(store: Store, key: str) -> Read:
     return read
 
 
-def _local_reader(path: Path) -> Read:
+def _local_reader(root: InputRoot, path: bytes, found: os.stat_result) -> Read:
+    """Return the reader of a file that is still the one that was found."""
+
     def read(start: int, end: int) -> Iterator[bytes]:
         try:
-            with open(path, "rb") as file:
+            with root.open(path) as (file, status):
+                if not os.path.samestat(status, found):
+                    raise _gone()
                 file.seek(start)
                 while start < end and (chunk := file.read(min(_CHUNK_BYTES, end - start))):
                     start += len(chunk)
                     yield chunk
-        except OSError as error:
+        except ImageError as error:
             raise _gone() from error
 
     return read
