@@ -26,6 +26,7 @@ from penstock.common.store.factory import open_store, store_folder
 from penstock.common.tracing.base import open_tracing
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
+from penstock.coordinator.data_folder import lock_data_folder
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.job_ends import JobEnds
@@ -35,7 +36,7 @@ from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
 from penstock.coordinator.scheduling.replicas import Deployments, Replicas, ReplicaWatch
 from penstock.coordinator.scheduling.scheduler import JobScheduler
-from penstock.coordinator.server import bind_port, lock_data_folder, run_server
+from penstock.coordinator.server import bind_port, run_server
 from penstock.coordinator.webhooks.rules import WebhookRules
 from penstock.coordinator.webhooks.sender import Sender
 
@@ -124,7 +125,7 @@ def build_coordinator(
         keys = read_keys(settings, listener.getsockname()[0])
         webhooks = WebhookRules.from_settings(settings)
         inputs = input_root(settings.input_root, data=settings.data, store=store_folder(store_settings, settings.data))
-        repository, leadership = _open_database(settings, stack)
+        repository, leadership = _open_database(settings, store_settings, stack)
         buckets = BucketAllowlist.from_settings(store_settings)
         counters, job_ends, tracing = Counters(), JobEnds(), open_tracing("coordinator")
         stack.callback(tracing.close)
@@ -190,7 +191,9 @@ def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Ca
     return watch.find
 
 
-def _open_database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[SqlRepository, Leadership]:
+def _open_database(
+    settings: CoordinatorSettings, store_settings: StoreSettings, stack: ExitStack
+) -> tuple[SqlRepository, Leadership]:
     """Open PostgreSQL, which several coordinators share, or SQLite, which one coordinator has locked."""
     leadership: Leadership = AlwaysLeader()
     if settings.database_url is not None:
@@ -199,7 +202,9 @@ def _open_database(settings: CoordinatorSettings, stack: ExitStack) -> tuple[Sql
         repository = SqlRepository(settings.database_url)
         leadership = PostgresLeadership(settings.database_url)
     else:
-        stack.enter_context(lock_data_folder(settings.data))
+        # Others pass through the folder to a store that is named, or that a web server in front reads.
+        shared = store_settings.store_url is not None or settings.accel_prefix is not None
+        stack.enter_context(lock_data_folder(settings.data, shared=shared))
         repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
         repository.discard_receiving()
     stack.callback(repository.close)

@@ -1,6 +1,5 @@
-"""HTTP server: takes the port and the data folder, and runs the REST API on uvicorn until a signal ends it."""
+"""HTTP server: takes the port, and runs the REST API on uvicorn until a signal ends it."""
 
-import fcntl
 import gc
 import logging
 import signal
@@ -8,7 +7,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event
 from types import FrameType
 
@@ -43,28 +41,6 @@ def bind_port(host: str, port: int) -> Iterator[socket.socket]:
             message = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
             raise StartupError("port_in_use", message) from error
         yield listener
-
-
-@contextmanager
-def lock_data_folder(data: Path) -> Iterator[None]:
-    """Lock the data folder, because two coordinators on one SQLite database would undo each other's work.
-
-    Raises:
-        StartupError: another process has locked the folder, or it can't be used.
-    """
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        file = open(data / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        message = f"cannot use {data}: {error.strerror}; choose another --data"
-        raise StartupError("data_unusable", message) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"{data} is in use by another Penstock; choose another --data"
-            raise StartupError("data_in_use", message) from error
-        yield
 
 
 def run_server(services: Services, listener: socket.socket) -> None:

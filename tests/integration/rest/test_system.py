@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from api_server import ApiServer, Serve
@@ -137,6 +138,17 @@ def test_an_unreachable_dependency_is_named_without_secrets(serve: Serve) -> Non
     assert "retry-after" in ready.headers
     assert "secret" not in ready.text
     assert coordinator.http.get("/healthz").status_code == 200
+
+
+def test_readiness_says_what_to_do_about_a_deleted_database(coordinator: ApiServer, tmp_path: Path) -> None:
+    file = tmp_path / "penstock.db"
+    kept = file.rename(file.with_suffix(".kept"))
+    ready = coordinator.http.get("/readyz")
+    assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "away")
+    assert "start the server again" in ready.json()["problems"]["database"]
+    assert str(tmp_path) not in ready.text
+    kept.rename(file)
+    assert "problems" not in coordinator.http.get("/readyz").json()
 
 
 def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Serve) -> None:

@@ -5,6 +5,7 @@ PenstockError
 ├── RequestError            a request is refused, with its HTTP status and a JSON pointer
 │   └── PlanError           the list of operations is refused (422)
 ├── UnavailableError        a store, broker or database is unreachable; a retry may succeed
+│   └── BrokenSetupError    it stays unusable until somebody mends it
 ├── StartupError            a process cannot start: its port or data folder cannot be used
 ├── SettingsError           settings cannot be used                   (common/settings.py)
 ├── MessageError            a message cannot be parsed                (common/model/messages.py)
@@ -93,6 +94,10 @@ class UnavailableError(PenstockError):
         super().__init__("unavailable", message)
         self.what = what
         self.retry_after_secs = retry_after_secs
+
+
+class BrokenSetupError(UnavailableError):
+    """A service stays unusable until somebody mends it. `message` says how, and has nothing that is secret."""
 
 
 class StartupError(PenstockError):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection
 
 from penstock.coordinator.database import (
     fencing,
@@ -185,7 +185,7 @@ class SqlRepository(Repository):
     get_status = _read(fencing.get_status)
 
     def check(self) -> None:
-        self._database.read(lambda connection: connection.execute(text("SELECT 1")))
+        self._database.check()
 
     def close(self) -> None:
         self._database.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import BrokenSetupError, UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE
 from penstock.coordinator.api.services import Services
 
@@ -41,10 +41,12 @@ class SingleFlight(Generic[T]):
                 self._running = None
 
 
-def gather(flights: Mapping[str, SingleFlight[T]], timeout_secs: float) -> dict[str, T]:
+def gather(
+    flights: Mapping[str, SingleFlight[T]], timeout_secs: float, problems: dict[str, str] | None = None
+) -> dict[str, T]:
     """Run calls at the same time; return the results of those that succeed in time.
 
-    A call that takes longer or raises UnavailableError is left out.
+    A call that takes longer or raises UnavailableError is left out; `problems` gets the message of a BrokenSetupError.
     """
     futures = {name: flight.start() for name, flight in flights.items()}
     wait(futures.values(), timeout_secs)
@@ -55,6 +57,8 @@ def gather(flights: Mapping[str, SingleFlight[T]], timeout_secs: float) -> dict[
                 results[name] = future.result()
             except UnavailableError as error:
                 log.debug("%s unreachable: %s", name, error.message)  # a probe asks again and again
+                if problems is not None and isinstance(error, BrokenSetupError):
+                    problems[name] = error.message
     return results
 
 
@@ -69,7 +73,14 @@ class Readiness:
             "broker": SingleFlight(lambda: services.broker.declare([EVENTS_QUEUE])),
         }
 
-    def check(self) -> dict[str, str]:
-        """Return for each dependency whether it is `ok` or `away`."""
-        answered = gather(self._checks, self._timeout_secs)
-        return {name: "ok" if name in answered else "away" for name in self._checks}
+        self._logged: dict[str, str] = {}
+
+    def check(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return whether each dependency is `ok` or `away`, and what somebody has to do about those that stay away."""
+        problems: dict[str, str] = {}
+        answered = gather(self._checks, self._timeout_secs, problems)
+        for name, message in problems.items():
+            if self._logged.get(name) != message:
+                log.error("%s: %s", name, message)
+        self._logged = problems
+        return {name: "ok" if name in answered else "away" for name in self._checks}, problems

@@ -75,12 +75,16 @@ async def get_health() -> dict[str, str]:
 
 @router.get("/readyz", summary="Check readiness", responses={503: {"description": "A dependency is unreachable"}})
 def get_readiness(request: Request) -> JSONResponse:
-    """Check the store, the database and the broker, which are needed to accept jobs."""
+    """Check the store, the database and the broker, which are needed to accept jobs.
+
+    `problems` says what has to be done about those that will not come back by themselves.
+    """
     readiness: Readiness = request.app.state.readiness
-    checks = readiness.check()
+    checks, problems = readiness.check()
     ready = all(state == "ok" for state in checks.values())
     headers = {} if ready else {"Retry-After": "5"}
-    return JSONResponse({"ready": ready, "checks": checks}, 200 if ready else 503, headers)
+    document = {"ready": ready, "checks": checks, **({"problems": problems} if problems else {})}
+    return JSONResponse(document, 200 if ready else 503, headers)
 
 
 @router.get("/metrics", summary="Get metrics", response_class=PlainTextResponse)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -37,7 +37,10 @@ class Database:
     def __init__(self, url: str | URL) -> None:
         self.url = read_url(url)
         is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._engine: Engine = sqlite.make_engine(self.url) if is_sqlite else postgresql.make_engine(self.url)
+        self._file = sqlite.database_file(self.url) if is_sqlite else None
+        self._engine: Engine = (
+            postgresql.make_engine(self.url) if self._file is None else sqlite.make_engine(self.url, self._file)
+        )
         self._reading_engine = self._engine.execution_options(**({} if is_sqlite else postgresql.READING))
         self._writing_engine = self._engine.execution_options(**(sqlite.WRITING if is_sqlite else postgresql.WRITING))
         self._writer = threading.Lock() if is_sqlite else None
@@ -62,6 +65,12 @@ class Database:
                     raise
             time.sleep(BACKOFF.delay_secs(attempt))
         raise AssertionError("unreachable")
+
+    def check(self) -> None:
+        """Read from the database. Raises UnavailableError if that fails, or its file was replaced."""
+        if self._file is not None:
+            self._file.check()
+        self.read(lambda connection: connection.execute(text("SELECT 1")))
 
     def close(self) -> None:
         """Disconnect; later transactions are refused."""

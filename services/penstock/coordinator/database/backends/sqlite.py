@@ -1,8 +1,13 @@
 """SQLite: its file, and how its transactions begin."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from penstock.common.model.errors import BrokenSetupError
 
 BUSY_TIMEOUT_SECS = 10
 POOL_TIMEOUT_SECS = 10
@@ -20,12 +25,44 @@ _PRAGMAS = (
 )
 
 
-def make_engine(url: URL) -> Engine:
-    """Return the engine for a file."""
-    if url.database in (None, "", ":memory:"):
-        raise ValueError(
-            f"{url} is in memory, where every connection has its own database; accepted is a file: sqlite:///PATH"
-        )
+class DatabaseFile:
+    """A database's file, which is created. It and those that SQLite makes beside it are for their owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with suppress(OSError):  # SQLite will say what is wrong
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with suppress(OSError):  # SQLite gives new ones the mode of the database
+                os.chmod(f"{path}{suffix}", 0o600)
+        self._identity = self._find()
+
+    def check(self) -> None:
+        """Raise BrokenSetupError if the file has been deleted or replaced."""
+        if self._identity is not None and self._find() != self._identity:
+            message = (
+                f"{self._path.name} was deleted or replaced while the server runs, which still uses the old file;"
+                " stop the server, put the right file in its place, and start the server again"
+            )
+            raise BrokenSetupError("database", message)
+
+    def _find(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def make_engine(url: URL, file: DatabaseFile) -> Engine:
+    """Return the engine for a file; it refuses to connect once the file was replaced."""
+
+    def prepare(connection: Any, _record: Any) -> None:
+        file.check()
+        connection.isolation_level = None  # else the driver itself begins transactions, late and DEFERRED
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+
     engine = create_engine(
         url,
         pool_size=IDLE_CONNECTIONS,
@@ -34,15 +71,18 @@ def make_engine(url: URL) -> Engine:
         pool_use_lifo=True,
         connect_args={"timeout": BUSY_TIMEOUT_SECS},
     )
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _prepare(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # else the driver itself begins transactions, late and DEFERRED
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+def database_file(url: URL) -> DatabaseFile:
+    """Return the file of a URL. Raises ValueError if it is in memory."""
+    if url.database in (None, "", ":memory:"):
+        raise ValueError(
+            f"{url} is in memory, where every connection has its own database; accepted is a file: sqlite:///PATH"
+        )
+    return DatabaseFile(Path(str(url.database)))
 
 
 def _begin(connection: Connection) -> None:
