@@ -223,6 +223,22 @@ def test_jobs_are_listed_by_label_and_state_in_pages(driver, repository):
     assert ids(state=JobState.ACCEPTED, before="job-6") == ["job-5", "job-4"]
 
 
+def test_jobs_are_searched_by_a_part_of_their_name_or_the_beginning_of_their_id(driver, repository):
+    for number, name in enumerate(["Delft centre", "100% of Lund", "delft_north", ""]):
+        driver.accepted(f"job-{number}", images=0, name=name)
+
+    def ids(search, **filters):
+        found = [job.id for job in repository.list_jobs(ALL_OWNERS, search=search, limit=9, **filters)]
+        assert repository.count_found_jobs(ALL_OWNERS, search=search, **filters) == len(found)
+        return found
+
+    assert ids("DELFT") == ["job-2", "job-0"]
+    assert ids("delft", state=JobState.PARTIAL) == []
+    assert ids("job-3") == ["job-3"]
+    assert (ids("%"), ids("t_n"), ids("\\"), ids("\0")) == (["job-1"], ["job-2"], [], [])
+    assert len(ids("")) == 4
+
+
 def test_jobs_are_counted_by_state(driver, repository):
     driver.received("job-1")
     driver.accepted("job-2")

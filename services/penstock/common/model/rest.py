@@ -107,6 +107,7 @@ class JobSummary(RestModel):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     images: Counts = Counts()
+    operations: list[dict[str, Any]] = []
 
     @property
     def has_ended(self) -> bool:
@@ -121,7 +122,6 @@ class Job(JobSummary):
     of a list as jobs too; they have no plan, progress or links.
     """
 
-    operations: list[dict[str, Any]] = []
     priority: int = 0
     weight: int = 1
     chunk_size: int | None = None
@@ -142,9 +142,10 @@ class Retried(Job):
 
 
 class JobPage(RestModel):
-    """Jobs, newest first. `cursor` and `next` lead to the next page; null on the last one."""
+    """Jobs, newest first. `cursor` and `next` lead to the next page; null on the last one. `total` is of all pages."""
 
     jobs: list[JobSummary]
+    total: int
     cursor: str | None
     next: str | None
 

@@ -28,7 +28,6 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
     rate = _average_rate(job) if ended else progress.images_per_second
     return rest.Job(
         **_summary(job),
-        operations=job.plan.operations,
         priority=job.priority,
         weight=job.weight,
         chunk_size=job.chunk_size,
@@ -105,6 +104,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "created_at": as_datetime(job.created_at),
         "started_at": None if job.started_at is None else as_datetime(job.started_at),
         "finished_at": None if job.finished_at is None else as_datetime(job.finished_at),
+        "operations": job.plan.operations,
         "images": rest.Counts(**{name: getattr(job, name) for name in rest.Counts.model_fields}),
     }
 

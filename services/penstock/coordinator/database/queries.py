@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, or_, select
 
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.rows import StateOverlay, job_of
@@ -57,23 +57,53 @@ def list_jobs(
     *,
     state: JobState | None = None,
     label: tuple[str, str] | None = None,
+    search: str = "",
     limit: int,
     before: str | None = None,
 ) -> list[Job]:
-    query, ids = select(jobs).where(_VISIBLE).limit(limit), jobs.c.id
-    if label is not None and "\0" in "".join(label):  # see _one_image
+    if _holds_nul(label, search):
         return []
+    query = _filter(select(jobs), scope, state, label, search).limit(limit)
+    ids = jobs.c.id if label is None else job_labels.c.job  # the index by label has the jobs in this order
+    if before is not None:
+        query = query.where(ids < before)
+    return _jobs(connection, query.order_by(ids.desc()))
+
+
+def count_found_jobs(
+    connection: Connection,
+    scope: Scope,
+    *,
+    state: JobState | None = None,
+    label: tuple[str, str] | None = None,
+    search: str = "",
+) -> int:
+    if _holds_nul(label, search):
+        return 0
+    query = _filter(select(func.count()).select_from(jobs), scope, state, label, search)
+    return connection.execute(query).scalar_one()
+
+
+def _holds_nul(label: tuple[str, str] | None, search: str) -> bool:
+    """Whether a text has what no stored text has, and PostgreSQL refuses; see _one_image."""
+    return "\0" in search or (label is not None and "\0" in "".join(label))
+
+
+def _filter(
+    query: Select[Any], scope: Scope, state: JobState | None, label: tuple[str, str] | None, search: str
+) -> Select[Any]:
+    query = query.where(_VISIBLE)
     if label is not None:
-        ids = job_labels.c.job  # the index by label has the jobs in this order
-        query = query.join(job_labels, ids == jobs.c.id)
+        query = query.join(job_labels, job_labels.c.job == jobs.c.id)
         query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
         query = query.where(jobs.c.state == state.value)
     if scope.owner is not None:
         query = query.where(jobs.c.owner == scope.owner)
-    if before is not None:
-        query = query.where(ids < before)
-    return _jobs(connection, query.order_by(ids.desc()))
+    if search:
+        by_name = func.lower(jobs.c.name).contains(search.lower(), autoescape=True)
+        query = query.where(or_(by_name, jobs.c.id.startswith(search, autoescape=True)))
+    return query
 
 
 def count_open_jobs(connection: Connection) -> int:

@@ -120,6 +120,7 @@ class SqlRepository(Repository):
     get_job = _read(queries.get_job)
     find_by_key = _read(queries.find_by_key)
     list_jobs = _read(queries.list_jobs)
+    count_found_jobs = _read(queries.count_found_jobs)
     count_open_jobs = _read(queries.count_open_jobs)
     count_jobs = _read(queries.count_jobs)
     dispatchable = _read(queries.dispatchable)

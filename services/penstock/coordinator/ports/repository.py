@@ -304,10 +304,24 @@ class Repository(Protocol):
         *,
         state: JobState | None = None,
         label: tuple[str, str] | None = None,
+        search: str = "",
         limit: int,
         before: str | None = None,
     ) -> list[Job]:
-        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation)."""
+        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation).
+
+        With `search`, those whose name contains it in any case, or whose id begins with it.
+        """
+
+    def count_found_jobs(
+        self,
+        scope: Scope,
+        *,
+        state: JobState | None = None,
+        label: tuple[str, str] | None = None,
+        search: str = "",
+    ) -> int:
+        """Count the jobs that `list_jobs` returns in all pages together."""
 
     def count_open_jobs(self) -> int:
         """Count jobs that are receiving, accepted or running."""

@@ -168,17 +168,24 @@ def list_jobs(
     state: Annotated[
         JobState | None, Query(description="accepted, running, succeeded, partial, failed or cancelled")
     ] = None,
+    search: Annotated[
+        str, Query(max_length=200, description="a part of the name, in any case, or the beginning of the id")
+    ] = "",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> rest.JobPage:
-    """Return jobs, newest first."""
+    """Return jobs, newest first; `total` counts those of all pages."""
     if state is JobState.RECEIVING:
         raise RequestError(422, "invalid_parameter", "query parameter state: receiving jobs are not shown")
     before = read_job_cursor(cursor)
-    jobs = services.repository.list_jobs(caller.scope, state=state, label=label, limit=limit + 1, before=before)
+    repository = services.repository
+    filters: dict[str, Any] = {"state": state, "label": label, "search": search}
+    jobs = repository.list_jobs(caller.scope, **filters, limit=limit + 1, before=before)
+    total = repository.count_found_jobs(caller.scope, **filters)
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
-    query = {"state": state, "label": label and "=".join(label), "limit": limit}
-    return rest.JobPage(jobs=[summarise(job) for job in jobs[:limit]], **next_page(following, "/v1/jobs", **query))
+    query = {"state": state, "label": label and "=".join(label), "search": search or None, "limit": limit}
+    found = [summarise(job) for job in jobs[:limit]]
+    return rest.JobPage(jobs=found, total=total, **next_page(following, "/v1/jobs", **query))
 
 
 @router.get("/{job}", summary="Get a job", responses=error_responses(404))
