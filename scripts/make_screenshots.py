@@ -70,6 +70,7 @@ def take_all(page: Page, client: RestClient, photos: list[Path]) -> None:
     ended = client.post_job(QUADRANTS, photos)["id"]
     client.wait(ended, poll_secs=0.1)
     take(page, "new-job", "/", show_form, photos)
+    take(page, "jobs", "/#/jobs", show_jobs, photos)
     take(page, "slider", f"/#/jobs/{ended}", show_slider, photos)
     moving = client.post_job(LONG, photos * TIMES)["id"]
     take(page, "job", f"/#/jobs/{moving}", show_progress, photos)
@@ -94,6 +95,10 @@ def show_form(page: Page, photos: list[Path]) -> None:
     page.locator("h1").click()
 
 
+def show_jobs(page: Page, photos: list[Path]) -> None:
+    expect(page.locator(".photo img")).to_have_js_property("complete", True)
+
+
 def show_slider(page: Page, photos: list[Path]) -> None:
     page.get_by_role("button", name=f"Compare {photos[1].name}").click()
     for image in page.get_by_role("dialog").locator("img").all():
@@ -102,7 +107,7 @@ def show_slider(page: Page, photos: list[Path]) -> None:
 
 def show_progress(page: Page, photos: list[Path]) -> None:
     page.locator(".steps li").last.get_by_text("done").wait_for()
-    third = f"() => document.querySelector('progress.whole')?.value > {len(photos) * TIMES // 3}"
+    third = "() => parseFloat(document.querySelector('.segments.whole .done')?.style.width) > 33"
     page.wait_for_function(third, timeout=TIMEOUT_MS)
     page.wait_for_function(
         "() => [...document.querySelectorAll('.tile img')].slice(0, 12).every(each => each.complete)"

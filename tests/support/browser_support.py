@@ -40,8 +40,8 @@ class PageLog:
     expected: list[str] = field(default_factory=list)
 
     def note(self, message: ConsoleMessage) -> None:
-        """Keep warnings and errors."""
-        if message.type in ("warning", "error"):
+        """Keep warnings and errors, but not of thumbnails, which a failed or deleted image does not have."""
+        if message.type in ("warning", "error") and "/thumbnail" not in message.location.get("url", ""):
             self.messages.append(message.text)
 
     def unexpected(self) -> list[str]:

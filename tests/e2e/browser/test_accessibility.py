@@ -57,6 +57,7 @@ def show_job(page: Page, job: str) -> None:
 
 def show_deletion(page: Page, job: str) -> None:
     show_job(page, job)
+    page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("alertdialog")).to_be_visible()
 

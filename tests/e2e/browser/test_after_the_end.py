@@ -59,16 +59,19 @@ def test_a_job_is_deleted_by_keyboard_after_a_confirmation(
     server.wait(job)
     page.goto("/#/jobs")
     page.get_by_role("link", name="to be <b>deleted</b>").click()
-    page.get_by_role("button", name="Delete", exact=True).focus()
+    menu, deletion = page.get_by_text("More", exact=True), page.get_by_role("button", name="Delete", exact=True)
+    menu.focus()
     page.keyboard.press("Enter")
+    deletion.press("Enter")
     question = page.get_by_role("alertdialog", name="Delete to be <b>deleted</b>?")
     expect(question).to_have_accessible_description(re.compile("2 images .* deleted for good"))
     for answer in ("Enter", "Escape"):
         expect(question.get_by_role("button", name="Keep it")).to_be_focused()
         page.keyboard.press(answer)
         expect(question).to_have_count(0)
-        expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+        expect(menu).to_be_focused()
         page.keyboard.press("Enter")
+        deletion.press("Enter")
     assert server.client.job(job)["state"] == "succeeded"
 
     expect(question.get_by_role("button", name="Keep it")).to_be_focused()
@@ -87,8 +90,11 @@ def test_only_a_finished_job_can_be_deleted(page: Page, server: Server, drawn: l
     page.goto(f"/#/jobs/{job}")
     deletion = page.get_by_role("button", name="Delete", exact=True)
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_role("link", name="Files")).to_be_visible()
     expect(deletion).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("More", exact=True).click()
     expect(deletion).to_be_visible()
 
 
@@ -98,6 +104,7 @@ def test_a_refused_deletion_shows_why(watched: tuple[Page, PageLog], server: Ser
     job = server.submit(drawn[:1], [["blur", "median"]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
+    page.get_by_text("More", exact=True).click()
     page.get_by_role("button", name="Delete", exact=True).click()
     server.client.delete_job(job)  # as by somebody else, meanwhile
     page.get_by_role("button", name="Delete it").click()

@@ -77,7 +77,7 @@ def test_a_double_click_on_next_skips_no_page(page: Page, server: Server) -> Non
 def test_new_jobs_do_not_hide_others_between_two_pages(page: Page, server: Server, drawn: list[Path]) -> None:
     page.goto("/#/jobs")
     known = [server.submit(drawn[:1], [["blur", "median"]]) for _ in range(60)]
-    first = page.locator(".job-row").first
+    first = page.locator(".job-row a").first
     expect(first).to_have_attribute("href", f"#/jobs/{known[-1]}")
     pages = page.get_by_role("navigation", name="Pages of jobs")
     pages.get_by_role("button", name="Next").click()

@@ -147,6 +147,49 @@ def test_the_list_of_jobs_updates_and_is_filtered_by_state(
     expect(row).to_have_count(0)
 
 
+def test_jobs_are_found_by_name_and_label_and_counted(page: Page, server: Server, drawn: list[Path]) -> None:
+    for number in range(3):
+        document = {
+            "labels": {"batch": f"b{number}"},
+            "operations": [["blur", "median"]],
+            "name": f"Search me {number}",
+        }
+        server.client.post_job(document, drawn[:1])
+    page.goto("/#/jobs")
+    search = page.get_by_role("searchbox")
+    search.fill("search ME")
+    expect(page.get_by_text("3 jobs", exact=True)).to_be_visible()
+    expect(page.locator(".job-row")).to_have_count(3)
+    expect(page.locator(".job-row .ops .chip").first).to_have_text("blur median")
+    search.fill("batch=b1")
+    expect(page.locator(".job-row .title")).to_have_text(["Search me 1batch=b1"])
+    search.fill("nothing has this name")
+    expect(page.get_by_text("No job matches.")).to_be_visible()
+
+
+def test_several_jobs_are_cancelled_and_deleted_at_once(
+    page: Page, server: Server, drawn: list[Path], slow: list[Any]
+) -> None:
+    for number in range(3):
+        server.submit(drawn * 20, slow, name=f"several {number}")
+    page.goto("/#/jobs")
+    page.get_by_role("searchbox").fill("several")
+    expect(page.locator(".job-row")).to_have_count(3)
+    page.get_by_label("All jobs of this page").check()
+    page.get_by_label("Choose several 1").uncheck()
+    chosen = page.get_by_role("group", name="Chosen jobs")
+    expect(chosen).to_contain_text("2 jobs chosen")
+    chosen.get_by_role("button", name="Cancel (2)").click()
+    expect(page.locator(".job-row .badge", has_text="cancelled")).to_have_count(2)
+    page.get_by_label("Choose several 0").check()
+    chosen.get_by_role("button", name="Delete (1)").click()
+    page.get_by_role("button", name="Delete them").click()
+    expect(page.locator(".job-row")).to_have_count(2)
+    page.get_by_label("Choose several 1").check()
+    chosen.get_by_role("button", name="Cancel (1)").click()
+    expect(page.locator(".job-row .badge", has_text="cancelled")).to_have_count(2)
+
+
 def test_the_system_shows_the_bottleneck_and_advice(
     page: Page, server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:

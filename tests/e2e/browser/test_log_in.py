@@ -44,7 +44,7 @@ def test_a_browser_logs_in_submits_a_job_and_logs_out(
         expect(page.get_by_role("alert")).to_contain_text("API key")
         page.get_by_label("API key").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_text("No jobs.")).to_be_visible()
+        expect(page.get_by_text("No jobs yet.")).to_be_visible()
         expect(page.locator(".who")).to_contain_text("delft")
         page.get_by_role("link", name="New job").click()
         page.set_input_files("input[type=file]:not([webkitdirectory])", drawn[:2])

@@ -68,6 +68,7 @@ JobServiceDep = Annotated[JobService, Depends(_job_service)]
 
 
 JobId = Annotated[str, Path(description="The job's id")]
+ImageId = Annotated[int, Path(description="The image's id", ge=0, le=2**53)]
 
 
 def find_job(job: JobId, services: ServicesDep, caller: CallerDep) -> Job:

@@ -81,7 +81,8 @@ def count_found_jobs(
     if _holds_nul(label, search):
         return 0
     query = _filter(select(func.count()).select_from(jobs), scope, state, label, search)
-    return connection.execute(query).scalar_one()
+    count: int = connection.execute(query).scalar_one()
+    return count
 
 
 def _holds_nul(label: tuple[str, str] | None, search: str) -> bool:

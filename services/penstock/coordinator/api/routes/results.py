@@ -7,15 +7,17 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
+from penstock.common.model import rest
 from penstock.common.model.jobs import ImageState
 from penstock.common.model.rest import ImagePage, ResultPage
-from penstock.coordinator.api.dependencies import JobDep, ServicesDep
+from penstock.coordinator.api.dependencies import ImageId, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_position, write_cursor
 from penstock.coordinator.api.responses.manifest import entries, images_at_once, members, ndjson
 from penstock.coordinator.api.responses.zip_stream import zip_stream
 from penstock.coordinator.api.views import view_image, view_result
 from penstock.coordinator.ports.links import job_url
+from penstock.coordinator.ports.refusals import not_found
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
 
@@ -44,6 +46,19 @@ def list_images(
         images=[view_image(job, image) for image in images[:size]],
         **next_page(following, f"{job_url(job.id)}/images", state=state, limit=limit),
     )
+
+
+@router.get(
+    "/images/{image}",
+    summary="Get an image",
+    responses={200: {"model": rest.Image}, **error_responses(404, 422)},
+)
+def get_image(job: JobDep, image: ImageId, services: ServicesDep) -> Response:
+    """Return one image with results, error, and the seconds of waiting and work in each step."""
+    found = services.repository.get_image(job.id, image)
+    if found is None:
+        raise not_found(f"image {image} of job {job.id}")
+    return _json(**view_image(job, found))
 
 
 @router.get(

@@ -3,11 +3,11 @@
 import hashlib
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from penstock.common.store.base import ObjectNotFoundError
-from penstock.coordinator.api.dependencies import CallerDep, JobId, ServicesDep, find_job
+from penstock.coordinator.api.dependencies import CallerDep, ImageId, JobId, ServicesDep, find_job
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.responses.file_responses import Content, file_response
 from penstock.coordinator.api.thumbnails import Thumbnail, Thumbnails
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
 )
 async def get_thumbnail(
     job: JobId,
-    image: Annotated[int, Path(description="The image's id", ge=0, le=2**53)],
+    image: ImageId,
     request: Request,
     services: ServicesDep,
     caller: CallerDep,

@@ -12,7 +12,7 @@ import { SystemView } from "./views/system.js";
 
 const VIEWS = [
   ["", "New job", () => null],
-  ["jobs", "Jobs", (id) => (id ? html`<${JobView} key=${id} id=${id} />` : html`<${JobsView} />`)],
+  ["jobs", "Jobs", (id, image) => (id ? html`<${JobView} key=${id} id=${id} shown=${image} />` : html`<${JobsView} />`)],
   ["system", "System", () => html`<${SystemView} />`],
 ];
 
@@ -28,7 +28,7 @@ function App() {
     const report = (failure) => setError(failure?.status === 401 ? null : failure);
     keepTrying((signal) => get("/session", signal), setWho, report, new AbortController().signal);
   }, []);
-  const { path, title, show, id } = viewAt(address);
+  const { path, title, show, id, image } = viewAt(address);
   useEffect(() => {
     document.title = `${locked ? "Log in" : id || title} · Penstock`;
   }, [title, id, locked]);
@@ -48,14 +48,14 @@ function App() {
     <main id="main" tabindex="-1">
       ${locked && html`<${LogInView} onDone=${enter} />`}
       ${!locked && error && html`<${ErrorMessage} error=${error} />`}
-      ${!locked && who && html`<${NewJobView} key=${forms} who=${who} shown=${path === ""} onSent=${sent} />${show(id)}`}
+      ${!locked && who && html`<${NewJobView} key=${forms} who=${who} shown=${path === ""} onSent=${sent} />${show(id, image)}`}
     </main>`;
 }
 
 function viewAt(address) {
-  const [name, id] = address.replace(/^#\/?/, "").split("/");
+  const [name, id, of, number] = address.replace(/^#\/?/, "").split("/");
   const [path, title, show] = VIEWS.find(([each]) => each === name) || VIEWS[0];
-  return { path, title, show, id };
+  return { path, title, show, id, image: of === "images" && /^\d+$/.test(number) ? Number(number) : null };
 }
 
 const Bar = ({ now, who }) => html`

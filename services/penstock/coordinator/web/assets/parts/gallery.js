@@ -11,15 +11,25 @@ const A_PAGE = 48;
 const STATES = ["done", "failed", "running", "queued", "pending", "cancelled"];
 const UNFINISHED = ["running", "queued", "pending"];
 
-export function Gallery({ path, job, open }) {
+export function Gallery({ path, job, open, shown }) {
   const [state, setState] = useState("");
   const mayChange = (page) => open && (!page || Boolean(state) || page.images.some((image) => UNFINISHED.includes(image.state)));
   const paged = usePage(`${path}/images?limit=${A_PAGE}${state && `&state=${state}`}`, mayChange);
-  const [shown, show] = useState(null);
+  const [isBack, setIsBack] = useState(false);
   const images = paged.page?.images || [];
   const grids = gridsOf(job.operations);
-  const finished = images.filter((image) => image.results.length);
-  const at = finished.findIndex((image) => image.id === shown);
+  // The viewer has an address of its own, so that Back closes it and a link opens it.
+  const address = (image) => `#/jobs/${job.id}${image === null ? "" : `/images/${image}`}`;
+  const show = (image) => {
+    setIsBack(true);
+    location.hash = address(image);
+  };
+  const close = () => {
+    if (!location.hash.startsWith(`${address(null)}/`)) return;
+    if (isBack) history.back();
+    else location.replace(address(null));
+    setIsBack(false);
+  };
   return html`
     <section class="card" aria-labelledby="images-title">
       <div class="row"><h2 id="images-title">Images</h2>
@@ -34,9 +44,8 @@ export function Gallery({ path, job, open }) {
         ${images.map((image) => html`<${Tile} key=${image.id} image=${image} grids=${grids} path=${path} show=${show} />`)}
       </ul>
       <${Pager} ...${paged} label="Pages of images" />
-      ${at >= 0 && html`<${Viewer} image=${finished[at]} grids=${grids} close=${() => show(null)}
-        previous=${finished[at - 1] && (() => show(finished[at - 1].id))}
-        next=${finished[at + 1] && (() => show(finished[at + 1].id))} />`}
+      ${shown !== null && html`<${Viewer} path=${path} job=${job} id=${shown} grids=${grids} close=${close}
+        go=${(image) => location.replace(address(image))} />`}
     </section>`;
 }
 

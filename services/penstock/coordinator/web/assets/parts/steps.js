@@ -14,7 +14,7 @@ export const Steps = ({ steps, operations, bottleneck, total }) => html`
             ${step.step === bottleneck && html`<span class="badge held">bottleneck</span>`}
             <span class="faint">${paceOf(step)}</span></div>
           <${Bar} step=${step} total=${total} />
-          <p class="numbers">${PARTS.map((part) => html`<span key=${part} class=${`mark ${part}`}>${count(step[part])} ${part}</span>`)}</p>
+          <p class="numbers">${PARTS.filter((part) => step[part] > 0).map((part) => html`<span key=${part} class=${`mark ${part}`}>${count(step[part])} ${part}</span>`)}</p>
         </li>`)}
     </ol>
   </section>`;

@@ -1,56 +1,169 @@
-// An image before and after: one over the other with a movable line, or side by side.
+// An image before and after: one over the other with a movable line, or side by side; zoomed, moved, and with regions.
+import { get } from "../lib/api.js";
 import { bytes, count, operationText, span } from "../lib/format.js";
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { layOut } from "../lib/mosaic.js";
 import { useDialog } from "./dialog.js";
 import { MAX_PARTS, Result, ratio } from "./result.js";
+import { ErrorMessage } from "./small.js";
 
-export function Viewer({ image, grids, close, previous, next }) {
+const MAX_ZOOM = 16;
+const SWIPE_PX = 60;
+
+// Operations after which a pixel is where it was, in relation to the whole image.
+const keepsPlaces = ({ op, fit }) => !["crop", "rotate"].includes(op) && !["cover", "pad", "outside"].includes(fit);
+
+export function Viewer({ path, job, id, grids, close, go }) {
   const dialog = useDialog();
-  const [beside, setBeside] = useState(false);
+  const [image, setImage] = useState(null);
+  const [error, setError] = useState(null);
+  const [beside, setBeside] = useState(!job.operations.every(keepsPlaces));
+  const [marked, setMarked] = useState(true);
+  const [zoom, setZoom] = useState(1);
+  const [before, setBefore] = useState(null);
+  useEffect(() => {
+    const stop = new AbortController();
+    setZoom(1);
+    setBefore(null);
+    get(`${path}/images/${id}`, stop.signal).then(
+      (found) => { setImage(found); setError(null); }, (failure) => stop.signal.aborted || setError(failure));
+    return () => stop.abort();
+  }, [path, id]);
+  const [previous, next] = [id > 0, id + 1 < job.images.total];
+  const step = (by) => (by < 0 ? previous : next) && go(id + by);
+  const keys = (event) => {
+    if (event.target.matches("input, summary")) return;
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+    if (event.key === "+" || event.key === "=") setZoom(Math.min(zoom * 2, MAX_ZOOM));
+    if (event.key === "-") setZoom(Math.max(zoom / 2, 1));
+    if (event.key === "0") setZoom(1);
+  };
+  const current = image?.id === id ? image : null;
+  const hasRegions = current?.results.some(({ regions }) => regions?.length);
+  const zoomable = current?.results.length > 0 && !beside && current.results.length <= MAX_PARTS;
   return html`
-    <dialog ref=${dialog} class="viewer" aria-labelledby="viewer-title" onClose=${close}>
+    <dialog ref=${dialog} class="viewer" aria-labelledby="viewer-title" onClose=${close} onKeyDown=${keys}>
       <div class="row viewer-head">
-        <h2 id="viewer-title" class="name">${image.name}</h2>
+        <h2 id="viewer-title" class="name">${current?.name || "Image"}</h2>
+        ${zoomable && html`<${Zoom} zoom=${zoom} set=${setZoom} image=${current} />`}
+        ${hasRegions && html`<button type="button" class="quiet" aria-pressed=${marked} onClick=${() => setMarked(!marked)}>Regions</button>`}
         <button type="button" class="quiet" aria-pressed=${beside} onClick=${() => setBeside(!beside)}>Side by side</button>
-        <button type="button" class="quiet" aria-disabled=${!previous} onClick=${() => previous?.()}>Previous</button>
-        <button type="button" class="quiet" aria-disabled=${!next} onClick=${() => next?.()}>Next</button>
+        <button type="button" class="quiet" aria-disabled=${!previous} onClick=${() => step(-1)}>Previous</button>
+        <button type="button" class="quiet" aria-disabled=${!next} onClick=${() => step(1)}>Next</button>
         <button type="button" class="icon" aria-label="Close" onClick=${() => dialog.current.close()}>×</button>
       </div>
-      <${Comparison} key=${image.id} image=${image} grids=${grids} beside=${beside} />
-      <${Facts} image=${image} />
+      <${ErrorMessage} error=${error} />
+      ${current && html`
+        <${Comparison} key=${id} image=${current} grids=${grids} beside=${beside} marked=${marked} zoom=${zoom} setZoom=${setZoom}
+          onBefore=${setBefore} step=${step} />
+        <${Sizes} image=${current} before=${before} grids=${grids} />
+        <${Facts} image=${current} />`}
     </dialog>`;
 }
 
-function Comparison({ image, grids, beside }) {
+function Zoom({ zoom, set, image }) {
+  const whole = () => {
+    const shown = document.querySelector(".slider");
+    set(Math.min(MAX_ZOOM, Math.max(1, image.results[0].width / (shown?.clientWidth || 1))));
+  };
+  return html`<div class="row" role="group" aria-label="Zoom">
+    <button type="button" class="icon" aria-label="Smaller" aria-disabled=${zoom <= 1} onClick=${() => set(Math.max(1, zoom / 2))}>−</button>
+    <button type="button" class="quiet" aria-pressed=${zoom === 1} onClick=${() => set(1)}>Fit</button>
+    <button type="button" class="quiet" onClick=${whole}>1:1</button>
+    <button type="button" class="icon" aria-label="Larger" aria-disabled=${zoom >= MAX_ZOOM} onClick=${() => set(Math.min(MAX_ZOOM, zoom * 2))}>+</button>
+  </div>`;
+}
+
+function Comparison({ image, beside, ...more }) {
+  if (image.error) return html`<p class="trouble">${image.error.code}: ${image.error.message}</p><img class="alone" src=${image.sent} alt=${image.name} />`;
+  if (!image.results.length) return html`<p>This image is ${image.state}.</p>`;
   if (image.results.length > MAX_PARTS) {
     return html`<p>${count(image.results.length)} parts are too many to show at once; each is listed below.</p>`;
   }
-  return beside ? html`<${Beside} image=${image} grids=${grids} />` : html`<${Slider} image=${image} grids=${grids} />`;
+  return beside ? html`<${Beside} image=${image} ...${more} />` : html`<${Slider} image=${image} ...${more} />`;
 }
 
 // The input is drawn in the aspect ratio of the results, so that both match.
-function Slider({ image, grids }) {
+function Slider({ image, grids, marked, zoom, setZoom, onBefore, step }) {
   const [at, setAt] = useState(50);
+  const [place, setPlace] = useState([0, 0]);
+  const drag = useRef(null);
+  useEffect(() => zoom === 1 && setPlace([0, 0]), [zoom]);
   const whole = layOut(image.results, grids);
   const first = image.results[0];
-  const style = { "--at": `${at}%`, "--ratio": whole ? ratio(whole) : first.width / first.height };
+  const style = {
+    "--at": `${at}%`, "--ratio": whole ? ratio(whole) : first.width / first.height,
+    "--zoom": zoom, "--x": `${place[0]}px`, "--y": `${place[1]}px`,
+  };
+  const wheel = (event) => {
+    if (!event.ctrlKey && zoom === 1) return;
+    event.preventDefault();
+    setZoom(Math.min(MAX_ZOOM, Math.max(1, zoom * 2 ** (-event.deltaY / 300))));
+  };
+  const down = (event) => {
+    drag.current = { x: event.clientX, y: event.clientY, place, touch: event.pointerType === "touch" };
+    if (zoom > 1) event.currentTarget.setPointerCapture(event.pointerId);
+  };
+  const move = (event) => {
+    if (!drag.current || zoom === 1) return;
+    const { x, y, place: from } = drag.current;
+    setPlace([from[0] + event.clientX - x, from[1] + event.clientY - y]);
+  };
+  const up = (event) => {
+    const started = drag.current;
+    drag.current = null;
+    const across = started ? event.clientX - started.x : 0;
+    if (started?.touch && zoom === 1 && Math.abs(across) > SWIPE_PX && !event.target.matches("input")) step(across < 0 ? 1 : -1);
+  };
   return html`
-    <div class="slider" style=${style}>
-      <div class="after"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /></div>
-      <img class="before" src=${image.sent} alt=${`${image.name} before`} />
-      <span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
-      <input type="range" min="0" max="100" value=${at} aria-label="Share of the image that is shown as before"
-             aria-valuetext=${`${at} % before`} onInput=${(event) => setAt(Number(event.currentTarget.value))} />
-      <span class="line" aria-hidden="true"></span>
+    <div class=${`stage ${zoom > 1 ? "zoomed" : ""}`} onWheel=${wheel} onPointerDown=${down} onPointerMove=${move} onPointerUp=${up}
+      onDragStart=${(event) => event.preventDefault()}>
+      <div class="slider" style=${style}>
+        <div class="after"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /></div>
+        ${marked && image.results.length === 1 && html`<${Regions} result=${first} />`}
+        <img class="before" src=${image.sent} alt=${`${image.name} before`} onLoad=${(event) => onBefore(sizeOf(event))} />
+        <span class="tag left" aria-hidden="true">before</span><span class="tag right" aria-hidden="true">after</span>
+        <input type="range" min="0" max="100" value=${at} aria-label="Share of the image that is shown as before"
+               aria-valuetext=${`${at} % before`} onInput=${(event) => setAt(Number(event.currentTarget.value))} />
+        <span class="line" aria-hidden="true"></span>
+      </div>
     </div>`;
 }
 
-const Beside = ({ image, grids }) => html`
+const Beside = ({ image, grids, marked, onBefore }) => html`
   <div class="beside">
-    <figure><img src=${image.sent} alt=${`${image.name} before`} /><figcaption>before</figcaption></figure>
-    <figure><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /><figcaption>after</figcaption></figure>
+    <figure><img src=${image.sent} alt=${`${image.name} before`} onLoad=${(event) => onBefore(sizeOf(event))} />
+      <figcaption>before</figcaption></figure>
+    <figure><span class="framed"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} />
+      ${marked && image.results.length === 1 && html`<${Regions} result=${image.results[0]} />`}</span><figcaption>after</figcaption></figure>
   </div>`;
+
+const sizeOf = ({ currentTarget: image }) => ({ width: image.naturalWidth, height: image.naturalHeight });
+
+function Regions({ result: { regions, width, height } }) {
+  if (!regions?.length) return null;
+  return html`<svg class="regions" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img"
+    aria-label=${regions.map(({ label }) => label || "region").join(", ")}>
+    ${regions.map(({ box, polygon }, index) => (box
+      ? html`<rect key=${index} x=${box[0]} y=${box[1]} width=${box[2]} height=${box[3]} />`
+      : html`<polygon key=${index} points=${(polygon || []).map((point) => point.join(",")).join(" ")} />`))}
+  </svg>`;
+}
+
+// `4032×3024, 3.1 MB → 512×384, 41 kB, −99 %`
+function Sizes({ image, before, grids }) {
+  if (!image.results.length) return null;
+  const whole = layOut(image.results, grids);
+  const total = image.results.reduce((sum, { size }) => sum + size, 0);
+  const sum = (sizes) => sizes.reduce((all, size) => all + size, 0);
+  const first = image.results[0];
+  const made = whole ? `${sum(whole.columns)}×${sum(whole.rows)}` : `${first.width}×${first.height}`;
+  const parts = image.results.length > 1 ? ` in ${count(image.results.length)} parts` : "";
+  const change = image.size ? Math.round((100 * (total - image.size)) / image.size) : 0;
+  return html`<p class="sizes">${before && `${before.width}×${before.height}, `}${bytes(image.size)} →${" "}
+    <b>${made}${parts}, ${bytes(total)}</b>, ${change > 0 ? "+" : "−"}${Math.abs(change)} %</p>`;
+}
 
 const Facts = ({ image }) => html`
   <details class="viewer-facts"><summary>Files and times</summary>
