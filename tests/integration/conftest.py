@@ -29,7 +29,8 @@ COLOURS = {"crash": (0, 0, 255), "hang": (255, 0, 0), "raise": (0, 255, 0), "sha
 def environment() -> dict[str, str]:
     """Environment of a process that finds the tests' plugin steps, with short time limits."""
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PENSTOCK_STEP_TIMEOUT_SECS": "1", "PENSTOCK_MAX_ATTEMPTS": "2"}
+    limits = {"PENSTOCK_STEP_TIMEOUT_SECS": "1", "PENSTOCK_STEP_WALL_SECS": "1", "PENSTOCK_MAX_ATTEMPTS": "2"}
+    return {**os.environ, "PYTHONPATH": path, **limits}
 
 
 @pytest.fixture

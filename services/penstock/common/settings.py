@@ -107,7 +107,20 @@ class WorkerSettings(_Settings):
     """Settings of worker processes."""
 
     max_attempts: Count = _option(3, "Attempts per image and step before the image fails")
-    step_timeout_secs: DaySecs = _option(60.0, "Time limit of one step for one image, in seconds")
+    step_timeout_secs: DaySecs = _option(
+        60.0,
+        "Limit on one step for one image, in seconds of CPU time of the worker process; for steps in programs and"
+        " containers in seconds",
+    )
+    step_wall_secs: DaySecs | None = _optional(
+        "Limit on one step for one image in seconds, however little CPU it gets. Unset: ten times"
+        " `PENSTOCK_STEP_TIMEOUT_SECS`"
+    )
+    image_timeout_secs: DaySecs = _option(
+        600.0,
+        "Limit on consecutive steps of one image in one worker, in seconds of CPU time; checked between steps. The"
+        " image fails as `image_timeout`",
+    )
     max_pixels_in_flight: Count = _option(
         100_000_000, "Pixels, of 3 bytes, that a worker holds before it writes them to the store"
     )
@@ -134,6 +147,11 @@ class WorkerSettings(_Settings):
         "Command line, as a JSON list, of the program that runs this worker's declared steps."
         " Unset: this worker runs none of them",
     )
+
+    @property
+    def wall_limit_secs(self) -> float:
+        """Seconds that a step may take, however little CPU it gets."""
+        return self.step_wall_secs or 10 * self.step_timeout_secs
 
     @property
     def step_schemas(self) -> dict[str, dict[str, Any]]:

@@ -145,7 +145,7 @@ def build_coordinator(
             ),
             ReconcilerSettings(
                 repair_secs=settings.repair_secs,
-                step_timeout_secs=worker_settings.step_timeout_secs,
+                step_timeout_secs=worker_settings.wall_limit_secs,
                 max_chunk=settings.max_chunk,
                 sweep_secs=settings.sweep_secs,
                 abandoned_secs=settings.abandoned_secs,

@@ -7,6 +7,7 @@ outcome published, is handed on to the next step, or is requeued for this one.
 import hashlib
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,7 @@ from penstock.common.store.keys import result_key, resume_key, work_key
 from penstock.common.tracing.base import UNTRACED, Trace, Tracing
 from penstock.steps.image import Image
 from penstock.worker.attempts import Attempts
+from penstock.worker.cancelled_jobs import JobCancelledError
 from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
 from penstock.worker.events import EventPublisher
 from penstock.worker.executors.base import File, Part, StepExecutor, as_image_error
@@ -68,6 +70,7 @@ class WorkerContext:
     counters: CallCounters
     events: EventPublisher
     memory: WorkerMemory | None = None
+    image_timeout_secs: float = math.inf
 
 
 class ChunkTask:
@@ -93,6 +96,7 @@ class ChunkTask:
         self._at = 0
         self._step_input: list[Part] = []
         self._work_secs: dict[int, float] = {}
+        self._spent_secs = 0.0
 
     def load(self) -> None:
         """Read the message, and the plan from the store unless the message has it. Does nothing once it has succeeded.
@@ -176,6 +180,7 @@ class ChunkTask:
         """Run the served steps on every pending image, until `should_stop` returns true between two images.
 
         Raises:
+            JobCancelledError: `should_stop` raised it between two images or two steps.
             BlobLostError: the intermediates are gone.
             UnavailableError: a step's program cannot be started.
         """
@@ -188,13 +193,14 @@ class ChunkTask:
                 with self._stage(watchdog, image, self.chunk.step, "read"):
                     parts = self._input.read(image)
                 for index, operation in self._operations_on(image):
+                    self._check_before_step(should_stop)
                     self._enter(index, [] if operation.step == DECODE else parts)
                     with self._stage(watchdog, image, index, operation.step):
                         parts = executor.perform(operation, parts)
                 results = (
                     self._write_results(watchdog, image, parts) if self._end == len(self.plan.operations) else None
                 )
-            except (BlobLostError, UnavailableError) as error:
+            except (BlobLostError, UnavailableError, JobCancelledError) as error:
                 self.trace.record_error(error)
                 raise
             except Exception as error:
@@ -336,6 +342,7 @@ class ChunkTask:
         began = time.time()
         self._waited_secs = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
         self._work_secs = {}
+        self._spent_secs = 0.0
         self._enter(self.chunk.step, [])
 
     def _enter(self, index: int, parts: list[Part]) -> None:
@@ -346,14 +353,25 @@ class ChunkTask:
         if self._suspect is not None:
             self._suspect.enter(index)
 
+    def _check_before_step(self, should_stop: Callable[[], bool]) -> None:
+        """Raise JobCancelledError if the job was cancelled, ImageError if the image has used up its time."""
+        limit_secs = self._context.image_timeout_secs
+        if self._spent_secs > limit_secs:
+            message = f"the image took longer than {limit_secs:g} s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
+            raise ImageError(ImageCode.IMAGE_TIMEOUT, message)
+        with suppress(UnavailableError):  # found out between two images as well
+            should_stop()
+
     @contextmanager
     def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
         """Limit the time of one stage of an image, trace it, and add its seconds to those of its step."""
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         limit_secs = self._context.executor.time_limit_secs(name)
         with watchdog.limit(limit_secs), self.trace.span(name, image=image.id, **attributes):
             yield
-        self._work_secs[index] = self._work_secs.get(index, 0.0) + time.perf_counter() - began
+        work_secs = time.perf_counter() - began
+        self._work_secs[index] = self._work_secs.get(index, 0.0) + work_secs
+        self._spent_secs += work_secs if limit_secs is not None else time.process_time() - cpu_began
 
     def _finish(self, image: ImageRef, parts: list[Part], results: list[Result] | None) -> None:
         """Note an image's outcome, or keep its parts for the next step; store those if they exceed the budget."""

@@ -1,39 +1,78 @@
-"""Watchdog: ends steps that exceed their time limit. Native code cannot be interrupted, so the process ends with it."""
+"""Watchdog: ends steps that exceed their limits, or whose job was cancelled.
+
+Native code cannot be interrupted, so the process ends with it.
+"""
 
 import faulthandler
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self
 
 _GRACE_SECS = 5.0
 _SUSPENDED_SECS = 1.0
 
 
-class Watchdog:
-    """Calls `on_timeout`, on its own thread, when work within `limit()` takes longer than `limit_secs`.
+@dataclass(frozen=True)
+class StepLimits:
+    """Limits on one step: `cpu_secs` of this process, and `wall_secs` for a step that waits for something.
 
-    `on_timeout` must end the process; the work cannot leave `limit()` while it runs. If native code keeps even this
-    thread from running, by never releasing the GIL, faulthandler's C-level timer ends the process a little later.
+    A step that gets little of a crowded CPU is slow, but well. So the second limit is much longer than the first.
+    """
+
+    cpu_secs: float
+    wall_secs: float
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Work within limits. `began` and `deadline` are by `Watchdog._now`, which stands while the process does."""
+
+    began: float
+    deadline: float
+    cpu_deadline: float
+    is_enforced: bool
+
+
+class Watchdog:
+    """Calls `on_timeout`, on its own thread, with the reason, when work within `limit()` exceeds a limit.
+
+    It calls `on_cancel` if `is_cancelled` returns true of work that has taken longer than `patience_secs`; it asks
+    every `lookup_secs`.
+
+    Both must end the process; the work cannot leave `limit()` while they run. If native code keeps even this thread
+    from running, by never releasing the GIL, faulthandler's C-level timer ends the process a little later.
 
     Time during which the whole process was suspended (stopped, frozen, or the host asleep) does not count.
     """
 
     def __init__(
         self,
-        limit_secs: float,
-        on_timeout: Callable[[], None],
+        limits: StepLimits,
+        on_timeout: Callable[[str], None],
         poll_secs: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.process_time,
+        *,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        on_cancel: Callable[[], None] = lambda: None,
+        lookup_secs: float = 2.0,
+        patience_secs: float = 3.0,
     ) -> None:
-        self._limit_secs = limit_secs
+        self._limits = limits
         self._on_timeout = on_timeout
         self._poll_secs = poll_secs
         self._clock = clock
-        self._timing_out = threading.Lock()
-        self._deadline: float | None = None  # by `_now`, which does not advance while the process is suspended
+        self._cpu_clock = cpu_clock
+        self._is_cancelled = is_cancelled
+        self._on_cancel = on_cancel
+        self._lookup_secs = lookup_secs
+        self._patience_secs = patience_secs
+        self._next_lookup = 0.0
+        self._ending = threading.Lock()
+        self._work: _Work | None = None
         self._suspended_secs = 0.0
-        self._is_enforced = True
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -46,22 +85,27 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
-        self._is_enforced = enforced_elsewhere_secs is None
-        self._deadline = self._now() + (enforced_elsewhere_secs or self._limit_secs)
+        began = self._now()
+        self._work = _Work(
+            began,
+            began + (enforced_elsewhere_secs or self._limits.wall_secs),
+            self._cpu_clock() + self._limits.cpu_secs,
+            enforced_elsewhere_secs is None,
+        )
         return self
 
     def __enter__(self) -> None:
         """The limit is set already: this costs less than a generator, and there is one per step of every image."""
 
     def __exit__(self, *_: object) -> None:
-        with self._timing_out:
-            self._deadline = None
+        with self._ending:
+            self._work = None
 
     @property
     def deadline(self) -> float | None:
         """When the current work must have ended, by the clock; None if there is none."""
-        deadline = self._deadline
-        return None if deadline is None else deadline + self._suspended_secs
+        work = self._work
+        return None if work is None else work.deadline + self._suspended_secs
 
     def close(self) -> None:
         """Stop watching, and cancel faulthandler's timer."""
@@ -74,16 +118,40 @@ class Watchdog:
             now = self._clock()
             if now - polled_at > _SUSPENDED_SECS:
                 self._suspended_secs += now - polled_at
-            polled_at = now
-            faulthandler.dump_traceback_later(self._limit_secs + _GRACE_SECS, exit=True)
-            with self._timing_out:
-                if self._has_expired():
-                    self._on_timeout()
+            faulthandler.dump_traceback_later(self._limits.wall_secs + _GRACE_SECS, exit=True)
+            self._poll()
+            polled_at = self._clock()  # a lookup that takes long is no suspension
         faulthandler.cancel_dump_traceback_later()
 
-    def _has_expired(self) -> bool:
-        deadline = self._deadline
-        return self._is_enforced and deadline is not None and self._now() > deadline
+    def _poll(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        cancelled = self._looks_cancelled(work)
+        with self._ending:
+            if self._work is not work:
+                return
+            if cancelled:
+                self._on_cancel()
+            elif reason := self._expiry(work):
+                self._on_timeout(reason)
+
+    def _looks_cancelled(self, work: _Work) -> bool:
+        now = self._now()
+        if now < max(self._next_lookup, work.began + self._patience_secs):
+            return False
+        self._next_lookup = now + self._lookup_secs
+        return self._is_cancelled()
+
+    def _expiry(self, work: _Work) -> str | None:
+        """Return which limit the work exceeds; None if it exceeds none that is enforced here."""
+        if not work.is_enforced:
+            return None
+        if self._cpu_clock() > work.cpu_deadline:
+            return f"the step took longer than {self._limits.cpu_secs:g} s of CPU time (PENSTOCK_STEP_TIMEOUT_SECS)"
+        if self._now() > work.deadline:
+            return f"the step took longer than {self._limits.wall_secs:g} s (PENSTOCK_STEP_WALL_SECS)"
+        return None
 
     def _now(self) -> float:
         return self._clock() - self._suspended_secs

@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -21,6 +20,7 @@ from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.composite import CompositeStore
 from penstock.common.store.keys import cancellation_key
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
+from penstock.worker.cancelled_jobs import CancelledJobs, JobCancelledError
 from penstock.worker.chunk_input import BlobLostError, PixelBudget
 from penstock.worker.chunk_task import ChunkTask, WorkerContext
 from penstock.worker.events import EventPublisher
@@ -29,53 +29,21 @@ from penstock.worker.image_sources import ImageSources
 from penstock.worker.inbox import Inbox
 from penstock.worker.liveness import Liveness
 from penstock.worker.memory import WorkerMemory
-from penstock.worker.watchdog import Watchdog
+from penstock.worker.watchdog import StepLimits, Watchdog
 
 log = logging.getLogger(__name__)
 
 EXIT_TIMED_OUT = 75
-"""Exit status of a worker that ended itself because a step exceeded its time limit."""
+"""Exit status of a worker that ended itself because a step exceeded a limit, or its job was cancelled."""
 
 _PREFETCH = 2
 _PREFETCH_THREADS = 2
 """One for the next image of this chunk, one for the next chunk."""
-_MAX_CACHED_JOBS = 1_000
 _POLL_SECS = 5.0
 _EXIT_SECS = 5.0
 _RETRY_BACKOFF = Backoff(1.0, 5.0, factor=4.0, jitter=0.0)
 _IO_SECS = 180.0
 """Upper bound for all store and broker calls around one image."""
-
-
-class JobCancelledError(Exception):
-    """The job of the current chunk was cancelled."""
-
-
-class CancelledJobs:
-    """Looks up whether jobs were cancelled, each at most once in `cache_secs`."""
-
-    def __init__(
-        self, lookup: Callable[[str], bool], cache_secs: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._lookup = lookup
-        self._cache_secs = cache_secs
-        self._clock = clock
-        self._cache: dict[str, tuple[bool, float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    def check(self, job: str) -> None:
-        """Raise JobCancelledError if a job was cancelled, UnavailableError if the store is unreachable."""
-        cancelled, expires_at = self._cache.get(job, (False, 0.0))
-        now = self._clock()
-        if not cancelled and now >= expires_at:
-            if len(self._cache) >= _MAX_CACHED_JOBS:
-                self._cache.clear()
-            cancelled = self._lookup(job)
-            self._cache[job] = (cancelled, now + self._cache_secs)
-        if cancelled:
-            raise JobCancelledError(job)
 
 
 class Worker:
@@ -91,7 +59,13 @@ class Worker:
         self._requeue_backoff = Backoff(requeue_secs, requeue_secs, jitter=0.75)
         self._queues = [step_queue(step) for step in sorted(context.served)]
         self._stopping = threading.Event()
-        self._watchdog = Watchdog(settings.step_timeout_secs, self._time_out)
+        self._watchdog = Watchdog(
+            StepLimits(settings.step_timeout_secs, settings.wall_limit_secs),
+            self._time_out,
+            is_cancelled=self._is_current_cancelled,
+            on_cancel=self._end_cancelled,
+            lookup_secs=settings.cancel_lookup_secs,
+        )
         self._cancelled = CancelledJobs(self._is_cancelled, settings.cancel_lookup_secs)
         self._liveness: Liveness | None = None
         self._consumer: Consumer
@@ -250,17 +224,38 @@ class Worker:
             self._requeue_backoff.wait(self._stopping)
             self._consumer.nack(task.delivery)
 
-    def _time_out(self) -> None:
+    def _is_current_cancelled(self) -> bool:
+        """Return whether the job of the current image was cancelled, as far as the store tells; for the watchdog."""
+        try:
+            return self._current is not None and self._is_cancelled(self._current.chunk.job)
+        except UnavailableError:
+            return False
+
+    def _time_out(self, reason: str) -> None:
         """Fail the current image, save the others and end the process, because native code cannot be interrupted."""
-        task, limit = self._current, self._settings.step_timeout_secs
+        task = self._current
         assert task is not None
+
+        def publish() -> None:
+            task.fail_current(ImageError(ImageCode.STEP_TIMEOUT, reason))
+            task.publish()
+
+        self._end_process(task, publish, reason)
+
+    def _end_cancelled(self) -> None:
+        """Drop the current chunk and end the process, because its job was cancelled while a long step runs."""
+        task = self._current
+        assert task is not None
+        self._end_process(task, task.discard, "the job was cancelled")
+
+    def _end_process(self, task: ChunkTask, publish: Callable[[], None], reason: str) -> None:
         with log_context(**task.log_fields):
-            log.error("step exceeded its time limit of %g s; this process ends", limit)
+            log.error("%s; this process ends, because a step cannot be interrupted", reason)
             try:
-                task.fail_current(ImageError(ImageCode.STEP_TIMEOUT, f"the step took longer than {limit:g} s"))
-                task.publish()
+                publish()
                 self._consumer.ack(task.delivery)
                 wait([self._completing, *self._unconfirmed], _EXIT_SECS)
+                self.context.executor.kill()
                 self.context.broker.close()
                 task.trace.end()
                 self.context.tracing.close()
@@ -359,6 +354,7 @@ def build_worker(
         counters=counters,
         events=EventPublisher(broker, counters),
         memory=memory,
+        image_timeout_secs=settings.image_timeout_secs,
     )
     return Worker(context, settings, requeue_secs)
 

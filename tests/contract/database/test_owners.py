@@ -58,6 +58,17 @@ def test_usage_counts_receiving_and_open_jobs_and_the_images_of_today(driver, re
     assert repository.usage("delft", now) == Usage(open_jobs=2, open_images=6, images_today=9)
 
 
+def test_a_cancelled_job_counts_as_open_until_workers_have_left_it(driver, repository):
+    driver.accepted("job-1", images=4, owner="delft")
+    driver.accepted("job-2", images=3, owner="delft")
+    repository.take_pending("job-1", 2)
+    for job in ("job-1", "job-2"):
+        repository.cancel_job(job)
+    now = time.time()
+    assert repository.usage("delft", now) == Usage(open_jobs=1, open_images=4, images_today=7)
+    assert repository.usage("delft", now + 11.0) == Usage(0, 0, 7)
+
+
 def test_images_accepted_today_count_after_their_job_was_deleted(driver, repository):
     now = time.time()
     driver.ended("job-1", owner="delft")

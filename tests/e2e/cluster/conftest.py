@@ -86,7 +86,7 @@ def values(tag: str) -> Mapping[str, Any]:
         "deletionCost": {"enabled": True},
         "settings": {
             "PENSTOCK_REPAIR_SECS": "10",
-            "PENSTOCK_STEP_TIMEOUT_SECS": "20",
+            "PENSTOCK_STEP_WALL_SECS": "20",
             "PENSTOCK_SWEEP_SECS": "2",
             "PENSTOCK_ABANDONED_SECS": "15",
         },

@@ -16,7 +16,7 @@ from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step
 from penstock.common.registry import operations
 from penstock.local.sample_images import write_images
 
-FAST_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_TIMEOUT_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
+FAST_REPAIR = {"PENSTOCK_REPAIR_SECS": "1", "PENSTOCK_STEP_WALL_SECS": "5", "PENSTOCK_SWEEP_SECS": "1"}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from run_folders import Run, draw
 
 from penstock.common.image_header import read_header
 
-LONG = {"PENSTOCK_STEP_TIMEOUT_SECS": "60"}
+LONG = {"PENSTOCK_STEP_TIMEOUT_SECS": "60", "PENSTOCK_STEP_WALL_SECS": "60"}
 """The first file of a format loads its library, which takes long on a busy host."""
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(256)) * 8

@@ -28,7 +28,7 @@ DETAILS = {0x9000: b"0232", 0x9101: b"\1\2\3\0", 0xA000: b"0100", 0xA001: 1}
 @pytest.fixture(scope="module")
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """The environment of processes, with the time limit of real ones."""
-    return {name: value for name, value in environment.items() if name != "PENSTOCK_STEP_TIMEOUT_SECS"}
+    return {name: value for name, value in environment.items() if not name.startswith("PENSTOCK_STEP_")}
 
 
 @pytest.fixture(scope="module")

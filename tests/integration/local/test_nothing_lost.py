@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,14 @@ from penstock.local.sample_images import write_images
 
 OPERATIONS = [["resize", "200x150"], ["pause", 0.02], ["split", True], ["blur", "median"]]
 SECS = 60.0
+SLOW_PROGRAM = """
+import json, sys, time
+for line in sys.stdin:
+    if json.loads(line)["op"] == "describe":
+        print(json.dumps({"v": 1, "step": "slow", "version": "1", "params": {}}), flush=True)
+    else:
+        time.sleep(900)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +50,6 @@ def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The checksums of an undisturbed run."""
     import hashlib
     import subprocess
-    import sys
 
     out = tmp_path_factory.mktemp("undisturbed")
     ops = ["--op", "resize=200x150", "--op", "split", "--op", "blur=median"]
@@ -160,6 +169,25 @@ def test_cancel_takes_effect_with_most_of_the_job_still_queued(start_server: Any
     assert images == cancelled["images"], "a cancelled job's counts moved"
     results = tmp_path / "data" / "store" / "results" / job
     wait_until(lambda: {path.name for path in results.iterdir()} == set(server.manifest(job)))
+
+
+@pytest.mark.parametrize("program", [False, True])
+def test_cancel_frees_a_worker_whose_step_takes_long(
+    start_server: Any, photos: Path, tmp_path: Path, program: bool
+) -> None:
+    environment = {"PENSTOCK_STEP_TIMEOUT_SECS": "1000", "PENSTOCK_STEP_WALL_SECS": "1000"}
+    if program:
+        environment |= {
+            "PENSTOCK_DECLARED_STEPS": json.dumps({"slow": {}}),
+            "PENSTOCK_PROGRAM": json.dumps([sys.executable, str(tmp_path / "slow.py")]),
+        }
+        (tmp_path / "slow.py").write_text(SLOW_PROGRAM)
+    server = start_server("--workers", "1", input_root=photos, **environment)
+    job = job_of(server, photos, [["slow", True] if program else ["pause", 900]], chunk_size=1)
+    wait_until(lambda: server.client.job(job)["images"]["running"] >= 1)
+    server.call("POST", f"/v1/jobs/{job}/cancel")
+    quick = job_of(server, photos, [["resize", "20x20"]])
+    assert server.client.wait(quick, poll_secs=0.02)["state"] == "succeeded"
 
 
 def test_on_failure_cancel_ends_the_job_at_its_first_failure(

@@ -14,10 +14,12 @@ from waiting import wait_until
 from worker_fixture import CHAIN, JOB, SECS, WorkerFixture, draw, expected_results
 
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, step_queue
+from penstock.common.model.plan import Planned
 from penstock.common.model.regions import Region
 from penstock.common.registry import operations
 from penstock.common.store.keys import cancellation_key, resume_key
 from penstock.worker.chunk_task import ChunkTask
+from penstock.worker.executors.in_process import InProcessExecutor
 
 
 @pytest.mark.parametrize("placement", [[()], [("resize", "split"), ("blur", "encode")], "each"], ids=str)
@@ -58,6 +60,37 @@ def test_pixels_over_budget_are_handed_on_before_the_chunk_is_complete(workers: 
     workers.start("encode")
     ended = workers.wait_for_outcomes(5)
     assert [workers.results(ended[number]) for number in range(5)] == [expected_results(image) for image in images]
+
+
+def test_a_job_that_is_cancelled_is_left_before_the_next_step(
+    workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def perform(self: InProcessExecutor, operation: Planned, parts: list[Any]) -> list[Any]:
+        started.append(operation.step)
+        if operation.step == "split":
+            workers.store.put(cancellation_key(JOB), [b""])
+            time.sleep(0.1)  # longer than the worker remembers that the job was not cancelled
+        return unpatched(self, operation, parts)
+
+    unpatched = InProcessExecutor.perform
+    monkeypatch.setattr(InProcessExecutor, "perform", perform)
+    workers.send(workers.chunk(CHAIN, workers.upload(draw(0), draw(1))))
+    workers.start()
+    wait_until(lambda: "split" in started and workers.is_idle())
+    workers.stop()
+    assert started == ["decode", "resize", "split"]
+    assert not [*workers.store.list("results")]
+
+
+def test_an_image_that_uses_up_its_time_fails_for_good_before_the_next_step(workers: WorkerFixture) -> None:
+    workers.send(workers.chunk(CHAIN, workers.upload(draw(0))))
+    workers.start(image_timeout_secs=1e-6)
+    outcome = workers.wait_for_outcomes(1)[0]
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.step, outcome.error.retry) == ("image_timeout", "resize", False)
+    assert outcome.error.message == "the image took longer than 1e-06 s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
 
 
 def test_chunks_of_a_cancelled_job_leave_no_results_and_no_intermediates(workers: WorkerFixture) -> None:

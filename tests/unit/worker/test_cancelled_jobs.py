@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_clock import FakeClock
 
-from penstock.worker.worker import CancelledJobs, JobCancelledError
+from penstock.worker.cancelled_jobs import CancelledJobs, JobCancelledError
 
 
 def test_a_job_is_looked_up_once_in_a_while_and_stays_cancelled() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from fake_clock import FakeClock
 
-from penstock.worker.watchdog import Watchdog
+from penstock.worker.watchdog import StepLimits, Watchdog
 
-LIMIT_SECS = 0.5
+LIMITS = StepLimits(cpu_secs=0.1, wall_secs=0.5)
 SECS = 30.0
 
 
@@ -26,7 +26,7 @@ def fired() -> threading.Event:
 
 @pytest.fixture
 def watchdog(clock: FakeClock, fired: threading.Event) -> Iterator[Watchdog]:
-    watchdog = Watchdog(LIMIT_SECS, fired.set, poll_secs=0.01, clock=clock)
+    watchdog = Watchdog(LIMITS, lambda _: fired.set(), poll_secs=0.01, clock=clock, cpu_clock=lambda: 0.0)
     yield watchdog
     watchdog.close()
 
@@ -59,11 +59,11 @@ def test_every_piece_of_work_has_the_whole_limit(watchdog: Watchdog, clock: Fake
 def test_work_cannot_end_while_its_timeout_is_handled(clock: FakeClock) -> None:
     handling, handled = threading.Event(), threading.Event()
 
-    def handle() -> None:
+    def handle(_: str) -> None:
         handling.set()
         handled.wait(SECS)
 
-    watchdog = Watchdog(LIMIT_SECS, handle, poll_secs=0.01, clock=clock)
+    watchdog = Watchdog(LIMITS, handle, poll_secs=0.01, clock=clock)
 
     def work() -> None:
         with watchdog.limit():
@@ -104,3 +104,54 @@ def test_time_while_the_process_was_suspended_does_not_count(
         assert not fired.is_set()
         clock.now += 0.6
         assert fired.wait(SECS)
+
+
+@pytest.mark.parametrize(
+    ("wall_secs", "cpu_secs", "reason"),
+    [
+        (0.4, 0.09, None),
+        (0.4, 0.11, "the step took longer than 0.1 s of CPU time (PENSTOCK_STEP_TIMEOUT_SECS)"),
+        (0.6, 0.01, "the step took longer than 0.5 s (PENSTOCK_STEP_WALL_SECS)"),
+    ],
+    ids=["slow for want of CPU", "busy", "waiting"],
+)
+def test_a_step_may_use_its_cpu_time_and_may_wait_much_longer_than_that(
+    clock: FakeClock, wall_secs: float, cpu_secs: float, reason: str | None
+) -> None:
+    cpu, reasons = FakeClock(), list[str]()
+    watchdog = Watchdog(LIMITS, reasons.append, poll_secs=0.01, clock=clock, cpu_clock=cpu)
+    with watchdog.limit():
+        clock.wait_for_reads(3)
+        cpu.now += cpu_secs
+        clock.now += wall_secs
+        clock.wait_for_reads(8)
+    watchdog.close()
+    assert reasons[:1] == ([] if reason is None else [reason])
+
+
+def test_long_work_is_ended_if_it_is_cancelled_even_where_something_else_limits_it(clock: FakeClock) -> None:
+    cancelled, ended = threading.Event(), threading.Event()
+    watchdog = Watchdog(
+        StepLimits(60.0, 600.0),
+        lambda reason: None,
+        poll_secs=0.01,
+        clock=clock,
+        is_cancelled=cancelled.is_set,
+        on_cancel=ended.set,
+        lookup_secs=0.4,
+        patience_secs=0.9,
+    )
+    with watchdog.limit(enforced_elsewhere_secs=300.0):
+        cancelled.set()
+        clock.now += 0.8
+        clock.wait_for_reads(8)
+        assert not ended.is_set(), "short work ends by itself"
+        clock.now += 0.2
+        assert ended.wait(SECS)
+    ended.clear()
+    cancelled.clear()
+    with watchdog.limit():
+        clock.now += 0.9
+        clock.wait_for_reads(8)
+        assert not ended.is_set()
+    watchdog.close()

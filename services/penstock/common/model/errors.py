@@ -42,6 +42,7 @@ class ImageCode(StrEnum):
     INVALID_REGIONS = "invalid_regions"
     PARAMETER_NOT_APPLICABLE = "parameter_not_applicable"
     STEP_TIMEOUT = "step_timeout"
+    IMAGE_TIMEOUT = "image_timeout"
     STEP_CRASHED = "step_crashed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     INTERNAL = "internal"

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, text
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, text
 
 from penstock.common.model.errors import ImageCode
 from penstock.common.model.jobs import JobState
@@ -12,6 +12,8 @@ from penstock.coordinator.database.schema import jobs, totals, usage
 from penstock.coordinator.ports.repository import Usage
 
 _DAY_SECS = 86_400
+CANCELLED_SECS = 10.0
+"""How long workers may still be busy with a job that was cancelled: until they look it up, and end a long step."""
 _CODES = frozenset(ImageCode)
 
 _ADD_USAGE = text(
@@ -24,13 +26,19 @@ _TODAY = (
 )
 _RECEIVING = case((jobs.c.state == JobState.RECEIVING.value, jobs.c.total), else_=0)
 _OPEN_IMAGES = jobs.c.pending + jobs.c.queued + jobs.c.running
+_MAY_BE_RUNNING = and_(
+    jobs.c.state == JobState.CANCELLED.value,
+    jobs.c.started_at.is_not(None),
+    jobs.c.finished_at > bindparam("cancelled_since"),
+)
+_HELD_IMAGES = case((jobs.c.state == JobState.CANCELLED.value, jobs.c.cancelled), else_=_OPEN_IMAGES)
 # One statement, so that a job that is being accepted counts once: as receiving, or as accepted today.
 _USAGE = select(
     func.count(),
-    func.coalesce(func.sum(_OPEN_IMAGES), 0),
+    func.coalesce(func.sum(_HELD_IMAGES), 0),
     func.coalesce(func.sum(_RECEIVING), 0),
     func.coalesce(_TODAY, 0),
-).where(jobs.c.owner == bindparam("owner"), IS_OPEN_OR_RECEIVING)
+).where(jobs.c.owner == bindparam("owner"), or_(IS_OPEN_OR_RECEIVING, _MAY_BE_RUNNING))
 _ADD_TOTALS = text(
     "INSERT INTO totals (outcome, count) VALUES (:outcome, :count)"
     " ON CONFLICT (outcome) DO UPDATE SET count = totals.count + excluded.count"
@@ -44,7 +52,8 @@ def add_to_usage(connection: Connection, owner: str, images: int, at: float) -> 
 
 
 def read_usage(connection: Connection, owner: str, at: float) -> Usage:
-    row = connection.execute(_USAGE, {"owner": owner, "day": int(at // _DAY_SECS)}).one()
+    given = {"owner": owner, "day": int(at // _DAY_SECS), "cancelled_since": at - CANCELLED_SECS}
+    row = connection.execute(_USAGE, given).one()
     open_jobs, open_images, receiving, today = (int(number) for number in row)
     return Usage(open_jobs, open_images, receiving + today)
 

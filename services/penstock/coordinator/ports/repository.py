@@ -163,7 +163,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Usage:
-    """An owner's open jobs, their open images, and the images accepted or received today (UTC)."""
+    """An owner's open jobs, their open images, and the images accepted or received today (UTC).
+
+    Jobs that were cancelled seconds ago are among them, because workers may still be busy with them.
+    """
 
     open_jobs: int
     open_images: int

@@ -53,6 +53,9 @@ class StepExecutor(Protocol):
     def reset(self) -> None:
         """Forget the current image."""
 
+    def kill(self) -> None:
+        """End at once what was started, because this process ends. May be called from any thread."""
+
     def close(self) -> None:
         """Stop what was started and remove what was written."""
 

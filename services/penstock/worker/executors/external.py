@@ -80,6 +80,11 @@ class ExternalExecutor(InProcessExecutor):
             return None
         return self._settings.max_attempts * (self._settings.step_timeout_secs + START_SECS)
 
+    def kill(self) -> None:
+        """Kill the program, and remove the folder."""
+        self._program.kill()
+        shutil.rmtree(self._path, ignore_errors=True)
+
     def close(self) -> None:
         """Stop the program, and remove the folder."""
         self._program.close()

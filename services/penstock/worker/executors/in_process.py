@@ -62,6 +62,9 @@ class InProcessExecutor:
     def reset(self) -> None:
         """Nothing is kept of an image."""
 
+    def kill(self) -> None:
+        """Nothing was started."""
+
     def close(self) -> None:
         """Nothing was started."""
 

@@ -28,6 +28,7 @@ _STATUSES: dict[str, int] = {
     ImageCode.TOO_LARGE_FILE: 413,
     ImageCode.UNSUPPORTED_TYPE: 415,
     ImageCode.STEP_TIMEOUT: 504,
+    ImageCode.IMAGE_TIMEOUT: 504,
     ImageCode.ATTEMPTS_EXHAUSTED: 503,
     ImageCode.STEP_CRASHED: 500,
     ImageCode.INTERNAL: 500,

@@ -13,6 +13,7 @@ const ADVICE = {
   source_not_found: "Put the file where the job expects it, then retry.",
   source_forbidden: "Allow the server to read the file and to write the results, then retry.",
   step_timeout: "The step took too long. Retry; if it happens again, ask for a longer time limit.",
+  image_timeout: "The image took too long. Choose fewer or quicker operations, or ask for a longer time limit.",
   step_crashed: "The step crashed on this image. Retry; if it happens again, look at the step's log.",
   attempts_exhausted: "All attempts failed. Retry once the cause is fixed.",
   internal: "Unexpected error. Retry; if it happens again, look at the server's log.",
