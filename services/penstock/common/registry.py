@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.model.operations import BUILT_IN, DECODE, Decode, Parameters
 from penstock.common.model.schema_parameters import declare_parameters
 
@@ -124,6 +125,11 @@ def operations() -> dict[str, type[Parameters]]:
     A custom step replaces a declared one of the same name.
     """
     return {**BUILT_IN, **_declared, **{name: custom.params for name, custom in custom_steps().items()}}
+
+
+def all_queues() -> list[str]:
+    """Return the names of the queues that a coordinator uses."""
+    return [EVENTS_QUEUE, DEAD_LETTER_QUEUE, *map(step_queue, operations())]
 
 
 def all_operations() -> dict[str, type[Parameters]]:

@@ -15,7 +15,7 @@ from tcp_proxy import TcpProxy
 
 from penstock.common.broker.base import QueueDepth
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import BrokenSetupError, UnavailableError
 from penstock.common.model.messages import DEAD_LETTER_QUEUE
 from penstock.common.settings import BrokerSettings, SettingsError
 
@@ -189,11 +189,30 @@ def test_a_refused_consumer_tries_again(connect: Connect, rabbitmq: RabbitServer
     assert consumer.get(SECS).body == b"x"
 
 
-def test_a_queue_of_another_type_is_refused_with_the_servers_reason(connect: Connect, rabbitmq: RabbitServer) -> None:
+def test_a_queue_of_another_type_is_refused_with_the_command_that_removes_it(
+    connect: Connect, rabbitmq: RabbitServer
+) -> None:
     with rabbitmq.channel() as channel:
         channel.queue_declare(QUEUE, durable=True)
-    with pytest.raises(UnavailableError, match=r"refused: .*inequivalent arg 'x-queue-type'"):
-        connect().declare([QUEUE])
+    broker = connect()
+    with pytest.raises(BrokenSetupError, match=rf"queue {QUEUE} exists with other arguments") as refused:
+        broker.declare([QUEUE])
+    command = refused.value.message.partition("rabbitmqctl ")[2]
+    assert command == f"--vhost / delete_queue {QUEUE}"
+    rabbitmq.control(*command.split())
+    broker.declare([QUEUE])
+
+
+def test_a_queue_that_closes_every_channel_is_logged_once(
+    connect: Connect, rabbitmq: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with rabbitmq.channel() as channel:
+        channel.queue_declare(QUEUE, durable=True)
+    consumer = connect().consume([QUEUE], 1)
+    assert consumer.get(2.0) is None
+    assert [record.message.split(";")[0] for record in caplog.records if QUEUE in record.message] == [
+        f"queue {QUEUE} exists with other arguments than x-queue-type=quorum"
+    ]
 
 
 def test_queues_are_durable_quorum_queues_without_other_arguments(broker: RabbitBroker, rabbitmq: RabbitServer) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hosts import Hosts, Process
 from postgres_server import PostgresServer
@@ -246,3 +248,23 @@ def test_settings_that_need_a_broker_are_refused_without_one(penstock: Any, tmp_
     assert alone.stderr == (
         "penstock: PENSTOCK_STORE_URL=s3://bucket/x: needs a broker; give --broker amqp://… as well\n"
     )
+
+
+def test_a_queue_of_another_type_is_named_until_it_is_removed(
+    start_hosts: Callable[..., Hosts], rabbitmq: RabbitServer, photos: Path, undisturbed: dict[str, str]
+) -> None:
+    queue = step_queue("split")
+    with rabbitmq.channel() as channel:
+        channel.queue_declare(queue, durable=True)
+    hosts = start_hosts()
+    coordinator, worker = hosts.coordinator(wait=False), hosts.worker()
+    wait_until(lambda: f"delete_queue {queue}" in coordinator.output and f"delete_queue {queue}" in worker.output)
+    document = httpx.get(f"{coordinator.url}/readyz").json()
+    assert document["checks"]["broker"] == "away"
+    command = document["problems"]["broker"].partition("rabbitmqctl ")[2]
+    name = submit(coordinator, photos, SLOW)
+    rabbitmq.control(*shlex.split(command))
+    assert finish(coordinator, name)["state"] == "succeeded"
+    assert manifest(coordinator, name) == undisturbed
+    assert worker.is_running
+    assert hosts.is_ready(coordinator)

@@ -23,6 +23,7 @@ class LeaderLoop:
         self._retry_secs = retry_secs
         self._changed = threading.Event()
         self._stopping = False
+        self._logged = ""
         self._thread = threading.Thread(target=self._run, name="leader-loop", daemon=True)
         leadership.on_lost(self._changed.set)
 
@@ -53,11 +54,14 @@ class LeaderLoop:
         try:
             self._scheduler.start_leading(self._leadership.term)
         except UnavailableError as error:
-            log.warning("cannot start leading: %s", error.message)
+            if error.message != self._logged:  # it is tried every second
+                log.warning("cannot start leading: %s", error.message)
+                self._logged = error.message
             self._changed.wait(self._retry_secs)
         except Exception:
             log.exception("cannot start leading: unexpected error")
             self._changed.wait(self._retry_secs)
         else:
+            self._logged = ""
             self._changed.wait()
             self._scheduler.stop_leading()

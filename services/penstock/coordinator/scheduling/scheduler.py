@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from penstock.common.broker.base import Broker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
-from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
-from penstock.common.registry import disabled_steps, operations
+from penstock.common.model.messages import step_queue
+from penstock.common.registry import all_queues, disabled_steps, operations
 from penstock.common.store.base import Store
 from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_prefixes
 from penstock.common.tracing.base import NO_TRACING, Tracing
@@ -106,7 +106,7 @@ class JobScheduler(Scheduler):
         log.info("became leader; dispatching")
 
     def _declare_queues(self) -> None:
-        self._broker.declare([EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in operations())])
+        self._broker.declare(all_queues())
 
     def _adopt_in_flight(self) -> InFlight:
         """Take over what an earlier leader dispatched. Events update it, and the reconciler finds what was lost."""

@@ -5,6 +5,8 @@ declares and inspects queues, each time on a new channel, since RabbitMQ closes 
 """
 
 import logging
+import re
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from penstock.common.broker.rabbitmq.connection import Connection, describe
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import BrokenSetupError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ with 3.10) neither tells consumers that the old queue is gone nor delivers anyth
 QUORUM = {"x-queue-type": "quorum"}
 """The only argument of a queue. Arguments can never be changed, so limits are set by policies."""
 _NOT_FOUND = 404
+_OTHER_ARGUMENTS = re.compile(r"inequivalent arg .* for queue '(?P<queue>[^']+)' in vhost '(?P<vhost>[^']+)'")
+_LOG_AGAIN_SECS = 60.0
 
 Answer = Callable[[Any], None]
 
@@ -38,6 +42,7 @@ class ChannelListener(ABC):
         self._connection = connection
         self._channel: Channel | None = None
         self._closing = False
+        self._logged: tuple[str, float] = ("", 0.0)
 
     def on_open(self, connection: SelectConnection) -> None:
         if not self._closing:
@@ -76,8 +81,16 @@ class ChannelListener(ABC):
         self.on_channel_lost()
         if self._closing or not connection.is_open:
             return  # the next connection opens a new channel
-        log.warning("RabbitMQ closed a channel: %s", describe(reason))
+        self._log_loss(reason)
         self._connection.call_later(_REOPEN_SECS, self._reopen, connection)
+
+    def _log_loss(self, reason: Exception) -> None:
+        """Log why a channel was closed, if not just before: a queue that cannot be used closes every one."""
+        text, now = _find_other_queue(reason) or f"RabbitMQ closed a channel: {describe(reason)}", time.monotonic()
+        before, logged_at = self._logged
+        if text != before or now - logged_at > _LOG_AGAIN_SECS:
+            self._logged = (text, now)
+            log.warning("%s", text)
 
     def _reopen(self, connection: SelectConnection) -> None:
         if connection.is_open and connection is self._connection.current:
@@ -87,6 +100,18 @@ class ChannelListener(ABC):
 def declare(channel: Channel, queue: str, callback: Any = None) -> None:
     """Create a quorum queue if it does not exist; `callback` gets the server's answer."""
     channel.queue_declare(queue, durable=True, arguments=QUORUM, callback=callback)
+
+
+def _find_other_queue(reason: Exception) -> str | None:
+    """Return what to do about a queue that was created with other arguments, if that is why a channel was closed."""
+    match = _OTHER_ARGUMENTS.search(str(getattr(reason, "reply_text", "")))
+    if match is None:
+        return None
+    command = f"rabbitmqctl --vhost {shlex.quote(match['vhost'])} delete_queue {shlex.quote(match['queue'])}"
+    return (
+        f"queue {match['queue']} exists with other arguments than x-queue-type=quorum; remove it, and Penstock"
+        f" creates it and sends again what was in it: {command}"
+    )
 
 
 class QueueAdmin:
@@ -123,6 +148,9 @@ class QueueAdmin:
             except ChannelClosedByBroker as error:
                 if error.reply_code == _NOT_FOUND:
                     return None
+                other = _find_other_queue(error)
+                if other is not None:
+                    raise BrokenSetupError("broker", other) from error
                 message = f"{self._connection.server} refused: {describe(error)}"
                 raise UnavailableError("broker", message) from error
             except AMQPError:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 from penstock.common.model.errors import BrokenSetupError, UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE
+from penstock.common.registry import all_queues
 from penstock.coordinator.api.services import Services
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Readiness:
         self._checks = {
             "store": SingleFlight(services.store.check),
             "database": SingleFlight(services.repository.check),
-            "broker": SingleFlight(lambda: services.broker.declare([EVENTS_QUEUE])),
+            "broker": SingleFlight(lambda: services.broker.declare(all_queues())),
         }
 
         self._logged: dict[str, str] = {}
