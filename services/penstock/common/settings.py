@@ -64,6 +64,7 @@ class Limits(_Settings):
         60.0, "Seconds a request may wait for the end of its job: `/v1/process`, and `Prefer: wait=…`"
     )
     max_waiting: Count = _option(100, "Requests with `Prefer: wait=…` waiting at the same time, per API key")
+    max_sessions: Count = _option(100, "Browsers logged in at the same time, per API key; one more logs out the first")
     max_event_streams: Count = _option(100, "Streams of server-sent events open at the same time, per API key")
 
     @field_validator("formats")

@@ -80,8 +80,8 @@ def test_images_accepted_today_count_after_their_job_was_deleted(driver, reposit
 
 
 def test_a_session_lasts_until_it_expires_or_ends(repository):
-    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
-    repository.begin_session("t", "sha256:cd", at=10.0, expires_at=30.0)
+    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0, most=9)
+    repository.begin_session("t", "sha256:cd", at=10.0, expires_at=30.0, most=9)
     assert repository.find_session("s", 19.0) == "sha256:ab"
     assert repository.find_session("s", 20.0) is None
     repository.end_session("t")
@@ -90,7 +90,16 @@ def test_a_session_lasts_until_it_expires_or_ends(repository):
 
 
 def test_expired_sessions_are_deleted_when_another_one_begins(repository):
-    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0)
-    repository.begin_session("t", "sha256:ab", at=25.0, expires_at=30.0)
+    repository.begin_session("s", "sha256:ab", at=10.0, expires_at=20.0, most=9)
+    repository.begin_session("t", "sha256:ab", at=25.0, expires_at=30.0, most=9)
     assert repository.find_session("s", 0.0) is None
     assert repository.find_session("t", 0.0) == "sha256:ab"
+
+
+def test_the_oldest_sessions_of_a_key_end_when_it_has_too_many(repository) -> None:
+    for number in range(5):
+        repository.begin_session(f"s{number}", "sha256:ab", at=10.0, expires_at=20.0 + number, most=3)
+        repository.begin_session(f"t{number}", "sha256:cd", at=10.0, expires_at=20.0 + number, most=9)
+    names = [f"{key}{number}" for key in "st" for number in range(5)]
+    found = [name for name in names if repository.find_session(name, at=15.0)]
+    assert found == ["s2", "s3", "s4", "t0", "t1", "t2", "t3", "t4"]

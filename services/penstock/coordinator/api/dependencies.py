@@ -12,6 +12,7 @@ from penstock.coordinator.api.middleware import SAFE_METHODS
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import ApiKey, Keys, hash_token
 from penstock.coordinator.auth.quotas import ANYBODY, Caller
+from penstock.coordinator.auth.refused_keys import RefusedKeys
 from penstock.coordinator.intake.job_service import JobService
 from penstock.coordinator.ports.ids import is_id
 from penstock.coordinator.ports.refusals import not_found
@@ -52,6 +53,13 @@ async def authenticate(request: Request) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(authenticate)]
+
+
+def note_unknown_key(request: Request, token: str) -> None:
+    """Log that a request came with an API key that this server does not know."""
+    refused: RefusedKeys = request.app.state.refused_keys
+    address = request.client.host if request.client else "?"
+    refused.note(token, address, request.headers.get("x-forwarded-for"))
 
 
 def unauthorized(message: str) -> RequestError:
@@ -104,6 +112,7 @@ async def _find_key(request: Request, services: Services, keys: Keys) -> ApiKey 
         scheme, _, token = authorization.partition(" ")
         key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
         if key is None and not _is_open(request):
+            note_unknown_key(request, token.strip())
             raise unauthorized("this server does not know the API key; send Authorization: Bearer pk_…")
         return key
     session = request.cookies.get(SESSION_COOKIE)

@@ -37,9 +37,10 @@ class SecurityHeaders:
 
 
 class SameOrigin:
-    """Middleware that refuses changes with the `Origin` of another site.
+    """Middleware that refuses changes that a page of another site makes a browser send.
 
-    Browsers send forms to any address, a server on loopback included, and name the page's origin.
+    Browsers send forms to any address, a server on loopback included. They name the page's origin, or at least say that
+    it is another one (`Sec-Fetch-Site`), or older ones the page (`Referer`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -124,9 +125,12 @@ class LingeringClose:
 
 
 def _is_same_origin(headers: Headers) -> bool:
-    origin = headers.get("origin")
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin is None and site is not None:
+        return site in ("same-origin", "none")  # none: the user's own doing, such as a bookmark
+    page = headers.get("referer") if origin is None else origin
     try:
-        return origin is None or urlsplit(origin).netloc == headers.get("host")
+        return page is None or urlsplit(page).netloc == headers.get("host")
     except ValueError:  # not a URL
         return False
 

@@ -9,11 +9,15 @@ _FIND = select(sessions.c.key_hash).where(
     sessions.c.id == bindparam("session"), sessions.c.expires_at > bindparam("at")
 )
 _DELETE = delete(sessions).where(sessions.c.id == bindparam("session"))
+_OF_KEY = sessions.c.key_hash == bindparam("key_hash")
+_NEWEST = select(sessions.c.id).where(_OF_KEY).order_by(sessions.c.expires_at.desc()).limit(bindparam("kept"))
+_DELETE_OLDEST = delete(sessions).where(_OF_KEY, sessions.c.id.not_in(_NEWEST))
 _DELETE_EXPIRED = delete(sessions).where(sessions.c.expires_at <= bindparam("at"))
 
 
-def begin(connection: Connection, session: str, key_hash: str, at: float, expires_at: float) -> None:
+def begin(connection: Connection, session: str, key_hash: str, at: float, expires_at: float, most: int) -> None:
     connection.execute(_DELETE_EXPIRED, {"at": at})
+    connection.execute(_DELETE_OLDEST, {"key_hash": key_hash, "kept": most - 1})
     connection.execute(_INSERT, {"id": session, "key_hash": key_hash, "expires_at": expires_at})
 
 

@@ -450,8 +450,11 @@ class Repository(Protocol):
         Images count for the day on which their job is accepted, even after the job is deleted.
         """
 
-    def begin_session(self, session: str, key_hash: str, at: float, expires_at: float) -> None:
-        """Store a session, which is logged in with the API key of this hash, and delete expired sessions."""
+    def begin_session(self, session: str, key_hash: str, at: float, expires_at: float, most: int) -> None:
+        """Store a session, which is logged in with the API key of this hash.
+
+        Sessions that have expired are deleted, and so are the oldest ones of the key if it had more than `most`.
+        """
 
     def find_session(self, session: str, at: float) -> str | None:
         """Return the hash of a session's API key; None if there is no such session or it has expired."""

@@ -11,6 +11,7 @@ import pytest
 from api_server import ApiServer, Serve
 
 from penstock.common.model.errors import UnavailableError
+from penstock.common.settings import Limits
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.auth.keys import Keys, hash_token, make_key
 
@@ -79,6 +80,9 @@ def test_a_form_logs_in_and_redirects_to_the_page(coordinator):
         ({"content": TOKEN, "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type"),
         ({"content": b"x" * 5_000, "headers": {"Content-Type": "application/json"}}, 413, "too_large"),
         ({"json": {"key": TOKEN}, "headers": {"Origin": "https://evil.example"}}, 403, "foreign_origin"),
+        ({"data": {"key": TOKEN}, "headers": {"Sec-Fetch-Site": "cross-site"}}, 403, "foreign_origin"),
+        ({"data": {"key": TOKEN}, "headers": {"Sec-Fetch-Site": "same-site"}}, 403, "foreign_origin"),
+        ({"data": {"key": TOKEN}, "headers": {"Referer": "https://evil.example/"}}, 403, "foreign_origin"),
     ],
 )
 def test_a_failed_login_sets_no_cookie(coordinator, body, status, code):
@@ -160,3 +164,29 @@ def test_an_unreachable_database_does_not_log_out(coordinator, monkeypatch):
     monkeypatch.setattr(coordinator.services.repository, "find_session", fail)
     answer = coordinator.http.get("/session")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_a_page_of_this_server_or_none_may_log_in(coordinator):
+    page = {"Referer": f"{str(coordinator.http.base_url).rstrip('/')}/#jobs"}
+    for headers in ({}, OWN, page, {"Sec-Fetch-Site": "none"}):
+        assert log_in(coordinator, **headers).status_code == 200
+
+
+def test_more_sessions_than_allowed_end_the_first(serve):
+    coordinator = serve(keys=Keys([KEY]), limits=Limits(max_sessions=2))
+    cookies = [f"penstock_session={cookie_of(log_in(coordinator)).value}" for _ in range(3)]
+    coordinator.http.cookies.clear()
+    found = [coordinator.http.get("/session", headers={"Cookie": cookie}).status_code for cookie in cookies]
+    assert found == [401, 200, 200]
+
+
+def test_unknown_keys_are_logged_without_what_is_secret(coordinator, caplog):
+    coordinator.http.post("/session", json={"key": make_key("delft")[0]})
+    wrong = "pk_abcdSECRETSECRETSECRETSECRET"
+    coordinator.http.get("/v1/jobs", headers={"Authorization": f"Bearer {wrong}", "X-Forwarded-For": "1.2.3.4"})
+    coordinator.http.post("/session", json={"key": "a password"})
+    lines = [record.message for record in caplog.records if "unknown API key" in record.message]
+    assert len(lines) == 3
+    assert lines[1] == "refused an unknown API key, pk_abcd…, from 1.2.3.4"
+    assert "SECRET" not in caplog.text
+    assert "password" not in caplog.text

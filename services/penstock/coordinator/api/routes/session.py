@@ -15,7 +15,14 @@ from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.rest import Login, Session
-from penstock.coordinator.api.dependencies import SESSION_COOKIE, CallerDep, ServicesDep, check_media_type, unauthorized
+from penstock.coordinator.api.dependencies import (
+    SESSION_COOKIE,
+    CallerDep,
+    ServicesDep,
+    check_media_type,
+    note_unknown_key,
+    unauthorized,
+)
 from penstock.coordinator.api.openapi import LOGIN_BODY, error_responses
 from penstock.coordinator.api.request_body import read_body
 from penstock.coordinator.api.services import Services
@@ -57,13 +64,15 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
         raise invalid_document(error, document) from error
     key = services.keys.find(login.key.strip()) if services.keys else None
     if services.keys is not None and key is None:
+        note_unknown_key(request, login.key.strip())
         raise unauthorized("this server does not know the API key")
     view = _view(services, Caller(key)).model_dump()
     response = RedirectResponse("/", 303) if is_form else JSONResponse(view)
     if key is not None:
         token, now = secrets.token_urlsafe(32), time.time()
         expires_at = now + services.session_secs
-        await run_in_threadpool(services.repository.begin_session, hash_token(token), key.hash, now, expires_at)
+        begin = services.repository.begin_session
+        await run_in_threadpool(begin, hash_token(token), key.hash, now, expires_at, services.limits.max_sessions)
         response.set_cookie(
             SESSION_COOKIE,
             token,
