@@ -110,6 +110,8 @@ def stdio(steps: str | None, root: Path | None) -> None:
 @click.option("--max-open-jobs", type=int, help="Limit for its jobs that have not ended.")
 @click.option("--max-open-images", type=int, help="Limit for its images that have not ended.")
 @click.option("--images-per-day", type=int, help="Limit for the images it submits in a day (UTC).")
+@click.option("--max-open-uploads", type=int, help="Limit for its uploads that no job reads.")
+@click.option("--max-open-upload-bytes", type=int, help="Limit for the bytes in them.")
 @click.option("--admin", is_flag=True, help="Allow it to see and change all jobs.")
 def key(name: str, **given: Any) -> None:
     """Create an API key, and print it (only this once) with its entry for the server's PENSTOCK_API_KEYS."""

@@ -15,6 +15,7 @@ from penstock.common.headers.file_types import list_names, read_types
 from penstock.common.model.errors import PenstockError
 
 MiB = 1024 * 1024
+TiB = 1024**4
 
 Count = Annotated[int, Field(ge=1)]
 HourSecs = Annotated[float, Field(gt=0, le=3_600)]
@@ -60,6 +61,12 @@ class Limits(_Settings):
     max_name_bytes: int = _option(255, "Bytes per file name (UTF-8)", ge=1, le=255)
     max_images: Count = _option(5_000_000, "Images per job")
     max_open_jobs: Count = _option(1_000, "Open jobs: accepted and not finished")
+    max_open_uploads: Count = _option(1_000, "Open uploads per API key: created, and used by no job yet")
+    max_open_upload_bytes: Count = _option(
+        TiB, "Bytes in open uploads per API key, and in its requests that are being received"
+    )
+    max_server_uploads: Count = _option(10_000, "Open uploads of all API keys")
+    max_server_upload_bytes: Count = _option(10 * TiB, "The same bytes of all API keys; above it, `507`")
     max_wait_secs: HourSecs = _option(
         60.0, "Seconds a request may wait for the end of its job: `/v1/process`, and `Prefer: wait=…`"
     )

@@ -12,6 +12,7 @@ from penstock.coordinator.database import uploads
 from penstock.coordinator.ports.repository import (
     ALL_OWNERS,
     ConflictError,
+    OpenUploads,
     Repository,
     Upload,
     UploadFile,
@@ -140,3 +141,16 @@ def test_creating_a_job_and_discarding_its_upload_exclude_each_other(driver, rep
         thread.join()
         assert found == ([] if discarded else ["a"])
         assert names(repository, upload) == found
+
+
+def test_open_uploads_are_those_that_no_job_reads(driver, repository, upload):
+    assert repository.open_uploads("delft") == OpenUploads(0, 0, 1, 0)
+    for name in "v", "w":
+        repository.create_upload(Upload(name, changed_at=10.0, owner="delft"))
+        repository.add_upload_file(name, file("x.jpg", size_bytes=5_000_000_000), 20.0)
+    repository.add_upload_file("u", file("x.jpg", size_bytes=7), 20.0)
+    assert repository.open_uploads("delft") == OpenUploads(2, 10_000_000_000, 3, 10_000_000_007)
+    driver.received(upload="v")
+    assert repository.open_uploads("delft") == OpenUploads(1, 5_000_000_000, 2, 5_000_000_007)
+    repository.discard_uploads("w")
+    assert repository.open_uploads("delft") == OpenUploads(0, 0, 1, 7)

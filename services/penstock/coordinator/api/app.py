@@ -29,6 +29,7 @@ from penstock.coordinator.api.thumbnails import Thumbnails
 from penstock.coordinator.api.transient_jobs import TransientJobs
 from penstock.coordinator.auth.quotas import LongRequests
 from penstock.coordinator.auth.refused_keys import RefusedKeys
+from penstock.coordinator.auth.upload_quota import UploadQuota
 from penstock.coordinator.intake.job_service import JobService
 
 _DESCRIPTION = """Ordered image operations over batches of images.
@@ -67,6 +68,7 @@ def create_app(services: Services) -> FastAPI:
     limits = services.limits
     app.state.streams = LongRequests(limits.max_event_streams, "event streams", "too_many_streams")
     app.state.refused_keys = RefusedKeys()
+    app.state.upload_quota = UploadQuota(services.repository, limits)
     app.state.waiting = LongRequests(limits.max_waiting, "requests that wait for jobs", "too_many_waiting")
     app.state.transient_jobs = TransientJobs(services.scheduler)
     app.state.thumbnails = Thumbnails(services, app.state.transient_jobs)

@@ -49,6 +49,7 @@ _ERRORS = {
     500: "A step failed unexpectedly.",
     503: "The broker, the store or the database is unreachable; see Retry-After.",
     504: "The image took too long.",
+    507: "The server has no room for more uploads.",
 }
 
 _DOCUMENT = {"$ref": "#/components/schemas/JobDocument"}

@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import RequestError
+from penstock.coordinator.auth.quotas import Caller
+from penstock.coordinator.auth.upload_quota import UploadQuota
 from penstock.coordinator.intake.received_files import ReceivedFiles
 
 _CHUNK_BYTES = 1024 * 1024
@@ -33,21 +35,30 @@ class BodyReceiver(Protocol[T_co]):
         """Undo everything: the body was refused, or the client left."""
 
 
-async def receive_body(request: Request, receiver: BodyReceiver[T_co], max_bytes: int, idle_secs: float) -> T_co:
+async def receive_body(
+    request: Request, caller: Caller, receiver: BodyReceiver[T_co], max_bytes: int, idle_secs: float
+) -> T_co:
     """Stream a request's body to a receiver and return its result; abort the receiver if that fails.
 
     Raises:
-        RequestError: 413 for more than `max_bytes`; 408 if nothing arrives for `idle_secs`; the receiver's own.
+        RequestError: 413 for more than `max_bytes`; 408 if nothing arrives for `idle_secs`; 429 or 507 above the
+            caller's or the server's quota of uploads; the receiver's own.
         ClientDisconnect: the client left.
     """
+    quota: UploadQuota = request.app.state.upload_quota
     held = bytearray()
     try:
-        async for chunk in _chunks(request, max_bytes, idle_secs):
-            held += chunk
-            if len(held) >= _CHUNK_BYTES:
-                await run_in_threadpool(receiver.feed, bytes(held))
-                held.clear()
-        return await run_in_threadpool(receiver.finish, bytes(held))
+        _check_size(_announced_bytes(request), max_bytes)
+        if not quota.is_fresh(caller):
+            await run_in_threadpool(quota.refresh, caller)
+        with quota.receive(caller, _announced_bytes(request)) as count:
+            async for chunk in _chunks(request, max_bytes, idle_secs):
+                count(len(chunk))
+                held += chunk
+                if len(held) >= _CHUNK_BYTES:
+                    await run_in_threadpool(receiver.feed, bytes(held))
+                    held.clear()
+            return await run_in_threadpool(receiver.finish, bytes(held))
     except BaseException:
         with anyio.CancelScope(shield=True):
             await run_in_threadpool(receiver.abort)
@@ -55,9 +66,11 @@ async def receive_body(request: Request, receiver: BodyReceiver[T_co], max_bytes
 
 
 @asynccontextmanager
-async def received_files(request: Request, files: FilesT, max_bytes: int, idle_secs: float) -> AsyncIterator[FilesT]:
+async def received_files(
+    request: Request, caller: Caller, files: FilesT, max_bytes: int, idle_secs: float
+) -> AsyncIterator[FilesT]:
     """Receive a request's files; remove them afterwards unless a job keeps them. Raises as `receive_body`."""
-    await receive_body(request, files, max_bytes, idle_secs)
+    await receive_body(request, caller, files, max_bytes, idle_secs)
     try:
         yield files
     finally:
@@ -71,13 +84,17 @@ async def read_body(request: Request, max_bytes: int, idle_secs: float) -> bytes
 
 
 async def _chunks(request: Request, max_bytes: int, idle_secs: float) -> AsyncIterator[bytes]:
-    _check_size(int(request.headers.get("content-length", 0)), max_bytes)
+    _check_size(_announced_bytes(request), max_bytes)
     received, more = 0, True
     while more:
         chunk, more = await _next_chunk(request, idle_secs)
         received += len(chunk)
         _check_size(received, max_bytes)
         yield chunk
+
+
+def _announced_bytes(request: Request) -> int:
+    return int(request.headers.get("content-length", 0))
 
 
 def _check_size(size_bytes: int, max_bytes: int) -> None:

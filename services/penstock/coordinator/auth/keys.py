@@ -37,6 +37,10 @@ class ApiKey(BaseModel):
     """Images of all its jobs that have not ended."""
     images_per_day: _Limit = None
     """Images accepted from midnight to midnight, UTC."""
+    max_open_uploads: _Limit = None
+    """Uploads that no job reads."""
+    max_open_upload_bytes: _Limit = None
+    """Bytes in uploads that no job reads, and in requests that are being received."""
     admin: bool = False
     """Whether it may see and change the jobs and uploads of all keys."""
 

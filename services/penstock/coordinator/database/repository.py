@@ -158,6 +158,7 @@ class SqlRepository(Repository):
     get_upload_file = _read(uploads.get_file)
     list_upload_files = _read(uploads.list_files)
     uploads_in_use = _read(uploads.uploads_in_use)
+    open_uploads = _read(uploads.count_open)
 
     def discard_uploads(self, upload: str | None = None, *, before: float | None = None) -> list[str]:
         discarded: list[str] = []

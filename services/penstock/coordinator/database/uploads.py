@@ -7,11 +7,30 @@ happens during another.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, delete, exists, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    RowMapping,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from penstock.coordinator.database.queries import slices
 from penstock.coordinator.database.schema import jobs, upload_files, uploads
-from penstock.coordinator.ports.repository import ConflictError, Scope, Upload, UploadFile, UploadNotFoundError
+from penstock.coordinator.ports.repository import (
+    ConflictError,
+    OpenUploads,
+    Scope,
+    Upload,
+    UploadFile,
+    UploadNotFoundError,
+)
 
 FILES_PER_PAGE = 5_000
 
@@ -34,6 +53,13 @@ _IN_USE = (
     .where(jobs.c.upload.in_(_AMONG_UPLOADS))
     .union(select(uploads.c.id).where(uploads.c.id.in_(_AMONG_UPLOADS), ~uploads.c.dropped))
 )
+_IS_OWN = uploads.c.owner == bindparam("owner")
+_COUNT_OPEN = select(
+    func.coalesce(func.sum(case((_IS_OWN, 1), else_=0)), 0),
+    func.coalesce(func.sum(case((_IS_OWN, uploads.c.size), else_=0)), 0),
+    func.count(),
+    func.coalesce(func.sum(uploads.c.size), 0),
+).where(~uploads.c.dropped, ~_IS_READ)
 _UNFINISHED_DELETIONS = select(uploads.c.number).where(uploads.c.dropped)
 _OF_NUMBER = upload_files.c.upload == bindparam("number")
 _END_OF_PAGE = select(upload_files.c.name).where(_OF_NUMBER).order_by(upload_files.c.name).limit(1)
@@ -108,6 +134,10 @@ def discard(connection: Connection, upload: str | None, before: float | None) ->
 def uploads_in_use(connection: Connection, uploads: Sequence[str]) -> set[str]:
     pages = (connection.execute(_IN_USE, {"uploads": list(page)}) for page in slices(uploads))
     return {upload for page in pages for upload in page.scalars()}
+
+
+def count_open(connection: Connection, owner: str) -> OpenUploads:
+    return OpenUploads(*(int(number) for number in connection.execute(_COUNT_OPEN, {"owner": owner}).one()))
 
 
 def unfinished_deletions(connection: Connection) -> Iterable[int]:

@@ -162,6 +162,16 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class OpenUploads:
+    """The uploads that no job reads: one owner's, and all owners'. Sizes are in bytes."""
+
+    uploads: int
+    size_bytes: int
+    all_uploads: int
+    all_size_bytes: int
+
+
+@dataclass(frozen=True)
 class Usage:
     """An owner's open jobs, their open images, and the images accepted or received today (UTC).
 
@@ -443,6 +453,9 @@ class Repository(Protocol):
 
     def uploads_in_use(self, uploads: Sequence[str]) -> set[str]:
         """Return those of the uploads that a job reads, or that were created and not discarded."""
+
+    def open_uploads(self, owner: str) -> OpenUploads:
+        """Count the uploads that no job reads."""
 
     def usage(self, owner: str, at: float) -> Usage:
         """Return an owner's usage at a time (seconds since the epoch), including receiving jobs.

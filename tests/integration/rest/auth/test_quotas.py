@@ -229,3 +229,75 @@ def test_requests_that_wait_for_jobs_are_limited_per_key(keyed):
         coordinator.scheduler.finish(first.id)
         assert waiting.result(30).status_code == 200
     assert send(coordinator, headers={"Prefer": "wait=0"}).status_code == 202
+
+
+def begin_upload(coordinator: ApiServer) -> httpx.Response:
+    answer: httpx.Response = coordinator.http.post("/v1/uploads")
+    return answer
+
+
+def test_open_uploads_are_limited_per_key_until_a_job_reads_them(keyed, jpeg):
+    coordinator = keyed(max_open_uploads=2)
+    first = begin_upload(coordinator).json()
+    assert begin_upload(coordinator).status_code == 201
+    check_refused(begin_upload(coordinator), "max_open_uploads")
+    assert coordinator.http.put(f"{first['url']}/files/x.jpg", content=jpeg).status_code == 201
+    document = {**PLAN, "inputs": [{"upload": first["id"]}]}
+    assert coordinator.http.post("/v1/jobs", json=document).status_code == 202
+    assert begin_upload(coordinator).status_code == 201
+    check_refused(begin_upload(coordinator), "max_open_uploads")
+
+
+def test_bytes_in_open_uploads_are_limited_per_key(keyed):
+    coordinator = keyed(max_open_upload_bytes=1_000)
+    upload = begin_upload(coordinator).json()["url"]
+    for name in "ab":
+        assert coordinator.http.put(f"{upload}/files/{name}", content=b"x" * 400).status_code == 201
+    check_refused(coordinator.http.put(f"{upload}/files/c", content=b"x" * 400), "max_open_upload_bytes")
+    check_refused(coordinator.http.put(f"{upload}/files/c", content=iter([b"x" * 400])), "max_open_upload_bytes")
+    assert coordinator.http.put(f"{upload}/files/c", content=b"x" * 200).status_code == 201
+    assert coordinator.http.get(upload).json()["size"] == 1_000
+    check_refused(send(coordinator), "max_open_upload_bytes")  # a form is received like an upload
+    assert coordinator.http.delete(upload).status_code == 204
+    wait_until(lambda: send(coordinator).status_code == 202)  # the database is asked every few seconds
+
+
+def test_bytes_count_while_they_arrive(keyed):
+    coordinator = keyed(max_open_upload_bytes=100_000)
+    upload = begin_upload(coordinator).json()["url"]
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        yield b"x" * 90_000
+        arrived.set()
+        go_on.wait(60)
+        yield b"x"
+
+    def is_refused() -> bool:
+        files = [("files", ("x.jpg", b"\xff\xd8\xff" + b"x" * 20_000))]
+        params, data = {"dry_run": "true"}, {"job": json.dumps(PLAN)}  # nothing is stored if it is accepted
+        return coordinator.http.post("/v1/jobs", params=params, data=data, files=files).status_code == 429
+
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=coordinator.http.base_url) as other:
+        headers = {"Authorization": coordinator.http.headers["Authorization"]}
+        slow = pool.submit(other.put, f"{upload}/files/slow", content=slowly(), headers=headers, timeout=120)
+        try:
+            assert arrived.wait(60)
+            wait_until(is_refused)
+        finally:
+            go_on.set()
+        assert slow.result().status_code == 201
+
+
+def test_the_server_has_limits_for_all_keys_together(serve):
+    tokens, keys = zip(*(make_key(name) for name in ("delft", "gouda")), strict=True)
+    coordinator = serve(keys=Keys(keys), limits=Limits(max_server_uploads=2, max_server_upload_bytes=1_000))
+    uploads = []
+    for token in tokens:
+        coordinator.http.headers["Authorization"] = f"Bearer {token}"
+        uploads.append(begin_upload(coordinator).json()["url"])
+        answer = coordinator.http.put(f"{uploads[-1]}/files/x", content=b"x" * 600)
+    assert (answer.status_code, answer.json()["code"]) == (507, "insufficient_storage")
+    assert "PENSTOCK_MAX_SERVER_UPLOAD_BYTES" in answer.json()["detail"]
+    refused = begin_upload(coordinator)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_uploads")

@@ -80,7 +80,7 @@ async def _label(
             "description": "The job of an equal earlier request, a dry run, or a job that has ended meanwhile",
         },
         202: {"model": rest.Job, "description": "Accepted"},
-        **error_responses(400, 403, 408, 409, 413, 415, 422, 429),
+        **error_responses(400, 403, 408, 409, 413, 415, 422, 429, 507),
     },
 )
 async def submit_job(
@@ -125,7 +125,7 @@ async def submit_job(
     }
     waiting: LongRequests = request.app.state.waiting
     with waiting.hold(caller.owner) if secs else nullcontext():
-        submitted = await _receive(request, services, submit, upload)
+        submitted = await _receive(request, services, caller, submit, upload)
         if isinstance(submitted, rest.Estimate):
             return JSONResponse(submitted.model_dump())
         job, is_new = submitted
@@ -139,6 +139,7 @@ async def submit_job(
 async def _receive(
     request: Request,
     services: Services,
+    caller: Caller,
     submit: Callable[[FormUpload | None, bytes], Submitted],
     upload: dict[str, Any],
 ) -> Submitted:
@@ -148,7 +149,7 @@ async def _receive(
         data = await read_body(request, limits.max_field_bytes, services.idle_secs)
         return await run_in_threadpool(submit, None, data)
     form = FormUpload(request.headers["content-type"], "job", services.store, limits, **upload)
-    async with received_files(request, form, limits.max_upload_bytes, services.idle_secs):
+    async with received_files(request, caller, form, limits.max_upload_bytes, services.idle_secs):
         return await run_in_threadpool(submit, form, b"")
 
 

@@ -22,7 +22,7 @@ router = APIRouter(tags=["process"])
     openapi_extra=PROCESS_BODY,
     responses={
         202: {"model": Processed, "description": "Accepted"},
-        **error_responses(400, 403, 408, 413, 415, 422, 429),
+        **error_responses(400, 403, 408, 413, 415, 422, 429, 507),
     },
 )
 async def process_images(
@@ -45,5 +45,5 @@ async def process_images(
     upload = FormUpload(
         content_type, "actions", services.store, services.limits, admit=lambda: job_service.admit(caller)
     )
-    async with received_files(request, upload, services.limits.max_upload_bytes, services.idle_secs) as form:
+    async with received_files(request, caller, upload, services.limits.max_upload_bytes, services.idle_secs) as form:
         return await run_in_threadpool(submit, form)

@@ -50,7 +50,7 @@ async def _passing_jobs(request: Request) -> AsyncIterator[list[Job]]:
     responses={
         200: SYNCHRONOUS_RESULT,
         202: {"model": rest.Job, "description": "It takes longer, and `Prefer: respond-async` allows this answer"},
-        **error_responses(400, 403, 408, 413, 415, 422, 429, 500, 504),
+        **error_responses(400, 403, 408, 413, 415, 422, 429, 500, 504, 507),
     },
 )
 async def process_image(
@@ -114,7 +114,7 @@ async def _submit(
             raise RequestError(422, "too_many_files", message, "/files")
         return job_service.submit_small(caller, job_service.prepare(caller, options.request, upload))
 
-    return await receive_body(request, _Submission(upload, submit), limits.max_upload_bytes, services.idle_secs)
+    return await receive_body(request, caller, _Submission(upload, submit), limits.max_upload_bytes, services.idle_secs)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from penstock.coordinator.api.openapi import FILE_BODY, error_responses
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
 from penstock.coordinator.api.request_body import receive_body
 from penstock.coordinator.api.views import as_datetime
+from penstock.coordinator.auth.upload_quota import UploadQuota
 from penstock.coordinator.intake.file_names import clean_path
 from penstock.coordinator.intake.file_upload import FileUpload, no_upload, read_digest
 from penstock.coordinator.intake.received_files import upload_prefix
@@ -37,9 +38,11 @@ def _find_upload(upload: UploadId, services: ServicesDep, caller: CallerDep) -> 
 UploadDep = Annotated[Upload, Depends(_find_upload)]
 
 
-@router.post("", status_code=201, summary="Create an upload", responses=error_responses())
-def create_upload(response: Response, services: ServicesDep, caller: CallerDep) -> rest.Upload:
+@router.post("", status_code=201, summary="Create an upload", responses=error_responses(429))
+def create_upload(request: Request, response: Response, services: ServicesDep, caller: CallerDep) -> rest.Upload:
     """Create an empty upload. Its files are sent one by one; a job names it in `inputs` as `{"upload": id}`."""
+    quota: UploadQuota = request.app.state.upload_quota
+    quota.check_new(caller)
     upload = Upload(new_id(), time.time(), owner=caller.owner)
     services.repository.create_upload(upload)
     response.headers["Location"] = upload_url(upload.id)
@@ -69,7 +72,7 @@ def list_upload_files(
     responses={
         200: {"model": rest.UploadedFile, "description": "The same file was uploaded before"},
         201: {"model": rest.UploadedFile, "description": "Stored"},
-        **error_responses(400, 404, 408, 409, 413, 422),
+        **error_responses(400, 404, 408, 409, 413, 422, 429, 507),
     },
 )
 async def upload_file(
@@ -92,7 +95,10 @@ async def upload_file(
             413, "too_large_file", f"file {name[:60]!a} is too large; {limits.accepted('max_file_bytes')}"
         )
     receiver = FileUpload(services.repository, services.store, limits, caller, upload, clean_name, expected)
-    file, is_new = await receive_body(request, receiver, limits.max_file_bytes, services.idle_secs)
+    file, is_new = await receive_body(request, caller, receiver, limits.max_file_bytes, services.idle_secs)
+    if is_new:
+        quota: UploadQuota = request.app.state.upload_quota
+        quota.add(caller, file.size_bytes)
     return JSONResponse(_view_file(file).model_dump(), 201 if is_new else 200)
 
 
