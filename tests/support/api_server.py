@@ -25,7 +25,7 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, JobProgress, StepStatus
+from penstock.coordinator.ports.scheduler import Backlog, Forecast, JobProgress, StepStatus
 
 
 @dataclass
@@ -37,6 +37,7 @@ class ManualScheduler:
     woken: int = 0
     job_positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
+    expected: Forecast = field(default_factory=Forecast)
     before_steps: Callable[[], object] = lambda: None
 
     def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
@@ -83,6 +84,9 @@ class ManualScheduler:
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         return [self.speeds.get(step) for step in plan.steps]
+
+    def forecast(self, job: Job) -> Forecast:
+        return self.expected
 
     def cancel(self, job: str) -> Job:
         return self.repository.cancel_job(job)

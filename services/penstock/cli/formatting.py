@@ -81,7 +81,9 @@ def _format_times(job: Job) -> str:
 
 def format_job_speed(job: Job) -> str:
     """Return a job's images per second and time left; nothing if they are unknown."""
-    return format_speed(job.images_per_second, job.eta_seconds) if job.images_per_second else ""
+    if not job.images_per_second:
+        return "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s left"
+    return format_speed(job.images_per_second, job.eta_seconds)
 
 
 def format_speed(images_per_second: float, eta_secs: float | None) -> str:

@@ -133,6 +133,7 @@ def build_coordinator(
         broker = open_broker(counters.own_calls)
         stack.callback(broker.close)
         is_replicated = settings.database_url is not None
+        find_replicas = _watch_replicas(kubernetes, stack)
         scheduler = JobScheduler(
             repository,
             store,
@@ -155,6 +156,7 @@ def build_coordinator(
             job_ends=job_ends,
             tracing=tracing,
             webhook_sender=Sender.from_settings(repository, settings),
+            find_replicas=find_replicas,
         )
         services = Services(
             repository=repository,
@@ -165,7 +167,7 @@ def build_coordinator(
             input_root=inputs,
             buckets=buckets,
             accel_prefix=settings.accel_prefix,
-            find_replicas=_watch_replicas(kubernetes, stack),
+            find_replicas=find_replicas,
             advice_secs=settings.advice_secs,
             can_add_workers=can_add_workers,
             counters=counters,

@@ -53,6 +53,8 @@ from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+_SLOW_SECS = 2.0
+
 
 @dataclass(frozen=True)
 class WorkerContext:
@@ -97,6 +99,7 @@ class ChunkTask:
         self._step_input: list[Part] = []
         self._work_secs: dict[int, float] = {}
         self._spent_secs = 0.0
+        self._published_at = 0.0
 
     def load(self) -> None:
         """Read the message, and the plan from the store unless the message has it. Does nothing once it has succeeded.
@@ -186,6 +189,7 @@ class ChunkTask:
         """
         executor = self._context.executor
         self._start()
+        self._published_at = time.monotonic()
         while not should_stop() and self.pending:
             image = self.pending[0]
             try:
@@ -208,6 +212,18 @@ class ChunkTask:
             else:
                 self._finish(image, parts, results)
             executor.reset()
+            self._publish_if_slow()
+
+    def _publish_if_slow(self) -> None:
+        """Publish the outcomes so far if images take long, so that others see them, and that the next one is started.
+
+        Steps that hand images on keep them until the chunk ends.
+        """
+        if self._outcomes and self.pending and time.monotonic() - self._published_at > _SLOW_SECS:
+            self._published_at = time.monotonic()
+            self.publish_outcomes()
+            started = self._event("started", self.chunk, images=[image.id for image in self.pending])
+            self._context.events.publish_progress(started, self.chunk.chunk)
 
     def fail_current(self, error: ImageError) -> None:
         """Fail the current image; its step's input is kept if a retry can use it."""

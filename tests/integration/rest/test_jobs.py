@@ -13,6 +13,7 @@ from waiting import wait_until
 
 from penstock.common.settings import Limits
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job
+from penstock.coordinator.ports.scheduler import Forecast
 
 
 def test_a_submitted_job_returns_202_with_its_url_and_plan(coordinator: ApiServer, jpeg: bytes) -> None:
@@ -135,7 +136,8 @@ def test_progress_includes_images_that_ended_and_images_in_flight(coordinator: A
     coordinator.scheduler.finish(job["id"], count=3, fail={"0.jpg": "corrupt_image"})
     coordinator.services.repository.take_pending(job["id"], 5)
     coordinator.scheduler.job_positions[job["id"]] = [(1, 1), (0, 2), (1, 0)]
-    coordinator.scheduler.speeds.update({"job": 2.0, "split": 0.1, "blur": 0.9})
+    coordinator.scheduler.speeds["job"] = 2.0
+    coordinator.scheduler.expected = Forecast("blur", 3.5)
     shown = coordinator.http.get(job["url"]).json()
     fields = ("step", "waiting", "running", "done", "failed")
     assert [tuple(step[field] for field in fields) for step in shown["steps"]] == [

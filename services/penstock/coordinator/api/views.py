@@ -11,7 +11,7 @@ from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.model.messages import Result
 from penstock.coordinator.ports.links import deliveries_url, job_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.repository import Image, Job, StepTotals
-from penstock.coordinator.ports.scheduler import Scheduler
+from penstock.coordinator.ports.scheduler import Forecast, Scheduler
 
 
 def summarise(job: Job) -> rest.JobSummary:
@@ -24,7 +24,7 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
     progress = scheduler.progress(job.id)
     steps = _step_progress(job, progress.positions)
     ended = job.state in TERMINAL_JOB_STATES
-    left = job.pending + job.queued + job.running
+    expected = Forecast() if ended else scheduler.forecast(job)
     rate = _average_rate(job) if ended else progress.images_per_second
     return rest.Job(
         **_summary(job),
@@ -35,8 +35,8 @@ def view_job(job: Job, scheduler: Scheduler) -> rest.Job:
         run=job.run,
         steps=steps,
         images_per_second=rate,
-        eta_seconds=left / rate if rate and not ended else None,
-        bottleneck=None if ended else _bottleneck(job, steps, scheduler),
+        eta_seconds=expected.eta_secs,
+        bottleneck=expected.bottleneck,
         webhook=_webhook(job),
         links=_links(job.id),
     )
@@ -148,15 +148,6 @@ def _step_progress(job: Job, live: Sequence[tuple[int, int]]) -> list[rest.StepP
             zip(job.plan.steps, in_flight, totals, later, strict=True)
         )
     ]
-
-
-def _bottleneck(job: Job, steps: Sequence[rest.StepProgress], scheduler: Scheduler) -> str | None:
-    left = list(accumulate(step.waiting + step.running for step in steps))
-    work: dict[str, float] = {}
-    for step, images, secs in zip(steps, left, scheduler.service_times(job.plan), strict=True):
-        work[step.step] = work.get(step.step, 0.0) + images * (secs or 0.0)
-    slowest = max(work, key=lambda name: work[name])
-    return slowest if work[slowest] > 0 else None
 
 
 def _average_rate(job: Job) -> float | None:

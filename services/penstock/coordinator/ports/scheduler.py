@@ -17,6 +17,18 @@ class JobProgress:
     """`(waiting, running)` images for each operation of the plan; empty if none are in flight."""
     images_per_second: Annotated[float | None, Field(alias="rate")] = None
     """Current throughput; None before it is known."""
+    running: list[tuple[int, float]] = field(default_factory=list)
+    """`(chunks, seconds)` for each operation: how many chunks run, and for how long together; empty if unknown."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What limits an open job, and how long it will take."""
+
+    bottleneck: str | None = None
+    """The step whose workers need longest for the job's work; None if no work is known."""
+    eta_secs: float | None = None
+    """None before it is known how long an image takes, or while a step has no workers."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,9 @@ class Scheduler(Protocol):
 
         It is the time of images with the same operations up to there; without such images, that of the step.
         """
+
+    def forecast(self, job: Job) -> Forecast:
+        """Return what limits an open job, and how long it will take, by the work left for it and the workers."""
 
     def cancel(self, job: str) -> Job:
         """Cancel a job: `Repository.cancel_job`, and spare the workers its images."""

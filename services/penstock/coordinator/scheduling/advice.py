@@ -71,10 +71,10 @@ def advise(
 
     `can_add_workers` says whether workers can be added while the system runs.
     """
-    pools = [pool for pool in make_pools(statuses, find_replicas) if pool.has_work]
+    pools = sort_by_need(make_pools(statuses, find_replicas))
     if not pools:
         return None
-    bottleneck, *others = sorted(pools, key=lambda pool: (pool.finish_secs, pool.ready, pool.remaining), reverse=True)
+    bottleneck, *others = pools
     second = others[0] if others else None
     target_secs = max(goal_secs, second.finish_secs) if second and second.workers else goal_secs
     more = max(0, bottleneck.replicas_for(target_secs) - bottleneck.replicas) if can_add_workers else 0
@@ -93,6 +93,12 @@ def advise(
         next_step=next_step,
         command=bottleneck.command_for(bottleneck.replicas + more) if more else None,
     )
+
+
+def sort_by_need(pools: Iterable[WorkerPool]) -> list[WorkerPool]:
+    """Return the pools that have work, the bottleneck first: its workers need longest, or there are none."""
+    working = [pool for pool in pools if pool.has_work]
+    return sorted(working, key=lambda pool: (pool.finish_secs, pool.ready, pool.remaining), reverse=True)
 
 
 def _summarize(pool: WorkerPool, more: int, finish_secs: float | None, next_step: str | None) -> str:

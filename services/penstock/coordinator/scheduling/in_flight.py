@@ -245,7 +245,7 @@ class InFlight:
     def job(self, job: str) -> JobProgress:
         """Return a job's images in flight."""
         with self._lock:
-            return _job_progress(self._jobs[job]) if job in self._jobs else JobProgress()
+            return _job_progress(self._jobs[job], self._clock()) if job in self._jobs else JobProgress()
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """See `Snapshot.service_times`."""
@@ -257,7 +257,7 @@ class InFlight:
         with self._lock:
             by_step = self._service_times.by_step
             return Snapshot(
-                jobs={name: _job_progress(entry) for name, entry in self._jobs.items()},
+                jobs={name: _job_progress(entry, self._clock()) for name, entry in self._jobs.items()},
                 steps={step: StepSnapshot(secs, self._busy[step].per_second()) for step, secs in by_step.items()},
                 by_prefix=dict(self._service_times.by_prefix),
                 running_chunks=_count_running_chunks(self._jobs),
@@ -265,10 +265,18 @@ class InFlight:
             )
 
 
-def _job_progress(entry: _JobInFlight) -> JobProgress:
+def _job_progress(entry: _JobInFlight, now: float) -> JobProgress:
+    if not entry.images:
+        return JobProgress([], entry.ended.per_second())
     counts = Counter((at.step, at.running) for at in entry.images.values())
-    positions = [(counts[index, False], counts[index, True]) for index in range(len(entry.steps))] if counts else []
-    return JobProgress(positions, entry.ended.per_second())
+    chunks = {(at.step, at.chunk): now - at.since for at in entry.images.values() if at.running}
+    steps = range(len(entry.steps))
+    running = [[secs for (step, _), secs in chunks.items() if step == index] for index in steps] if chunks else []
+    return JobProgress(
+        positions=[(counts[index, False], counts[index, True]) for index in steps],
+        images_per_second=entry.ended.per_second(),
+        running=[(len(each), sum(each)) for each in running],
+    )
 
 
 def _count_running_chunks(entries: Mapping[str, _JobInFlight]) -> dict[str, int]:

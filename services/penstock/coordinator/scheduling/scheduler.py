@@ -16,8 +16,9 @@ from penstock.common.tracing.base import NO_TRACING, Tracing
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.repository import Applied, ConflictError, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, JobProgress, Scheduler, StepStatus
-from penstock.coordinator.scheduling.backlog import count_remaining, measure_backlog
+from penstock.coordinator.ports.scheduler import Backlog, Forecast, JobProgress, Scheduler, StepStatus
+from penstock.coordinator.scheduling.advice import FindReplicas
+from penstock.coordinator.scheduling.backlog import count_remaining, forecast, measure_backlog
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.garbage_collector import NEVER_RETRIED, GarbageCollector
 from penstock.coordinator.scheduling.in_flight import InFlight
@@ -56,6 +57,7 @@ class JobScheduler(Scheduler):
         job_ends: JobEnds | None = None,
         tracing: Tracing = NO_TRACING,
         webhook_sender: Sender | None = None,
+        find_replicas: FindReplicas = lambda _: None,
     ) -> None:
         self._repository = repository
         self._store = store
@@ -70,6 +72,7 @@ class JobScheduler(Scheduler):
         self._leader_status = LeaderStatus(repository)
         self._leader_call = LeaderCall(broker)
         self._worker_counts = WorkerCounts(broker)
+        self._find_replicas = find_replicas
 
     def recover(self) -> None:
         """Clean up after a process that crashed. Queues must be empty, and no worker or other coordinator running."""
@@ -143,6 +146,9 @@ class JobScheduler(Scheduler):
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         return self._leader_view().service_times(plan)
+
+    def forecast(self, job: Job) -> Forecast:
+        return forecast(job, self._snapshot(), self._worker_counts.last_known, self._find_replicas)
 
     def _leader_view(self) -> InFlight | Snapshot:
         """Return what is in flight: as this coordinator knows it if it leads, else as the leader last told."""

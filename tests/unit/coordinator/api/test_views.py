@@ -5,29 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.api.views import view_job
 from penstock.coordinator.ports.repository import Job, StepTotals, StoredPlan
-from penstock.coordinator.ports.scheduler import JobProgress
+from penstock.coordinator.ports.scheduler import Forecast, JobProgress
 
 STEPS = ("resize", "blur", "blur", "encode")
 
 
 class SchedulerStub:
-    """A scheduler that knows positions and service times only."""
+    """A scheduler that knows positions, a rate and a forecast only."""
 
-    def __init__(self, live: list[tuple[int, int]], rate: float | None = None, **seconds: float) -> None:
+    def __init__(self, live: list[tuple[int, int]], rate: float | None = None) -> None:
         self._live = live
         self._rate = rate
-        self._seconds = seconds
 
     def progress(self, job: str) -> JobProgress:
         return JobProgress(self._live, self._rate)
 
-    def service_times(self, plan: StoredPlan) -> list[float | None]:
-        return [self._seconds.get(step) for step in plan.steps]
+    def forecast(self, job: Job) -> Forecast:
+        return Forecast("blur", 2.5)
 
 
 def job(**changes: Any) -> Job:
@@ -43,20 +40,13 @@ def test_every_image_counts_once_before_in_or_past_each_operation() -> None:
     assert all(step.waiting + step.running + step.done <= 20 for step in steps)
 
 
-def test_the_bottleneck_is_the_step_with_the_most_work_left_in_all_its_operations() -> None:
-    found = job(total=10, pending=10)
-    assert view_job(found, SchedulerStub([], resize=1.5, blur=1.0)).bottleneck == "blur"
-    assert view_job(found, SchedulerStub([], resize=2.5, blur=1.0)).bottleneck == "resize"
-    assert view_job(found, SchedulerStub([])).bottleneck is None
-
-
-@pytest.mark.parametrize(("rate", "eta"), [(None, None), (0.0, None), (4.0, 2.5)])
-def test_the_eta_follows_from_the_rate(rate: float | None, eta: float | None) -> None:
-    assert view_job(job(total=10, pending=6, queued=3, running=1), SchedulerStub([], rate)).eta_seconds == eta
+def test_an_open_job_shows_the_schedulers_forecast() -> None:
+    progress = view_job(job(total=10, pending=10), SchedulerStub([], 4.0))
+    assert (progress.images_per_second, progress.eta_seconds, progress.bottleneck) == (4.0, 2.5, "blur")
 
 
 def test_a_finished_job_shows_its_average_rate_and_no_eta() -> None:
     ended = job(state=JobState.PARTIAL, done=8, failed=2, started_at=10.0, finished_at=14.0)
-    progress = view_job(ended, SchedulerStub([], 99.0, blur=1.0))
+    progress = view_job(ended, SchedulerStub([], 99.0))
     assert (progress.images_per_second, progress.eta_seconds, progress.bottleneck) == (2.0, None, None)
     assert view_job(job(state=JobState.CANCELLED, finished_at=14.0), SchedulerStub([])).images_per_second is None
