@@ -31,7 +31,7 @@ class Manifest:
 
     def __init__(self, folder: Path, plan: Plan, names: str = PARTS, *, force: bool) -> None:
         self._folder = folder
-        self._plan = plan.document()
+        self._plan = plan.canonical()
         self._names = names
         self._path = folder / NAME
         self._done: set[int] = set()
@@ -126,7 +126,7 @@ def usual_names(folder: Path, plan: Plan) -> ResultNames:
     """Return how a run names its results unless it is told: as the results of this plan that are in the folder."""
     with suppress(OSError):
         head = next(_read(folder / NAME), {})
-        if head.get("plan") == plan.document() and "names" not in head:  # by version 0.1.0
+        if head.get("plan") == plan.canonical() and "names" not in head:  # by version 0.1.0
             return ResultNames(PARTS)
     return plan.result_names(None)
 

@@ -24,7 +24,7 @@ def test_the_documented_curl_call_creates_a_job(coordinator: ApiServer, jpeg: by
     )
     (job,) = json.loads(sent.stdout)["jobs"]
     plan = coordinator.http.get(job["url"]).json()["operations"]
-    assert [operation["op"] for operation in plan] == ["decode", "resize", "split", "blur", "encode"]
+    assert [operation["op"] for operation in plan] == ["resize", "split", "blur", "encode"]
     assert coordinator.http.get(f"{job['static']}sent/photo.jpg").content == jpeg
 
 

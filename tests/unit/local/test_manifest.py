@@ -78,7 +78,7 @@ def test_the_next_run_skips_what_is_done_and_retries_failures(tmp_path: Path) ->
 def test_each_line_describes_one_image(tmp_path: Path) -> None:
     write(tmp_path, (X, outcome(tmp_path, parts=1)), (Y, failure()))
     head, done, failed = lines(tmp_path)
-    assert head == {"penstock": 1, "plan": PLAN.document(), "names": PARTS}
+    assert head == {"penstock": 1, "plan": PLAN.canonical(), "names": PARTS}
     assert (done["state"], done["results"][0]["name"], "key" in done["results"][0]) == ("done", "x-0.jpg", False)
     assert failed["error"] == {"code": "internal", "message": "no", "step": "split", "retry": True}
 
@@ -155,7 +155,7 @@ def test_force_removes_the_results_of_the_other_plan_and_nothing_else(tmp_path: 
     (tmp_path / "mine.jpg").write_bytes(b"mine")
     assert done(tmp_path, X, plan=OTHER, force=True) == [False]
     assert {path.name for path in tmp_path.iterdir()} == {NAME, "mine.jpg"}
-    assert lines(tmp_path) == [{"penstock": 1, "plan": OTHER.document(), "names": PARTS}]
+    assert lines(tmp_path) == [{"penstock": 1, "plan": OTHER.canonical(), "names": PARTS}]
 
 
 def test_results_named_otherwise_are_refused_and_kept(tmp_path: Path) -> None:

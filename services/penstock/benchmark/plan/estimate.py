@@ -177,7 +177,7 @@ def _find_similar_job(client: Client, plan: Plan) -> Job | None:
     for recent in client.jobs(limit=SEARCHED_JOBS):
         if recent.has_ended and recent.images.done:
             job = client.job(recent.id)
-            if job.operations == plan.document():
+            if job.operations == plan.canonical():
                 return job
     return None
 

@@ -95,6 +95,10 @@ class Decode(Parameters):
         return cls.model_validate({"mode": value})
 
 
+PIXELS_ALONE = Decode(metadata="none", profile="drop", alpha="drop", depth="8")
+"""How version 0.1.0 read images: as OpenCV does. `/process` still does, unless its actions say otherwise."""
+
+
 class Encode(Parameters):
     """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 

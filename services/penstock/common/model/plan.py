@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from penstock.common.model.errors import PlanError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument
-from penstock.common.model.operations import BUILT_IN, DECODE, Decode, Encode, Parameters, Resize
+from penstock.common.model.operations import BUILT_IN, DECODE, PIXELS_ALONE, Decode, Encode, Parameters, Resize
 from penstock.common.model.parameters import COLOR_PATTERN
 from penstock.common.model.result_names import PARTS, SINGLE, ResultNames
 from penstock.common.registry import all_operations, disabled_steps
@@ -85,9 +85,17 @@ class Plan:
     def document(self) -> list[dict[str, Any]]:
         """Return the long form of every operation, as used in messages and the database.
 
-        `decode` comes first, unless all its parameters are the defaults.
+        `decode` comes first, unless images are read as version 0.1.0 read them: its workers do not know the operation,
+        and its jobs do not have it.
         """
-        decode = [] if self.decode == Decode() else [Planned(DECODE, self.decode).document()]
+        return self._document(without=PIXELS_ALONE)
+
+    def canonical(self) -> list[dict[str, Any]]:
+        """Return the long form as people see it: `decode` comes first, unless all its parameters are the defaults."""
+        return self._document(without=Decode())
+
+    def _document(self, without: Decode) -> list[dict[str, Any]]:
+        decode = [] if self.decode == without else [Planned(DECODE, self.decode).document()]
         return decode + [planned.document() for planned in self.operations]
 
 
@@ -267,4 +275,4 @@ def _plan_of(text: str) -> Plan:
     planned = [read_operation(item, f"/plan/{index}") for index, item in enumerate(json.loads(text))]
     if isinstance(planned[0].params, Decode):
         return Plan((*planned[1:],), planned[0].params)
-    return Plan((*planned,))
+    return Plan((*planned,), PIXELS_ALONE)

@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 from penstock.common.model import rest
 from penstock.common.model.jobs import TERMINAL_JOB_STATES
 from penstock.common.model.messages import Result
+from penstock.common.model.operations import DECODE
 from penstock.coordinator.ports.links import deliveries_url, job_url, result_url, sent_url, static_url
 from penstock.coordinator.ports.repository import Image, Job, StepTotals
 from penstock.coordinator.ports.scheduler import Forecast, Scheduler
+
+_USUAL_DECODE = {"op": DECODE}
 
 
 def summarise(job: Job) -> rest.JobSummary:
@@ -104,7 +107,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "created_at": as_datetime(job.created_at),
         "started_at": None if job.started_at is None else as_datetime(job.started_at),
         "finished_at": None if job.finished_at is None else as_datetime(job.finished_at),
-        "operations": job.plan.operations,
+        "operations": [operation for operation in job.plan.operations if operation != _USUAL_DECODE],
         "images": rest.Counts(**{name: getattr(job, name) for name in rest.Counts.model_fields}),
     }
 

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobDocument, ManifestRef, Prefix, UploadRef
-from penstock.common.model.operations import Decode
+from penstock.common.model.operations import PIXELS_ALONE, Decode
 from penstock.common.model.plan import Plan, make_job_plan
 from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.common.settings import Limits
@@ -33,10 +33,11 @@ class JobRequest:
     def canonical(self) -> dict[str, Any]:
         """Return the request in one form, however it was written, to compare requests.
 
-        Without a webhook or names, it is the same as before there were any.
+        Without a webhook or names, and for `/process`, it is the same as that of version 0.1.0.
         """
+        operations = self.plan.document() if self.exact_names else self.plan.canonical()
         excluded = {"operations", "webhook", "names", *ENCODE_OPTIONS, *DECODE_OPTIONS}
-        request = {"operations": self.plan.document(), **self.document.model_dump(mode="json", exclude=excluded)}
+        request = {"operations": operations, **self.document.model_dump(mode="json", exclude=excluded)}
         webhook = self.document.webhook
         if webhook is not None:
             request["webhook"] = [webhook.url, webhook.secret.get_secret_value() if webhook.secret else None]
@@ -55,10 +56,6 @@ class JobRequest:
         if self.names.template != PARTS:
             stored["names"] = self.names.template
         return {**stored, TRANSIENT: True} if self.transient else stored
-
-
-PIXELS_ALONE = Decode(metadata="none", profile="drop", alpha="drop", depth="8")
-"""How `/process` reads images unless its actions say otherwise: as OpenCV does, as in version 0.1.0."""
 
 
 def no_images() -> RequestError:

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.common.model.errors import PlanError
 from penstock.common.model.jobs import parse_op
-from penstock.common.model.operations import Blur, Encode, Resize
+from penstock.common.model.operations import PIXELS_ALONE, Blur, Encode, Resize
 from penstock.common.model.plan import make_plan, plan_of, read_operation
 from penstock.common.registry import StepError, disable_steps
 from penstock.common.settings import Limits
@@ -57,7 +57,16 @@ def test_a_plan_keeps_the_order_and_ends_with_encode() -> None:
 
 
 def test_an_empty_plan_only_encodes() -> None:
-    assert plan().document() == [{"op": "encode", "format": "jpg", "quality": 95, "effort": 2}]
+    assert plan().canonical() == [{"op": "encode", "format": "jpg", "quality": 95, "effort": 2}]
+
+
+def test_a_stored_plan_without_decode_reads_images_as_version_0_1_0_did() -> None:
+    operations = [{"op": "blur", "method": "median"}, {"op": "encode", "format": "jpg", "quality": 95, "effort": 2}]
+    stored = plan_of(operations)
+    assert (stored.decode, stored.document()) == (PIXELS_ALONE, operations)
+    today = plan(["blur", "median"])
+    assert (today.document(), today.canonical()) == ([{"op": "decode"}, *operations], operations)
+    assert plan_of(today.document()) == today
 
 
 def test_operations_that_do_nothing_are_left_out() -> None:

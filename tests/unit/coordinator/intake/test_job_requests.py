@@ -29,6 +29,12 @@ def test_short_form_long_form_and_defaults_are_equal_requests() -> None:
     assert fingerprint(short) == fingerprint(long)
 
 
+def test_actions_without_names_have_the_fingerprint_that_version_0_1_0_gave_them() -> None:
+    document = {"operations": [["split", True]], "output": "jpg"}
+    (action,) = read_actions([json.dumps(document)], Limits())
+    assert fingerprint(action) == fingerprint(request(**document))
+
+
 @pytest.mark.parametrize(
     "change", [{"output": "png"}, {"quality": 94}, {"name": "x"}, {"labels": {"a": "b"}}, {"inputs": ["a"]}]
 )
@@ -53,7 +59,7 @@ def test_json_is_read_strictly(text: str | bytes) -> None:
 def test_actions_are_documents_and_lists_of_documents_in_their_order() -> None:
     one, two, three = ({"operations": [["resize", f"{n}x{n}"]]} for n in (1, 2, 3))
     read = read_actions([json.dumps([one, two]), json.dumps(three)], Limits())
-    assert [action.plan.document()[1]["width"] for action in read] == [1, 2, 3]
+    assert [action.plan.document()[0]["width"] for action in read] == [1, 2, 3]
     with pytest.raises(RequestError) as refused:
         read_actions([json.dumps([one] * 101)], Limits())
     assert refused.value.code == "too_many_actions"

@@ -71,7 +71,7 @@ export function JobView({ id, shown }) {
     <${ErrorMessage} error=${error} />
     ${open && broken && html`<p class="trouble" role="status">Connection lost; reconnecting.</p>`}
     <${Totals} job=${job} open=${open} />
-    <${Steps} steps=${job.steps} operations=${job.operations} bottleneck=${job.bottleneck} total=${job.images.total} />
+    <${Steps} steps=${job.steps} operations=${job.operations.filter(({ op }) => op !== "decode")} bottleneck=${job.bottleneck} total=${job.images.total} />
     ${job.images.failed > 0 && html`
       <${Failures} key=${`failures ${job.run}`} path=${path} total=${job.images.failed} open=${open}
                    retry=${takesRetries(job) && retry} />`}
