@@ -33,6 +33,8 @@ class InputRoot:
 
     path: Path
     private: tuple[Path, ...] = ()
+    is_own: bool = False
+    """Whether whoever names files may read all of this host that this process may."""
 
     def resolve(self) -> Path:
         """Return the folder without links."""
@@ -55,7 +57,7 @@ class InputRoot:
         Raises:
             ImageError: source_not_found or source_forbidden, also if reading fails.
         """
-        if self == WHOLE_HOST:
+        if self.is_own:
             with open_regular_file(path) as opened:
                 yield opened
             return
@@ -73,7 +75,7 @@ class InputRoot:
         return {identity for folder in self.private if (identity := _identity(folder)) is not None}
 
 
-WHOLE_HOST = InputRoot(Path("/"))
+WHOLE_HOST = InputRoot(Path("/"), is_own=True)
 """For commands that read files as the user who runs them."""
 
 
