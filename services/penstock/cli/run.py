@@ -27,6 +27,7 @@ from penstock.cli.job_options import JobOptions, job_options
     "--parallel", type=click.IntRange(min=1), help="Workers, or chains of containers.  [default: one per core]"
 )
 @click.option("--force", is_flag=True, help="Replace results of other operations in the folder.")
+@click.option("--verify", is_flag=True, help="Compare earlier results with their checksums, and redo changed ones.")
 @click.option("--json", "as_json", is_flag=True, help="Write the summary as JSON, and no progress.")
 def run(
     job: JobOptions,
@@ -36,6 +37,7 @@ def run(
     images: tuple[str, ...],
     parallel: int | None,
     force: bool,
+    verify: bool,
     as_json: bool,
 ) -> None:
     """Process files, folders and globs on this host. A second run processes only what is missing."""
@@ -64,10 +66,14 @@ def run(
 
         docker = DockerRunner.prepare(read_images(images), load(ContainerSettings), limits, settings, out)
     plan, names = job.read(limits)
-    options = RunOptions(plan, out, parallel or default_workers(), force, limits, settings, names)
+    options = RunOptions(plan, out, parallel or default_workers(), force, limits, settings, names, verify)
     if docker is not None:
         options = docker.complete(options, parallel)
     summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
-    as_text = "\n".join(summary.lines(str(out)))
-    click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str) if as_json else as_text)
+    if as_json:
+        click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
+    elif not summary.stopped:
+        click.echo("\n".join(summary.lines(str(out))))
+    if summary.stopped:
+        click.echo(f"penstock: {summary.stop_line}", err=True)
     sys.exit(summary.exit_code)

@@ -1,7 +1,7 @@
 """Inputs of `penstock run`: files, folders and globs, listed lazily, one folder at a time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -59,6 +59,7 @@ class Inputs:
     def __init__(self, paths: Sequence[str], exclude: Path) -> None:
         self._exclude = os.path.abspath(exclude)
         self._paths = paths
+        self._results: Set[int] = frozenset()
         found = {os.path.abspath(item) for path in paths for item in _expand(path)}
         outside = {item for item in found if not self._is_excluded(item)}
         self._is_among_results = not outside
@@ -68,6 +69,15 @@ class Inputs:
             raise RequestError(
                 422, "results_among_inputs", f"--out {exclude} is the input folder itself; choose another folder"
             )
+
+    def leave_out(self, results: Set[int]) -> None:
+        """Leave out results of earlier runs in the folder for results, by the hashes of their names in it."""
+        self._results = results
+
+    @property
+    def are_among_results(self) -> bool:
+        """Whether all of them are in the folder for results."""
+        return self._is_among_results
 
     def check_any(self) -> None:
         """Refuse inputs without any image, before anything is written.
@@ -115,7 +125,7 @@ class Inputs:
         for path in self._left_out:
             on_ignored(path, "in the folder for results")
         for group in self._given.images(rules, if_unreadable=True):
-            yield from _name_results(group, names)
+            yield from _name_results([image for image in group if not self._is_left_out(image, on_ignored)], names)
         for folder in unreadable:  # listed as files, so that their jobs report why they cannot be read
             name = folder.name or os.path.basename(folder.path)
             yield from _name_results([FoundImage(Found(folder.path, name), None)], names)
@@ -131,6 +141,13 @@ class Inputs:
         rules = self._rules(count)
         rules.on_unreadable = count
         return self._given.count(rules) + ignored + len(self._left_out)
+
+    def _is_left_out(self, image: FoundImage, on_ignored: OnIgnored) -> bool:
+        path = path_below(self._exclude, image.file.path) if self._results else None
+        if path is None or hash(path) not in self._results:
+            return False
+        on_ignored(image.file.name, "a result of an earlier run")
+        return True
 
     def _rules(self, on_skipped: OnSkipped) -> FolderRules:
         refuse_link = None if self._is_among_results else self._refuse_link

@@ -1,176 +1,267 @@
 """Manifest of `penstock run`: one JSON line per finished image, written beside the results.
 
-It lets the same command, run again, process only what is missing.
+It lets the same command, run again, process only what is missing. What it lists are the only files that a run replaces
+or removes.
 """
 
-import fcntl
 import hashlib
-import json
+import logging
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from penstock.common.model.errors import RequestError, StartupError, UnavailableError
+from penstock.common.model.errors import RequestError
 from penstock.common.model.messages import Outcome
 from penstock.common.model.plan import Plan
 from penstock.common.model.result_names import PARTS, ResultNames
+from penstock.local.earlier_results import EarlierResults
 from penstock.local.inputs import InputFile
+from penstock.local.manifest_lines import ManifestFile, write_line
+from penstock.local.results_folder import MANIFEST, NoSpaceError, ResultsFolder
 
-NAME = "manifest.ndjson"
+log = logging.getLogger(__name__)
+
+_DRAFT = "manifest.new"
+_SETTLE_SECS = 1.0
 
 
 class Manifest:
-    """The manifest of a results folder, for one plan and template of names; locks the folder against other runs.
+    """The manifest of a results folder, for one plan and template of names. Before `begin`, no file is changed.
+
+    `verify`: compare the content of all earlier results with their checksums, not only size and time of modification.
 
     Raises:
-        RequestError: the folder holds results of another plan, or named otherwise (`force` removes them).
-        StartupError: the folder is locked by another run, or is not writable.
+        RequestError: the folder holds results of another plan, or named otherwise (`force` removes them), or a file
+            named like the manifest that is none.
+        UnavailableError: the manifest cannot be read or written.
     """
 
-    def __init__(self, folder: Path, plan: Plan, names: str = PARTS, *, force: bool) -> None:
+    def __init__(
+        self, folder: ResultsFolder, plan: Plan, names: str = PARTS, *, force: bool, verify: bool = False
+    ) -> None:
         self._folder = folder
-        self._plan = plan.canonical()
-        self._names = names
-        self._path = folder / NAME
-        self._done: set[int] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder)
-            try:
-                self._restore(force=force)
-                self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
-            except BaseException:
-                os.close(self._lock)
-                raise
-        except OSError as error:
-            message = f"cannot use {folder}: {error.strerror}; choose another --out"
-            raise StartupError("data_unusable", message) from error
-
-    def is_done(self, file: InputFile) -> bool:
-        """Return whether an input and its regions are unchanged since it was done, and its results still exist."""
-        return _digest(file) in self._done
-
-    def add(self, file: InputFile, outcome: Outcome) -> None:
-        """Write the outcome of an image."""
-        entry: dict[str, Any] = {"image": file.name, "state": outcome.state, "source": f"{_digest(file):016x}"}
-        if outcome.error is None:
-            entry["results"] = [result.model_dump(mode="json", exclude={"key"}) for result in outcome.results]
-        else:
-            entry["error"] = outcome.error.model_dump(include={"code", "message", "step", "retry"})
-        with _writable(self._path):
-            self._file.write(json.dumps(entry) + "\n")
-
-    def add_ignored(self, file: str, reason: str) -> None:
-        """Write that a file was ignored."""
-        with _writable(self._path):
-            self._file.write(json.dumps({"image": file, "state": "ignored", "reason": reason}) + "\n")
-
-    def flush(self) -> None:
-        """Hand all entries to the operating system."""
-        with _writable(self._path):
-            self._file.flush()
-
-    def close(self) -> None:
-        """Flush, close and unlock the folder."""
-        with _writable(self._path):
-            try:
-                self._file.close()
-            finally:
-                os.close(self._lock)
-
-    def _restore(self, *, force: bool) -> None:
-        """Keep the entries of images that are done and whose results exist; drop the rest."""
-        head = next(_read(self._path), None)
-        if head is not None and (head.get("plan"), head.get("names", PARTS)) != (self._plan, self._names):
-            if not force:
+        self._path = folder.path / MANIFEST
+        self._lines: list[bytes] = []
+        self._published: list[str] = []
+        self._unsettled: list[str] = []
+        self._settle_at = time.monotonic()
+        self._listed: set[int] | None = None
+        self._file: int | None = None
+        self._adds_to_others = False
+        self._full: NoSpaceError | None = None
+        with self._translated():
+            head = ManifestFile(self._path).head()
+            is_other = head is not None and (head.plan, head.names) != (plan.canonical(), names)
+            if is_other and not force:
                 raise RequestError(
                     409,
                     "other_results",
-                    f"{self._folder} has results of other operations; choose another --out, or --force to replace them",
+                    f"{folder.path} has results of other operations; choose another --out, or --force to replace them",
                 )
-            self._remove_results()
-            head = None
-        self._rewrite([] if head is None else self._valid_entries())
+            self._head = write_line({"penstock": 1, "plan": plan.canonical(), "names": names})
+            self._earlier = EarlierResults(ManifestFile(self._path), folder, verify, all_stale=is_other)
+            self._write_draft()
 
-    def _remove_results(self) -> None:
-        for entry in _read(self._path):
-            for result in entry.get("results", []):
-                (self._folder / result["name"]).unlink(missing_ok=True)
+    def is_done(self, file: InputFile) -> bool:
+        """Return whether an input and its regions are unchanged since it was done, and its results still exist."""
+        return _digest(file) in self._earlier.done
 
-    def _valid_entries(self) -> Iterator[dict[str, Any]]:
-        """Yield the entries of images that are done, of an image done repeatedly the last."""
-        latest = {hash(entry["results"][0]["name"]): entry["source"] for entry in _read_done(self._path)}
-        for entry in _read_done(self._path):
-            if latest[hash(entry["results"][0]["name"])] == entry["source"] and self._exist(entry["results"]):
-                yield entry
+    def lists(self, name: str) -> bool:
+        """Return whether a result of an earlier run has a name."""
+        if self._listed is None:
+            self._listed = _names(ManifestFile(self._path))
+        return hash(name) in self._listed
 
-    def _rewrite(self, entries: Iterable[dict[str, Any]]) -> None:
-        fresh = self._path.with_suffix(".new")
-        with open(fresh, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"penstock": 1, "plan": self._plan, "names": self._names}) + "\n")
-            for entry in entries:
-                self._done.add(int(entry["source"], 16))
-                file.write(json.dumps(entry) + "\n")
-        fresh.replace(self._path)
+    @property
+    def listed(self) -> frozenset[int]:
+        """The hashes of the names of all results that it lists now."""
+        return frozenset(_names(ManifestFile(self._path)))
 
-    def _exist(self, results: list[dict[str, Any]]) -> bool:
+    def begin(self) -> None:
+        """Replace the earlier manifest, and remove stale results.
+
+        Raises:
+            NoSpaceError: the disk is full.
+        """
+        if self._full is not None:
+            raise self._full
+        with self._translated():
+            self._replace()
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._path, flags)
+
+    def publish(self, file: InputFile, outcome: Outcome) -> None:
+        """Give the results of an image that is done their names, and add its line.
+
+        Raises:
+            NameTakenError: a file that no run made has the name of a result.
+            NoSpaceError: the disk is full.
+        """
+        results, published = [], []
         try:
-            return all(os.stat(self._folder / result["name"]).st_size == result["size"] for result in results)
-        except OSError:
-            return False
+            for result in outcome.results:
+                status = self._publish(result.name)
+                published.append(result.name)
+                listed = result.model_dump(mode="json", exclude={"key"})
+                results.append(listed | {"mtime_ns": status.st_mtime_ns})
+        except BaseException:
+            self._withdraw(published)
+            raise
+        self._published += published
+        digests = {"source": f"{_digest(file):016x}", "input": f"{_input_digest(file):016x}"}
+        self._add({"image": file.name, "state": "done", **digests, "results": results})
+
+    def add_failure(self, file: InputFile, error: dict[str, Any]) -> None:
+        """Add the line of an image that failed."""
+        self._add({"image": file.name, "state": "failed", "source": f"{_digest(file):016x}", "error": error})
+
+    def add_ignored(self, file: str, reason: str) -> None:
+        """Add the line of a file that was ignored."""
+        self._add({"image": file, "state": "ignored", "reason": reason})
+
+    def flush(self) -> None:
+        """Hand all lines to the operating system; if that fails, the results in them lose their names.
+
+        Raises:
+            NoSpaceError: the disk is full.
+        """
+        if self._file is None or not self._lines:
+            return
+        published, self._published = self._published, []
+        data, self._lines = b"".join(self._lines), []
+        try:
+            with self._translated():
+                _append(self._file, data)
+        except BaseException:
+            self._withdraw(published)
+            raise
+        self._unsettled += published
+        if time.monotonic() >= self._settle_at:
+            self._settle()
+
+    def close(self) -> None:
+        """Flush and close it, and remove results that it made stale."""
+        if self._file is None:
+            return
+        try:
+            self.flush()
+            self._settle()
+            if self._adds_to_others:
+                with self._translated(), suppress(NoSpaceError):
+                    self._remove_stale()
+        finally:
+            os.close(self._file)
+            self._file = None
+
+    def _settle(self) -> None:
+        """Wait until the lines are on the disk; then their results need not be told from other files any more.
+
+        After a power failure, either a result is listed, or the next run finds it waiting and takes its name back.
+        """
+        assert self._file is not None
+        with self._translated():
+            os.fdatasync(self._file)
+        for name in self._unsettled:
+            self._folder.settle(name)
+        self._unsettled = []
+        self._settle_at = time.monotonic() + _SETTLE_SECS
+
+    def _publish(self, name: str) -> os.stat_result:
+        is_there = self._folder.status(name) is not None
+        return self._folder.publish(name, replace=is_there and self.lists(name))
+
+    def _withdraw(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._folder.withdraw(name)
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        entry["image"] = entry["image"].encode("utf-8", "replace").decode()
+        self._lines.append(write_line(entry))
+
+    def _write_draft(self) -> None:
+        """Write the manifest as it is to be; on a full disk, the earlier one is read all the same."""
+        lines = self._earlier.kept_lines()
+        try:
+            with open(self._folder.work / _DRAFT, "wb") as file:
+                file.write(self._head)
+                for line in lines:
+                    self._adds_to_others = True
+                    file.write(line)
+        except OSError as error:
+            translated = self._folder.translate(error, MANIFEST)
+            if not isinstance(translated, NoSpaceError):
+                raise
+            self._full = translated
+            for _ in lines:
+                pass
+        skipped = self._earlier.manifest.skipped
+        if skipped.count:
+            log.warning(
+                "%d lines of %s are none of a run and were skipped; %s", skipped.count, self._path, skipped.first
+            )
+
+    def _replace(self) -> None:
+        """Remove stale results, and put the draft in the manifest's place."""
+        draft = self._folder.work / _DRAFT
+        if self._earlier.has_stale:
+            self._earlier.remove_stale(_names(ManifestFile(draft)))
+        draft.replace(self._path)
+        self._listed = None
+
+    def _remove_stale(self) -> None:
+        self._earlier = EarlierResults(ManifestFile(self._path), self._folder)
+        self._write_draft()
+        if self._full is None and self._earlier.has_stale:
+            self._replace()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._folder.translate(error, MANIFEST) from error
 
 
 def usual_names(folder: Path, plan: Plan) -> ResultNames:
     """Return how a run names its results unless it is told: as the results of this plan that are in the folder."""
-    with suppress(OSError):
-        head = next(_read(folder / NAME), {})
-        if head.get("plan") == plan.canonical() and "names" not in head:  # by version 0.1.0
-            return ResultNames(PARTS)
+    with suppress(OSError, RequestError):
+        head = ManifestFile(folder / MANIFEST).head()
+        if head is not None and head.plan == plan.canonical() and "names" not in head.model_fields_set:
+            return ResultNames(PARTS)  # by version 0.1.0
     return plan.result_names(None)
 
 
-def _read_done(path: Path) -> Iterator[dict[str, Any]]:
-    return (entry for entry in _read(path) if entry.get("state") == "done" and entry.get("results"))
+def _names(manifest: ManifestFile) -> set[int]:
+    """Return the hashes of the names of all results that a manifest lists."""
+    return {hash(result.name) for entry, _ in manifest.entries() for result in entry.results}
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the complete entries; a killed run may have left an incomplete last line, or no file."""
-    with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                yield entry
-
-
-def _lock(folder: Path) -> int:
-    """Lock a folder against other runs; return the descriptor that holds the lock until it is closed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _append(file: int, data: bytes) -> None:
+    """Append data to a file, all of it or nothing."""
+    size = os.fstat(file).st_size
+    view = memoryview(data)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise StartupError(
-            "data_in_use", f"another run is writing to {folder}; wait for it, or choose another --out"
-        ) from error
-    return descriptor
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UnavailableError("store", f"cannot write {path}: {error.strerror}; finished results are kept") from error
+        while view:
+            view = view[os.write(file, view) :]
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def _digest(file: InputFile) -> int:
-    text = f"{file.path}\0{file.stem}\0{file.size_bytes}\0{file.mtime_ns}"
+    parts: Iterable[object] = (file.path, file.stem, file.size_bytes, file.mtime_ns)
     if file.sidecar is not None:
-        text += f"\0{file.sidecar.path}\0{file.sidecar.size_bytes}\0{file.sidecar.mtime_ns}"
+        parts = (*parts, file.sidecar.path, file.sidecar.size_bytes, file.sidecar.mtime_ns)
+    return _hash("\0".join(map(str, parts)))
+
+
+def _input_digest(file: InputFile) -> int:
+    return _hash(file.path)
+
+
+def _hash(text: str) -> int:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8)
     return int.from_bytes(digest.digest(), "big")

@@ -2,11 +2,10 @@
 
 import gc
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,12 +14,13 @@ from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.input_root import WHOLE_HOST
-from penstock.common.model.errors import PlanError, UnavailableError
+from penstock.common.model.errors import PlanError, RequestError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
     Chunk,
     Failure,
     ImageRef,
+    Outcome,
     Result,
     fit_chunk,
     read_events,
@@ -32,11 +32,11 @@ from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.local.inputs import InputFile, Inputs
 from penstock.local.manifest import Manifest, usual_names
+from penstock.local.results_folder import NameTakenError, NoSpaceError, ResultsFolder
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
 from penstock.worker.process.supervisor import Supervisor
 from penstock.worker.served_steps import available_steps
 
-WORK_FOLDER = ".penstock"
 _JOB = "run"
 _CHUNKS_PER_WORKER = 3
 _POLL_SECS = 0.25
@@ -81,6 +81,10 @@ class Summary:
     """Files in folders that are not images, and links that are not followed. The name is part of the JSON output."""
     seconds: float = 0.0
     interrupted: bool = False
+    stopped: str | None = None
+    """Why the run stopped before its end, such as a full disk."""
+    not_done: int = 0
+    """Images left for the next run because it stopped."""
     failures: list[dict[str, Any]] = field(default_factory=list)
     warnings: dict[str, int] = field(default_factory=dict)
     """Done images by what their results lack of them, such as `depth_reduced`."""
@@ -107,8 +111,20 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some failed, 130 interrupted."""
+        """0 all done, 1 some failed, 3 the disk is full, 130 interrupted."""
+        if self.stopped:
+            return NoSpaceError.exit_code
         return 130 if self.interrupted else int(self.failed > 0)
+
+    @property
+    def stop_line(self) -> str | None:
+        """What stopped the run, and what that left undone; None if nothing did."""
+        if self.stopped is None:
+            return None
+        failed = f"{self.failed} failed, " if self.failed else ""
+        before = f", {self.skipped} done before" if self.skipped else ""
+        counts = f"{self.done} done, {failed}{self.not_done} not done{before}"
+        return f"{self.stopped}: {counts}; run again when there is room"
 
     def lines(self, out: str) -> list[str]:
         """Return the summary for people."""
@@ -137,7 +153,8 @@ class Summary:
 class RunOptions:
     """Options of `penstock run`.
 
-    `names` is the template of the results' names; None: the usual one. `make_workers` makes the workers from the broker
+    `names` is the template of the results' names; None: the usual one. `verify`: compare earlier results with their
+    checksums. `make_workers` makes the workers from the broker
     and the folder for intermediates; None: worker processes.
     """
 
@@ -148,18 +165,19 @@ class RunOptions:
     limits: Limits
     settings: WorkerSettings
     names: str | None = None
+    verify: bool = False
     make_workers: Callable[[MemoryBroker, Path], Workers] | None = None
 
 
 def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
     """Process every image that has no results yet.
 
-    Ctrl-C ends it early: workers finish their current images, and all results stay.
+    Ctrl-C ends it early: workers finish their current images, and all results stay. So does a full disk.
 
     Raises:
         PlanError: no worker can run one of the steps.
         RequestError: there are no images, the results folder belongs to other operations, or results would overwrite
-            inputs.
+            files that are not results.
         StartupError: another run is using the results folder, or it cannot be used.
         UnavailableError: results cannot be written, or workers cannot start.
     """
@@ -169,76 +187,122 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
     plan = options.plan
     names = plan.result_names(options.names) if options.names else usual_names(options.out, plan)
     inputs.check_any()
-    inputs.check_apart(names, plan.encode.format)
-    with ExitStack() as stack:
-        manifest = Manifest(options.out, plan, names.template, force=options.force)
-        stack.callback(manifest.close)
-        work = options.out / WORK_FOLDER
-        shutil.rmtree(work, ignore_errors=True)
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
-        stack.callback(progress.close)
-        current = _Run(inputs, options, names, manifest, progress)
-        stack.callback(current.stop)
-        try:
-            gc.freeze()  # keeps the garbage collector from scanning the imported libraries
-            current.process()
-        except KeyboardInterrupt:
-            current.summary.interrupted = True
-    current.summary.seconds = time.monotonic() - began
-    return current.summary
+    summary = Summary()
+    try:
+        with ResultsFolder(options.out) as folder:
+            manifest = Manifest(folder, plan, names.template, force=options.force, verify=options.verify)
+            with closing(manifest), closing(progress):
+                if inputs.are_among_results:
+                    inputs.leave_out(manifest.listed)
+                    inputs.check_any()
+                    inputs.check_apart(names, plan.encode.format)
+                _check_names_free(inputs, plan, names, folder, manifest)
+                _Run(inputs, options, names, folder, manifest, progress, summary).run()
+    except NoSpaceError as error:
+        summary.stopped = error.message
+        summary.not_done = sum(1 for _ in inputs.files(lambda _name, _reason: None))
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _check_names_free(
+    inputs: Inputs, plan: Plan, names: ResultNames, folder: ResultsFolder, manifest: Manifest
+) -> None:
+    """Refuse results that would overwrite files of others, as far as names are known before images are read.
+
+    Raises:
+        RequestError: a file that no run made has the name of a result.
+    """
+    if folder.is_empty or plan.encode.format == "keep" or names.has_sizes:
+        return
+    parts = plan.parts or 1
+    for file in inputs.files(lambda _name, _reason: None, names):
+        if manifest.is_done(file):
+            continue
+        for part in range(parts):
+            name = names.name(file.stem, part, parts, plan.encode.format)
+            if folder.status(name) is not None and not manifest.lists(name):
+                message = f"a result of {file.name} would overwrite {folder.path / name}, which is none of a run"
+                raise RequestError(409, "result_exists", f"{message}; move it, or choose another --out or --names")
 
 
 class _Run:
     """One run: publishes chunks of images within a window, and applies the workers' events."""
 
     def __init__(
-        self, inputs: Inputs, options: RunOptions, names: ResultNames, manifest: Manifest, progress: Progress
+        self,
+        inputs: Inputs,
+        options: RunOptions,
+        names: ResultNames,
+        folder: ResultsFolder,
+        manifest: Manifest,
+        progress: Progress,
+        summary: Summary,
     ) -> None:
-        self.summary = Summary()
+        self._inputs = inputs
         self._options = options
         self._names = names
-        self._plan = options.plan.document()
-        self._first_queue = step_queue(options.plan.steps[0])
+        self._folder = folder
         self._manifest = manifest
         self._progress = progress
+        self._summary = summary
+        self._plan = options.plan.document()
+        self._first_queue = step_queue(options.plan.steps[0])
+        self._pending = self._find_pending()
         self._in_flight: dict[int, InputFile] = {}
+        self._done: list[Sequence[Result]] = []
+        """The results of images whose lines the manifest has yet to write."""
         self._published = 0
         self._busy_secs = 0.0
         self._total: int | None = None
-        self._inputs = inputs
         self._broker = MemoryBroker()
         self._broker.declare([EVENTS_QUEUE, *(step_queue(step) for step in operations())])
         self._events = self._broker.consume([EVENTS_QUEUE], 10_000)
         self._workers = self._make_workers()
 
-    def process(self) -> None:
-        """Process all images."""
+    def run(self) -> None:
+        """Process all images, until there is no more or no space for results."""
+        try:
+            self._manifest.begin()
+            gc.freeze()  # keeps the garbage collector from scanning the imported libraries
+            self._process()
+        except KeyboardInterrupt:
+            self._summary.interrupted = True
+        except NoSpaceError as error:
+            self._summary.stopped = error.message
+        finally:
+            self._stop()
+        if self._summary.stopped:
+            self._summary.not_done = len(self._in_flight) + sum(1 for _ in self._pending)
+
+    def _process(self) -> None:
         self._workers.start()
         threading.Thread(target=self._count_inputs, name="counter", daemon=True).start()
-        pending = self._pending()
         while True:
-            self._fill_window(pending)
+            self._fill_window()
             if not self._in_flight:
                 return
             if self._workers.is_failing:
                 raise UnavailableError("workers", "the workers cannot start; see the messages above")
             self._apply_events(_POLL_SECS)
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """Stop the workers and apply their last events."""
         self._workers.stop(self._options.settings.drain_secs)
-        while self._in_flight and self._apply_events(0.0):
-            pass
+        try:
+            while self._in_flight and self._apply_events(0.0):
+                pass
+        except NoSpaceError as error:
+            self._summary.stopped = error.message
 
     def _make_workers(self) -> Workers:
         options = self._options
         if options.make_workers is not None:
-            return options.make_workers(self._broker, options.out / WORK_FOLDER)
+            return options.make_workers(self._broker, self._folder.work)
         spec = PipeWorkerSpec(
             name="",
             steps=available_steps(program=bool(options.settings.program)),
-            store=options.out / WORK_FOLDER,
-            results=options.out,
+            store=self._folder.work,
             input_root=WHOLE_HOST,
             limits=options.limits,
             settings=options.settings,
@@ -246,25 +310,25 @@ class _Run:
         names = [f"worker-{index}" for index in range(options.workers)]
         return Supervisor([replace(spec, name=name).process(self._broker) for name in names])
 
-    def _pending(self) -> Iterator[InputFile]:
+    def _find_pending(self) -> Iterator[InputFile]:
         for file in self._inputs.files(self._ignore, self._names):
             if self._manifest.is_done(file):
-                self.summary.skipped += 1
+                self._summary.skipped += 1
             else:
                 yield file
 
     def _ignore(self, file: str, reason: str) -> None:
-        self.summary.ignore(file, reason)
+        self._summary.ignore(file, reason)
         self._manifest.add_ignored(file, reason)
 
     def _count_inputs(self) -> None:
         self._total = self._inputs.count()
 
-    def _fill_window(self, pending: Iterator[InputFile]) -> None:
-        ended = self.summary.done + self.summary.failed
+    def _fill_window(self) -> None:
+        ended = self._summary.done + self._summary.failed
         size = fit_chunk(self._busy_secs / ended) if ended else 1
         while len(self._in_flight) <= (_CHUNKS_PER_WORKER * self._options.workers - 1) * size:
-            batch = list(islice(pending, size))
+            batch = list(islice(self._pending, size))
             if not batch:
                 return
             self._publish(batch)
@@ -295,30 +359,47 @@ class _Run:
             self._apply(delivery.body)
             self._events.ack(delivery)
             delivery = self._events.get(0.0)
-        self._manifest.flush()
-        summary = self.summary
+        self._flush()
+        summary = self._summary
         ended = summary.done + summary.failed
         total = None if self._total is None else max(0, self._total - summary.skipped - summary.passed_over)
         self._progress.update(ended, total)
         return arrived
 
+    def _flush(self) -> None:
+        """Write the manifest's lines; the images in them are done only then."""
+        done, self._done = self._done, []
+        self._manifest.flush()
+        for results in done:
+            self._summary.finish(results)
+
     def _apply(self, body: bytes) -> None:
         for outcome in (outcome for event in read_events(body) for outcome in event.outcomes):
-            file = self._in_flight.pop(outcome.id, None)
+            file = self._in_flight.get(outcome.id)
             if file is None:
                 continue
-            self._manifest.add(file, outcome)
             self._busy_secs += sum(timing.work for timing in outcome.timings)
-            if outcome.error is None:
-                self.summary.finish(outcome.results)
-            else:
+            if outcome.error is not None:
                 self._add_failure(file, outcome.error)
+            else:
+                self._publish_results(file, outcome)
+            del self._in_flight[outcome.id]
+
+    def _publish_results(self, file: InputFile, outcome: Outcome) -> None:
+        try:
+            self._manifest.publish(file, outcome)
+        except NameTakenError as error:
+            step = self._options.plan.steps[-1]
+            self._add_failure(file, Failure(code=error.code, message=error.message, step=step, retry=True))
+        else:
+            self._done.append(outcome.results)
 
     def _add_failure(self, file: InputFile, failure: Failure) -> None:
-        self.summary.fail(file.name, failure.model_dump(include={"code", "message", "step"}))
+        self._manifest.add_failure(file, failure.model_dump(include={"code", "message", "step", "retry"}))
+        self._summary.fail(file.name, failure.model_dump(include={"code", "message", "step"}))
         if failure.resume_blob:  # the failed step's input, kept for a retry; a run has none
             with suppress(OSError):
-                (self._options.out / WORK_FOLDER / failure.resume_blob).unlink()
+                (self._folder.work / failure.resume_blob).unlink()
 
 
 def _file_url(path: str) -> str:

@@ -56,7 +56,6 @@ def serve(
             name=f"worker-{index}" if len(group) > 1 else f"{group[0]}-{index}",
             steps=group,
             store=settings.data / "store",
-            results=None,
             input_root=inputs,
             limits=limits,
             settings=worker_settings,

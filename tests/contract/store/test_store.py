@@ -18,7 +18,6 @@ from penstock.common.store.local import LocalStore
 LOCAL: dict[str, Callable[[Path], Store]] = {
     "local": lambda folder: open_store(StoreSettings(), folder),
     "local_by_url": lambda folder: open_store(StoreSettings(store_url=f"file://{folder}/by%20url"), None),
-    "local_with_other_results_folder": lambda folder: LocalStore(folder / "store", folder / "out"),
     "memory": lambda folder: open_store(StoreSettings(store_url="memory://"), None),
 }
 BUCKETS = {

@@ -42,7 +42,6 @@ class SupervisorFixture:
                 name=f"worker-{index}",
                 steps=tuple(operations()),
                 store=store or self.folder / "store",
-                results=None,
                 input_root=InputRoot(self.folder),
                 limits=Limits(),
                 settings=WorkerSettings(),

@@ -46,6 +46,11 @@ class ResultNames:
         return min(MAX_STEM_BYTES, _FILE_NAME_BYTES - _last_bytes(self.template))
 
     @property
+    def has_sizes(self) -> bool:
+        """Whether names depend on the results' sizes."""
+        return "{width}" in self.template or "{height}" in self.template
+
+    @property
     def part_may_be_added(self) -> bool:
         """Whether the number of a part may be added to a stem because the template does not have it."""
         return self.may_add_parts and "{part}" not in self.template

@@ -21,14 +21,10 @@ _MAX_VECTOR = 1024
 
 
 class LocalStore:
-    """Objects as files below `root`, which processes and threads may share.
+    """Objects as files below `root`, which processes and threads may share."""
 
-    `results` is a folder to use instead of `root/results`, on the same file system.
-    """
-
-    def __init__(self, root: Path, results: Path | None = None) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._results = (results or root / "results").absolute()
         self._temporary = str(self.root / TEMPORARY)
         self._unique = count()
         with _translated():
@@ -101,8 +97,7 @@ class LocalStore:
 
     def _path(self, key: str) -> str:
         check_key(key)
-        first, _, rest = key.partition("/")
-        return f"{self._results}/{rest}" if first == "results" else f"{self.root}/{key}"
+        return f"{self.root}/{key}"
 
     def _temporary_path(self) -> str:
         return f"{self._temporary}/{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"

@@ -79,7 +79,7 @@ class DockerRunner:
                 for step in dict.fromkeys(plan.steps)
             }
             chains.append(Chain(containers, folder, self.limits, self.worker_settings, self.settings))
-        store = LocalStore(work, self.out)
+        store = LocalStore(work)
         return Chains(chains, [self._worker(number, chain, broker, store) for number, chain in enumerate(chains)])
 
     def _worker(self, number: int, chain: Chain, broker: MemoryBroker, store: LocalStore) -> Worker:

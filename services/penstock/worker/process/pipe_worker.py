@@ -33,7 +33,6 @@ class PipeWorkerSpec:
     name: str
     steps: tuple[str, ...]
     store: Path
-    results: Path | None
     input_root: InputRoot | None
     limits: Limits
     settings: WorkerSettings
@@ -71,7 +70,7 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     return build_worker(
         spec.name,
         spec.steps,
-        LocalStore(spec.store, spec.results),
+        LocalStore(spec.store),
         PipeBroker(connection, on_lost=lambda: os._exit(0), counters=counters),
         make_executor(spec.settings, spec.limits, spec.steps, memory),
         spec.limits,
