@@ -7,6 +7,7 @@ links are followed, and whatever else is left out is reported with the reason. O
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NoReturn
 
@@ -50,7 +51,7 @@ class FolderRules:
     `on_skipped` is called for what is left out, except hidden files; `on_unreadable` for a folder that cannot be
     listed. `refuse_link` says why a link is not followed, from its path; None: it is. `is_excluded` says which
     folders, by their paths, are left out without a word. `list_broken_links`: a link to nothing is listed as a file,
-    so that reading it reports the error.
+    so that reading it reports the error. `open_folder` returns what to list for a folder's path: a path or descriptor.
     """
 
     on_skipped: OnSkipped
@@ -58,6 +59,7 @@ class FolderRules:
     refuse_link: Callable[[str], str | None] | None = None
     is_excluded: Callable[[str], bool] = lambda _: False
     list_broken_links: bool = False
+    open_folder: Callable[[str], AbstractContextManager[str | int]] = nullcontext
     followed: set[tuple[int, int]] = field(default_factory=set)
     """Links to folders that were followed: each is followed once, or a few of them could multiply a folder."""
 
@@ -87,8 +89,7 @@ def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
     while pending:
         folder = pending.pop()
         try:
-            with os.scandir(folder.path) as listing:
-                entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda entry: entry.name)
+            entries = _list(folder, rules)
         except OSError as error:
             rules.on_unreadable(FolderError(Found(folder.path, folder.name), error.strerror or str(error)))
             continue
@@ -99,14 +100,39 @@ def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
         folders = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "folder"]
         below = distinct(_join(folder.name, folder_name(shown_name(entry.name))) for entry in folders)
         pending += [
-            _Folder(entry.path, shown, folder, is_link=entry.is_symlink())
+            _Folder(entry.path, shown, folder, is_link=entry.is_link)
             for entry, shown in zip(folders, below, strict=True)
         ][::-1]
 
 
-def _kind_of(entry: os.DirEntry[str], folder: _Folder, rules: FolderRules) -> Literal["file", "folder"] | None:
+class _Entry(NamedTuple):
+    """A file or folder in a folder, or a link to one. `identity` are the device and inode of a link itself."""
+
+    path: str
+    name: str
+    is_link: bool
+    is_folder: bool
+    is_file: bool
+    identity: tuple[int, int] | None
+
+
+def _list(folder: _Folder, rules: FolderRules) -> list[_Entry]:
+    """Return what is in a folder, sorted and without what is hidden. Raises OSError."""
+    with rules.open_folder(folder.path) as place, os.scandir(place) as listing:
+        entries = [_read_entry(folder.path, entry) for entry in listing if entry.name[0] != "."]
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _read_entry(folder: str, entry: os.DirEntry[str]) -> _Entry:
+    is_link, path = entry.is_symlink(), os.path.join(folder, entry.name)
+    own = entry.stat(follow_symlinks=False) if is_link else None
+    identity = None if own is None else (own.st_dev, own.st_ino)
+    return _Entry(path, entry.name, is_link, _is_folder(entry), _is_file(entry), identity)
+
+
+def _kind_of(entry: _Entry, folder: _Folder, rules: FolderRules) -> Literal["file", "folder"] | None:
     """Return whether an entry is listed as a file or as a folder; None: it is left out."""
-    is_link, is_folder = entry.is_symlink(), _is_folder(entry)
+    is_link, is_folder = entry.is_link, entry.is_folder
     if is_folder and not is_link and rules.is_excluded(entry.path):
         return None
     reason = None
@@ -114,7 +140,7 @@ def _kind_of(entry: os.DirEntry[str], folder: _Folder, rules: FolderRules) -> Li
         reason = "a link to a folder that it is in" if is_link else "a folder that a link in it leads to"
     elif is_link:
         reason = _refuse_link(entry, rules)
-    elif not is_folder and not _is_file(entry):
+    elif not is_folder and not entry.is_file:
         reason = "neither a file nor a folder"
     if reason is None:
         return "folder" if is_folder else "file"
@@ -136,19 +162,19 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _refuse_link(entry: os.DirEntry[str], rules: FolderRules) -> str | None:
+def _refuse_link(entry: _Entry, rules: FolderRules) -> str | None:
     """Return why a link is not followed; None: it is, or it is broken and listed as a file."""
     if identity_of(entry.path) is None:
         return None if rules.list_broken_links else "a link to nothing"
     reason = rules.refuse_link(entry.path) if rules.refuse_link is not None else None
     if reason is not None:
         return reason
-    if not _is_folder(entry):
-        return None if _is_file(entry) else "a link to neither a file nor a folder"
-    link = entry.stat(follow_symlinks=False)
-    if (link.st_dev, link.st_ino) in rules.followed:
+    if not entry.is_folder:
+        return None if entry.is_file else "a link to neither a file nor a folder"
+    assert entry.identity is not None
+    if entry.identity in rules.followed:
         return "a link that was followed before"
-    rules.followed.add((link.st_dev, link.st_ino))
+    rules.followed.add(entry.identity)
     return None
 
 

@@ -4,6 +4,7 @@ A path is resolved once. Then each folder on it is opened in the one before, wit
 that is swapped in meanwhile leads nowhere. What is read is the file that was opened and checked.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -61,15 +62,41 @@ class InputRoot:
             with open_regular_file(path) as opened:
                 yield opened
             return
+        root, check_folder = os.fsencode(os.path.realpath(self.path)), self._folder_check()
+        with open_beneath(path, root, _refuse_hidden, check_folder) as opened:
+            yield opened
+
+    @contextmanager
+    def open_folder(self, path: str) -> Iterator[int]:
+        """Open a folder to list it; yields its descriptor. Raises OSError, also if it is outside or private.
+
+        Where it really is is taken from the descriptor: deep folders would take long to open one by one.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not self._may_list(descriptor, real_path(descriptor, os.fsencode(path))):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _may_list(self, descriptor: int, real: bytes) -> bool:
+        root, *private = (os.fsencode(os.path.realpath(each)) for each in (self.path, *self.private))
+        if real != root and not is_below(real, root):
+            return False
+        is_hidden = any(name.startswith(b".") for name in real[len(root) :].split(b"/"))
+        is_in_private = any(is_below(each, root) and is_below(real, each) for each in private)
+        return not (is_hidden or is_in_private or self.is_private_folder(descriptor))
+
+    def _folder_check(self) -> Callable[[int], None]:
         private = self._private_identities()
 
-        def check_folder(descriptor: int) -> None:
+        def check(descriptor: int) -> None:
             if _identity(descriptor) in private or _has_database(descriptor):
                 message = "the file is the server's own data, which is never an input"
                 raise ImageError(ImageCode.SOURCE_FORBIDDEN, message)
 
-        with open_beneath(path, os.fsencode(os.path.realpath(self.path)), _refuse_hidden, check_folder) as opened:
-            yield opened
+        return check
 
     def _private_identities(self) -> set[tuple[int, int]]:
         return {identity for folder in self.private if (identity := _identity(folder)) is not None}

@@ -132,3 +132,27 @@ def test_a_root_that_is_the_servers_own_data_is_refused(root: Path, tmp_path: Pa
     assert input_root(data / "photos", data=data, store=store) is not None
     assert input_root(root, data=data, store=store) == InputRoot(root, (data, store))
     assert input_root(None, data=data) is None
+
+
+def test_folders_are_listed_where_their_files_may_be_read(root: Path, tmp_path: Path) -> None:
+    (root / "link").symlink_to("a/b")
+    (root / "out").symlink_to(tmp_path / "outside")
+    (root / ".hidden").mkdir()
+    (root / "data" / DATABASE).write_bytes(b"")
+    (root / "data" / "photos").mkdir()
+
+    def listed(inputs: InputRoot, path: Path) -> list[str] | None:
+        try:
+            with inputs.open_folder(str(path)) as descriptor:
+                return sorted(os.listdir(descriptor))
+        except PermissionError:
+            return None
+
+    inputs = InputRoot(root, (root / "data",))
+    assert listed(inputs, root / "link") == listed(inputs, root / "a" / "b") == ["y.jpg"]
+    assert listed(inputs, root) is not None
+    for name in "out", ".hidden", "data", "data/store", "data/store/uploads", "data/photos":
+        assert listed(inputs, root / name) is None, name
+    assert listed(InputRoot(root), root / "data") is None
+    assert listed(InputRoot(root / "data" / "photos", (root / "data",)), root / "data" / "photos") == []
+    assert listed(InputRoot(Path("/")), root / "a" / "b") == ["y.jpg"]

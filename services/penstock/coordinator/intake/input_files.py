@@ -137,7 +137,12 @@ class _Rules(FolderRules):
 
     def __init__(self, root: InputRoot) -> None:
         super().__init__(
-            self._note, _refuse_folder, self._check_link, lambda path: root.is_private_folder(Path(path)), True
+            self._note,
+            _refuse_folder,
+            self._check_link,
+            lambda path: root.is_private_folder(Path(path)),
+            list_broken_links=True,
+            open_folder=root.open_folder,
         )
         self._inputs = root
         self._root = root.resolve()

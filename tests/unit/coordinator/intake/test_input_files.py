@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -170,3 +172,30 @@ def test_names_that_differ_in_case_or_composition_are_numbered(tmp_path: Path) -
         (tmp_path / name).touch()
     stems = [file.stem for file in found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")]))]
     assert stems == ["N/A", "N/a~2", "caf\u00e9/1", "caf\u00e9~2/1", "n~2/a"]
+
+
+def test_a_link_swapped_in_during_the_listing_shows_no_names_outside(tmp_path: Path) -> None:
+    for name in "root/a/b/inside.jpg", "outside/secret.jpg":
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("outside")
+    changing, done = tmp_path / "root" / "a" / "b", threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            for current, other in (("kept", "link"), ("link", "kept")):
+                os.rename(changing, tmp_path / current)
+                os.rename(tmp_path / other, changing)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    names: set[str] = set()
+    try:
+        for _ in range(1_000):
+            with suppress(RequestError):
+                names.update(file.name for file in found_in(locate(InputRoot(tmp_path / "root"), [Prefix(prefix="a")])))
+    finally:
+        done.set()
+        thread.join()
+    assert "b/inside.jpg" in names
+    assert not [name for name in names if "secret" in name]
