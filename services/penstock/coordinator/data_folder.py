@@ -68,7 +68,9 @@ def _protect(folder: int, data: Path, *, shared: bool) -> None:
         os.fchmod(folder, mode & ~removed)
     except OSError as error:  # it belongs to somebody else, as a mounted volume may
         if mode & stat.S_IWOTH:
-            log.warning("%s can be changed by every user of this host, and its mode cannot be set: %s", data, error)
+            log.warning(
+                "%s can be changed by every user of this host, and its mode cannot be set: %s", data, error.strerror
+            )
 
 
 def _unusable(data: Path, error: OSError) -> StartupError:
