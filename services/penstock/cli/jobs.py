@@ -142,15 +142,16 @@ def status(job: str, server: str | None, watch: bool, as_json: bool) -> None:
 @click.option(
     "-o", "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to save them in."
 )
+@click.option("--force", is_flag=True, help="Replace files that have other content.")
 @json_option
-def results(job: str, server: str | None, out: Path, as_json: bool) -> None:
+def results(job: str, server: str | None, out: Path, force: bool, as_json: bool) -> None:
     """Download a job's results so far and verify their checksums. A second run gets only what is missing."""
     with _connect(server) as client, _show_progress(as_json) as progress:
         job = find_job(client, job)
         found = client.job(job)
         if not found.has_ended:
             click.echo(f"job {job} is {found.state}: downloading its results so far", err=True)
-        sys.exit(_finish(client, found, out, progress, as_json=as_json))
+        sys.exit(_finish(client, found, out, progress, as_json=as_json, replace=force))
 
 
 @click.command()
@@ -170,7 +171,7 @@ def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
     _print(as_json, {"jobs": [_document(job) for job in cancelled]}, text)
     for refusal in refusals:
         click.echo(f"penstock: {refusal.message}", err=True)
-    sys.exit(RefusedError.exit_code if refusals else 0)
+    sys.exit(max((refusal.exit_code for refusal in refusals), default=0))
 
 
 @click.command()
@@ -255,12 +256,13 @@ def _finish(
     *,
     as_json: bool,
     more: dict[str, Any] | None = None,
+    replace: bool = False,
 ) -> int:
     """Save a job's results in `out`, if given, and print its outcome, as JSON with `more`; return the exit code."""
     from penstock.cli.formatting import format_failures, format_outcome
     from penstock.cli.transfers import download_results
 
-    downloaded = download_results(client, job.id, out, progress) if out else None
+    downloaded = download_results(client, job.id, out, progress, replace=replace) if out else None
     failures = _first_failures(client, job)
     progress.close()
     document = _document(job) | _failures_document(failures) | (more or {})

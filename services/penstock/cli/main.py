@@ -36,6 +36,15 @@ penstock status @last
 """
 
 
+EXIT_CODES = {
+    0: "all done",
+    1: "some images failed; the results of the others are there",
+    2: "wrong usage: an option, an operation, an image or a path is invalid, on this host or for the server",
+    3: "nothing wrong with the request: no server, a refusal for now, a folder in use, a full disk; run again later",
+    130: "interrupted; finished results stay, and the same command continues with what is missing",
+}
+
+
 class _GroupedCommands(click.Group):
     """A group whose help lists its commands by what they are for."""
 
@@ -48,6 +57,8 @@ class _GroupedCommands(click.Group):
         with formatter.section("Examples"):
             for line in _EXAMPLES.splitlines():
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
 @click.group(cls=_GroupedCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -195,17 +195,18 @@ class Downloaded:
     bytes: int = 0
 
 
-def download_results(client: Client, job: str, folder: Path, progress: Progress) -> Downloaded:
+def download_results(client: Client, job: str, folder: Path, progress: Progress, *, replace: bool) -> Downloaded:
     """Save the results that a job has so far; files with the right checksum are kept as they are.
 
     Raises:
-        LocalFileError: a name leads out of the folder, or a file cannot be written.
+        LocalFileError: a name leads out of the folder, a file cannot be written, or without `replace` there is one with
+            other content.
     """
     downloaded = Downloaded()
     lock = threading.Lock()
 
     def save(result: Result) -> None:
-        is_new = client.download(result, folder)
+        is_new = client.download(result, folder, replace=replace)
         with lock:
             downloaded.results += 1
             downloaded.present += not is_new

@@ -246,17 +246,18 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
 
         await map_concurrently(send, photos)
 
-    async def download(self, result: rest.Result, folder: str | os.PathLike[str]) -> bool:
+    async def download(self, result: rest.Result, folder: str | os.PathLike[str], *, replace: bool = False) -> bool:
         """Save a result below a folder; return False if a file with its checksum was there already.
 
         Raises:
-            LocalFileError: the result's name leads out of the folder, or the file cannot be written.
+            LocalFileError: the result's name leads out of the folder, the file cannot be written, or without `replace`
+                there is one with other content.
             DamagedError: the download does not match the result's checksum.
         """
         target = target_path(Path(folder), result.name)
         if await run_blocking(is_saved, target, result.size, result.sha256):
             return False
-        sink = partial(AtomicFile, target, result.sha256)
+        sink = partial(AtomicFile, target, result.sha256, replace=replace)
         await self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 

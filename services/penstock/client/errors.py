@@ -7,9 +7,13 @@ PenstockError
     ├── DamagedError             a download does not match its checksum
     ├── UnexpectedAnswerError    the response is not one of Penstock's
     └── LocalFileError           a file of this host cannot be read or written
+        └── NoSpaceError         the disk is full
 """
 
 from penstock.common.model.errors import PenstockError
+
+_WRONG_USAGE = frozenset({400, 413, 415, 422})
+"""Statuses of requests that are wrong whenever they are sent."""
 
 
 class PenstockClientError(PenstockError):
@@ -29,6 +33,8 @@ class RefusedError(PenstockClientError):
         self.status = status
         self.detail = detail
         self.pointer = pointer
+        if status in _WRONG_USAGE:
+            self.exit_code = LocalFileError.exit_code
 
 
 class UnavailableError(PenstockClientError):
@@ -58,3 +64,10 @@ class LocalFileError(PenstockClientError):
 
     exit_code = 2
     code = "local_file"
+
+
+class NoSpaceError(LocalFileError):
+    """The disk for results is full, or a quota is used up; what was saved stays."""
+
+    exit_code = 3
+    code = "no_space"

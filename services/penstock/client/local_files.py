@@ -3,12 +3,14 @@
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from penstock.client.errors import DamagedError, LocalFileError
+from penstock.client.errors import DamagedError, LocalFileError, NoSpaceError
+from penstock.common.files import NO_SPACE, name_new
 from penstock.common.folders import FolderError, FolderRules, Found, FoundImage, GivenPaths, expand
 from penstock.common.image_header import HEAD_BYTES, describe_type, image_type
 from penstock.common.sidecars import SUFFIX
@@ -112,6 +114,8 @@ def _local_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise NoSpaceError(f"{what}: no space left; run the same command again when there is room") from error
         raise LocalFileError(f"{what}: {error.strerror}") from error
 
 
@@ -134,12 +138,17 @@ def target_path(folder: Path, name: str) -> Path:
 def is_saved(target: Path, size_bytes: int, sha256: str) -> bool:
     """Whether a file exists with this size and checksum."""
     try:
-        if target.is_symlink() or target.stat().st_size != size_bytes:
+        status = target.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size_bytes:
             return False
         with open(target, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
+
+
+def _taken(target: Path) -> LocalFileError:
+    return LocalFileError(f"{target} is there already, with other content; move it, choose another --out, or --force")
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -149,16 +158,23 @@ def remove_partial_files(folder: Path) -> None:
 
 
 class AtomicFile:
-    """A file that is written under a temporary name, and renamed when it is complete and matches its checksum."""
+    """A file that is written under a temporary name, and renamed when it is complete and matches its checksum.
 
-    def __init__(self, target: Path, sha256: str) -> None:
+    Raises:
+        LocalFileError: it cannot be written, or without `replace` there is a file of its name.
+    """
+
+    def __init__(self, target: Path, sha256: str, *, replace: bool = False) -> None:
+        if not replace and os.path.lexists(target):
+            raise _taken(target)
+        self._replaces = replace
         self._target = target
         self._sha256 = sha256
         self._digest = hashlib.sha256()
         self._temporary = target.with_name(f".{os.getpid():x}-{id(self):x}.part")
         with _local_errors(f"{target} cannot be written"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
+            self._file = open(self._temporary, "xb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
 
     def write(self, data: bytes) -> None:
         """Append data."""
@@ -178,7 +194,13 @@ class AtomicFile:
         if self._digest.hexdigest() != self._sha256:
             raise DamagedError(f"{self._target.name} does not match its checksum after the download")
         with _local_errors(f"{self._target} cannot be written"):
-            os.replace(self._temporary, self._target)
+            if self._replaces:
+                os.replace(self._temporary, self._target)
+                return
+            try:
+                name_new(self._temporary, self._target)
+            except FileExistsError as error:
+                raise _taken(self._target) from error
 
     def abort(self) -> None:
         """Remove the file, unless it was committed."""

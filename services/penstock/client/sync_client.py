@@ -235,17 +235,18 @@ class Client(ConfiguredClient[httpx.Client]):
 
         map_concurrently(send, photos)
 
-    def download(self, result: rest.Result, folder: str | os.PathLike[str]) -> bool:
+    def download(self, result: rest.Result, folder: str | os.PathLike[str], *, replace: bool = False) -> bool:
         """Save a result below a folder; return False if a file with its checksum was there already.
 
         Raises:
-            LocalFileError: the result's name leads out of the folder, or the file cannot be written.
+            LocalFileError: the result's name leads out of the folder, the file cannot be written, or without `replace`
+                there is one with other content.
             DamagedError: the download does not match the result's checksum.
         """
         target = target_path(Path(folder), result.name)
         if run_blocking(is_saved, target, result.size, result.sha256):
             return False
-        sink = partial(AtomicFile, target, result.sha256)
+        sink = partial(AtomicFile, target, result.sha256, replace=replace)
         self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 

@@ -272,7 +272,7 @@ class GivenPaths:
 
 def expand(path: str) -> Sequence[str]:
     """Return a path that exists, or what a glob matches; nothing if there is no such path."""
-    if os.path.exists(path):
+    if os.path.lexists(path):
         return [path]
     matches = glob.iglob(path, recursive=True) if glob.has_magic(path) else ()
     return [match for match in matches if os.path.lexists(match)]  # "gone/**" matches "gone/", there or not

@@ -5,7 +5,6 @@ without following links. Results wait in a work folder inside, and get their nam
 a file already.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from penstock.common.files import NO_SPACE, name_new
 from penstock.common.model.errors import PenstockError, StartupError, UnavailableError
 
 WORK_FOLDER = ".penstock"
@@ -25,8 +25,6 @@ _WAITING = f"{WORK_FOLDER}/results"
 """Where results wait for their names, as the store calls them."""
 _OWN = frozenset({".tmp", "results", "work", "resume", "cancelled", "plans", "uploads", "manifest.new"})
 _CHAIN = "chain-"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 
 
 class NameTakenError(PenstockError):
@@ -120,7 +118,7 @@ class ResultsFolder:
                 if replace:
                     os.rename(last, last, src_dir_fd=source, dst_dir_fd=folder)
                 else:
-                    _link(last, source, folder)
+                    name_new(last, last, source_folder=source, target_folder=folder)
                 return status
         except FileExistsError as error:
             raise NameTakenError(f"{self.path / name} is there already, and is no result of an earlier run") from error
@@ -150,7 +148,7 @@ class ResultsFolder:
 
     def translate(self, error: OSError, name: str) -> PenstockError:
         """Return the error that a run ends with."""
-        if error.errno in _FULL:
+        if error.errno in NO_SPACE:
             return NoSpaceError(self.path)
         return UnavailableError(
             "store", f"cannot write {self.path / name}: {error.strerror}; finished results are kept"
@@ -204,23 +202,12 @@ class ResultsFolder:
             self.withdraw(name)
 
 
-def _link(name: str, source: int, folder: int) -> None:
-    """Give a file a second name, in another folder, that no file has; move it there where files have only one name."""
-    try:
-        os.link(name, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder))
-        os.rename(name, name, src_dir_fd=source, dst_dir_fd=folder)
-
-
 @contextmanager
 def _startup_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in NO_SPACE:
             raise NoSpaceError(path) from error
         message = f"cannot use {path}: {error.strerror}; choose another --out"
         raise StartupError("data_unusable", message) from error

@@ -58,7 +58,7 @@ def test_one_command_uploads_images_and_downloads_their_results(
     assert not list((tmp_path / "state").rglob("*.json"))
 
 
-def test_results_are_downloaded_once_and_damaged_ones_again(
+def test_results_are_downloaded_once_and_changed_files_replaced_only_on_request(
     command: RunCommand, client: Client, image_folder: Path, tmp_path: Path
 ) -> None:
     _, job = command("submit", image_folder, "--op", "blur=median", "--wait", "--json")
@@ -66,7 +66,10 @@ def test_results_are_downloaded_once_and_damaged_ones_again(
     assert command("results", job["id"], "--out", out, "--json")[1]["saved"]["present"] == 0
     (out / "photo-0003.jpg").write_bytes(b"damaged")
     (out / "photo-0004.jpg").unlink()
-    code, again = command("results", job["id"], "--out", out, "--json")
+    assert command("results", job["id"], "--out", out)[0] == 2
+    assert (out / "photo-0003.jpg").read_bytes() == b"damaged"
+    (out / "photo-0004.jpg").unlink(missing_ok=True)
+    code, again = command("results", job["id"], "--out", out, "--force", "--json")
     assert (code, again["saved"]["results"], again["saved"]["present"]) == (0, 6, 4)
     assert again["saved"]["bytes"] == sum(
         result.size for result in client.results(job["id"]) if result.name[:10] in ("photo-0003", "photo-0004")
@@ -201,9 +204,9 @@ def test_wrong_usage_exits_with_2_and_a_reason(
     assert "Traceback" not in text
 
 
-def test_a_refused_request_exits_with_3(command: RunCommand, image_folder: Path, server: str) -> None:
+def test_a_request_that_is_wrong_exits_with_2(command: RunCommand, image_folder: Path, server: str) -> None:
     code, text = command("submit", image_folder, "--op", "sharpen=1")
-    assert (code, text.count("\n")) == (3, 1)
+    assert (code, text.count("\n")) == (2, 1)
     assert "/operations/0: no operation 'sharpen'" in text
     assert command("status", "0" * 26)[0] == 3
     assert command("submit", "s3://nobodys/a.jpg", "--op", "split")[0] == 3
@@ -212,7 +215,7 @@ def test_a_refused_request_exits_with_3(command: RunCommand, image_folder: Path,
 def test_a_document_is_refused_before_its_images_are_uploaded(
     proxy: HttpProxy, command: RunCommand, image_folder: Path, uploaded_files: Callable[[], list[str]]
 ) -> None:
-    assert command("submit", image_folder, "--op", "sharpen=1", to=f"http://127.0.0.1:{proxy.server_port}")[0] == 3
+    assert command("submit", image_folder, "--op", "sharpen=1", to=f"http://127.0.0.1:{proxy.server_port}")[0] == 2
     assert uploaded_files() == []
 
 

@@ -132,13 +132,45 @@ def test_a_file_gets_its_name_when_it_is_complete_and_verified(tmp_path: Path) -
 def test_a_damaged_file_is_removed_and_the_previous_one_stays(tmp_path: Path) -> None:
     target = tmp_path / "x.jpg"
     target.write_bytes(b"before")
-    file = AtomicFile(target, hashlib.sha256(b"right").hexdigest())
+    file = AtomicFile(target, hashlib.sha256(b"right").hexdigest(), replace=True)
     file.write(b"wrong")
     with pytest.raises(DamagedError):
         file.commit()
     file.abort()
     assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
     assert target.read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("way", ["file", "link to nothing"])
+def test_a_file_that_is_there_is_replaced_only_on_request(tmp_path: Path, when: str, way: str) -> None:
+    target, digest = tmp_path / "x.jpg", hashlib.sha256(b"new").hexdigest()
+
+    def appear() -> None:
+        if way == "file":
+            target.write_bytes(b"mine")
+        else:
+            target.symlink_to(tmp_path / "nothing")
+
+    def save(*, replace: bool) -> None:
+        file = AtomicFile(target, digest, replace=replace)
+        if when == "meanwhile" and not replace:
+            appear()
+        file.write(b"new")
+        try:
+            file.commit()
+        finally:
+            file.abort()
+
+    if when == "before":
+        appear()
+    with pytest.raises(LocalFileError, match="is there already, with other content"):
+        save(replace=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+    assert target.is_symlink() or target.read_bytes() == b"mine"
+    save(replace=True)
+    assert target.read_bytes() == b"new"
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
