@@ -9,11 +9,12 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 
+from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import LogSettings, load
 
 FIELDS = ("job", "step", "chunk")
@@ -110,3 +111,44 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     name = args.thread.name if args.thread else "?"
     error = (args.exc_type, args.exc_value, args.exc_traceback)
     logging.getLogger("penstock").critical("unhandled exception; thread %s ends", name, exc_info=error)
+
+
+class OutageLog:
+    """The outage that `who` waits for, if any. May be used from any thread."""
+
+    def __init__(self, log: logging.Logger, who: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._who = who
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._error: UnavailableError | None = None
+        self._began_at = 0.0
+
+    @property
+    def error(self) -> UnavailableError | None:
+        """The last error of the outage; None if there is none."""
+        return self._error
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What is waited for, such as `store full (12 kB free)`; None if nothing is."""
+        error = self._error
+        return None if error is None else error.waiting_for
+
+    def begin(self, error: UnavailableError) -> None:
+        """Note a failure. It is logged if none came before, or one of another dependency."""
+        with self._lock:
+            last, self._error = self._error, error
+            if last is None:
+                self._began_at = self._clock()
+        if last is None or last.what != error.what:
+            self._log.warning("%s is waiting for the %s: %s", self._who, error.what, error.message)
+
+    def end(self) -> bool:
+        """Note a success, which is logged if it ends an outage; return whether it does."""
+        with self._lock:
+            error, self._error = self._error, None
+        if error is None:
+            return False
+        self._log.info("the %s can be used again after %.0f s", error.what, self._clock() - self._began_at)
+        return True

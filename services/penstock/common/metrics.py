@@ -7,7 +7,7 @@ another library, and the counts of a worker outlive it.
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -48,6 +48,7 @@ class CallCounters:
         self._failed: Counter[str] = Counter()
         self._chunks: Counter[str] = Counter()
         self._redelivered: Counter[str] = Counter()
+        self._waited: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def time(self, call: str) -> Iterator[None]:
@@ -87,6 +88,11 @@ class CallCounters:
             if redelivered:
                 self._redelivered[step] += 1
 
+    def count_wait(self, what: str, seconds: float) -> None:
+        """Count seconds in which the process waited for a dependency that could not be used."""
+        with self._lock:
+            self._waited[what] += seconds
+
     def read(self) -> Measures:
         """Return all counts."""
         with self._lock:
@@ -94,12 +100,17 @@ class CallCounters:
                 Calls(what=call, buckets=list(histogram.buckets), seconds=histogram.sum, failed=self._failed[call])
                 for call, histogram in self._calls.items()
             ]
-            return Measures(calls=calls, chunks=dict(self._chunks), redelivered=dict(self._redelivered))
+            return Measures(
+                calls=calls,
+                chunks=dict(self._chunks),
+                redelivered=dict(self._redelivered),
+                waited=dict(self._waited),
+            )
 
     def take(self) -> Measures:
         """Return all counts and begin again at zero."""
         with self._lock:
             measures = self.read()
-            for counts in (self._calls, self._failed, self._chunks, self._redelivered):
+            for counts in (self._calls, self._failed, self._chunks, self._redelivered, self._waited):
                 counts.clear()
             return measures

@@ -216,6 +216,13 @@ class StoreSettings(_Settings):
         ' `["s3://photos/", "gs://maps/delft/"]`. Unset: the store\'s bucket, except Penstock\'s own objects',
     )
     store_timeout_secs: HourSecs = _option(30.0, "Seconds after which a call to the store fails, retries included")
+    reserve_bytes: int = _option(
+        256 * MiB,
+        "Free bytes to keep on the volume of a folder store, and on that of SQLite; at most a twentieth of the volume"
+        " counts. With less, uploads and jobs are refused, while deleting still works. With less than half of it,"
+        " workers wait",
+        ge=0,
+    )
 
 
 class WebhookSettings(_Settings):

@@ -254,6 +254,8 @@ class _Run:
         """The results of images whose lines the manifest has yet to write."""
         self._published = 0
         self._busy_secs = 0.0
+        self._waiting_for: str | None = None
+        """What workers wait for, such as room on a full disk: they give their images back, and the run ends."""
         self._total: int | None = None
         self._broker = MemoryBroker()
         self._broker.declare([EVENTS_QUEUE, *(step_queue(step) for step in operations())])
@@ -285,6 +287,14 @@ class _Run:
             if self._workers.is_failing:
                 raise UnavailableError("workers", "the workers cannot start; see the messages above")
             self._apply_events(_POLL_SECS)
+            self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        """Raise an error if workers wait for something: nobody may ever mend it."""
+        if self._waiting_for is not None:
+            if self._waiting_for.startswith("store full"):
+                raise NoSpaceError(self._folder.path)
+            raise UnavailableError("store", f"{self._waiting_for}; finished results are kept")
 
     def _stop(self) -> None:
         """Stop the workers and apply their last events."""
@@ -374,7 +384,9 @@ class _Run:
             self._summary.finish(results)
 
     def _apply(self, body: bytes) -> None:
-        for outcome in (outcome for event in read_events(body) for outcome in event.outcomes):
+        events = read_events(body)
+        self._waiting_for = next((event.waiting_for for event in events if event.waiting_for), self._waiting_for)
+        for outcome in (outcome for event in events for outcome in event.outcomes):
             file = self._in_flight.get(outcome.id)
             if file is None:
                 continue

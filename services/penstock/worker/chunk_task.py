@@ -54,6 +54,8 @@ from penstock.worker.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _SLOW_SECS = 2.0
+IO_SECS = 180.0
+"""Upper bound for all store and broker calls around one image."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class ChunkTask:
 
     def __init__(self, context: WorkerContext, delivery: Delivery) -> None:
         self.delivery = delivery
+        self.taken_at = time.monotonic()
         self.trace: Trace = UNTRACED
         self._context = context
         self._loaded = False
@@ -285,6 +288,25 @@ class ChunkTask:
         if self.chunk.blob:
             self._context.store.delete(self.chunk.blob)
 
+    def give_back(self) -> None:
+        """Publish the outcomes so far, and the unfinished images to the queue that the chunk came from, as one chunk.
+
+        No attempt is counted.
+        """
+        self.publish_outcomes()
+        chunk, images = self.chunk, self.unfinished
+        if not images:
+            return
+        changes: dict[str, Any] = {
+            "images": [_without_times(image, chunk.step) for image in images],
+            "alone": chunk.alone or self.is_suspect,
+            "forgiven": chunk.forgiven + (not self.forgive_attempt()),
+            "enqueued_at": time.time(),
+        }
+        if len(images) < len(chunk.images):
+            changes["chunk"] = _name_subset(chunk.chunk, images)
+        self._context.broker.publish(self.delivery.queue, [chunk.model_copy(update=changes).model_dump_json().encode()])
+
     def requeue(self, attempt: int) -> None:
         """Publish every unfinished image to the queue that the chunk came from, in a message of its own."""
         self._context.broker.publish(self.delivery.queue, _split_into_images(self.chunk, self.unfinished, attempt))
@@ -296,10 +318,9 @@ class ChunkTask:
         again = _split_into_images(chunk, images, chunk.attempt)
         self._context.broker.publish(step_queue(self.plan.steps[0]), again)
 
-    def forgive_attempt(self) -> None:
-        """Uncount a start that no worker died in; if the store is unreachable, it stays counted."""
-        if self._suspect is not None:
-            self._suspect.forgive()
+    def forgive_attempt(self) -> bool:
+        """Uncount a start that no worker died in; return false if it stays counted: the store is unreachable."""
+        return self._suspect is None or self._suspect.forgive()
 
     def clean_up(self) -> None:
         """Forgive the attempt and remove the chunk's intermediates, once all messages are confirmed.
@@ -382,12 +403,14 @@ class ChunkTask:
     def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
         """Limit the time of one stage of an image, trace it, and add its seconds to those of its step."""
         began, cpu_began = time.perf_counter(), time.process_time()
-        limit_secs = self._context.executor.time_limit_secs(name)
+        elsewhere_secs = self._context.executor.time_limit_secs(name)
+        # Files are read and written with time limits of the store's own, and no image is to blame if those are reached.
+        limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
         with watchdog.limit(limit_secs), self.trace.span(name, image=image.id, **attributes):
             yield
         work_secs = time.perf_counter() - began
         self._work_secs[index] = self._work_secs.get(index, 0.0) + work_secs
-        self._spent_secs += work_secs if limit_secs is not None else time.process_time() - cpu_began
+        self._spent_secs += work_secs if elsewhere_secs is not None else time.process_time() - cpu_began
 
     def _finish(self, image: ImageRef, parts: list[Part], results: list[Result] | None) -> None:
         """Note an image's outcome, or keep its parts for the next step; store those if they exceed the budget."""
@@ -483,11 +506,15 @@ def _split_into_images(chunk: Chunk, images: Iterable[ImageRef], attempt: int) -
     each: dict[str, Any] = {"alone": True, "attempt": attempt, "enqueued_at": time.time()}
     messages = []
     for image in images:
-        timings = [timing for timing in image.timings if timing.step < chunk.step]
-        each["images"] = [image.model_copy(update={"timings": timings})]
+        each["images"] = [_without_times(image, chunk.step)]
         each["chunk"] = f"{_dispatched_name(chunk.chunk)}.{image.id}"
         messages.append(chunk.model_copy(update=each).model_dump_json().encode())
     return messages
+
+
+def _without_times(image: ImageRef, step: int) -> ImageRef:
+    """Return an image without the times of operations from index `step` on."""
+    return image.model_copy(update={"timings": [timing for timing in image.timings if timing.step < step]})
 
 
 def _name_subset(chunk: str, images: Sequence[ImageRef]) -> str:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Iterable
 
 from penstock.common.broker.base import Broker
 from penstock.common.metrics import CallCounters
@@ -60,6 +61,13 @@ class EventPublisher:
         if event.measures is not None:
             self._send(write_events([event]))
 
+    def publish_state(self, worker: str, waiting_for: str | None, steps: Iterable[str]) -> None:
+        """Publish what keeps a worker of some steps from working; None: nothing does."""
+        event = Event(
+            kind="started", job="", chunk="", worker=worker, waiting_for=waiting_for, steps=tuple(sorted(steps))
+        )
+        self._send(write_events([self._with_counters(event)]))
+
     def close(self) -> None:
         """Publish what waits, and end the thread."""
         with self._changed:
@@ -90,7 +98,11 @@ class EventPublisher:
 
     def _with_counters(self, event: Event) -> Event:
         measures = self._counters.take()
-        return event.model_copy(update={"measures": measures}) if measures.calls or measures.chunks else event
+        return (
+            event.model_copy(update={"measures": measures})
+            if measures.calls or measures.chunks or measures.waited
+            else event
+        )
 
     def _send(self, message: bytes) -> None:
         try:

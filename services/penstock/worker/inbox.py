@@ -55,7 +55,10 @@ class Inbox:
         """Receive no more; a task that was not asked for is left to the consumer, which requeues it when closed."""
         self.stop()
         if self._prefetcher is not None:
-            self._prefetcher.shutdown()
+            self._prefetcher.shutdown(cancel_futures=True)
+        if self._next is not None and not self._next.cancelled() and (task := self._next.result()) is not None:
+            task.release()
+        self._next = None
 
     def _receive(self, timeout_secs: float) -> ChunkTask | None:
         delivery = self._consumer.get(timeout_secs)

@@ -55,6 +55,7 @@ class Liveness:
         self._deliveries = 0
         self._deliveries_before = 0
         self._stopped = threading.Event()
+        self._paused = False
         self._stalls = 0
         self._reached_at = clock()
         self._problem: str | None = None
@@ -68,6 +69,11 @@ class Liveness:
     def count_delivery(self) -> None:
         """Count a message that was delivered."""
         self._deliveries += 1
+
+    def pause(self, paused: bool) -> None:
+        """Note whether the worker takes no messages on purpose."""
+        self._paused = paused
+        self._stalls = 0
 
     def stop(self) -> None:
         """Remove the file; returns at once. May be called from a signal handler."""
@@ -96,7 +102,8 @@ class Liveness:
         except UnavailableError:
             return
         self._reached_at = self._clock()
-        stalled = ready and self._deliveries == self._deliveries_before and self._step_deadline() is None
+        taken = self._deliveries != self._deliveries_before
+        stalled = ready and not taken and not self._paused and self._step_deadline() is None
         self._stalls = self._stalls + 1 if stalled else 0
         self._deliveries_before = self._deliveries
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -22,13 +23,14 @@ from penstock.common.store.keys import cancellation_key
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
 from penstock.worker.cancelled_jobs import CancelledJobs, JobCancelledError
 from penstock.worker.chunk_input import BlobLostError, PixelBudget
-from penstock.worker.chunk_task import ChunkTask, WorkerContext
+from penstock.worker.chunk_task import IO_SECS, ChunkTask, WorkerContext
 from penstock.worker.events import EventPublisher
 from penstock.worker.executors.base import StepExecutor
 from penstock.worker.image_sources import ImageSources
 from penstock.worker.inbox import Inbox
 from penstock.worker.liveness import Liveness
 from penstock.worker.memory import WorkerMemory
+from penstock.worker.outage import Outage, is_outage
 from penstock.worker.watchdog import StepLimits, Watchdog
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,7 @@ _PREFETCH_THREADS = 2
 _POLL_SECS = 5.0
 _EXIT_SECS = 5.0
 _RETRY_BACKOFF = Backoff(1.0, 5.0, factor=4.0, jitter=0.0)
-_IO_SECS = 180.0
-"""Upper bound for all store and broker calls around one image."""
+_PROBE_GROWTH = 8
 
 
 class Worker:
@@ -56,7 +57,12 @@ class Worker:
     def __init__(self, context: WorkerContext, settings: WorkerSettings, requeue_secs: float = 2.0) -> None:
         self.context = context
         self._settings = settings
-        self._requeue_backoff = Backoff(requeue_secs, requeue_secs, jitter=0.75)
+        self._outage = Outage(
+            {"store": context.store.check, "broker": context.broker.check},
+            Backoff(requeue_secs, requeue_secs * _PROBE_GROWTH),
+            self._report_outage,
+            context.counters,
+        )
         self._queues = [step_queue(step) for step in sorted(context.served)]
         self._stopping = threading.Event()
         self._watchdog = Watchdog(
@@ -78,22 +84,53 @@ class Worker:
     def run(self) -> None:
         """Handle chunks until `stop` is called."""
         self._declare_queues()
-        self._consumer = self.context.broker.consume(self._queues, _PREFETCH)
         if self._settings.liveness_file is not None:
             self._liveness = Liveness(self._settings.liveness_file, lambda: self._watchdog.deadline, self._count_ready)
-        overlap = self.context.prefetcher is not None
-        make_task = partial(ChunkTask, self.context)
-        inbox = self._inbox = Inbox(self._consumer, make_task, self._set_deadline, prefetch=overlap)
         try:
+            self._consume()
             while not self._stopping.is_set():
-                task = inbox.get(_POLL_SECS)
+                if self._outage.must_wait:
+                    self._pause()
+                    continue
+                assert self._inbox is not None
+                task = self._inbox.get(_POLL_SECS)
                 if task is None:
                     self.context.events.publish_counters(self.context.name)
                 else:
                     self.handle(task)
         finally:
-            inbox.close()  # after an unexpected error too: its thread would keep the process alive
+            if self._inbox is not None:
+                self._inbox.close()  # after an unexpected error too: its thread would keep the process alive
         self._close()
+
+    def _consume(self) -> None:
+        self._consumer = self.context.broker.consume(self._queues, _PREFETCH)
+        make_task = partial(ChunkTask, self.context)
+        overlap = self.context.prefetcher is not None
+        self._inbox = Inbox(self._consumer, make_task, self._set_deadline, prefetch=overlap)
+
+    def _pause(self) -> None:
+        """Give back all chunks, wait for what cannot be used, and consume again."""
+        assert self._inbox is not None
+        self._set_deadline("the consumer loop", IO_SECS)
+        self._completing.result()
+        inbox, self._inbox = self._inbox, None
+        inbox.close()
+        self._consumer.close()
+        if self._liveness is not None:
+            self._liveness.pause(True)
+        self._outage.wait(self._stopping)
+        if self._liveness is not None:
+            self._liveness.pause(False)
+        if not self._stopping.is_set():
+            self._consume()
+
+    def _report_outage(self, error: UnavailableError | None) -> None:
+        """Publish what the worker waits for, if the broker is not it."""
+        self._set_deadline("the consumer loop", IO_SECS)
+        if error is None or error.what != "broker":
+            waiting_for = None if error is None else error.waiting_for
+            self.context.events.publish_state(self.context.name, waiting_for, self.context.served)
 
     @property
     def is_consuming(self) -> bool:
@@ -109,8 +146,8 @@ class Worker:
             self._inbox.stop()
 
     def handle(self, task: ChunkTask) -> None:
-        """Run a delivered chunk; then complete, reject, fail, restart or retry it."""
-        self._set_deadline("the consumer loop", _IO_SECS)
+        """Run a delivered chunk; then complete, reject, fail, restart, retry it or give it back."""
+        self._set_deadline("the consumer loop", IO_SECS)
         if self._liveness is not None:
             self._liveness.count_delivery()
         self.context.counters.count_chunk(task.queued_step, redelivered=task.delivery.attempt > 1)
@@ -130,7 +167,7 @@ class Worker:
             except BlobLostError:
                 self._settle(task, task.restart)
             except UnavailableError as error:
-                self._settle(task, partial(self._retry, task, error))
+                self._recover(task, error)
             else:
                 if self._completer is None or task.is_suspect:
                     self._complete(task)
@@ -148,7 +185,7 @@ class Worker:
         return len(task.chunk.images) == 1 and task.count_attempt(self._settings.max_attempts)
 
     def _should_stop(self, job: str) -> bool:
-        self._set_deadline("the consumer loop", _IO_SECS)
+        self._set_deadline("the consumer loop", IO_SECS)
         self._cancelled.check(job)
         return self._stopping.is_set()
 
@@ -161,6 +198,7 @@ class Worker:
                     task.publish()
                     task.clean_up()
                     consumer.ack(task.delivery)
+                    self._outage.end(task.taken_at)
                 else:
                     messages, confirmed = task.take_messages(), Future[None]()
                     broker.publish_then(
@@ -168,7 +206,7 @@ class Worker:
                     )
                     self._unconfirmed = [*(each for each in self._unconfirmed if not each.done()), confirmed]
             except UnavailableError as error:
-                self._settle(task, partial(self._retry, task, error))
+                self._recover(task, error)
             finally:
                 task.release()
 
@@ -181,6 +219,7 @@ class Worker:
                 if error is None:
                     task.clean_up()
                     self._consumer.ack(task.delivery)
+                    self._outage.end(task.taken_at)
                 else:
                     publishing.record_error(error)
                     threading.Thread(target=self._requeue, args=(task, error), daemon=True).start()
@@ -192,7 +231,7 @@ class Worker:
 
     def _settle(self, task: ChunkTask, publish: Callable[[], None]) -> None:
         """Publish messages in place of a chunk that cannot be completed, and acknowledge it."""
-        self._set_deadline("the consumer loop", _IO_SECS)
+        self._set_deadline("the consumer loop", IO_SECS)
         with log_context(**task.log_fields):
             try:
                 publish()
@@ -202,10 +241,21 @@ class Worker:
             finally:
                 task.release()
 
+    def _recover(self, task: ChunkTask, error: UnavailableError) -> None:
+        """Give back a chunk that met an outage, without counting an attempt; retry one whose images may be at fault."""
+        if not is_outage(error):
+            self._settle(task, partial(self._retry, task, error))
+            return
+        with log_context(**task.log_fields):
+            self._outage.begin(error)
+        if error.what == "broker":
+            self._requeue(task, error)
+            task.release()
+        else:
+            self._settle(task, task.give_back)
+
     def _retry(self, task: ChunkTask, error: UnavailableError) -> None:
         """Publish the outcomes so far and requeue the other images; fail them after their last attempt."""
-        if error.what == "broker":
-            raise error
         task.publish_outcomes()
         attempt = task.chunk.attempt
         log.warning("attempt %d of %d images failed: %s", attempt, len(task.unfinished), error.message)
@@ -219,9 +269,9 @@ class Worker:
     def _requeue(self, task: ChunkTask, error: UnavailableError) -> None:
         """Requeue a whole chunk; no image caused the failure, so no attempt is counted."""
         with log_context(**task.log_fields):
-            log.warning("chunk requeued: %s", error.message)
+            log.debug("chunk requeued: %s", error.message)
+            self._outage.begin(error)
             task.forgive_attempt()
-            self._requeue_backoff.wait(self._stopping)
             self._consumer.nack(task.delivery)
 
     def _is_current_cancelled(self) -> bool:
@@ -269,10 +319,11 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self.context.broker.declare([*self._queues, EVENTS_QUEUE])
+                self._outage.end(time.monotonic())
                 return
             except UnavailableError as error:
-                log.warning("waiting for the broker: %s", error.message)
-                self._requeue_backoff.wait(self._stopping)
+                self._outage.begin(error)
+                self._outage.wait(self._stopping)
 
     def _set_deadline(self, thread: str, secs: float) -> None:
         if self._liveness is not None:

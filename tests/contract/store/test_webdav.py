@@ -138,12 +138,12 @@ def test_a_request_that_fails_for_a_moment_is_retried(proxied: Store, line: Http
 
 @pytest.mark.parametrize(
     ("refusal", "said"),
-    [(507, "it answers with status 507"), (403, "it refuses the credentials"), (NO_RESPONSE, "unreachable")],
+    [(507, "the store is full"), (403, "it refuses the credentials"), (NO_RESPONSE, "unreachable")],
 )
 def test_a_server_that_keeps_failing_is_unavailable(proxied: Store, line: HttpProxy, refusal: int, said: str) -> None:
     line.refuse(refusal)
     for call in (CALLS[1], CALLS[3], CALLS[6]):
-        with pytest.raises(UnavailableError, match=f"^the store cannot be used: .*{said}"):
+        with pytest.raises(UnavailableError, match=said):
             call(proxied)
 
 

@@ -102,7 +102,7 @@ def test_a_worker_of_several_steps_logs_the_current_one(
     assert (record["job"], record["step"], record["chunk"]) == (JOB, "split", "0-abc")
 
 
-def test_a_requeued_chunk_is_logged_with_its_job_and_step(workers: WorkerFixture, log: io.StringIO) -> None:
+def test_an_outage_is_logged_with_the_chunk_that_met_it(workers: WorkerFixture, log: io.StringIO) -> None:
     workers.send_redelivered(workers.chunk(OPS, workers.upload(draw(1), draw(2))))
     workers.broker.unreachable = True
     workers.start()
@@ -111,7 +111,7 @@ def test_a_requeued_chunk_is_logged_with_its_job_and_step(workers: WorkerFixture
     workers.broker.unreachable = False
     assert set(workers.wait_for_outcomes(2)) == {0, 1}
     record = read(log, "WARNING")[0]
-    assert record["message"] == "chunk requeued: unreachable"
+    assert record["message"] == "the worker is waiting for the broker: unreachable"
     assert (record["job"], record["step"], record["chunk"]) == (JOB, "resize", "0-abc")
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from waiting import wait_until
-from worker_fixture import CHAIN, JOB, WorkerFixture, draw, expected_results
+from worker_fixture import CHAIN, JOB, SECS, WorkerFixture, draw, expected_results
 
 from penstock.common.model.errors import UnavailableError
-from penstock.common.model.messages import EVENTS_QUEUE, read_chunk, step_queue
+from penstock.common.model.messages import EVENTS_QUEUE, Event, read_chunk, step_queue
+from penstock.common.registry import operations
+from penstock.common.store.base import Buffer
 from penstock.common.store.keys import attempts_key
 from penstock.worker.memory import WorkerMemory
 
@@ -163,36 +168,78 @@ def break_store(workers: WorkerFixture) -> Callable[[], None]:
     return repair
 
 
-def test_images_fail_after_their_last_attempt_if_the_store_stays_unreachable(workers: WorkerFixture) -> None:
-    images = workers.upload(b"no image", draw(1), draw(2))
-    break_store(workers)
-    workers.start(max_attempts=2)
-    workers.send(workers.chunk(CHAIN, images))
-    ended = workers.wait_for_outcomes(3)
-    assert [ended[number].error.code for number in range(3)] == [
-        "unsupported_type",
-        "attempts_exhausted",
-        "attempts_exhausted",
-    ]
-    assert ended[1].error.message.startswith("tried 2 times: the store cannot be used")
-    assert [ended[number].error.retry for number in range(2)] == [False, True]
-    wait_until(workers.is_idle)
-
-
-def test_images_are_retried_when_the_store_is_reachable_again(
+def test_images_wait_for_an_unreachable_store_beyond_every_limit(
     workers: WorkerFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = workers.upload(draw(0), draw(1))
+    caplog.set_level(logging.INFO)
+    images = workers.upload(b"no image", draw(1), draw(2))
     repair = break_store(workers)
-    workers.start(max_attempts=3, step_timeout_secs=0.5)  # less than the wait before the retry, which does not count
+    workers.start(max_attempts=1, step_timeout_secs=0.5)
     workers.send(workers.chunk(CHAIN, images))
-    wait_until(lambda: "attempt 1 of 2 images failed" in caplog.text)
+    assert workers.wait_for_outcomes(1)[0].error.code == "unsupported_type"
+    reports = wait_for_reports(workers, 5)
+    assert {report.waiting_for for report in reports} == {"store (Not a directory)"}
+    assert set(reports[0].steps) == set(operations())
+    assert workers.broker.depth(step_queue("resize")).ready == 1, "the worker has given the chunk back"
     repair()
     ended = workers.wait_for_outcomes(2)
-    assert [workers.results(ended[number]) for number in range(2)] == [
-        expected_results(draw(0)),
-        expected_results(draw(1)),
-    ]
+    assert [workers.results(ended[number]) for number in (1, 2)] == [expected_results(draw(n)) for n in (1, 2)]
+    assert [ended[number].attempts for number in (1, 2)] == [1, 1]
+    wait_until(lambda: "can be used again" in caplog.text)
+    assert caplog.text.count("the worker is waiting for the store: the store cannot be used") == 1
+    assert caplog.text.count("the store can be used again after") == 1
+    wait_until(workers.is_idle)
+    workers.stop()
+    workers.next_events(time.monotonic() + SECS)
+    assert workers.seen[-1].waiting_for is None
+
+
+def test_an_outage_costs_a_suspect_image_no_attempt(workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes the count of the start, then nothing: the count cannot be taken back there."""
+    away = threading.Event()
+    put, check = workers.store.put, workers.store.check
+
+    def put_until_away(key: str, pieces: Sequence[Buffer]) -> None:
+        if away.is_set():
+            raise UnavailableError("store", "the store answers with status 503")
+        put(key, pieces)
+        if key == attempts_key(JOB, 0, 0):
+            away.set()
+
+    def check_and_return() -> None:
+        if away.is_set():
+            away.clear()
+            raise UnavailableError("store", "the store answers with status 503")
+        check()
+
+    monkeypatch.setattr(workers.store, "put", put_until_away)
+    monkeypatch.setattr(workers.store, "check", check_and_return)
+    workers.send_redelivered(workers.chunk(CHAIN, workers.upload(draw(0))))
+    workers.start(max_attempts=2)
+    wait_for_reports(workers, 8)
+    monkeypatch.setattr(workers.store, "put", put)
+    monkeypatch.setattr(workers.store, "check", check)
+    outcome = workers.wait_for_outcomes(1)[0]
+    assert (outcome.state, outcome.attempts) == ("done", 2)
+
+
+def test_an_object_that_the_store_cannot_keep_fails_its_image_alone(workers: WorkerFixture) -> None:
+    images = workers.upload(draw(0), draw(1))
+    images[0] = images[0].model_copy(update={"stem": "x" * 300})
+    workers.start(max_attempts=2)
+    workers.send(workers.chunk(CHAIN, images))
+    ended = workers.wait_for_outcomes(2)
+    assert ended[0].error.code == "attempts_exhausted"
+    assert ended[0].error.message == "tried 2 times: the store cannot be used: File name too long"
+    assert ended[1].state == "done"
+
+
+def wait_for_reports(workers: WorkerFixture, count: int) -> list[Event]:
+    """Return what workers have reported to wait for, once there are `count` such events."""
+    deadline = time.monotonic() + SECS
+    while len(reports := [event for event in workers.seen if event.waiting_for]) < count:
+        workers.next_events(deadline)
+    return reports
 
 
 def test_an_unreachable_broker_costs_no_image_an_attempt(workers: WorkerFixture) -> None:

@@ -90,6 +90,9 @@ class Broker(Protocol):
     def consume(self, queues: Sequence[str], prefetch: int) -> Consumer:
         """Start consuming from several queues, in turn."""
 
+    def check(self) -> None:
+        """Raise UnavailableError if the broker is known to take no messages now. Does not wait for an answer."""
+
     def depth(self, queue: str) -> QueueDepth:
         """Count a queue's messages and consumers."""
 

@@ -68,6 +68,9 @@ class MemoryBroker:
                 self._deliver(queue)
         return consumer
 
+    def check(self) -> None:
+        """See the port. Queues in memory always take messages."""
+
     def depth(self, queue: str) -> QueueDepth:
         with self._counters.time("broker.depth"), self._lock:
             found = self._queues[queue]

@@ -32,15 +32,20 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
     """
     consumers: dict[int, MemoryConsumer] = {}
     lock = threading.Lock()
+    has_consumed = False
     try:
         while True:
             verb, number, arguments = connection.recv()
             if verb == "consume":
+                has_consumed = True
                 queues, prefetch = arguments
                 deliver = partial(_send, connection, lock, "delivery", number)
                 consumers[number] = broker.consume(queues, prefetch, deliver)
             elif verb in ("ack", "nack", "reject", "close"):
-                getattr(consumers[number], verb)(*arguments)
+                if number in consumers:  # what a closed one held is requeued already
+                    getattr(consumers[number], verb)(*arguments)
+                if verb == "close":
+                    consumers.pop(number, None)
             else:
                 answer = getattr(broker, verb)(*arguments)
                 if number:
@@ -51,7 +56,7 @@ def serve_pipe(broker: MemoryBroker, connection: Connection) -> bool:
         for consumer in consumers.values():
             consumer.close(lost=True)
         connection.close()
-    return bool(consumers)
+    return has_consumed
 
 
 def _send(connection: Connection, lock: threading.Lock, kind: str, number: int, content: Any) -> None:
@@ -103,6 +108,9 @@ class PipeBroker:
         self.send("consume", number, list(queues), prefetch)
         return consumer
 
+    def check(self) -> None:
+        """See the port. Without the broker's process, this one ends too."""
+
     def depth(self, queue: str) -> QueueDepth:
         with self._counters.time("broker.depth"):
             depth: QueueDepth = self._call("depth", queue)
@@ -113,6 +121,10 @@ class PipeBroker:
             consumer.close()
         self._closed = True
         hang_up(self._connection)
+
+    def forget(self, number: int) -> None:
+        """Drop a closed consumer."""
+        self._consumers.pop(number, None)
 
     def send(self, verb: str, number: int, *arguments: object) -> None:
         """Send a request without waiting for an answer. Raises UnavailableError if the broker's process is gone."""
@@ -139,7 +151,8 @@ class PipeBroker:
             while True:
                 kind, number, content = self._connection.recv()
                 if kind == "delivery":
-                    self._consumers[number].inbox.put(content)
+                    if consumer := self._consumers.get(number):
+                        consumer.inbox.put(content)
                 elif answer := self._answers.get(number):
                     answer.put(content)
         except (EOFError, OSError):
@@ -178,3 +191,4 @@ class _RemoteConsumer:
             self._closed = True
             self._broker.send("close", self._number)
             self.inbox.close()
+            self._broker.forget(self._number)

@@ -5,6 +5,8 @@ PenstockError
 ├── RequestError            a request is refused, with its HTTP status and a JSON pointer
 │   └── PlanError           the list of operations is refused (422)
 ├── UnavailableError        a store, broker or database is unreachable; a retry may succeed
+│   ├── FullError           it has no room (507)
+│   ├── ObjectFailedError   one object cannot be read or written, for no reason that concerns the others
 │   └── BrokenSetupError    it stays unusable until somebody mends it
 ├── StartupError            a process cannot start: its port or data folder cannot be used
 ├── SettingsError           settings cannot be used                   (common/settings.py)
@@ -87,14 +89,30 @@ class PlanError(RequestError):
 
 
 class UnavailableError(PenstockError):
-    """A service is unreachable, full or failing; a retry may succeed. `what` is `store`, `broker` or `database`."""
+    """A service is unreachable, full or failing; a retry may succeed. `what` is `store`, `broker` or `database`.
+
+    `waiting_for` says it in a few words to those who wait, without addresses: `broker blocked (low on disk)`.
+    """
 
     exit_code = 3
 
-    def __init__(self, what: str, message: str, retry_after_secs: int = 5) -> None:
+    def __init__(self, what: str, message: str, retry_after_secs: int = 5, waiting_for: str | None = None) -> None:
         super().__init__("unavailable", message)
         self.what = what
         self.retry_after_secs = retry_after_secs
+        self.waiting_for = waiting_for or f"{what} unreachable"
+
+
+class FullError(UnavailableError):
+    """A store or database has no room for more. Reading and deleting still work."""
+
+    def __init__(self, what: str, free_bytes: int | None = None) -> None:
+        free = "" if free_bytes is None else f" ({format_bytes(free_bytes)} free)"
+        super().__init__(what, f"the {what} is full{free}", 60, f"{what} full{free}")
+
+
+class ObjectFailedError(UnavailableError):
+    """One object cannot be read or written, though the store as a whole may be fine. A retry counts as an attempt."""
 
 
 class BrokenSetupError(UnavailableError):
@@ -105,3 +123,11 @@ class StartupError(PenstockError):
     """A process cannot start. `code` is `port_in_use`, `data_in_use` or `data_unusable`."""
 
     exit_code = 3
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes for people, such as `12 kB`, rounded down."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count // size} {unit}"
+    return f"{count} B"

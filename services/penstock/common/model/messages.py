@@ -5,6 +5,7 @@ can run side by side during an upgrade.
 """
 
 import json
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -67,7 +68,9 @@ class Chunk(_Message):
     images' pixels (safetensors), None if the step reads the sources; `pixels` is their number, 0 if unknown. `results`
     is the store prefix of the results, `names` the template of their names. `alone` marks an image that was split from
     a redelivered chunk: it shares the blob with others, and its attempts are counted once a worker has died while
-    processing it. `attempt` counts how often the chunk was requeued because a service was unreachable.
+    processing it. `attempt` counts how often the chunk was requeued because of an error that its images may have
+    caused. `forgiven` is how many of the attempts stored for `alone` images ended with no worker's death, but with the
+    store unreachable.
     """
 
     v: Literal[1] = 1
@@ -82,6 +85,7 @@ class Chunk(_Message):
     results: str = ""
     names: str = PARTS
     attempt: int = 1
+    forgiven: int = Field(default=0, exclude_if=operator.not_)
     alone: bool = False
     enqueued_at: float = 0.0
     traceparent: str | None = None
@@ -143,11 +147,15 @@ class Calls(_Message):
 
 
 class Measures(_Message):
-    """A worker's counts since its last report; `chunks` it received, and `redelivered` ones of them, by step."""
+    """A worker's counts since its last report; `chunks` it received, and `redelivered` ones of them, by step.
+
+    `waited` are the seconds that it waited for each dependency that could not be used.
+    """
 
     calls: list[Calls] = []
     chunks: dict[str, int] = {}
     redelivered: dict[str, int] = {}
+    waited: dict[str, float] = {}
 
 
 class Event(_Message):
@@ -156,6 +164,9 @@ class Event(_Message):
     `started`: its work at `step` has begun. `stepped`: it was handed on to `step` and waits in that queue. `finished`:
     `outcomes` are final. `images` are the ids of the images that the first two are about; those events may come late,
     or never if the chunk has already moved on. An event carries `measures` about once a second.
+
+    An event without a job is about the worker, which serves `steps`: `waiting_for` says what keeps it from working,
+    such as `store full (12 kB free)`; null if nothing does. It is repeated at least once a minute.
     """
 
     v: Literal[1] = 1
@@ -168,6 +179,8 @@ class Event(_Message):
     outcomes: list[Outcome] = []
     worker: str = ""
     measures: Measures | None = None
+    waiting_for: str | None = Field(default=None, exclude_if=is_empty)
+    steps: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
 
 def fit_chunk(secs: float, most: int = MAX_CHUNK) -> int:

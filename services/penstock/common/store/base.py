@@ -5,13 +5,46 @@ is empty, `.` or `..`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from penstock.common.model.errors import FullError, format_bytes
 
 Buffer = bytes | bytearray | memoryview
 
 
 class ObjectNotFoundError(KeyError):
     """There is no object with that key."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """The free bytes of a volume, and the `reserve` of them that nothing new should use up.
+
+    Only small objects, and what makes room, may use the second half of the reserve.
+    """
+
+    free_bytes: int
+    reserve_bytes: int
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it takes no new work."""
+        return self.free_bytes < self.reserve_bytes
+
+    def check(self, what: str) -> None:
+        """Raise FullError if new work would use the reserve."""
+        if self.is_low:
+            raise FullError(what, self.free_bytes)
+
+    def check_write(self, what: str, size_bytes: int) -> None:
+        """Raise FullError if writing so much would use the second half of the reserve."""
+        if self.free_bytes - size_bytes < self.reserve_bytes // 2:
+            raise FullError(what, self.free_bytes)
+
+    def __str__(self) -> str:
+        state = "nearly full" if self.free_bytes >= self.reserve_bytes // 2 else "full"
+        return f"{state if self.is_low else 'ok'} ({format_bytes(self.free_bytes)} free)"
 
 
 class Upload(Protocol):
@@ -30,7 +63,8 @@ class Upload(Protocol):
 class Store(Protocol):
     """Objects under keys. Writes are atomic, and replace an object with the same key.
 
-    All methods raise UnavailableError if the store is unreachable or full, and may be called from any thread.
+    All methods raise UnavailableError if the store is unreachable, FullError if it is full, and ObjectFailedError if
+    only the one object cannot be read or written. They may be called from any thread.
     """
 
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
@@ -65,3 +99,6 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Write and delete an object, to prove that the store can be used."""
+
+    def room(self) -> Room | None:
+        """Return the free bytes of the store's volume; None if the store does not tell."""

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import ObjectStore
 
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import FullError, ObjectFailedError, UnavailableError
 from penstock.common.store.base import Buffer, ObjectNotFoundError
 from penstock.common.store.keys import TEMPORARY, check_key
 
@@ -27,6 +27,7 @@ _PAGE = 1_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_OF_ONE_OBJECT = frozenset({"KeyTooLongError", "EntityTooLarge", "InvalidObjectName", "XMinioInvalidObjectName"})
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"})
 
 
@@ -112,6 +113,9 @@ class BucketStore:
             obstore.put(self._bucket, key, b"ok")
             obstore.delete(self._bucket, key)
 
+    def room(self) -> None:
+        """See the port. Buckets do not tell."""
+
     def _windows(self, key: str, e_tag: str | None, start: int, stop: int) -> Iterator[bytes]:
         for first in range(start, stop, PART):
             window = (first, min(first + PART, stop))
@@ -189,8 +193,14 @@ def _translate(error: Exception, key: str | None) -> ObjectNotFoundError | Unava
     no_bucket = code is not None and code[1] in _NO_BUCKET
     if isinstance(error, FileNotFoundError) and key is not None and not no_bucket:
         return ObjectNotFoundError(key)
+    status = _STATUS.search(str(error))
+    if status and status[1] == "507":
+        return FullError("store")
     reason = _reason(error)
-    return UnavailableError("store", f"the store cannot be used: {reason}{f' ({code[1]})' if code else ''}")
+    message = f"the store cannot be used: {reason}{f' ({code[1]})' if code else ''}"
+    if isinstance(error, PreconditionError) or (code and code[1] in _OF_ONE_OBJECT):
+        return ObjectFailedError("store", message)
+    return UnavailableError("store", message, waiting_for=f"store ({reason})")
 
 
 def _reason(error: Exception) -> str:

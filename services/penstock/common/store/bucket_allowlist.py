@@ -229,4 +229,4 @@ def _translated(location: Location) -> Iterator[None]:
         # Not the error's own text, which may contain addresses, tokens and what was sent.
         status = re.search(r"status code: \d{3}\b", str(error))
         reason = status[0] if status else "it is unreachable, or does not answer in time"
-        raise UnavailableError("bucket", f"{shown}: {reason}") from error
+        raise UnavailableError("bucket", f"{shown}: {reason}", waiting_for=f"bucket ({reason})") from error

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.store.base import Buffer, ObjectNotFoundError, Store, Upload
+from penstock.common.store.base import Buffer, ObjectNotFoundError, Room, Store, Upload
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError, SourceNotFoundError
 
 
@@ -73,6 +73,9 @@ class CompositeStore:
 
     def check(self) -> None:
         self._store.check()
+
+    def room(self) -> Room | None:
+        return self._store.room()
 
     def _route(self, key: str) -> tuple[Store, str]:
         if not is_url(key):

@@ -6,25 +6,35 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from penstock.common.model.errors import UnavailableError
-from penstock.common.store.base import Buffer, ObjectNotFoundError
+from penstock.common.model.errors import FullError, ObjectFailedError, UnavailableError
+from penstock.common.store.base import Buffer, ObjectNotFoundError, Room
 from penstock.common.store.keys import TEMPORARY, check_key
 
 _PIECE = 1024 * 1024
 _MAX_VECTOR = 1024
+_SMALL_BYTES = 4096
+"""Objects up to this size, such as the marks of cancelled jobs, may use the whole reserve."""
+_RESERVE_SHARE = 20
+_OF_ONE_OBJECT = frozenset(
+    {errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.ELOOP, errno.EIO}
+)
 
 
 class LocalStore:
-    """Objects as files below `root`, which processes and threads may share."""
+    """Objects as files below `root`, which processes and threads may share.
 
-    def __init__(self, root: Path) -> None:
+    `reserve_bytes` are kept free, as in `measure_room`.
+    """
+
+    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
         self.root = root.absolute()
+        self._reserve_bytes = reserve_bytes
         self._temporary = str(self.root / TEMPORARY)
         self._unique = count()
         with _translated():
@@ -33,16 +43,17 @@ class LocalStore:
     def put(self, key: str, pieces: Sequence[Buffer]) -> None:
         path = self._path(key)
         temporary = self._temporary_path()
+        self._check_room(sum(memoryview(piece).nbytes for piece in pieces))
         try:
             _write_all(temporary, pieces)
             _move(temporary, path)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(temporary)
-            raise _translate(error) from error
+            raise _translate(error, self._temporary) from error
 
     def upload(self, key: str) -> LocalUpload:
-        return LocalUpload(self._path(key), self._temporary_path())
+        return LocalUpload(self._path(key), self._temporary_path(), self._check_room)
 
     def get(self, key: str) -> bytes:
         with _translated(), _found(key), open(self._path(key), "rb", buffering=0) as file:
@@ -85,9 +96,14 @@ class LocalStore:
 
     def check(self) -> None:
         path = self._temporary_path()
-        with _translated():
+        self._check_room(_SMALL_BYTES + 1)
+        with _translated(self._temporary):
             _write_all(path, [b"ok"])
             os.unlink(path)
+
+    def room(self) -> Room:
+        with _translated():
+            return measure_room(self._temporary, self._reserve_bytes)
 
     def remove_temporary_files(self) -> None:
         """Remove temporary files of writers that have died. Only while nothing is written."""
@@ -99,23 +115,29 @@ class LocalStore:
         check_key(key)
         return f"{self.root}/{key}"
 
+    def _check_room(self, size_bytes: int) -> None:
+        if self._reserve_bytes and size_bytes > _SMALL_BYTES:
+            self.room().check_write("store", size_bytes)
+
     def _temporary_path(self) -> str:
         return f"{self._temporary}/{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"
 
 
 class LocalUpload:
-    """A temporary file; `commit` renames it."""
+    """A temporary file; `commit` renames it. `check_room` is called before bytes are written, with their number."""
 
-    def __init__(self, path: str, temporary: str) -> None:
+    def __init__(self, path: str, temporary: str, check_room: Callable[[int], None]) -> None:
         self._path = path
         self._temporary = temporary
+        self._check_room = check_room
         self._size = 0
         with _translated():
             self._file = open(temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
 
     def write(self, data: Buffer) -> None:
         view = memoryview(data)
-        with _translated():
+        self._check_room(view.nbytes)
+        with _translated(os.path.dirname(self._temporary)):
             while view:
                 written = self._file.write(view)
                 self._size += written
@@ -174,18 +196,36 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
+def measure_room(folder: str | Path, reserve_bytes: int) -> Room:
+    """Return the free bytes of a folder's volume. The reserve is `reserve_bytes`, at most a twentieth of the volume.
+
+    Raises:
+        OSError: the folder is missing or cannot be read.
+    """
+    volume = os.statvfs(folder)
+    reserve_bytes = min(reserve_bytes, volume.f_blocks * volume.f_frsize // _RESERVE_SHARE)
+    return Room(volume.f_bavail * volume.f_frsize, reserve_bytes)
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(folder: str | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(error) from error
+        raise _translate(error, folder) from error
 
 
-def _translate(error: OSError) -> UnavailableError:
+def _translate(error: OSError, folder: str | None = None) -> UnavailableError:
+    """Translate an error to that of the port; `folder` is on the volume that may be full."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UnavailableError("store", "the store is full", retry_after_secs=60)
-    return UnavailableError("store", f"the store cannot be used: {error.strerror}")
+        free_bytes = None
+        with suppress(OSError):
+            free_bytes = measure_room(folder, 0).free_bytes if folder else None
+        return FullError("store", free_bytes)
+    message = f"the store cannot be used: {error.strerror}"
+    if error.errno in _OF_ONE_OBJECT:
+        return ObjectFailedError("store", message)
+    return UnavailableError("store", message, waiting_for=f"store ({error.strerror})")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import obstore
 from obstore.store import HTTPStore
 
 from penstock.common.backoff import Backoff
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import FullError, ObjectFailedError, UnavailableError
 from penstock.common.store.base import Buffer
 from penstock.common.store.bucket import PART, PIECE, BucketStore, SpooledUpload, check_bucket_key, translated
 
@@ -166,6 +166,11 @@ def _is_temporary(status: int) -> bool:
 
 
 def _error(status: int) -> UnavailableError:
+    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+        return FullError("store")
     closed = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
     reason = "it refuses the credentials" if closed else f"it answers with status {status}"
-    return UnavailableError("store", f"the store cannot be used: {reason}")
+    message = f"the store cannot be used: {reason}"
+    if status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG):
+        return ObjectFailedError("store", message)
+    return UnavailableError("store", message, waiting_for=f"store ({reason})")

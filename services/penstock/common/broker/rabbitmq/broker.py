@@ -60,8 +60,11 @@ class RabbitBroker:
 
     def consume(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
         consumer = RabbitConsumer(self._consuming, queues, prefetch, self._dead_letter, self._publisher.republish)
-        self._consumers.append(consumer)
+        self._consumers = [each for each in self._consumers if not each.is_closed] + [consumer]
         return consumer
+
+    def check(self) -> None:
+        self._publisher.check()
 
     def depth(self, queue: str) -> QueueDepth:
         with self._counters.time("broker.depth"):

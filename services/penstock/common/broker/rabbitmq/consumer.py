@@ -91,6 +91,11 @@ class RabbitConsumer(ChannelListener):
         self._connection.call_soon(self._stop)
         self._stopped.wait(_CLOSE_SECS)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def in_flight(self, queue: str) -> int:
         """Count a queue's messages that this consumer holds."""
         with self._lock:

@@ -67,6 +67,7 @@ class Publisher(ChannelListener):
         self._number = 0
         self._ready = False
         self._alarm: str | None = None
+        self._alarm_reason = ""
         self._watched: SelectConnection | None = None
         connection.add_listener(self.on_open)
 
@@ -96,6 +97,11 @@ class Publisher(ChannelListener):
             self._enqueue, [_Message(delivery.queue, delivery.body, batch, returns=delivery.attempt - 1)]
         )
 
+    def check(self) -> None:
+        """Raise UnavailableError if RabbitMQ is unreachable, or has said that it takes no messages. From any thread."""
+        if self._alarm or self._connection.outage:
+            raise self._error("no messages can be published")
+
     def flush(self, timeout_secs: float) -> None:
         """Wait until no message is pending, for at most `timeout_secs`."""
         self._connection.call_soon(self._enqueue, [])  # drops what has expired
@@ -115,7 +121,8 @@ class Publisher(ChannelListener):
     def _error(self, message: str) -> UnavailableError:
         server = self._connection.server
         reason = self._alarm or self._connection.outage or f"{server} did not answer within {self._timeout_secs:g} s"
-        return UnavailableError("broker", f"{message}: {reason}")
+        waiting_for = f"broker blocked ({self._alarm_reason})" if self._alarm else None
+        return UnavailableError("broker", f"{message}: {reason}", waiting_for=waiting_for)
 
     # Everything below runs in the connection's thread.
 
@@ -217,6 +224,7 @@ class Publisher(ChannelListener):
         self._retry(self._unroutable.pop(queue, []))
 
     def _on_blocked(self, _: object, frame: Any) -> None:
+        self._alarm_reason = frame.method.reason
         self._alarm = f"{self._connection.server} takes no messages: {frame.method.reason}"
 
     def _on_unblocked(self, *_: object) -> None:
