@@ -26,7 +26,7 @@ from penstock.common.model.messages import (
     read_events,
     step_queue,
 )
-from penstock.common.model.plan import make_plan
+from penstock.common.model.plan import make_plan, plan_of
 from penstock.common.registry import custom_steps, operations
 from penstock.common.settings import Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
@@ -127,11 +127,11 @@ class WorkerFixture:
 
     def send(self, chunk: Chunk) -> None:
         """Publish a chunk to the queue of its step."""
-        self.broker.publish(step_queue(chunk.plan[chunk.step]["op"]), [chunk.model_dump_json().encode()])
+        self.broker.publish(step_queue(plan_of(chunk.plan).steps[chunk.step]), [chunk.model_dump_json().encode()])
 
     def send_redelivered(self, chunk: Chunk) -> None:
         """Publish a chunk, and lose a consumer that holds it, as if a worker had died."""
-        lost = self.broker.consume([step_queue(chunk.plan[chunk.step]["op"])], 1)
+        lost = self.broker.consume([step_queue(plan_of(chunk.plan).steps[chunk.step])], 1)
         self.send(chunk)
         assert lost.get(SECS) is not None
         lost.close(lost=True)
