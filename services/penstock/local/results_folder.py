@@ -17,13 +17,14 @@ from typing import Self
 
 from penstock.common.files import NO_SPACE, name_new
 from penstock.common.model.errors import PenstockError, StartupError, UnavailableError
+from penstock.common.store.keys import TEMPORARY
 
 WORK_FOLDER = ".penstock"
 MANIFEST = "manifest.ndjson"
 
 _WAITING = f"{WORK_FOLDER}/results"
 """Where results wait for their names, as the store calls them."""
-_OWN = frozenset({".tmp", "results", "work", "resume", "cancelled", "plans", "uploads", "manifest.new"})
+_OWN = frozenset({TEMPORARY, "results", "work", "resume", "cancelled", "plans", "uploads", "manifest.new"})
 _CHAIN = "chain-"
 
 
@@ -194,7 +195,7 @@ class ResultsFolder:
             for file in files:
                 self._take_back(os.path.relpath(os.path.join(folder, file), waiting))
         shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(exist_ok=True)
+        (self.work / TEMPORARY).mkdir(parents=True, exist_ok=True)
 
     def _take_back(self, name: str) -> None:
         status, waiting = self.status(name), self.status(f"{_WAITING}/{name}")

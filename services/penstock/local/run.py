@@ -316,6 +316,7 @@ class _Run:
             input_root=WHOLE_HOST,
             limits=options.limits,
             settings=options.settings,
+            logs_outages=False,
         )
         names = [f"worker-{index}" for index in range(options.workers)]
         return Supervisor([replace(spec, name=name).process(self._broker) for name in names])

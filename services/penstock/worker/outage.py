@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 _OF_THE_STEP = "program"
 
 
+def hide_outages() -> None:
+    """Log no outages in this process, because they end the run that it belongs to, which says so itself."""
+    log.setLevel(logging.ERROR)
+
+
 def is_outage(error: UnavailableError) -> bool:
     """Return whether an error concerns every image, so that none of them should be blamed."""
     return error.what != _OF_THE_STEP and not isinstance(error, ObjectFailedError)

@@ -22,6 +22,7 @@ from penstock.local.docker.chain import MAX_FAILED_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
 from penstock.local.run import RunOptions
 from penstock.worker.executors.program import Program, ProgramStartError
+from penstock.worker.outage import hide_outages
 from penstock.worker.process.supervisor import join_all
 from penstock.worker.worker import Worker, build_worker
 
@@ -69,6 +70,7 @@ class DockerRunner:
     def make_chains(self, plan: Plan, count: int, broker: MemoryBroker, work: Path) -> "Chains":
         """Return the workers of a run; the caller must hold the lock of the results folder."""
         remove_leftovers(self.out)
+        hide_outages()
         gpu_steps, gpus = self._gpu_steps(plan), list_gpus()
         chains = []
         for number in range(count):

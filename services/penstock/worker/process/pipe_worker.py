@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PipeWorkerSpec:
-    """What such a process needs. `buckets` says which buckets jobs may name; None: none."""
+    """What such a process needs.
+
+    `buckets` says which buckets jobs may name; None: none. `logs_outages`: log what it waits for, besides its events.
+    """
 
     name: str
     steps: tuple[str, ...]
@@ -37,6 +40,7 @@ class PipeWorkerSpec:
     limits: Limits
     settings: WorkerSettings
     buckets: StoreSettings | None = None
+    logs_outages: bool = True
 
     def process(self, broker: MemoryBroker) -> ProcessSpec:
         """Return the process for a supervisor, connected to a broker in this process."""
@@ -61,9 +65,12 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     from penstock.common.store.bucket_allowlist import BucketAllowlist  # isort: skip
     from penstock.worker.executors.external import make_executor
     from penstock.worker.memory import measure_memory
+    from penstock.worker.outage import hide_outages
     from penstock.worker.worker import build_worker
 
     set_up_logs(spec.name)
+    if not spec.logs_outages:
+        hide_outages()
     counters = CallCounters()
     declare_steps(spec.settings.step_schemas)
     memory = measure_memory(spec.settings)
