@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from run_folders import Run, codes, names
 
+from penstock.client.errors import NoSpaceError as FullFolderError
+from penstock.client.local_files import AtomicFile
 from penstock.local.results_folder import NoSpaceError, ResultsFolder
 
 COMMAND = ("--op", "resize=200x200", "--output", "png", "--effort", 0)
@@ -105,3 +107,13 @@ def test_no_inode_left_is_no_space(disk: Callable[[str], Path]) -> None:
     out = disk("size=2m,nr_inodes=2") / "o"
     with pytest.raises(NoSpaceError, match="no space left in"):
         ResultsFolder(out)
+
+
+def test_a_download_to_a_full_disk_leaves_nothing_and_says_so(disk: Callable[[str], Path]) -> None:
+    out = disk("size=1m")
+    file = AtomicFile(out / "north" / "x.jpg", "0" * 64)
+    with pytest.raises(FullFolderError, match="no space left; run the same command again when there is room") as caught:
+        file.write(bytes(2_000_000))
+    file.abort()
+    assert caught.value.exit_code == 3
+    assert [path for path in out.rglob("*") if path.is_file()] == []
