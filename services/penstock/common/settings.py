@@ -215,6 +215,11 @@ class StoreSettings(_Settings):
         "JSON list of buckets, or prefixes in them, that jobs may read and write by URL, such as"
         ' `["s3://photos/", "gs://maps/delft/"]`. Unset: the store\'s bucket, except Penstock\'s own objects',
     )
+    fsync: bool = _option(
+        True,
+        "Whether uploads, jobs and results are on the disk before they are acknowledged, in SQLite and in a store that"
+        " is a folder. `false` is faster, and a power failure may lose the last seconds",
+    )
     store_timeout_secs: HourSecs = _option(30.0, "Seconds after which a call to the store fails, retries included")
     reserve_bytes: int = _option(
         256 * MiB,

@@ -207,7 +207,7 @@ def _open_database(
         # Others pass through the folder to a store that is named, or that a web server in front reads.
         shared = store_settings.store_url is not None or settings.accel_prefix is not None
         stack.enter_context(lock_data_folder(settings.data, shared=shared))
-        repository = SqlRepository.sqlite(settings.data / "penstock.sqlite")
+        repository = SqlRepository.sqlite(settings.data / "penstock.sqlite", fsync=store_settings.fsync)
         repository.discard_receiving()
     stack.callback(repository.close)
     return repository, leadership

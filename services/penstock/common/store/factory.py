@@ -51,9 +51,9 @@ def open_store(settings: StoreSettings, data: Path | None) -> Store:
     if url is None:
         if data is None:
             raise SettingsError("invalid_settings", f"PENSTOCK_STORE_URL is not set; accepted is one of {SCHEMES}")
-        return LocalStore(data / "store", reserve_bytes=settings.reserve_bytes)
+        return LocalStore(data / "store", reserve_bytes=settings.reserve_bytes, fsync=settings.fsync)
     if url.lower().startswith("file:"):
-        return LocalStore(_folder(url), reserve_bytes=settings.reserve_bytes)
+        return LocalStore(_folder(url), reserve_bytes=settings.reserve_bytes, fsync=settings.fsync)
     if re.match("https?:", url, re.IGNORECASE):
         return _open_webdav(url, settings)
     bucket = open_bucket(url, settings)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from penstock.common.model.errors import FullError, ObjectFailedError, UnavailableError
 from penstock.common.store.base import Buffer, ObjectNotFoundError, Room
+from penstock.common.store.durability import DURABLE, FolderSync
 from penstock.common.store.keys import TEMPORARY, check_key
 
 _PIECE = 1024 * 1024
@@ -29,14 +30,16 @@ _OF_ONE_OBJECT = frozenset(
 class LocalStore:
     """Objects as files below `root`, which processes and threads may share.
 
-    `reserve_bytes` are kept free, as in `measure_room`.
+    `reserve_bytes` are kept free, as in `measure_room`. With `fsync`, uploads, results and plans are on the disk when
+    `put` or `commit` returns.
     """
 
-    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int = 0, fsync: bool = False) -> None:
         self.root = root.absolute()
         self._reserve_bytes = reserve_bytes
         self._temporary = str(self.root / TEMPORARY)
         self._unique = count()
+        self._folder_sync = FolderSync() if fsync else None
         with _translated():
             os.makedirs(self._temporary, exist_ok=True)
 
@@ -45,15 +48,16 @@ class LocalStore:
         temporary = self._temporary_path()
         self._check_room(sum(memoryview(piece).nbytes for piece in pieces))
         try:
-            _write_all(temporary, pieces)
-            _move(temporary, path)
+            folder_sync = self._folder_sync_for(key)
+            _write_all(temporary, pieces, fsync=folder_sync is not None)
+            _move(temporary, path, folder_sync)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(temporary)
             raise _translate(error, self._temporary) from error
 
     def upload(self, key: str) -> LocalUpload:
-        return LocalUpload(self._path(key), self._temporary_path(), self._check_room)
+        return LocalUpload(self._path(key), self._temporary_path(), self._check_room, self._folder_sync_for(key))
 
     def get(self, key: str) -> bytes:
         with _translated(), _found(key), open(self._path(key), "rb", buffering=0) as file:
@@ -119,17 +123,27 @@ class LocalStore:
         if self._reserve_bytes and size_bytes > _SMALL_BYTES:
             self.room().check_write("store", size_bytes)
 
+    def _folder_sync_for(self, key: str) -> FolderSync | None:
+        """Return what writes the object's folder to the disk; None if the object may be lost."""
+        return self._folder_sync if key.partition("/")[0] in DURABLE else None
+
     def _temporary_path(self) -> str:
         return f"{self._temporary}/{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"
 
 
 class LocalUpload:
-    """A temporary file; `commit` renames it. `check_room` is called before bytes are written, with their number."""
+    """A temporary file; `commit` renames it. `check_room` is called before bytes are written, with their number.
 
-    def __init__(self, path: str, temporary: str, check_room: Callable[[int], None]) -> None:
+    With `folder_sync`, its bytes are on the disk before it is renamed, and its name after that.
+    """
+
+    def __init__(
+        self, path: str, temporary: str, check_room: Callable[[int], None], folder_sync: FolderSync | None
+    ) -> None:
         self._path = path
         self._temporary = temporary
         self._check_room = check_room
+        self._folder_sync = folder_sync
         self._size = 0
         with _translated():
             self._file = open(temporary, "wb", buffering=0)  # noqa: SIM115 (closed by commit or abort)
@@ -145,8 +159,10 @@ class LocalUpload:
 
     def commit(self) -> int:
         with _translated():
+            if self._folder_sync is not None and not self._file.closed:
+                os.fsync(self._file.fileno())
             self._file.close()
-            _move(self._temporary, self._path)
+            _move(self._temporary, self._path, self._folder_sync)
         return self._size
 
     def abort(self) -> None:
@@ -169,7 +185,7 @@ def _pieces(file: FileIO, start: int, end: int | None) -> Iterator[bytes]:
         file.close()
 
 
-def _write_all(path: str, pieces: Sequence[Buffer]) -> None:
+def _write_all(path: str, pieces: Sequence[Buffer], *, fsync: bool = False) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         views = [memoryview(piece).cast("B") for piece in pieces]
@@ -179,16 +195,20 @@ def _write_all(path: str, pieces: Sequence[Buffer]) -> None:
                 written -= len(views.pop(0))
             if written:
                 views[0] = views[0][written:]
+        if fsync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _move(source: str, target: str) -> None:
+def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
     try:
         os.replace(source, target)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(source, target)
+    if folder_sync is not None:
+        folder_sync.sync(os.path.dirname(target))
 
 
 def _unlink(path: str) -> None:

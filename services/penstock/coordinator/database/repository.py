@@ -63,18 +63,19 @@ class SqlRepository(Repository):
     writes the rest.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, fsync: bool = True) -> None:
         """Connect, migrate the tables to this version's schema, and finish what a crash interrupted.
 
         Args:
             url: `sqlite:////var/lib/penstock/penstock.db` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+            fsync: whether SQLite has transactions on the disk before they end; PostgreSQL has settings of its own.
 
         Raises:
             SchemaError: the database was written by a newer version.
             UnavailableError: it can't be reached or written.
             ValueError: the URL is of a database that Penstock doesn't support.
         """
-        self._database = Database(url)
+        self._database = Database(url, fsync=fsync)
         self._term: int | None = None
         try:
             self._prepare()
@@ -83,9 +84,9 @@ class SqlRepository(Repository):
             raise
 
     @classmethod
-    def sqlite(cls, path: Path) -> "SqlRepository":
+    def sqlite(cls, path: Path, *, fsync: bool = True) -> "SqlRepository":
         """Return the repository in an SQLite file. The file is created if it is missing, its folder isn't."""
-        return cls(URL.create("sqlite", database=str(path)))
+        return cls(URL.create("sqlite", database=str(path)), fsync=fsync)
 
     def _prepare(self) -> None:
         self._database.write(prepare_schema)

@@ -77,7 +77,11 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     return build_worker(
         spec.name,
         spec.steps,
-        LocalStore(spec.store, reserve_bytes=spec.buckets.reserve_bytes if spec.buckets else 0),
+        LocalStore(
+            spec.store,
+            reserve_bytes=spec.buckets.reserve_bytes if spec.buckets else 0,
+            fsync=spec.buckets is not None and spec.buckets.fsync,
+        ),
         PipeBroker(connection, on_lost=lambda: os._exit(0), counters=counters),
         make_executor(spec.settings, spec.limits, spec.steps, memory),
         spec.limits,

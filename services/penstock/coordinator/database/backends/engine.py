@@ -34,12 +34,14 @@ class Database:
     rows of their jobs. Readers never wait for writers.
     """
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, *, fsync: bool = True) -> None:
         self.url = read_url(url)
         is_sqlite = self.url.get_backend_name() == "sqlite"
         self._file = sqlite.database_file(self.url) if is_sqlite else None
         self._engine: Engine = (
-            postgresql.make_engine(self.url) if self._file is None else sqlite.make_engine(self.url, self._file)
+            postgresql.make_engine(self.url)
+            if self._file is None
+            else sqlite.make_engine(self.url, self._file, fsync=fsync)
         )
         self._reading_engine = self._engine.execution_options(**({} if is_sqlite else postgresql.READING))
         self._writing_engine = self._engine.execution_options(**(sqlite.WRITING if is_sqlite else postgresql.WRITING))

@@ -19,7 +19,6 @@ WRITING = {"penstock_writes": True}
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",  # readers and a writer don't block each other
-    "PRAGMA synchronous = NORMAL",  # a power failure may lose the last commits, not consistency; kill -9 loses none
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
@@ -54,13 +53,17 @@ class DatabaseFile:
         return status.st_dev, status.st_ino
 
 
-def make_engine(url: URL, file: DatabaseFile) -> Engine:
-    """Return the engine for a file; it refuses to connect once the file was replaced."""
+def make_engine(url: URL, file: DatabaseFile, *, fsync: bool) -> Engine:
+    """Return the engine for a file; it refuses to connect once the file was replaced.
+
+    Without `fsync`, a power failure may lose the last commits, not consistency. `kill -9` never loses any.
+    """
+    pragmas = (*_PRAGMAS, f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
 
     def prepare(connection: Any, _record: Any) -> None:
         file.check()
         connection.isolation_level = None  # else the driver itself begins transactions, late and DEFERRED
-        for pragma in _PRAGMAS:
+        for pragma in pragmas:
             connection.execute(pragma)
 
     engine = create_engine(
