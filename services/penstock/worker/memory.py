@@ -7,9 +7,9 @@ that a step needs, so that nothing is refused that fits: its input, its output, 
 import os
 from dataclasses import dataclass
 
-from penstock.common.cgroup import read_memory_limit
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import WorkerSettings
+from penstock.worker.process.cgroup import read_memory_limit
 
 _MB = 1_000_000
 

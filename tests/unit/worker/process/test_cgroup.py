@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.common.cgroup import read_memory_limit
+from penstock.worker.process.cgroup import read_memory_limit
 
 NO_LIMIT_V1 = "9223372036854771712"
 

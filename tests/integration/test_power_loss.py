@@ -20,7 +20,7 @@ from waiting import wait_until
 
 from penstock.local.sample_images import write_images
 
-SOURCE = Path(__file__).parents[2] / "support" / "programs" / "power_cut.c"
+SOURCE = Path(__file__).parents[1] / "support" / "programs" / "power_cut.c"
 IMAGES = 12
 
 
