@@ -28,6 +28,19 @@ QUADRANTS: dict[str, Any] = {
     "name": "delft",
     "operations": [["resize", "768x576"], ["split", True], ["blur", "updownsampling"]],
 }
+MORE: list[dict[str, Any]] = [
+    {
+        "name": "for the web",
+        "operations": [["resize", "inside:1024x768"]],
+        "output": "webp",
+        "labels": {"city": "delft"},
+    },
+    {
+        "name": "lund, north",
+        "operations": [["resize", "640x"], ["adjust", "brightness=10"]],
+        "labels": {"city": "lund"},
+    },
+]
 LONG: dict[str, Any] = {
     "name": "delft, all of it",
     "operations": [["resize", "768x576"], ["blur", "bilateral"]],
@@ -69,11 +82,13 @@ def take_all(page: Page, client: RestClient, photos: list[Path]) -> None:
     """Take all screenshots while the server runs two jobs."""
     ended = client.post_job(QUADRANTS, photos)["id"]
     client.wait(ended, poll_secs=0.1)
+    for document in MORE:
+        client.wait(client.post_job(document, photos)["id"], poll_secs=0.1)
     take(page, "new-job", "/", show_form, photos)
-    take(page, "jobs", "/#/jobs", show_jobs, photos)
     take(page, "slider", f"/#/jobs/{ended}", show_slider, photos)
     moving = client.post_job(LONG, photos * TIMES)["id"]
     take(page, "job", f"/#/jobs/{moving}", show_progress, photos)
+    take(page, "jobs", "/#/jobs", show_jobs, photos)
     take(page, "system", "/#/system", show_system, photos)
     client.send("POST", f"/v1/jobs/{moving}/cancel")
 
@@ -95,8 +110,8 @@ def show_form(page: Page, photos: list[Path]) -> None:
     page.locator("h1").click()
 
 
-def show_jobs(page: Page, photos: list[Path]) -> None:
-    expect(page.locator(".photo img")).to_have_js_property("complete", True)
+def show_jobs(page: Page, _: list[Path]) -> None:
+    expect(page.locator(".photo img").last).to_have_js_property("complete", True)
 
 
 def show_slider(page: Page, photos: list[Path]) -> None:
@@ -105,7 +120,7 @@ def show_slider(page: Page, photos: list[Path]) -> None:
         expect(image).to_have_js_property("complete", True)
 
 
-def show_progress(page: Page, photos: list[Path]) -> None:
+def show_progress(page: Page, _: list[Path]) -> None:
     page.locator(".steps li").last.get_by_text("done").wait_for()
     third = "() => parseFloat(document.querySelector('.segments.whole .done')?.style.width) > 33"
     page.wait_for_function(third, timeout=TIMEOUT_MS)
