@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -254,6 +256,7 @@ class _Run:
         """The results of images whose lines the manifest has yet to write."""
         self._published = 0
         self._busy_secs = 0.0
+        self._is_interrupted = False
         self._waiting_for: str | None = None
         """What workers wait for, such as room on a full disk: they give their images back, and the run ends."""
         self._total: int | None = None
@@ -264,6 +267,9 @@ class _Run:
 
     def run(self) -> None:
         """Process all images, until there is no more or no space for results."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
         try:
             self._manifest.begin()
             gc.freeze()  # keeps the garbage collector from scanning the imported libraries
@@ -274,8 +280,18 @@ class _Run:
             self._summary.stopped = error.message
         finally:
             self._stop()
+            if signal.getsignal(signal.SIGINT) == self._interrupt:
+                signal.signal(signal.SIGINT, before)
         if self._summary.stopped:
             self._summary.not_done = len(self._in_flight) + sum(1 for _ in self._pending)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Note Ctrl-C, which must not come between a result's name and its line in the manifest."""
+        self._is_interrupted = True
+
+    def _check_interrupted(self) -> None:
+        if self._is_interrupted:
+            raise KeyboardInterrupt
 
     def _process(self) -> None:
         self._workers.start()
@@ -287,6 +303,7 @@ class _Run:
             if self._workers.is_failing:
                 raise UnavailableError("workers", "the workers cannot start; see the messages above")
             self._apply_events(_POLL_SECS)
+            self._check_interrupted()
             self._check_waiting()
 
     def _check_waiting(self) -> None:
@@ -323,6 +340,7 @@ class _Run:
 
     def _find_pending(self) -> Iterator[InputFile]:
         for file in self._inputs.files(self._ignore, self._names):
+            self._check_interrupted()
             if self._manifest.is_done(file):
                 self._summary.skipped += 1
             else:
