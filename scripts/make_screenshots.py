@@ -116,6 +116,7 @@ def show_jobs(page: Page, _: list[Path]) -> None:
 
 def show_slider(page: Page, photos: list[Path]) -> None:
     page.get_by_role("button", name=f"Compare {photos[1].name}").click()
+    expect(page.get_by_role("dialog").locator(".sizes")).to_contain_text("→")
     for image in page.get_by_role("dialog").locator("img").all():
         expect(image).to_have_js_property("complete", True)
 
