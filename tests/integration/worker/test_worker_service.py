@@ -97,10 +97,10 @@ class ServiceFixture:
 
     def send(self, ops: list[Any], images: list[ImageRef], **changes: Any) -> None:
         """Publish a chunk to the queue of its first step."""
-        plan = make_plan(ops, None, Limits()).document()
+        plan = make_plan(ops, None, Limits())
         fields = {"job": JOB, "chunk": f"{images[0].id}-abc", "results": f"results/{JOB}", **changes}
-        chunk = Chunk(plan=plan, images=images, **fields)
-        self.broker.publish(step_queue(plan[0]["op"]), [chunk.model_dump_json().encode()])
+        chunk = Chunk(plan=plan.document(), images=images, **fields)
+        self.broker.publish(step_queue(plan.steps[0]), [chunk.model_dump_json().encode()])
 
     def wait_for_outcomes(self, count: int) -> dict[int, Outcome]:
         """Wait until so many images have ended, and return their outcomes by image."""
