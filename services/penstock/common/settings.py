@@ -223,9 +223,8 @@ class StoreSettings(_Settings):
     store_timeout_secs: HourSecs = _option(30.0, "Seconds after which a call to the store fails, retries included")
     reserve_bytes: int = _option(
         256 * MiB,
-        "Free bytes to keep on the volume of a folder store, and on that of SQLite; at most a twentieth of the volume"
-        " counts. With less, uploads and jobs are refused, while deleting still works. With less than half of it,"
-        " workers wait",
+        "Free bytes to keep on the volume of a folder store; at most a twentieth of the volume counts. With less than"
+        " half of it, uploads are refused and workers wait, while deleting still works",
         ge=0,
     )
 

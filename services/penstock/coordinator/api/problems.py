@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from penstock.common.model.errors import RequestError, UnavailableError
+from penstock.common.model.errors import FullError, RequestError, UnavailableError
 from penstock.common.model.rest import Problem
 from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS, abbreviate, not_found
 from penstock.coordinator.ports.repository import JobNotFoundError
@@ -62,6 +62,8 @@ def _unavailable(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UnavailableError)
     _log.warning("%s unreachable: %s", error.what, error.message)
     wait = str(error.retry_after_secs)
+    if isinstance(error, FullError):
+        return problem(507, "full", f"{error.message}; deleting still works", headers={"Retry-After": wait})
     detail = f"the {error.what} is unreachable; try again in {wait} s"
     return problem(503, "unavailable", detail, headers={"Retry-After": wait})
 
