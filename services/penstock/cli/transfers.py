@@ -19,7 +19,6 @@ from penstock.cli.job_options import JobOptions
 from penstock.cli.progress import Progress
 from penstock.client.errors import RefusedError
 from penstock.client.local_files import Photo, find_photos, remove_partial_files
-from penstock.client.threads import map_concurrently
 from penstock.common.folders import describe_skipped
 from penstock.common.model.rest import Job, Result
 from penstock.common.sidecars import described_name
@@ -205,8 +204,7 @@ def download_results(client: Client, job: str, folder: Path, progress: Progress,
     downloaded = Downloaded()
     lock = threading.Lock()
 
-    def save(result: Result) -> None:
-        is_new = client.download(result, folder, replace=replace)
+    def count(result: Result, is_new: bool) -> None:
         with lock:
             downloaded.results += 1
             downloaded.present += not is_new
@@ -214,7 +212,7 @@ def download_results(client: Client, job: str, folder: Path, progress: Progress,
         progress.add_download()
 
     try:
-        map_concurrently(save, client.results(job))
+        client.download_all(job, folder, replace=replace, on_saved=count)
     except KeyboardInterrupt:  # the threads may be in the middle of a file
         remove_partial_files(folder)
         raise

@@ -261,17 +261,27 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         await self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 
-    async def download_all(self, job: str, folder: str | os.PathLike[str]) -> int:
+    async def download_all(
+        self,
+        job: str,
+        folder: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        on_saved: Callable[[rest.Result, bool], object] = lambda _result, _is_new: None,
+    ) -> int:
         """Save a job's results so far below a folder, a few at a time; return how many were not there already.
+
+        `on_saved` is called with each result, and whether it was not there; `Client` calls it from several threads.
 
         Raises:
             LocalFileError, DamagedError: as `download`.
         """
-        saved = 0
+        saved: list[bool] = []
 
         async def save(result: rest.Result) -> None:
-            nonlocal saved
-            saved += await self.download(result, folder)
+            is_new = await self.download(result, folder, replace=replace)
+            saved.append(is_new)
+            on_saved(result, is_new)
 
         page: list[rest.Result] = []
         async for result in self.results(job):
@@ -280,7 +290,7 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
                 await map_concurrently(save, page)
                 page = []
         await map_concurrently(save, page)
-        return saved
+        return sum(saved)
 
     async def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
         """Send a request, with retries, and return its result."""

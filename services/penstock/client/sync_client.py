@@ -250,17 +250,27 @@ class Client(ConfiguredClient[httpx.Client]):
         self.send(Request("GET", result.url, ignore, sink=sink))
         return True
 
-    def download_all(self, job: str, folder: str | os.PathLike[str]) -> int:
+    def download_all(
+        self,
+        job: str,
+        folder: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        on_saved: Callable[[rest.Result, bool], object] = lambda _result, _is_new: None,
+    ) -> int:
         """Save a job's results so far below a folder, a few at a time; return how many were not there already.
+
+        `on_saved` is called with each result, and whether it was not there; `Client` calls it from several threads.
 
         Raises:
             LocalFileError, DamagedError: as `download`.
         """
-        saved = 0
+        saved: list[bool] = []
 
         def save(result: rest.Result) -> None:
-            nonlocal saved
-            saved += self.download(result, folder)
+            is_new = self.download(result, folder, replace=replace)
+            saved.append(is_new)
+            on_saved(result, is_new)
 
         page: list[rest.Result] = []
         for result in self.results(job):
@@ -269,7 +279,7 @@ class Client(ConfiguredClient[httpx.Client]):
                 map_concurrently(save, page)
                 page = []
         map_concurrently(save, page)
-        return saved
+        return sum(saved)
 
     def send(self, request: Request[T], *, patience_secs: float | None = None) -> T:
         """Send a request, with retries, and return its result."""

@@ -333,6 +333,25 @@ def test_one_call_runs_operations_on_a_folder_and_saves_the_results(
     assert (slow.cancel().state, slow.wait().state) == ("cancelled", "cancelled")
 
 
+def test_every_saved_result_is_counted_and_reported(
+    client: Client, server: str, image_folder: Path, tmp_path: Path
+) -> None:
+    job = client.run([image_folder], ["tile=4x4"])
+    seen: list[tuple[str, bool]] = []
+    assert (
+        client.download_all(job.id, tmp_path / "one", on_saved=lambda result, new: seen.append((result.name, new)))
+        == 96
+    )
+    assert sorted(seen) == sorted((result.name, True) for result in client.results(job.id))
+    assert job.download(tmp_path / "two") == 96
+
+    async def download() -> int:
+        async with AsyncClient(server) as asynchronous:
+            return await (await asynchronous.job(job.id)).download(tmp_path / "three")
+
+    assert anyio.run(download) == 96
+
+
 def test_an_image_that_fails_raises_its_code(client: Client, drawn: list[Path]) -> None:
     with pytest.raises(RefusedError) as caught:
         client.process(drawn[0].read_bytes()[:600], ["split"])
