@@ -246,13 +246,13 @@ class Worker:
         if not is_outage(error):
             self._settle(task, partial(self._retry, task, error))
             return
-        with log_context(**task.log_fields):
-            self._outage.begin(error)
         if error.what == "broker":
             self._requeue(task, error)
             task.release()
-        else:
-            self._settle(task, task.give_back)
+            return
+        with log_context(**task.log_fields):
+            self._outage.begin(error)
+        self._settle(task, task.give_back)
 
     def _retry(self, task: ChunkTask, error: UnavailableError) -> None:
         """Publish the outcomes so far and requeue the other images; fail them after their last attempt."""

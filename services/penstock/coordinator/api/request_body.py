@@ -80,11 +80,11 @@ async def received_files(
 
 async def read_body(request: Request, max_bytes: int, idle_secs: float) -> bytes:
     """Return a request's body; raises as `receive_body`."""
+    _check_size(_announced_bytes(request), max_bytes)
     return b"".join([chunk async for chunk in _chunks(request, max_bytes, idle_secs)])
 
 
 async def _chunks(request: Request, max_bytes: int, idle_secs: float) -> AsyncIterator[bytes]:
-    _check_size(_announced_bytes(request), max_bytes)
     received, more = 0, True
     while more:
         chunk, more = await _next_chunk(request, idle_secs)

@@ -24,6 +24,7 @@ export function JobsView() {
   const query = Object.entries(filters).filter(([, value]) => value).map(([name, value]) => `&${name}=${encodeURIComponent(value)}`);
   const paged = usePage(`/v1/jobs?limit=${A_PAGE}${query.join("")}`);
   const jobs = paged.page?.jobs || [];
+  const owned = jobs.some(({ owner }) => owner);
   const picked = jobs.filter((job) => chosen.has(job.id));
   const toggle = (ids, on) => setChosen((before) => {
     const after = new Set(before);
@@ -50,9 +51,9 @@ export function JobsView() {
         <th class="check"><input type="checkbox" aria-label="All jobs of this page" checked=${picked.length === jobs.length}
             onChange=${(event) => toggle(jobs.map(({ id }) => id), event.currentTarget.checked)} /></th>
         <th class="photo"><span class="hidden">First image</span></th><th>Name</th><th class="ops">Operations</th><th>Images</th><th>State</th>
-        <th class="took">Duration</th><th class="when">Created</th>${jobs.some(({ owner }) => owner) && html`<th class="owner">Key</th>`}
+        <th class="took">Duration</th><th class="when">Created</th>${owned && html`<th class="owner">Key</th>`}
       </tr></thead>
-      <tbody>${jobs.map((job) => html`<${Row} key=${job.id} job=${job} owned=${jobs.some(({ owner }) => owner)}
+      <tbody>${jobs.map((job) => html`<${Row} key=${job.id} job=${job} owned=${owned}
         chosen=${chosen.has(job.id)} choose=${(on) => toggle([job.id], on)} />`)}</tbody>
     </table>`}
     <${Pager} ...${paged} label="Pages of jobs" />`;
