@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, false, func, or_, select
 
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
 from penstock.coordinator.database.rows import StateOverlay, job_of
 from penstock.coordinator.database.schema import images, job_labels, jobs
-from penstock.coordinator.ports.repository import Image, Job, Scope
+from penstock.coordinator.ports.repository import Image, Job, JobFilters, Scope
 
 IDS_PER_STATEMENT = 1_000
 """Values in one `IN (…)`: far below every database's limit of parameters."""
@@ -55,47 +55,39 @@ def list_jobs(
     connection: Connection,
     scope: Scope,
     *,
-    state: JobState | None = None,
-    label: tuple[str, str] | None = None,
-    search: str = "",
     limit: int,
     before: str | None = None,
+    **filters: Unpack[JobFilters],
 ) -> list[Job]:
-    if _holds_nul(label, search):
-        return []
-    query = _filter(select(jobs), scope, state, label, search).limit(limit)
-    ids = jobs.c.id if label is None else job_labels.c.job  # the index by label has the jobs in this order
+    query = _filter(select(jobs), scope, **filters).limit(limit)
+    ids = (
+        jobs.c.id if filters.get("label") is None else job_labels.c.job
+    )  # the index by label has the jobs in this order
     if before is not None:
         query = query.where(ids < before)
     return _jobs(connection, query.order_by(ids.desc()))
 
 
-def count_found_jobs(
-    connection: Connection,
+def count_found_jobs(connection: Connection, scope: Scope, **filters: Unpack[JobFilters]) -> int:
+    query = _filter(select(func.count()).select_from(jobs), scope, **filters)
+    count: int = connection.execute(query).scalar_one()
+    return count
+
+
+def _filter(
+    query: Select[Any],
     scope: Scope,
     *,
     state: JobState | None = None,
     label: tuple[str, str] | None = None,
     search: str = "",
-) -> int:
-    if _holds_nul(label, search):
-        return 0
-    query = _filter(select(func.count()).select_from(jobs), scope, state, label, search)
-    count: int = connection.execute(query).scalar_one()
-    return count
-
-
-def _holds_nul(label: tuple[str, str] | None, search: str) -> bool:
-    """Whether a text has what no stored text has, and PostgreSQL refuses; see _one_image."""
-    return "\0" in search or (label is not None and "\0" in "".join(label))
-
-
-def _filter(
-    query: Select[Any], scope: Scope, state: JobState | None, label: tuple[str, str] | None, search: str
 ) -> Select[Any]:
     query = query.where(_VISIBLE)
     if label is not None:
         query = query.join(job_labels, job_labels.c.job == jobs.c.id)
+    if "\0" in "".join((search, *(label or ()))):  # see _one_image
+        return query.where(false())
+    if label is not None:
         query = query.where(job_labels.c.key == label[0], job_labels.c.value == label[1])
     if state is not None:
         query = query.where(jobs.c.state == state.value)

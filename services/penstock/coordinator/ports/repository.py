@@ -6,7 +6,7 @@ The database is the source of truth. Every adapter passes the contract suite in 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
@@ -262,6 +262,14 @@ class ImageNotFailedError(Exception):
         self.image = image
 
 
+class JobFilters(TypedDict, total=False):
+    """Which jobs are listed. `search` is a part of the name, in any case, or the beginning of the id."""
+
+    state: JobState | None
+    label: tuple[str, str] | None
+    search: str
+
+
 class Repository(Protocol):
     """Jobs, images and uploads. Each method is one transaction and may be called from any thread.
 
@@ -315,25 +323,13 @@ class Repository(Protocol):
         self,
         scope: Scope,
         *,
-        state: JobState | None = None,
-        label: tuple[str, str] | None = None,
-        search: str = "",
         limit: int,
         before: str | None = None,
+        **filters: Unpack[JobFilters],
     ) -> list[Job]:
-        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation).
+        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation)."""
 
-        With `search`, those whose name contains it in any case, or whose id begins with it.
-        """
-
-    def count_found_jobs(
-        self,
-        scope: Scope,
-        *,
-        state: JobState | None = None,
-        label: tuple[str, str] | None = None,
-        search: str = "",
-    ) -> int:
+    def count_found_jobs(self, scope: Scope, **filters: Unpack[JobFilters]) -> int:
         """Count the jobs that `list_jobs` returns in all pages together."""
 
     def count_open_jobs(self) -> int:

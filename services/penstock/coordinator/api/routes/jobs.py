@@ -37,6 +37,7 @@ from penstock.coordinator.ports.repository import (
     ConflictError,
     ImageNotFailedError,
     Job,
+    JobFilters,
     WebhookEvent,
     WebhookEventState,
 )
@@ -180,7 +181,7 @@ def list_jobs(
         raise RequestError(422, "invalid_parameter", "query parameter state: receiving jobs are not shown")
     before = read_job_cursor(cursor)
     repository = services.repository
-    filters: dict[str, Any] = {"state": state, "label": label, "search": search}
+    filters: JobFilters = {"state": state, "label": label, "search": search}
     jobs = repository.list_jobs(caller.scope, **filters, limit=limit + 1, before=before)
     total = repository.count_found_jobs(caller.scope, **filters)
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
