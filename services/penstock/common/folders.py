@@ -166,7 +166,10 @@ def _refuse_link(entry: _Entry, rules: FolderRules) -> str | None:
     """Return why a link is not followed; None: it is, or it is broken and listed as a file."""
     if identity_of(entry.path) is None:
         return None if rules.list_broken_links else "a link to nothing"
-    reason = rules.refuse_link(entry.path) if rules.refuse_link is not None else None
+    try:
+        reason = rules.refuse_link(entry.path) if rules.refuse_link is not None else None
+    except OSError:  # no link, or to somewhere else, by the time that it is followed
+        reason = "a link that changed meanwhile"
     if reason is not None:
         return reason
     if not entry.is_folder:

@@ -3,6 +3,7 @@
 Every URL is checked before anything is looked up, and again when a worker reads it.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -228,7 +229,7 @@ class _ListedPaths:
 
     def __init__(self, root: InputRoot) -> None:
         self.folder = str(root.resolve()).rstrip("/")
-        self._is_private = lru_cache(maxsize=1024)(lambda folder: root.is_private(Path(folder).resolve()))
+        self._is_private = lru_cache(maxsize=1024)(lambda folder: root.is_private(Path(os.path.realpath(folder))))
 
     def read(self, text: str) -> str:
         """Return the path below the root. Raises SourceForbiddenError as `read_path`, and for the server's own data."""
