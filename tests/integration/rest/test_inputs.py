@@ -49,6 +49,13 @@ def test_a_folder_is_listed_recursively_with_links_and_without_hidden_files(serv
     assert names(coordinator, post(coordinator, {"prefix": str(root)})) == everything
 
 
+def test_a_link_to_itself_in_a_list_fails_alone(serve: Serve, root: Path) -> None:
+    coordinator = serve(input_root=InputRoot(root))
+    (root / "loop").symlink_to("loop")
+    (root / "list.txt").write_text("a/x.jpg\nloop/x.jpg\n")
+    assert names(coordinator, post(coordinator, {"manifest": "list.txt"})) == ["a/x.jpg", "loop/x.jpg"]
+
+
 def test_several_inputs_are_named_from_their_common_folder_and_counted_once(serve: Serve, root: Path) -> None:
     coordinator = serve(input_root=InputRoot(root))
     answer = post(coordinator, {"prefix": "a/"}, "b/x.jpg", "a/x.jpg", {"prefix": "b/deep"}, "b/x.jpg")
