@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from penstock.common.files import open_folder_below
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.settings import SettingsError
 
@@ -35,7 +36,7 @@ class InputRoot:
     path: Path
     private: tuple[Path, ...] = ()
     is_own: bool = False
-    """Whether whoever names files may read all of this host that this process may."""
+    """Whether files anywhere on this host may be named, because a user runs this process for themselves."""
 
     def resolve(self) -> Path:
         """Return the folder without links."""
@@ -162,14 +163,8 @@ def _open_beneath(
     *folders, name = real[len(root) :].strip(b"/").split(b"/")
     for each in (*folders, name):
         check_name(each)
-    folder = os.open(root, _FOLDER)
+    folder = open_folder_below(os.open(root, _FOLDER), folders, _FOLDER, check=check_folder)
     try:
-        check_folder(folder)
-        for each in folders:
-            below = os.open(each, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = below
-            check_folder(folder)
         return os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
     finally:
         os.close(folder)

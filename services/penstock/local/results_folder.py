@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from penstock.common.files import NO_SPACE, name_new
+from penstock.common.files import NO_SPACE, name_new, open_folder_below
 from penstock.common.model.errors import PenstockError, StartupError, UnavailableError
 from penstock.common.store.keys import TEMPORARY
 
@@ -163,16 +163,8 @@ class ResultsFolder:
             OSError: a part of the path is missing, a link or no folder.
         """
         *folders, last = name.split("/")
-        descriptor = os.dup(self._root)
+        descriptor = open_folder_below(os.dup(self._root), folders, create=create)
         try:
-            for part in folders:
-                if create:
-                    with suppress(FileExistsError):
-                        os.mkdir(part, dir_fd=descriptor)
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                below = os.open(part, flags, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
             yield descriptor, last
         finally:
             os.close(descriptor)

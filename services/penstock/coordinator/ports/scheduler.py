@@ -28,7 +28,7 @@ class Forecast:
     bottleneck: str | None = None
     """The step whose workers need longest for the job's work; None if no work is known."""
     eta_secs: float | None = None
-    """None before it is known how long an image takes, or while a step has no workers."""
+    """Seconds left; None until an image has been timed, or while a step has no workers."""
 
 
 @dataclass(frozen=True)
