@@ -151,17 +151,19 @@ def test_one_container_serves_with_a_key_of_its_own_that_outlives_it(
 ) -> None:
     volume, port = f"penstock-{images.tag}", find_free_port()
     options = ["--network", "host", "--env", f"PENSTOCK_PORT={port}", "--volume", f"{volume}:/data"]
+    options += ["--env", "PENSTOCK_LOG_LEVEL=error"]
     url = f"http://127.0.0.1:{port}"
     try:
         with images.started("all-in-one", options=options) as container:
-            wait_until(lambda: "Penstock serves on" in docker("logs", container).stderr)
-            (token,) = re.findall(r"pk_[\w-]+", docker("logs", container).stderr)
+            wait_until(lambda: is_ready(url))
+            (token,) = re.findall(r"pk_[\w-]+", docker("logs", container).stdout)
             with Client(url, api_key=token) as client:
                 job = client.run(drawn[:1], ["resize=inside:60x60"])
             docker("stop", container)
         with images.started("all-in-one", options=options) as container, Client(url, api_key=token) as client:
             assert client.job(job.id).images.done == 1
-            assert "pk_" not in docker("logs", container).stderr
+            logs = docker("logs", container)
+            assert "pk_" not in logs.stdout + logs.stderr
     finally:
         docker("volume", "rm", "--force", volume)
 

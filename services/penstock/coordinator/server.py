@@ -50,7 +50,7 @@ def run_server(services: Services, listener: socket.socket) -> None:
     gc.collect()
     gc.freeze()  # objects that live as long as the process are not scanned again while requests wait
     host, port = listener.getsockname()[:2]
-    announce(f"Penstock serves on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
+    _announce(f"Penstock serves on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def announce(line: str) -> None:
+def _announce(line: str) -> None:
     """Write the server's address to stderr for people, or to the log if that is JSON."""
     if writes_json(load(LogSettings)):
         log.info("%s", line)

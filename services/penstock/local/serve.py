@@ -1,5 +1,7 @@
 """`penstock serve`: a coordinator and its workers on one host, with queues in memory or over RabbitMQ."""
 
+from functools import partial
+
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.input_root import input_root
@@ -18,7 +20,6 @@ from penstock.common.store.local import LocalStore
 from penstock.coordinator.auth.first_key import with_first_key
 from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
-from penstock.coordinator.server import announce
 from penstock.local.run import default_workers
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
 from penstock.worker.process.supervisor import Supervisor, start_forkserver
@@ -40,7 +41,7 @@ def serve(
             key although the address is not loopback.
     """
     set_up_logs("penstock")
-    settings = with_first_key(settings, announce)
+    settings = with_first_key(settings, partial(print, flush=True))  # not to the log, which may leave it out
     declare_steps(worker_settings.step_schemas)
     disable_steps(settings.disabled_steps.split(","))
     if broker_settings.broker_url is not None:
