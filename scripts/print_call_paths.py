@@ -58,6 +58,17 @@ class Recorder:
         if path not in self.stacks and start in stack:
             self.stacks[path] = stack[stack.index(start) :]
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Look at the calls of threads that are started, and at the statements of databases that are opened."""
+        event.listen(Engine, "connect", self.trace_sql)
+        threading.setprofile(self.profile)
+        try:
+            yield
+        finally:
+            threading.setprofile(None)
+            event.remove(Engine, "connect", self.trace_sql)
+
     def profile(self, frame: FrameType, happened: str, _: Any) -> None:
         """Look at every call of a thread; see `sys.setprofile`."""
         if happened != "call" or not frame.f_code.co_filename.startswith(PACKAGE):
@@ -111,8 +122,6 @@ def running_worker(broker: Broker, store: Path) -> Iterator[None]:
 def run_job(broker_url: str | None, folder: Path) -> Recorder:
     """Submit one image and wait for its result."""
     recorder = Recorder()
-    event.listen(Engine, "connect", recorder.trace_sql)
-    threading.setprofile(recorder.profile)
     memory = MemoryBroker()
 
     def open_broker(counters: CallCounters) -> Broker:
@@ -123,20 +132,22 @@ def run_job(broker_url: str | None, folder: Path) -> Recorder:
         return RabbitBroker(broker_url, BrokerSettings(), counters)
 
     settings = CoordinatorSettings(data=folder, port=0)
-    with build_coordinator(
-        settings,
-        StoreSettings(),
-        Limits(),
-        WorkerSettings(),
-        open_broker=open_broker,
-        dispatch=DispatchSettings(),
-    ) as coordinator:
+    with (
+        recorder.recording(),
+        build_coordinator(
+            settings,
+            StoreSettings(),
+            Limits(),
+            WorkerSettings(),
+            open_broker=open_broker,
+            dispatch=DispatchSettings(),
+        ) as coordinator,
+    ):
         coordinator.leader_loop.start()
         broker = open_broker(CallCounters())
         with running_worker(broker, folder / "store"):
             asyncio.run(submit(create_app(coordinator.services)))
         broker.close()
-    threading.setprofile(None)
     return recorder
 
 
