@@ -62,7 +62,7 @@ def test_a_strength_is_that_of_opencv(image: np.ndarray, short: str, expected: C
 
 @pytest.mark.parametrize("method", OPENCV)
 def test_a_plan_without_strength_has_the_document_of_version_0_1_0(method: str) -> None:
-    assert make_plan([["blur", method]], None, Limits()).document()[0] == {"op": "blur", "method": method}
+    assert make_plan([["blur", method]], None, Limits()).canonical()[0] == {"op": "blur", "method": method}
 
 
 def test_a_mosaic_has_the_mean_of_each_block() -> None:
