@@ -72,10 +72,14 @@ COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --python-platform linux --cons
 
 lock: $(READY) ## Pin the newest packages that pyproject.toml allows, with their hashes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	@$(COMPILE) --universal --python-version 3.11 --all-extras --group dev --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --universal --python-version 3.11 --extra all --group dev --output-file requirements.lock pyproject.toml
 	@$(COMPILE_IMAGE) --extra coordinator --extra tracing --output-file services/coordinator.lock pyproject.toml
 	@$(COMPILE_IMAGE) --extra steps --extra tracing --output-file services/steps.lock pyproject.toml
+	@mkdir -p build
+	@sed -n '/^numpy==/d; s/^\([a-z].*\) \\$$/\1/p' requirements.lock >build/not-numpy.lock
+	@$(COMPILE) --python-version 3.13 --python-platform linux --constraints build/not-numpy.lock --extra gpu --output-file services/gpu.lock pyproject.toml
 	@echo setuptools | $(COMPILE_IMAGE) --output-file services/build.lock -
+	@echo pi-heif | $(COMPILE_IMAGE) --no-deps --output-file services/heif.lock -
 
 images: ## Build every container image, print their sizes; REGISTRY=local BASE=python:3.13-slim-trixie TAG=0.1.0
 	@REGISTRY="$(REGISTRY)" BASE="$(BASE)" TAG="$(TAG)" scripts/build_images.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build all images, or the named ones, and print their sizes.
-# Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] scripts/build_images.sh [coordinator | all-in-one | resize | …]
+# Usage: [REGISTRY=local] [BASE=python:3.13-slim-trixie] [TAG=0.1.0] [HEIF=true] scripts/build_images.sh [coordinator | all-in-one | resize | …]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ registry=${REGISTRY:-local}
 tag=${TAG:-$version}
 revision=$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || echo unknown)
 targets=("$@")
-[[ $# -gt 0 ]] || targets=(coordinator all-in-one step resize crop rotate tile split adjust blur encode)
+[[ $# -gt 0 ]] || targets=(coordinator all-in-one step resize crop rotate tile split adjust blur contact-sheet encode)
 
 # The Dockerfile's default is the public base image; a local one is preferred.
 base=${BASE:-}
@@ -19,7 +19,7 @@ fi
 
 build() {
     docker build --quiet --network=host --file services/Dockerfile --target "$1" --tag "$registry/penstock-$1:$tag" \
-        ${base:+--build-arg "BASE=$base"} --build-arg "VERSION=$version" --build-arg "REVISION=$revision" . >/dev/null
+        ${base:+--build-arg "BASE=$base"} --build-arg "HEIF=${HEIF:-false}" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" . >/dev/null
 }
 
 # Print the size of an image in MB, and the sizes of its own layers.

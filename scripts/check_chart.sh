@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 chart=charts/penstock
 # Kinds of other projects, whose schema is not available.
-foreign=PodMonitor,HTTPRoute,Gateway
+foreign=PodMonitor,ServiceMonitor,HTTPRoute,Gateway
 
 for tool in helm kubeconform; do
     command -v $tool >/dev/null && continue

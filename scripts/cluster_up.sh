@@ -22,7 +22,7 @@ name=$release  # prefix of the names of all objects
 [[ $release == *penstock* ]] || name=$release-penstock
 out=${OUT:-results/cluster}
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' services/penstock/__init__.py)
-targets=(coordinator step resize crop rotate tile split adjust blur encode)
+targets=(coordinator step resize crop rotate tile split adjust blur contact-sheet encode)
 settings=(--set "image.registry=$registry" --set "image.tag=$version")
 for file in ${VALUES-k8s/values-small.yaml}; do
     settings+=(--values "$file")

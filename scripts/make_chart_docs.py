@@ -1,26 +1,39 @@
-"""Generate the chart's README from its schema and values, and the list of settings in the schema.
+"""Generate the chart's README from its schema and values, and what the chart accepts as a setting from the code.
 
-The settings come from docs/settings.md, which make_docs.py generates. With --check nothing is written, and the exit
-status is 1 if a file is out of date.
+A setting's form is in the schema. Its bounds, which no schema of text can express, and its JSON are checked by the
+template `_settings.tpl`. With --check nothing is written, and the exit status is 1 if a file is out of date.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from make_docs import SETTINGS, describe_type, list_settings
+
+from penstock.coordinator.auth.keys import ApiKey
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "penstock"
 SCHEMA = CHART / "values.schema.json"
 PAGE = CHART / "README.md"
+BOUNDS = CHART / "templates" / "_settings.tpl"
 NOT_IN_PODS = ("Serve", "Containers", "Client")
 """Sections of docs/settings.md whose settings do not apply to the chart's pods."""
+FORMS: dict[str, dict[str, Any]] = {
+    "integer": {"pattern": "^[0-9]+$"},
+    "number": {"pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"},
+    "boolean": {"enum": ["true", "false"]},
+    "array": {"pattern": r"^\s*\[[\s\S]*\]\s*$"},
+    "object": {"pattern": r"^\s*\{[\s\S]*\}\s*$"},
+}
+"""How a setting of each type is written in an environment variable."""
+KEYS = "PENSTOCK_API_KEYS"
+"""A setting that is JSON, though its type is text."""
 INTRODUCTION = """# Penstock's Helm chart
 
 <!-- made by scripts/make_chart_docs.py from values.schema.json and values.yaml -->
@@ -30,6 +43,7 @@ helm install penstock charts/penstock --namespace penstock --create-namespace --
 helm test penstock --namespace penstock
 ```
 
+On a small cluster, add `--values k8s/values-small.yaml`.
 [docs/kubernetes.md](../../docs/kubernetes.md) explains what it installs and how to use it. Helm rejects keys that are
 not on this page. It needs Kubernetes 1.30 and Helm 3.14, or newer.
 
@@ -44,13 +58,23 @@ steps:
     autoscaling: {mode: keda, minReplicas: 0, maxReplicas: 20}
 ```
 """
-KINDS = {"object": "a map", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number"}
+KINDS = {
+    "object": "a map",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "null": "nothing",
+}
 
 
 def main(arguments: list[str]) -> int:
     schema = json.loads(SCHEMA.read_text())
-    schema["properties"]["settings"]["propertyNames"] = {"enum": read_settings()}
+    settings = read_settings()
+    schema["properties"]["settings"]["propertyNames"] = {"enum": list(settings)}
+    schema["definitions"]["settingValues"] = make_setting_values(settings)
     texts = {
+        BOUNDS: make_bounds(settings),
         SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         PAGE: make_page(schema, yaml.safe_load(read_values())),
     }
@@ -64,11 +88,61 @@ def main(arguments: list[str]) -> int:
     return int("--check" in arguments and bool(stale))
 
 
-def read_settings() -> list[str]:
-    """Return the sorted names of all settings of coordinator and workers."""
-    sections = (ROOT / "docs" / "settings.md").read_text().split("\n## ")[1:]
-    meant = [section for section in sections if section.partition("\n")[0] not in NOT_IN_PODS]
-    return sorted({name for section in meant for name in re.findall(r"^\| `([A-Z_]+)` \|", section, re.MULTILINE)})
+def read_settings() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each setting of coordinator and workers, by its variable."""
+    found = {}
+    for section, kind in SETTINGS.items():
+        if section not in NOT_IN_PODS:
+            found |= dict(list_settings(kind))
+    found[KEYS] = {**found[KEYS], "type": "array", "anyOf": None, "items": ApiKey.model_json_schema()}
+    return {name: without_null(found[name]) for name in sorted(found)}
+
+
+def without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a setting that may be unset as that of one that is set."""
+    [given] = [each for each in field.get("anyOf") or [{}] if each.get("type") != "null"]
+    return {name: value for name, value in {**field, **given}.items() if name not in ("anyOf", "default", "title")}
+
+
+def make_setting_values(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the schema of the settings' values, which are text."""
+    return {
+        "description": "Values of settings: docs/settings.md",
+        "properties": {name: make_form(field) for name, field in settings.items()},
+        "additionalProperties": {"type": "string"},
+    }
+
+
+def make_form(field: dict[str, Any]) -> dict[str, Any]:
+    form = {name: field[name] for name in ("enum", "pattern", "minLength") if name in field}
+    if field.get("format") == "path":
+        form = {"minLength": 1}
+    return {"description": field["description"], "type": "string", **FORMS.get(field["type"], form)}
+
+
+def make_bounds(settings: dict[str, dict[str, Any]]) -> str:
+    """Return a template with the bounds of numbers, and what JSON settings are made of."""
+    lines = [f"{name}: {json.dumps(rule)}" for name, field in settings.items() if (rule := make_rule(field))]
+    return "\n".join(
+        [
+            "{{/* Made by scripts/make_chart_docs.py: what is accepted as a setting, besides the schema. */}}",
+            '{{- define "penstock.settingRules" -}}',
+            *lines,
+            "{{- end }}\n",
+        ]
+    )
+
+
+def make_rule(field: dict[str, Any]) -> dict[str, Any]:
+    rule = {name: field[name] for name in ("minimum", "maximum", "exclusiveMinimum") if name in field}
+    if rule:
+        return {"accepted": describe_type(field), **rule}
+    if field["type"] != "array":
+        return {}
+    entry = field["items"]
+    patterns = {name: each["pattern"] for name, each in entry.get("properties", {}).items() if "pattern" in each}
+    known = sorted(entry.get("properties", ()))
+    return {"entries": entry["type"], "known": known, "required": entry.get("required", []), "patterns": patterns}
 
 
 def read_values() -> str:
@@ -77,15 +151,18 @@ def read_values() -> str:
 
 def make_page(schema: dict[str, Any], values: dict[str, Any]) -> str:
     tops = {name: resolve(schema, key) for name, key in schema["properties"].items()}
-    scalars = [
-        row for name, key in tops.items() if not key.get("properties") for row in make_rows(schema, name, key, values)
-    ]
+    scalars = [row for name, key in tops.items() if not is_section(key) for row in make_rows(schema, name, key, values)]
     sections = [
         f"\n## {name}\n\n{key['description']}.\n\n{make_table(list(make_section(schema, name, key, values)))}\n"
         for name, key in tops.items()
-        if key.get("properties")
+        if is_section(key)
     ]
     return f"{INTRODUCTION}\n## General\n\n{make_table(scalars)}\n{''.join(sections)}"
+
+
+def is_section(key: dict[str, Any]) -> bool:
+    """Tell whether each key of a map has a row of its own; settings and variables have not."""
+    return bool(key.get("properties")) and "propertyNames" not in key
 
 
 def make_section(schema: dict[str, Any], name: str, key: dict[str, Any], values: dict[str, Any]) -> Iterator[list[str]]:
@@ -97,7 +174,7 @@ def make_rows(schema: dict[str, Any], path: str, key: dict[str, Any], values: di
     """Yield a row for a key or for each key below it, without removed ones."""
     if key.get("deprecated"):
         return
-    if key.get("properties"):
+    if is_section(key):
         yield from make_section(schema, path, key, values)
         return
     yield [f"`{path}`", describe(key), show_default(path, values), key["description"]]

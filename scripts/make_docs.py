@@ -125,15 +125,18 @@ def _show_settings_of(title: str, kind: type[BaseSettings]) -> str:
 
 
 def _settings_rows(kind: type[BaseSettings]) -> Iterator[list[str]]:
-    """Yield a row per setting that is not in the table of its base class."""
+    for variable, field in list_settings(kind):
+        default = "unset" if field.get("default") in (None, []) else f"`{field['default']}`"
+        yield [f"`{variable}`", describe_type(field), default, field.get("description", "")]
+
+
+def list_settings(kind: type[BaseSettings]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield variable and JSON Schema of each setting that is not in the table of its base class."""
     prefix = kind.model_config["env_prefix"]
     shown = {name for other in SETTINGS.values() if other in kind.__mro__[1:] for name in other.model_fields}
     for name, field in kind.model_json_schema()["properties"].items():
-        if name in shown:
-            continue
-        default = "unset" if field.get("default") in (None, []) else f"`{field['default']}`"
-        variable = name if name.isupper() else f"{prefix}{name.upper()}"  # in capitals if the name is another project's
-        yield [f"`{variable}`", describe_type(field), default, field.get("description", "")]
+        if name not in shown:  # a name in capitals is another project's
+            yield name if name.isupper() else f"{prefix}{name.upper()}", field
 
 
 def describe_type(field: dict[str, Any]) -> str:

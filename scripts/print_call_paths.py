@@ -141,6 +141,7 @@ def run_job(broker_url: str | None, folder: Path) -> Recorder:
             WorkerSettings(),
             open_broker=open_broker,
             dispatch=DispatchSettings(),
+            details="queues in memory",
         ) as coordinator,
     ):
         coordinator.leader_loop.start()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Run `make test` as on a user's machine: in a fresh clone, without the servers and tools that tests use where they find
-# them, and without the photographs. Needs root: the programs are removed in a mount namespace of the tests' own.
+# Run the tests as on a user's machine: in a fresh clone, without the servers and tools that tests use where they find
+# them, and without the photographs. Unit tests need no server and are left out. Needs root: the programs are
+# removed in a mount namespace of the tests' own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +32,7 @@ CLONE=$clone/penstock unshare --mount bash -euo pipefail -c '
     done
     cd "$CLONE"
     unset CI
-    make test' bare "${missing[@]}" 2>&1 | tee "$log"
+    make test ARGS="--ignore tests/unit"' bare "${missing[@]}" 2>&1 | tee "$log"
 
 for reason in "${reasons[@]}"; do
     grep -q "^SKIPPED.*$reason" "$log" || { echo "test_bare: no test was skipped for want of $reason" >&2; exit 1; }

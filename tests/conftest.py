@@ -17,6 +17,7 @@ from nginx_server import NginxServer, running_nginx
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
+from small_disk import Mount, small_disk
 
 from penstock.local.sample_images import write_images
 
@@ -41,6 +42,13 @@ def photographs() -> Path:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Six sample JPEGs of 320×240, `photo-0000.jpg` and so on; read-only."""
     return write_images(tmp_path_factory.mktemp("drawn"), SAMPLE_IMAGES, *SAMPLE_SIZE)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Mount]:
+    """Mounts a small disk, which is the folder `disk` of `tmp_path`."""
+    with small_disk(tmp_path / "disk") as mount:
+        yield mount
 
 
 @pytest.fixture(scope="session")

@@ -64,10 +64,10 @@ def test_memory_follows_from_the_largest_image_that_is_accepted(chart: Chart) ->
         return resources["requests"]["memory"], resources["limits"]["memory"]
 
     needed = (14 * 150_000_000 + 3 * 100_000_000 + 400_000_000) // 1024**2
-    assert memory({}) == (f"{needed}Mi", f"{needed}Mi")
-    assert memory({"steps": {"blur": {"concurrency": 2}}})[0] == "5340Mi"
+    assert memory({}) == ("512Mi", f"{needed}Mi")
+    assert memory({"steps": {"blur": {"concurrency": 2}}}) == ("1024Mi", "5340Mi")
     smaller = {"PENSTOCK_MAX_PIXELS": "10000000", "PENSTOCK_MAX_PIXELS_IN_FLIGHT": "20000000"}
-    assert memory({"settings": smaller}) == ("572Mi", "572Mi")
+    assert memory({"settings": smaller}) == ("512Mi", "572Mi")
     own = {"requests": {"memory": "64Mi"}, "limits": {"memory": "1Gi"}}
     assert memory({"stepDefaults": {"resources": own}}) == ("64Mi", "1Gi")
 
@@ -75,6 +75,7 @@ def test_memory_follows_from_the_largest_image_that_is_accepted(chart: Chart) ->
 def test_a_gpu_adds_limits_selector_and_tolerations(chart: Chart) -> None:
     step = {
         "enabled": True,
+        "image": "registry.example/blur-gpu:1.0",
         "nodeSelector": {"cloud.google.com/gke-spot": "true"},
         "tolerations": [{"key": "cloud.google.com/gke-spot", "operator": "Exists"}],
         "gpu": {"count": 2, "accelerator": "nvidia-tesla-t4"},
@@ -92,6 +93,14 @@ def test_a_gpu_adds_limits_selector_and_tolerations(chart: Chart) -> None:
     assert "strategy" not in rendered.find("Deployment", "penstock-blur")["spec"]
     assert rendered.environment("penstock-blur-gpu")["PENSTOCK_STEPS"] == "blur"
     assert "nvidia.com/gpu" not in str(rendered.find("Deployment", "penstock-blur"))
+
+
+def test_blur_on_a_gpu_has_an_image_of_penstocks(chart: Chart) -> None:
+    image = {"registry": "r.example/p", "tag": "9"}
+    rendered = chart.render({"image": image, "steps": {"blur-gpu": {"enabled": True, "autoscaling": {"mode": "none"}}}})
+    (container,) = rendered.find("Deployment", "penstock-blur-gpu")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "r.example/p/penstock-blur-gpu:9"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
 def test_a_steps_values_override_the_defaults_for_that_step_only(chart: Chart) -> None:
@@ -147,12 +156,14 @@ def test_steps_without_workers_are_disabled_for_the_coordinator(chart: Chart) ->
         text = chart.render(values).environment("penstock-coordinator").get("PENSTOCK_DISABLED_STEPS", "")
         return [step for step in text.split(",") if step]
 
-    every = {step: {"enabled": True} for step in ("crop", "rotate", "tile", "adjust")}
+    every = {step: {"enabled": True} for step in ("crop", "rotate", "tile", "adjust", "contact-sheet")}
     for placement in ("perStep", "fused"):
-        assert disabled({"placement": placement}) == ["crop", "rotate", "tile", "adjust"]
+        assert disabled({"placement": placement}) == ["crop", "rotate", "tile", "adjust", "contact-sheet"]
         assert disabled({"placement": placement, "steps": every}) == []
     assert disabled({"steps": every | {"blur": {"enabled": False}}}) == ["blur"]
-    assert disabled({"steps": every | {"blur": {"enabled": False}, "blur-gpu": {"enabled": True}}}) == []
+    assert (
+        disabled({"steps": every | {"blur": {"enabled": False}, "blur-gpu": {"enabled": True, "image": "a/b:1"}}}) == []
+    )
     assert disabled({"steps": every | {"sharpen": {**SHARPEN, "enabled": False}}}) == ["sharpen"]
     assert disabled({"steps": every | {"crop": None}}) == ["crop"]
     assert "PENSTOCK_DISABLED_STEPS" not in chart.render().environment("penstock-blur")
@@ -166,6 +177,14 @@ def test_an_enabled_step_is_like_the_others(chart: Chart) -> None:
     assert "penstock-rotate" not in rendered.all("Deployment")
     fused = chart.render({"placement": "fused", "steps": steps})
     assert fused.environment("penstock-fused")["PENSTOCK_STEPS"] == "resize,crop,tile,split,blur,encode"
+
+
+def test_a_group_step_is_declared_as_one(chart: Chart) -> None:
+    step = {"image": "my/poses:1", "params": {"type": "object"}, "group": True}
+    declared = json.loads(
+        chart.render({"steps": {"poses": step}}).environment("penstock-coordinator")["PENSTOCK_DECLARED_STEPS"]
+    )
+    assert declared == {"poses": {"params": {"type": "object"}, "group": True}}
 
 
 def test_the_example_that_finds_faces_is_a_custom_step(chart: Chart) -> None:

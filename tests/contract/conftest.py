@@ -101,9 +101,22 @@ class RepositoryDriver:
         ]
         return Event(kind="finished", job=job, run=run, chunk="c", outcomes=outcomes)
 
-    def failed(self, job: str, *images: int, run: int = 0, step: int = 1, blob: str | None = "work/a/blob") -> Event:
+    def broken(self, job: str, *images: int, run: int = 0) -> Event:
+        """Images that failed, and that a retry would not help."""
+        return self.failed(job, *images, run=run, step=0, blob=None, code="corrupt_image", retry=False)
+
+    def failed(
+        self,
+        job: str,
+        *images: int,
+        run: int = 0,
+        step: int = 1,
+        blob: str | None = "work/a/blob",
+        code: str = "step_timeout",
+        retry: bool = True,
+    ) -> Event:
         failure = Failure(
-            **self.error("step_timeout", PLAN[step]["op"], retry=True),
+            **self.error(code, PLAN[step]["op"], retry=retry),
             step_index=step,
             resume_blob=blob,
             resume_parts=4,
@@ -137,7 +150,10 @@ class RepositoryDriver:
         return [image.state for image in self.rows(job)]
 
     def rows(self, job: str = "job-1") -> list[Image]:
-        return self.repository.list_images(job, limit=1_000_000)
+        rows: list[Image] = []
+        while page := self.repository.list_images(job, after=rows[-1].id if rows else -1, limit=1_000_000):
+            rows += page
+        return rows
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         """Poll until something holds, for half a minute at most."""
@@ -159,6 +175,12 @@ class RepositoryDriver:
         numbers = [image.failure_number for image in self.repository.list_failures(job, after=0, limit=1_000_000)]
         assert numbers == sorted({image.failure_number for image in rows} - {None})
         assert len(numbers) == found.failed
+        errors = [image.error for image in rows if image.error is not None]
+        by_code = Counter(error["code"] for error in errors)
+        assert {each.code: each.images for each in found.failures} == by_code
+        assert found.retryable == sum(error["retry"] for error in errors)
+        for code, images in by_code.items():
+            assert len(self.repository.list_images(job, code=code, limit=1_000_000)) == images
         assert max(numbers, default=0) <= found.failures_seen
         return found
 

@@ -31,12 +31,19 @@ def read_lock(path: Path) -> dict[str, str]:
     return dict(PINNED.findall(path.read_text()))
 
 
-@pytest.mark.parametrize("lock", ["coordinator.lock", "steps.lock", "build.lock"])
+@pytest.mark.parametrize("lock", ["coordinator.lock", "steps.lock", "build.lock", "heif.lock"])
 def test_an_images_lock_file_agrees_with_the_main_one(lock: str) -> None:
     pinned = set(PINNED.findall((ROOT / "requirements.lock").read_text()))
     of_image = PINNED.findall((ROOT / "services" / lock).read_text())
     assert of_image
     assert set(of_image) <= pinned
+
+
+def test_the_lock_file_for_gpus_agrees_with_what_its_kernels_are_tested_with() -> None:
+    main, of_image = (read_lock(ROOT / path) for path in ("requirements.lock", "services/gpu.lock"))
+    tested = of_image.keys() & main.keys() - {"numpy"}  # numba-cuda needs an older one there
+    assert {"numba", "numba-cuda", "llvmlite", "cuda-bindings", "cuda-core", "nvidia-cuda-runtime-cu12"} <= tested
+    assert {name: of_image[name] for name in tested} == {name: main[name] for name in tested}
 
 
 @pytest.mark.parametrize("target", TARGETS)

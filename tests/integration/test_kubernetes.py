@@ -14,6 +14,7 @@ from kube import Namespace, Pod, call, find_cluster
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
+from penstock.coordinator.autoscaler import DeploymentScale
 from penstock.coordinator.scheduling.replicas import STEPS_ANNOTATION, Deployments, Replicas
 from penstock.worker.process.pod_deletion_cost import OwnPod
 
@@ -136,6 +137,24 @@ def test_a_coordinator_reads_the_replicas_of_the_steps_only(
         "blur": Replicas(5, 0, both, NAMESPACE),
         "encode": Replicas(2, 0, both[1:], NAMESPACE),
     }
+
+
+def test_a_coordinator_scales_the_deployments_that_its_role_names(
+    namespace: Namespace, settings_of: Callable[[str], KubernetesSettings]
+) -> None:
+    namespace.kubectl("create", "serviceaccount", "scaler")
+    rule = ("--verb=get,patch", "--resource=deployments.apps/scale", "--resource-name=fused")
+    namespace.kubectl("create", "role", "scaler", *rule)
+    namespace.kubectl("create", "rolebinding", "scaler", "--role=scaler", f"--serviceaccount={NAMESPACE}:scaler")
+    scale = DeploymentScale(settings_of("scaler"))
+    before = scale.read("fused")
+    scale.write("fused", before + 3)
+    assert namespace.get("deployment", "fused")["spec"]["replicas"] == scale.read("fused") == before + 3
+    scale.write("fused", 0)
+    assert scale.read("fused") == 0
+    scale.write("fused", before)
+    with pytest.raises(UnavailableError, match="403 Forbidden, writing the scale of Deployment web"):
+        scale.write("web", 2)
 
 
 def test_a_coordinator_without_permission_gets_an_error(settings_of: Callable[[str], KubernetesSettings]) -> None:

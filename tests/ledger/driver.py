@@ -28,6 +28,8 @@ REQUEUE_SECS = 0.5
 ALL_QUEUES = all_queues()
 STEP_QUEUES = [queue for queue in ALL_QUEUES if queue not in (DEAD_LETTER_QUEUE, EVENTS_QUEUE)]
 WORKING_QUEUES = [queue for queue in ALL_QUEUES if queue != DEAD_LETTER_QUEUE]
+_OF_LATER_RUN = re.compile(r"\A\.run-[0-9]+/")
+"""Where the results of groups are that ran again."""
 _OUTCOME = re.compile(r'^penstock_images_total\{outcome="(\w+)"\} (\d+)', re.MULTILINE)
 
 
@@ -145,9 +147,10 @@ class Run:
 
     def _retry(self, spec: JobSpec, job: str) -> None:
         """Retry failed images exactly once; the job's `run` says whether that has happened."""
-        for image in self._images(job):
-            if image["error"]:
-                self._ended_before[image["error"]["code"]] += 1
+        images = self._images(job)
+        for image in images:
+            if image["error"] or (image.get("is_group") and any(other["error"] for other in images)):
+                self._ended_before[_outcome(image)] += 1  # the group of a retried image runs again
 
         def retried() -> bool:
             answer = self._client.try_request("GET", f"/v1/jobs/{job}")
@@ -173,7 +176,11 @@ class Run:
         document = self._client.request("GET", f"/v1/jobs/{job}").json
         lines = self._client.request("GET", f"/v1/jobs/{job}/results", Accept="application/x-ndjson").body.splitlines()
         folder = self.system.deployment.store_folder / "results" / quote(job)
-        stored = {path.name: sha256(path) for path in folder.glob("*")}
+        stored: dict[str, str] = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = str(path.relative_to(folder))
+            shown = _OF_LATER_RUN.sub("", name)
+            stored[shown if shown not in stored else name] = sha256(path)
         return Job(document, self._images(job), [json.loads(line) for line in lines if line], stored)
 
     def _inspect_what_is_there(self) -> list[Job]:

@@ -10,6 +10,7 @@ do and then check whether this is the point. The environment says which:
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from points import STORE_REMOVALS, point_of_put
+from points import STORE_REMOVALS, point_of_delete, point_of_put
 
 from penstock.common.broker.base import ConfirmCallback, Consumer, Delivery
 from penstock.common.broker.rabbitmq import broker as rabbitmq
@@ -35,6 +36,7 @@ INJECT = "PENSTOCK_TEST_INJECT"
 POINT_LOG = "PENSTOCK_TEST_POINT_LOG"
 REDELIVERED = "redelivered"
 INJECTED = "injected"
+FIRST_OUTPUT = "first output sent"
 SEND_SECS = 0.1
 """After this, the broker has what another thread sends."""
 
@@ -68,8 +70,8 @@ class FaultInjector:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def reach(self, point: str | None, *, sent_by_thread: bool = False) -> None:
-        """Log a point; if the fault is due, die or raise UnavailableError."""
+    def reach(self, point: str | None, what: str = "test", *, sent_by_thread: bool = False) -> None:
+        """Log a point; if the fault is due, die, or raise UnavailableError about a dependency (`what`)."""
         if point is None:
             return
         kind = self._count(point)
@@ -77,11 +79,16 @@ class FaultInjector:
             time.sleep(SEND_SECS if sent_by_thread else 0.0)
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind == "lost":
-            raise UnavailableError("test", f"{point}: a timeout was injected")
+            raise UnavailableError(what, f"{point}: a timeout was injected")
 
     def kills_next(self, point: str) -> bool:
         """Return whether the process will be killed the next time it reaches a point."""
         return self._injection == Injection(point, self._counts[point] + 1, "kill")
+
+    def strikes_next(self, point: str) -> bool:
+        """Return whether the fault will be injected the next time that a point is reached."""
+        injection = self._injection
+        return injection is not None and (point, self._counts[point] + 1) == (injection.point, injection.count)
 
     def log(self, line: str) -> None:
         """Write a line to the log."""
@@ -103,14 +110,15 @@ class FaultInjector:
 class FaultyUpload(Upload):
     """One file being written."""
 
-    def __init__(self, upload: Upload, injector: FaultInjector) -> None:
+    def __init__(self, upload: Upload, injector: FaultInjector, point: str) -> None:
         self._upload = upload
+        self._point = point
         self._injector = injector
         self.write, self.abort = upload.write, upload.abort  # type: ignore[method-assign]
 
     def commit(self) -> int:
         size_bytes = self._upload.commit()
-        self._injector.reach("upload stored")
+        self._injector.reach(self._point)
         return size_bytes
 
 
@@ -133,11 +141,12 @@ class FaultyStore:
         self._injector.reach(point_of_put(key))
 
     def upload(self, key: str) -> Upload:
-        return FaultyUpload(self._store.upload(key), self._injector)
+        point = "listing written" if key.startswith("work/") else "upload stored"
+        return FaultyUpload(self._store.upload(key), self._injector, point)
 
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
-        self._injector.reach("input dropped" if key.startswith("work/") else None)
+    def delete(self, *keys: str) -> None:
+        self._store.delete(*keys)
+        self._injector.reach(point_of_delete(keys))
 
     def delete_prefix(self, prefix: str) -> None:
         self._store.delete_prefix(prefix)
@@ -181,30 +190,43 @@ class FaultyBroker(rabbitmq.RabbitBroker):
             return
         prefix = self._prefix(queue)
         super().publish(queue, bodies, confirm=not self.injector.kills_next(f"{prefix}published"))
-        self.injector.reach(f"{prefix}published", sent_by_thread=True)
+        self.injector.reach(f"{prefix}published", "broker", sent_by_thread=True)
         self.injector.reach(f"{prefix}confirmed")
+        if any(map(_has_more_outputs, bodies)):
+            self.injector.reach(FIRST_OUTPUT, "broker")
 
     def publish_then(self, messages: Sequence[tuple[str, bytes]], on_confirm: ConfirmCallback) -> None:
         prefix = self._prefix(*(queue for queue, _ in messages))
 
         def confirmed(error: UnavailableError | None) -> None:
             try:
-                self.injector.reach(f"{prefix}published")
+                self.injector.reach(f"{prefix}published", "broker")
                 self.injector.reach(f"{prefix}confirmed")
             except UnavailableError as lost:
                 error = lost
             on_confirm(error)
 
+        first = next((index for index, (_, body) in enumerate(messages) if _has_more_outputs(body)), None)
+        if first is not None:
+            for queue, body in messages[: first + 1] if self.injector.strikes_next(FIRST_OUTPUT) else ():
+                super().publish(queue, [body])
+            self.injector.reach(FIRST_OUTPUT, "broker")
         kills = self.injector.kills_next(f"{prefix}published")
         super().publish_then(messages, confirmed)
         if kills:
-            self.injector.reach(f"{prefix}published", sent_by_thread=True)
+            self.injector.reach(f"{prefix}published", "broker", sent_by_thread=True)
 
     def consume(self, queues: Sequence[str], prefetch: int) -> Any:
         return FaultyConsumer(super().consume(queues, prefetch), self.injector)
 
     def _prefix(self, *queues: str) -> str:
         return "outcome " if EVENTS_QUEUE in queues else self.chunk_prefix
+
+
+def _has_more_outputs(body: bytes) -> bool:
+    """Return whether a message is the first of several about outputs that share an intermediate; events are lists."""
+    chunk = json.loads(body)
+    return isinstance(chunk, dict) and chunk.get("readers", [])[:1] == [chunk.get("step")]
 
 
 def _install(module: Any, injector: FaultInjector, chunk_prefix: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,16 +15,21 @@ from client import Client, DeadlineError
 from http_proxy import HttpProxy
 from postgres_server import PostgresServer
 from rabbitmq_server import RabbitServer
+from small_disk import fill
 from system import System, wait_for
 
 from penstock.common.model.messages import EVENTS_QUEUE, step_queue
 
 STEPS = ("resize", "split", "blur", "encode", "pause", "trip")
-WORKER_PER_STEP = ("resize", "split", "blur", "encode", "pause,trip")
-SPLIT_STEPS = ("resize,blur,trip", "split,encode,pause")
+WORKER_PER_STEP = ("resize", "split", "blur", "encode", "pause,trip,contact-sheet")
+SPLIT_STEPS = ("resize,blur,trip", "split,encode,pause,contact-sheet")
 TWO_WORKERS = ("all", "all")
 UNAVAILABLE = 503
 SETTLE_SECS = 20.0
+OUTAGE_SECS = 20.0
+"""Several times as long as images may run or look lost before they are sent again; see `FAST_SETTINGS`."""
+NO_MEMORY, MEMORY = "0.00001", "0.4"
+"""Shares of its memory above which RabbitMQ blocks publishers: always, and its default."""
 
 
 @dataclass
@@ -37,6 +43,11 @@ class FaultContext:
     s3_proxy: HttpProxy | None = None
     secs: float = 60.0
     random: Random = field(default_factory=lambda: Random(4))
+
+    @property
+    def outage_secs(self) -> float:
+        """How long what cannot be used stays so."""
+        return min(OUTAGE_SECS, self.secs)
 
     def all_jobs_ended(self) -> bool:
         """Return whether all jobs have ended."""
@@ -142,12 +153,51 @@ def pause_one_worker(context: FaultContext) -> None:
 
 
 def fail_store(context: FaultContext) -> None:
-    """Have the store answer 503 for a while."""
+    """Have the store answer 503 for longer than every limit."""
     assert context.s3_proxy is not None
     context.wait_for_done(10)
     context.s3_proxy.refuse(UNAVAILABLE)
-    time.sleep(min(10.0, context.secs))
+    time.sleep(context.outage_secs)
     context.s3_proxy.refuse(UNAVAILABLE, 0)
+
+
+def fill_store(context: FaultContext) -> None:
+    """Keep the store's volume full for longer than every limit; what is deleted meanwhile makes no room."""
+    context.wait_for_done(10)
+    folder = context.system.deployment.store_folder / ".tmp"
+    files = [folder / f"full-{number}" for number in range(int(context.outage_secs * 5))]
+    for file in files:
+        with suppress(OSError):
+            fill(file)
+        time.sleep(0.2)
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def lock_database(context: FaultContext) -> None:
+    """Lock the database, as a tool that somebody forgot does."""
+    context.wait_for_done(10)
+    file = context.system.deployment.folder / "data" / "penstock.sqlite"
+    with closing(sqlite3.connect(file, timeout=SETTLE_SECS, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        time.sleep(context.outage_secs)
+        connection.execute("ROLLBACK")
+
+
+def block_rabbitmq(context: FaultContext) -> None:
+    """Have RabbitMQ block publishers, as when its memory or disk is nearly full."""
+    context.wait_for_done(10)
+    with _blocked(context.rabbitmq):
+        time.sleep(context.outage_secs)
+
+
+@contextmanager
+def _blocked(rabbitmq: RabbitServer) -> Iterator[None]:
+    rabbitmq.control("set_vm_memory_high_watermark", NO_MEMORY)
+    try:
+        yield
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", MEMORY)
 
 
 def restart_postgres(context: FaultContext) -> None:
@@ -182,7 +232,10 @@ class Fault:
     coordinators: int = 1
     needs: frozenset[str] = frozenset()
     settings: Mapping[str, str] = field(default_factory=dict)
-    poison: bool = False
+    poison: str = ""
+    """The kind of jobs with an image that kills its worker."""
+    disk: str = ""
+    """Size of a disk of its own for the store, with a folder as the store."""
     prepare: Callable[[FaultContext], None] | None = None
     """Called before any job is submitted."""
 
@@ -192,7 +245,18 @@ MANY_ATTEMPTS = {"PENSTOCK_MAX_ATTEMPTS": "99"}
 
 FAULTS = (
     Fault(
-        "an image that kills its worker", no_fault, TWO_WORKERS, settings={"PENSTOCK_MAX_ATTEMPTS": "2"}, poison=True
+        "an image that kills its worker",
+        no_fault,
+        TWO_WORKERS,
+        settings={"PENSTOCK_MAX_ATTEMPTS": "2"},
+        poison="poison",
+    ),
+    Fault(
+        "an image that runs its worker out of memory",
+        no_fault,
+        SPLIT_STEPS,
+        settings={"PENSTOCK_MAX_ATTEMPTS": "3"},
+        poison="memory",
     ),
     Fault("workers killed repeatedly", kill_workers, ("all", *SPLIT_STEPS), settings=MANY_ATTEMPTS),
     Fault("a worker paused", pause_one_worker, ("all", "all"), settings=MANY_ATTEMPTS),
@@ -205,4 +269,7 @@ FAULTS = (
     Fault("RabbitMQ killed", kill_rabbitmq),
     Fault("PostgreSQL restarted", restart_postgres, coordinators=2, needs=frozenset({"postgresql"})),
     Fault("store answers 503", fail_store, needs=frozenset({"s3"})),
+    Fault("store full", fill_store, needs=frozenset({"file", "mount"}), disk="12m"),
+    Fault("database locked", lock_database, needs=frozenset({"sqlite"})),
+    Fault("RabbitMQ blocks publishers", block_rabbitmq),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.common.model.messages import Event
 from penstock.coordinator.database.repository import SqlRepository
@@ -27,8 +27,8 @@ class FaultyRepository(SqlRepository):
         self.injector.reach("images written")
         return count
 
-    def accept_job(self, job: str) -> Job:
-        accepted = super().accept_job(job)
+    def accept_job(self, job: str, skipped: dict[str, Any] | None = None) -> Job:
+        accepted = super().accept_job(job, skipped)
         self.injector.reach("row written")
         return accepted
 
@@ -56,8 +56,10 @@ class FaultyRepository(SqlRepository):
         self.injector.reach("job cancelled")
         return cancelled
 
-    def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
-        retried = super().retry_job(job, images)
+    def retry_job(
+        self, job: str, images: Sequence[int] | None = None, *, everything: bool = False, code: str | None = None
+    ) -> tuple[Job, int]:
+        retried = super().retry_job(job, images, everything=everything, code=code)
         self.injector.reach("job retried")
         return retried
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -35,7 +36,7 @@ def make_table(rows: Sequence[TableRow], secs: float, arguments: Sequence[str]) 
     sums = [sum(int(cell[column]) for cell in cells) for column in range(1, len(HEAD))]
     lines = [_line(HEAD), _line(["---"] * len(HEAD)), *(_line(cell) for cell in cells)]
     lines.append(_line(["**all**", *map(str, sums)]))
-    given = f' ARGS="{" ".join(arguments)}"' if arguments else ""
+    given = f' ARGS="{shlex.join(arguments)}"' if arguments else ""
     return f"`make ledger{given}`: {sums[0]} runs in {secs / 60:.0f} minutes.\n\n" + "\n".join(lines)
 
 

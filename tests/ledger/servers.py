@@ -16,6 +16,7 @@ from http_proxy import HttpProxy, http_proxy
 from postgres_server import PostgresServer, running_postgres
 from rabbitmq_server import RabbitServer, running_rabbitmq
 from s3_server import S3Server, running_s3
+from small_disk import small_disk
 from system import Deployment
 
 T = TypeVar("T")
@@ -72,8 +73,8 @@ class Servers:
             self.brokers[kind] = _present(server, f"RabbitMQ {kind}")
         return self.brokers[kind]
 
-    def make_deployment(self, backends: Backends, inputs: Path) -> Deployment:
-        """Return a deployment with a new folder, database and store.
+    def make_deployment(self, backends: Backends, inputs: Path, disk: str = "") -> Deployment:
+        """Return a deployment with a new folder, database and store; a folder may get a disk of some size.
 
         Raises:
             MissingServerError: a server is not installed.
@@ -84,6 +85,8 @@ class Servers:
         database = self.postgres.create_database() if backends.database == "postgresql" else None
         if backends.store == "file":
             store = folder / "store"
+            if disk:
+                self.stack.enter_context(small_disk(store))(f"size={disk}")
             return Deployment(folder, inputs, rabbitmq, store.as_uri(), store, database)
         bucket = self.s3.create_bucket()
         return Deployment(

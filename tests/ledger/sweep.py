@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -17,8 +18,8 @@ from audit import FinalState, audit
 from client import Client
 from driver import Plan, Run
 from fault_injection import Injection
-from faults import FAULTS, SPLIT_STEPS, TWO_WORKERS, Fault, FaultContext
-from points import BY_NAME, POINTS, Point
+from faults import FAULTS, SPLIT_STEPS, TWO_WORKERS, WORKER_PER_STEP, Fault, FaultContext
+from points import BY_NAME, POINTS, Placement, Point
 from report import write_page
 from servers import Backends, MissingServerError, Servers, open_servers
 from system import System, remove_deployment
@@ -31,6 +32,7 @@ BACKENDS = (
 )
 """The first one gets each fault several times, the others once."""
 TIMES = (1, 2, 7)
+PLACEMENTS: dict[Placement, Sequence[str]] = {"mixed": SPLIT_STEPS, "per step": WORKER_PER_STEP, "fused": TWO_WORKERS}
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 COLUMNS = {
     "lost": "lost",
@@ -64,6 +66,7 @@ class Case:
     backends: Backends
     injection: Injection | None = None
     fault: Fault | None = None
+    placement: Placement = "mixed"
 
 
 class Sweep:
@@ -76,14 +79,20 @@ class Sweep:
         self._inputs = servers.folder / "inputs"
         self._specs: dict[str, list[JobSpec]] = {}
         self._expected: dict[str, Expected] = {}
-        self._counts: dict[tuple[Backends, str], dict[str, Counter[str]]] = {}
+        self._counts: dict[tuple[Backends, str, Placement], dict[str, Counter[str]]] = {}
         self.rows: dict[str, Row] = {}
 
-    def count_points(self, backends: Backends, need: str = "") -> dict[str, Counter[str]]:
+    def check(self, backends: Backends) -> None:
+        """Start the servers of a kind of run, unless they run already; raises MissingServerError."""
+        self._clear(self._make_system(backends, ()))
+
+    def count_points(
+        self, backends: Backends, need: str = "", placement: Placement = "mixed"
+    ) -> dict[str, Counter[str]]:
         """Return how often each process reaches each point without a fault, or with the one that `need` names."""
-        key = backends, need if need in ("purge", "death") else ""
+        key = backends, need if need in ("purge", "death") else "", placement
         if key not in self._counts:
-            system = self._make_system(backends, TWO_WORKERS if key[1] else SPLIT_STEPS)
+            system = self._make_system(backends, TWO_WORKERS if key[1] else PLACEMENTS[placement])
             self._run_and_audit(system, _fault_for(key[1]), f"no fault {key[1]}".strip())
             self._counts[key] = {name: Counter(lines) for name, lines in system.reached_points().items()}
             self._clear(system)
@@ -93,9 +102,9 @@ class Sweep:
         """Do a run with a fault at a point; return the findings."""
         assert case.injection is not None
         need = BY_NAME[case.injection.point].needs
-        counts = self.count_points(case.backends, need)
+        counts = self.count_points(case.backends, need, case.placement)
         target = max(counts, key=lambda name: counts[name][case.injection.point if case.injection else ""])
-        placement = TWO_WORKERS if need in ("purge", "death") else SPLIT_STEPS
+        placement = TWO_WORKERS if need in ("purge", "death") else PLACEMENTS[case.placement]
         settings = {"PENSTOCK_MAX_ATTEMPTS": "9"} if need == "death" else {}
         system = self._make_system(case.backends, placement, injection=case.injection, target=target, settings=settings)
         return self._count(case, system, _fault_for(need))
@@ -105,7 +114,7 @@ class Sweep:
         fault = case.fault
         assert fault is not None
         system = self._make_system(
-            case.backends, fault.placement, coordinators=fault.coordinators, settings=fault.settings
+            case.backends, fault.placement, disk=fault.disk, coordinators=fault.coordinators, settings=fault.settings
         )
         return self._count(case, system, fault)
 
@@ -136,7 +145,7 @@ class Sweep:
     def _plan(self, system: System, fault: Fault) -> Plan:
         specs = self._specs_of("batch" if fault in FAULTS else "points")
         if fault.poison:
-            specs = [*specs, *self._specs_of("poison")]
+            specs = [*specs, *self._specs_of(fault.poison)]
 
         def meanwhile(system: System, client: Client) -> None:
             fault.inject(self._context(system, client))
@@ -165,8 +174,8 @@ class Sweep:
                 self._expected[spec.name] = workload.calculate_expected(spec, self._servers.folder)
         return self._specs[kind]
 
-    def _make_system(self, backends: Backends, placement: Sequence[str], **options) -> System:  # type: ignore[no-untyped-def]
-        return System(self._servers.make_deployment(backends, self._inputs), placement, **options)
+    def _make_system(self, backends: Backends, placement: Sequence[str], *, disk: str = "", **options) -> System:  # type: ignore[no-untyped-def]
+        return System(self._servers.make_deployment(backends, self._inputs, disk), placement, **options)
 
     def _clear(self, system: System) -> None:
         remove_deployment(system.deployment)
@@ -174,23 +183,25 @@ class Sweep:
 
 
 def point_cases(sweep: Sweep, backends: Backends, points: Sequence[Point], times: Sequence[int]) -> Iterator[Case]:
-    """Yield a case for each point, count and kind of fault."""
-    for point in points:
+    """Yield a case for each point, placement, count and kind of fault."""
+    for point, placement in ((each, placement) for each in points for placement in each.placements):
         if point.needs == "postgresql" and backends.database != "postgresql":
             continue
-        counts = sweep.count_points(backends, point.needs)
+        counts = sweep.count_points(backends, point.needs, placement)
         most = max(reached[point.name] for reached in counts.values())
+        where = point.name if placement == "mixed" else f"{point.name}, {placement}"
         for count in times:
             if count <= max(most, 1):
                 kinds = ("kill", "lost") if point.can_time_out else ("kill",)
                 yield from (
-                    Case(f"{point.name}, {kind}", backends, Injection(point.name, count, kind)) for kind in kinds
+                    Case(f"{where}, {kind}", backends, Injection(point.name, count, kind), placement=placement)
+                    for kind in kinds
                 )
 
 
 def fault_cases(backends: Backends, chosen: Sequence[Fault], runs: int) -> Iterator[Case]:
     """Yield the cases of the faults that can happen on these servers."""
-    available = {backends.database, backends.store}
+    available = {backends.database, backends.store, *(["mount"] if os.geteuid() == 0 else [])}
     for fault in chosen:
         if fault.needs <= available:
             yield from (Case(fault.name, backends, fault=fault) for _ in range(runs))
@@ -237,7 +248,7 @@ def _cases(sweep: Sweep, given: argparse.Namespace) -> Iterator[Case]:
     for index in given.servers or range(len(BACKENDS)):
         backends = BACKENDS[index]
         try:
-            sweep.count_points(backends)
+            sweep.check(backends)
         except MissingServerError as error:
             sys.stderr.write(f"{backends}: {error}\n")
             continue

@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from workload import PLUGINS
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE, step_queue
 from penstock.common.model.operations import BUILT_IN
 
-CUSTOM_STEPS = {"brighten", "trip", "pause", "twins", "scribble"}
+CUSTOM_STEPS = {"brighten", "trip", "pause", "twins", "scribble", "poses", "stack"}
 STOP_SECS = 20.0
 PORTS = (20_000, 32_000)
 FAST_SETTINGS = {
@@ -255,6 +256,8 @@ def wait_for(condition: Callable[[], object], secs: float) -> bool:
 def remove_deployment(deployment: Deployment) -> None:
     """Remove queues, folder and bucket of a run."""
     deployment.rabbitmq.delete_queues(*all_queues())
+    if os.path.ismount(deployment.store_folder):
+        subprocess.run(["umount", "-l", deployment.store_folder], check=True)
     shutil.rmtree(deployment.folder, ignore_errors=True)
     for path in deployment.store_folder.glob("*"):
         shutil.rmtree(path, ignore_errors=True)

@@ -26,6 +26,8 @@ RAISES = (0, 255, 0)
 CRASHES = (0, 0, 255)
 RUN_SECS = 120
 
+GATHER = ["gather", "folder:contact-sheet"]
+
 Way = Literal["upload", "prefix"]
 Then = Literal["", "cancel", "retry", "delete"]
 
@@ -42,6 +44,7 @@ class JobSpec:
     chunk_size: int | str = "auto"
     idempotent: bool = True
     then: Then = ""
+    outputs: Sequence[Any] = ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -51,7 +54,15 @@ class JobSpec:
             "operations": self.operations,
             "output": self.output,
             "chunk_size": self.chunk_size,
+            **({"outputs": self.outputs} if self.outputs else {}),
         }
+
+    @property
+    def images(self) -> set[str]:
+        """The names of all images: of each output of each file, if there are several, and of the group, if there is."""
+        names = {path.name for path in self.files}
+        groups = {"contact-sheet"} if self.operations[-1:] == [GATHER] else set()
+        return {f"{output['name']}/{name}" for output in self.outputs for name in names} or names | groups
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,15 @@ class Expected:
     def images(self) -> set[str]:
         """The names of all images."""
         return {*self.results, *self.codes}
+
+
+OUTPUTS = [
+    {"name": "small", "operations": [["resize", "20x15"]], "output": "webp"},
+    {"name": "quarters", "operations": [["split", True], ["blur", "median"]], "output": "png"},
+    {"name": "tripping", "operations": [["trip"]]},
+    {"name": "whole"},
+]
+"""Outputs of which one fails for some images. In a mixed placement, one worker reads two from one intermediate."""
 
 
 def write_inputs(folder: Path, good: int) -> list[Path]:
@@ -101,6 +121,8 @@ def make_jobs(folder: Path) -> list[JobSpec]:
         JobSpec("long", _long_plan(), fine[:1], chunk_size=1),
         JobSpec("unkeyed", [["blur", "gaussian"]], fine[:2], idempotent=False),
         JobSpec("gone", [["split", True]], fine[:3], then="delete"),
+        JobSpec("several", [["resize", "64x48"]], tripping, then="retry", outputs=OUTPUTS),
+        JobSpec("sheet", [["resize", "64x48"], ["trip"], GATHER], tripping, output="png", then="retry"),
     ]
 
 
@@ -114,6 +136,8 @@ def make_batches(folder: Path) -> list[JobSpec]:
         JobSpec("slow", slow, below, output="png", way="prefix"),
         JobSpec("alone", slow, mixed[:15], chunk_size=1),
         JobSpec("eight", main, below, way="prefix", chunk_size=8),
+        JobSpec("outputs", [["resize", "64x48"]], mixed, chunk_size=8, outputs=OUTPUTS),
+        JobSpec("sheets", [["resize", "40x30"], GATHER], mixed),
     ]
 
 
@@ -126,7 +150,20 @@ def make_poison(folder: Path) -> list[JobSpec]:
     return [JobSpec("poison", [["resize", "64x48"], ["trip"]], images, output="png", chunk_size=8)]
 
 
-MAKERS = {"points": make_jobs, "batch": make_batches, "poison": make_poison}
+def make_memory(folder: Path) -> list[JobSpec]:
+    """Return a job of nine images and one on which its step is killed, as by the kernel when out of memory.
+
+    The step gets intermediates of several images in one message, and another step follows.
+    """
+    images = [
+        *write_images(folder / "memory", 9, *SIZE),
+        write_plain_image(folder / "memory", "injection.png", CRASHES),
+    ]
+    plan = [["resize", "64x48"], ["split", True], ["trip"], ["blur", "median"]]
+    return [JobSpec("memory", plan, images, output="png", chunk_size=8)]
+
+
+MAKERS = {"points": make_jobs, "batch": make_batches, "poison": make_poison, "memory": make_memory}
 """Functions that make the jobs of each kind of run."""
 
 
@@ -134,16 +171,17 @@ def calculate_expected(spec: JobSpec, folder: Path) -> Expected:
     """Return the outcome of `penstock run`, without the image that would kill it."""
     files = [path for path in spec.files if path.name != "injection.png"]
     job, out = folder / f"{spec.name}.json", folder / f"{spec.name}-out"
-    job.write_text(json.dumps({"operations": spec.operations, "output": spec.output}))
+    outputs = {"outputs": spec.outputs} if spec.outputs else {}
+    job.write_text(json.dumps({"operations": spec.operations, "output": spec.output, **outputs}))
     command = [sys.executable, "-m", "penstock", "run", *map(str, files), "--job", str(job), "--out", str(out)]
     ran = subprocess.run(
         [*command, "--json", "--parallel", "1"], env=environment(), capture_output=True, timeout=RUN_SECS, check=False
     )
     assert ran.returncode in (0, 1), ran.stderr
-    codes, results = _read_out(out)
+    codes, results = _read_out(out, with_folders=bool(spec.outputs))
     if len(files) < len(spec.files):
         codes["injection.png"] = "step_crashed"
-    assert {*codes, *results} == {path.name for path in spec.files}, (codes, results)
+    assert {*codes, *results} == spec.images, (codes, results)
     return Expected(results, codes)
 
 
@@ -153,16 +191,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def _read_out(out: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+def _read_out(out: Path, *, with_folders: bool) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     codes: dict[str, str] = {}
     results: dict[str, dict[str, str]] = {}
     for line in (out / "manifest.ndjson").read_text().splitlines()[1:]:  # the first line is the plan
         submission = json.loads(line)
+        image = submission["image"] if with_folders else Path(submission["image"]).name
         if submission.get("error"):
-            codes[Path(submission["image"]).name] = submission["error"]["code"]
+            codes[image] = submission["error"]["code"]
         else:
             names = [result["name"] for result in submission["results"]]
-            results[Path(submission["image"]).name] = {name: sha256(out / name) for name in names}
+            results[image] = {name: sha256(out / name) for name in names}
     return codes, results
 
 

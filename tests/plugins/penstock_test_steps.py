@@ -3,14 +3,16 @@
 `trip` misbehaves on images whose first pixel has a certain colour (BGR), and returns others unchanged.
 """
 
+import json
 import os
 import signal
 import time
 
 import cv2
+import numpy as np
 
 from penstock.common.model.operations import Parameters
-from penstock.common.registry import step
+from penstock.common.registry import group_step, step
 
 CRASH = (0, 0, 255)
 HANG = (255, 0, 0)
@@ -75,3 +77,32 @@ class Scribble(Parameters):
 def scribble(image, params):
     image[:] = 0
     return image
+
+
+class Poses(Parameters):
+    """List the images of a group, as files."""
+
+
+@group_step("poses", params=Poses)
+def poses(images, params):
+    found = [{"name": image.name, "size": [image.width, image.height], "labels": image.labels} for image in images]
+    return {"poses.json": json.dumps(found).encode(), "names.txt": "\n".join(each["name"] for each in found).encode()}
+
+
+class Stack(Parameters):
+    """Put the images of a group above each other, and misbehave on certain ones."""
+
+    kind: str = ""
+
+
+@group_step("stack", params=Stack)
+def stack(images, params):
+    if params.kind == "nothing":
+        return []
+    if params.kind == "text":
+        return "text"
+    pixels = []
+    for image in images:
+        pixels.append(trip(image.read(), params))
+        time.sleep(0.2 if params.kind == "slow" else 0)
+    return np.vstack(pixels)

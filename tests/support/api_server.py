@@ -17,15 +17,18 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.common.broker.memory import MemoryBroker
+from penstock.common.model.errors import RETRY_MAY_HELP
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, Result, StepTime
 from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.common.settings import Limits
 from penstock.common.store.keys import result_key, results_prefix
 from penstock.common.store.local import LocalStore
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.connections.limits import ConnectionLimits
+from penstock.coordinator.connections.server import HttpServer
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import Backlog, Forecast, JobProgress, StepStatus
+from penstock.coordinator.ports.scheduler import Backlog, Forecast, JobProgress, StepStatus, WorkerState
 
 
 @dataclass
@@ -37,7 +40,9 @@ class ManualScheduler:
     woken: int = 0
     job_positions: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
+    known_workers: list[WorkerState] = field(default_factory=list)
     expected: Forecast = field(default_factory=Forecast)
+    has_prices: bool = False
     before_steps: Callable[[], object] = lambda: None
 
     def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
@@ -51,7 +56,7 @@ class ManualScheduler:
     def _outcome(self, job: Job, image: Image, parts: int, code: str | None) -> Outcome:
         timings = [StepTime(step=index, wait=0.5, work=0.25) for index in range(len(job.plan.steps))]
         if code is not None:
-            error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=True)
+            error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=code in RETRY_MAY_HELP)
             return Outcome(id=image.id, state="failed", error=error)
         results = [self._result(job, image, part, parts) for part in range(parts)]
         return Outcome(id=image.id, state="done", results=results, timings=timings)
@@ -67,6 +72,21 @@ class ManualScheduler:
     def wake(self) -> None:
         self.woken += 1
 
+    def create_small(self, job: Job, images: Sequence[Image]) -> Job:
+        return self.repository.create_accepted(job, images)
+
+    def start_small(self, job: Job, images: Sequence[Image]) -> None:
+        self.wake()
+
+    def find_small(self, job: str) -> Image | None:
+        return self.repository.get_image(job, 0)
+
+    def store_small(self, job: str) -> None:
+        pass
+
+    def count_unstored(self) -> int:
+        return 0
+
     def progress(self, job: str) -> JobProgress:
         return JobProgress(self.job_positions.get(job, []), self.speeds.get("job"))
 
@@ -78,7 +98,7 @@ class ManualScheduler:
             StepStatus("encode", 2, 0, 0, 40),
         ]
 
-    def backlog(self, steps: Sequence[str]) -> Backlog:
+    def backlog(self, steps: Sequence[str], secs_per_worker: float) -> Backlog:
         named = [status for status in self.steps() if status.name in steps]
         return Backlog(tuple(steps), sum(status.backlog_seconds or 0.0 for status in named), 40 * len(named), 2)
 
@@ -91,8 +111,13 @@ class ManualScheduler:
     def cancel(self, job: str) -> Job:
         return self.repository.cancel_job(job)
 
-    def retry(self, job: str, images: Sequence[int] | None) -> tuple[Job, int]:
-        return self.repository.retry_job(job, images)
+    def workers(self) -> list[WorkerState]:
+        return self.known_workers
+
+    def retry(
+        self, job: str, images: Sequence[int] | None, *, everything: bool = False, code: str | None = None
+    ) -> tuple[Job, int]:
+        return self.repository.retry_job(job, images, everything=everything, code=code)
 
     def delete_ended(self, jobs: Sequence[str]) -> set[str]:
         deleted = self.repository.delete_ended(jobs)
@@ -179,9 +204,9 @@ def make_services(folder: Path, **changes: Any) -> Services:
     return replace(services, **changes)
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
+def make_server(app: ASGIApp, **limits: Any) -> uvicorn.Server:
     """Return a server that has not started."""
-    return uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none", lifespan="off"))
+    return HttpServer(app, ConnectionLimits(**limits), threading.Event(), host="127.0.0.1", port=0, lifespan="off")
 
 
 def bound_port(server: uvicorn.Server) -> int:
@@ -201,7 +226,12 @@ class AppSwitch:
     port: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        for phase in ("startup", "shutdown"):  # the server's own: applications come and go
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
 
 
 Serve = Callable[..., ApiServer]

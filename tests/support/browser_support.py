@@ -40,8 +40,11 @@ class PageLog:
     expected: list[str] = field(default_factory=list)
 
     def note(self, message: ConsoleMessage) -> None:
-        """Keep warnings and errors, but not of thumbnails, which a failed or deleted image does not have."""
-        if message.type in ("warning", "error") and "/thumbnail" not in message.location.get("url", ""):
+        """Keep warnings and errors, but not of thumbnails, which a failed image does not have, nor of previews and
+        estimates, which are refused for operations that are not complete yet."""
+        url = message.location.get("url", "")
+        may_fail = any(part in url for part in ("/thumbnail", "/v1/process?", "dry_run="))
+        if message.type in ("warning", "error") and not may_fail:
             self.messages.append(message.text)
 
     def unexpected(self) -> list[str]:

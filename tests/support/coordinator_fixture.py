@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,14 @@ class CoordinatorFixture:
     ) -> Job:
         """Create and accept a job with `images` images named by numbers, or with those given."""
         self.repository.create_job(
-            Job(name, JobState.RECEIVING, StoredPlan(list(plan)), {}, created_at=time.time(), **fields)
+            Job(
+                id=name,
+                state=JobState.RECEIVING,
+                plan=StoredPlan(list(plan)),
+                document=fields.pop("document", {}),
+                created_at=time.time(),
+                **fields,
+            )
         )
         if isinstance(images, int):
             images = [Image(number, f"{number}.jpg", f"{number}", f"uploads/u/{number}") for number in range(images)]
@@ -151,6 +158,7 @@ class CoordinatorFixture:
         broker: Broker | None = None,
         in_flight: InFlight | None = None,
         fair_share: FairShare | None = None,
+        find_pressing: Callable[[Sequence[Job]], Collection[str]] | None = None,
     ) -> Dispatcher:
         """Return a dispatcher over these parts or others."""
         return Dispatcher(
@@ -160,6 +168,7 @@ class CoordinatorFixture:
             in_flight or self.in_flight,
             settings or DispatchSettings(),
             fair_share=fair_share,
+            find_pressing=find_pressing,
             retry_secs=0.01,
         )
 

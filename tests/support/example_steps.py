@@ -14,6 +14,7 @@ import numpy as np
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ODD = Path(__file__).parent / "programs" / "odd_step.py"
 FINDER = Path(__file__).parent / "programs" / "finder_step.py"
+GATHERING = Path(__file__).parent / "programs" / "group_step.py"
 FINDER_SCHEMA: dict[str, Any] = {"properties": {"scale": {"type": "integer", "default": 1}}}
 KINDS = {
     "crash": "step_crashed",

@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+DEPTH = 1_200
+"""More than the recursion limit."""
 
 
 def draw(path: Path, value: int = 90, width: int = 32, height: int = 24) -> Path:
@@ -50,3 +53,15 @@ def written(folder: Path) -> dict[str, int]:
 
 def digests(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names(folder)}
+
+
+@contextmanager
+def deep_folder(root: Path) -> Iterator[Path]:
+    """Make `d/d/d/…` below a folder, and yield the deepest. All of it is removed: pytest's own cleanup is recursive."""
+    folders = [root / "/".join("d" * depth) for depth in range(1, DEPTH + 1)]
+    try:
+        for folder in folders:
+            folder.mkdir()
+        yield folders[-1]
+    finally:
+        subprocess.run(["rm", "-rf", folders[0]], check=True)

@@ -125,16 +125,19 @@ class WorkerFixture:
         fields = {"job": JOB, "chunk": "0-abc", "plan": plan, "images": images, "results": "results/job", **changes}
         return Chunk(**fields)
 
-    def send(self, chunk: Chunk) -> None:
-        """Publish a chunk to the queue of its step."""
-        self.broker.publish(step_queue(plan_of(chunk.plan).steps[chunk.step]), [chunk.model_dump_json().encode()])
+    def send(self, chunk: Chunk) -> bytes:
+        """Publish a chunk to the queue of its step; return the message."""
+        message = chunk.model_dump_json().encode()
+        self.broker.publish(step_queue(plan_of(chunk.plan).steps[chunk.step]), [message])
+        return message
 
-    def send_redelivered(self, chunk: Chunk) -> None:
-        """Publish a chunk, and lose a consumer that holds it, as if a worker had died."""
+    def send_redelivered(self, chunk: Chunk) -> bytes:
+        """Publish a chunk, and lose a consumer that holds it, as if a worker had died; return the message."""
         lost = self.broker.consume([step_queue(plan_of(chunk.plan).steps[chunk.step])], 1)
-        self.send(chunk)
+        message = self.send(chunk)
         assert lost.get(SECS) is not None
         lost.close(lost=True)
+        return message
 
     def wait_for_outcomes(self, count: int) -> dict[int, Outcome]:
         """Wait until so many images have ended, and return their outcomes by image."""

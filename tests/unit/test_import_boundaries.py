@@ -14,6 +14,8 @@ import penstock
 PIXELS = ("cv2", "numpy", "simplejpeg", "isal", "safetensors")
 SERVICE = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "prometheus_client", "zipstream", "multipart")
 
+CUDA = ("penstock.steps.filters.cuda", "penstock.steps.filters.kernels")  # need the extra gpu
+
 PROGRAM = """
 import importlib, sys
 
@@ -44,6 +46,7 @@ def modules_of(*packages: str) -> list[str]:
         for package in packages
         for found in pkgutil.walk_packages([str(root / package)], f"penstock.{package}.")
         if ".migrations." not in found.name  # scripts that only Alembic can import
+        and found.name not in CUDA
     ]
 
 

@@ -4,7 +4,12 @@
 {{- include "penstock.checkServers" . -}}
 {{- include "penstock.checkStore" . -}}
 {{- include "penstock.checkFrontDoor" . -}}
-{{- include "penstock.checkSettings" . -}}
+{{- include "penstock.checkSettings" (list "settings" .Values.settings) -}}
+{{- include "penstock.checkEnvironment" (list "coordinator" .Values.coordinator) -}}
+{{- include "penstock.checkAccounts" . -}}
+{{- range $name := list "coordinator" "web" "rabbitmq" -}}
+  {{- include "penstock.checkResources" (list $name (index $.Values $name).resources) -}}
+{{- end -}}
 {{- $served := list -}}
 {{- range $name, $worker := include "penstock.workers" . | fromJson -}}
   {{- include "penstock.checkWorker" (list $ $name $worker) -}}
@@ -64,12 +69,7 @@
 
 {{/* Bytes of a quantity as Kubernetes writes it, or of a size as RabbitMQ does. */}}
 {{- define "penstock.bytes" -}}
-{{- $units := dict "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
-{{- if kindIs "string" . -}}
-{{ mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[kMGT]i?" .) | default 1.0) | int64 }}
-{{- else -}}
-{{ int64 . }}
-{{- end -}}
+{{ include "penstock.amount" . | float64 | int64 }}
 {{- end }}
 
 {{/* Bytes of a size as nginx writes it; 0: any. */}}
@@ -99,6 +99,7 @@
 {{/* Settings that other keys set, and settings that the chart sets itself. */}}
 {{- define "penstock.takenSettings" -}}
 PENSTOCK_ACCEL_PREFIX: store.type
+PENSTOCK_AUTOSCALE: steps.<name>.autoscaling
 PENSTOCK_API_KEYS_FILE: apiKeys.existingSecret
 PENSTOCK_BROKER_URL: rabbitmq.existingSecret
 PENSTOCK_CONCURRENCY: steps.<name>.concurrency
@@ -117,15 +118,114 @@ PENSTOCK_WEBHOOK_SECRET: webhooks.existingSecret
 PENSTOCK_DATA: ""
 PENSTOCK_HOST: ""
 PENSTOCK_LIVENESS_FILE: ""
+PENSTOCK_POD_NAME: ""
+PENSTOCK_POD_NAMESPACE: ""
 PENSTOCK_PORT: ""
 {{- end }}
 
+{{/* Settings by name: list of the key's path and the map. The schema checks their form. */}}
 {{- define "penstock.checkSettings" -}}
-{{- $settings := .Values.settings -}}
-{{- range $name, $key := include "penstock.takenSettings" . | fromYaml -}}
-  {{- if hasKey $settings $name -}}
-    {{- fail (printf "\n\nsettings.%s is set: %s" $name (ternary (printf "use the key %s instead" $key) "the chart itself sets it" (ne $key ""))) -}}
+{{- $path := first . -}}
+{{- $rules := include "penstock.settingRules" . | fromYaml -}}
+{{- $taken := include "penstock.takenSettings" . | fromYaml -}}
+{{- range $name, $value := last . -}}
+  {{- if hasKey $taken $name -}}
+    {{- $key := get $taken $name -}}
+    {{- fail (printf "\n\n%s.%s is set: %s" $path $name (ternary (printf "use the key %s instead" $key) "the chart itself sets it" (ne $key ""))) -}}
   {{- end -}}
+  {{- $rule := get $rules $name | default dict -}}
+  {{- if $rule.accepted -}}
+    {{- $number := float64 $value -}}
+    {{- $low := and (hasKey $rule "minimum") (lt $number (float64 $rule.minimum)) -}}
+    {{- $none := and (hasKey $rule "exclusiveMinimum") (le $number (float64 $rule.exclusiveMinimum)) -}}
+    {{- if or $low $none (and (hasKey $rule "maximum") (gt $number (float64 $rule.maximum))) -}}
+      {{- fail (printf "\n\n%s.%s is %s: accepted is %s" $path $name $value $rule.accepted) -}}
+    {{- end -}}
+  {{- else if $rule.entries -}}
+    {{- include "penstock.checkList" (list (printf "%s.%s" $path $name) $value $rule) -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A setting that is a JSON list: list of its path, its text and its rule. Values stay out of messages: they may be keys. */}}
+{{- define "penstock.checkList" -}}
+{{- $path := first . -}}
+{{- $rule := last . -}}
+{{- $read := fromJson (printf "{\"entries\": %s}" (index . 1)) -}}
+{{- if not (kindIs "slice" $read.entries) -}}
+  {{- fail (printf "\n\n%s is not JSON: accepted is a JSON list" $path) -}}
+{{- end -}}
+{{- range $index, $entry := $read.entries -}}
+  {{- if not (kindIs (ternary "map" "string" (eq $rule.entries "object")) $entry) -}}
+    {{- fail (printf "\n\n%s: entry %d is not a JSON %s" $path $index $rule.entries) -}}
+  {{- end -}}
+  {{- range $name := $rule.required -}}
+    {{- if not (hasKey $entry $name) -}}{{- fail (printf "\n\n%s: entry %d has no %s" $path $index $name) -}}{{- end -}}
+  {{- end -}}
+  {{- if kindIs "map" $entry -}}
+    {{- range $name, $value := $entry -}}
+      {{- if not (has $name $rule.known) -}}
+        {{- fail (printf "\n\n%s: entry %d has %s: accepted are %s" $path $index $name (join ", " $rule.known)) -}}
+      {{- end -}}
+      {{- $pattern := get $rule.patterns $name -}}
+      {{- if and $pattern (not (regexMatch $pattern (toString $value))) -}}
+        {{- fail (printf "\n\n%s: entry %d: %s does not match %s" $path $index $name $pattern) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The variables of a component, each of which is set once: list of its path and its values. */}}
+{{- define "penstock.checkEnvironment" -}}
+{{- $path := first . -}}
+{{- $values := last . -}}
+{{- include "penstock.checkSettings" (list (printf "%s.env" $path) $values.env) -}}
+{{- $taken := include "penstock.takenSettings" . | fromYaml -}}
+{{- $names := keys $values.env -}}
+{{- range $entry := $values.extraEnv -}}
+  {{- if hasKey $taken $entry.name -}}
+    {{- $key := get $taken $entry.name -}}
+    {{- fail (printf "\n\n%s.extraEnv has %s: %s" $path $entry.name (ternary (printf "use the key %s instead" $key) "the chart itself sets it" (ne $key ""))) -}}
+  {{- end -}}
+  {{- if has $entry.name $names -}}
+    {{- fail (printf "\n\n%s.extraEnv has %s, which env or another entry sets as well: set it once" $path $entry.name) -}}
+  {{- end -}}
+  {{- $names = append $names $entry.name -}}
+{{- end -}}
+{{- end }}
+
+{{/* Service accounts that the chart gives rights to. */}}
+{{- define "penstock.checkAccounts" -}}
+{{- $rights := dict -}}
+{{- if .Values.coordinator.reportReplicas -}}{{- $_ := set $rights "coordinator" "coordinator.reportReplicas lets it read Deployments" -}}{{- end -}}
+{{- if include "penstock.scalingRules" . -}}{{- $_ := set $rights "coordinator" "autoscaling.mode backlog lets it scale Deployments" -}}{{- end -}}
+{{- if .Values.deletionCost.enabled -}}{{- $_ := set $rights "steps" "deletionCost.enabled lets it patch pods" -}}{{- end -}}
+{{- range $name, $right := $rights -}}
+  {{- if eq "default" (include "penstock.serviceAccount" (list $ $name)) -}}
+    {{- fail (printf "\n\nserviceAccounts.%s is the account default, which all other pods of the namespace have: %s. Name another one, or set create" $name $right) -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A container's requests and limits: list of its path and its resources. */}}
+{{- define "penstock.checkResources" -}}
+{{- $path := first . -}}
+{{- $limits := (last .).limits | default dict -}}
+{{- range $name, $request := (last .).requests | default dict -}}
+  {{- if and (hasKey $limits $name) (gt (include "penstock.amount" $request | float64) (include "penstock.amount" (get $limits $name) | float64)) -}}
+    {{- fail (printf "\n\n%s.resources.requests.%s is %v: it must not exceed the limit, %v" $path $name $request (get $limits $name)) -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity as a number. */}}
+{{- define "penstock.amount" -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 -}}
+{{- if kindIs "string" . -}}
+{{ mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "(m|[kMGTP]i?)" .) | default 1.0) }}
+{{- else -}}
+{{ float64 . }}
 {{- end -}}
 {{- end }}
 
@@ -137,19 +237,28 @@ PENSTOCK_PORT: ""
 {{- $path := ternary "fused" (printf "steps.%s" $name) (eq $name "fused") -}}
 {{- $scaling := $step.autoscaling -}}
 {{- if and (not $step.image) (not (has $name (concat (include "penstock.ownSteps" $root | fromJsonArray) (list "blur-gpu" "fused")))) -}}
-  {{- fail (printf "\n\n%s.image is empty: a custom step needs an image, registry/name:tag" $path) -}}
+  {{- fail (printf "\n\n%s.image is empty: Penstock has no image for it; give registry/name:tag" $path) -}}
 {{- end -}}
+{{- $known := concat (include "penstock.ownSteps" $root | fromJsonArray) (include "penstock.declaredSteps" $root | default "{}" | fromJson | keys) -}}
+{{- if not (or $root.Values.coordinator.image (has (first (last .).serves) $known)) -}}
+  {{- fail (printf "\n\n%s.params is empty: the coordinator needs the JSON Schema of the step's parameters, {type: object, properties: {}} if it has none; or coordinator.image with the step's package" $path) -}}
+{{- end -}}
+{{- include "penstock.checkEnvironment" (list $path $step) -}}
+{{- include "penstock.checkResources" (list $path (include "penstock.stepResources" (list $root $step) | fromYaml)) -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
   {{- fail (printf "\n\n%s.autoscaling.minReplicas is %d: it must not exceed maxReplicas, %d" $path (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- end -}}
+{{- if and (ne $scaling.mode "keda") (not (kindIs "invalid" $scaling.fallbackReplicas)) -}}
+  {{- fail (printf "\n\n%s.autoscaling.fallbackReplicas is %v: it is used only with mode keda" $path $scaling.fallbackReplicas) -}}
+{{- end -}}
 {{- if and (eq $scaling.mode "hpa") (lt (int $scaling.minReplicas) 1) -}}
-  {{- fail (printf "\n\n%s.autoscaling.minReplicas is 0: mode hpa needs at least 1; mode keda supports 0" $path) -}}
+  {{- fail (printf "\n\n%s.autoscaling.minReplicas is 0: mode hpa needs at least 1; modes backlog and keda support 0" $path) -}}
 {{- end -}}
 {{- if and (eq $scaling.mode "hpa") (not (dig "requests" "cpu" "" $step.resources)) -}}
   {{- fail (printf "\n\n%s.resources.requests.cpu is empty: autoscaling.mode hpa needs it" $path) -}}
 {{- end -}}
 {{- $given := ternary $root.Values.fused (get $root.Values.steps $name) (eq $name "fused") | default dict -}}
-{{- if and (ne $scaling.mode "none") (hasKey $given "replicas") -}}
+{{- if and (ne $scaling.mode "none") (not (kindIs "invalid" $given.replicas)) -}}
   {{- fail (printf "\n\n%s.replicas is %v: with autoscaling.mode %s the autoscaler sets it, between minReplicas and maxReplicas" $path $given.replicas $scaling.mode) -}}
 {{- end -}}
 {{- $drain := get $step.env "PENSTOCK_DRAIN_SECS" | default (get $root.Values.settings "PENSTOCK_DRAIN_SECS") | default "14" -}}

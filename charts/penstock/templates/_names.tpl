@@ -29,6 +29,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 app.kubernetes.io/part-of: penstock
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Name, namespace and labels of an object: list of the root, the component and, where it differs, the name's end. */}}
@@ -44,7 +47,9 @@ labels:
 {{- define "penstock.image" -}}
 {{- $root := first . -}}
 {{- $image := $root.Values.image -}}
-{{- last . | default (printf "%s/penstock-%s:%s" $image.registry (index . 1) ($image.tag | default $root.Chart.AppVersion)) -}}
+{{- $digest := get $image.digests (index . 1) -}}
+{{- $suffix := ternary (printf "@%s" $digest) "" (ne $digest "") -}}
+{{- last . | default (printf "%s/penstock-%s:%s%s" $image.registry (index . 1) ($image.tag | default $root.Chart.AppVersion) $suffix) -}}
 {{- end }}
 
 {{/* The ServiceAccount of "coordinator" or "steps": list of the root and which. */}}

@@ -20,8 +20,8 @@
 {{- if and $values.apiKeys.enabled (ne $values.store.type "web") (or $values.ingress.enabled (ne $values.web.service.type "ClusterIP")) -}}
   {{- $found = append $found "store.type is url, so the coordinator is the front door: anyone who reaches it can read /metrics and /v1/backlog without a key." -}}
 {{- end -}}
-{{- if and $values.podMonitor.enabled $values.networkPolicy.enabled (eq $values.store.type "web") (not $values.networkPolicy.coordinatorFrom) -}}
-  {{- $found = append $found "podMonitor.enabled is true and networkPolicy.coordinatorFrom is empty: Prometheus cannot reach the coordinator." -}}
+{{- if and (or $values.podMonitor.enabled $values.serviceMonitor.enabled) $values.networkPolicy.enabled (eq $values.store.type "web") (not $values.networkPolicy.coordinatorFrom) -}}
+  {{- $found = append $found "Metrics are to be scraped, and networkPolicy.coordinatorFrom is empty: Prometheus cannot reach the coordinator." -}}
 {{- end -}}
 {{- if not $values.networkPolicy.enabled -}}
   {{- $found = append $found "networkPolicy.enabled is false: any pod in the cluster can reach RabbitMQ and the store." -}}

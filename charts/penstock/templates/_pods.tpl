@@ -8,13 +8,11 @@ serviceAccountName: {{ .serviceAccount | default "default" }}
 automountServiceAccountToken: {{ .token | default false }}
 {{- /* A Service named "penstock" would otherwise set PENSTOCK_PORT to tcp://… */}}
 enableServiceLinks: false
-securityContext:
-  runAsNonRoot: true
-  runAsUser: {{ .user }}
-  runAsGroup: {{ .user }}
-  fsGroup: {{ .user }}
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: {type: RuntimeDefault}
+{{- $security := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") "fsGroupChangePolicy" "OnRootMismatch" }}
+{{- if .root.Values.fixedUserIds }}
+{{- $security = merge $security (dict "runAsUser" .user "runAsGroup" .user "fsGroup" .user) }}
+{{- end }}
+securityContext: {{- toYaml (mergeOverwrite $security (deepCopy ($values.podSecurityContext | default dict))) | nindent 2 }}
 terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
@@ -28,8 +26,17 @@ priorityClassName: {{ . }}
 {{- with .nodeSelector | default $values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations | default $values.tolerations }}
+{{- $tolerations := .tolerations | default $values.tolerations }}
+{{- if not (kindIs "invalid" $values.unreachableSeconds) }}
+{{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" }}
+{{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $values.unreachableSeconds)) }}
+{{- end }}
+{{- end }}
+{{- with $tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.initContainers }}
+initContainers: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
@@ -50,16 +57,22 @@ topologySpreadConstraints:
 {{/* Labels of a pod: list of the root, the component, and its values. */}}
 {{- define "penstock.podLabels" -}}
 {{ include "penstock.selectorLabels" (list (first .) (index . 1)) }}
-{{- with (last .).podLabels }}
+{{- with merge dict ((last .).podLabels | default dict) (first .).Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
-{{/* What every container may: nothing, except where files are put into it while it runs. */}}
+{{/* What every container may: nothing, except where files are put into it while it runs. List of the root and its values. */}}
 {{- define "penstock.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: {{ not .Values.development }}
-capabilities: {drop: [ALL]}
+{{- $security := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" (not (first .).Values.development) -}}
+{{- $_ := set $security "capabilities" (dict "drop" (list "ALL")) -}}
+{{- toYaml (mergeOverwrite $security (deepCopy ((last .).containerSecurityContext | default dict))) -}}
+{{- end }}
+
+{{/* A folder for temporary files: its name and its size, or none. */}}
+{{- define "penstock.emptyDir" -}}
+- name: {{ first . }}
+  emptyDir: {{ ternary (dict "sizeLimit" (last .)) dict (ne (last . | toString) "") | toJson }}
 {{- end }}
 
 {{/* The environment that values give a component. */}}

@@ -37,7 +37,7 @@ need neither an image, a program nor a GPU of their own.
 
 {{/* Penstock's own steps in the usual order of a plan, as JSON. */}}
 {{- define "penstock.ownSteps" -}}
-{{- list "resize" "crop" "rotate" "tile" "split" "adjust" "blur" "encode" | toJson -}}
+{{- list "resize" "crop" "rotate" "tile" "split" "adjust" "blur" "contact-sheet" "encode" | toJson -}}
 {{- end }}
 
 {{/* The names of steps as JSON: Penstock's own in the usual order of a plan, then the others. */}}
@@ -55,7 +55,9 @@ need neither an image, a program nor a GPU of their own.
 {{- range $name, $worker := include "penstock.workers" . | fromJson -}}
   {{- $step := $worker.values -}}
   {{- if or $step.params $step.program -}}
-    {{- $_ := set $declared (first $worker.serves) (dict "params" ($step.params | default dict)) -}}
+    {{- $description := dict "params" ($step.params | default dict) -}}
+    {{- if $step.group -}}{{- $_ := set $description "group" true -}}{{- end -}}
+    {{- $_ := set $declared (first $worker.serves) $description -}}
   {{- end -}}
 {{- end -}}
 {{- if $declared -}}{{- toJson $declared -}}{{- end -}}
@@ -73,15 +75,34 @@ need neither an image, a program nor a GPU of their own.
 {{- end }}
 
 {{/*
-How many replicas to ask for where nobody but the operator scales: those that are there, whether kubectl scale or an
-autoscaler left them, until values ask for another number. List of the root, the Deployment's name and that number.
+How many replicas to ask for where values have a number: those that are there if values had it before, because kubectl
+scale may have changed them. List of the root, the Deployment's name and that number.
 */}}
 {{- define "penstock.replicas" -}}
 {{- $asked := last . | int | toString -}}
 {{- $live := lookup "apps/v1" "Deployment" (first .).Release.Namespace (index . 1) -}}
 {{- $replicas := dig "spec" "replicas" 0 $live | int -}}
 {{- $askedBefore := dig "metadata" "annotations" "penstock.dev/replicas" "" $live -}}
-{{- if or (eq $askedBefore $asked) (and (not $askedBefore) $replicas) -}}{{ $replicas }}{{- else -}}{{ $asked }}{{- end -}}
+{{- if eq $askedBefore $asked -}}{{ $replicas }}{{- else -}}{{ $asked }}{{- end -}}
+{{- end }}
+
+{{/* The Deployments that the coordinator scales, as PENSTOCK_AUTOSCALE wants them; empty where there are none. */}}
+{{- define "penstock.scalingRules" -}}
+{{- $rules := dict -}}
+{{- range $name, $worker := include "penstock.workers" . | fromJson -}}
+  {{- $scaling := $worker.values.autoscaling -}}
+  {{- if eq $scaling.mode "backlog" -}}
+    {{- $rule := dict "steps" $worker.serves "min_replicas" (int $scaling.minReplicas) "max_replicas" (int $scaling.maxReplicas) -}}
+    {{- $rule = merge $rule (dict "secs_per_replica" $scaling.backlogSecondsPerReplica "scale_down_secs" $scaling.scaleDownStabilizationSeconds "workers_per_replica" (int $worker.values.concurrency)) -}}
+    {{- $_ := set $rules (printf "%s-%s" (include "penstock.fullname" $) $name) $rule -}}
+  {{- end -}}
+{{- end -}}
+{{- if $rules -}}{{- toJson $rules -}}{{- end -}}
+{{- end }}
+
+{{/* Whether the coordinator calls Kubernetes: "true" or empty. */}}
+{{- define "penstock.coordinatorCalls" -}}
+{{- if or .Values.coordinator.reportReplicas (include "penstock.scalingRules" .) -}}true{{- end -}}
 {{- end }}
 
 {{/* How fast a step grows and shrinks: up at once, down slowly. */}}
@@ -112,13 +133,20 @@ each pixel in flight, and 400 MB. List of the root and the step.
 {{ div (mul $bytes ((last .).concurrency | int64)) 1048576 }}Mi
 {{- end }}
 
-{{/* A step's resources, its GPUs with them. List of the root and the step. */}}
+{{/*
+A step's resources, its GPUs with them. Requested are 512 MiB per process, which images of up to 50 Mpx need: larger
+ones may take it from other pods, up to the limit. List of the root and the step.
+*/}}
 {{- define "penstock.stepResources" -}}
 {{- $step := last . -}}
 {{- $memory := dict "memory" (include "penstock.stepMemory" .) -}}
 {{- $resources := deepCopy $step.resources -}}
-{{- $_ := set $resources "requests" (merge dict ($resources.requests | default dict) $memory) -}}
 {{- $_ := set $resources "limits" (merge dict ($resources.limits | default dict) $memory) -}}
+{{- $usual := printf "%dMi" (mul 512 ($step.concurrency | int64)) -}}
+{{- if gt (include "penstock.bytes" $usual | int64) (include "penstock.bytes" $resources.limits.memory | int64) -}}
+  {{- $usual = $resources.limits.memory -}}
+{{- end -}}
+{{- $_ := set $resources "requests" (merge dict ($resources.requests | default dict) (dict "memory" $usual)) -}}
 {{- if gt (int $step.gpu.count) 0 -}}
   {{- $_ := set $resources.limits "nvidia.com/gpu" (int $step.gpu.count) -}}
 {{- end -}}

@@ -93,10 +93,14 @@ def _predict(job: JobOptions, *, as_json: bool, server: str | None, photos: Path
         raise click.UsageError("--server and --photos both give times per image; use one of them")
     goal = _read_goal(given["deadline"], given["replicas"], given["cores"])
     placement: Placement = given["placement"] or ("fused" if goal.kind == "cores" else "per_step")
-    declare_steps(load(WorkerSettings).step_schemas)
+    declare_steps(load(WorkerSettings).declared_steps)
     limits = load(Limits)
     size = _read_size(given["size"], limits)
+    job.check_fields(("outputs",), "penstock plan calculates one output; plan each on its own")
     planned = job.plan(limits)
+    if planned.by:
+        click.echo("calculated without the step of groups, whose time depends on how many images they have", err=True)
+        planned = planned.without_groups
     _check_gpus(given["gpu_steps"], planned.steps, server)
     _check_prices(given["cpu_price"], given["gpu_price"], given["gpu_steps"], given["currency"])
     measured = None if server else measure_here(planned, photos, size, given["secs"], limits)
@@ -109,7 +113,8 @@ def _predict(job: JobOptions, *, as_json: bool, server: str | None, photos: Path
 
 
 def _read_goal(deadline: str | None, replicas: int | None, cores: int | None) -> Goal:
-    from penstock.benchmark.plan.estimate import Goal, read_secs
+    from penstock.benchmark.plan.estimate import Goal
+    from penstock.common.wording.durations import read_secs
     from penstock.local.run import default_workers
 
     if sum(given is not None for given in (deadline, replicas, cores)) > 1:

@@ -50,7 +50,7 @@ def doctor(server: str | None, as_json: bool) -> None:
     """Check what is installed, how it is set, and whether the server, broker and store answer."""
     logging.disable(logging.WARNING)  # what it would say is in the report
     try:
-        findings = [*_installation(), *_settings(), *_server(server), *_broker(), *_store()]
+        findings = [*_installation(), *_settings(), *_steps(), *_server(server), *_broker(), *_store()]
     finally:
         logging.disable(logging.NOTSET)
     if as_json:
@@ -105,8 +105,22 @@ def _settings() -> Iterator[Finding]:
     yield Finding("ok", "limits", f"{limits}; {served.max_file_bytes} bytes per file")
 
 
-def _server(given: str | None) -> Iterator[Finding]:
+def _steps() -> Iterator[Finding]:
+    """Check the custom and declared steps of this host."""
+    from penstock.common.registry import broken_steps, custom_steps, declare_steps, declared_steps
+    from penstock.common.settings import SettingsError, WorkerSettings, load
 
+    try:
+        declare_steps(load(WorkerSettings).declared_steps)
+    except SettingsError:
+        return  # named above
+    for name in [*custom_steps(), *declared_steps()]:
+        yield Finding("ok", f"step {name}", "can be loaded")
+    for name, reason in broken_steps().items():
+        yield Finding("problem", f"step {name}", reason)
+
+
+def _server(given: str | None) -> Iterator[Finding]:
     try:
         from penstock.client.config import check_listening
         from penstock.client.sync_client import Client
@@ -130,9 +144,12 @@ def _describe_server(client: Client) -> Iterator[Finding]:
         "server",
         f"{client.server} is Penstock {served}" + (f", and this is {__version__}" if differs else ""),
     )
-    checks = client.send(Request("GET", "/readyz", lambda response: dict(response.json()["checks"])))
-    for check, state in checks.items():
-        yield Finding("ok" if state == "ok" else "problem", f"server's {check}", state)
+    ready = client.send(Request("GET", "/readyz", lambda response: dict(response.json())))
+    problems = ready.get("problems", {})
+    for check, state in ready["checks"].items():
+        yield Finding("ok" if state == "ok" else "problem", f"server's {check}", problems.pop(check, state))
+    for subject, problem in problems.items():
+        yield Finding("problem", f"server's {subject}", problem)
     idle = [step.name for step in client.system().steps if not step.workers]
     if idle:
         yield Finding("note", "server's steps", f"no worker serves {', '.join(idle)}")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from penstock.common.model.errors import format_bytes
+
 if TYPE_CHECKING:
-    from penstock.common.model.rest import Advice, Image, Job, Notice, Operation, Step, WebhookSummary
+    from penstock.common.model.rest import (
+        Advice,
+        Image,
+        Job,
+        JobForecast,
+        Notice,
+        Operation,
+        Step,
+        Usage,
+        WebhookSummary,
+    )
 
 MAX_FAILURES = 20
 """Failures of a job that are printed."""
@@ -38,11 +50,21 @@ def printable(value: object) -> str:
 def format_jobs(jobs: Sequence[Job]) -> str:
     """Return jobs as a table."""
     rows = [
-        (job.id, job.state, images.done, images.failed, images.total, _format_time(job.created_at), job.name)
+        (
+            job.id,
+            job.state,
+            images.done,
+            images.failed,
+            images.total,
+            format_bytes(job.upload_bytes + job.result_bytes),
+            _format_time(job.created_at),
+            _format_time(job.expires_at),
+            job.name,
+        )
         for job in jobs
         for images in [job.images]
     ]
-    return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "CREATED", "NAME"), rows)
+    return table(("ID", "STATE", "DONE", "FAILED", "IMAGES", "STORED", "CREATED", "EXPIRES", "NAME"), rows)
 
 
 def format_job(job: Job, url: str) -> str:
@@ -52,17 +74,75 @@ def format_job(job: Job, url: str) -> str:
         f"job {job.id} {printable(job.name)}".rstrip(),
         url,
         " → ".join(map(_format_operation, job.operations)),
+        *(
+            f"{printable(output.name)} ({output.done} done): {' → '.join(map(_format_operation, output.operations))}"
+            for output in job.outputs
+        ),
         _format_times(job),
         f"{job.state}: {counts or 'no images'}",
     ]
+    lines += [*_format_stored(job), *format_skipped(job)]
+    if job.waiting_for:
+        lines.append(printable(f"waiting for: {job.waiting_for}"))
     if speed := format_job_speed(job):
         lines.append(speed)
+    lines += format_deadline(job)
     rows = [
-        (step.step, step.waiting, step.running, step.done, step.failed, f"{step.work_seconds:.1f}", mark)
+        (
+            f"{step.output}: {step.step}" if step.output else step.step,
+            step.waiting,
+            step.running,
+            step.done,
+            step.failed,
+            f"{step.work_seconds:.1f}",
+            mark,
+        )
         for step in job.steps
         for mark in ["bottleneck" if step.step == job.bottleneck else ""]
     ]
     return "\n".join([*lines, table(("STEP", "WAITING", "RUNNING", "DONE", "FAILED", "SECONDS", ""), rows)])
+
+
+def _format_stored(job: Job) -> list[str]:
+    """Return a line about what the server stores of a job, and one about when it is deleted."""
+    lines = []
+    if job.upload_bytes or job.result_bytes:
+        sizes = f"{format_bytes(job.upload_bytes)} of uploads, {format_bytes(job.result_bytes)} of results"
+        lines.append(f"stored: {sizes}")
+    if job.expires_at is not None:
+        lines.append(f"expires {_format_time(job.expires_at)}")
+    elif job.expire_after_seconds is not None:
+        lines.append(f"expires {timedelta(seconds=job.expire_after_seconds)} after its end")
+    return lines
+
+
+def format_usage(usage: Usage) -> str:
+    """Return what is stored of each owner, and in all."""
+    rows = [
+        (
+            name,
+            each.jobs,
+            format_bytes(each.upload_bytes),
+            format_bytes(each.result_bytes),
+            None if each.max_bytes is None else format_bytes(each.max_bytes),
+            _format_time(each.next_expires_at),
+        )
+        for name, each in [
+            *((each.owner, each) for each in usage.owners),
+            *([("all", usage.total)] if usage.total else []),
+        ]
+    ]
+    return table(("OWNER", "JOBS", "UPLOADS", "RESULTS", "ALLOWED", "NEXT EXPIRY"), rows)
+
+
+def format_skipped(job: Job) -> list[str]:
+    """Return a line about what was left out of a job; nothing if all was an image."""
+    if not job.skipped.count:
+        return []
+    from penstock.common.folders import describe_skipped
+
+    first = [(file.name, file.reason) for file in job.skipped.first]
+    return [printable(f"{job.skipped.count} skipped: {describe_skipped(first, job.skipped.count)}")]
 
 
 def _format_operation(operation: dict[str, Any]) -> str:
@@ -84,6 +164,29 @@ def format_job_speed(job: Job) -> str:
     if not job.images_per_second:
         return "" if job.eta_seconds is None else f"{job.eta_seconds:.0f} s left"
     return format_speed(job.images_per_second, job.eta_seconds)
+
+
+def format_deadline(job: Job) -> list[str]:
+    """Return a line about a job's deadline or highest price, and what the server expects; nothing without either."""
+    if job.deadline is None and job.max_price is None:
+        return []
+    parts = [] if job.deadline is None else [f"deadline {_format_time(job.deadline)}"]
+    parts += [] if job.max_price is None else [f"highest price {job.max_price:g}"]
+    if job.finished_at is not None and job.deadline is not None:
+        parts.append("met" if job.finished_at <= job.deadline else "missed")
+    elif job.forecast is not None:
+        parts += _format_forecast(job.forecast)
+    return [printable("; ".join(parts))]
+
+
+def _format_forecast(forecast: JobForecast) -> list[str]:
+    if forecast.feasible is None:
+        return ["not predicted yet"]
+    parts = [] if forecast.finishes_at is None else [f"expected {_format_time(forecast.finishes_at)}"]
+    parts += [] if forecast.feasible else ["not possible"]
+    if forecast.replicas:
+        parts.append("replicas " + ", ".join(f"{step} {count}" for step, count in forecast.replicas.items()))
+    return parts if forecast.price is None else [*parts, f"price {forecast.price:.2g}"]
 
 
 def format_speed(images_per_second: float, eta_secs: float | None) -> str:
@@ -141,13 +244,18 @@ def format_steps(steps: Sequence[Step], advice: Advice | None = None) -> str:
             _format_number(step.seconds_per_image, ".3f"),
             _format_number(step.backlog_seconds, ".1f"),
             _format_number(step.utilisation, ".0%"),
-            "bottleneck" if step.bottleneck else "",
+            _remark(step),
         )
         for step in steps
     ]
     head = ("STEP", "WORKERS", "READY", "IN FLIGHT", "REMAINING", "S/IMAGE", "BACKLOG S", "BUSY", "")
     lines = [] if advice is None else ["", *(printable(text) for text in (advice.sentence, advice.command) if text)]
     return "\n".join([table(head, rows), *lines])
+
+
+def _remark(step: Step) -> str:
+    waiting = f"{step.waiting_workers} waiting for: {step.waiting_for}" if step.waiting_for else ""
+    return ", ".join(filter(None, ["bottleneck" if step.bottleneck else "", waiting]))
 
 
 def format_operations(operations: Sequence[Operation]) -> str:

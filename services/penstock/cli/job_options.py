@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from penstock.common.model.parameters import Parameters
     from penstock.common.model.plan import Plan
     from penstock.common.settings import Limits
 
@@ -25,8 +26,32 @@ class _FormatChoice(click.Choice[str]):
         return super().convert("jpg" if value == "jpeg" else value, param, ctx)
 
 
+def _complete_op(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Return operations with a value of each method, fit or flip, or with an example."""
+    from penstock.common.registry import all_operations
+
+    found = [f"{name}{value}" for name, model in all_operations().items() for value in _values(model)]
+    return [each for each in found if each.startswith(incomplete)]
+
+
+def _values(model: type[Parameters]) -> list[str]:
+    """Return what may follow an operation's name: every value of its first parameter, or an example."""
+    parameters = model.model_json_schema().get("properties", {})
+    first: dict[str, Any] = next(iter(parameters.values()), {})
+    if choices := first.get("enum", []):
+        return [f"={choice}" for choice in choices]
+    return [""] if model.example is True else [f"={model.example}"]
+
+
 _OPTIONS = (
-    click.option("--op", "ops", multiple=True, metavar="NAME[=VALUE]", help="An operation; repeat for more, in order."),
+    click.option(
+        "--op",
+        "ops",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        shell_complete=_complete_op,
+        help="An operation; repeat for more, in order.",
+    ),
     click.option(
         "--job",
         "job_file",
@@ -111,21 +136,31 @@ class JobOptions:
     decode: str | None = None
     names: str | None = None
 
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        """The document of `--job`, which may be a pipe: it is read once. Empty without; raises UsageError."""
+        return {} if self.job_file is None else _read_document(self.job_file)
+
     def document(self) -> dict[str, Any]:
         """Return the job document: that of `--job`, with what the other options add to it and replace in it.
 
         Raises:
-            UsageError: `--job` is not a JSON object, or `--op` and `--job` both name operations.
+            UsageError: `--job` is not a JSON object, `--op` and `--job` both name operations, or nothing is asked for.
         """
-        from penstock.common.model.jobs import parse_op
+        from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, parse_op
 
-        document = {} if self.job_file is None else _read_document(self.job_file)
+        document = dict(self._given)
         if self.ops and "operations" in document:
             raise click.UsageError("--op and --job both name operations; give one of them")
         if self.ops:
             document["operations"] = [parse_op(op) for op in self.ops]
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _READ_APART}
-        return document | {name: value for name, value in given.items() if value is not None}
+        document |= {name: value for name, value in given.items() if value is not None}
+        if "operations" not in document and not document.get("outputs"):
+            if not document.keys() & {*ENCODE_OPTIONS, *DECODE_OPTIONS}:
+                raise click.UsageError("no operations given; use --op, such as --op resize=1024x768, or --output png")
+            document["operations"] = []
+        return document
 
     def plan(self, limits: Limits) -> Plan:
         """Return the plan of the job document; see `read`."""
@@ -140,22 +175,38 @@ class JobOptions:
         """
         from pydantic import ValidationError
 
+        from penstock.common.model.errors import PlanError
         from penstock.common.model.jobs import JobDocument
         from penstock.common.model.plan import make_job_plan
+        from penstock.common.wording.faults import first_fault
+        from penstock.common.wording.suggestions import accepted_names
 
         document = self.document()
-        if self.job_file is None:
-            document.setdefault("operations", [])
         try:
             job = JobDocument.model_validate(document)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = "/".join(map(str, first["loc"]))
+            fault = first_fault(error, document)
+            field = "/".join(fault.path)
             source = "--" if getattr(self, field, None) is not None else f"--job {self.job_file}: "
-            given = json.dumps(first["input"], default=str)[:60]
-            message = first["msg"].removeprefix("Value error, ")
-            raise click.UsageError(f"{source}{field}: {message}, but {given} was given") from error
-        return make_job_plan(job, limits), job.names
+            unknown = fault.type == "extra_forbidden" and len(fault.path) == 1
+            accepted = f"; {accepted_names(field, [*JobDocument.model_fields])}" if unknown else ""
+            raise click.UsageError(f"{source}{field}: {fault.text}{accepted}") from error
+        try:
+            return make_job_plan(job, limits), job.names
+        except PlanError as error:
+            raise PlanError(error.code, f"{self.locate(error.pointer)}{error.message}") from error
+
+    def check_fields(self, unused: Iterable[str], reason: str) -> None:
+        """Raise UsageError if `--job` has one of the fields that a command does not use, rather than ignore it."""
+        for name in unused:
+            if name in self._given:
+                raise click.UsageError(f"--job {self.job_file}: {name}: {reason}")
+
+    def locate(self, pointer: str | None) -> str:
+        """Return where an error is, for its message: a JSON pointer if the user wrote a document, otherwise nothing."""
+        if self.job_file is None or (self.ops and pointer is not None and pointer.startswith("/operations")):
+            return ""
+        return f"--job {self.job_file}: " + (f"{pointer}: " if pointer else "")
 
 
 def job_options(command: Callable[..., R]) -> Callable[..., R]:

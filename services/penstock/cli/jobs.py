@@ -13,7 +13,7 @@ import click
 
 from penstock.cli.job_ids import complete_job, find_job
 from penstock.cli.job_options import JobOptions, job_options
-from penstock.client.errors import LocalFileError, RefusedError
+from penstock.client.errors import RefusedError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -39,6 +39,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, 
 @click.option("--name", help="Name of the job.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat for more.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.  [default: 0]")
+@click.option("--from-job", metavar="ID", help="Process the images of an earlier job, without sending them again.")
+@click.option("--expire-after", metavar="TIME", help="Delete the job this long after its end, such as 12h or 7d.")
+@click.option(
+    "--deadline", metavar="TIME", help="When it should have ended: in 90s, 10m or 2h, or at a time (RFC 3339)."
+)
+@click.option("--deadline-strict", is_flag=True, default=None, help="Refuse the job if its deadline cannot be met.")
+@click.option("--max-price", type=click.FloatRange(min=0, min_open=True), help="The most that it may cost.")
 @click.option("--results", metavar="URI", help="Folder of a bucket to write results to.")
 @click.option("-w", "--wait", is_flag=True, help="Wait until the job has ended.")
 @click.option(
@@ -53,6 +60,7 @@ def submit(
     paths: tuple[str, ...],
     server: str | None,
     labels: tuple[str, ...],
+    from_job: str | None,
     wait: bool,
     out: Path | None,
     as_json: bool,
@@ -63,29 +71,50 @@ def submit(
     If it is interrupted, the same command resumes it: each file is uploaded once, each result downloaded once. A job
     of URIs continues without the command.
     """
-    from penstock.cli.transfers import UploadCheckpoint, find_other_types, read_submission, send
+    from penstock.cli.formatting import format_deadline, format_skipped
+    from penstock.cli.transfers import (
+        UploadCheckpoint,
+        find_accepted_types,
+        find_other_types,
+        keep_types,
+        read_submission,
+        send,
+    )
     from penstock.common.folders import describe_skipped
     from penstock.common.settings import ClientSettings, load
 
-    submission = read_submission(job, paths, labels, fields)
-    if submission.ignored:
-        click.echo(f"{len(submission.ignored)} ignored: {describe_skipped(submission.ignored)}", err=True)
-    ignored = {"ignored": [{"file": name, "reason": reason} for name, reason in submission.ignored]}
+    if from_job is not None:
+        with _connect(server) as client:
+            fields["inputs"] = [{"job": find_job(client, from_job)}]
+    submission = read_submission(job, paths, labels, fields)  # refuses wrong usage before it looks for the server
     resume = _RESUME if submission.files else ""
     with _connect(server) as client, _show_progress(as_json) as progress:
-        others = find_other_types(client, submission.files)
-        if others:
-            click.echo(f"{len(others)} not read by this server: {describe_skipped(others)}", err=True)
+        if submission.files:
+            types = find_accepted_types(client)
+            submission = keep_types(submission, paths, types)
+            if others := find_other_types(submission.files, types):
+                click.echo(f"{len(others)} not read by this server: {describe_skipped(others)}", err=True)
+        if submission.ignored:
+            click.echo(f"{len(submission.ignored)} ignored: {describe_skipped(submission.ignored)}", err=True)
+        ignored = {"ignored": [{"file": name, "reason": reason} for name, reason in submission.ignored]}
         checkpoint = UploadCheckpoint(load(ClientSettings).state, client.server, submission.files)
-        with _on_interrupt(resume or "penstock jobs shows whether the job was created"):
+        with _on_interrupt(resume or "penstock jobs shows whether the job was created"), _locate_errors(job):
             created = send(client, submission, checkpoint, progress)
+        if not as_json:
+            for line in format_skipped(created):
+                click.echo(line, err=True)
         if not (wait or out):
             checkpoint.remove()
             url = _url(client, created)
             _print(
                 as_json,
                 _document(created) | ignored,
-                f"job {created.id} {created.state}: {created.images.total} images; {url}",
+                "\n".join(
+                    [
+                        f"job {created.id} {created.state}: {created.images.total} images; {url}",
+                        *format_deadline(created),
+                    ]
+                ),
             )
             return
         continues = f"job {created.id} continues: see penstock status, then penstock results"
@@ -178,12 +207,21 @@ def cancel(ids: tuple[str, ...], server: str | None, as_json: bool) -> None:
 @_job_argument
 @server_option
 @click.option("--image", "images", type=click.IntRange(min=0), multiple=True, help="Only this image; repeat for more.")
+@click.option("--code", help="Only images that failed with this error code, such as step_timeout.")
+@click.option("--all", "everything", is_flag=True, help="Also images that a retry is not expected to help.")
 @json_option
-def retry(job: str, server: str | None, images: tuple[int, ...], as_json: bool) -> None:
-    """Retry a job's failed images."""
+def retry(
+    job: str, server: str | None, images: tuple[int, ...], code: str | None, everything: bool, as_json: bool
+) -> None:
+    """Retry a job's failed images: those that a retry may help."""
+    if images and (everything or code):
+        raise click.UsageError(f"both --image and {'--all' if everything else '--code'}; accepted is one of them")
     with _connect(server) as client:
-        retried = client.retry(find_job(client, job), images or None)
-    _print(as_json, retried, f"job {retried.id} {retried.state}: retrying {retried.retried} images")
+        retried = client.retry(find_job(client, job), images or None, everything=everything, code=code)
+    text = f"job {retried.id} {retried.state}: retrying {retried.retried} images"
+    if not images and not code and retried.images.failed:
+        text += f"; {retried.images.failed} others would fail again (--all retries them as well)"
+    _print(as_json, retried, text)
 
 
 @click.command()
@@ -210,21 +248,38 @@ def operations(server: str | None, as_json: bool) -> None:
     _print(as_json, {"operations": [_document(operation) for operation in found]}, format_operations(found))
 
 
+@click.command()
+@server_option
+@json_option
+def usage(server: str | None, as_json: bool) -> None:
+    """Show how many bytes of uploads and results the server keeps, and how many it may."""
+    from penstock.cli.formatting import format_usage
+
+    with _connect(server) as client:
+        found = client.usage()
+    _print(as_json, found, format_usage(found))
+
+
 @contextmanager
 def _connect(server: str | None) -> Iterator[Client]:
-    try:
-        from penstock.client.sync_client import Client
-    except ModuleNotFoundError as error:
-        raise LocalFileError(
-            f"{error.name} is not installed; install it with pip install 'penstock[client]'"
-        ) from error
     from penstock.client.config import check_listening
+    from penstock.client.sync_client import Client
     from penstock.common.environment import warn_of_misspelt_variables
 
     warn_of_misspelt_variables()
     with Client(server) as client:
         check_listening(client.server)
         yield client
+
+
+@contextmanager
+def _locate_errors(job: JobOptions) -> Iterator[None]:
+    """Show the pointer of a refusal only to those who wrote the document that it leads into."""
+    try:
+        yield
+    except RefusedError as error:
+        error.message = f"{job.locate(error.pointer)}{error.detail}"
+        raise
 
 
 @contextmanager

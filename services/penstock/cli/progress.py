@@ -129,7 +129,8 @@ class Progress:
     def show_job(self, job: Job) -> None:
         """Show a job's state."""
         ended = job.images.done + job.images.failed
-        bar = Bar("images", ended, job.images.total, format_job_speed(job), job.images.failed)
+        note = f"waiting for: {job.waiting_for}" if job.waiting_for else format_job_speed(job)
+        bar = Bar("images", ended, job.images.total, printable(note), job.images.failed)
         self._show(describe_job(job), bar)
 
     def add_download(self) -> None:
@@ -163,7 +164,10 @@ def describe_job(job: Job) -> str:
     ended = job.images.done + job.images.failed
     steps = ", ".join(f"{step.step} {step.done + step.failed}" for step in job.steps)
     speed = format_job_speed(job)
-    return f"{job.state}: {ended} of {job.images.total} images{speed and f' ({speed})'}; past each step: {steps}"
+    waiting = f", waiting for: {job.waiting_for}" if job.waiting_for else ""
+    return (
+        f"{job.state}: {ended} of {job.images.total} images{speed and f' ({speed})'}{waiting}; past each step: {steps}"
+    )
 
 
 def _describe_count(completed: int, total: int | None, unit: str) -> str:

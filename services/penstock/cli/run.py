@@ -2,11 +2,15 @@
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from penstock.cli.job_options import JobOptions, job_options
+
+_OF_SERVERS = ("inputs", "results", "webhook", "on_failure")
+"""Fields of a job document that say something about a server's jobs alone."""
 
 
 @click.command()
@@ -43,9 +47,12 @@ def run(
     """Process files, folders and globs on this host. A second run processes only what is missing."""
     from penstock.worker.process.supervisor import start_forkserver
 
+    job.check_fields(_OF_SERVERS, "penstock run does not use it; remove it, or submit the job to a server")
     if runner == "process":
         if images:
             raise click.UsageError("--image names a container image; use it with --runner docker")
+        if find_spec("cv2") is None:
+            raise ModuleNotFoundError("workers need it", name="cv2")
         start_forkserver()  # loads the workers' libraries while this process loads its own
     from penstock.cli.progress import make_progress
     from penstock.common.environment import warn_of_misspelt_variables
@@ -59,7 +66,7 @@ def run(
     set_up_logs("penstock")
     warn_of_misspelt_variables()
     limits, settings = load(RunLimits), load(WorkerSettings)
-    declare_steps(settings.step_schemas)
+    declare_steps(settings.declared_steps)
     docker = None
     if runner == "docker":
         from penstock.local.docker.runner import DockerRunner, read_images  # loads OpenCV
@@ -69,7 +76,7 @@ def run(
     options = RunOptions(plan, out, parallel or default_workers(), force, limits, settings, names, verify)
     if docker is not None:
         options = docker.complete(options, parallel)
-    summary = run_inputs(Inputs(paths, out), options, make_progress(as_json=as_json))
+    summary = run_inputs(Inputs(paths, out, limits.types), options, make_progress(as_json=as_json))
     if as_json:
         click.echo(json.dumps({"out": str(out), **vars(summary)}, default=str))
     elif not summary.stopped:

@@ -74,7 +74,8 @@ def coordinator(broker: str | None, store: str | None, database: str | None, **g
 @click.option("--concurrency", type=int, help="Worker processes.  [default: 1]")
 @click.option("--input-root", type=click.Path(file_okay=False), help="Folder that jobs may read inputs from.")
 @click.option("--alive", is_flag=True, help="Only check the worker on this host: exit with 0 if it is healthy, else 1.")
-def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: Any) -> None:
+@click.option("--ready", is_flag=True, help="The same, and whether it reaches its broker.")
+def worker(broker_url: str | None, store_url: str | None, alive: bool, ready: bool, **given: Any) -> None:
     """Serve steps to a coordinator, over RabbitMQ and a shared store."""
     from penstock.common.settings import (
         BrokerSettings,
@@ -86,8 +87,8 @@ def worker(broker_url: str | None, store_url: str | None, alive: bool, **given: 
     )
     from penstock.worker.process.main import check_alive, work
 
-    if alive:
-        sys.exit(check_alive(load(WorkerSettings, **given)))
+    if alive or ready:
+        sys.exit(check_alive(load(WorkerSettings, **given), ready=ready))
     broker, store = load(BrokerSettings, broker_url=broker_url), load(StoreSettings, store_url=store_url)
     sys.exit(work(load(WorkerSettings, **given), load(Limits), broker, store, load(KubernetesSettings)))
 
@@ -112,6 +113,8 @@ def stdio(steps: str | None, root: Path | None) -> None:
 @click.option("--images-per-day", type=int, help="Limit for the images it submits in a day (UTC).")
 @click.option("--max-open-uploads", type=int, help="Limit for its uploads that no job reads.")
 @click.option("--max-open-upload-bytes", type=int, help="Limit for the bytes in them.")
+@click.option("--max-stored-bytes", type=int, help="Limit for the bytes of its uploads and results.")
+@click.option("--expire-after", metavar="TIME", help="Longest time to keep its jobs after their end, such as 30d.")
 @click.option("--admin", is_flag=True, help="Allow it to see and change all jobs.")
 def key(name: str, **given: Any) -> None:
     """Create an API key, and print it (only this once) with its entry for the server's PENSTOCK_API_KEYS."""

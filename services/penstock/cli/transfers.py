@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from penstock.cli.progress import Progress
 from penstock.client.errors import RefusedError
 from penstock.client.local_files import Photo, find_photos, remove_partial_files
 from penstock.common.folders import describe_skipped
+from penstock.common.headers.file_types import HEIC_NEEDS
+from penstock.common.image_header import TYPES, ImageType, suffixes_of
 from penstock.common.model.rest import Job, Result
 from penstock.common.sidecars import described_name
 
@@ -42,7 +44,10 @@ class Submission:
 
 
 def read_submission(
-    job: JobOptions, paths: Sequence[str], labels: Sequence[str], fields: Mapping[str, Any]
+    job: JobOptions,
+    paths: Sequence[str],
+    labels: Sequence[str],
+    fields: Mapping[str, Any],
 ) -> Submission:
     """Return what the command line says; `fields` that are not None replace those of `--job`.
 
@@ -51,47 +56,66 @@ def read_submission(
         LocalFileError: a path or glob that matches nothing.
     """
     document = job.document()
-    if "operations" not in document:
-        raise click.UsageError("no operations given; use --op or --job")
-    document |= {name: value for name, value in fields.items() if value is not None}
+    document |= {name: value for name, value in fields.items() if value is not None and name != "max_price"}
+    if fields.get("max_price") is not None:
+        document["cost"] = {"max_price": fields["max_price"]}
     if labels:
         document["labels"] = {**document.get("labels", {}), **dict(map(_read_label, labels))}
     uris = [path for path in paths if "://" in path]
     if uris and len(uris) < len(paths):
         raise click.UsageError("files on this host and URIs cannot be combined; submit two jobs")
+    if paths and "inputs" in fields:
+        raise click.UsageError("--from-job names the images; give no PATHS")
     if paths and "inputs" in document:
         raise click.UsageError("--job has inputs already; give no PATHS, or remove them from it")
     if uris:
         return Submission({**document, "inputs": [{"prefix": uri} if uri.endswith("/") else uri for uri in uris]}, [])
     if "inputs" in document:
         return Submission(document, [])
+    return _with_files(document, paths, TYPES)
+
+
+def keep_types(submission: Submission, paths: Sequence[str], types: Collection[ImageType]) -> Submission:
+    """Return a submission that has, of folders, only images of some types.
+
+    Raises:
+        UsageError: no images are left.
+    """
+    suffixes = suffixes_of(types)
+    if all(file.name.lower().endswith(suffixes) or described_name(file.name) for file in submission.files):
+        return submission
+    return _with_files(submission.document, paths, types)
+
+
+def _with_files(document: dict[str, Any], paths: Sequence[str], types: Collection[ImageType]) -> Submission:
     ignored: list[tuple[str, str]] = []
-    files = find_photos(paths, lambda name, what: ignored.append((name, what)))
+    files = find_photos(paths, lambda name, what: ignored.append((name, what)), types)
     if not files:
         others = f": {describe_skipped(ignored)}" if ignored else ""
         raise click.UsageError(f"no images in {', '.join(paths)}{others}" if paths else "no images given")
     return Submission(document, files, ignored)
 
 
-def find_other_types(client: Client, files: Sequence[Photo]) -> list[tuple[str, str]]:
-    """Return the names of files that the server does not read, and what they are: it completes "… is …".
-
-    A server of version 0.1.0 does not say what it reads; nothing is returned for it.
-    """
-    if not files:
-        return []
+def find_accepted_types(client: Client) -> Collection[ImageType]:
+    """Return the types of images that the server reads; all for a server of version 0.1.0, which does not say so."""
     try:
         accepted = {form.type for form in client.formats()}
     except RefusedError as error:
         if error.status == 404:
-            return []
+            return TYPES
         raise
+    return [kind for kind in TYPES if kind in accepted]
+
+
+def find_other_types(files: Sequence[Photo], accepted: Collection[ImageType]) -> list[tuple[str, str]]:
+    """Return the names of files of other types than the accepted, and what they are: it completes "… is …"."""
     found = []
     for file in files:
         if file.size_bytes and described_name(file.name) is None:
             kind, name = file.describe_type()
             if kind not in accepted:
-                found.append((file.name, name))
+                needs = f", which needs {HEIC_NEEDS} on the server" if kind == "heic" else ""
+                found.append((file.name, f"{name}{needs}"))
     return found
 
 
@@ -135,7 +159,8 @@ def send(client: Client, submission: Submission, checkpoint: UploadCheckpoint, p
     """Upload the files that are missing on the server, then create their job. A repeated call creates no second job."""
     if not submission.files:
         return client.submit(submission.document)
-    _validate(client, submission.document)
+    is_resumed = checkpoint.load() is not None  # then its job may be open already, and count for a quota
+    client.check(submission.document, 0 if is_resumed else len(submission.files))
     upload, missing = _resume_upload(client, checkpoint, submission.files)
     progress.begin_upload(len(submission.files), len(submission.files) - len(missing))
     try:
@@ -146,15 +171,6 @@ def send(client: Client, submission: Submission, checkpoint: UploadCheckpoint, p
         if error.status in (404, 409):  # the upload is gone or was used: start with a new one the next time
             checkpoint.remove()
         raise
-
-
-def _validate(client: Client, document: Mapping[str, Any]) -> None:
-    """Let the server refuse the document before the upload, not after it."""
-    try:
-        client.estimate(document)
-    except RefusedError as error:
-        if error.code != "no_images":
-            raise
 
 
 def _resume_upload(client: Client, checkpoint: UploadCheckpoint, files: Sequence[Photo]) -> tuple[str, list[Photo]]:

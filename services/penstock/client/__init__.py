@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from penstock.common.model.rest import System as System
     from penstock.common.model.rest import Upload as Upload
     from penstock.common.model.rest import UploadedFile as UploadedFile
+    from penstock.common.model.rest import Usage as Usage
 
 _NAMES = {
     "penstock.client.async_client": "AsyncClient AsyncJob",
@@ -52,7 +53,7 @@ _NAMES = {
     "penstock.common.model.effects": "Adjust Blur",
     "penstock.common.model.geometry": "Crop Rotate Tile",
     "penstock.common.model.operations": "Encode Resize Split",
-    "penstock.common.model.rest": "Image Notice Operation Result Retried Step System Upload UploadedFile",
+    "penstock.common.model.rest": "Image Notice Operation Result Retried Step System Upload UploadedFile Usage",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

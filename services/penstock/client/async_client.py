@@ -10,16 +10,17 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 import httpx
 from pydantic import BaseModel, PrivateAttr
 
 from penstock.client.config import ConfiguredClient
-from penstock.client.errors import DamagedError, UnavailableError
+from penstock.client.errors import DamagedError, RefusedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
 from penstock.client.one_image import OneImage, Ops, ResultFile, write_document
@@ -29,6 +30,7 @@ from penstock.common.backoff import Backoff
 from penstock.common.model import rest
 
 PAGE_LIMIT = 1_000
+Form = Literal["geojson", "csv", "ndjson"]
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         if photos:
             if inputs := document.get("inputs"):
                 raise ValueError(f"the document has inputs, {str(inputs)[:80]}; accepted are inputs or files")
+            await self.check(document, len(photos))
             upload = await self.begin_upload()
             await self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
@@ -121,11 +124,22 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
             await job.download(folder)
         return job
 
-    async def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a job would do, without creating it."""
-        return await self.send(
-            post_json("/v1/jobs?dry_run=true", write_document(document), lambda response: dict(response.json()))
-        )
+    async def estimate(self, document: Mapping[str, Any], images: int | None = None) -> dict[str, Any]:
+        """Return what a job would do, without creating it.
+
+        `images` is the number of images to send, for a document without inputs: the server checks that it would accept
+        them, without having them.
+        """
+        path = "/v1/jobs?dry_run=true" + (f"&images={images}" if images else "")
+        return await self.send(post_json(path, write_document(document), lambda response: dict(response.json())))
+
+    async def check(self, document: Mapping[str, Any], images: int) -> None:
+        """Let the server refuse a job before its images are sent, and not after it."""
+        try:
+            await self.estimate(document, images)
+        except RefusedError as error:
+            if error.code != "no_images":  # a server of version 0.1.0 wants to see images
+                raise
 
     def jobs(
         self, *, state: str | None = None, label: str | None = None, limit: int | None = None
@@ -144,6 +158,11 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
     def results(self, job: str) -> AsyncIterator[rest.Result]:
         """Yield a job's results so far."""
         return self._pages(f"{path_to('jobs', job)}/results", "results", rest.Result)
+
+    async def manifest(self, job: str, form: Form = "geojson") -> bytes:
+        """Return the manifest of a job's results so far as a file: GeoJSON, CSV, or lines of JSON."""
+        path, params = f"{path_to('jobs', job)}/manifest", {"format": form}
+        return await self.send(Request("GET", path, lambda response: response.content, params=params))
 
     async def wait(
         self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[AsyncJob], object] = ignore
@@ -165,7 +184,7 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         retries = self._retries(request)
         while True:
             try:
-                async with self._http.stream(**request.httpx_arguments(reader.restart())) as response:
+                async with self._http.stream(**request.httpx_arguments(self._base, reader.restart())) as response:
                     if response.is_success:
                         async for line in response.aiter_lines():
                             if (event := reader.feed(line)) is not None:
@@ -185,9 +204,18 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         request = Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(AsyncJob))
         return (await self.send(request))._of(self)
 
-    async def retry(self, job: str, images: Sequence[int] | None = None) -> rest.Retried:
-        """Retry a job's failed images: these, or all of them."""
-        document = {} if images is None else {"images": list(images)}
+    async def retry(
+        self, job: str, images: Sequence[int] | None = None, *, everything: bool = False, code: str | None = None
+    ) -> rest.Retried:
+        """Retry a job's failed images: these, else those that a retry may help, or with `everything` all of them.
+
+        With `code`, only those with this error code.
+        """
+        document: dict[str, Any] = {"all": True} if everything else {}
+        if code is not None:
+            document["code"] = code
+        if images is not None:
+            document["images"] = list(images)
         # not idempotent: an image that failed again in between would be retried again
         request = post_json(f"{path_to('jobs', job)}/retry", document, parse_model(rest.Retried), idempotent=False)
         return await self.send(request)
@@ -199,6 +227,23 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
     async def deliveries(self, job: str) -> list[rest.Notice]:
         """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
         return await self.send(Request("GET", f"{path_to('jobs', job)}/deliveries", parse_list("events", rest.Notice)))
+
+    async def presets(self) -> list[rest.Preset]:
+        """Return the job documents that are kept under a name, for this key."""
+        return await self.send(Request("GET", "/v1/presets", parse_list("presets", rest.Preset)))
+
+    async def save_preset(self, name: str, document: Mapping[str, Any]) -> rest.Preset:
+        """Keep a job document without `inputs` under a name, or replace the one that has it."""
+        request = post_json(path_to("presets", name), write_document(document), parse_model(rest.Preset))
+        return await self.send(replace(request, method="PUT"))
+
+    async def delete_preset(self, name: str) -> None:
+        """Delete a preset."""
+        await self.send(Request("DELETE", path_to("presets", name), ignore))
+
+    async def usage(self) -> rest.Usage:
+        """Return how many bytes of uploads and results are stored, by owner, and how many are allowed."""
+        return await self.send(Request("GET", "/v1/usage", parse_model(rest.Usage)))
 
     async def operations(self) -> list[rest.Operation]:
         """Return all operations that jobs can name."""
@@ -298,7 +343,7 @@ class AsyncClient(ConfiguredClient[httpx.AsyncClient]):
         while True:
             try:
                 content = iterate_blocking(request.content()) if request.content else None
-                async with self._http.stream(**request.httpx_arguments(), content=content) as response:
+                async with self._http.stream(**request.httpx_arguments(self._base), content=content) as response:
                     if retries.is_success(response):
                         await self._receive(response, request.sink)
                         return request.result(response)
@@ -363,6 +408,10 @@ class AsyncJob(rest.Job):
     async def download(self, folder: str | os.PathLike[str]) -> int:
         """Save its results so far below a folder; return how many were not there already."""
         return await self._client.download_all(self.id, folder)
+
+    async def manifest(self, form: Form = "geojson") -> bytes:
+        """Return the manifest of its results so far as a file: GeoJSON, CSV, or lines of JSON."""
+        return await self._client.manifest(self.id, form)
 
     async def cancel(self) -> AsyncJob:
         """Cancel it; results made so far stay."""

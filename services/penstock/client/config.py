@@ -44,7 +44,9 @@ class ConfiguredClient(Generic[C]):
     ) -> None:
         settings = load(ClientSettings)
         self.server = _check_url(server or settings.server)
+        self._base = httpx.URL(self.server).path.rstrip("/")
         self._patience_secs = patience_secs
+        self._warned: set[str] = set()
         headers = {"User-Agent": f"penstock/{__version__}", "Accept": "application/json"}
         verification = _ssl_verification(self.server, (settings.tls_ca or True) if verify is None else verify)
         try:
@@ -60,7 +62,8 @@ class ConfiguredClient(Generic[C]):
             raise SettingsError("invalid_proxy", f"invalid proxy in the environment: {error}") from error
 
     def _retries(self, request: Request[Any], patience_secs: float | None = None) -> Retries:
-        return Retries(request, self.server, self._patience_secs if patience_secs is None else patience_secs)
+        patience_secs = self._patience_secs if patience_secs is None else patience_secs
+        return Retries(request, self.server, patience_secs, self._warned)
 
 
 def authorization(api_key: str) -> dict[str, str]:

@@ -12,8 +12,10 @@ PenstockError
 
 from penstock.common.model.errors import PenstockError
 
-_WRONG_USAGE = frozenset({400, 413, 415, 422})
-"""Statuses of requests that are wrong whenever they are sent."""
+_FOR_NOW = frozenset({408, 429})
+"""Statuses below 500 of requests that may be accepted later."""
+_FOR_NOW_CODES = frozenset({"job_open", "upload_in_use", "request_in_progress"})
+"""Codes of 409 that end by themselves."""
 
 
 class PenstockClientError(PenstockError):
@@ -33,7 +35,7 @@ class RefusedError(PenstockClientError):
         self.status = status
         self.detail = detail
         self.pointer = pointer
-        if status in _WRONG_USAGE:
+        if 400 <= status < 500 and status not in _FOR_NOW and code not in _FOR_NOW_CODES:
             self.exit_code = LocalFileError.exit_code
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 from penstock.client.errors import DamagedError, LocalFileError, NoSpaceError
 from penstock.common.files import NO_SPACE, name_new
 from penstock.common.folders import FolderError, FolderRules, Found, FoundImage, GivenPaths, expand
-from penstock.common.image_header import HEAD_BYTES, describe_type, image_type
+from penstock.common.image_header import HEAD_BYTES, TYPES, ImageType, describe_type, image_type
 from penstock.common.sidecars import SUFFIX
 
 CONCURRENT_FILES = 4
@@ -63,12 +63,16 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """Files, folders and globs, or one of them."""
 
 
-def find_photos(paths: Paths, on_skipped: Callable[[str, str], object] = lambda _name, _reason: None) -> list[Photo]:
+def find_photos(
+    paths: Paths,
+    on_skipped: Callable[[str, str], object] = lambda _name, _reason: None,
+    types: Collection[ImageType] = TYPES,
+) -> list[Photo]:
     """Return files, and the images in folders and subfolders, each once, named relative to their common folder.
 
     Sidecars beside images are included, and links are followed. Hidden files are skipped in folders. So are files that
-    are no images by suffix or first bytes, and links to nothing or to a folder that they are in; `on_skipped` is called
-    with their names and what they are, which completes "… is …".
+    are no images of these types by suffix or first bytes, and links to nothing or to a folder that they are in;
+    `on_skipped` is called with their names and what they are, which completes "… is …".
 
     Raises:
         LocalFileError: a path or glob that matches nothing, or a folder that cannot be read.
@@ -77,7 +81,7 @@ def find_photos(paths: Paths, on_skipped: Callable[[str, str], object] = lambda 
     found = {os.path.abspath(item) for path in given for item in _expand(os.fspath(path))}
     if not found:
         return []
-    rules = FolderRules(lambda skipped, reason: on_skipped(skipped.name, reason), _raise)
+    rules = FolderRules(lambda skipped, reason: on_skipped(skipped.name, reason), _raise, types=types)
     groups = GivenPaths(found).images(rules, if_unreadable=False)
     return sorted({file.path: _stat_file(file) for images in groups for file in _with_sidecars(images)}.values())
 

@@ -45,8 +45,10 @@ class Request(Generic[T]):
     size_bytes: int = 0
     idempotent: bool = True
 
-    def httpx_arguments(self, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def httpx_arguments(self, base: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the arguments of `httpx.Client.stream`, with more headers, without the body.
+
+        `base` is the path of the server's URL, which the server puts before its links, and httpx before all paths.
 
         Raises:
             UnexpectedAnswerError: the path would lead to another server, which must not get the API key.
@@ -56,8 +58,9 @@ class Request(Generic[T]):
         headers = {**self.headers, **(headers or {})}
         if self.content is not None:
             headers["Content-Length"] = str(self.size_bytes)
+        path = self.path.removeprefix(base) if self.path.startswith(f"{base}/") else self.path
         params = {key: value for key, value in self.params.items() if value is not None}
-        return {"method": self.method, "url": self.path, "params": params or None, "headers": headers}
+        return {"method": self.method, "url": path, "params": params or None, "headers": headers}
 
     def result(self, response: httpx.Response) -> T:
         """Return the result of a successful response.

@@ -20,7 +20,7 @@ _log = logging.getLogger("penstock.client")
 
 NO_CODE = "refused"
 """The code of a response that is no problem document."""
-_NOT_PROCESSED = frozenset({429, 503})
+_NOT_PROCESSED = frozenset({429, 503, 507})
 """The server has not acted on the request; any request may be sent again."""
 _MAYBE_PROCESSED = frozenset({502, 504})
 """The server may have acted on the request; only an idempotent one may be sent again."""
@@ -33,6 +33,7 @@ class Retries:
         request: what is sent.
         server: the URL to name in errors.
         patience_secs: how long to retry.
+        warned: what was warned of; shared by all requests of a client, so that an outage is mentioned once.
         quiet_secs: how long to retry before a warning is logged.
         clock: returns seconds.
     """
@@ -42,6 +43,7 @@ class Retries:
         request: Request[Any],
         server: str,
         patience_secs: float,
+        warned: set[str] | None = None,
         *,
         quiet_secs: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
@@ -53,12 +55,14 @@ class Retries:
         self._clock = clock
         self._backoff = Backoff(first_secs=0.1, max_secs=10.0)
         self._failing_since: float | None = None
-        self._has_warned = False
+        self._warned = set() if warned is None else warned
         self._maybe_processed = False
 
     def is_success(self, response: httpx.Response) -> bool:
         """Whether a response means success: a 404 does after a DELETE whose response was lost."""
         is_deleted = self._request.method == "DELETE" and response.status_code == 404 and self._maybe_processed
+        if response.is_success:
+            self._warned.clear()  # of the next outage
         return response.is_success or is_deleted
 
     def delay_after_response(self, response: httpx.Response) -> float:
@@ -112,8 +116,8 @@ class Retries:
             self._failing_since = now
         if now + delay_secs > self._failing_since + self._patience_secs:
             raise error
-        if now > self._failing_since + self._quiet_secs and not self._has_warned:
-            self._has_warned = True
+        if now > self._failing_since + self._quiet_secs and error.message not in self._warned:
+            self._warned.add(error.message)
             _log.warning("%s; retrying for up to %g s", error.message, self._patience_secs)
         return delay_secs
 

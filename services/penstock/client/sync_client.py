@@ -7,16 +7,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 import httpx
 from pydantic import BaseModel, PrivateAttr
 
 from penstock.client.config import ConfiguredClient
-from penstock.client.errors import DamagedError, UnavailableError
+from penstock.client.errors import DamagedError, RefusedError, UnavailableError
 from penstock.client.event_stream import Event, EventReader
 from penstock.client.local_files import AtomicFile, Paths, Photo, find_photos, is_saved, target_path
 from penstock.client.one_image import OneImage, Ops, ResultFile, write_document
@@ -26,6 +27,7 @@ from penstock.common.backoff import Backoff
 from penstock.common.model import rest
 
 PAGE_LIMIT = 1_000
+Form = Literal["geojson", "csv", "ndjson"]
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -90,6 +92,7 @@ class Client(ConfiguredClient[httpx.Client]):
         if photos:
             if inputs := document.get("inputs"):
                 raise ValueError(f"the document has inputs, {str(inputs)[:80]}; accepted are inputs or files")
+            self.check(document, len(photos))
             upload = self.begin_upload()
             self.send_files(upload.id, photos)
             document = {**document, "inputs": [{"upload": upload.id}]}
@@ -112,11 +115,22 @@ class Client(ConfiguredClient[httpx.Client]):
             job.download(folder)
         return job
 
-    def estimate(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a job would do, without creating it."""
-        return self.send(
-            post_json("/v1/jobs?dry_run=true", write_document(document), lambda response: dict(response.json()))
-        )
+    def estimate(self, document: Mapping[str, Any], images: int | None = None) -> dict[str, Any]:
+        """Return what a job would do, without creating it.
+
+        `images` is the number of images to send, for a document without inputs: the server checks that it would accept
+        them, without having them.
+        """
+        path = "/v1/jobs?dry_run=true" + (f"&images={images}" if images else "")
+        return self.send(post_json(path, write_document(document), lambda response: dict(response.json())))
+
+    def check(self, document: Mapping[str, Any], images: int) -> None:
+        """Let the server refuse a job before its images are sent, and not after it."""
+        try:
+            self.estimate(document, images)
+        except RefusedError as error:
+            if error.code != "no_images":  # a server of version 0.1.0 wants to see images
+                raise
 
     def jobs(self, *, state: str | None = None, label: str | None = None, limit: int | None = None) -> Iterator[Job]:
         """Yield jobs, newest first; `label` is `key=value`."""
@@ -133,6 +147,11 @@ class Client(ConfiguredClient[httpx.Client]):
     def results(self, job: str) -> Iterator[rest.Result]:
         """Yield a job's results so far."""
         return self._pages(f"{path_to('jobs', job)}/results", "results", rest.Result)
+
+    def manifest(self, job: str, form: Form = "geojson") -> bytes:
+        """Return the manifest of a job's results so far as a file: GeoJSON, CSV, or lines of JSON."""
+        path, params = f"{path_to('jobs', job)}/manifest", {"format": form}
+        return self.send(Request("GET", path, lambda response: response.content, params=params))
 
     def wait(
         self, job: str, *, timeout_secs: float | None = None, on_progress: Callable[[Job], object] = ignore
@@ -154,7 +173,7 @@ class Client(ConfiguredClient[httpx.Client]):
         retries = self._retries(request)
         while True:
             try:
-                with self._http.stream(**request.httpx_arguments(reader.restart())) as response:
+                with self._http.stream(**request.httpx_arguments(self._base, reader.restart())) as response:
                     if response.is_success:
                         for line in response.iter_lines():
                             if (event := reader.feed(line)) is not None:
@@ -174,9 +193,18 @@ class Client(ConfiguredClient[httpx.Client]):
         request = Request("POST", f"{path_to('jobs', job)}/cancel", parse_model(Job))
         return (self.send(request))._of(self)
 
-    def retry(self, job: str, images: Sequence[int] | None = None) -> rest.Retried:
-        """Retry a job's failed images: these, or all of them."""
-        document = {} if images is None else {"images": list(images)}
+    def retry(
+        self, job: str, images: Sequence[int] | None = None, *, everything: bool = False, code: str | None = None
+    ) -> rest.Retried:
+        """Retry a job's failed images: these, else those that a retry may help, or with `everything` all of them.
+
+        With `code`, only those with this error code.
+        """
+        document: dict[str, Any] = {"all": True} if everything else {}
+        if code is not None:
+            document["code"] = code
+        if images is not None:
+            document["images"] = list(images)
         # not idempotent: an image that failed again in between would be retried again
         request = post_json(f"{path_to('jobs', job)}/retry", document, parse_model(rest.Retried), idempotent=False)
         return self.send(request)
@@ -188,6 +216,23 @@ class Client(ConfiguredClient[httpx.Client]):
     def deliveries(self, job: str) -> list[rest.Notice]:
         """Return the events of a job's webhook with their deliveries, newest first; none without a webhook."""
         return self.send(Request("GET", f"{path_to('jobs', job)}/deliveries", parse_list("events", rest.Notice)))
+
+    def presets(self) -> list[rest.Preset]:
+        """Return the job documents that are kept under a name, for this key."""
+        return self.send(Request("GET", "/v1/presets", parse_list("presets", rest.Preset)))
+
+    def save_preset(self, name: str, document: Mapping[str, Any]) -> rest.Preset:
+        """Keep a job document without `inputs` under a name, or replace the one that has it."""
+        request = post_json(path_to("presets", name), write_document(document), parse_model(rest.Preset))
+        return self.send(replace(request, method="PUT"))
+
+    def delete_preset(self, name: str) -> None:
+        """Delete a preset."""
+        self.send(Request("DELETE", path_to("presets", name), ignore))
+
+    def usage(self) -> rest.Usage:
+        """Return how many bytes of uploads and results are stored, by owner, and how many are allowed."""
+        return self.send(Request("GET", "/v1/usage", parse_model(rest.Usage)))
 
     def operations(self) -> list[rest.Operation]:
         """Return all operations that jobs can name."""
@@ -287,7 +332,7 @@ class Client(ConfiguredClient[httpx.Client]):
         while True:
             try:
                 content = iterate_blocking(request.content()) if request.content else None
-                with self._http.stream(**request.httpx_arguments(), content=content) as response:
+                with self._http.stream(**request.httpx_arguments(self._base), content=content) as response:
                     if retries.is_success(response):
                         self._receive(response, request.sink)
                         return request.result(response)
@@ -349,6 +394,10 @@ class Job(rest.Job):
     def download(self, folder: str | os.PathLike[str]) -> int:
         """Save its results so far below a folder; return how many were not there already."""
         return self._client.download_all(self.id, folder)
+
+    def manifest(self, form: Form = "geojson") -> bytes:
+        """Return the manifest of its results so far as a file: GeoJSON, CSV, or lines of JSON."""
+        return self._client.manifest(self.id, form)
 
     def cancel(self) -> Job:
         """Cancel it; results made so far stay."""

@@ -3,11 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 from pydantic_settings import BaseSettings
 
 from penstock.common import settings
+from penstock.common.wording.suggestions import suggest
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def describe_misspelt_variables(environment: Iterable[str]) -> Iterator[str]:
     """
     known = {name.removeprefix(_PREFIX): name for name in known_variables()}
     for name in find_unknown_variables(environment):
-        for close in get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_CLOSE):
+        if (close := suggest(name.removeprefix(_PREFIX), known, _CLOSE)) is not None:
             yield f"{name} is not a setting and is ignored; did you mean {known[close]}?"
 
 

@@ -6,24 +6,28 @@ links are followed, and whatever else is left out is reported with the reason. O
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NoReturn
 
-from penstock.common.image_header import HEAD_BYTES, describe_type, is_image_file
+from penstock.common.image_header import HEAD_BYTES, TYPES, ImageType, describe_other, suffixes_of
 from penstock.common.model.names import distinct, folder_name, shown_name
-from penstock.common.sidecars import described_name, find_sidecar, sidecar_names
+from penstock.common.sidecars import ORPHAN, Sidecars, described_name, sidecar_names
 
 _SHOWN = 5
 """Skipped files that a message names."""
 
 
 class Found(NamedTuple):
-    """A file: its path, and its name below the inputs' common folder. No other input has the same name."""
+    """A file: its path, and its name below the inputs' common folder. No other input has the same name.
+
+    The size is None if it was not looked up.
+    """
 
     path: str
     name: str
+    size_bytes: int | None = None
 
 
 OnSkipped = Callable[[Found, str], object]
@@ -50,16 +54,18 @@ class FolderRules:
 
     `on_skipped` is called for what is left out, except hidden files; `on_unreadable` for a folder that cannot be
     listed. `refuse_link` says why a link is not followed, from its path; None: it is. `is_excluded` says which
-    folders, by their paths, are left out without a word. `list_broken_links`: a link to nothing is listed as a file,
-    so that reading it reports the error. `open_folder` returns what to list for a folder's path: a path or descriptor.
+    folders, by their paths, are left out without a word. `open_folder` returns what to list for a folder's path: a path
+    or descriptor. `types` are those of images that can be read. `with_sizes`: whether the sizes of files that are no
+    links are looked up, which is fastest while their folder is open.
     """
 
     on_skipped: OnSkipped
     on_unreadable: Callable[[FolderError], object] = raise_error
     refuse_link: Callable[[str], str | None] | None = None
     is_excluded: Callable[[str], bool] = lambda _: False
-    list_broken_links: bool = False
     open_folder: Callable[[str], AbstractContextManager[str | int]] = nullcontext
+    types: Collection[ImageType] = TYPES
+    with_sizes: bool = False
     followed: set[tuple[int, int]] = field(default_factory=set)
     """Links to folders that were followed: each is followed once, or a few of them could multiply a folder."""
 
@@ -89,15 +95,17 @@ def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
     while pending:
         folder = pending.pop()
         try:
-            entries = _list(folder, rules)
+            files, others = _list(folder, rules)
         except OSError as error:
             rules.on_unreadable(FolderError(Found(folder.path, folder.name), error.strerror or str(error)))
             continue
-        kinds = [_kind_of(entry, folder, rules) for entry in entries]
-        files = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "file"]
-        names = distinct(_join(folder.name, shown_name(entry.name)) for entry in files)
-        yield [Found(entry.path, shown) for entry, shown in zip(files, names, strict=True)]
-        folders = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "folder"]
+        kinds = [_kind_of(entry, folder, rules) for entry in others]
+        files += [(entry.name, None) for entry, kind in zip(others, kinds, strict=True) if kind == "file"]
+        files.sort()
+        place, start = os.path.join(folder.path, ""), _join(folder.name, "")
+        names = distinct([start + shown_name(name) for name, _ in files])
+        yield [Found(place + name, shown, size) for (name, size), shown in zip(files, names, strict=True)]
+        folders = [entry for entry, kind in zip(others, kinds, strict=True) if kind == "folder"]
         below = distinct(_join(folder.name, folder_name(shown_name(entry.name))) for entry in folders)
         pending += [
             _Folder(entry.path, shown, folder, is_link=entry.is_link)
@@ -106,7 +114,7 @@ def walk(path: str, name: str, rules: FolderRules) -> Iterator[list[Found]]:
 
 
 class _Entry(NamedTuple):
-    """A file or folder in a folder, or a link to one. `identity` are the device and inode of a link itself."""
+    """A folder or link in a folder, or what is no file. `identity` are the device and inode of a link itself."""
 
     path: str
     name: str
@@ -116,18 +124,39 @@ class _Entry(NamedTuple):
     identity: tuple[int, int] | None
 
 
-def _list(folder: _Folder, rules: FolderRules) -> list[_Entry]:
-    """Return what is in a folder, sorted and without what is hidden. Raises OSError."""
+def _list(folder: _Folder, rules: FolderRules) -> tuple[list[tuple[str, int | None]], list[_Entry]]:
+    """Return names and sizes of the files in a folder, and what else is in it, sorted. Hidden ones are left out.
+
+    Raises OSError.
+    """
+    files, others = [], []
     with rules.open_folder(folder.path) as place, os.scandir(place) as listing:
-        entries = [_read_entry(folder.path, entry) for entry in listing if entry.name[0] != "."]
-    return sorted(entries, key=lambda entry: entry.name)
+        start = os.path.join(folder.path, "")
+        for entry in listing:
+            name = entry.name
+            if name[0] == ".":
+                continue
+            if entry.is_file(follow_symlinks=False):
+                files.append((name, _size_of(entry) if rules.with_sizes else None))
+            else:
+                others.append(_read_entry(start, entry))
+    return files, sorted(others, key=lambda entry: entry.name)
 
 
-def _read_entry(folder: str, entry: os.DirEntry[str]) -> _Entry:
-    is_link, path = entry.is_symlink(), os.path.join(folder, entry.name)
+def _read_entry(start: str, entry: os.DirEntry[str]) -> _Entry:
+    """Return an entry of a folder, whose path with its slash is `start`."""
+    is_link, path = entry.is_symlink(), start + entry.name
     own = entry.stat(follow_symlinks=False) if is_link else None
     identity = None if own is None else (own.st_dev, own.st_ino)
     return _Entry(path, entry.name, is_link, _is_folder(entry), _is_file(entry), identity)
+
+
+def _size_of(entry: os.DirEntry[str]) -> int | None:
+    """Return the size of a file that is no link; None if it was just deleted."""
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        return None
 
 
 def _kind_of(entry: _Entry, folder: _Folder, rules: FolderRules) -> Literal["file", "folder"] | None:
@@ -140,7 +169,7 @@ def _kind_of(entry: _Entry, folder: _Folder, rules: FolderRules) -> Literal["fil
         reason = "a link to a folder that it is in" if is_link else "a folder that a link in it leads to"
     elif is_link:
         reason = _refuse_link(entry, rules)
-    elif not is_folder and not entry.is_file:
+    elif not is_folder:
         reason = "neither a file nor a folder"
     if reason is None:
         return "folder" if is_folder else "file"
@@ -163,9 +192,9 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _refuse_link(entry: _Entry, rules: FolderRules) -> str | None:
-    """Return why a link is not followed; None: it is, or it is broken and listed as a file."""
+    """Return why a link is not followed; None: it is."""
     if identity_of(entry.path) is None:
-        return None if rules.list_broken_links else "a link to nothing"
+        return "a link to nothing"
     try:
         reason = rules.refuse_link(entry.path) if rules.refuse_link is not None else None
     except OSError:  # no link, or to somewhere else, by the time that it is followed
@@ -188,50 +217,74 @@ class FoundImage(NamedTuple):
     sidecar: Found | None
 
 
-def images_among(files: Sequence[Found], on_skipped: OnSkipped, *, if_unreadable: bool) -> list[FoundImage]:
-    """Return the files of a folder that are images by suffix or first bytes; unreadable ones too if `if_unreadable`."""
-    sidecars = {described: file for file in files if (described := described_name(os.path.basename(file.path)))}
-    images, used = [], set()
-    for file in files:
-        name = os.path.basename(file.path)
-        if described_name(name) is not None:
-            continue
-        if is_image_file(file.path, if_unreadable=if_unreadable):
-            sidecar = find_sidecar(name, sidecars)
-            used.add(sidecar)
-            images.append(FoundImage(file, sidecar))
+def read_head(path: str) -> bytes:
+    """Return the first bytes of a file, which tell its type. Raises OSError."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(HEAD_BYTES)
+
+
+def images_among(
+    files: Sequence[Found],
+    on_skipped: OnSkipped,
+    *,
+    if_unreadable: bool,
+    read: Callable[[str], bytes] = read_head,
+    types: Collection[ImageType] = TYPES,
+) -> list[FoundImage]:
+    """Return the files of a folder that are images of some types, by suffix or first bytes.
+
+    Unreadable files are returned, too, if `if_unreadable`. `read` returns a file's first bytes or raises OSError.
+    """
+    named = [(file, name, described_name(name)) for file in files for name in [file.path.rpartition(os.sep)[2]]]
+    described = [(each, file) for file, _, each in named if each]
+    others = [(file, name) for file, name, each in named if each is None]
+    sidecars = Sidecars(described, (name for _, name in others))
+    images, suffixes = [], suffixes_of(types)
+    for file, name in others:
+        is_named = name.lower().endswith(suffixes)
+        reason = None if is_named else _why_no_image(file.path, read, types, if_unreadable=if_unreadable)
+        if reason is None:
+            images.append(FoundImage(file, sidecars.find(name)))
         else:
-            on_skipped(file, type_of(file.path))
-    for sidecar in sidecars.values():
-        if sidecar not in used:
-            on_skipped(sidecar, "a sidecar without its image")
+            on_skipped(file, reason)
+    for sidecar in sidecars.orphans():
+        on_skipped(sidecar, ORPHAN)
     return images
 
 
-def describe_skipped(skipped: Sequence[tuple[str, str]]) -> str:
-    """Return what the first files that were left out are, from names and reasons: `a.txt is text, b is empty`."""
-    more = f", and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+def describe_skipped(skipped: Sequence[tuple[str, str]], count: int | None = None) -> str:
+    """Return what the first files that were left out are, from names and reasons: `a.txt is text, b is empty`.
+
+    `count` is how many there are, if not all are given.
+    """
+    count = len(skipped) if count is None else count
+    more = f", and {count - _SHOWN} more" if count > _SHOWN else ""
     text = ", ".join(f"{name} is {reason}" for name, reason in skipped[:_SHOWN])
     return (text + more).encode("utf-8", "replace").decode()
 
 
-def with_sidecar(file: Found) -> FoundImage:
-    """Return a file, with the sidecar that is beside it on disk."""
-    folder, name = os.path.split(file.path)
-    for each in sidecar_names(name):
-        if os.path.isfile(os.path.join(folder, each)):
-            shown = file.name[: file.name.rfind("/") + 1] + shown_name(each)
-            return FoundImage(file, Found(os.path.join(folder, each), shown))
-    return FoundImage(file, None)
+def sidecars_beside(folder: str, images: Sequence[str]) -> Sidecars[str]:
+    """Return the names of the sidecars in a folder of this host for its images of some names.
 
-
-def type_of(path: str) -> str:
-    """Return the name of a file's type by its first bytes, or why it cannot be read."""
+    Where a folder cannot be listed, those with exactly the usual names are found.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return describe_type(file.read(HEAD_BYTES))
+        names = sorted(name for name in os.listdir(folder) if name[0] != ".")
+    except OSError:
+        names = [each for name in images for each in sidecar_names(name)]
+    described = ((each, name) for name in names if (each := described_name(name)))
+    return Sidecars(((each, name) for each, name in described if os.path.isfile(os.path.join(folder, name))), images)
+
+
+def _why_no_image(
+    path: str, read: Callable[[str], bytes], types: Collection[ImageType], *, if_unreadable: bool
+) -> str | None:
+    """Return what a file is that is no image of these types, or why it cannot be read; None if it is one."""
+    try:
+        head = read(path)
     except OSError as error:
-        return f"unreadable ({error.strerror})"
+        return None if if_unreadable else f"unreadable ({error.strerror})"
+    return describe_other(head, types)
 
 
 class GivenPaths:
@@ -256,12 +309,24 @@ class GivenPaths:
     def images(self, rules: FolderRules, *, if_unreadable: bool) -> Iterator[list[FoundImage]]:
         """Yield the given files, of any type, by folder; then the images of each folder, as `images_among` does."""
         for folder, paths in self._by_folder.items():
-            files = [path for path in paths if described_name(os.path.basename(path)) is None]
-            shown = distinct(_join(self._names[folder], shown_name(os.path.basename(path))) for path in files)
-            yield [with_sidecar(Found(path, name)) for path, name in zip(files, shown, strict=True)]
+            yield self._given_images(folder, [os.path.basename(path) for path in paths], rules.on_skipped)
         for folder in self.folders:
             for group in walk(folder, self._names[folder], rules):
-                yield images_among(group, rules.on_skipped, if_unreadable=if_unreadable)
+                yield images_among(group, rules.on_skipped, if_unreadable=if_unreadable, types=rules.types)
+
+    def _given_images(self, folder: str, names: Sequence[str], on_skipped: OnSkipped) -> list[FoundImage]:
+        """Return the given files in a folder; skip sidecars that were given without their images."""
+        images = [name for name in names if described_name(name) is None]
+        sidecars = sidecars_beside(folder, images)
+        place = self._names[folder]
+        found = []
+        for name, shown in zip(images, distinct(_join(place, shown_name(name)) for name in images), strict=True):
+            beside = sidecars.find(name)
+            sidecar = None if beside is None else Found(os.path.join(folder, beside), _join(place, shown_name(beside)))
+            found.append(FoundImage(Found(os.path.join(folder, name), shown), sidecar))
+        for name in set(sidecars.orphans()).intersection(names):
+            on_skipped(Found(os.path.join(folder, name), _join(place, shown_name(name))), ORPHAN)
+        return found
 
     def count(self, rules: FolderRules) -> int:
         """Return the number of files, images or not."""

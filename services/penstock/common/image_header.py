@@ -9,7 +9,15 @@ from functools import partial
 
 from penstock.common.headers.base import Header, ImageType, corrupt, truncated, unsupported
 from penstock.common.headers.exif import read_orientation
-from penstock.common.headers.file_types import ALL_SUFFIXES, HEAD_BYTES, describe_type, image_type
+from penstock.common.headers.file_types import (
+    ALL_SUFFIXES,
+    HEAD_BYTES,
+    TYPES,
+    describe_other,
+    describe_type,
+    image_type,
+    suffixes_of,
+)
 from penstock.common.headers.isobmff import read_isobmff_header
 from penstock.common.headers.jpeg import MAX_SEGMENTS, jpeg_segments, read_jpeg_header
 from penstock.common.headers.png import SIGNATURE as PNG_SIGNATURE
@@ -22,15 +30,17 @@ __all__ = [
     "HEAD_BYTES",
     "MAX_SEGMENTS",
     "PNG_SIGNATURE",
+    "TYPES",
     "Header",
     "ImageType",
     "corrupt",
+    "describe_other",
     "describe_type",
     "image_type",
-    "is_image_file",
     "jpeg_segments",
     "read_header",
     "read_orientation",
+    "suffixes_of",
     "truncated",
     "unsupported",
 ]
@@ -43,17 +53,6 @@ _READERS: dict[ImageType, Callable[[bytes], Header]] = {
     "avif": partial(read_isobmff_header, "avif"),
     "heic": partial(read_isobmff_header, "heic"),
 }
-
-
-def is_image_file(path: str, *, if_unreadable: bool) -> bool:
-    """Return whether a file is an image by its suffix or its content; `if_unreadable` if it cannot be read."""
-    if path.lower().endswith(ALL_SUFFIXES):
-        return True
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return image_type(file.read(HEAD_BYTES)) is not None
-    except OSError:
-        return if_unreadable
 
 
 def read_header(data: bytes) -> Header:

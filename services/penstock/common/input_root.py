@@ -27,10 +27,11 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class InputRoot:
-    """A folder below which jobs may name files, except hidden ones and those in `private` folders.
+    """A folder below which jobs may name files, except hidden ones, and `private` ones or those in `private` folders.
 
-    Private are the data folder and the store, with the secrets and files of all callers, and every other folder that
-    has a database of Penstock. They are known by device and inode, hence also behind links and mounts.
+    Private are the data folder and the store, with the secrets and files of all callers, the file of API keys, and
+    every other folder that has a database of Penstock. They are known by device and inode, hence also behind links and
+    mounts.
     """
 
     path: Path
@@ -47,7 +48,7 @@ class InputRoot:
         return _identity(folder) in self._private_identities() or _has_database(folder)
 
     def is_private(self, path: Path) -> bool:
-        """Return whether a path without links below this folder is, or is in, a private folder."""
+        """Return whether a path without links below this folder is private, or in a private folder."""
         root, private = self.resolve(), self._private_identities()
         below = (each for each in (path, *path.parents) if each.is_relative_to(root))
         return any(_identity(each) in private or _has_database(each) for each in below)
@@ -65,6 +66,7 @@ class InputRoot:
             return
         root, check_folder = os.fsencode(os.path.realpath(self.path)), self._folder_check()
         with open_beneath(path, root, _refuse_hidden, check_folder) as opened:
+            check_folder(opened[0].fileno())  # a file may be private itself
             yield opened
 
     @contextmanager
@@ -93,7 +95,7 @@ class InputRoot:
         private = self._private_identities()
 
         def check(descriptor: int) -> None:
-            if _identity(descriptor) in private or _has_database(descriptor):
+            if _identity(descriptor) in private or _has_database(descriptor):  # False for a file
                 message = "the file is the server's own data, which is never an input"
                 raise ImageError(ImageCode.SOURCE_FORBIDDEN, message)
 
@@ -107,15 +109,19 @@ WHOLE_HOST = InputRoot(Path("/"), is_own=True)
 """For commands that read files as the user who runs them."""
 
 
-def input_root(path: Path | None, *, data: Path | None = None, store: Path | None = None) -> InputRoot | None:
-    """Return the root of a server whose data folder and store's folder are private; None if it has none.
+def input_root(
+    path: Path | None, *, data: Path | None = None, store: Path | None = None, keys: Path | None = None
+) -> InputRoot | None:
+    """Return the root of a server whose data folder, store's folder and file of API keys are private.
+
+    None if it has none.
 
     Raises:
         SettingsError: the root is the data folder itself, or in the store.
     """
     if path is None:
         return None
-    root = InputRoot(path, tuple(folder.absolute() for folder in (data, store) if folder is not None))
+    root = InputRoot(path, tuple(folder.absolute() for folder in (data, store, keys) if folder is not None))
     real = root.resolve()
     is_in_store = store is not None and store.exists() and _identity(store) in map(_identity, real.parents)
     if is_in_store or root.is_private_folder(real):

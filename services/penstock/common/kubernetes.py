@@ -23,6 +23,12 @@ class KubernetesClient:
         self._settings = settings
         self._client: Any = None
 
+    @property
+    def namespace(self) -> str:
+        """The pod's own namespace. Raises OSError if it cannot be read."""
+        settings = self._settings
+        return settings.pod_namespace or (settings.kubernetes_account / "namespace").read_text().strip()
+
     def call(self, action: str, function: Callable[[Any], T]) -> T:
         """Return what `function` returns for an `ApiClient`. `action` says in an UnavailableError what was tried."""
         from kubernetes.client import ApiException

@@ -114,41 +114,67 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
 
 
 class OutageLog:
-    """The outage that `who` waits for, if any. May be used from any thread."""
+    """The outage that `who` waits for, if any. May be used from any thread.
+
+    Several tasks of a process may share it: its log has one line when the first of them meets the outage, and one when
+    all go on.
+    """
 
     def __init__(self, log: logging.Logger, who: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._who = who
         self._clock = clock
         self._lock = threading.Lock()
-        self._error: UnavailableError | None = None
+        self._errors: dict[str, UnavailableError] = {}
+        """The last error of each task that waits, the latest task last."""
+        self._named: list[str] = []
+        """The dependencies that were logged."""
         self._began_at = 0.0
 
     @property
     def error(self) -> UnavailableError | None:
         """The last error of the outage; None if there is none."""
-        return self._error
+        with self._lock:
+            return next(reversed(self._errors.values()), None)
 
     @property
     def waiting_for(self) -> str | None:
         """What is waited for, such as `store full (12 kB free)`; None if nothing is."""
-        error = self._error
+        error = self.error
         return None if error is None else error.waiting_for
 
-    def begin(self, error: UnavailableError) -> None:
-        """Note a failure. It is logged if none came before, or one of another dependency."""
+    def begin(self, error: UnavailableError, task: str = "") -> None:
+        """Note that a task failed. It is logged if it is the first failure of the outage because of a dependency."""
         with self._lock:
-            last, self._error = self._error, error
-            if last is None:
+            if not self._errors:
                 self._began_at = self._clock()
-        if last is None or last.what != error.what:
+            self._errors.pop(task, None)
+            self._errors[task] = error
+            is_new = error.what not in self._named
+            if is_new:
+                self._named.append(error.what)
+        if is_new:
             self._log.warning("%s is waiting for the %s: %s", self._who, error.what, error.message)
 
-    def end(self) -> bool:
-        """Note a success, which is logged if it ends an outage; return whether it does."""
+    def end(self, task: str = "") -> bool:
+        """Note that a task succeeded. If that ends the outage, it is logged; return whether it does."""
         with self._lock:
-            error, self._error = self._error, None
-        if error is None:
-            return False
-        self._log.info("the %s can be used again after %.0f s", error.what, self._clock() - self._began_at)
+            if self._errors.pop(task, None) is None or self._errors:
+                return False
+            named, self._named = self._named, []
+        found = " and the ".join(named)
+        self._log.info("the %s can be used again after %.0f s", found, self._clock() - self._began_at)
         return True
+
+    def drop(self) -> None:
+        """Forget the outage, because nobody waits any more for it to end."""
+        with self._lock:
+            self._errors, self._named = {}, []
+
+
+def announce(line: str) -> None:
+    """Write a line about the start of a process to stderr for people, or to the log if that is JSON."""
+    if writes_json(load(LogSettings)):
+        logging.getLogger("penstock").info("%s", line)
+    else:
+        sys.stderr.write(f"{line}\n")

@@ -8,7 +8,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from penstock.common.model.errors import UnavailableError
@@ -48,7 +48,7 @@ class CallCounters:
         self._failed: Counter[str] = Counter()
         self._chunks: Counter[str] = Counter()
         self._redelivered: Counter[str] = Counter()
-        self._waited: defaultdict[str, float] = defaultdict(float)
+        self._waited: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     @contextmanager
     def time(self, call: str) -> Iterator[None]:
@@ -88,10 +88,11 @@ class CallCounters:
             if redelivered:
                 self._redelivered[step] += 1
 
-    def count_wait(self, what: str, seconds: float) -> None:
-        """Count seconds in which the process waited for a dependency that could not be used."""
+    def count_wait(self, steps: Iterable[str], what: str, seconds: float) -> None:
+        """Count seconds in which a process that serves some steps waited for a dependency that could not be used."""
         with self._lock:
-            self._waited[what] += seconds
+            for step in steps:
+                self._waited[step][what] += seconds
 
     def read(self) -> Measures:
         """Return all counts."""
@@ -104,7 +105,7 @@ class CallCounters:
                 calls=calls,
                 chunks=dict(self._chunks),
                 redelivered=dict(self._redelivered),
-                waited=dict(self._waited),
+                waited={step: dict(seconds) for step, seconds in self._waited.items()},
             )
 
     def take(self) -> Measures:

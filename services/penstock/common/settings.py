@@ -3,6 +3,7 @@
 Constructors receive these objects. Nothing else reads the environment.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,8 +12,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
 from penstock.common.headers.base import ImageType
-from penstock.common.headers.file_types import list_names, read_types
+from penstock.common.headers.file_types import (
+    HEIC_NEEDS,
+    TYPES,
+    describe_type,
+    has_heic,
+    image_type,
+    list_names,
+    read_types,
+)
 from penstock.common.model.errors import PenstockError
+from penstock.common.model.jobs import Duration
+from penstock.common.wording.faults import explain
 
 MiB = 1024 * 1024
 TiB = 1024**4
@@ -54,8 +65,11 @@ class Limits(_Settings):
         "all",
         "Types of image files that are read, separated by commas: `jpeg`, `png`, `webp`, `tiff`, `avif`, `heic`; or"
         " `all` that are installed (`heic` needs the extra `heif`)",
+        json_schema_extra={"pattern": "^(all|({0})(,({0}))*)$".format("|".join(TYPES))},
     )
-    max_side: int = _option(32_768, "Longest side of an image, in pixels", ge=1, le=32_768)
+    max_side: int = _option(
+        32_768, "Longest side of an image, and of what an operation makes of it, in pixels", ge=1, le=32_768
+    )
     max_operations: Count = _option(32, "Operations per plan")
     max_parts: Count = _option(4_096, "Parts per image")
     max_name_bytes: int = _option(255, "Bytes per file name (UTF-8)", ge=1, le=255)
@@ -67,11 +81,23 @@ class Limits(_Settings):
     )
     max_server_uploads: Count = _option(10_000, "Open uploads of all API keys")
     max_server_upload_bytes: Count = _option(10 * TiB, "The same bytes of all API keys; above it, `507`")
+    max_stored_bytes: Count | None = _optional(
+        "Bytes of uploads and results of all API keys together; above it, uploads and jobs get `507`. Unset: as many as"
+        " the store has room for"
+    )
+    expire_after: Duration | None = _optional(
+        "Longest time for which a job is kept after its end, such as `30d`; then it is deleted with its files and"
+        " results. For jobs that are accepted from now on. Unset: until it is deleted"
+    )
     max_wait_secs: HourSecs = _option(
         60.0, "Seconds a request may wait for the end of its job: `/v1/process`, and `Prefer: wait=…`"
     )
     max_waiting: Count = _option(100, "Requests with `Prefer: wait=…` waiting at the same time, per API key")
     max_sessions: Count = _option(100, "Browsers logged in at the same time, per API key; one more logs out the first")
+    max_downloads: Count = _option(
+        200, "Downloads of more than a mebibyte, archives and manifests sent at the same time, per API key"
+    )
+    max_presets: Count = _option(200, "Presets per API key, of at most 64 KiB each")
     max_event_streams: Count = _option(100, "Streams of server-sent events open at the same time, per API key")
 
     @field_validator("formats")
@@ -90,6 +116,11 @@ class Limits(_Settings):
         """The types of image files that are read, as a message ends with them."""
         return f"accepted are {list_names(self.types)} (PENSTOCK_FORMATS)"
 
+    def describe_refused(self, head: bytes) -> str:
+        """Return what a file is that is not read, by its first bytes, and what is read; completes "the file is …"."""
+        needs = f", which needs {HEIC_NEEDS} where it is read" if image_type(head) == "heic" and not has_heic() else ""
+        return f"{describe_type(head)}{needs}; {self.accepted_types}"
+
     def changed(self) -> dict[str, Any]:
         """Return the limits that differ from a server's defaults."""
         return {name: value for name, value in self if value != Limits.model_fields[name].default}
@@ -106,9 +137,13 @@ class RunLimits(Limits):
 
 
 class DeclaredStep(BaseModel, extra="forbid", frozen=True):
-    """A step that no installed package provides. `params` is the JSON Schema of its parameters."""
+    """A step that no installed package provides. `params` is the JSON Schema of its parameters.
+
+    `group`: whether it runs on the results of a group of images.
+    """
 
     params: dict[str, Any] = {}
+    group: bool = False
 
 
 class WorkerSettings(_Settings):
@@ -144,11 +179,14 @@ class WorkerSettings(_Settings):
     )
     steps: str = _option("all", "Steps that `penstock worker` serves, separated by commas, or `all`")
     concurrency: int = _option(1, "Processes started by one `penstock worker`", ge=1, le=1_024)
+    device: Literal["cpu", "cuda"] = _option(
+        "cpu", "What `blur` computes on: `cpu`, or `cuda` for an NVIDIA GPU, without which the worker does not start"
+    )
     input_root: Path | None = _optional("Folder whose files and folders jobs may use as inputs; unset: none")
     declared_steps: dict[str, DeclaredStep] = _option(
         {},
         "Steps that no installed package provides, for coordinators and workers, as JSON:"
-        ' `{"sharpen": {"params": {…JSON Schema…}}}`',
+        ' `{"sharpen": {"params": {…JSON Schema…}}}`; with `"group": true`, it is a group step',
     )
     program: tuple[str, ...] = _option(
         (),
@@ -160,11 +198,6 @@ class WorkerSettings(_Settings):
     def wall_limit_secs(self) -> float:
         """Seconds that a step may take, however little CPU it gets."""
         return self.step_wall_secs or 10 * self.step_timeout_secs
-
-    @property
-    def step_schemas(self) -> dict[str, dict[str, Any]]:
-        """The JSON Schema of each declared step's parameters, by its name."""
-        return {name: step.params for name, step in self.declared_steps.items()}
 
 
 class ContainerSettings(_Settings):
@@ -223,8 +256,8 @@ class StoreSettings(_Settings):
     store_timeout_secs: HourSecs = _option(30.0, "Seconds after which a call to the store fails, retries included")
     reserve_bytes: int = _option(
         256 * MiB,
-        "Free bytes to keep on the volume of a folder store; at most a twentieth of the volume counts. With less than"
-        " half of it, uploads are refused and workers wait, while deleting still works",
+        "Free bytes to keep on the volumes of a folder store and of SQLite; at most a twentieth of a volume. With"
+        " less, uploads and jobs are refused; with less than half of it, workers wait, too. Deleting still works",
         ge=0,
     )
 
@@ -254,7 +287,9 @@ class WebhookSettings(_Settings):
     )
     webhook_concurrency: int = _option(8, "Webhooks sent at the same time", ge=1, le=64)
     public_url: str | None = _optional(
-        "The server's public URL, put before the paths of jobs in webhooks. Unset: paths only", pattern="^https?://"
+        "The server's public URL, put before the paths of jobs in webhooks. Unset: paths only. Its path, if a proxy"
+        " shows the server below one, is put before all links",
+        pattern="^https?://",
     )
 
 
@@ -263,6 +298,16 @@ class CoordinatorSettings(WebhookSettings):
 
     host: str = _option("127.0.0.1", "Address to listen on; loopback by default")
     port: int = _option(8080, "Port to listen on; 0 picks a free one", ge=0, le=65_535)
+    max_connections: int | None = _optional(
+        "Connections open at the same time. Above it, the one that has waited longest for a request is closed; if none"
+        " waits, new ones get `503`. Unset: half of the files that the process may open (`ulimit -n`), at most 1024",
+        ge=1,
+    )
+    trusted_proxies: tuple[str, ...] = _option(
+        ("127.0.0.0/8", "::1/128"),
+        "JSON list of the addresses of proxies that may say below which path they show the server"
+        ' (`X-Forwarded-Prefix`), such as `["10.0.0.0/8"]`; default: this host',
+    )
     data: Path = _option(Path("penstock-data"), "Folder of the SQLite database, and of the store if it has no URL")
     database_url: str | None = _optional(
         "`postgresql://user:password@host/name`, for several coordinators. Unset: SQLite in `data`"
@@ -279,6 +324,12 @@ class CoordinatorSettings(WebhookSettings):
         repr=False,
     )
     api_keys_file: Path | None = _optional("File with another such list, for example from a mounted Secret")
+    map_tiles: str | None = _optional(
+        "URL of map tiles that the page shows below the places of a job's images, such as"
+        " `https://tiles.example/{z}/{x}/{y}.png`; their server learns which area users look at. Unset: none",
+        pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/\S*\{z\}\S*\{[xy]\}\S*\{[xy]\}\S*$",
+    )
+    map_credit: str = _option("", "Whom to credit for the map, such as `© OpenStreetMap contributors`", max_length=200)
     open: bool = _option(False, "Serve anyone on any address, without API keys")
     session_secs: float = _option(43_200.0, "Seconds for which a browser stays logged in", ge=60, le=31_536_000)
     disabled_steps: str = _option(
@@ -287,11 +338,28 @@ class CoordinatorSettings(WebhookSettings):
         pattern=r"^([a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*)?$",
     )
     advice_secs: DaySecs = _option(300.0, "Seconds in which the advised replicas would finish the backlog")
+    worker_prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = _option(
+        {},
+        'Price of a worker for an hour by step, `*` for all others, as JSON: `{"*": 0.03, "blur": 0.9}`. Jobs may then'
+        " have a highest price",
+    )
     window_images: Count = _option(32, "Images of one job in flight per worker, at most")
     max_chunk: int = _option(8, "Images per chunk at most, if `chunk_size` is `auto`", ge=1, le=64)
     repair_secs: DaySecs = _option(30.0, "Seconds without an event after which an image may be requeued")
     sweep_secs: DaySecs = _option(60.0, "Seconds between two runs of the garbage collector")
     abandoned_secs: float = _option(86_400.0, "Age, in seconds, at which an upload without a job is deleted", gt=0)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ip_network(proxy)  # its error says what is wrong
+        return proxies
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The addresses of trusted proxies."""
+        return tuple(map(ip_network, self.trusted_proxies))
 
 
 class ServeSettings(CoordinatorSettings):
@@ -319,6 +387,20 @@ class ClientSettings(_Settings):
     )
 
 
+class ScalingRule(BaseModel, extra="forbid", frozen=True):
+    """How the coordinator scales one Deployment."""
+
+    steps: Annotated[list[str], Field(min_length=1)]
+    """The steps that it serves."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    max_replicas: Count = 10
+    secs_per_replica: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds of work left for which one replica is wanted, if no deadline wants more."""
+    workers_per_replica: Count = 1
+    scale_down_secs: Annotated[float, Field(ge=0, le=3_600)] = 300.0
+    """Seconds for which fewer replicas must be enough before some are removed."""
+
+
 class KubernetesSettings(_Settings):
     """Settings of pods on Kubernetes."""
 
@@ -334,6 +416,12 @@ class KubernetesSettings(_Settings):
     kubernetes_selector: str | None = _optional(
         "Label selector of the steps' Deployments, whose replicas the coordinator reports. Needs"
         " permission to `list` them. Unset: no Kubernetes"
+    )
+    autoscale: dict[str, ScalingRule] = _option(
+        {},
+        "Deployments that the coordinator scales by the work left for their steps, as JSON:"
+        ' `{"penstock-blur": {"steps": ["blur"], "min_replicas": 0, "max_replicas": 10, "secs_per_replica": 10}}`.'
+        " Needs permission to `get` and `patch` their `scale`",
     )
     kubernetes_url: str = _option("https://kubernetes.default.svc", "URL of Kubernetes' API", pattern="^https://")
     kubernetes_account: Path = _option(
@@ -382,7 +470,8 @@ def load(kind: type[SettingsT], **given: object) -> SettingsT:
         return kind(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         lines = [
-            f"PENSTOCK_{'_'.join(str(part) for part in item['loc']).upper()}={item['input']}: {item['msg']}"
+            f"PENSTOCK_{'_'.join(str(part) for part in item['loc']).upper()}={item['input']}: "
+            + explain(item, show_value=False)
             for item in error.errors()
         ]
         raise SettingsError("invalid_settings", "\n".join(lines)) from error

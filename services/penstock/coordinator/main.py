@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from penstock.common.broker.base import Broker
 from penstock.common.environment import warn_of_misspelt_variables
-from penstock.common.input_root import input_root
+from penstock.common.input_root import DATABASE, input_root
 from penstock.common.logs import set_up_logs
 from penstock.common.metrics import CallCounters
-from penstock.common.registry import declare_steps, disable_steps
+from penstock.common.model.rest import MapTiles
+from penstock.common.registry import declare_steps, disable_steps, log_broken_steps
 from penstock.common.settings import (
     BrokerSettings,
     CoordinatorSettings,
@@ -24,13 +25,17 @@ from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.composite import CompositeStore
 from penstock.common.store.factory import open_store, store_folder
 from penstock.common.tracing.base import open_tracing
+from penstock.common.wording.urls import show_url
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import read_keys
+from penstock.coordinator.autoscaler import Autoscaler, DeploymentScale
+from penstock.coordinator.connections.limits import ConnectionLimits, limit_connections
 from penstock.coordinator.data_folder import lock_data_folder
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.leadership import AlwaysLeader, Leadership
+from penstock.coordinator.ports.links import prefix_of
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.coordinator.scheduling.leader import LeaderLoop
 from penstock.coordinator.scheduling.reconciler import ReconcilerSettings
@@ -52,11 +57,14 @@ class Coordinator:
     services: Services
     leader_loop: LeaderLoop
     listener: socket.socket
+    connections: ConnectionLimits
+    details: str
+    """What it serves, with which store, database and broker."""
 
     def serve(self) -> None:
         """Campaign for leadership and serve the REST API until SIGINT or SIGTERM."""
         self.leader_loop.start()
-        run_server(self.services, self.listener)
+        run_server(self.services, self.listener, self.connections, self.details)
 
 
 def run_coordinator(
@@ -66,6 +74,7 @@ def run_coordinator(
     limits: Limits,
     worker_settings: WorkerSettings,
     kubernetes: KubernetesSettings,
+    details: str = "",
 ) -> int:
     """Run a coordinator over RabbitMQ until SIGINT or SIGTERM; return the exit status.
 
@@ -82,8 +91,9 @@ def run_coordinator(
 
     set_up_logs("coordinator")
     warn_of_misspelt_variables()
-    declare_steps(worker_settings.step_schemas)
+    declare_steps(worker_settings.declared_steps)
     disable_steps(settings.disabled_steps.split(","))
+    log_broken_steps()
     with build_coordinator(
         settings,
         store_settings,
@@ -91,6 +101,7 @@ def run_coordinator(
         worker_settings,
         open_broker=lambda calls: RabbitBroker(url, broker_settings, calls),
         dispatch=DispatchSettings(poll_secs=_POLL_SECS),
+        details=details or f"the REST API, broker {show_url(url)}",
         kubernetes=kubernetes,
     ) as coordinator:
         coordinator.serve()
@@ -106,25 +117,32 @@ def build_coordinator(
     *,
     open_broker: Callable[[CallCounters], Broker],
     dispatch: DispatchSettings,
+    details: str,
     kubernetes: KubernetesSettings | None = None,
     can_add_workers: bool = True,
 ) -> Iterator[Coordinator]:
     """Take port and data folder, connect database, store and broker, and close all of it at the end.
 
-    `open_broker` opens a broker whose calls are counted. `settings` complete `dispatch`. `can_add_workers` says whether
-    workers can be added while the coordinator runs.
+    `open_broker` opens a broker whose calls are counted. `details` say what is served, and by which broker. `settings`
+    complete `dispatch`. `can_add_workers` says whether workers can be added while the coordinator runs.
 
     Raises:
         StartupError: the port or the data folder can't be used, or is in use.
-        SettingsError: there is no API key although the address is not loopback, a webhook setting is wrong, or the
-            folder for inputs is the data folder.
+        SettingsError: there is no API key although the address is not loopback, a webhook setting is wrong, the folder
+            for inputs is the data folder, or there are not enough descriptors for the connections.
         UnavailableError: the database or the store is unreachable.
     """
     with ExitStack() as stack:
+        connections = limit_connections(settings.max_connections)
         listener = stack.enter_context(bind_port(settings.host, settings.port))
         keys = read_keys(settings, listener.getsockname()[0])
         webhooks = WebhookRules.from_settings(settings)
-        inputs = input_root(settings.input_root, data=settings.data, store=store_folder(store_settings, settings.data))
+        inputs = input_root(
+            settings.input_root,
+            data=settings.data,
+            store=store_folder(store_settings, settings.data),
+            keys=settings.api_keys_file,
+        )
         repository, leadership = _open_database(settings, store_settings, stack)
         buckets = BucketAllowlist.from_settings(store_settings)
         counters, job_ends, tracing = Counters(), JobEnds(), open_tracing("coordinator")
@@ -157,6 +175,7 @@ def build_coordinator(
             tracing=tracing,
             webhook_sender=Sender.from_settings(repository, settings),
             find_replicas=find_replicas,
+            prices=settings.worker_prices,
         )
         services = Services(
             repository=repository,
@@ -167,20 +186,34 @@ def build_coordinator(
             input_root=inputs,
             buckets=buckets,
             accel_prefix=settings.accel_prefix,
+            prefix=prefix_of(settings.public_url),
+            trusted_proxies=settings.proxy_networks,
             find_replicas=find_replicas,
             advice_secs=settings.advice_secs,
             can_add_workers=can_add_workers,
             counters=counters,
             job_ends=job_ends,
             data=None if is_replicated else settings.data,
+            reserve_bytes=store_settings.reserve_bytes,
             keys=keys,
             loopback_only=keys is None and not settings.open,
             session_secs=settings.session_secs,
             webhooks=webhooks,
+            map_tiles=MapTiles(url=settings.map_tiles, credit=settings.map_credit) if settings.map_tiles else None,
         )
         leader_loop = LeaderLoop(scheduler, leadership)
         stack.callback(leader_loop.stop)
-        yield Coordinator(scheduler, services, leader_loop, listener)
+        _start_autoscaler(kubernetes, scheduler, counters, stack)
+        where = f"store {_show_store(settings, store_settings)}, database {_show_database(settings)}"
+        yield Coordinator(scheduler, services, leader_loop, listener, connections, f"{details}, {where}")
+
+
+def _show_store(settings: CoordinatorSettings, store_settings: StoreSettings) -> str:
+    return show_url(store_settings.store_url) if store_settings.store_url else str(settings.data / "store")
+
+
+def _show_database(settings: CoordinatorSettings) -> str:
+    return show_url(settings.database_url) if settings.database_url else str(settings.data / DATABASE)
 
 
 def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Callable[[str], Replicas | None]:
@@ -191,6 +224,16 @@ def _watch_replicas(settings: KubernetesSettings | None, stack: ExitStack) -> Ca
     watch.start()
     stack.callback(watch.stop)
     return watch.find
+
+
+def _start_autoscaler(
+    settings: KubernetesSettings | None, scheduler: JobScheduler, counters: Counters, stack: ExitStack
+) -> None:
+    if settings is not None and settings.autoscale:
+        scale = DeploymentScale(settings)
+        autoscaler = Autoscaler(settings.autoscale, scheduler.backlog, scale, leads=lambda: counters.is_leader)
+        autoscaler.start()
+        stack.callback(autoscaler.stop)
 
 
 def _open_database(
@@ -207,7 +250,7 @@ def _open_database(
         # Others pass through the folder to a store that is named, or that a web server in front reads.
         shared = store_settings.store_url is not None or settings.accel_prefix is not None
         stack.enter_context(lock_data_folder(settings.data, shared=shared))
-        repository = SqlRepository.sqlite(settings.data / "penstock.sqlite", fsync=store_settings.fsync)
+        repository = SqlRepository.sqlite(settings.data / DATABASE, fsync=store_settings.fsync)
         repository.discard_receiving()
     stack.callback(repository.close)
     return repository, leadership

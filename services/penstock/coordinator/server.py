@@ -7,22 +7,21 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
-from types import FrameType
 
-import uvicorn
-
-from penstock.common.logs import writes_json
+from penstock import __version__
+from penstock.common.logs import announce
 from penstock.common.model.errors import StartupError
-from penstock.common.settings import LogSettings, load
 from penstock.coordinator.api.app import create_app
 from penstock.coordinator.api.services import Services
+from penstock.coordinator.connections.limits import ConnectionLimits
+from penstock.coordinator.connections.server import HttpServer
 
 log = logging.getLogger(__name__)
 
-_SHUTDOWN_SECS = 5
 _THREAD_SWITCH_SECS = 0.001
 """Python's default of 5 ms lets the tracker's thread delay requests."""
+_YOUNG_OBJECTS = 50_000
+"""Objects after which Python's garbage collector runs; it would scan a batch of images or events many times at 700."""
 
 
 @contextmanager
@@ -43,45 +42,27 @@ def bind_port(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def run_server(services: Services, listener: socket.socket) -> None:
-    """Serve the REST API until SIGINT or SIGTERM; requests in progress may finish."""
+def relieve_collector() -> None:
+    """Make Python's garbage collector run less often, and skip what lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
+
+
+def run_server(services: Services, listener: socket.socket, limits: ConnectionLimits, details: str) -> None:
+    """Serve the REST API until SIGINT or SIGTERM; requests in progress may finish.
+
+    `details` is written beside the address: what is served, and with which store and broker.
+    """
     sys.setswitchinterval(_THREAD_SWITCH_SECS)
     app = create_app(services)
-    gc.collect()
-    gc.freeze()  # objects that live as long as the process are not scanned again while requests wait
+    relieve_collector()
     host, port = listener.getsockname()[:2]
-    _announce(f"Penstock serves on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECS,
-        server_header=False,
-    )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    announce(f"Penstock {__version__} serves on {address} (Ctrl-C ends it): {details}")
     # After shutting down, uvicorn raises the signal again, which must not kill the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _Server(config, services.stopping).run(sockets=[listener])
+        HttpServer(app, limits, services.stopping).run(sockets=[listener])
     except KeyboardInterrupt:
         log.info("interrupted; shutting down")
-
-
-class _Server(uvicorn.Server):
-    """Sets an event on shutdown, so that event streams end; uvicorn would wait for them and then cut them off."""
-
-    def __init__(self, config: uvicorn.Config, shutting_down: Event) -> None:
-        super().__init__(config)
-        self._shutting_down = shutting_down
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._shutting_down.set()
-        super().handle_exit(sig, frame)
-
-
-def _announce(line: str) -> None:
-    """Write the server's address to stderr for people, or to the log if that is JSON."""
-    if writes_json(load(LogSettings)):
-        log.info("%s", line)
-    else:
-        sys.stderr.write(f"{line}\n")

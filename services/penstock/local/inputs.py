@@ -1,10 +1,11 @@
 """Inputs of `penstock run`: files, folders and globs, listed lazily, one folder at a time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from urllib.parse import quote
 
 from penstock.common.folders import (
     FolderError,
@@ -18,6 +19,7 @@ from penstock.common.folders import (
     is_same,
     path_below,
 )
+from penstock.common.image_header import TYPES, ImageType
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import fold, unique_stems
 from penstock.common.model.result_names import SINGLE, ResultNames
@@ -47,16 +49,25 @@ class InputFile:
     size_bytes: int
     mtime_ns: int
     sidecar: Sidecar | None = None
+    output: str = ""
+    """Which of several outputs it is; each has its results in a folder of this name."""
+
+    def as_output(self, name: str) -> "InputFile":
+        """Return one of its outputs, which is an image of its own."""
+        return replace(self, name=f"{name}/{self.name}", stem=f"{name}/{self.stem}", output=name)
 
 
 class Inputs:
     """The files that paths and globs of a command line name, without those in folder `exclude` unless all are.
 
+    In folders, these are images of some types.
+
     Raises:
         RequestError: a path does not exist, a glob matches nothing, or an input folder is `exclude` itself.
     """
 
-    def __init__(self, paths: Sequence[str], exclude: Path) -> None:
+    def __init__(self, paths: Sequence[str], exclude: Path, types: Collection[ImageType] = TYPES) -> None:
+        self._types = types
         self._exclude = os.path.abspath(exclude)
         self._paths = paths
         self._results: Set[int] = frozenset()
@@ -90,10 +101,10 @@ class Inputs:
             others = f": {describe_skipped(ignored)}" if ignored else ""
             raise RequestError(422, "no_images", f"no images in {', '.join(self._paths)}{others}")
 
-    def check_apart(self, names: ResultNames, output: str) -> None:
+    def check_apart(self, names: ResultNames, output: str, folder: str = "") -> None:
         """Refuse results that would overwrite inputs; they can only if all inputs are in the folder for results.
 
-        `output` is the results' format.
+        `output` is the results' format, `folder` where they are, with its slash.
 
         Raises:
             RequestError: a result would have the path of an input.
@@ -101,7 +112,7 @@ class Inputs:
         if not self._is_among_results:
             return
         most = 2 if names.part_may_be_added else 1
-        tops = {_top_of(file.stem) for file in self.files(_ignore, names)}
+        tops = {_top_of(folder + file.stem) for file in self.files(_ignore, names)}
         inputs = {}
         for file in self.files(_ignore, names):
             path = path_below(self._exclude, file.path)
@@ -109,8 +120,8 @@ class Inputs:
                 stems = (stem for stem in names.stems(path)[:most] if _top_of(stem) in tops)
                 inputs.update({fold(stem): file for stem in stems})
         for file in self.files(_ignore, names):
-            if fold(file.stem) in inputs:
-                overwritten = inputs[fold(file.stem)].path
+            if fold(folder + file.stem) in inputs:
+                overwritten = inputs[fold(folder + file.stem)].path
                 message = f"a result of {file.name} would overwrite the input {overwritten}"
                 raise RequestError(422, "results_among_inputs", f"{message}; choose another --out or --names")
 
@@ -151,9 +162,8 @@ class Inputs:
 
     def _rules(self, on_skipped: OnSkipped) -> FolderRules:
         refuse_link = None if self._is_among_results else self._refuse_link
-        return FolderRules(
-            on_skipped, refuse_link=refuse_link, is_excluded=partial(is_same, self._exclude), list_broken_links=True
-        )
+        is_excluded = partial(is_same, self._exclude)
+        return FolderRules(on_skipped, refuse_link=refuse_link, is_excluded=is_excluded, types=self._types)
 
     def _refuse_link(self, path: str) -> str | None:
         return "a link into the folder for results" if self._is_excluded(path) else None
@@ -163,6 +173,11 @@ class Inputs:
         if os.path.islink(path):
             path = os.path.realpath(path)
         return _is_folder(path, self._exclude) or _is_in_folder(os.path.dirname(path), self._exclude)
+
+
+def file_url(path: str) -> str:
+    """Return the URL of an absolute path, as messages name a source."""
+    return f"file://{quote(os.fsencode(path))}"
 
 
 def _name_results(images: Sequence[FoundImage], names: ResultNames) -> Iterator[InputFile]:

@@ -19,7 +19,7 @@ from penstock.common.model.plan import Plan
 from penstock.common.model.result_names import PARTS, ResultNames
 from penstock.local.earlier_results import EarlierResults
 from penstock.local.inputs import InputFile
-from penstock.local.manifest_lines import ManifestFile, write_line
+from penstock.local.manifest_lines import Listed, ManifestFile, write_line
 from penstock.local.results_folder import MANIFEST, NoSpaceError, ResultsFolder
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,10 @@ class Manifest:
             self._listed = _names(ManifestFile(self._path))
         return hash(name) in self._listed
 
+    def entries(self) -> Iterator[Listed]:
+        """Yield the images with results that it lists now."""
+        return ManifestFile(self._path).entries()
+
     @property
     def listed(self) -> frozenset[int]:
         """The hashes of the names of all results that it lists now."""
@@ -111,12 +115,12 @@ class Manifest:
             self._withdraw(published)
             raise
         self._published += published
-        digests = {"source": f"{_digest(file):016x}", "input": f"{_input_digest(file):016x}"}
+        digests = {"source": source_digest(file), "input": f"{_input_digest(file):016x}"}
         self._add({"image": file.name, "state": "done", **digests, "results": results})
 
     def add_failure(self, file: InputFile, error: dict[str, Any]) -> None:
         """Add the line of an image that failed."""
-        self._add({"image": file.name, "state": "failed", "source": f"{_digest(file):016x}", "error": error})
+        self._add({"image": file.name, "state": "failed", "source": source_digest(file), "error": error})
 
     def add_ignored(self, file: str, reason: str) -> None:
         """Add the line of a file that was ignored."""
@@ -251,6 +255,11 @@ def _append(file: int, data: bytes) -> None:
         raise
 
 
+def source_digest(file: InputFile) -> str:
+    """Return the digest by which the manifest knows an input as it is now."""
+    return f"{_digest(file):016x}"
+
+
 def _digest(file: InputFile) -> int:
     parts: Iterable[object] = (file.path, file.stem, file.size_bytes, file.mtime_ns)
     if file.sidecar is not None:
@@ -259,7 +268,7 @@ def _digest(file: InputFile) -> int:
 
 
 def _input_digest(file: InputFile) -> int:
-    return _hash(file.path)
+    return _hash(f"{file.output}\0{file.path}" if file.output else file.path)
 
 
 def _hash(text: str) -> int:

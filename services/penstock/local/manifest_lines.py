@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.result_names import PARTS
+from penstock.common.wording.faults import first_fault
 from penstock.local.results_folder import is_relative_name
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
@@ -123,9 +124,9 @@ class ManifestFile:
             except ValidationError as error:
                 if not line.endswith(b"\n"):
                     continue  # the last line of a run that was killed
-                first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-                where = ".".join(map(str, first["loc"]))
-                self.skipped.add(number, f"{where}: {first['msg']}" if where else first["msg"])
+                fault = first_fault(error)
+                where = ".".join(fault.path)
+                self.skipped.add(number, f"{where}: {fault.text}" if where else fault.text)
 
     def _lines(self) -> Iterator[bytes]:
         """Yield all lines; of one beyond the limit, only its beginning, which is not JSON."""

@@ -129,7 +129,7 @@ class ResultsFolder:
             raise self.translate(error, name) from error
 
     def settle(self, name: str) -> None:
-        """Forget that a published result was waiting, once the manifest lists it."""
+        """Remove a waiting result: the manifest lists its other name, or its image has failed."""
         with suppress(OSError):
             self._unlink(f"{_WAITING}/{name}")
 

@@ -12,11 +12,10 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
-from urllib.parse import quote
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.input_root import WHOLE_HOST
-from penstock.common.model.errors import PlanError, RequestError, UnavailableError
+from penstock.common.model.errors import ImageCode, PlanError, RequestError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
     Chunk,
@@ -28,16 +27,17 @@ from penstock.common.model.messages import (
     read_events,
     step_queue,
 )
-from penstock.common.model.plan import Plan
+from penstock.common.model.plan import GROUP_IDS, Plan
 from penstock.common.model.result_names import ResultNames
 from penstock.common.registry import operations
 from penstock.common.settings import Limits, WorkerSettings
-from penstock.local.inputs import InputFile, Inputs
-from penstock.local.manifest import Manifest, usual_names
+from penstock.local.groups import Group, find_groups
+from penstock.local.inputs import InputFile, Inputs, file_url
+from penstock.local.manifest import Manifest, source_digest, usual_names
 from penstock.local.results_folder import NameTakenError, NoSpaceError, ResultsFolder
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
+from penstock.worker.process.served_steps import available_steps
 from penstock.worker.process.supervisor import Supervisor
-from penstock.worker.served_steps import available_steps
 
 _JOB = "run"
 _CHUNKS_PER_WORKER = 3
@@ -197,12 +197,14 @@ def run(inputs: Inputs, options: RunOptions, progress: Progress) -> Summary:
                 if inputs.are_among_results:
                     inputs.leave_out(manifest.listed)
                     inputs.check_any()
-                    inputs.check_apart(names, plan.encode.format)
+                    folders = [f"{branch.name}/" for branch in plan.branches] or [""]
+                    for output, prefix in zip(plan.outputs, folders, strict=True):
+                        inputs.check_apart(names, output.encode.format, prefix)
                 _check_names_free(inputs, plan, names, folder, manifest)
                 _Run(inputs, options, names, folder, manifest, progress, summary).run()
     except NoSpaceError as error:
         summary.stopped = error.message
-        summary.not_done = sum(1 for _ in inputs.files(lambda _name, _reason: None))
+        summary.not_done = sum(plan.layout.count for _ in inputs.files(lambda _name, _reason: None))
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -215,17 +217,26 @@ def _check_names_free(
     Raises:
         RequestError: a file that no run made has the name of a result.
     """
-    if folder.is_empty or plan.encode.format == "keep" or names.has_sizes:
+    if folder.is_empty or names.has_sizes:
         return
-    parts = plan.parts or 1
-    for file in inputs.files(lambda _name, _reason: None, names):
-        if manifest.is_done(file):
+    for file, output in (
+        each
+        for source in inputs.files(lambda _name, _reason: None, names)
+        for each in zip(_each_output(source, plan), plan.outputs, strict=True)
+    ):
+        parts, form = output.parts or 1, output.encode.format
+        if form == "keep" or manifest.is_done(file):
             continue
         for part in range(parts):
-            name = names.name(file.stem, part, parts, plan.encode.format)
+            name = names.name(file.stem, part, parts, form)
             if folder.status(name) is not None and not manifest.lists(name):
                 message = f"a result of {file.name} would overwrite {folder.path / name}, which is none of a run"
                 raise RequestError(409, "result_exists", f"{message}; move it, or choose another --out or --names")
+
+
+def _each_output(file: InputFile, plan: Plan) -> list[InputFile]:
+    """Return every output of a file, or the file as it is if the plan has one."""
+    return [file.as_output(branch.name) for branch in plan.branches] or [file]
 
 
 class _Run:
@@ -249,8 +260,10 @@ class _Run:
         self._progress = progress
         self._summary = summary
         self._plan = options.plan.document()
+        self._layout = options.plan.layout
         self._first_queue = step_queue(options.plan.steps[0])
         self._pending = self._find_pending()
+        self._pending_groups: Iterator[Group] = iter(())
         self._in_flight: dict[int, InputFile] = {}
         self._done: list[Sequence[Result]] = []
         """The results of images whose lines the manifest has yet to write."""
@@ -283,7 +296,7 @@ class _Run:
             if signal.getsignal(signal.SIGINT) == self._interrupt:
                 signal.signal(signal.SIGINT, before)
         if self._summary.stopped:
-            self._summary.not_done = len(self._in_flight) + sum(1 for _ in self._pending)
+            self._summary.not_done = len(self._in_flight) + sum(map(len, self._pending))
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Note Ctrl-C, which must not come between a result's name and its line in the manifest."""
@@ -296,6 +309,14 @@ class _Run:
     def _process(self) -> None:
         self._workers.start()
         threading.Thread(target=self._count_inputs, name="counter", daemon=True).start()
+        self._process_pending()
+        if self._layout.gather is not None:
+            self._manifest.flush()
+            self._pending_groups = self._find_groups()
+            self._process_pending()
+
+    def _process_pending(self) -> None:
+        """Process images until there are no more, or groups of them."""
         while True:
             self._fill_window()
             if not self._in_flight:
@@ -338,38 +359,49 @@ class _Run:
         names = [f"worker-{index}" for index in range(options.workers)]
         return Supervisor([replace(spec, name=name).process(self._broker) for name in names])
 
-    def _find_pending(self) -> Iterator[InputFile]:
+    def _find_pending(self) -> Iterator[list[tuple[int, InputFile]]]:
+        """Yield the outputs of each file that have no results yet, with the number of each."""
         for file in self._inputs.files(self._ignore, self._names):
             self._check_interrupted()
-            if self._manifest.is_done(file):
-                self._summary.skipped += 1
-            else:
-                yield file
+            outputs = _each_output(file, self._options.plan)
+            pending = [(number, each) for number, each in enumerate(outputs) if not self._manifest.is_done(each)]
+            self._summary.skipped += len(outputs) - len(pending)
+            if pending:
+                yield pending
 
     def _ignore(self, file: str, reason: str) -> None:
         self._summary.ignore(file, reason)
         self._manifest.add_ignored(file, reason)
 
     def _count_inputs(self) -> None:
-        self._total = self._inputs.count()
+        self._total = self._inputs.count() * self._layout.count
 
     def _fill_window(self) -> None:
-        ended = self._summary.done + self._summary.failed
-        size = fit_chunk(self._busy_secs / ended) if ended else 1
-        while len(self._in_flight) <= (_CHUNKS_PER_WORKER * self._options.workers - 1) * size:
+        ended, count = self._summary.done + self._summary.failed, self._layout.count
+        size = fit_chunk(self._busy_secs * count / ended) if ended else 1
+        while len(self._in_flight) <= (_CHUNKS_PER_WORKER * self._options.workers - 1) * size * count:
             batch = list(islice(self._pending, size))
-            if not batch:
+            group = None if batch else next(self._pending_groups, None)
+            if batch:
+                self._publish(batch)
+            elif group is not None:
+                self._publish_group(group)
+            else:
                 return
-            self._publish(batch)
 
-    def _publish(self, batch: list[InputFile]) -> None:
+    def _publish(self, batch: Sequence[Sequence[tuple[int, InputFile]]]) -> None:
         images = []
-        for file in batch:
-            self._in_flight[self._published] = file
-            regions = _file_url(file.sidecar.path) if file.sidecar else ()
-            images.append(ImageRef(id=self._published, stem=file.stem, ref=_file_url(file.path), regions=regions))
+        for outputs in batch:
+            for number, file in outputs:
+                image = self._published * self._layout.count + number
+                self._in_flight[image] = file
+                regions = file_url(file.sidecar.path) if file.sidecar else ()
+                images.append(ImageRef(id=image, stem=file.stem, ref=file_url(file.path), regions=regions))
             self._published += 1
-        chunk = Chunk(
+        self._broker.publish(self._first_queue, [self._chunk(images).model_dump_json().encode()])
+
+    def _chunk(self, images: list[ImageRef]) -> Chunk:
+        return Chunk(
             job=_JOB,
             chunk=str(images[0].id),
             plan=self._plan,
@@ -378,7 +410,32 @@ class _Run:
             names=self._names.template,
             enqueued_at=time.time(),
         )
-        self._broker.publish(self._first_queue, [chunk.model_dump_json().encode()])
+
+    def _find_groups(self) -> Iterator[Group]:
+        """Yield the groups whose images are not as they were when the group was done."""
+        plan, folder = self._options.plan, self._folder
+        files = ((source_digest(file), file) for file in self._inputs.files(lambda _name, _reason: None, self._names))
+        for group in find_groups(plan, folder.path, folder.work, files, self._manifest.entries()):
+            self._check_interrupted()
+            if self._manifest.is_done(group.file):
+                self._summary.skipped += 1
+                continue
+            self._total = None if self._total is None else self._total + 1
+            yield group
+
+    def _publish_group(self, group: Group) -> None:
+        gather, step = self._layout.gather, self._options.plan.steps[self._layout.size]
+        assert gather is not None
+        if group.source is None:
+            message = "no image of the group succeeded"
+            self._add_failure(group.file, Failure(code=ImageCode.NO_IMAGES, message=message, step=step, retry=True))
+            return
+        image = ImageRef(id=GROUP_IDS + self._published, stem=group.file.stem, ref=group.source)
+        self._in_flight[image.id] = group.file
+        self._published += 1
+        chunk = self._chunk([image])
+        chunk.step = gather.start
+        self._broker.publish(step_queue(step), [chunk.model_dump_json().encode()])
 
     def _apply_events(self, timeout_secs: float) -> bool:
         """Wait for an event, then apply all that have arrived; return whether there was one."""
@@ -412,6 +469,8 @@ class _Run:
             self._busy_secs += sum(timing.work for timing in outcome.timings)
             if outcome.error is not None:
                 self._add_failure(file, outcome.error)
+                for result in outcome.results:
+                    self._folder.settle(result.name)
             else:
                 self._publish_results(file, outcome)
             del self._in_flight[outcome.id]
@@ -431,10 +490,6 @@ class _Run:
         if failure.resume_blob:  # the failed step's input, kept for a retry; a run has none
             with suppress(OSError):
                 (self._folder.work / failure.resume_blob).unlink()
-
-
-def _file_url(path: str) -> str:
-    return f"file://{quote(os.fsencode(path))}"
 
 
 def _check_performable(options: RunOptions) -> None:

@@ -1,12 +1,13 @@
 """`penstock serve`: a coordinator and its workers on one host, with queues in memory or over RabbitMQ."""
 
 from functools import partial
+from itertools import chain
 
 from penstock.common.broker.memory import MemoryBroker
 from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.input_root import input_root
 from penstock.common.logs import set_up_logs
-from penstock.common.registry import declare_steps, declared_steps, disable_steps, disabled_steps
+from penstock.common.registry import declare_steps, declared_steps, disable_steps, disabled_steps, log_broken_steps
 from penstock.common.settings import (
     BrokerSettings,
     KubernetesSettings,
@@ -17,13 +18,14 @@ from penstock.common.settings import (
     WorkerSettings,
 )
 from penstock.common.store.local import LocalStore
+from penstock.common.wording.urls import show_url
 from penstock.coordinator.auth.first_key import with_first_key
 from penstock.coordinator.main import build_coordinator, run_coordinator
 from penstock.coordinator.scheduling.dispatcher import DispatchSettings
 from penstock.local.run import default_workers
 from penstock.worker.process.pipe_worker import PipeWorkerSpec
+from penstock.worker.process.served_steps import available_steps
 from penstock.worker.process.supervisor import Supervisor, start_forkserver
-from penstock.worker.served_steps import available_steps
 
 
 def serve(
@@ -42,15 +44,17 @@ def serve(
     """
     set_up_logs("penstock")
     settings = with_first_key(settings, partial(print, flush=True))  # not to the log, which may leave it out
-    declare_steps(worker_settings.step_schemas)
+    declare_steps(worker_settings.declared_steps)
     disable_steps(settings.disabled_steps.split(","))
     if broker_settings.broker_url is not None:
         return _serve_over_rabbitmq(settings, limits, worker_settings, broker_settings, store_settings)
     _refuse_unused_settings(settings, worker_settings, store_settings)
+    log_broken_steps()
     start_forkserver()
     warn_of_misspelt_variables()
     queues = MemoryBroker()
-    inputs = input_root(settings.input_root, data=settings.data, store=settings.data / "store")
+    store = settings.data / "store"
+    inputs = input_root(settings.input_root, data=settings.data, store=store, keys=settings.api_keys_file)
     workers = settings.workers or default_workers()
     specs = [
         PipeWorkerSpec(
@@ -72,6 +76,7 @@ def serve(
         worker_settings,
         open_broker=queues.counted_by,
         dispatch=DispatchSettings(workers, len(specs)),
+        details=f"{_list_steps(settings, worker_settings)}; {len(specs)} workers, queues in memory",
         can_add_workers=False,
     ) as coordinator:
         LocalStore(settings.data / "store").remove_temporary_files()
@@ -140,9 +145,14 @@ def _serve_over_rabbitmq(
             limits,
             worker_settings,
             KubernetesSettings(kubernetes_selector=None),
+            f"{_list_steps(settings, worker_settings)}; broker {show_url(broker_settings.broker_url)}",
         )
     finally:
         supervisor.stop(worker_settings.drain_secs)
+
+
+def _list_steps(settings: ServeSettings, worker_settings: WorkerSettings) -> str:
+    return ", ".join(chain.from_iterable(_step_groups(settings, worker_settings)))
 
 
 def _step_groups(settings: ServeSettings, worker_settings: WorkerSettings) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from penstock.common.model.effects import Blur
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.regions import Region
 from penstock.steps.colour.alpha import filter_colours, weight_by_alpha
+from penstock.steps.filters import base as filters
 from penstock.steps.hide import fill, hide, pixelate
 from penstock.steps.image import Image, Pixels, translate_opencv_errors
 
@@ -47,7 +48,7 @@ def _chosen(regions: Sequence[Region], params: Blur) -> list[Region]:
 
 def _gaussian(image: Pixels, params: Blur) -> Pixels:
     side = params.kernel or (0 if params.sigma else 5)
-    return weight_by_alpha(image, lambda given: cv2.GaussianBlur(given, (side, side), params.sigma or 0))
+    return weight_by_alpha(image, lambda given: filters.chosen.gaussian(given, side, params.sigma or 0))
 
 
 def _updownsampling(image: Pixels, _: Blur) -> Pixels:
@@ -56,11 +57,14 @@ def _updownsampling(image: Pixels, _: Blur) -> Pixels:
 
 
 def _bilateral(image: Pixels, params: Blur) -> Pixels:
-    return filter_colours(image, lambda given: cv2.bilateralFilter(given, params.diameter, 75, 75), params.diameter)
+    def bilateral(given: Pixels) -> Pixels:
+        return filters.chosen.bilateral(given, params.diameter, portable=params.portable)
+
+    return filter_colours(image, bilateral, params.diameter)
 
 
 def _median(image: Pixels, params: Blur) -> Pixels:
-    return filter_colours(image, lambda given: cv2.medianBlur(given, params.aperture), params.aperture)
+    return filter_colours(image, lambda given: filters.chosen.median(given, params.aperture), params.aperture)
 
 
 def _pixelate(image: Pixels, params: Blur) -> Pixels:

@@ -15,7 +15,6 @@ from penstock.common.image_header import (
     Header,
     ImageType,
     corrupt,
-    describe_type,
     image_type,
     read_header,
     unsupported,
@@ -94,12 +93,12 @@ def _mark_as_reduced(image: Image, full_size: tuple[int, int]) -> Image:
 def _check_type(head: bytes, limits: Limits) -> None:
     kind = image_type(head)
     if kind is None or kind not in limits.types:
-        raise unsupported(f"the file is {describe_type(head)}; {limits.accepted_types}")
+        raise unsupported(f"the file is {limits.describe_refused(head)}")
 
 
 def _check_size(header: Header, limits: Limits, params: Decode) -> None:
     width, height, weight = header.width, header.height, _weigh(header, params)
-    if width * height * weight > limits.max_pixels:
+    if count_pixels(header, params) > limits.max_pixels:
         counted = "" if weight == 1 else f", which count {weight} times for their depth or transparency"
         raise ImageError(
             ImageCode.TOO_MANY_PIXELS,
@@ -110,6 +109,11 @@ def _check_size(header: Header, limits: Limits, params: Decode) -> None:
             ImageCode.TOO_MANY_PIXELS,
             f"the image has {width}x{height} pixels; accepted are sides of up to {limits.max_side} (PENSTOCK_MAX_SIDE)",
         )
+
+
+def count_pixels(header: Header, params: Decode) -> int:
+    """Return a file's pixels as the limit counts them, as far as its header tells."""
+    return header.width * header.height * _weigh(header, params)
 
 
 def _weigh(header: Header, params: Decode) -> int:

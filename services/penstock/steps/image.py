@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,6 +35,30 @@ class Metadata:
     iptc: bytes = b""
     icc: bytes = b""
     geotiff: bytes = b""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes a result gets of it, at most."""
+        return sum(map(len, (self.exif, self.xmp, self.iptc, self.icc, self.geotiff)))
+
+
+class Shape(NamedTuple):
+    """The pixels of a part: `height` × `width`, of so many `channels`, each a number of `sample_bytes`."""
+
+    height: int
+    width: int
+    channels: int = 3
+    sample_bytes: int = 1
+
+    @property
+    def weight(self) -> int:
+        """How many times a pixel counts for the limit on them."""
+        return weigh(deep=self.sample_bytes > 1, alpha=self.channels == 4)
+
+    @property
+    def counted_pixels(self) -> int:
+        """The pixels as the limit counts them."""
+        return self.width * self.height * self.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +99,10 @@ class Image:
         return max(self.width, self.metadata.width), max(self.height, self.metadata.height)
 
     @property
-    def weight(self) -> int:
-        """How many times its pixels count for the limit on them."""
-        return weigh(deep=self.pixels.dtype.itemsize > 1, alpha=self.pixels.shape[2] == 4)
-
-    @property
-    def counted_pixels(self) -> int:
-        """Its pixels as the limit counts them."""
-        return self.width * self.height * self.weight
+    def shape(self) -> Shape:
+        """What its pixels are."""
+        height, width, channels = self.pixels.shape
+        return Shape(height, width, channels, self.pixels.dtype.itemsize)
 
     @property
     def width(self) -> int:

@@ -9,6 +9,7 @@ from penstock.common.registry import CustomStep, custom_steps
 from penstock.steps.adjust import adjust
 from penstock.steps.blur import blur, check_regions
 from penstock.steps.crop import crop
+from penstock.steps.groups.contact_sheet import contact_sheet
 from penstock.steps.image import Image
 from penstock.steps.resize import resize
 from penstock.steps.rotate import rotate
@@ -19,7 +20,7 @@ from penstock.steps.tile import tile
 def step_functions() -> dict[str, Callable[..., Any]]:
     """Return functions `(pixels, params) → pixels | StepOutput | list of them` by step, all but `decode` and `encode`.
 
-    They get the `further_arguments` as well.
+    They get the `further_arguments` as well. Group steps get `GroupImage`s instead of pixels.
     """
     return {
         "resize": resize,
@@ -29,6 +30,7 @@ def step_functions() -> dict[str, Callable[..., Any]]:
         "split": split,
         "adjust": adjust,
         "blur": blur,
+        "contact-sheet": contact_sheet,
         **custom_steps(),
     }
 

@@ -7,6 +7,7 @@ first file is read; while one image is processed, the next one's file.
 import threading
 from concurrent.futures import Executor, Future
 from functools import partial
+from itertools import pairwise
 
 from penstock.common.model.messages import Chunk, ImageRef
 from penstock.common.store.base import ObjectNotFoundError, Store
@@ -77,7 +78,8 @@ class ChunkInput:
         self._budget = budget
         self._prefetcher = prefetcher
         self._memory = memory
-        self._next_ref = {image.ref: after.ref for image, after in zip(chunk.images, chunk.images[1:], strict=False)}
+        refs = [image.ref for image in chunk.images]
+        self._next_ref = {ref: after for ref, after in pairwise(refs) if ref != after}
         self._prefetched: dict[str, Future[bytes]] = {}
         self._blob: Blob | None = None
 

@@ -4,22 +4,17 @@ However the run ends (all done, a time limit, a signal, an unreachable store), n
 outcome published, is handed on to the next step, or is requeued for this one.
 """
 
-import hashlib
-import json
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, Literal
 
-from penstock.common.broker.base import Broker, Delivery
+from penstock.common.broker.base import Delivery
 from penstock.common.logs import update_log_context
-from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError, UnavailableError
 from penstock.common.model.messages import (
     EVENTS_QUEUE,
@@ -34,21 +29,20 @@ from penstock.common.model.messages import (
     read_chunk,
     step_queue,
 )
-from penstock.common.model.operations import DECODE, Decode
-from penstock.common.model.plan import Plan, Planned, plan_of
+from penstock.common.model.operations import DECODE, Decode, Encode
+from penstock.common.model.plan import Plan, Planned
 from penstock.common.model.result_names import ResultNames
-from penstock.common.store.base import ObjectNotFoundError, Store
-from penstock.common.store.keys import result_key, resume_key, work_key
-from penstock.common.tracing.base import UNTRACED, Trace, Tracing
-from penstock.steps.image import Image
+from penstock.common.store.keys import result_key, resume_key
+from penstock.common.tracing.base import UNTRACED, Trace
+from penstock.worker import intermediates
 from penstock.worker.attempts import Attempts
 from penstock.worker.cancelled_jobs import JobCancelledError
-from penstock.worker.chunk_input import BlobLostError, ChunkInput, PixelBudget
-from penstock.worker.events import EventPublisher
-from penstock.worker.executors.base import File, Part, StepExecutor, as_image_error
+from penstock.worker.chunk_input import BlobLostError, ChunkInput
+from penstock.worker.context import WorkerContext
+from penstock.worker.executors.base import File, Part, as_image_error
+from penstock.worker.executors.group_results import own_files
 from penstock.worker.executors.safetensors import pack_chunk
-from penstock.worker.image_sources import ImageSources
-from penstock.worker.memory import WorkerMemory
+from penstock.worker.group_input import GroupStoppedError, open_group
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -58,23 +52,16 @@ IO_SECS = 180.0
 """Upper bound for all store and broker calls around one image."""
 
 
-@dataclass(frozen=True)
-class WorkerContext:
-    """What a worker's parts share. `served` are its steps; `prefetcher` reads ahead, None: nothing does."""
+@dataclass
+class _Leg:
+    """Operations with their indexes in the plan, on parts or an image's input; what they made unless they failed."""
 
-    name: str
-    served: frozenset[str]
-    store: Store
-    broker: Broker
-    sources: ImageSources
-    executor: StepExecutor
-    pixel_budget: PixelBudget
-    prefetcher: Executor | None
-    tracing: Tracing
-    counters: CallCounters
-    events: EventPublisher
-    memory: WorkerMemory | None = None
-    image_timeout_secs: float = math.inf
+    image: ImageRef
+    operations: Iterable[tuple[int, Planned]]
+    parts: list[Part] | None = None
+    made: list[Part] | None = None
+    is_written: bool = False
+    """Whether what was made are results already, as files of a group step are."""
 
 
 class ChunkTask:
@@ -95,11 +82,16 @@ class ChunkTask:
         self._context = context
         self._loaded = False
         self._outcomes: list[Outcome] = []
-        self._ready: list[tuple[ImageRef, list[Image]]] = []
-        """Images that wait for the next step, with their parts."""
+        self._ready: list[intermediates.Ready] = []
+        """Images that go on in other workers."""
+        self._current: list[ImageRef] = []
+        """The images that the work is for: all outputs of a source until its shared operations are done, then one."""
         self._suspect: Attempts | None = None
         self._at = 0
+        self._operation = ""
         self._step_input: list[Part] = []
+        self._written: list[Result] = []
+        """The current image's results so far."""
         self._work_secs: dict[int, float] = {}
         self._spent_secs = 0.0
         self._published_at = 0.0
@@ -116,26 +108,36 @@ class ChunkTask:
         self.chunk = chunk = read_chunk(self.delivery.body)
         self.pending = deque(chunk.images)
         self._at = chunk.step
-        self.plan = plan = self._load_plan(chunk)
+        self.plan = plan = self._context.load_plan(chunk)
         if not 0 <= chunk.step < len(plan.steps) or not chunk.images:
             raise MessageError("unreadable_message", f"step {chunk.step} of {len(plan.steps)}")
+        self._layout = layout = plan.layout
+        if {*plan.last_steps} != {"encode"}:
+            raise MessageError("unreadable_message", f"a plan that ends with {plan.last_steps}; accepted is encode")
+        self._is_group = layout.is_group(chunk.images[0].id)
+        branch = layout.branch_at(chunk.step) if chunk.blob is not None or self._is_group else None
+        if branch and any(layout.branch(image.id) != branch for image in chunk.images):
+            raise MessageError("unreadable_message", f"step {chunk.step} of an image that is not output {branch.name}")
         context = self._context
-        following = takewhile(context.served.__contains__, plan.steps[chunk.step + 1 :])
-        self._end = chunk.step + 1 + len([*following])
+        self._current = [chunk.images[0]]
+        self._shared_end = chunk.step if branch else self._served_until(chunk.step, layout.fork)
         self._input = ChunkInput(
             chunk, context.store, context.sources, context.pixel_budget, context.prefetcher, context.memory
         )
-        operations = list(enumerate(plan.operations))[chunk.step : self._end]
-        self._operations: list[tuple[int, Planned]] = operations
-        if chunk.blob is None:
-            self._operations = [(chunk.step, plan.decoding), *operations]
+        self._shared = list(enumerate(plan.operations))[chunk.step : self._shared_end]
+        if chunk.blob is None and not self._is_group:
+            self._shared = [(chunk.step, plan.decoding), *self._shared]
         self._loaded = True
+
+    def _served_until(self, start: int, end: int) -> int:
+        """Return the index of the first operation from `start` on that other workers do; `end` if none does."""
+        return start + sum(1 for _ in takewhile(self._context.served.__contains__, self.plan.steps[start:end]))
 
     def prefetch(self) -> None:
         """Load the chunk and start to read its input ahead; errors are left to `load`."""
         with suppress(MessageError, PlanError, UnavailableError):
             self.load()
-            if not self.is_redelivered:
+            if not self.is_redelivered and not self._is_group:
                 self._input.prefetch()
 
     @property
@@ -163,7 +165,7 @@ class ChunkTask:
     @property
     def unfinished(self) -> list[ImageRef]:
         """The images that have no outcome and were not handed on."""
-        return [*(image for image, _ in self._ready), *self.pending]
+        return [*(image for ready in self._ready for image in ready.images), *self.pending]
 
     def count_attempt(self, max_attempts: int) -> bool:
         """Return whether the image of a redelivered chunk may be started again; fail it otherwise.
@@ -172,12 +174,13 @@ class ChunkTask:
         the image's file.
         """
         chunk = self.chunk
-        attempts = self._suspect = Attempts(self._context.store, chunk)
+        attempts = self._suspect = Attempts(self._context.store, chunk, self.delivery.body)
         if attempts.count < max_attempts:
             attempts.count += 1
             return True
-        crashed_in = self.plan.steps[attempts.step]
+        attempts.give_up()
         self._at = attempts.step
+        crashed_in = self._reported(attempts.operation or self.plan.steps[attempts.step])
         message = f"the worker died {attempts.count} times while it processed this image, last in {crashed_in}"
         self.fail_current(ImageError(ImageCode.STEP_CRASHED, message, crashed_in))
         return False
@@ -185,37 +188,113 @@ class ChunkTask:
     def run(self, watchdog: Watchdog, should_stop: Callable[[], bool]) -> None:
         """Run the served steps on every pending image, until `should_stop` returns true between two images.
 
+        In the middle of a group, `should_stop` is asked between two of its images.
+
         Raises:
             JobCancelledError: `should_stop` raised it between two images or two steps.
             BlobLostError: the intermediates are gone.
             UnavailableError: a step's program cannot be started.
         """
-        executor = self._context.executor
         self._start()
         self._published_at = time.monotonic()
-        while not should_stop() and self.pending:
-            image = self.pending[0]
+        for leg in self._legs(should_stop):
+            parts = leg.parts
             try:
-                self._begin()
-                with self._stage(watchdog, image, self.chunk.step, "read"):
-                    parts = self._input.read(image)
-                for index, operation in self._operations_on(image):
+                if parts is None:
+                    with self._stage(watchdog, leg.image, self.chunk.step, "read"):
+                        parts = self._input.read(leg.image)
+                for index, operation in leg.operations:
                     self._check_before_step(should_stop)
-                    self._enter(index, [] if operation.step == DECODE else parts)
-                    with self._stage(watchdog, image, index, operation.step):
-                        parts = executor.perform(operation, parts)
-                results = (
-                    self._write_results(watchdog, image, parts) if self._end == len(self.plan.operations) else None
-                )
+                    self._enter(index, [] if operation.step == DECODE else parts, operation.step)
+                    if isinstance(operation.params, Encode):
+                        files = self._context.executor.encode(operation, parts)
+                        self._write_results(watchdog, leg.image, files, len(parts), should_stop)
+                        parts = []
+                    elif self._is_group:
+                        parts = self._run_group_step(leg, index, operation, watchdog, should_stop)
+                    else:
+                        with self._stage(watchdog, leg.image, index, operation.step):
+                            parts = self._context.executor.perform(operation, parts)
+            except GroupStoppedError:
+                return  # the group is requeued
             except (BlobLostError, UnavailableError, JobCancelledError) as error:
                 self.trace.record_error(error)
                 raise
             except Exception as error:
                 self.fail_current(as_image_error(error))
             else:
-                self._finish(image, parts, results)
-            executor.reset()
+                leg.made = parts
+
+    def _run_group_step(
+        self, leg: _Leg, index: int, operation: Planned, watchdog: Watchdog, should_stop: Callable[[], bool]
+    ) -> list[Part]:
+        """Run a group step, and write the files that it made as results; return what is left to encode."""
+        group = open_group(self._context, leg.image.ref, operation.step, watchdog, should_stop)
+        with self._stage(watchdog, leg.image, index, operation.step):
+            parts = self._context.executor.perform_on_group(operation, group)
+        self._spent_secs = 0.0  # the limit on it is one image's
+        files = own_files(parts)
+        if not files:
+            return parts
+        self._write_results(watchdog, leg.image, iter(files), len(files), should_stop)
+        leg.is_written = True
+        return []
+
+    def _legs(self, should_stop: Callable[[], bool]) -> Iterator[_Leg]:
+        """Yield what is done to the pending images, until `should_stop` returns true between two sources.
+
+        The caller sets `made` of each leg before it takes the next one; if it does not, the leg's images have failed.
+        """
+        while not should_stop() and self.pending:
+            yield from self._legs_of_source(should_stop)
+            self._context.executor.reset()
+            self._store_if_full()
             self._publish_if_slow()
+
+    def _legs_of_source(self, should_stop: Callable[[], bool]) -> Iterator[_Leg]:
+        """Yield what is done to all pending images of one source: the shared operations, then each output's own."""
+        first, source = self.pending[0], self._layout.source
+        self._current = images = [*takewhile(lambda image: source(image.id) == source(first.id), self.pending)]
+        self._begin()
+        if self._is_group and self.chunk.blob is None:
+            yield from self._group_leg(first)
+            return
+        yield (shared := _Leg(first, self._operations_on(first)))
+        if shared.made is None:
+            return
+        if self._layout.branch(first.id) is None or self._shared_end < self._layout.fork:
+            self._finish(shared.made, self._shared_end)
+            return
+        shared_secs, spent_secs = self._work_secs, self._spent_secs
+        for image in images:
+            if image is not first and should_stop():
+                return  # the others are requeued
+            self._current, self._spent_secs, self._written = [image], spent_secs, []
+            self._work_secs = {self._index(index, image): secs / len(images) for index, secs in shared_secs.items()}
+            end, operations = self._own_operations(image)
+            yield (own := _Leg(image, operations, shared.made))
+            if own.made is not None:
+                self._finish(own.made, end)
+            self._publish_if_slow()
+
+    def _group_leg(self, group: ImageRef) -> Iterator[_Leg]:
+        """Yield the group step, and `encode` if it is served here."""
+        end, operations = self._own_operations(group)
+        yield (leg := _Leg(group, operations, []))
+        if leg.made is not None:
+            assert self._layout.gather is not None
+            self._finish(leg.made, self._layout.gather.end if leg.is_written else end)
+
+    def _own_operations(self, image: ImageRef) -> tuple[int, list[tuple[int, Planned]]]:
+        """Return the served operations of the output that an image is, and the index of what follows them.
+
+        If there are none, that is the index of where it is now, which for all outputs of a source is the same.
+        """
+        branch = self._layout.branch(image.id)
+        assert branch is not None
+        start = max(self._shared_end, branch.start)
+        end = self._served_until(start, branch.end)
+        return (end, list(enumerate(self.plan.operations))[start:end]) if end > start else (self._shared_end, [])
 
     def _publish_if_slow(self) -> None:
         """Publish the outcomes so far if images take long, so that others see them, and that the next one is started.
@@ -229,25 +308,33 @@ class ChunkTask:
             self._context.events.publish_progress(started, self.chunk.chunk)
 
     def fail_current(self, error: ImageError) -> None:
-        """Fail the current image; its step's input is kept if a retry can use it."""
-        image = self.pending[0]
+        """Fail the current images; their step's input is kept if a retry can use it."""
+        images = self._current
         self.trace.record_error(error)
         failure = Failure(
             code=error.code,
             message=error.message,
-            step=error.step or self.plan.steps[self._at],
+            step=self._reported(error.step or self._operation),
             retry=error.code in RETRY_MAY_HELP,
             step_index=self._at,
         )
         kept = self._context.executor.images(self._step_input) if self._at and failure.retry else []
         if kept:
-            failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, image.id)
+            failure.resume_blob = resume_key(self.chunk.job, self.chunk.run, images[0].id, self._at)
             failure.resume_parts = len(kept)
             self._context.store.put(failure.resume_blob, pack_chunk({0: kept}))
-        self.pending.popleft()
-        self._outcomes.append(
-            Outcome(id=image.id, state="failed", error=failure, timings=image.timings, attempts=self._attempts)
-        )
+        for image in images:
+            self.pending.popleft()
+            failed = failure.model_copy(update={"step_index": self._index(failure.step_index, image)})
+            self._add_outcome(image, "failed", failed)
+
+    def _index(self, index: int, image: ImageRef) -> int:
+        """Return an operation's index for an image: without shared operations, its own first one reads the source."""
+        return max(index, self._layout.first(image.id))
+
+    def _reported(self, operation: str) -> str:
+        """Return what to call an operation in an error."""
+        return self.plan.reading_step if operation == DECODE else operation
 
     def fail_all(self, code: ImageCode, message: str, step: str) -> None:
         """Publish that every unfinished image has failed, without starting it."""
@@ -256,18 +343,22 @@ class ChunkTask:
         outcomes = [
             Outcome(id=image.id, state="failed", error=failure, attempts=chunk.attempt) for image in self.unfinished
         ]
+        if self._written:
+            outcomes[len(outcomes) - len(self.pending)].results = self._take_written()
         event = Event(kind="finished", job=chunk.job, run=chunk.run, chunk=chunk.chunk, outcomes=outcomes)
         self._context.events.publish_outcomes(event, chunk.chunk)
 
     def take_messages(self) -> list[tuple[str, bytes]]:
         """Store what is ready for the next step; return all messages that complete the chunk, with their queues."""
-        messages = [self._store_ready()] if self._ready else []
+        messages = self._store_ready()
         if self._outcomes:
             messages.append((EVENTS_QUEUE, self._context.events.make_message(self._take_outcomes(), self.chunk.chunk)))
-        if self.pending:
-            queue = step_queue(self.plan.steps[self.chunk.step])
-            again = _split_into_images(self.chunk, self.pending, self.chunk.attempt)
-            messages += [(queue, body) for body in again]
+        if self.pending and self.is_redelivered and not self.is_suspect:
+            again = intermediates.split_into_images(self.chunk, self.pending, self.chunk.attempt)
+            messages += [(self.delivery.queue, body) for body in again]
+        elif self.pending:
+            rest = intermediates.select(self.chunk, self.pending, alone=self.is_suspect)
+            messages.append((self.delivery.queue, rest.model_dump_json().encode()))
         return messages
 
     def publish(self) -> None:
@@ -283,44 +374,45 @@ class ChunkTask:
             self._context.events.publish_outcomes(self._take_outcomes(), self.chunk.chunk)
 
     def discard(self) -> None:
-        """Drop the rest of a cancelled job's chunk, and its intermediates."""
+        """Drop the rest of a cancelled job's chunk, its intermediates, and the results of an image that has not all."""
+        if self._written:
+            self._add_outcome(self.pending.popleft(), "failed")
         self.publish_outcomes()
         if self.chunk.blob:
             self._context.store.delete(self.chunk.blob)
 
-    def give_back(self) -> None:
+    def give_back(self, waiting_for: str) -> None:
         """Publish the outcomes so far, and the unfinished images to the queue that the chunk came from, as one chunk.
 
-        No attempt is counted.
+        No attempt is counted. The coordinator is told before another worker can have started the images.
         """
         self.publish_outcomes()
-        chunk, images = self.chunk, self.unfinished
-        if not images:
+        self.forgive_attempt()
+        if not self.unfinished:
             return
-        changes: dict[str, Any] = {
-            "images": [_without_times(image, chunk.step) for image in images],
-            "alone": chunk.alone or self.is_suspect,
-            "forgiven": chunk.forgiven + (not self.forgive_attempt()),
-            "enqueued_at": time.time(),
-        }
-        if len(images) < len(chunk.images):
-            changes["chunk"] = _name_subset(chunk.chunk, images)
-        self._context.broker.publish(self.delivery.queue, [chunk.model_copy(update=changes).model_dump_json().encode()])
+        again = intermediates.select(self.chunk, self.unfinished, alone=self.is_suspect)
+        event = self._event("stepped", again, images=[image.id for image in again.images], waiting_for=waiting_for)
+        self._context.events.publish_now(event, self.chunk.chunk)
+        self._context.broker.publish(self.delivery.queue, [again.model_dump_json().encode()])
 
     def requeue(self, attempt: int) -> None:
         """Publish every unfinished image to the queue that the chunk came from, in a message of its own."""
-        self._context.broker.publish(self.delivery.queue, _split_into_images(self.chunk, self.unfinished, attempt))
+        self._context.broker.publish(
+            self.delivery.queue, intermediates.split_into_images(self.chunk, self.unfinished, attempt)
+        )
 
     def restart(self) -> None:
-        """Publish every image to the first step's queue, to start from its source again."""
+        """Publish every image to the queue of its first step, to start from its source again."""
         images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
-        chunk = self.chunk.model_copy(update={"step": 0, "blob": None})
-        again = _split_into_images(chunk, images, chunk.attempt)
-        self._context.broker.publish(step_queue(self.plan.steps[0]), again)
+        first = self._layout.first(images[0].id) if self._is_group else 0
+        chunk = self.chunk.model_copy(update={"step": first, "blob": None, "readers": []})
+        again = intermediates.split_into_images(chunk, images, chunk.attempt)
+        self._context.broker.publish(step_queue(self.plan.steps[first]), again)
 
-    def forgive_attempt(self) -> bool:
-        """Uncount a start that no worker died in; return false if it stays counted: the store is unreachable."""
-        return self._suspect is None or self._suspect.forgive()
+    def forgive_attempt(self) -> None:
+        """Uncount a start that no worker died in, if the store is reachable."""
+        if self._suspect is not None:
+            self._suspect.forgive()
 
     def clean_up(self) -> None:
         """Forgive the attempt and remove the chunk's intermediates, once all messages are confirmed.
@@ -331,7 +423,7 @@ class ChunkTask:
         self.forgive_attempt()
         if self.chunk.blob and not self.chunk.alone and not self.pending:
             try:
-                self._context.store.delete(self.chunk.blob)
+                intermediates.delete_read(self._context.store, self.chunk)
             except UnavailableError as error:
                 log.warning("intermediate left to the garbage collector: %s", error.message)
 
@@ -342,17 +434,9 @@ class ChunkTask:
         self._hold_ready(0)
         self.trace.end()
 
-    def _load_plan(self, chunk: Chunk) -> Plan:
-        if not isinstance(chunk.plan, str):
-            return plan_of(chunk.plan)
-        try:
-            return plan_of(json.loads(self._context.store.get(chunk.plan)))
-        except (ObjectNotFoundError, ValueError) as error:
-            raise PlanError("plan_lost", "the job's plan is missing from the store") from error
-
     def _operations_on(self, image: ImageRef) -> Iterator[tuple[int, Planned]]:
         """Yield the operations with their indexes in the plan; `decode` gets the regions that came with the image."""
-        for index, operation in self._operations:
+        for index, operation in self._shared:
             if image.regions and isinstance(operation.params, Decode):
                 regions = image.regions
                 if isinstance(regions, str):
@@ -376,19 +460,23 @@ class ChunkTask:
         self._publish_progress("started", chunk)
 
     def _begin(self) -> None:
+        self._written = []
+        self._cpu_secs: dict[tuple[int, str], float] = {}
         began = time.time()
         self._waited_secs = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
         self._work_secs = {}
         self._spent_secs = 0.0
-        self._enter(self.chunk.step, [])
+        first = self._shared[0][1].step if self._shared else self.plan.steps[self.chunk.step]
+        self._enter(self.chunk.step, [], first)
 
-    def _enter(self, index: int, parts: list[Part]) -> None:
+    def _enter(self, index: int, parts: list[Part], operation: str) -> None:
         """Note which operation comes next, and its input; count the attempt if the image is a suspect."""
         self._at = index
+        self._operation = operation
         self._step_input = parts
         update_log_context(step=self.plan.steps[index])
         if self._suspect is not None:
-            self._suspect.enter(index)
+            self._suspect.enter(index, operation)
 
     def _check_before_step(self, should_stop: Callable[[], bool]) -> None:
         """Raise JobCancelledError if the job was cancelled, ImageError if the image has used up its time."""
@@ -406,87 +494,94 @@ class ChunkTask:
         elsewhere_secs = self._context.executor.time_limit_secs(name)
         # Files are read and written with time limits of the store's own, and no image is to blame if those are reached.
         limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
-        with watchdog.limit(limit_secs), self.trace.span(name, image=image.id, **attributes):
+        before_secs = self._cpu_secs.get((index, name), 0.0)
+        with watchdog.limit(limit_secs, before_secs), self.trace.span(name, image=image.id, **attributes):
             yield
-        work_secs = time.perf_counter() - began
+        work_secs, cpu_secs = time.perf_counter() - began, time.process_time() - cpu_began
         self._work_secs[index] = self._work_secs.get(index, 0.0) + work_secs
-        self._spent_secs += work_secs if elsewhere_secs is not None else time.process_time() - cpu_began
+        self._cpu_secs[index, name] = before_secs + cpu_secs
+        self._spent_secs += work_secs if elsewhere_secs is not None else cpu_secs
 
-    def _finish(self, image: ImageRef, parts: list[Part], results: list[Result] | None) -> None:
-        """Note an image's outcome, or keep its parts for the next step; store those if they exceed the budget."""
-        for index, secs in self._work_secs.items():
-            waited = self._waited_secs if index == self.chunk.step else 0.0
-            image.timings = [*image.timings, StepTime(step=index, wait=waited, work=secs)]
-        self.pending.popleft()
-        if results is not None:
-            timings, attempts = image.timings, self._attempts
-            self._outcomes.append(
-                Outcome(id=image.id, state="done", results=results, timings=timings, attempts=attempts)
-            )
-            return
-        self._ready.append((image, self._context.executor.images(parts)))
-        self._hold_ready(sum(part.pixels.nbytes for _, images in self._ready for part in images) // 3)
-        if self._context.pixel_budget.is_exceeded:
-            queue, body = self._store_ready()
+    def _finish(self, parts: list[Part], end: int) -> None:
+        """Note the outcome of the current images, or keep their parts for the operation at index `end`."""
+        images = self._current
+        for image in images:
+            self.pending.popleft()
+            for index, secs in self._work_secs.items():
+                waited = self._waited_secs if index == self._index(self.chunk.step, image) else 0.0
+                image.timings = [*image.timings, StepTime(step=index, wait=waited, work=secs / len(images))]
+        branch = self._layout.branch(images[0].id)
+        if end == (branch.end if branch else self._layout.size):
+            self._add_outcome(images[0], "done")
+        elif ready := next((each for each in self._ready if each.step == end and each.made_of is parts), None):
+            ready.images += images
+        else:
+            self._ready.append(intermediates.Ready(end, [*images], self._context.executor.images(parts), parts))
+            self._hold_ready(sum(each.pixels for each in self._ready))
+
+    def _store_if_full(self) -> None:
+        """Store and publish what is ready for other workers, if that exceeds the pixel budget."""
+        if self._ready and self._context.pixel_budget.is_exceeded:
+            messages = self._store_ready()
             with self.trace.span("publish"):
-                self._context.broker.publish(queue, [body])
+                for queue, body in messages:
+                    self._context.broker.publish(queue, [body])
 
     def _hold_ready(self, pixels: int) -> None:
-        self._ready_pixels = pixels
         self._context.pixel_budget.hold(self, pixels)
 
-    def _write_results(self, watchdog: Watchdog, image: ImageRef, files: list[File]) -> list[Result]:
-        results = []
-        names = ResultNames(self.chunk.names)
-        for part, file in enumerate(files):
-            name = names.name(image.stem, part, len(files), file.extension, file.width, file.height)
-            key = result_key(self.chunk.results, name)
-            with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
-                digest = hashlib.sha256(file.data).hexdigest()
-                self._context.store.put(key, [file.data])
-            results.append(
-                Result(
-                    key=key,
-                    name=name,
-                    size=len(file.data),
-                    media_type=file.media_type,
-                    width=file.width,
-                    height=file.height,
-                    sha256=digest,
-                    regions=file.regions,
-                    warnings=file.warnings,
-                )
-            )
-        return results
-
-    def _store_ready(self) -> tuple[str, bytes]:
-        """Store the pixels for the next step, under a key that depends only on the images; return message and queue."""
-        chunk, step, pixels = self.chunk, self._end, self._ready_pixels
-        images = [
-            image.model_copy(update={"slot": slot, "parts": len(parts)})
-            for slot, (image, parts) in enumerate(self._ready)
-        ]
-        name = chunk.chunk if len(images) == len(chunk.images) else _name_subset(chunk.chunk, images)
-        blob = work_key(chunk.job, f"{chunk.run}-{name}", step)
-        with self.trace.span("write", pixels=pixels):
-            self._context.store.put(blob, pack_chunk({slot: parts for slot, (_, parts) in enumerate(self._ready)}))
-        following = chunk.model_copy(
-            update={
-                "chunk": name,
-                "step": step,
-                "images": images,
-                "blob": blob,
-                "pixels": pixels,
-                "alone": False,
-                "attempt": 1,
-                "enqueued_at": time.time(),
-                "traceparent": self.trace.traceparent or chunk.traceparent,
-            }
+    def _add_outcome(self, image: ImageRef, state: Literal["done", "failed"], failure: Failure | None = None) -> None:
+        results, timings, attempts = self._take_written(), image.timings, self._attempts
+        self._outcomes.append(
+            Outcome(id=image.id, state=state, results=results, error=failure, timings=timings, attempts=attempts)
         )
-        self._publish_progress("stepped", following)
+
+    def _take_written(self) -> list[Result]:
+        """Return the current image's results so far, for its outcome: they are to be listed, or to be removed."""
+        written, self._written = self._written, []
+        return written
+
+    def _write_results(
+        self,
+        watchdog: Watchdog,
+        image: ImageRef,
+        files: Iterator[File],
+        count: int,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Encode and store one result after the other, so that never two of them are in memory."""
+        names = ResultNames(self.chunk.names)
+        for part in range(count):
+            if part:
+                self._check_before_step(should_stop)
+            with self._stage(watchdog, image, self._at, self._operation):
+                file = next(files)
+            if file.name:
+                name = names.own_name(image.stem, file.name)
+            else:
+                name = names.name(image.stem, part, count, file.extension, file.width, file.height)
+            with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
+                result = file.as_result(result_key(self.chunk.results, name), name)
+                self._written.append(result)  # even if writing fails: it may have taken effect
+                self._context.store.put(result.key, [file.data])
+            del file
+
+    def _store_ready(self) -> list[tuple[str, bytes]]:
+        """Store the pixels for other workers; return the messages about them, with their queues."""
+        by_step = sorted(self._ready, key=lambda each: each.step)
+        messages: list[tuple[str, bytes]] = []
+        for step, group in groupby(by_step, key=lambda each: each.step):
+            ready = [*group]
+            with self.trace.span("write", pixels=sum(each.pixels for each in ready)):
+                blob = intermediates.store(self._context.store, self.chunk, step, ready)
+            for following in intermediates.following_chunks(
+                self.chunk, ready, blob, self._layout, self.trace.traceparent or self.chunk.traceparent
+            ):
+                self._publish_progress("stepped", following)
+                messages.append((step_queue(self.plan.steps[following.step]), following.model_dump_json().encode()))
         self._ready = []
         self._hold_ready(0)
-        return step_queue(self.plan.steps[step]), following.model_dump_json().encode()
+        return messages
 
     def _take_outcomes(self) -> Event:
         outcomes, self._outcomes = self._outcomes, []
@@ -494,35 +589,8 @@ class ChunkTask:
 
     def _publish_progress(self, kind: Literal["started", "stepped"], chunk: Chunk) -> None:
         event = self._event(kind, chunk, images=[image.id for image in chunk.images])
-        self._context.events.publish_progress(event, self.chunk.chunk)
+        self._context.events.publish_progress(event, chunk.chunk)
 
     def _event(self, kind: Literal["started", "stepped", "finished"], chunk: Chunk, **content: Any) -> Event:
         name, worker = chunk.chunk, self._context.name
         return Event(kind=kind, job=chunk.job, run=chunk.run, chunk=name, step=chunk.step, worker=worker, **content)
-
-
-def _split_into_images(chunk: Chunk, images: Iterable[ImageRef], attempt: int) -> list[bytes]:
-    """Return one message for each of a chunk's images, without the times of steps that will run again."""
-    each: dict[str, Any] = {"alone": True, "attempt": attempt, "enqueued_at": time.time()}
-    messages = []
-    for image in images:
-        each["images"] = [_without_times(image, chunk.step)]
-        each["chunk"] = f"{_dispatched_name(chunk.chunk)}.{image.id}"
-        messages.append(chunk.model_copy(update=each).model_dump_json().encode())
-    return messages
-
-
-def _without_times(image: ImageRef, step: int) -> ImageRef:
-    """Return an image without the times of operations from index `step` on."""
-    return image.model_copy(update={"timings": [timing for timing in image.timings if timing.step < step]})
-
-
-def _name_subset(chunk: str, images: Sequence[ImageRef]) -> str:
-    """Return a name for some of a chunk's images; the same images always get the same name."""
-    ids = ",".join(str(image.id) for image in images)
-    return f"{_dispatched_name(chunk)}.{images[0].id}-{hashlib.blake2b(ids.encode(), digest_size=6).hexdigest()}"
-
-
-def _dispatched_name(name: str) -> str:
-    """Return the name that the dispatcher gave a chunk, before it was split."""
-    return name.partition(".")[0]

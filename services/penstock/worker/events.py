@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from penstock import __version__
 from penstock.common.broker.base import Broker
 from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import UnavailableError
@@ -45,6 +46,10 @@ class EventPublisher:
             message = self._take()
         self._send(message)
 
+    def publish_now(self, event: Event, chunk: str) -> None:
+        """Publish an event at once, without waiting for the confirm; it may be lost."""
+        self._send(self.make_message(event, chunk))
+
     def publish_outcomes(self, event: Event, chunk: str) -> None:
         """Publish outcomes and wait for the confirm; raises UnavailableError (they may have arrived nevertheless)."""
         self._broker.publish(EVENTS_QUEUE, [self.make_message(event, chunk)])
@@ -64,7 +69,13 @@ class EventPublisher:
     def publish_state(self, worker: str, waiting_for: str | None, steps: Iterable[str]) -> None:
         """Publish what keeps a worker of some steps from working; None: nothing does."""
         event = Event(
-            kind="started", job="", chunk="", worker=worker, waiting_for=waiting_for, steps=tuple(sorted(steps))
+            kind="started",
+            job="",
+            chunk="",
+            worker=worker,
+            waiting_for=waiting_for,
+            steps=tuple(sorted(steps)),
+            version=__version__,
         )
         self._send(write_events([self._with_counters(event)]))
 

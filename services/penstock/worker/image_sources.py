@@ -23,8 +23,8 @@ class ImageSources:
     def __init__(
         self, store: Store, limits: Limits, root: InputRoot | None, buckets: BucketAllowlist | None = None
     ) -> None:
+        self.limits = limits
         self._store = store
-        self._limits = limits
         self._buckets = buckets or BucketAllowlist()
         self._root = root
 
@@ -35,7 +35,7 @@ class ImageSources:
             ImageError: source_not_found, source_forbidden or too_large_file.
             UnavailableError: the store or a bucket is unreachable.
         """
-        return self._read(ref, self._limits)
+        return self._read(ref, self.limits)
 
     def read_regions(self, ref: str) -> Regions:
         """Return the regions in an image's sidecar.
@@ -46,7 +46,7 @@ class ImageSources:
         """
         name = ascii(unquote(ref.rpartition("/")[2])[:80]) if is_url(ref) else "the regions' file"
         try:
-            return read_sidecar(self._read(ref, self._limits.model_copy(update={"max_file_bytes": MAX_BYTES})))
+            return read_sidecar(self._read(ref, self.limits.model_copy(update={"max_file_bytes": MAX_BYTES})))
         except ImageError as error:
             if error.code is ImageCode.TOO_LARGE_FILE:
                 message = f"{name}: the file is larger than {MAX_BYTES} bytes, which is the limit"

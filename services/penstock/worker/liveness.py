@@ -9,8 +9,9 @@ few seconds. So the file becomes stale when
 - for about a minute messages are ready, no step runs, and none of them is delivered here.
 
 It stays fresh while a worker idles and while a step stays within its limit. It exists from the moment the worker
-consumes until it is stopped, and says `busy` while a step runs, else `idle`. `penstock worker --alive` looks at
-its age (`process/probe.py`), so a probe needs no port, shell or other program.
+consumes until it is stopped, and says `busy` while a step runs, else `idle`. A second line says `away` while the broker
+does not answer. `penstock worker --alive` looks at the file's age, `--ready` at that line as well (`process/probe.py`),
+so a probe needs no port, shell or other program.
 """
 
 import logging
@@ -20,11 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from penstock.common.model.errors import UnavailableError
+from penstock.worker.process.probe import AWAY
 
 log = logging.getLogger(__name__)
 
 BUSY, IDLE = "busy", "idle"
-"""The file's content."""
+"""The file's first line."""
 UNREACHABLE_SECS = 300.0
 MAX_STALLS = 4
 _ASK_SECS = 15.0
@@ -58,6 +60,7 @@ class Liveness:
         self._paused = False
         self._stalls = 0
         self._reached_at = clock()
+        self._is_away = False
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
@@ -100,8 +103,10 @@ class Liveness:
         try:
             ready = self._count_ready()
         except UnavailableError:
+            self._is_away = True
             return
         self._reached_at = self._clock()
+        self._is_away = False
         taken = self._deliveries != self._deliveries_before
         stalled = ready and not taken and not self._paused and self._step_deadline() is None
         self._stalls = self._stalls + 1 if stalled else 0
@@ -119,7 +124,8 @@ class Liveness:
 
     def _report(self, problem: str | None) -> None:
         if problem is None:
-            write(self._file, BUSY if self._step_deadline() is not None else IDLE)
+            state = BUSY if self._step_deadline() is not None else IDLE
+            write(self._file, f"{state}\n{AWAY}" if self._is_away else state)
         elif problem != self._problem:
             log.error("worker stalled: %s", problem)
         self._problem = problem

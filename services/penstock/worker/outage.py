@@ -8,7 +8,7 @@ A probe alone proves too little: a nearly full store takes a small object and no
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from penstock.common.backoff import Backoff
 from penstock.common.logs import OutageLog
@@ -36,8 +36,8 @@ class Outage:
     Args:
         probes: for each dependency, a call that raises UnavailableError while it cannot be used.
         backoff: the delays between probes.
-        report: is called with the error when the worker begins to wait and before each probe, and with None at the end.
-        counters: count the seconds waited.
+        report: is called with the error before each probe, and with None when the worker goes on.
+        counters: count the seconds waited, for each of `steps`.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class Outage:
         backoff: Backoff,
         report: Callable[[UnavailableError | None], None],
         counters: CallCounters,
+        steps: Collection[str],
     ) -> None:
         self._probes = probes
         self._backoff = backoff
         self._report = report
         self._counters = counters
+        self._steps = steps
         self._log = OutageLog(log, "the worker")
         self._failed_at = 0.0
         self._must_wait = threading.Event()
@@ -71,18 +73,20 @@ class Outage:
         if taken_at > self._failed_at and self._log.end():
             self._must_wait.clear()
             self._backoff.reset()
-            self._report(None)
 
     def wait(self, stopping: threading.Event) -> None:
         """Wait until a probe succeeds or `stopping` is set."""
+        has_waited = False
         while not stopping.is_set() and (error := self._log.error) is not None:
-            began = time.monotonic()
+            began, has_waited = time.monotonic(), True
             self._report(error)
             self._backoff.wait(stopping)
             succeeds = self._probe(error.what)
-            self._counters.count_wait(error.what, time.monotonic() - began)
+            self._counters.count_wait(self._steps, error.what, time.monotonic() - began)
             if succeeds:
                 break
+        if has_waited:
+            self._report(None)
         self._must_wait.clear()
 
     def _probe(self, what: str) -> bool:

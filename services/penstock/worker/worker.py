@@ -23,7 +23,8 @@ from penstock.common.store.keys import cancellation_key
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
 from penstock.worker.cancelled_jobs import CancelledJobs, JobCancelledError
 from penstock.worker.chunk_input import BlobLostError, PixelBudget
-from penstock.worker.chunk_task import IO_SECS, ChunkTask, WorkerContext
+from penstock.worker.chunk_task import IO_SECS, ChunkTask
+from penstock.worker.context import WorkerContext
 from penstock.worker.events import EventPublisher
 from penstock.worker.executors.base import StepExecutor
 from penstock.worker.image_sources import ImageSources
@@ -42,6 +43,7 @@ _PREFETCH = 2
 _PREFETCH_THREADS = 2
 """One for the next image of this chunk, one for the next chunk."""
 _POLL_SECS = 5.0
+_PRESENCE_SECS = 15.0
 _EXIT_SECS = 5.0
 _RETRY_BACKOFF = Backoff(1.0, 5.0, factor=4.0, jitter=0.0)
 _PROBE_GROWTH = 8
@@ -62,6 +64,7 @@ class Worker:
             Backoff(requeue_secs, requeue_secs * _PROBE_GROWTH),
             self._report_outage,
             context.counters,
+            context.served,
         )
         self._queues = [step_queue(step) for step in sorted(context.served)]
         self._stopping = threading.Event()
@@ -80,6 +83,7 @@ class Worker:
         self._completer = ThreadPoolExecutor(1, "completer") if context.prefetcher else None
         self._completing: Future[None] = _done()
         self._unconfirmed: list[Future[None]] = []
+        self._told_at = time.monotonic() - _PRESENCE_SECS + _POLL_SECS  # soon, but not before its first chunk
 
     def run(self) -> None:
         """Handle chunks until `stop` is called."""
@@ -93,6 +97,7 @@ class Worker:
                     self._pause()
                     continue
                 assert self._inbox is not None
+                self._tell_presence()
                 task = self._inbox.get(_POLL_SECS)
                 if task is None:
                     self.context.events.publish_counters(self.context.name)
@@ -124,6 +129,12 @@ class Worker:
             self._liveness.pause(False)
         if not self._stopping.is_set():
             self._consume()
+
+    def _tell_presence(self) -> None:
+        """Publish, four times a minute, that the worker is there and works."""
+        if time.monotonic() - self._told_at >= _PRESENCE_SECS:
+            self._told_at = time.monotonic()
+            self.context.events.publish_state(self.context.name, None, self.context.served)
 
     def _report_outage(self, error: UnavailableError | None) -> None:
         """Publish what the worker waits for, if the broker is not it."""
@@ -252,7 +263,7 @@ class Worker:
             return
         with log_context(**task.log_fields):
             self._outage.begin(error)
-        self._settle(task, task.give_back)
+        self._settle(task, partial(task.give_back, error.waiting_for))
 
     def _retry(self, task: ChunkTask, error: UnavailableError) -> None:
         """Publish the outcomes so far and requeue the other images; fail them after their last attempt."""

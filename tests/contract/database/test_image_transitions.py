@@ -11,7 +11,8 @@ from sqlalchemy.engine.interfaces import CacheStats
 
 from penstock.common.model.jobs import ImageState, JobState
 from penstock.common.model.messages import Event, Outcome, read_events, write_events
-from penstock.common.model.regions import Region
+from penstock.common.model.regions import Place, Region
+from penstock.coordinator.database.queries import PAGE_BYTES
 from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, StepTotals
 
 PENDING, QUEUED, RUNNING, DONE, FAILED, CANCELLED = ImageState
@@ -173,24 +174,57 @@ def test_images_in_flight_are_requeued_after_the_queues_were_lost(driver, reposi
     driver.check_counters("job-2")
 
 
-def test_images_in_flight_are_listed_by_id_in_pages(driver, repository):
-    driver.accepted(images=8)
-    repository.take_pending("job-1", 6)
-    repository.mark_running([driver.started("job-1", 1, 4)])
-    repository.apply([driver.done("job-1", 0)])
-    found = repository.in_flight("job-1", 9)
-    assert [(image.id, image.state) for image in found] == [
-        (1, RUNNING),
-        (2, QUEUED),
-        (3, QUEUED),
-        (4, RUNNING),
-        (5, QUEUED),
-    ]
-    assert repository.in_flight("job-1", 3) == found[:3]
-    driver.received("job-2")
-    assert repository.in_flight("job-2", 9) == repository.in_flight("nobody", 9) == []
+def test_images_in_flight_are_listed_by_id_with_the_step_that_they_start_from(driver, repository):
+    driver.ended("job-1", done=2, failed=4)
+    repository.retry_job("job-1")
+    repository.take_pending("job-1", 3)
+    repository.mark_running([driver.started("job-1", 3, run=1)])
+    assert list(repository.in_flight("job-1").items()) == [(2, 1), (3, 1), (4, 1)]
+    driver.accepted("job-2")
+    repository.take_pending("job-2", 1)
+    assert repository.in_flight("job-2") == {0: 0}
+    driver.received("job-3")
+    assert repository.in_flight("job-3") == repository.in_flight("nobody") == {}
     repository.cancel_job("job-1")
-    assert repository.in_flight("job-1", 9) == []
+    assert repository.in_flight("job-1") == {}
+
+
+@pytest.mark.parametrize("results_bytes", [0, 300_000])
+def test_the_images_of_one_call_have_a_bounded_size(driver, repository, results_bytes):
+    """Regions that came with images and results count alike; nothing is left out, whatever states the rows are in."""
+    driver.received(images=0)
+    repository.add_images("job-1", [driver.image(i, regions="é" * (300_000 if i % 3 else 1)) for i in range(24)])
+    repository.accept_job("job-1")
+    taken = [image.id for image in read_pages(lambda after: repository.take_pending("job-1", 24))]
+    assert taken == list(range(24))
+    large = driver.result("job-1", 0).model_copy(update={"name": "x" * results_bytes})
+    done = [Outcome(id=image, state="done", results=[large]) for image in range(0, 24, 2)]
+    repository.apply([Event(kind="finished", job="job-1", run=0, chunk="c", outcomes=done)])
+    repository.apply([driver.failed("job-1", *range(1, 24, 2))])
+    for state, expected in (None, range(24)), (DONE, range(0, 24, 2)), (FAILED, range(1, 24, 2)), (PENDING, ()):
+        found = read_pages(
+            lambda after, state=state: repository.list_images("job-1", state=state, after=after, limit=50)
+        )
+        assert [image.id for image in found] == list(expected)
+    numbers = read_pages(
+        lambda after: repository.list_failures("job-1", after=after, limit=50), lambda image: image.failure_number
+    )
+    assert [image.id for image in numbers] == list(range(1, 24, 2))
+    repository.retry_job("job-1", [1, 5, 7])
+    repository.take_pending("job-1", 1)
+    repository.cancel_job("job-1")
+    found = read_pages(lambda after: repository.list_images("job-1", state=CANCELLED, after=after, limit=50))
+    assert [image.id for image in found] == [1, 5, 7]
+
+
+def read_pages(read, position=lambda image: image.id):
+    """Return the images of all pages; check the size of each."""
+    found = []
+    while page := read(position(found[-1]) if found else -1):
+        sizes = [len(image.regions or "") + sum(len(result.name) for result in image.results) for image in page]
+        assert len(page) == 1 or sum(sizes) <= PAGE_BYTES
+        found += page
+    return found
 
 
 def test_of_given_images_those_in_flight_are_requeued(driver, repository):
@@ -212,7 +246,7 @@ def test_thousands_of_given_images_can_be_requeued(driver, repository):
     driver.accepted(images=3_000)
     repository.take_pending("job-1", 2_500)
     assert repository.requeue_in_flight("job-1", range(100, 3_000)) == 2_400
-    assert driver.check_counters().queued == len(repository.in_flight("job-1", 3_000)) == 100
+    assert driver.check_counters().queued == len(repository.in_flight("job-1")) == 100
 
 
 def test_images_given_without_a_job_are_refused(driver, repository):
@@ -231,6 +265,35 @@ def test_a_late_outcome_of_a_requeued_image_still_counts(driver, repository):
     assert repository.take_pending("job-1", 1) == []
 
 
+def placed(driver, job, places):
+    """Return an event with images that are done and were taken at the places, or nowhere that is known."""
+    event = driver.done(job, *range(len(places)))
+    for outcome, place in zip(event.outcomes, places, strict=True):
+        if place is not None:
+            found = Place(longitude=place[0], latitude=place[1])
+            outcome.results = [outcome.results[0].model_copy(update={"place": found})]
+    return event
+
+
+def test_places_of_images_are_listed_and_equal_ones_joined(driver, repository):
+    driver.accepted(images=4)
+    assert repository.list_places("job-1", 100) == []
+    repository.apply([placed(driver, "job-1", [(4.36, 52.01), None, (-70.5, -33.25), (4.36, 52.01)])])
+    assert repository.list_places("job-1", 100) == [(0, 4.36, 52.01, 2), (2, -70.5, -33.25, 1)]
+    assert repository.list_places("nobody", 100) == []
+
+
+def test_many_places_are_joined_with_those_around_them(driver, repository):
+    driver.accepted(images=900)
+    grid = [(4 + across / 1000, 52 + down / 1000) for down in range(30) for across in range(30)]
+    repository.apply([placed(driver, "job-1", grid)])
+    places = repository.list_places("job-1", 100)
+    assert 80 <= len(places) <= 100
+    assert sum(place.images for place in places) == 900
+    assert max(place.images for place in places) <= 16
+    assert {(place.longitude, place.latitude) for place in places} <= set(grid)
+
+
 class Model:
     """A model of one job's images, as the contract defines it."""
 
@@ -239,17 +302,20 @@ class Model:
         self.run = 0
         self.state = JobState.ACCEPTED
         self.failures = 0
+        self.final: set[int] = set()
         self.ended = Counter()
 
     def in_states(self, *states: ImageState) -> list[int]:
         return [image for image, state in enumerate(self.images) if state in states]
 
-    def move(self, images, allowed, after) -> int:
+    def move(self, images, allowed, after, final=False) -> int:
         moved = [image for image in dict.fromkeys(images) if self.images[image] in allowed]
         for image in moved:
             self.images[image] = after
         if after in (DONE, FAILED, CANCELLED):
-            self.ended["step_timeout" if after is FAILED else after.value] += len(moved)
+            code = "corrupt_image" if final else "step_timeout"
+            self.ended[code if after is FAILED else after.value] += len(moved)
+        self.final = self.final | {*moved} if final else self.final - {*moved}
         return len(moved)
 
     def end_if_complete(self) -> None:
@@ -296,8 +362,8 @@ class RandomChanges:
         before = self.model.state
         for kind, run, images in batch:
             if run == self.model.run:
-                moved = self.model.move(images, OPEN, DONE if kind == "done" else FAILED)
-                self.model.failures += moved * (kind == "failed")
+                moved = self.model.move(images, OPEN, DONE if kind == "done" else FAILED, kind == "broken")
+                self.model.failures += moved * (kind != "done")
                 if moved:
                     self.model.end_if_complete()
         applied = self.driver.apply_one(
@@ -307,7 +373,7 @@ class RandomChanges:
 
     def event(self) -> tuple[str, int, list[int]]:
         run = self.model.run + self.random.choice([0, 0, 0, 0, -1, 1])
-        return self.random.choice(["done", "done", "failed"]), max(run, 0), self.some_images()
+        return self.random.choice(["done", "done", "failed", "broken"]), max(run, 0), self.some_images()
 
     def requeue(self) -> None:
         named = self.random.choice([None, self.some_images()])
@@ -322,8 +388,11 @@ class RandomChanges:
             with pytest.raises(ConflictError):
                 self.driver.repository.retry_job(self.job, named)
             return
-        _, count = self.driver.repository.retry_job(self.job, named)
-        moved = self.model.move(self.model.in_states(FAILED) if named is None else named, [FAILED], PENDING)
+        everything = self.random.random() < 0.3
+        _, count = self.driver.repository.retry_job(self.job, named, everything=everything)
+        failed = self.model.in_states(FAILED)
+        chosen = [image for image in failed if everything or image not in self.model.final]
+        moved = self.model.move(chosen if named is None else named, [FAILED], PENDING)
         assert count == moved
         if moved:
             self.model.run += 1
@@ -342,9 +411,7 @@ class RandomChanges:
         state = self.random.choice(list(ImageState))
         found = self.driver.repository.list_images(self.job, state=state, limit=100)
         assert [image.id for image in found] == self.model.in_states(state)
-        assert [image.id for image in self.driver.repository.in_flight(self.job, 9)] == self.model.in_states(
-            QUEUED, RUNNING
-        )[:9]
+        assert list(self.driver.repository.in_flight(self.job)) == self.model.in_states(QUEUED, RUNNING)
 
 
 @pytest.mark.parametrize("seed", range(8))

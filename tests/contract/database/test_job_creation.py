@@ -208,6 +208,21 @@ def test_ids_sort_as_bytes(driver, repository):
     assert [job.id for job in repository.list_jobs(ALL_OWNERS, limit=9)] == ["apple", "Zebra", "Apple"]
 
 
+def test_transient_jobs_are_found_by_label_or_search_alone(driver, repository):
+    driver.accepted("job-1")
+    passing = replace(driver.job("job-2"), document={"transient": True}, labels={"transient": "true"})
+    repository.create_accepted(passing, [driver.image(0)])
+    driver.accepted("job-3", labels={"transient": "true"}, name='"transient": true')
+    for filters, found in (
+        ({}, ["job-3", "job-1"]),
+        ({"state": JobState.ACCEPTED}, ["job-3", "job-1"]),
+        ({"label": ("transient", "true")}, ["job-3", "job-2"]),
+        ({"search": "job-2"}, ["job-2"]),
+    ):
+        assert [job.id for job in repository.list_jobs(ALL_OWNERS, limit=9, **filters)] == found
+        assert repository.count_found_jobs(ALL_OWNERS, **filters) == len(found)
+
+
 def test_jobs_are_listed_by_label_and_state_in_pages(driver, repository):
     for number in range(8):
         labels = {"city": "delft" if number % 2 else "lund", "year": "2026"}
@@ -324,6 +339,13 @@ def test_images_with_many_regions_are_added_in_smaller_batches():
     assert [image for batch in found for image in batch] == given
 
 
+def test_a_job_keeps_what_was_left_out_of_it(driver, repository):
+    skipped = {"count": 1, "first": [{"name": "notes.txt", "reason": "text"}]}
+    accepted = repository.accept_job(driver.received(), skipped)
+    assert accepted.document == {"output": "jpg", "skipped": skipped}
+    assert repository.get_job("job-1", ALL_OWNERS) == accepted
+
+
 def test_a_small_job_is_created_and_accepted_at_once(driver, repository):
     given = [driver.image(0, size=7), driver.failed_image(1)]
     job = replace(driver.job("job-1"), labels={"city": "delft"}, owner="delft", upload="u1")
@@ -342,6 +364,17 @@ def test_a_small_job_ends_at_once_if_all_its_images_have_failed(driver, reposito
     assert (accepted.state, accepted.failures_seen) == (JobState.FAILED, 1)
     assert accepted.finished_at is not None
     assert repository.get_job("job-1", ALL_OWNERS) == accepted
+
+
+def test_a_small_job_that_is_dispatched_at_once_has_nothing_pending(driver, repository):
+    given = [driver.image(0, size=7), driver.image(1)]
+    started = repository.create_dispatched(driver.job("job-1"), given)
+    assert started == repository.get_job("job-1", ALL_OWNERS)
+    assert (started.state, started.queued, started.pending) == (JobState.RUNNING, 2, 0)
+    assert started.started_at is not None
+    assert repository.take_pending("job-1", 9) == []
+    assert repository.requeue_in_flight("job-1") == 2
+    assert repository.take_pending("job-1", 9) == given
 
 
 def test_of_a_small_job_that_cannot_be_created_nothing_stays(driver, repository):

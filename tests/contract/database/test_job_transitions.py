@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from penstock.common.model.jobs import ImageState, JobState
+from penstock.coordinator.database import job_transitions
 from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, ImageNotFailedError, JobNotFoundError
 
 PENDING, QUEUED, RUNNING, DONE, FAILED, CANCELLED = ImageState
@@ -46,6 +47,17 @@ def test_late_results_of_cancelled_images_are_returned_for_deletion(driver, repo
     repository.cancel_job("job-1")
     applied = driver.apply_one(driver.done("job-1", 0, 2), driver.done("job-1", 3), driver.done("job-1", 1))
     assert applied.stale_results == [driver.result("job-1", image).key for image in (2, 3)]
+
+
+def test_results_written_before_their_image_failed_are_returned_for_deletion(driver, repository):
+    driver.accepted(images=3)
+    failed = driver.failed("job-1", 0, 1)
+    for outcome in failed.outcomes:
+        outcome.results = [driver.result("job-1", outcome.id)]
+    applied = driver.apply_one(driver.done("job-1", 0), failed, failed)
+    assert applied.stale_results == [driver.result("job-1", 1).key], "image 0 is done, and image 1 failed once"
+    assert driver.states() == [DONE, FAILED, PENDING]
+    assert repository.get_image("job-1", 1).results == []
 
 
 def test_cancelled_images_are_listed_by_state_in_pages(driver, repository):
@@ -92,6 +104,81 @@ def test_a_retry_of_some_images_leaves_the_other_failures(driver, repository):
     assert (count, job.failed, job.pending) == (2, 1, 2)
     assert driver.states() == [DONE, PENDING, FAILED, PENDING]
     assert driver.check_counters() == job
+
+
+def test_a_retry_leaves_out_images_that_it_would_not_help(driver, repository):
+    driver.accepted(images=4)
+    repository.apply([driver.done("job-1", 0), driver.failed("job-1", 1), driver.broken("job-1", 2, 3)])
+    assert driver.check_counters().retryable == 1
+    job, count = repository.retry_job("job-1")
+    assert (count, job.failed, job.pending) == (1, 2, 1)
+    assert driver.states() == [DONE, PENDING, FAILED, FAILED]
+    repository.apply([driver.done("job-1", 1, run=1)])
+    assert driver.check_counters().state is JobState.PARTIAL
+    assert repository.retry_job("job-1")[1] == 0
+    assert repository.retry_job("job-1", [3])[1] == 1, "an image that is named is retried"
+    repository.apply([driver.broken("job-1", 3, run=2)])
+    job, count = repository.retry_job("job-1", everything=True)
+    assert (count, job.failures, driver.check_counters()) == (2, [], job)
+
+
+@pytest.mark.parametrize("page", [1, 2, 5_000])
+def test_a_retry_of_one_code_leaves_the_other_failures(driver, repository, monkeypatch, page):
+    monkeypatch.setattr(
+        "penstock.coordinator.database.job_transitions._FAILED_WITH_CODE", job_transitions._FAILED_WITH_CODE.limit(page)
+    )
+    driver.accepted(images=7)
+    repository.apply([driver.failed("job-1", *range(3)), driver.failed("job-1", 3, code="step_crashed")])
+    repository.apply([driver.broken("job-1", 4, 5), driver.done("job-1", 6)])
+    job, count = repository.retry_job("job-1", code="step_timeout")
+    assert (count, job.failed, job.pending) == (3, 3, 3)
+    assert driver.states() == [PENDING, PENDING, PENDING, FAILED, FAILED, FAILED, DONE]
+    assert driver.check_counters() == job
+    repository.apply([driver.done("job-1", *range(3), run=1)])
+    assert repository.retry_job("job-1", code="corrupt_image")[1] == 0, "a retry would not help"
+    job, count = repository.retry_job("job-1", code="corrupt_image", everything=True)
+    assert (count, [failure.code for failure in job.failures]) == (2, ["step_crashed"])
+    assert driver.check_counters() == job
+
+
+def test_failures_are_counted_and_listed_by_code(driver, repository):
+    driver.accepted(images=5, failed=(0,))
+    repository.apply([driver.broken("job-1", 3, 1), driver.failed("job-1", 2), driver.done("job-1", 4)])
+    job = driver.check_counters()
+    assert [(each.code, each.images, each.retryable) for each in job.failures] == [
+        ("corrupt_image", 2, 0),
+        ("step_timeout", 1, 1),
+        ("unsupported_type", 1, 0),
+    ]
+    pages = [repository.list_images("job-1", code="corrupt_image", after=after, limit=1) for after in (-1, 1, 3)]
+    assert [[image.id for image in page] for page in pages] == [[1], [3], []]
+    for query in ({"code": "none\0"}, {"code": "x"}, {"code": "corrupt_image", "state": DONE}):
+        assert repository.list_images("job-1", **query, limit=9) == []
+
+
+def test_codes_of_custom_steps_are_counted_up_to_a_bound(driver, repository):
+    driver.accepted(images=80)
+    repository.apply([driver.failed("job-1", image, code=f"own-{image}") for image in range(80)])
+    job = repository.get_job("job-1", ALL_OWNERS)
+    assert sum(each.images for each in job.failures) == 80
+    assert len(job.failures) == 51
+    assert len(repository.list_images("job-1", code="internal", limit=99)) == 30
+
+
+def test_working_time_leaves_out_the_pause_before_a_retry(driver, repository):
+    driver.ended(done=1, failed=1)
+    first = repository.get_job("job-1", ALL_OWNERS)
+    assert first.run_started_at is None
+    assert first.worked_secs == pytest.approx(first.finished_at - first.started_at)
+    waiting, _ = repository.retry_job("job-1")
+    assert waiting.seconds_worked(first.finished_at + 3600) == first.worked_secs, "nothing was taken yet"
+    repository.take_pending("job-1", 1)
+    running = repository.get_job("job-1", ALL_OWNERS)
+    assert running.seconds_worked(running.run_started_at + 60) == pytest.approx(first.worked_secs + 60)
+    repository.apply([driver.done("job-1", 1, run=1)])
+    second = repository.get_job("job-1", ALL_OWNERS)
+    assert second.worked_secs == pytest.approx(first.worked_secs + second.finished_at - running.run_started_at)
+    assert (sum(second.throughput.done), sum(second.throughput.failed)) == (2, 1)
 
 
 @pytest.mark.parametrize("named", [[0], [1, 0], [4], [-1]])
@@ -152,7 +239,7 @@ def test_a_retry_of_many_images_is_visible_at_once(driver, repository):
     count = 12_000
     driver.accepted(images=count, failed=tuple(range(1, count)))
     repository.apply([driver.done("job-1", 0)])
-    thread = threading.Thread(target=repository.retry_job, args=("job-1",))
+    thread = threading.Thread(target=repository.retry_job, args=("job-1",), kwargs={"everything": True})
     thread.start()
     driver.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
     assert repository.list_images("job-1", state=FAILED, limit=1) == []
@@ -168,7 +255,7 @@ def test_a_retry_of_many_images_is_visible_at_once(driver, repository):
 
 def test_a_job_can_be_cancelled_while_its_retry_is_written(driver, repository):
     driver.accepted(images=12_000, failed=tuple(range(12_000)))
-    thread = threading.Thread(target=repository.retry_job, args=("job-1",))
+    thread = threading.Thread(target=repository.retry_job, args=("job-1",), kwargs={"everything": True})
     thread.start()
     driver.wait_until(lambda: repository.get_job("job-1", ALL_OWNERS).run == 1)
     assert repository.cancel_job("job-1").cancelled == 12_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -20,7 +22,7 @@ from sqlalchemy.types import String
 from penstock.common.model.jobs import JobState
 from penstock.coordinator.database import migrations
 from penstock.coordinator.database.backends.engine import read_url
-from penstock.coordinator.database.backends.migrate import NEWEST, SchemaError
+from penstock.coordinator.database.backends.migrate import NEWEST, SchemaError, configure
 from penstock.coordinator.database.repository import SqlRepository
 from penstock.coordinator.database.schema import metadata
 from penstock.coordinator.ports.repository import ALL_OWNERS
@@ -108,12 +110,61 @@ def test_a_database_older_than_the_migrations_is_migrated_with_its_data(tmp_path
     engine.dispose()
 
 
+def test_failures_of_an_earlier_version_are_counted_by_code(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with engine.begin() as connection:
+        command.upgrade(configure(connection), "0007")
+        common = {
+            "plan": "[]", "document": "{}", "labels": "{}", "created_at": 1.0, "name": "", "priority": 0, "weight": 1,
+            "on_failure": "continue", "run": 0, "total": 2, "failures_seen": 2, "retry_floor": 0,
+            **dict.fromkeys(("pending", "queued", "running", "done", "cancelled"), 0),
+        }  # fmt: skip
+        none = "[[0, 0, 0, 0], [0, 0, 0, 0]]"
+        failed = "[[1, 1, 1.0, 3.0], [0, 1, 2.0, 4.0]]"
+        ended = {"id": "a", "state": "partial", "finished_at": 160.0, "failed": 2, "steps_of_failed": failed}
+        running = {"id": "b", "state": "running", "finished_at": None, "failed": 0, "steps_of_failed": none}
+        for number, job in enumerate((ended, running), start=1):
+            row = {"number": number, "started_at": 100.0, "steps_of_done": none, **common, **job}
+            names = ", ".join(row)
+            connection.execute(
+                text(f"INSERT INTO jobs ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row
+            )
+        final = '{"code": "corrupt_image", "message": "m", "step": "blur", "retry": false}'
+        other = '{"code": "step_timeout", "message": "m", "step": "encode", "retry": true}'
+        rows = [(0, final, 0, [(0, 0.25, 1.0)]), (1, other, 1, [(0, 0.75, 2.0), (1, 2.0, 4.0)])]
+        for image, error, step, times in rows:
+            timings = json.dumps([{"step": at, "wait": wait, "work": work} for at, wait, work in times])
+            connection.execute(
+                text(
+                    "INSERT INTO images (job, id, name, stem, ref, state, error, failure_number, timings, resume_step)"
+                    " VALUES (1, :image, :name, :name, 'r', 'failed', :error, :image, :timings, :step)"
+                ),
+                {"image": image, "name": f"n{image}", "error": error, "timings": timings, "step": step},
+            )
+    engine.dispose()
+    repository = SqlRepository(database_url)
+    ended, running = (repository.get_job(job, ALL_OWNERS) for job in "ab")
+    assert {each.code: (each.images, each.retryable) for each in ended.failures} == {
+        "corrupt_image": (1, 0),
+        "step_timeout": (1, 1),
+    }
+    assert (ended.worked_secs, ended.run_started_at) == (60.0, None)
+    assert (running.worked_secs, running.run_started_at) == (0.0, 100.0)
+    assert [vars(step) for step in ended.steps] == [
+        {"done": 1, "failed": 1, "wait_secs": 1.0, "work_secs": 3.0},
+        {"done": 0, "failed": 1, "wait_secs": 2.0, "work_secs": 4.0},
+    ]
+    job, count = repository.retry_job("a")
+    assert (count, job.steps[0].failed, job.steps[0].work_secs, job.steps[1].failed) == (1, 1, 1.0, 0)
+    repository.close()
+
+
 def test_an_unknown_version_of_that_age_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "penstock.db") as old:
         old.executescript(BEFORE_MIGRATIONS.read_text())
-        old.execute("UPDATE schema_version SET version = 12")
+        old.execute("UPDATE schema_version SET version = 99")
     old.close()
-    with pytest.raises(SchemaError, match="schema version 12; "):
+    with pytest.raises(SchemaError, match="schema version 99; "):
         SqlRepository.sqlite(tmp_path / "penstock.db")
 
 

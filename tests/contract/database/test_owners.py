@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from penstock.coordinator.ports.repository import ALL_OWNERS, Scope, Upload, Usage
+from penstock.coordinator.ports.repository import ALL_OWNERS, Preset, Scope, Upload, Usage
 
 DAY_SECS = 86_400
 
@@ -103,3 +103,16 @@ def test_the_oldest_sessions_of_a_key_end_when_it_has_too_many(repository) -> No
     names = [f"{key}{number}" for key in "st" for number in range(5)]
     found = [name for name in names if repository.find_session(name, at=15.0)]
     assert found == ["s2", "s3", "s4", "t0", "t1", "t2", "t3", "t4"]
+
+
+def test_an_owner_keeps_presets_by_name_up_to_a_number(repository) -> None:
+    small, large = Preset("small", "{}", 10.0), Preset("Large", "{}", 11.0)
+    assert [repository.put_preset("delft", preset, most=2) for preset in (small, large, small)] == [True, True, False]
+    assert repository.put_preset("delft", Preset("more", "{}", 12.0), most=2) is None
+    assert repository.put_preset("gouda", small, most=2) is True
+    assert repository.list_presets("delft") == [large, small]
+    changed = small._replace(document="[]", changed_at=13.0)
+    assert repository.put_preset("delft", changed, most=1) is False
+    assert (repository.get_preset("delft", "small"), repository.get_preset("gouda", "small")) == (changed, small)
+    assert [repository.delete_preset("delft", "small") for _ in "12"] == [True, False]
+    assert repository.get_preset("delft", "small") is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -30,6 +32,16 @@ def test_totals_include_all_jobs_and_deleted_ones(driver, repository, open_repos
     repository.apply([driver.done("job-1", 0, 1), driver.failed("job-2", 0), driver.done("job-2", 1)])
     repository.delete_job("job-1")
     assert repository.totals() == open_repository().totals() == {"done": 3, "step_timeout": 1}
+
+
+def test_images_of_jobs_that_were_never_stored_count_too(driver, repository):
+    driver.accepted(images=1, owner="delft")
+    repository.apply([driver.done("job-1", 0)])
+    repository.count_unstored(Counter({"delft": 3, "": 2}), Counter({"done": 4, "step_timeout": 1}))
+    assert repository.totals() == {"done": 5, "step_timeout": 1}
+    assert repository.usage("delft", time.time()).images_today == 4
+    repository.count_unstored(Counter(), Counter())
+    assert repository.totals() == {"done": 5, "step_timeout": 1}
 
 
 @pytest.mark.parametrize("named", [None, [1]])

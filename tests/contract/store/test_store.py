@@ -123,6 +123,14 @@ def test_delete_removes_an_object_and_accepts_a_missing_one(store: Store) -> Non
     assert store.size("results/j/a") is None
 
 
+def test_delete_removes_several_objects_and_accepts_missing_ones_among_them(store: Store) -> None:
+    keys = [f"results/j/{index}" for index in range(1_003)]
+    for key in (keys[0], keys[500], keys[-1], "results/j/kept"):
+        store.put(key, [b"x"])
+    store.delete(*keys)
+    assert list(store.list("results/j")) == ["results/j/kept"]
+
+
 def test_delete_prefix_removes_a_folder_and_no_others(store: Store) -> None:
     for key in ("results/j/a", "results/j/b/c", "results/jj/d"):
         store.put(key, [b"x"])

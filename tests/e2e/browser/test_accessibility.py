@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from accessibility import find_violations, measure_width
 from browser_support import OpenPage, Server
@@ -30,11 +32,26 @@ def show_form(page: Page, job: str) -> None:
     page.goto("/")
     for operation in ("split", "blur", "brighten"):
         page.get_by_role("button", name=f"+ {operation}").click()
-    page.get_by_text("As JSON").click()
+    for fold in ("API request", "Options"):
+        page.get_by_text(fold, exact=True).click()
+    image = cv2.imencode(".jpg", np.full((60, 80, 3), 90, np.uint8))[1].tobytes()
     page.set_input_files(
-        "input[type=file]:not([webkitdirectory])", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"x"}
+        "input[type=file]:not([webkitdirectory])",
+        [
+            {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": image},
+            {"name": "b.jpg", "mimeType": "image/jpeg", "buffer": b"x"},
+        ],
     )
     expect(page.get_by_role("region", name="Chosen files")).to_be_visible()
+    expect(page.locator(".sizes b")).to_be_visible()
+
+
+def show_outputs(page: Page, job: str) -> None:
+    show_form(page, job)
+    for _ in range(2):
+        page.get_by_role("button", name="+ Add output").click()
+    expect(page.get_by_role("button", name="Remove output output-3")).to_be_visible()
+    expect(page.locator(".sizes b")).to_be_visible()
 
 
 def show_inputs(page: Page, job: str) -> None:
@@ -70,10 +87,28 @@ def show_slider(page: Page, job: str) -> None:
 
 def show_system(page: Page, job: str) -> None:
     page.goto("/#/system")
-    expect(page.get_by_role("heading", name="encode")).to_be_visible()
+    expect(page.get_by_text("Idle, all steps are caught up")).to_be_visible()
+    page.get_by_text("Last hour and workers").click()
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
 
 
-VIEWS = [show_form, show_inputs, show_jobs, show_job, show_slider, show_system, show_deletion]
+def show_choice(page: Page, job: str) -> None:
+    show_job(page, job)
+    page.get_by_role("button", name="Choose all shown").click()
+    expect(page.get_by_role("group", name="Chosen images")).to_be_visible()
+
+
+VIEWS = [
+    show_form,
+    show_outputs,
+    show_inputs,
+    show_jobs,
+    show_job,
+    show_slider,
+    show_system,
+    show_choice,
+    show_deletion,
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -82,6 +117,17 @@ def test_no_view_breaks_a_rule_of_axe(open_page: OpenPage, job: str, scheme: str
         for show in VIEWS:
             show(page, job)
             assert find_violations(page) == [], show.__name__
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_form_and_a_job_break_no_rule_of_axe_on_a_phone(open_page: OpenPage, job: str, scheme: str) -> None:
+    viewport = {"width": 375, "height": 812}
+    with open_page(color_scheme=scheme, reduced_motion="reduce", viewport=viewport, has_touch=True) as (page, _):
+        for show in (show_form, show_outputs, show_inputs, show_job, show_slider):
+            show(page, job)
+            page.evaluate("() => scrollTo(0, document.body.scrollHeight)")  # where the summary covers nothing
+            assert find_violations(page) == [], show.__name__
+            assert measure_width(page) <= viewport["width"], show.__name__
 
 
 def test_no_view_is_wider_than_a_phone(open_page: OpenPage, job: str) -> None:
@@ -115,28 +161,28 @@ def test_everything_can_be_done_by_keyboard(page: Page, server: Server, drawn: l
     page.on("filechooser", lambda chooser: chooser.set_files(drawn[:2]))
     page.goto("/")
     heads = page.locator(".operations h3")
-    expect(heads).to_have_text(["resize"])
-    focus_by_tab(page, "+ blur")
+    expect(heads).to_have_text(["Resize"])
+    focus_by_tab(page, "+ Blur")
     page.keyboard.press("Enter")
-    expect(heads).to_have_text(["resize", "blur"])
-    page.get_by_role("button", name="Move blur up").focus()
+    expect(heads).to_have_text(["Resize", "Blur"])
+    page.get_by_role("button", name="Move Blur up").focus()
     page.keyboard.press("Alt+ArrowUp")
-    expect(heads).to_have_text(["blur", "resize"])
-    assert page.evaluate("document.activeElement.ariaLabel") == "Move blur up"
-    expect(page.get_by_role("status").filter(has_text="blur is now 1 of 2")).to_have_count(1)
+    expect(heads).to_have_text(["Blur", "Resize"])
+    assert page.evaluate("document.activeElement.ariaLabel") == "Move Blur up"
+    expect(page.get_by_role("status").filter(has_text="Blur is now 1 of 2")).to_have_count(1)
     page.get_by_label("Method").press("Alt+ArrowDown")  # opens the list and moves nothing
-    expect(heads).to_have_text(["blur", "resize"])
+    expect(heads).to_have_text(["Blur", "Resize"])
     page.get_by_label("Width").press("Alt+ArrowUp")
-    expect(heads).to_have_text(["resize", "blur"])
+    expect(heads).to_have_text(["Resize", "Blur"])
     expect(page.get_by_label("Width")).to_be_focused()
-    page.get_by_role("button", name="Move blur up").press("Alt+ArrowUp")
-    focus_by_tab(page, "Remove blur")
+    page.get_by_role("button", name="Move Blur up").press("Alt+ArrowUp")
+    focus_by_tab(page, "Remove Blur")
     page.keyboard.press("Enter")
-    expect(heads).to_have_text(["resize"])
+    expect(heads).to_have_text(["Resize"])
     page.keyboard.press("Shift+Tab")  # the focus was not lost with the removed card
     page.get_by_role("button", name="Choose files").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_text("2 files,")).to_be_visible()
+    expect(page.get_by_text("2 images,")).to_be_visible()
     focus_by_tab(page, "Submit job")
     page.keyboard.press("Enter")
     expect(page.locator(".facts .badge")).to_have_text("succeeded")

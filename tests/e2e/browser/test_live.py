@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 import pytest
 from browser_support import OpenPage, PageLog, Server
 from playwright.sync_api import Locator, Page, Route, expect
+
+SEE = """seen => {
+  Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +39,9 @@ def test_a_job_updates_by_itself_and_can_be_cancelled(
     seen = {figure(page, "Done").text_content()}
     expect(figure(page, "Done")).not_to_have_text(next(iter(seen)))
     expect(page.locator(".steps li").first).to_contain_text("running")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     expect(page.locator(".facts .badge")).to_have_text("cancelled")
-    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
     assert server.wait(job)["state"] == "cancelled"
     assert page.evaluate("() => window.stayed")
 
@@ -65,18 +71,30 @@ def test_progress_resumes_after_a_lost_connection(
 
 def test_a_hidden_tab_holds_no_connection(page: Page, server: Server, drawn: list[Path], slow: list[Any]) -> None:
     job = server.submit(drawn * 20, slow)
-    see = """seen => {
-      Object.defineProperty(document, "hidden", {value: !seen, configurable: true});
-      document.dispatchEvent(new Event("visibilitychange"));
-    }"""
     page.goto(f"/#/jobs/{job}")
     expect(page.locator(".steps li").first).to_contain_text("running")
     with page.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
-        page.evaluate(see, False)
+        page.evaluate(SEE, False)
     server.client.send("POST", f"/v1/jobs/{job}/cancel")
     expect(page.locator(".facts .badge")).to_have_text("running")
-    page.evaluate(see, True)
+    page.evaluate(SEE, True)
     expect(page.locator(".facts .badge")).to_have_text("cancelled")
+
+
+def test_a_job_that_another_tab_deleted_is_said_to_be_gone(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path], slow: list[Any]
+) -> None:
+    page, log = watched
+    log.expected.append("404")
+    job = server.submit(drawn, slow)
+    page.goto(f"/#/jobs/{job}")
+    expect(page.locator(".badge.running").first).to_be_visible()
+    page.evaluate(SEE, False)
+    server.client.send("POST", f"/v1/jobs/{job}/cancel")
+    server.wait(job)
+    server.client.send("DELETE", f"/v1/jobs/{job}")
+    page.evaluate(SEE, True)
+    expect(page.get_by_role("alert").filter(has_text=f"there is no job '{job}'").first).to_be_visible()
 
 
 def test_failures_are_shown_first_with_advice_and_can_be_retried(
@@ -95,6 +113,19 @@ def test_failures_are_shown_first_with_advice_and_can_be_retried(
     page.get_by_role("button", name="Retry trips.png").click()
     expect(page.get_by_text("retried 2 times")).to_be_visible()
     assert server.wait(job)["images"] | {"done": 1, "failed": 1} == server.wait(job)["images"]
+
+
+def test_one_group_of_failures_is_retried(
+    page: Page, server: Server, failing_images: list[Path], tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    job = server.submit([*failing_images, cut], [{"op": "trip"}])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    page.get_by_role("button", name="Retry 1 image with internal").click()
+    expect(page.get_by_text("retried once")).to_be_visible()
+    assert server.wait(job)["run"] == 1
 
 
 def test_a_cancelled_job_offers_no_retry(
@@ -117,11 +148,12 @@ def test_bad_files_get_their_own_advice_and_no_useless_retry(
     job = server.submit([drawn[0], cut, empty], [["blur", "median"]])
     server.wait(job)
     page.goto(f"/#/jobs/{job}")
-    items = page.locator(".failures li")
-    expect(items.filter(has_text="cut.jpg")).to_contain_text("Send it again in a new job")
-    expect(items.filter(has_text="empty.jpg")).to_contain_text("The file is empty")
-    expect(items.get_by_role("button")).to_have_count(0)
-    page.get_by_label("Show").select_option("failed")
+    groups = page.locator(".failures details")
+    groups.locator("summary").nth(1).click()
+    expect(groups.filter(has_text="cut.jpg")).to_contain_text("Send it again in a new job")
+    expect(groups.filter(has_text="empty.jpg")).to_contain_text("The file is empty")
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    page.get_by_label("Show", exact=True).select_option("failed")
     expect(page.locator(".tile")).to_have_count(2)
 
 
@@ -197,9 +229,14 @@ def test_the_system_shows_the_bottleneck_and_advice(
     page.goto("/#/system")
     expect(page.get_by_role("heading", name="Bottleneck: pause")).to_be_visible()
     expect(page.locator(".step.held")).to_contain_text("pause")
+    expect(page.locator(".step.held")).to_contain_text("images/s")
+    expect(page.locator(".step.held .sparkline polyline")).to_have_count(4)
+    expect(page.get_by_role("region", name="Workers").locator("tbody tr")).to_have_count(2)
+    expect(page.get_by_role("region", name="Workers").get_by_text("pause", exact=True).first).to_be_visible()
     expect(page.get_by_role("region", name="Bottleneck: pause")).to_contain_text("of work waiting")
     server.client.send("POST", f"/v1/jobs/{job}/cancel")
-    expect(page.get_by_text("No work is waiting")).to_be_visible()
+    expect(page.get_by_text("Idle, all steps are caught up")).to_be_visible()
+    expect(page.get_by_role("heading", name="Workers")).to_be_hidden()
 
 
 def test_the_command_that_adds_replicas_can_be_copied(open_page: OpenPage) -> None:
@@ -213,7 +250,7 @@ def test_the_command_that_adds_replicas_can_be_copied(open_page: OpenPage) -> No
                 "step": "blur", "steps": ["blur"], "busy": 0.91, "backlog_seconds": 3000.0, "replicas_now": 2,
                 "replicas_more": 6, "finishes_in_seconds": 300.0, "next_step": None, "command": command,
             }  # fmt: skip
-            answer["steps"][0]["replicas"] = {"desired": 2, "ready": 1}
+            answer["steps"][0] |= {"replicas": {"desired": 2, "ready": 1}, "remaining": 3}
             route.fulfill(json=answer)
 
         page.route("**/v1/steps", add_advice)
@@ -226,8 +263,55 @@ def test_the_command_that_adds_replicas_can_be_copied(open_page: OpenPage) -> No
         assert page.evaluate("navigator.clipboard.readText()") == command
 
 
+def test_the_system_says_what_is_wrong(page: Page, server: Server) -> None:
+    def spoil(route: Route) -> None:
+        answer = route.fetch().json()
+        answer["dependencies"] = [
+            {"name": "store", "state": "full", "problem": "the store is full (12 kB free); delete jobs"},
+            {"name": "broker", "state": "away", "problem": None},
+        ]
+        answer["workers"][0] |= {"waiting_for": "store full (12 kB free)", "steps": ["blur"]}
+        route.fulfill(json=answer)
+
+    page.route("**/v1/status", spoil)
+    page.goto("/#/system")
+    expect(page.get_by_text("the store is full (12 kB free); delete jobs")).to_be_visible()
+    expect(page.locator(".dependency.bad")).to_have_text("broker unreachable")
+    page.get_by_text("Last hour and workers").click()
+    expect(page.get_by_role("table", name="Workers of blur")).to_contain_text("waits for store full (12 kB free)")
+
+
+def test_what_is_stored_is_shown_with_its_expiry(page: Page, server: Server, drawn: list[Path]) -> None:
+    job = server.submit(drawn[:1], [["split", True]], expire_after="7d")
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}")
+    expect(page.get_by_text(re.compile("B uploaded$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("B of results$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^expires "))).to_be_visible()
+    page.goto("/#/system")
+    storage = page.get_by_role("table", name="Storage")
+    expect(storage.get_by_role("row", name=re.compile("^No key"))).to_contain_text(re.compile("[1-9].*B.*20"))
+
+
 def test_an_unknown_job_shows_an_error(watched: tuple[Page, PageLog]) -> None:
     page, log = watched
     log.expected.append("404")
     page.goto("/#/jobs/nothing")
     expect(page.get_by_role("alert")).to_contain_text("nothing")
+
+
+def test_a_link_to_an_image_that_a_job_lacks_says_so(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("404")
+    job = server.submit(drawn[:1], [["split", True]])
+    server.wait(job)
+    page.goto(f"/#/jobs/{job}/images/999")
+    viewer = page.get_by_role("dialog")
+    expect(viewer.get_by_role("alert")).to_have_text(f"there is no image 999 of job {job}")
+    expect(viewer.get_by_text(" of 1")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.goto(f"/#/jobs/{job}/images/{'9' * 30}")
+    expect(page.locator(".facts .badge")).to_have_text("succeeded")
+    expect(viewer).to_have_count(0)

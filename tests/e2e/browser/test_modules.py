@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from browser_support import Server
@@ -18,7 +19,10 @@ RunModule = Callable[..., object]
 @pytest.fixture(scope="module")
 def run(browser: Browser, server: Server) -> Iterator[RunModule]:
     """Call a function of a module with JSON arguments."""
-    script = "([module, name, args]) => import(`/web/lib/${module}.js`).then(found => found[name](...args))"
+    script = """([module, name, args]) => {
+      const given = args.map(each => each?.$bytes ? Uint8Array.from(each.$bytes) : each);
+      return import(`/web/lib/${module}.js`).then(found => found[name](...given));
+    }"""
     with browser.new_page(base_url=server.url) as page:
         page.goto("/")
         yield lambda module, name, *args: page.evaluate(script, [module, name, args])
@@ -79,19 +83,46 @@ def test_every_kind_of_parameter_has_a_field(run: RunModule) -> None:
 
 
 def test_equal_names_are_numbered(run: RunModule) -> None:
-    paths = ["a.jpg", "A.jpg", "x/b.PNG", "caf\u00e9.jpg", "cafe\u0301.jpg", "odd"]
-    joined = run("files", "join", [{"name": "a.jpg"}], [{"path": path} for path in paths])
+    paths = ["a.jpg", "A.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "odd", "x/b.PNG"]
+    joined = run("files", "join", [{"path": "a.jpg", "name": "a.jpg"}], [{"path": path} for path in paths])
     assert [each["name"] for each in joined] == [
-        "a.jpg", "a~2.jpg", "A~3.jpg", "x/b.PNG", "caf\u00e9.jpg", "cafe\u0301~2.jpg", "odd"
+        "a.jpg", "a~2.jpg", "A~3.jpg", "caf\u00e9.jpg", "cafe\u0301~2.jpg", "odd", "x/b.PNG"
     ]  # fmt: skip
 
 
-def test_hidden_files_of_folders_are_skipped_and_single_files_taken_under_any_name(run: RunModule) -> None:
-    paths = ["notes.txt", ".b.jpg", "x/.a.jpg", "x/.git/b.png", "x/b.PNG", "x/b.regions.json"]
-    known = {"formats": [{"name": "PNG", "suffixes": [".png"]}], "signatures": []}
-    sorted_out = run("files", "sortOut", [{"path": path} for path in paths], known)
-    kept = [{"path": path} for path in ("notes.txt", ".b.jpg", "x/b.PNG", "x/b.regions.json")]
-    assert sorted_out == {"kept": kept, "passedOver": []}
+def test_files_are_in_natural_order(run: RunModule) -> None:
+    paths = ["img10.jpg", "img2.jpg", "b/1.jpg", "a/10.jpg", "a/9.jpg"]
+    joined = run("files", "join", [], [{"path": path} for path in paths])
+    assert [each["name"] for each in joined] == ["a/9.jpg", "a/10.jpg", "b/1.jpg", "img2.jpg", "img10.jpg"]
+
+
+def test_sidecars_are_paired_as_the_server_pairs_them(run: RunModule) -> None:
+    names = [
+        "x/a.jpg",
+        "x/a.jpg.regions.json",
+        "x/a.regions.json",
+        "b.png",
+        "b.regions.json",
+        "c.regions.json",
+        "d.jpg",
+        "E.JPG",
+        "e.jpg.Regions.json",
+    ]
+    paired = run("files", "pairSidecars", [{"name": name} for name in names])
+    assert [(each["item"]["name"], (each["sidecar"] or {}).get("name")) for each in paired["images"]] == [
+        ("x/a.jpg", "x/a.jpg.regions.json"), ("b.png", "b.regions.json"), ("d.jpg", None),
+        ("E.JPG", "e.jpg.Regions.json"),
+    ]  # fmt: skip
+    assert [each["name"] for each in paired["alone"]] == ["x/a.regions.json", "c.regions.json"]
+
+
+def test_a_multipart_message_is_read_by_lengths(run: RunModule) -> None:
+    parts = [b"--b\r\nContent-Length: 6\r\nPenstock-Width: 3\r\n\r\n\r\n--b-", b"--b\r\ncontent-length: 0\r\n\r\n"]
+    message = b"\r\n".join([*parts, b"--b--\r\n"])
+    read = run("multipart", "readParts", {"$bytes": [*message]})
+    assert [(each["headers"].get("penstock-width"), [*each["body"]]) for each in read] == [
+        ("3", [*b"\r\n--b-"]), (None, []),
+    ]  # fmt: skip
 
 
 def test_the_page_names_a_file_as_the_server_does(run: RunModule) -> None:
@@ -162,7 +193,7 @@ def test_waiting_removes_its_listeners_from_the_signal(browser: Browser, server:
 
 
 def test_names_are_quoted_for_a_shell(run: RunModule) -> None:
-    command = run("shell", "curlFor", {"operations": []}, [{"path": "it's;rm.jpg"}], "http://x")
+    command = run("examples", "curlFor", {"operations": []}, [{"path": "it's;rm.jpg"}], "http://x")
     assert "-F 'files=@\"it'\\''s;rm.jpg\"'" in command
 
 
@@ -182,3 +213,24 @@ def test_a_resize_is_shown_by_its_fit_and_size(run: RunModule) -> None:
         "resize": {},
     }
     assert [run("format", "operationText", {"op": "resize", **fields}) for fields in shown.values()] == [*shown]
+
+
+def test_folders_whose_names_differ_in_case_or_composition_are_numbered(run: RunModule) -> None:
+    def joined(before: object, *paths: str) -> list[str]:
+        found: Any = run("files", "join", before, [{"path": path} for path in paths])
+        return [each["name"] for each in found]
+
+    assert joined([], "N/A.jpg", "N/a.jpg", "n/a.jpg", "n/b/c.jpg") == [
+        "N/A.jpg",
+        "N/a~2.jpg",
+        "n~2/a.jpg",
+        "n~2/b/c.jpg",
+    ]
+    assert joined([], "cafe\u0301/x.jpg", "caf\u00e9/x.jpg", "caf\u00e9/x.jpg") == [
+        "cafe\u0301/x.jpg",
+        "caf\u00e9~2/x.jpg",
+        "caf\u00e9~2/x~2.jpg",
+    ]
+    before = [{"path": "N/a.jpg", "name": "N/a.jpg"}, {"path": "n/a.jpg", "name": "n~2/a.jpg"}]
+    assert joined(before, "n/c.jpg", "N/d.jpg") == ["N/a.jpg", "N/d.jpg", "n~2/a.jpg", "n~2/c.jpg"]
+    assert joined([], "d.x/a", "D.X/b") == ["d.x/a", "D.X~2/b"]

@@ -14,7 +14,7 @@ import pytest
 from browser_support import PageLog, Server
 from playwright.sync_api import Page, Route, expect
 
-from penstock.common.model.operations import BUILT_IN
+from penstock.common.model.operations import BUILT_IN, BUILT_IN_GROUP_STEPS
 
 PICKER = "input[type=file]:not([webkitdirectory])"
 FOLDER_PICKER = "input[webkitdirectory]"
@@ -45,6 +45,18 @@ def submit(page: Page) -> str:
     return page.url.rpartition("/")[2]
 
 
+def show_options(page: Page) -> None:
+    page.get_by_text("Options", exact=True).click()
+
+
+def show_request(page: Page, language: str = "JSON") -> None:
+    """Show the API request, once, in a language."""
+    tab = page.get_by_role("tab", name=language)
+    if not tab.is_visible():
+        page.get_by_text("API request").click()
+    tab.click()
+
+
 def shown_document(page: Page) -> dict[str, Any]:
     return json.loads(page.get_by_role("region", name="JSON").text_content() or "")
 
@@ -52,7 +64,7 @@ def shown_document(page: Page) -> dict[str, Any]:
 def test_dropped_images_become_results_that_a_slider_compares(page: Page, server: Server, drawn: list[Path]) -> None:
     page.goto("/")
     drop(page, {path.name: path for path in drawn})
-    expect(page.get_by_text("6 files,")).to_be_visible()
+    expect(page.get_by_text("6 images,")).to_be_visible()
     add(page, "split")
     add(page, "blur")
     job = submit(page)
@@ -102,9 +114,9 @@ def test_a_folder_is_uploaded_with_its_subfolders_and_images_only(
     page.goto("/")
     page.set_input_files(FOLDER_PICKER, folder)
     expect(page.get_by_role("region", name="Chosen files").get_by_role("listitem")).to_have_count(3)
-    expect(page.get_by_text("1 file ignored: delft/anim.gif is GIF")).to_be_visible()
-    page.get_by_text("Names of results").click()
-    page.get_by_label("Template").fill("{folder}/{stem}-{width}.{ext}")
+    expect(page.get_by_text("1 file not sent: delft/anim.gif is GIF")).to_be_visible()
+    show_options(page)
+    page.get_by_label("Names of results").fill("{folder}/{stem}-{width}.{ext}")
     job = server.wait(submit(page))
     images = json.loads(server.client.send("GET", job["links"]["images"]))["images"]
     assert [image["name"] for image in images] == ["delft/a.jpg", "delft/north/b.jpg", "delft/north/without-suffix"]
@@ -116,7 +128,8 @@ def test_a_hostile_name_is_shown_as_text_everywhere(page: Page, server: Server, 
     page.goto("/")
     drop(page, {name: drawn[0]})
     expect(page.get_by_role("region", name="Chosen files").get_by_text(name)).to_be_visible()
-    page.get_by_label("Name of the job").fill("<script>document.title='owned'</script>")
+    show_options(page)
+    page.get_by_label("Name", exact=True).fill("<script>document.title='owned'</script>")
     submit(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("<script>document.title='owned'</script>")
     expect(page.locator(".tile .name")).to_have_text(name)
@@ -135,7 +148,7 @@ def test_a_custom_step_has_a_form(page: Page) -> None:
     amount = page.get_by_label("Amount")
     expect(amount).to_have_value("10")
     amount.fill("25")
-    page.get_by_text("As JSON").click()
+    show_request(page)
     assert shown_document(page)["operations"][-1] == {"op": "brighten", "amount": 25}
 
 
@@ -145,11 +158,11 @@ def test_operations_are_dragged_and_removed(page: Page) -> None:
     add(page, "blur")
     add(page, "split")
     heads = page.locator(".operations h3")
-    expect(heads).to_have_text(["resize", "blur", "split"])
+    expect(heads).to_have_text(["Resize", "Blur", "Split into quadrants"])
     page.locator(".handle").nth(2).drag_to(page.locator(".operations li").nth(0), target_position={"x": 60, "y": 12})
-    expect(heads).to_have_text(["split", "resize", "blur"])
+    expect(heads).to_have_text(["Split into quadrants", "Resize", "Blur"])
     page.get_by_role("button", name="Remove resize").click()
-    expect(heads).to_have_text(["split", "blur"])
+    expect(heads).to_have_text(["Split into quadrants", "Blur"])
 
 
 def test_every_built_in_operation_starts_with_values_that_a_job_accepts(
@@ -157,20 +170,20 @@ def test_every_built_in_operation_starts_with_values_that_a_job_accepts(
 ) -> None:
     shutil.copy(drawn[0], server.inputs / drawn[0].name)
     page.goto("/")
-    names = [name for name in BUILT_IN if name not in ("resize", "encode")]
+    names = [name for name in BUILT_IN if name not in {"resize", "encode", *BUILT_IN_GROUP_STEPS}]
     for name in names:
         add(page, name)
     page.get_by_label("From a folder or bucket").check()
     page.get_by_label("Kind of input 1").select_option("File")
     page.get_by_label("Input 1", exact=True).fill(drawn[0].name)
     page.get_by_role("button", name="Check first").click()
-    expect(page.get_by_text("1 image, 24 results")).to_be_visible()
+    expect(page.get_by_text("1 image → 24 results")).to_be_visible()
     tile = page.locator(".operation", has=page.get_by_role("heading", name="tile"))
     tile.get_by_text("More options").click()
     for label, value in {"Columns": "", "Rows": "", "Width": "64", "Height": "64"}.items():
         tile.get_by_label(label).fill(value)
     page.get_by_role("button", name="Check first").click()
-    expect(page.get_by_text("1 image, results by their sizes")).to_be_visible()
+    expect(page.get_by_text("1 image → results by their sizes")).to_be_visible()
 
 
 def test_the_shown_curl_command_submits_the_same_job(page: Page, server: Server, drawn: list[Path]) -> None:
@@ -183,12 +196,14 @@ def test_the_shown_curl_command_submits_the_same_job(page: Page, server: Server,
     page.get_by_label("Input 1", exact=True).fill(".")
     page.get_by_label("Kind of input 1").select_option("File")
     page.get_by_label("Input 1", exact=True).fill(drawn[0].name)
-    page.get_by_label("Name of the job").fill("it's a $(name)")
+    show_options(page)
+    page.get_by_label("Name", exact=True).fill("it's a $(name)")
     page.get_by_role("button", name="Check first").click()
-    expect(page.get_by_text("1 image, 1 result")).to_be_visible()
-    page.get_by_text("As JSON").click()
+    expect(page.get_by_text("1 image → 1 result")).to_be_visible()
+    show_request(page)
     document = shown_document(page)
-    command = page.get_by_role("region", name="curl command").text_content() or ""
+    show_request(page, "curl")
+    command = page.get_by_role("region", name="curl").text_content() or ""
     answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20)
     job = json.loads(answer.stdout)
     assert (job["name"], document["inputs"]) == ("it's a $(name)", [drawn[0].name])
@@ -238,25 +253,27 @@ def test_a_refused_file_is_shown_before_the_job_is_submitted(
     page, log = watched
     log.expected.append("422")
     page.goto("/")
-    drop(page, {"good.jpg": drawn[0], "a\\b.jpg": drawn[1]})
+    long = f"{'a' * 256}.jpg"
+    drop(page, {"good.jpg": drawn[0], long: drawn[1]})
     page.get_by_role("button", name="Submit job").click()
-    expect(page.get_by_role("alert").filter(has_text="1 file was refused")).to_contain_text("a\\b.jpg")
+    expect(page.get_by_role("alert").filter(has_text="1 file was refused")).to_contain_text(long)
     job = server.wait(submit(page))
     assert job["images"]["total"] == 1
 
 
-def test_a_file_of_another_type_is_named_before_anything_is_sent(
+def test_what_is_no_image_is_named_at_once_and_not_sent(
     page: Page, server: Server, drawn: list[Path], tmp_path: Path
 ) -> None:
-    other = tmp_path / "IMG_0042.jpg"
-    other.write_bytes(b"GIF89a" + bytes(600))
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.method) if request.method != "GET" else None)
+    gif, empty = tmp_path / "IMG_0042.jpg", tmp_path / "empty.png"
+    gif.write_bytes(b"GIF89a" + bytes(600))
+    empty.touch()
     page.goto("/")
-    page.set_input_files(PICKER, [drawn[0], other])
-    page.get_by_role("button", name="Submit job").click()
-    expect(page.get_by_role("alert").filter(has_text="1 file was refused")).to_contain_text("IMG_0042.jpg: it is GIF")
-    assert sent == []
+    page.set_input_files(PICKER, [drawn[0], gif, empty])
+    notice = page.get_by_text("2 files not sent")
+    expect(notice).to_have_text("2 files not sent: IMG_0042.jpg is GIF, empty.png is empty")
+    expect(page.get_by_text("1 image,")).to_be_visible()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(notice).to_have_count(0)
     job = server.wait(submit(page))
     assert job["images"]["total"] == 1
 
@@ -292,20 +309,23 @@ def test_other_views_neither_stop_an_upload_nor_lose_the_form(page: Page, server
     page.route("**/files/photo-0005.jpg", lambda route: held.append(route))
     page.goto("/")
     page.set_input_files(PICKER, drawn)
-    page.get_by_label("Name of the job").fill("sent meanwhile")
+    show_options(page)
+    page.get_by_label("Name", exact=True).fill("sent meanwhile")
     page.get_by_role("button", name="Submit job").click()
     expect(page.get_by_text("5 of 6 files")).to_be_visible()
     page.get_by_role("link", name="System").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("System")
-    expect(page.get_by_text("5 of 6 files")).to_be_hidden()
+    expect(page.locator(".new-job").get_by_text("5 of 6 files")).to_be_hidden()
+    expect(page.locator(".toast")).to_contain_text("Sending 5 of 6 files")
     page.get_by_role("link", name="New job").click()
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     expect(page.get_by_text("5 of 6 files")).to_be_visible()
     page.get_by_role("link", name="Jobs").click()
     held[0].continue_()
     expect(page.locator(".job-row", has_text="sent meanwhile").locator(".badge")).to_have_text("succeeded")
+    expect(page.locator(".toast")).to_contain_text("sent meanwhile was submitted.")
     page.get_by_role("link", name="New job").click()
-    expect(page.get_by_label("Name of the job")).to_have_value("")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("")
     expect(page.get_by_text("Choose images first.")).to_be_visible()
 
 
@@ -334,9 +354,11 @@ def test_file_names_with_special_characters_of_curl_are_submitted_unchanged(
         shutil.copy(drawn[0], tmp_path / name)
     page.goto("/")
     page.set_input_files(PICKER, [tmp_path / name for name in names])
-    page.get_by_label("Name of the job").fill("a;type=b")
-    page.get_by_text("As JSON").click()
-    command = page.get_by_role("region", name="curl command").text_content() or ""
+    show_options(page)
+    page.get_by_label("Name", exact=True).fill("a;type=b")
+    show_request(page)
+    show_request(page, "curl")
+    command = page.get_by_role("region", name="curl").text_content() or ""
     ran = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=20, cwd=tmp_path)
     job = server.wait(json.loads(ran.stdout)["id"])
     images = json.loads(server.client.send("GET", job["links"]["images"]))["images"]
@@ -353,7 +375,7 @@ def test_a_file_deleted_after_it_was_chosen_is_reported(
     shutil.copy(drawn[0], gone)
     page.goto("/")
     page.set_input_files(PICKER, [drawn[1], gone])
-    expect(page.get_by_text("2 files,")).to_be_visible()
+    expect(page.get_by_text("2 images,")).to_be_visible()
     gone.unlink()
     page.get_by_role("button", name="Submit job").click()
     refusal = page.get_by_role("alert").filter(has_text="1 file was refused")
@@ -392,12 +414,12 @@ def test_files_dropped_while_others_are_read_are_all_added(page: Page) -> None:
         """() => {
           for (const name of ["a.jpg", "b.jpg"]) {
             const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File(["x"], name));
+            dataTransfer.items.add(new File([Uint8Array.of(0xff, 0xd8, 0xff, 0xe0)], name));
             document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {dataTransfer, cancelable: true}));
           }
         }"""
     )
-    expect(page.get_by_text("2 files,")).to_be_visible()
+    expect(page.get_by_text("2 images,")).to_be_visible()
 
 
 def test_a_file_dropped_outside_of_the_drop_area_does_not_replace_the_page(page: Page) -> None:
@@ -437,12 +459,58 @@ def test_the_form_starts_with_a_resize_that_keeps_the_aspect_ratio(
     page.locator(".operations").get_by_text("More options").click()
     page.get_by_label("Gravity").select_option("north-east")
     page.get_by_label("Width").fill("90")
-    page.get_by_text("As JSON").click()
+    show_request(page)
     expected = {"op": "resize", "width": 90, "height": 512, "fit": "cover", "gravity": "north-east"}
     assert shown_document(page)["operations"] == [expected]
-    page.get_by_text("decode always first").click()
+    page.get_by_text("Metadata, colour and reading").click()
     page.get_by_label("Mode").select_option("scaled")
     assert shown_document(page)["operations"] == [{"op": "decode", "mode": "scaled"}, expected]
     job = server.wait(submit(page))
     assert job["operations"][:2] == [{"op": "decode", "mode": "scaled"}, expected]
     assert job["images"]["done"] == 1
+
+
+def test_a_wrong_value_in_a_closed_fold_is_shown_and_not_sent(page: Page, drawn: list[Path]) -> None:
+    page.goto("/")
+    page.set_input_files(PICKER, drawn[:1])
+    labels, priority = page.get_by_label("Labels"), page.get_by_label("Priority")
+    for field, value in ((labels, "city"), (labels, "=delft"), (labels, "city=delft, city=leiden"), (priority, "1.5")):
+        show_options(page)
+        field.fill(value)
+        show_options(page)
+        expect(field).to_be_hidden()
+        page.get_by_role("button", name="Submit job").click()
+        expect(field).to_be_visible()
+        expect(field).to_be_focused()
+        assert page.url.endswith("/")
+        field.fill("")
+        show_options(page)
+    show_options(page)
+    labels.fill("city=delft, city=leiden")
+    problem = labels.evaluate("input => input.validationMessage")
+    assert problem == "city is given twice. A job has one value of each label."
+    labels.fill("city=delft, eq=a=b, empty=")
+    submit(page)
+    expect(page.get_by_text("city=delft")).to_be_visible()
+
+
+def test_names_that_a_server_refuses_are_named_at_once(page: Page, drawn: list[Path]) -> None:
+    page.goto("/")
+    drop(page, {"two\nlines.jpg": drawn[0], "back\\slash.jpg": drawn[1], "fine.jpg": drawn[2]})
+    notice = page.locator(".notice")
+    expect(notice).to_contain_text("2 files not sent")
+    expect(notice).to_contain_text("named with a backslash or a control character")
+    submit(page)
+    expect(page.locator(".tile .name")).to_have_text("fine.jpg")
+
+
+def test_a_number_is_typed_key_by_key(page: Page) -> None:
+    page.goto("/")
+    add(page, "blur")
+    sigma = page.get_by_label("Sigma")
+    show_request(page)
+    for typed, value in (("1.5", 1.5), ("0.05", 0.05), ("12", 12)):
+        sigma.fill("")
+        sigma.press_sequentially(typed)
+        expect(sigma).to_have_value(typed)
+        assert shown_document(page)["operations"][-1]["sigma"] == value

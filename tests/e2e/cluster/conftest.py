@@ -8,18 +8,32 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from batches import Inputs, Ledger, make_inputs
 from installation import Installation
-from kube import ROOT, Namespace, Release, find_cluster
+from kube import ROOT, Namespace, Release, call, find_cluster
 from loading import build_images, load_images, load_servers
 from measures import Report
 
 HERE = Path(__file__).parent
-ORDER = ["install", "scaling", "survival", "placement", "uninstall", "external", "keys", "skaffold"]
+ORDER = [
+    "install",
+    "scaling",
+    "deadlines",
+    "survival",
+    "memory",
+    "placement",
+    "backup",
+    "uninstall",
+    "rollback",
+    "external",
+    "keys",
+    "skaffold",
+]
 """Order of the modules: the shared installation is used, disturbed, changed and removed."""
 _REPORT = Report()
 
@@ -101,8 +115,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return make_inputs(tmp_path_factory.mktemp("inputs"), ROOT.parent / "shared" / "data")
 
 
-@pytest.fixture(scope="session")
-def make_namespace(kubernetes: None) -> Iterator[Callable[[str], Namespace]]:
+@contextmanager
+def namespaces() -> Iterator[Callable[[str], Namespace]]:
     """Creates empty namespaces and deletes them afterwards, unless PENSTOCK_E2E_KEEP is set."""
     made = []
 
@@ -117,13 +131,28 @@ def make_namespace(kubernetes: None) -> Iterator[Callable[[str], Namespace]]:
             namespace.delete()
 
 
+@pytest.fixture(scope="module")
+def make_namespace(kubernetes: None) -> Iterator[Callable[[str], Namespace]]:
+    """Creates namespaces of one module: its pods must leave room on the node for those of the next one."""
+    with namespaces() as make:
+        yield make
+
+
 @pytest.fixture(scope="session")
-def main(make_namespace: Callable[[str], Namespace], values: Mapping[str, Any]) -> Installation:
+def main(kubernetes: None, values: Mapping[str, Any]) -> Iterator[Installation]:
     """The shared installation with bundled RabbitMQ, store and SQLite; the first test installs it."""
-    return Installation(Release(make_namespace("e2e-main"), values=copy.deepcopy(dict(values))))
+    with namespaces() as make:
+        yield Installation(Release(make("e2e-main"), values=copy.deepcopy(dict(values))))
 
 
 @pytest.fixture
 def ledger(main: Installation, inputs: Inputs) -> Ledger:
     """A new ledger of the shared installation."""
     return Ledger(main, inputs)
+
+
+@pytest.fixture
+def keda(without_service: Callable[[str], NoReturn]) -> None:
+    """Skips a test without KEDA."""
+    if "keda.sh" not in call("kubectl", "api-versions").replace("/", "\n").split():
+        without_service("the cluster has no KEDA")

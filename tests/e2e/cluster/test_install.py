@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from batches import BATCH_IMAGES, SINGLE_IMAGES, Inputs, Ledger, sha256
 from installation import Installation
 from kube import call, seconds_since
 from measures import Report
-from workload import JobSpec
+from workload import JobSpec, calculate_expected
 
 from penstock.benchmark.http import RefusedError
 
@@ -35,6 +36,22 @@ def test_a_job_with_a_disabled_step_is_refused_with_the_value_that_enables_it(ma
 def test_photographs_give_the_same_bytes_as_on_one_host(ledger: Ledger, inputs: Inputs) -> None:
     final = ledger.check(inputs.batch())
     assert sum(len(job.manifest) for job in final.jobs) == 4 * (BATCH_IMAGES + SINGLE_IMAGES)
+
+
+def test_several_outputs_give_the_same_bytes_as_on_one_host(main: Installation, inputs: Inputs, tmp_path: Path) -> None:
+    outputs = [
+        {"name": "thumb", "operations": [["resize", "32x"]], "output": "webp"},
+        {"name": "quarters", "operations": [["split"], ["blur", "median"]], "output": "png"},
+        {"name": "whole"},
+    ]
+    spec = JobSpec("outputs", [["resize", "512x"]], inputs.copies("outputs", 5), outputs=outputs)
+    expected = calculate_expected(spec, tmp_path).results
+    with main.rest() as door:
+        job = door.post_job(spec.document, list(spec.files))["id"]
+        assert door.wait(job, poll_secs=0.5)["state"] == "succeeded"
+        found = {result["name"]: sha256(door.fetch(result["url"])) for result in door.results(job)}
+    assert found == {name: digest for results in expected.values() for name, digest in results.items()}
+    assert len(found) == 5 * (1 + 4 + 1)
 
 
 def test_nginx_serves_results_from_its_volume_by_x_accel_redirect(main: Installation) -> None:

@@ -55,6 +55,7 @@ def test_a_step_with_a_gpu_waits_for_a_node_with_one(main: Installation, tag: st
         "enabled": True,
         "image": f"local/penstock-blur:{tag}",
         "tolerations": [SIMULATED],
+        "resources": {"requests": {"ephemeral-storage": "0"}},  # a simulated node has no disk
         "autoscaling": {"mode": "none"},
     }
     main.release.upgrade({"steps": {GPU_STEP: wanted}}, wait=False)

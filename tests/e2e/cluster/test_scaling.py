@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from batches import SLOW, Inputs, Ledger
 from installation import Installation
-from kube import CommandError, call, seconds_since, wait_for
+from kube import CommandError, seconds_since, wait_for
 from measures import Report
 from workload import JobSpec
 
@@ -116,11 +116,22 @@ def grows_under_load(main: Installation, ledger: Ledger, inputs: Inputs) -> bool
     return len(main.namespace.ready_pods(STEP)) > 1
 
 
+def test_the_coordinator_scales_a_step_from_zero_and_back(
+    main: Installation, ledger: Ledger, inputs: Inputs, report: Report
+) -> None:
+    scale_from_zero_and_back(main, ledger, inputs, report, "backlog")
+
+
 def test_keda_scales_a_step_from_zero_and_back(
     main: Installation, ledger: Ledger, inputs: Inputs, report: Report, keda: None
 ) -> None:
+    scale_from_zero_and_back(main, ledger, inputs, report, "keda")
+
+
+def scale_from_zero_and_back(main: Installation, ledger: Ledger, inputs: Inputs, report: Report, mode: str) -> None:
+    name = {"backlog": "Backlog", "keda": "KEDA"}[mode]
     by_backlog = {
-        "mode": "keda",
+        "mode": mode,
         "minReplicas": 0,
         "maxReplicas": 3,
         "backlogSecondsPerReplica": 2,
@@ -131,18 +142,11 @@ def test_keda_scales_a_step_from_zero_and_back(
     main.release.upgrade({"steps": {STEP: {"autoscaling": by_backlog}}})
     wait_for("no pod", lambda: not main.namespace.pods(STEP), SCALED_SECS)
     began = time.monotonic()
-    ledger.send(JobSpec("wave", SLOW, inputs.copies("wave", 100)))
+    ledger.send(JobSpec(f"wave-{mode}", SLOW, inputs.copies(f"wave-{mode}", 100)))
     wait_for("a first pod", lambda: main.namespace.ready_pods(STEP), SCALED_SECS)
-    report.note("KEDA: job sent until a first blur pod is ready, s", seconds_since(began))
+    report.note(f"{name}: job sent until a first blur pod is ready, s", seconds_since(began))
     wait_for("several pods", lambda: len(main.namespace.ready_pods(STEP)) > 1, SCALED_SECS)
     ledger.finish()
     began = time.monotonic()
     wait_for("no pod again", lambda: not main.namespace.pods(STEP), SCALED_SECS)
-    report.note("KEDA: end of the job until no blur pod, s", seconds_since(began))
-
-
-@pytest.fixture
-def keda(without_service) -> None:
-    """Installs KEDA."""
-    if "keda.sh" not in call("kubectl", "api-versions").replace("/", "\n").split():
-        without_service("the cluster has no KEDA")
+    report.note(f"{name}: end of the job until no blur pod, s", seconds_since(began))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from camera_files import exif, photograph
 from http_proxy import DISCONNECT, HttpProxy, http_proxy
 from waiting import wait_until
 from webhook_receiver import running_receiver
@@ -331,6 +333,19 @@ def test_one_call_runs_operations_on_a_folder_and_saves_the_results(
     assert job.refresh().state == "succeeded"
     slow = client.submit({"operations": [["blur", "bilateral"]] * 31}, [image_folder])
     assert (slow.cancel().state, slow.wait().state) == ("cancelled", "cancelled")
+
+
+def test_the_manifest_of_a_photograph_is_a_point_on_a_map(client: Client, tmp_path: Path) -> None:
+    pixels = np.full((48, 64, 3), 90, np.uint8)
+    (tmp_path / "a.jpg").write_bytes(photograph("JPEG", pixels, exif=exif()))
+    job = client.run([tmp_path / "a.jpg"], [Split()])
+    features = json.loads(job.manifest())["features"]
+    assert [feature["properties"]["name"] for feature in features] == [f"a-{part}.jpg" for part in range(4)]
+    assert features[3]["geometry"] == {"type": "Point", "coordinates": [4.3571, 52.0116, 87.4]}
+    assert job.manifest("csv").startswith(b"image,source,name,")
+    assert [json.loads(line)["name"] for line in job.manifest("ndjson").splitlines()] == [
+        result.name for result in client.results(job.id)
+    ]
 
 
 def test_every_saved_result_is_counted_and_reported(

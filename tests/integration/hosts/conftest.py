@@ -37,7 +37,7 @@ def start_hosts(tmp_path: Path, rabbitmq: RabbitServer, environment: dict[str, s
 
 def queues() -> list[str]:
     """Return all queues, including those of the tests' steps."""
-    steps = {*operations(), "brighten", "trip", "pause", "twins", "scribble"}
+    steps = {*operations(), "brighten", "trip", "pause", "twins", "scribble", "poses", "stack"}
     return [EVENTS_QUEUE, DEAD_LETTER_QUEUE, *(step_queue(step) for step in steps)]
 
 

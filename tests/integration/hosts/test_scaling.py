@@ -36,7 +36,13 @@ def test_a_job_waits_for_a_step_without_workers_and_finishes_once_there_is_one(
         job = client.post_job({"operations": OPERATIONS, "inputs": [{"prefix": str(photos)}], "chunk_size": 1})["id"]
         wait_until(lambda: client.job(job)["steps"][1]["done"] >= 4)
         waiting = backlog(coordinator, "blur")
-        assert waiting == {"steps": ["blur"], "backlog_seconds": 40.0, "remaining": 40, "workers": 0}
+        assert waiting == {
+            "steps": ["blur"],
+            "backlog_seconds": 40.0,
+            "remaining": 40,
+            "workers": 0,
+            "wanted_workers": 4,
+        }
         assert get(coordinator, "/v1/steps")["bottleneck"] == "blur"
         time.sleep(4.0)  # four times PENSTOCK_REPAIR_SECS
         counts = client.job(job)["images"]

@@ -21,6 +21,7 @@ from example_steps import (
     EXAMPLES,
     FINDER,
     FINDER_SCHEMA,
+    GATHERING,
     KINDS,
     ODD,
     compile_invert,
@@ -29,7 +30,7 @@ from example_steps import (
     posterize,
     regions_in,
 )
-from run_folders import Run, codes, digests, leftovers, names, written
+from run_folders import Run, codes, digests, draw, leftovers, names, written
 from waiting import wait_until
 
 from penstock import __version__
@@ -79,6 +80,18 @@ def finder_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         f'FROM {IMAGES}/penstock-step:{__version__}\nCOPY finder.py /finder.py\nENTRYPOINT ["python3", "/finder.py"]\n'
     )
     yield from build("penstock-test-finder", folder)
+
+
+@pytest.fixture(scope="module")
+def gathering_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of a group step, which reads PNG files."""
+    folder = tmp_path_factory.mktemp("gathering")
+    shutil.copy(GATHERING, folder / "gathering.py")
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGES}/penstock-step:{__version__}\nCOPY gathering.py /gathering.py\n"
+        'ENTRYPOINT ["python3", "/gathering.py", "png"]\n'
+    )
+    yield from build("penstock-test-gathering", folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +153,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(re.sub(r', "mtime_ns": \d+', "", line) for line in lines)
 
 
-@pytest.mark.parametrize("chain", [CHAIN, [], ["--op", "blur=bilateral", "--op", "resize=50x50"]])
+@pytest.mark.parametrize("chain", [CHAIN, ["--output", "png"], ["--op", "blur=bilateral", "--op", "resize=50x50"]])
 def test_containers_give_the_same_results_manifest_and_exit_code_as_processes(
     run: Run, penstock: Run, tmp_path: Path, drawn: list[Path], chain: list[str]
 ) -> None:
@@ -160,6 +173,32 @@ def test_containers_give_the_same_results_manifest_and_exit_code_as_processes(
     assert leftovers(tmp_path / "out") == set()
 
 
+def test_containers_make_the_same_outputs_of_each_image_as_processes(
+    run: Run, penstock: Run, tmp_path: Path, drawn: list[Path]
+) -> None:
+    inputs = [*(shutil.copy(path, tmp_path) for path in drawn[:3]), tmp_path / "cut.jpg"]
+    (tmp_path / "cut.jpg").write_bytes(drawn[0].read_bytes()[:-500])
+    outputs = [
+        {"name": "thumb", "operations": [["resize", "32x"]], "output": "webp"},
+        {"name": "quarters", "operations": [["split"], ["blur", "median"]], "output": "png"},
+        {"name": "whole"},
+    ]
+    for shared in ([["resize", "150x101"]], []):
+        job = tmp_path / "job.json"
+        job.write_text(json.dumps({"operations": shared, "outputs": outputs}))
+        by_docker = run(*inputs, "--job", job, "--parallel", 2, "--force")
+        by_process = penstock("run", *inputs, "--job", job, "--out", tmp_path / "other", "--force")
+        assert (by_docker.returncode, by_process.returncode) == (1, 1), by_docker.stderr
+        assert len(files(tmp_path / "out")) == 3 * (1 + 4 + 1)
+        assert files(tmp_path / "out") == files(tmp_path / "other")
+        assert entries(tmp_path / "out") == entries(tmp_path / "other")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the results below a folder by path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*") if path.is_file()}
+
+
 def test_containers_give_the_same_bytes_of_photographs_as_processes(
     run: Run, penstock: Run, tmp_path: Path, photographs: Path
 ) -> None:
@@ -169,6 +208,31 @@ def test_containers_give_the_same_bytes_of_photographs_as_processes(
     assert done.returncode == 0, done.stderr
     penstock("run", *inputs, "--op", "resize=512x512", "--op", "blur=gaussian", "--out", tmp_path / "other")
     assert digests(tmp_path / "out") == digests(tmp_path / "other")
+
+
+def test_groups_in_containers_give_the_same_results_as_in_processes(
+    run: Run, penstock: Run, tmp_path: Path, drawn: list[Path]
+) -> None:
+    for number, path in enumerate(drawn[:4]):
+        (tmp_path / "in" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "in" / "ab"[number % 2])
+    chain = ["--op", "split", "--op", "gather=folder:contact-sheet", "--output", "png"]
+    done = run(tmp_path / "in", *chain)
+    assert done.returncode == 0, done.stderr
+    penstock("run", tmp_path / "in", *chain, "--out", tmp_path / "other")
+    assert {"a/contact-sheet.png", "b/contact-sheet.png"} < names(tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+
+
+def test_a_group_step_of_a_program_runs_in_a_container(run: Run, tmp_path: Path, gathering_image: str) -> None:
+    for number in range(3):
+        draw(tmp_path / "in" / f"{number}.png", 60 + number)
+    image = ["--image", f"gathering={gathering_image}", "--output", "png"]
+    done = run(tmp_path / "in", *image, "--op", "gather=job:gathering")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "gathering" / "poses.json").read_text())
+    assert [each["name"] for each in found["images"]] == ["0.png", "1.png", "2.png"]
+    assert {each["head"] for each in found["images"]} == {"89504e470d0a1a0a"}
 
 
 def test_steps_in_other_languages_run_in_containers(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 import tifffile
@@ -44,25 +45,43 @@ def test_each_type_is_read_or_named_and_fails_alone(penstock: Run, tmp_path: Pat
     given, out = mixed(tmp_path / "in"), tmp_path / "o"
     done = penstock("run", given, "--output", "png", "--out", out, **LONG, PENSTOCK_FORMATS="jpeg,png,webp,tiff,avif")
     assert done.returncode == 1
-    for name in ("IMG_0042.jpg", "IMG_0043.HEIC"):
-        expected = "the file is HEIC; accepted are JPEG, PNG, WebP, TIFF and AVIF (PENSTOCK_FORMATS)"
-        assert f"{name}: unsupported_type: {expected}" in done.stdout
-        assert read_manifest(out)[name]["error"]["message"] == expected
+    expected = "the file is HEIC; accepted are JPEG, PNG, WebP, TIFF and AVIF (PENSTOCK_FORMATS)"
+    assert f"IMG_0042.jpg: unsupported_type: {expected}" in done.stdout, "its suffix says that it is an image"
+    assert read_manifest(out)["IMG_0042.jpg"]["error"]["message"] == expected
+    assert "ignored: IMG_0043.HEIC is HEIC" in done.stdout
     assert sorted(path.name for path in out.glob("*.png")) == ["a.png", "one.png", "t.png", "w.png"]
 
 
-def test_a_type_that_is_not_enabled_is_named_in_json(penstock: Run, tmp_path: Path) -> None:
-    summary = json.loads(
-        penstock("run", mixed(tmp_path / "in"), "--out", tmp_path / "o", "--json", PENSTOCK_FORMATS="jpeg,png").stdout
+def test_a_heic_without_its_decoder_is_refused_with_what_to_install(
+    penstock: Run, start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['pi_heif'] = None\n")
+    bare = {"PYTHONPATH": str(hidden), **LONG}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.heic").write_bytes(HEIC)
+    message = (
+        "the file is HEIC, which needs pip install 'penstock[heif]' where it is read; accepted are JPEG, PNG, WebP,"
+        " TIFF and AVIF (PENSTOCK_FORMATS)"
     )
-    messages = {failure["image"]: failure["message"] for failure in summary["failures"]}
-    assert {name: message.split(";")[0] for name, message in messages.items()} == {
-        "IMG_0042.jpg": "the file is HEIC",
-        "IMG_0043.HEIC": "the file is HEIC",
-        "a.avif": "the file is AVIF",
-        "t.tif": "the file is TIFF",
-        "w.webp": "the file is WebP",
-    }
+    done = penstock("run", tmp_path / "in" / "x.heic", "--op", "split", "--out", tmp_path / "o", **bare)
+    assert f"x.heic: unsupported_type: {message}" in done.stdout
+    server, job = start_server("--workers", "1", **bare), json.dumps({"operations": ["split"]})
+    answer = httpx.post(f"{server.client.url}/v1/jobs", files={"files": ("x.heic", HEIC)}, data={"job": job})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_type")
+    assert answer.json()["detail"] == message.replace("the file", "'x.heic'")
+    submitted = penstock("submit", tmp_path / "in" / "x.heic", "--op", "split", "--server", server.client.url, **LONG)
+    assert "x.heic is HEIC, which needs pip install 'penstock[heif]' on the server" in submitted.stderr
+
+
+def test_a_type_that_is_not_enabled_is_named_in_json(penstock: Run, tmp_path: Path) -> None:
+    options = ("--op", "split", "--out", tmp_path / "o", "--json")
+    summary = json.loads(penstock("run", mixed(tmp_path / "in"), *options, PENSTOCK_FORMATS="jpeg,png").stdout)
+    messages = {failure["image"]: failure["message"].split(";")[0] for failure in summary["failures"]}
+    assert messages == {"IMG_0042.jpg": "the file is HEIC"}
+    ignored = {each["file"]: each["reason"].split(",")[0] for each in summary["ignored"]}
+    assert ignored == {"IMG_0043.HEIC": "HEIC", "a.avif": "AVIF", "t.tif": "TIFF", "w.webp": "WebP"}
 
 
 def test_results_keep_the_format_of_their_images(penstock: Run, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from run_folders import Run
 from penstock.local.sample_images import draw_image
 
 OWNER = "Somebody Private"
+PLACE_IN_MANIFEST = '"place": {"longitude": 4.3571, "latitude": 52.0116, "altitude": 87.4, "heading": 143.2}'
 IMAGE = {0x011A: IFDRational(72), 0x011B: IFDRational(72), 0x0128: 2, 0x0213: 2}
 DETAILS = {0x9000: b"0232", 0x9101: b"\1\2\3\0", 0xA000: b"0100", 0xA001: 1}
 """Tags that EXIF requires in a JPEG file, of the first and second directory."""
@@ -120,6 +121,7 @@ def test_geo_keeps_the_place_and_nobodys_name(penstock: Run, camera: Path, tmp_p
         assert read_exif(found["exif"])["exif"] == {0x9003: TAKEN, 0x9011: "+02:00"}
         assert found["iptc"][2, 90] == b"Delft"
         assert found["icc_profile"] == PROFILE
+        assert PLACE_IN_MANIFEST in (tmp_path / option / "manifest.ndjson").read_text()
         assert OWNER.encode() in (tmp_path / "all" / path.name).read_bytes()
 
 
@@ -127,6 +129,7 @@ def test_none_and_drop_leave_the_bytes_of_opencv(penstock: Run, camera: Path, tm
     options = ["--op", "split=false", "--metadata", "none", "--profile", "drop", "--output", "jpg"]
     done = penstock("run", camera, *options, "--out", tmp_path / "o")
     assert done.returncode == 0, done.stderr
+    assert '"place"' not in (tmp_path / "o" / "manifest.ndjson").read_text()
     for path in (tmp_path / "o").glob("*.jpg"):
         (source,) = camera.glob(f"{path.stem.removesuffix('-0')}.*")
         assert path.read_bytes() == cv2.imencode(".jpg", cv2.imread(str(source)))[1].tobytes()

@@ -87,3 +87,23 @@ def test_serve_gives_the_bytes_of_opencv_and_run_hides_the_same_regions(
         assert made.shape == (140, 160, 3)
         assert len(np.unique(made[0:40, 40:80].reshape(-1, 3), axis=0)) <= 16
         assert np.array_equal(made[60:], before[60:])
+
+
+def test_an_image_that_fails_after_some_results_leaves_none(
+    start_server: Callable[..., Any], penstock: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A WebP has at most 16,383 pixels per side: the upper tile fits, and the lower one doesn't."""
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "high.png"), np.zeros((32_767, 1, 3), np.uint8))
+    options = ["--op", "tile=1x2", "--output", "webp", "--out", tmp_path / "out", "--json"]
+    ended = penstock("run", tmp_path / "in", *options)
+    assert ended.returncode == 1
+    assert [failure["step"] for failure in json.loads(ended.stdout)["failures"]] == ["encode"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.ndjson"]
+
+    server = start_server("--workers", "1")
+    document = {"operations": [["tile", "1x2"]], "inputs": [{"prefix": str(tmp_path / "in")}], "output": "webp"}
+    job = server.client.post_job(document)["id"]
+    assert server.client.wait(job, poll_secs=0.02)["state"] == "failed"
+    assert server.manifest(job) == {}
+    assert not [path for path in (tmp_path / "data" / "store" / "results").rglob("*") if path.is_file()]

@@ -56,14 +56,15 @@ def test_sample_images_are_measured_and_reported_as_json(plan: Plan) -> None:
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_in_one_line(plan: Plan) -> None:
-    done = plan("--images", "9000000", "--deadline", "1s", "--size", "64x64")
+    done = plan("--op", "split", "--images", "9000000", "--deadline", "1s", "--size", "64x64")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("penstock: a deadline of 1.0 s cannot be met: 9,000,000 images take ")
     assert done.stderr.count("\n") == 1
 
 
 def test_measuring_ends_when_the_command_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "penstock", "plan", "--images", "9", "--size", "64x64", "--secs", "300"]
+    options = ["--op", "split", "--images", "9", "--size", "64x64", "--secs", "300"]
+    command = [sys.executable, "-m", "penstock", "plan", *options]
     process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)})
     try:
         wait_until(lambda: len(list(tmp_path.glob("penstock-plan-*/results/0"))) > 0)

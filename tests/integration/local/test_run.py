@@ -141,9 +141,9 @@ def test_an_input_is_never_overwritten(penstock: Run, tmp_path: Path, way: str) 
 
 def test_a_folder_without_images_exits_with_2_and_says_what_it_has(penstock: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     refused = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o")
-    assert (refused.returncode, refused.stderr) == (2, f"penstock: no images in {tmp_path / 'in'}: anim.gif is GIF\n")
+    assert (refused.returncode, refused.stderr) == (2, f"penstock: no images in {tmp_path / 'in'}: notes.txt is text\n")
     assert not (tmp_path / "o").exists()
 
 
@@ -153,10 +153,10 @@ def test_links_are_followed_and_what_is_ignored_is_named(penstock: Run, tmp_path
     (tmp_path / "in" / "folder").symlink_to(tmp_path / "else")
     (tmp_path / "in" / "image.jpg").symlink_to(tmp_path / "else" / "b.jpg")
     (tmp_path / "in" / "around").symlink_to(tmp_path / "in")
-    (tmp_path / "in" / "anim.gif").write_bytes(b"GIF89a" + bytes(20))
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     done = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o", "--json")
     assert names(tmp_path / "o") == {"a.jpg", "image.jpg", "folder/b.jpg"}
-    ignored = {"anim.gif": "GIF", "around": "a link to a folder that it is in"}
+    ignored = {"notes.txt": "text", "around": "a link to a folder that it is in"}
     summary = json.loads(done.stdout)
     assert {item["file"]: item["reason"] for item in summary["ignored"]} == ignored
     lines = [json.loads(line) for line in (tmp_path / "o" / "manifest.ndjson").read_text().splitlines()]
@@ -356,15 +356,41 @@ def test_unreadable_files_are_reported_and_the_rest_is_processed(penstock: Run, 
     os.mkfifo(folder / "pipe")
     shutil.copy(folder / "good.jpg", folder / "without-suffix")
     done = penstock("run", folder, "--op", "resize=8x8", "--out", tmp_path / "o")
-    assert "2 done, 4 failed, 3 ignored" in done.stdout
+    assert "2 done, 2 failed, 5 ignored" in done.stdout
     assert "  ignored: around is a link to a folder that it is in\n" in done.stdout
     assert codes(tmp_path / "o") == {
         "empty.jpg": "empty_file",
-        "gone.jpg": "source_not_found",
-        "loop.jpg": "source_forbidden",
         "text.jpg": "unsupported_type",
     }
     assert names(tmp_path / "o") == {"good.jpg", "without-suffix.jpg"}
+
+
+def test_images_of_other_types_in_a_folder_are_ignored_by_name(penstock: Run, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "good.jpg")
+    for name, head in OTHER_TYPES.items():
+        (tmp_path / "in" / name).write_bytes(head + bytes(300))
+    done = penstock("run", tmp_path / "in", "--op", "resize=8x8", "--out", tmp_path / "o", "--json")
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["done"], summary["failures"]) == (0, 1, [])
+    assert {each["file"]: each["reason"].partition(" ")[0] for each in summary["ignored"]} == TYPE_NAMES
+    alone = penstock("run", tmp_path / "in" / "anim.gif", "--op", "resize=8x8", "--out", tmp_path / "alone")
+    assert (alone.returncode, "anim.gif: unsupported_type: the file is GIF" in alone.stdout) == (1, True)
+
+
+OTHER_TYPES = {
+    "anim.gif": b"GIF89a",
+    "scan.bmp": b"BM\x36\x01\0\0\0\0\0\0\x36",
+    "IMG_0001.CR3": b"\0\0\0\x18ftypcrx ",
+    "layers.psd": b"8BPS\0\1",
+    "without-suffix": b"\0\0\0\x0cJXL \r\n\x87\n",
+}
+TYPE_NAMES = {
+    "anim.gif": "GIF",
+    "scan.bmp": "BMP",
+    "IMG_0001.CR3": "CR3",
+    "layers.psd": "PSD",
+    "without-suffix": "JPEG",
+}
 
 
 def test_an_unreadable_folder_is_reported_and_the_rest_is_processed(penstock: Run, tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ HEALTHY = {
     'penstock_images_total{namespace="p", outcome="corrupt_image"}': "0+5x180",
     'penstock_data_free_bytes{namespace="p"}': "50x180",
     'penstock_data_size_bytes{namespace="p"}': "100x180",
+    'penstock_room_free_bytes{namespace="p", dependency="store"}': "900x180",
+    'penstock_room_reserve_bytes{namespace="p", dependency="store"}': "100x180",
+    'penstock_step_waited_seconds_total{namespace="p", step="blur", dependency="store"}': "5x180",
     'rabbitmq_alarms_free_disk_space_watermark{namespace="p"}': "0x180",
     'rabbitmq_alarms_memory_used_watermark{namespace="p"}': "0x180",
 }
@@ -53,6 +56,13 @@ SITUATIONS: list[tuple[str, dict[str, str | None], dict[str, str]]] = [
     ("PenstockImagesLost", {"penstock_repaired_images_total": "0+5x180"}, {"namespace": "p"}),
     ("PenstockDeadLetters", {'queue="dead"': "1x180"}, {"namespace": "p"}),
     ("PenstockDiskFillsUp", {"penstock_data_free_bytes": "5x180"}, {"namespace": "p"}),
+    ("PenstockNearlyFull", {"penstock_room_free_bytes": "150x180"}, {"namespace": "p", "dependency": "store"}),
+    ("PenstockFull", {"penstock_room_free_bytes": "99x180"}, {"namespace": "p", "dependency": "store"}),
+    (
+        "PenstockWorkersWait",
+        {"penstock_step_waited_seconds_total": "0+60x180"},
+        {"namespace": "p", "step": "blur", "dependency": "store"},
+    ),
     ("PenstockBrokerBlocks", {"rabbitmq_alarms_memory_used_watermark": "1x180"}, {"namespace": "p"}),
 ]
 """Alert; new values of the series whose names contain the key, None if they are absent; labels of the alert."""

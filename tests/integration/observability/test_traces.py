@@ -16,6 +16,7 @@ import pytest
 from otlp_receiver import Received, Receiver, running_receiver
 from waiting import wait_until
 
+from penstock import __version__
 from penstock.local.server_process import find_free_port, serve
 
 OPERATIONS = [["resize", "160x120"], ["blur", "gaussian"]]
@@ -118,7 +119,7 @@ def test_log_records_have_job_step_and_chunk_and_probes_are_not_logged(
         span.attributes["penstock.chunk"] for span in spans_named(traced, "work resize")
     }
     assert [record for record in records if "readyz" in json.dumps(record) or "GET /" in json.dumps(record)] == []
-    assert any(record["message"].startswith("Penstock serves on http://") for record in records)
+    assert any(f"Penstock {__version__} serves on http://" in record["message"] for record in records)
 
 
 def spans_named(traced: tuple[Receiver, dict[str, Any]], name: str) -> list[Received]:

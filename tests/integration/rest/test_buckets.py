@@ -16,6 +16,7 @@ from penstock.common.input_root import InputRoot
 from penstock.common.settings import Limits, StoreSettings
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.factory import open_bucket
+from penstock.coordinator.ports.ids import new_id
 
 OPERATIONS = [["blur", "median"]]
 
@@ -96,8 +97,48 @@ def test_a_folder_is_listed_without_hidden_objects_and_folder_markers(
     assert [image["error"]["code"] for image in images if image["error"]] == ["empty_file"]
     again = post(coordinator, {"prefix": f"{bucket.url}/in/delft/"}, f"{bucket.url}/in/delft/1.jpg")
     assert sorted(names_of(coordinator, again)) == ["1.jpg", "a/2.jpg", "empty.jpg"]
+    skipped = coordinator.http.get(again.json()["url"]).json()["skipped"]
+    assert skipped == {"count": 1, "first": [{"name": "a/_SUCCESS", "reason": "empty"}]}
     nothing = post(coordinator, {"prefix": f"{bucket.url}/in/del/"})
     assert refusal(nothing) == (422, "source_not_found", "/inputs/0")
+
+
+def test_a_folder_of_a_bucket_is_taken_like_one_of_this_host(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes
+) -> None:
+    bucket.put(jpeg, "in/mix/1.jpg", "in/mix/without-suffix", f"in/mix/out/{new_id()}/1.jpg", "in/mix/out/2.jpg")
+    bucket.put(b"GIF89a" + bytes(700), "in/mix/anim.gif")
+    bucket.put(b"no image", "in/mix/notes.txt", "in/mix/lost.regions.json")
+    document = {"operations": OPERATIONS, "inputs": [{"prefix": f"{bucket.url}/in/mix/"}]}
+    answer = coordinator.http.post("/v1/jobs", json={**document, "results": f"{bucket.url}/in/mix/out/"})
+    assert sorted(names_of(coordinator, answer)) == ["1.jpg", "out/2.jpg", "without-suffix"]
+    skipped = coordinator.http.get(answer.json()["url"]).json()["skipped"]
+    assert skipped["count"] == 4
+    reasons = {file["name"].rpartition("/")[2]: file["reason"] for file in skipped["first"]}
+    assert reasons == {
+        "1.jpg": "a result of another job",
+        "anim.gif": "GIF",
+        "notes.txt": "text",
+        "lost.regions.json": "a sidecar without its image",
+    }
+
+
+def test_hidden_objects_that_are_named_are_skipped_and_counted(
+    coordinator: ApiServer, bucket: Bucket, jpeg: bytes
+) -> None:
+    bucket.put(jpeg, "in/1.jpg", "in/.h/2.jpg", "in/.3.jpg")
+    bucket.put(f"{bucket.url}/in/.3.jpg\n".encode(), "in/list.txt")
+    answer = post(
+        coordinator,
+        *(f"{bucket.url}/in/{name}" for name in ("1.jpg", ".h/2.jpg")),
+        {"manifest": f"{bucket.url}/in/list.txt"},
+    )
+    assert names_of(coordinator, answer) == ["1.jpg"]
+    skipped = coordinator.http.get(answer.json()["url"]).json()["skipped"]
+    assert [(file["name"], file["reason"]) for file in skipped["first"]] == [
+        (f"{bucket.url}/in/.h/2.jpg", "hidden"),
+        (f"{bucket.url}/in/.3.jpg", "hidden"),
+    ]
 
 
 def test_the_objects_of_an_input_list_are_not_checked(coordinator: ApiServer, bucket: Bucket) -> None:
@@ -186,7 +227,7 @@ def test_images_whose_results_would_collide_are_numbered(coordinator: ApiServer,
     job = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"}).json()
     coordinator.scheduler.finish(job["id"])
     results = coordinator.http.get(f"{job['url']}/results").json()["results"]
-    assert [entry["name"] for entry in results] == ["x.jpg~/1.jpg", "x.jpg~/1~2.jpg", "X.JPG~/1~3.jpg", "x.jpg"]
+    assert [entry["name"] for entry in results] == ["x.jpg~/1.jpg", "x.jpg~/1~2.jpg", "X~2.JPG~/1.jpg", "x.jpg"]
     assert all(coordinator.http.get(entry["url"]).status_code == 200 for entry in results)
 
 
@@ -268,5 +309,29 @@ def test_a_bad_line_with_regions_refuses_the_job(coordinator: ApiServer, bucket:
     bucket.put(b'x\n{"uri": "y.jpg", "regions": [{"box": [1, 2, 3]}]}\n', "in/list.txt")
     answer = post(coordinator, {"manifest": f"{bucket.url}/in/list.txt"})
     assert refusal(answer) == (422, "invalid_manifest", "/inputs/0")
-    assert answer.json()["detail"].endswith("list.txt': regions[0].box[3]: Field required")
+    assert answer.json()["detail"].endswith("list.txt': regions[0].box[3]: missing, but required")
     assert "line 2 of" in answer.json()["detail"]
+
+
+def test_folders_of_a_bucket_are_browsed_one_level_at_a_time(coordinator: ApiServer, bucket: Bucket) -> None:
+    bucket.put(
+        b"x", "in/a.jpg", "in/b/1.jpg", "in/b/2/3.jpg", "in/b0.jpg", "in/c/x.png", "in/.hidden/x.jpg", "other/x.jpg"
+    )
+
+    def browse(url: str, limit: int = 9) -> list[str]:
+        found, following = [], f"/v1/inputs?path={url}&limit={limit}"
+        while following:
+            answer = coordinator.http.get(following)
+            assert answer.status_code == 200, answer.text
+            found += [entry["path"].removeprefix(f"{bucket.url}/") for entry in answer.json()["entries"]]
+            following = answer.json()["next"]
+        return found
+
+    places = [entry["path"] for entry in coordinator.http.get("/v1/inputs").json()["entries"]]
+    assert places == ["./", f"{bucket.url}/in/", f"{bucket.url}/out/"]
+    for limit in (9, 2, 1):
+        assert browse(f"{bucket.url}/in/", limit) == ["in/a.jpg", "in/b/", "in/b0.jpg", "in/c/"]
+    assert browse(f"{bucket.url}/in/b") == ["in/b/1.jpg", "in/b/2/"]
+    assert browse(f"{bucket.url}/out/") == []
+    refused = coordinator.http.get(f"/v1/inputs?path={bucket.url}/other/")
+    assert (refused.status_code, refused.json()["code"]) == (403, "source_forbidden")

@@ -111,10 +111,20 @@ def test_a_dry_run_counts_inputs_and_refuses_what_a_job_would(serve: Serve, jpeg
     assert coordinator.services.repository.count_open_jobs() == 0
 
 
+def test_a_dry_run_estimates_images_that_are_not_sent_yet(coordinator: ApiServer) -> None:
+    answer = coordinator.http.post("/v1/jobs?dry_run=true&images=30", json=DOCUMENT)
+    estimate = answer.json()
+    assert answer.status_code == 200
+    assert (estimate["images"], estimate["failing"], estimate["results"]) == (30, 0, 120)
+    refused = coordinator.http.post("/v1/jobs?dry_run=true&images=9000000", json=DOCUMENT)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_images")
+    assert coordinator.http.post("/v1/jobs?images=30", json=DOCUMENT).json()["code"] == "no_images"
+
+
 def test_a_lost_database_leaves_neither_a_job_nor_a_used_key(
     coordinator: ApiServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(job: str) -> None:
+    def fail(*_: Any) -> None:
         raise UnavailableError("database", "gone at /secret/place")
 
     with monkeypatch.context() as patched:
@@ -157,11 +167,11 @@ def test_a_request_considered_abandoned_creates_no_second_job(
     repository = coordinator.services.repository
     accept, begun, go_on = repository.accept_job, threading.Event(), threading.Event()
 
-    def stall(job: str) -> Any:
+    def stall(*job: Any) -> Any:
         if not begun.is_set():
             begun.set()
             go_on.wait(30)
-        return accept(job)
+        return accept(*job)
 
     monkeypatch.setattr(repository, "accept_job", stall)
     with ThreadPoolExecutor(1) as pool:

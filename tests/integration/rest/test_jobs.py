@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
 from api_server import ApiServer, Serve
 from waiting import wait_until
 
+from penstock.common.model.errors import HELP
 from penstock.common.settings import Limits
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job
 from penstock.coordinator.ports.scheduler import Forecast
@@ -40,8 +43,8 @@ def test_a_submitted_job_returns_202_with_its_url_and_plan(coordinator: ApiServe
         ('{"operations": [], "quality": 101}', "invalid_document", "/quality"),
         ('{"operations": [], "labels": {"a/b": 5}}', "invalid_document", "/labels/a~1b"),
         ('{"operations": [], "colour": "red"}', "unknown_field", "/colour"),
-        ('{"operations": [], "webhook": {"address": "x"}}', "invalid_document", "/webhook/url"),
-        ('{"operations": [], "inputs": [{"suffix": "x"}]}', "invalid_document", "/inputs/0/prefix"),
+        ('{"operations": [], "webhook": {"address": "x"}}', "unknown_field", "/webhook/address"),
+        ('{"operations": [], "inputs": [{"suffix": "x"}]}', "unknown_field", "/inputs/0/suffix"),
         ('{"operations": [], "inputs": [7]}', "invalid_document", "/inputs/0"),
         ('{"operations": [], "name": "a\\u0000b"}', "invalid_document", "/name"),
         ('{"operations": [["split", true]]}', "no_images", None),
@@ -180,9 +183,68 @@ def test_all_failed_images_or_some_are_retried(coordinator: ApiServer, jpeg: byt
     assert coordinator.http.get(job["url"]).json()["state"] == "succeeded"
 
 
+def test_one_group_of_failures_is_retried_by_its_code(coordinator: ApiServer, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg", "b.jpg", "c.jpg", "d.jpg"], jpeg)
+    failing = {"a.jpg": "step_timeout", "b.jpg": "step_crashed", "c.jpg": "corrupt_image"}
+    coordinator.scheduler.finish(job["id"], fail=failing)
+
+    def retry(**document: Any) -> Any:
+        return coordinator.http.post(f"{job['url']}/retry", json=document)
+
+    refused = retry(code="step_timout")
+    assert (refused.status_code, refused.json()["code"], refused.json()["pointer"]) == (422, "not_failed", "/code")
+    assert "this job's failures are corrupt_image, step_crashed, step_timeout" in refused.json()["detail"]
+    assert "both images and code" in retry(code="step_timeout", images=[0]).json()["detail"]
+    assert retry(code="corrupt_image").json()["retried"] == 0
+    retried = retry(code="step_timeout").json()
+    assert (retried["retried"], [group["code"] for group in retried["failures"]]) == (
+        1,
+        ["corrupt_image", "step_crashed"],
+    )
+    coordinator.scheduler.finish(job["id"])
+    assert retry(code="corrupt_image", all=True).json()["retried"] == 1
+
+
+def test_a_retry_leaves_out_images_that_it_would_not_help_unless_asked_for(coordinator: ApiServer, jpeg: bytes) -> None:
+    names = ["a.jpg", "b.jpg", "c.jpg"]
+    job = coordinator.submit(names, jpeg)
+    failing = {"a.jpg": "step_timeout", "b.jpg": "corrupt_image", "c.jpg": "corrupt_image"}
+    coordinator.scheduler.finish(job["id"], fail=failing)
+    shown = coordinator.http.get(job["url"]).json()
+    assert shown["failures"] == [
+        {"code": code, "images": images, "retryable": retryable, "help": HELP[code]}
+        for code, images, retryable in (("corrupt_image", 2, 0), ("step_timeout", 1, 1))
+    ]
+    page = coordinator.http.get(f"{job['url']}/images", params={"code": "corrupt_image", "limit": 1}).json()
+    assert [image["name"] for image in page["images"]] == ["b.jpg"]
+    page = coordinator.http.get(page["next"]).json()
+    assert ([image["name"] for image in page["images"]], page["next"]) == (["c.jpg"], None)
+    assert coordinator.http.post(f"{job['url']}/retry").json()["retried"] == 1
+    coordinator.scheduler.finish(job["id"])
+    assert coordinator.http.post(f"{job['url']}/retry").json()["retried"] == 0
+    assert coordinator.http.post(f"{job['url']}/retry", json={"images": [1]}).json()["retried"] == 1
+    coordinator.scheduler.finish(job["id"], fail=failing)
+    assert coordinator.http.post(f"{job['url']}/retry", json={"all": True}).json()["retried"] == 2
+
+
+def test_duration_and_rate_leave_out_the_time_between_two_runs(coordinator: ApiServer, jpeg: bytes) -> None:
+    job = coordinator.submit(["a.jpg", "b.jpg"], jpeg)
+    assert coordinator.http.get(job["url"]).json()["worked_seconds"] is None
+    coordinator.scheduler.finish(job["id"], fail={"a.jpg": "step_timeout"})
+    first = coordinator.http.get(job["url"]).json()["worked_seconds"]
+    coordinator.http.post(f"{job['url']}/retry")
+    coordinator.scheduler.finish(job["id"])
+    shown = coordinator.http.get(job["url"]).json()
+    spent = datetime.fromisoformat(shown["finished_at"]) - datetime.fromisoformat(shown["started_at"])
+    assert first <= shown["worked_seconds"] < spent.total_seconds()
+    assert shown["images_per_second"] == pytest.approx(2 / shown["worked_seconds"])
+    assert [sum(shown["throughput"][kind]) for kind in ("done", "failed")] == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
+        (b'{"images": [0], "all": true}', 422, "invalid_document"),
         (b'{"images": [0, 99]}', 422, "not_failed"),
         (b'{"images": []}', 422, "invalid_document"),
         (b'{"images": ["a"]}', 422, "invalid_document"),

@@ -58,6 +58,34 @@ def test_an_unknown_field_is_refused(small: ApiServer) -> None:
     assert "f0" in problem["detail"]
 
 
+@pytest.mark.parametrize(("path", "field"), [("/process", "actions"), ("/v1/jobs", "job")])
+def test_a_field_that_is_not_json_is_named(small: ApiServer, path: str, field: str) -> None:
+    status, problem = small.post_form(path, form(part(b'name="%s"' % field.encode(), b"{operations}")))
+    assert (status, problem["code"]) == (400, "invalid_json")
+    assert problem["detail"].startswith(f"the field {field} is not JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("op=blur%3Dgausian", "blur method: 'gausian' is not accepted; accepted are "),
+        ("op=resize", "resize needs a size, e.g. resize=1024x768"),
+        ("op=split&outptu=png", "query parameter 'outptu': there is no such parameter; accepted are op, output, "),
+        ("op=split&output=pgn", "output: 'pgn' is not accepted; accepted are jpg, png, webp, avif, tiff and keep; did"),
+        ("op=encode%3D%7B%22max_bytes%22:9%7D", "encode has no parameter 'max_bytes'; accepted are "),
+    ],
+)
+def test_a_query_is_refused_in_plain_words(coordinator: ApiServer, jpeg: bytes, query: str, detail: str) -> None:
+    refused = coordinator.http.post(f"/v1/process?{query}", content=jpeg, headers={"Content-Type": "image/jpeg"})
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith(detail)
+
+
+def test_a_parameter_of_a_list_is_refused_in_plain_words(coordinator: ApiServer) -> None:
+    refused = coordinator.http.get("/v1/jobs?limit=none")
+    assert refused.json()["detail"] == "query parameter limit: 'none' is not accepted; accepted is a whole number"
+
+
 def test_a_field_over_its_limit_is_refused(small: ApiServer) -> None:
     status, problem = small.post_form("/process", form(part(b'name="actions"', b" " * 501)))
     assert (status, problem["code"], problem["pointer"]) == (413, "too_large_field", "/actions")
@@ -73,13 +101,14 @@ def test_too_many_files_are_refused_and_none_stays(small: ApiServer, jpeg: bytes
 def test_a_file_over_its_limit_is_refused_and_nothing_stays(small: ApiServer, jpeg: bytes) -> None:
     status, problem = small.post_form("/process", named(b'"big.jpg"', jpeg + bytes(2_000_000)))
     assert (status, problem["code"]) == (413, "too_large_file")
-    assert "big.jpg" in problem["detail"]
+    assert problem["detail"] == "file 'big.jpg' is too large; accepted are up to 2000000 (PENSTOCK_MAX_FILE_BYTES)"
     assert small.stored() == []
 
 
 def test_an_upload_with_a_too_large_content_length_is_refused_at_once(small: ApiServer) -> None:
     status, body = small.raw(head(3_000_001))
     assert (status, json.loads(body)["code"]) == (413, "too_large_request")
+    assert json.loads(body)["detail"] == "the request is larger than 3000000 bytes (PENSTOCK_MAX_UPLOAD_BYTES)"
 
 
 def test_an_upload_without_content_length_is_refused_when_it_gets_too_large(small: ApiServer, jpeg: bytes) -> None:

@@ -129,7 +129,7 @@ def test_an_input_file_that_is_not_an_image_is_downloaded_and_never_shown(coordi
     assert coordinator.http.get(f"/static/{job['id']}/sent/good.png").headers["content-type"] == "image/png"
 
 
-@pytest.mark.parametrize("name", ["nothing.jpg", "a-2.jpg", "a.jpg", "%2e%2e%2fpenstock.db", "a-0.png", "%00", "%ff"])
+@pytest.mark.parametrize("name", ["nothing.jpg", "a-2.jpg", "a.jpg", "%2e%2e%2fpenstock.db", "a-0.png", "%00"])
 def test_an_unknown_result_is_not_found(coordinator: ApiServer, ended: dict[str, Any], name: str) -> None:
     for folder in "processed", "sent":
         if (folder, name) != ("sent", "a.jpg"):

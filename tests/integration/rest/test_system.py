@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from api_server import ApiServer, Serve
@@ -15,8 +16,9 @@ from penstock.common.broker.memory import MemoryBroker
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import BUILT_IN, Parameters
-from penstock.common.registry import CustomStep, custom_steps, disable_steps
-from penstock.common.settings import BrokerSettings
+from penstock.common.registry import CustomStep, custom_steps, declare_steps, disable_steps
+from penstock.common.settings import BrokerSettings, DeclaredStep
+from penstock.coordinator.ports.scheduler import WorkerState
 from penstock.coordinator.scheduling.replicas import Replicas
 
 
@@ -56,16 +58,18 @@ def test_operations_have_a_schema_and_an_example_that_a_job_accepts(
     custom_step: None, coordinator: ApiServer, jpeg: bytes
 ) -> None:
     listed = coordinator.http.get("/v1/operations").json()["operations"]
-    assert [operation["name"] for operation in listed] == ["decode", *BUILT_IN, "brighten"]
+    assert [operation["name"] for operation in listed] == ["decode", *BUILT_IN, "brighten", "gather"]
+    assert [operation["name"] for operation in listed if operation["group"]] == ["contact-sheet"]
     resize = listed[1]
     assert resize["parameters"]["properties"]["width"]["maximum"] == 32_768
     assert resize["example"] == {
         "short": ["resize", "inside:512x512"],
         "long": {"op": "resize", "width": 512, "height": 512, "fit": "inside"},
     }
-    assert listed[-1]["description"] == "Add to every channel."
+    assert listed[-2]["description"] == "Add to every channel."
     for form in "short", "long":
-        operations = [operation["example"][form] for operation in listed if operation["name"] != "encode"]
+        named = [operation for operation in listed if operation["name"] != "encode" and not operation["group"]]
+        operations = [operation["example"][form] for operation in named]
         assert coordinator.submit(["a.jpg"], jpeg, operations=operations)["state"] == "accepted"
 
 
@@ -85,6 +89,22 @@ def test_a_disabled_step_is_not_offered_and_refused_by_name(coordinator: ApiServ
         assert coordinator.http.get(job["url"]).json()["operations"][0]["op"] == "crop"
     finally:
         disable_steps([])
+
+
+def test_a_broken_step_is_a_problem_and_the_server_stays_ready(coordinator: ApiServer, jpeg: bytes) -> None:
+    declare_steps({"sharpen": DeclaredStep(params={"type": "nonsense"})})
+    try:
+        ready = coordinator.http.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (200, True)
+        assert "declared step sharpen: not a JSON Schema" in ready.json()["problems"]["step sharpen"]
+        body = {"operations": [["sharpen", 1]]}
+        files = [("files", ("a.jpg", jpeg))]
+        refused = coordinator.http.post("/v1/jobs", data={"job": json.dumps(body)}, files=files)
+        assert (refused.status_code, refused.json()["code"]) == (422, "operation_disabled")
+        assert "not a JSON Schema" in refused.json()["detail"]
+        assert coordinator.submit(["a.jpg"], jpeg)["state"] == "accepted"
+    finally:
+        declare_steps({})
 
 
 def test_steps_show_the_bottleneck(coordinator: ApiServer) -> None:
@@ -111,8 +131,20 @@ def test_steps_show_their_replicas_where_known(serve: Serve) -> None:
 
 def test_the_backlog_of_steps_is_given_in_numbers(coordinator: ApiServer) -> None:
     told = coordinator.http.get("/v1/backlog", params={"steps": "blur, encode,blur"})
-    assert told.json() == {"steps": ["blur", "encode"], "backlog_seconds": 2.0, "remaining": 80, "workers": 2}
+    assert told.json() == {
+        "steps": ["blur", "encode"],
+        "backlog_seconds": 2.0,
+        "remaining": 80,
+        "workers": 2,
+        "wanted_workers": 0,
+    }
     assert coordinator.http.get("/v1/backlog?steps=split").json()["backlog_seconds"] == 0
+
+
+@pytest.mark.parametrize("secs", ["0", "-1", "1e-300", "inf", "nan", "x"])
+def test_the_work_of_a_worker_is_a_number_within_bounds(coordinator: ApiServer, secs: str) -> None:
+    answer = coordinator.http.get("/v1/backlog", params={"steps": "blur", "seconds_per_worker": secs})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
 
 
 @pytest.mark.parametrize("steps", ["sharpen", "", "blur,"])
@@ -121,6 +153,35 @@ def test_an_unknown_step_has_no_backlog(coordinator: ApiServer, steps: str) -> N
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["detail"].endswith(f"there are {', '.join(BUILT_IN)}")
     assert coordinator.http.get("/v1/backlog").status_code == 422
+
+
+def test_the_status_has_dependencies_and_workers(coordinator: ApiServer) -> None:
+    coordinator.scheduler.known_workers = [
+        WorkerState("host-a:17", ("blur",), "0.2.0", "blur", 3.5),
+        WorkerState("worker-0", waiting_for="store full"),
+    ]
+    status = coordinator.http.get("/v1/status").json()
+    assert [(each["name"], each["state"]) for each in status["dependencies"]] == [
+        ("store", "ok"),
+        ("database", "ok"),
+        ("broker", "ok"),
+    ]
+    busy, waiting = status["workers"]
+    assert (busy["host"], busy["process"], busy["version"], busy["step"]) == ("host-a", "17", "0.2.0", "blur")
+    assert (busy["steps"], busy["seconds"]) == (["blur"], 3.5)
+    assert (waiting["host"], waiting["process"], waiting["waiting_for"]) == (gethostname(), "worker-0", "store full")
+    assert (waiting["seconds"], waiting["version"]) == (None, None)
+
+
+def test_the_status_says_what_is_away(serve: Serve) -> None:
+    status = serve(broker=BrokenBroker()).http.get("/v1/status").json()
+    assert status["dependencies"][2] == {"name": "broker", "state": "away", "problem": None}
+    assert "secret" not in json.dumps(status)
+
+
+def test_the_history_of_steps_is_served(coordinator: ApiServer) -> None:
+    history = coordinator.http.get("/v1/steps/history").json()
+    assert (history["interval_seconds"], history["steps"]) == (10, [])
 
 
 def test_readiness_names_what_it_checked(coordinator: ApiServer) -> None:
@@ -140,15 +201,23 @@ def test_an_unreachable_dependency_is_named_without_secrets(serve: Serve) -> Non
     assert coordinator.http.get("/healthz").status_code == 200
 
 
-def test_readiness_says_what_to_do_about_a_deleted_database(coordinator: ApiServer, tmp_path: Path) -> None:
+def test_a_deleted_database_takes_no_jobs_and_readiness_says_what_to_do(
+    coordinator: ApiServer, tmp_path: Path, jpeg: bytes
+) -> None:
+    job = coordinator.submit(["a.jpg"], jpeg)["url"]
     file = tmp_path / "penstock.db"
     kept = file.rename(file.with_suffix(".kept"))
+    form = {"data": {"job": '{"operations": ["split"]}'}, "files": {"files": ("a.jpg", jpeg)}}
+    refused = coordinator.http.post("/v1/jobs", **form)
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert coordinator.http.get(job).status_code == 200
     ready = coordinator.http.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "away")
     assert "start the server again" in ready.json()["problems"]["database"]
     assert str(tmp_path) not in ready.text
     kept.rename(file)
     assert "problems" not in coordinator.http.get("/readyz").json()
+    assert coordinator.http.post("/v1/jobs", **form).status_code == 202
 
 
 def test_readiness_does_not_wait_for_the_brokers_own_timeout(serve: Serve) -> None:
@@ -250,8 +319,8 @@ def test_the_links_of_the_web_page_work(coordinator: ApiServer) -> None:
     page = coordinator.http.get("/").text
     for path in re.findall(r'href="([^"]+)"', page):
         assert coordinator.http.get(path).status_code == 200
-    assert 'href="/docs"' in page
-    assert 'href="/static/"' in page
+    assert 'href="docs"' in page
+    assert 'href="static/"' in page
 
 
 def test_the_formats_that_are_read_are_listed_with_the_signatures_of_others(coordinator: ApiServer) -> None:
@@ -259,4 +328,4 @@ def test_the_formats_that_are_read_are_listed_with_the_signatures_of_others(coor
     assert {"type": "tiff", "name": "TIFF", "media_type": "image/tiff", "suffixes": [".tif", ".tiff"]} in found[
         "formats"
     ]
-    assert {"name": "GIF", "parts": [{"offset": 0, "bytes": b"GIF89a".hex()}]} in found["signatures"]
+    assert {"name": "GIF", "parts": [{"offset": 0, "bytes": b"GIF89a".hex()}], "image": True} in found["signatures"]

@@ -14,6 +14,7 @@ import pytest
 from example_steps import (
     FINDER,
     FINDER_SCHEMA,
+    GATHERING,
     KINDS,
     ODD,
     POSTERIZE,
@@ -68,6 +69,29 @@ def test_a_program_in_c_can_be_the_first_step_because_penstock_decodes(penstock:
     assert np.array_equal(cv2.imread(str(tmp_path / "o" / "x.png")), 255 - cv2.imread(str(source)))
 
 
+@pytest.mark.parametrize("accepted", [[], ["png"]], ids=["pixels", "files"])
+def test_a_program_runs_a_group_step(penstock: Run, tmp_path: Path, accepted: list[str]) -> None:
+    for name, value in (("north/a.png", 50), ("north/b.png", 90), ("south/c.png", 120)):
+        draw(tmp_path / "in" / name, value)
+    settings = {
+        "PENSTOCK_PROGRAM": json.dumps([sys.executable, str(GATHERING), *accepted]),
+        "PENSTOCK_DECLARED_STEPS": '{"gathering": {"group": true}}',
+    }
+    gather = {"by": "folder", "step": "gathering"}
+    options = ["--output", "png", "--out", tmp_path / "o", "--parallel", 1]
+    done = penstock("run", tmp_path / "in", "--op", f"gather={json.dumps(gather)}", *options, **settings)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "o" / "north" / "gathering" / "poses.json").read_text())
+    assert [each["name"] for each in found["images"]] == ["north/a.png", "north/b.png"]
+    assert found["images"][0]["head"].startswith("89504e47") is bool(accepted)
+    pixels = gather | {"params": {"pixels": True}}
+    again = ["--op", f"gather={json.dumps(pixels)}", "--output", "png", "--out", tmp_path / "p", "--parallel", 1]
+    if not accepted:
+        assert penstock("run", tmp_path / "in", *again, **settings).returncode == 0
+        made, source = (cv2.imread(str(tmp_path / name)) for name in ("p/south/gathering.png", "in/south/c.png"))
+        assert np.array_equal(made, source)
+
+
 def test_a_misbehaving_program_fails_only_the_current_image(penstock: Run, tmp_path: Path, odd: dict[str, str]) -> None:
     for number in range(6):
         paint(tmp_path / "in" / f"good-{number}.png")
@@ -117,7 +141,7 @@ def test_serve_refuses_a_declared_step_without_a_program(penstock: Run, tmp_path
 def test_serve_refuses_jobs_with_a_disabled_step(start_server: Callable[..., Any], tmp_path: Path) -> None:
     server = start_server("--workers", "1", "--placement", "per_step", PENSTOCK_DISABLED_STEPS="split,blur,crop,rotate")
     shown = {step["name"] for step in server.call("GET", "/v1/steps")["steps"]}
-    assert shown & BUILT_IN.keys() == {"resize", "tile", "adjust", "encode"}
+    assert shown & BUILT_IN.keys() == {"resize", "tile", "adjust", "contact-sheet", "encode"}
     source = str(draw(tmp_path / "in" / "x.png", width=64, height=48))
     with pytest.raises(RefusedError, match=r"steps\.crop\.enabled=true"):
         server.client.post_job({"operations": [["crop", "1:1"]], "inputs": [source]})

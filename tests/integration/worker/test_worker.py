@@ -14,9 +14,11 @@ from waiting import wait_until
 from worker_fixture import CHAIN, JOB, SECS, WorkerFixture, draw, expected_results
 
 from penstock.common.model.messages import DEAD_LETTER_QUEUE, step_queue
-from penstock.common.model.plan import Planned
+from penstock.common.model.operations import PIXELS_ALONE, Decode
+from penstock.common.model.plan import Planned, make_plan
 from penstock.common.model.regions import Region
 from penstock.common.registry import operations
+from penstock.common.settings import Limits
 from penstock.common.store.keys import cancellation_key, resume_key
 from penstock.worker.chunk_task import ChunkTask
 from penstock.worker.executors.in_process import InProcessExecutor
@@ -48,7 +50,7 @@ def test_started_and_stepped_events_report_where_a_chunk_is(workers: WorkerFixtu
         workers.next_events(deadline)
     published = {(event.kind, event.step) for event in workers.seen}
     assert published == {("started", 0), ("stepped", 1), ("started", 1), ("finished", 1)}
-    assert all(event.images == [0, 1] for event in workers.seen if event.kind != "finished")
+    assert all(event.images == [0, 1] for event in workers.seen if event.job and event.kind != "finished")
 
 
 def test_pixels_over_budget_are_handed_on_before_the_chunk_is_complete(workers: WorkerFixture) -> None:
@@ -89,8 +91,27 @@ def test_an_image_that_uses_up_its_time_fails_for_good_before_the_next_step(work
     workers.start(image_timeout_secs=1e-6)
     outcome = workers.wait_for_outcomes(1)[0]
     assert outcome.error is not None
-    assert (outcome.error.code, outcome.error.step, outcome.error.retry) == ("image_timeout", "resize", False)
+    assert (outcome.error.code, outcome.error.step, outcome.error.retry) == ("image_timeout", "decode", False)
     assert outcome.error.message == "the image took longer than 1e-06 s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
+
+
+@pytest.mark.parametrize(("decode", "step"), [(Decode(), "decode"), (PIXELS_ALONE, "resize")], ids=["now", "0.1.0"])
+def test_a_file_that_cannot_be_read_or_decoded_fails_in_decode(
+    workers: WorkerFixture, decode: Decode, step: str
+) -> None:
+    """Plans that are read as 0.1.0 read them have no `decode`: `POST /process` reports what it always did."""
+    plan = make_plan(CHAIN, None, Limits(), decode).document()
+    references = workers.upload(b"no image", draw(0))
+    missing = references[1].model_copy(update={"id": 2, "ref": "uploads/u/missing"})
+    workers.send(workers.chunk([], [*references, missing], plan=plan))
+    workers.start()
+    ended = workers.wait_for_outcomes(3)
+    failed = [ended[image].error for image in (0, 2)]
+    assert [(error.code, error.step, error.step_index) for error in failed if error] == [
+        ("unsupported_type", step, 0),
+        ("source_not_found", step, 0),
+    ]
+    assert ended[1].state == "done"
 
 
 def test_chunks_of_a_cancelled_job_leave_no_results_and_no_intermediates(workers: WorkerFixture) -> None:
@@ -197,7 +218,7 @@ def test_the_failed_steps_input_is_kept_if_a_retry_may_help(workers: WorkerFixtu
     image[:, :] = (0, 255, 0)  # trip raises on green
     workers.send(workers.chunk([["blur", "median"], ["trip"]], workers.upload(image)))
     error = workers.wait_for_outcomes(1)[0].error
-    assert (error.resume_blob, error.step_index, error.resume_parts) == (resume_key(JOB, 0, 0), 1, 1)
+    assert (error.resume_blob, error.step_index, error.resume_parts) == (resume_key(JOB, 0, 0, 1), 1, 1)
     again = workers.chunk(
         [["blur", "median"], ["split"]], workers.upload(draw(9)), run=1, step=1, blob=error.resume_blob
     )
@@ -253,7 +274,7 @@ def test_a_broken_or_missing_sidecar_fails_its_image_alone(workers: WorkerFixtur
     ended = workers.wait_for_outcomes(4)
     errors = [(ended[number].error.code, ended[number].error.message) for number in range(3)]
     assert errors == [
-        ("invalid_regions", "the regions' file: regions[0].box[2]: Field required"),
+        ("invalid_regions", "the regions' file: regions[0].box[2]: missing, but required"),
         ("source_not_found", "the regions' file: the uploaded file was removed"),
         ("invalid_regions", "'x.jpg.regions.json': the file is larger than 262144 bytes, which is the limit"),
     ]

@@ -112,7 +112,7 @@ class ServiceFixture:
 
     def wait_for_start(self) -> None:
         """Wait until a worker has published that it started a chunk."""
-        while not any(event.kind == "started" for event in self._next_events()):
+        while not any(event.kind == "started" and event.job for event in self._next_events()):
             pass
 
     def wait_for_depth(self, step: str, ready: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
 import re
@@ -197,7 +198,7 @@ class Namespace:
 
 @dataclass
 class Release:
-    """One release of the chart. `values` are those of the last install or upgrade."""
+    """One release of the chart. `values` are those of the last install or upgrade; `helm` is the program."""
 
     namespace: Namespace
     chart: str = str(CHART)
@@ -205,14 +206,19 @@ class Release:
     files: Sequence[Path] = (CHART / "ci" / "local-values.yaml",)
     options: Sequence[str] = ()
     values: dict[str, Any] = field(default_factory=dict)
+    helm: str = "helm"
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
-        """Install it, and wait until it is ready."""
-        self._apply("install", values or {})
+    def install(self, values: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
+        """Install it, and by default wait until it is ready."""
+        self._apply("install", values or {}, wait=wait)
 
     def upgrade(self, values: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
         """Change some values and keep the others; by default wait until it is ready."""
         self._apply("upgrade", values or {}, wait=wait)
+
+    def rollback(self, revision: int = 0) -> None:
+        """Go back to a revision, by default to the one before; `values` do not follow."""
+        self._helm("rollback", self.name, str(revision))
 
     def test(self) -> str:
         """Run the chart's test; return its output."""
@@ -243,7 +249,7 @@ class Release:
         self._helm(verb, self.name, self.chart, *options, stdin=json.dumps(self.values))
 
     def _helm(self, *arguments: str, stdin: str | None = None) -> str:
-        return call("helm", "--namespace", self.namespace.name, *arguments, stdin=stdin, secs=INSTALL_SECS + 30)
+        return call(self.helm, "--namespace", self.namespace.name, *arguments, stdin=stdin, secs=INSTALL_SECS + 30)
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -252,7 +258,7 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             merge(into[key], value)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            into[key] = copy.deepcopy(value)
 
 
 def kill_container(container_id: str) -> list[int]:

@@ -250,6 +250,7 @@ def running_rabbitmq() -> Iterator[RabbitServer | None]:
     server = PackagedRabbit(programs)
     try:
         server.start()
+        server.control("await_startup")  # it listens before all of it runs
         server.control("set_policy", "penstock", r"^penstock\.", DELIVERY_LIMIT, "--apply-to", "queues")
         yield server
     finally:

@@ -14,7 +14,6 @@ from penstock.benchmark.plan.prediction import (
     PlanningError,
     Visit,
     cost_image,
-    format_secs,
     least_secs,
     meet_deadline,
     price,
@@ -139,10 +138,3 @@ def test_a_job_costs_its_replicas_for_its_duration() -> None:
     assert with_gpus - price(found, 0.03) == pytest.approx(8 * found.secs / 3_600 * 1.2)
     together = use_replicas(bare("fused"), 1_000, 3)
     assert price(together, 0.0, 1.0, ["blur"]) == pytest.approx(3 * together.secs / 3_600), "each replica runs the step"
-
-
-@pytest.mark.parametrize(
-    ("secs", "said"), [(0.0041, "4.1 ms"), (12.34, "12.3 s"), (300, "5.0 min"), (7_200, "2.0 h"), (1e7, "2,777.8 h")]
-)
-def test_durations_are_formatted_briefly(secs: float, said: str) -> None:
-    assert format_secs(secs) == said

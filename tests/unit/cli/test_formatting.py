@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from penstock.cli.formatting import (
+    format_deadline,
     format_failures,
     format_job,
     format_jobs,
     format_operations,
     format_outcome,
     format_steps,
+    format_usage,
     format_webhook,
     printable,
     table,
@@ -20,10 +24,13 @@ from penstock.common.model.rest import (
     Image,
     ImageError,
     Job,
+    JobForecast,
     Notice,
     Operation,
     Step,
     StepProgress,
+    StoredBytes,
+    Usage,
     WebhookSummary,
 )
 
@@ -62,6 +69,29 @@ def test_a_job_is_shown_with_its_steps_and_bottleneck() -> None:
     assert lines[4:6] == ["running: 2 pending, 6 done, 1 failed", "3.2 images/s, 8 s left"]
     assert lines[7].split() == ["blur", "2", "0", "6", "1", "1.2", "bottleneck"]
     assert lines[8].split() == ["encode", "0", "0", "0", "0", "0.0"]
+
+
+def test_what_a_job_and_a_step_wait_for_is_shown() -> None:
+    waits = JOB.model_copy(update={"waiting_for": "store full (12 kB free)", "images_per_second": None})
+    assert "waiting for: store full (12 kB free)" in format_job(waits, URL).split("\n")
+    step = Step(name="blur", workers=4, waiting_workers=3, waiting_for="store full (12 kB free)", bottleneck=True)
+    assert format_steps([step]).endswith("  bottleneck, 3 waiting for: store full (12 kB free)")
+
+
+def test_what_is_stored_of_a_job_and_when_it_expires_is_shown() -> None:
+    stored = JOB.model_copy(update={"upload_bytes": 12_345_678, "result_bytes": 999, "expire_after_seconds": 90_000.0})
+    lines = format_job(stored, URL).split("\n")
+    assert lines[5:7] == ["stored: 12 MB of uploads, 999 B of results", "expires 1 day, 1:00:00 after its end"]
+    expiring = stored.model_copy(update={"expires_at": datetime(2030, 1, 2, tzinfo=UTC)})
+    assert format_job(expiring, URL).split("\n")[6].startswith("expires 2030-01-0")
+    assert "12 MB" in format_jobs([expiring])
+
+
+def test_usage_is_a_table_of_owners_and_all_together() -> None:
+    delft = StoredBytes(owner="delft", jobs=2, upload_bytes=5_000, result_bytes=7, max_bytes=10**9)
+    usage = Usage(owners=[delft], total=StoredBytes(jobs=2, upload_bytes=5_000, result_bytes=7))
+    rows = [line.split() for line in format_usage(usage).split("\n")]
+    assert rows[1:] == [["delft", "2", "5", "kB", "7", "B", "1", "GB"], ["all", "2", "5", "kB", "7", "B", "–"]]
 
 
 def test_the_outcome_of_a_job_is_one_line_followed_by_its_first_failures() -> None:
@@ -123,3 +153,21 @@ def test_operations_are_shown_in_the_syntax_of_the_command_line() -> None:
         "split      --op split",
         "own        --op own",
     ]
+
+
+def test_a_job_with_a_deadline_shows_what_is_expected_and_whether_it_was_met() -> None:
+    at = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    forecast = JobForecast(finishes_at=at - timedelta(minutes=5), feasible=True, replicas={"blur": 6}, price=0.251)
+    job = Job(id="a", state="running", created_at=at, deadline=at, forecast=forecast)
+    [line] = format_deadline(job)
+    assert line.startswith("deadline 2026-")
+    assert line.endswith("replicas blur 6; price 0.25")
+    assert "not possible" not in line
+    late = job.model_copy(update={"forecast": forecast.model_copy(update={"feasible": False})})
+    assert "; not possible;" in format_deadline(late)[0]
+    unknown = job.model_copy(update={"forecast": JobForecast(), "max_price": 2.5})
+    assert format_deadline(unknown)[0].endswith("highest price 2.5; not predicted yet")
+    for minutes, outcome in ((-1, "met"), (1, "missed")):
+        ended = job.model_copy(update={"finished_at": at + timedelta(minutes=minutes)})
+        assert format_deadline(ended)[0].endswith(f"; {outcome}")
+    assert format_deadline(Job(id="a", state="running", created_at=at)) == []

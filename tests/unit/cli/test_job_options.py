@@ -43,7 +43,7 @@ def test_operations_may_complete_a_job_document_without_any(tmp_path: Path) -> N
     [
         ('{"operations": [], "quality": 101}', (), "job.json: quality: "),
         ('{"operations": [], "colour": "blue"}', (), "job.json: colour: "),
-        ("{}", (), "job.json: operations: "),
+        ("{}", (), "no operations given; use --op, such as --op resize=1024x768, or --output png"),
         ('{"operations": []}', ("split",), "--op and --job both name operations"),
     ],
 )
@@ -55,10 +55,15 @@ def test_an_invalid_job_document_is_refused_with_its_field(
         JobOptions(ops=ops, job_file=tmp_path / "job.json").plan(Limits())
 
 
-def test_an_unknown_operation_is_refused_with_its_place() -> None:
+def test_a_pointer_is_shown_to_those_who_wrote_a_document(tmp_path: Path) -> None:
     with pytest.raises(PlanError) as refused:
         JobOptions(ops=("split", "sharpen")).plan(Limits())
-    assert refused.value.pointer == "/operations/1"
+    assert refused.value.message.startswith("no operation 'sharpen'; accepted are decode, ")
+    job = tmp_path / "job.json"
+    job.write_text('{"operations": ["split", "sharpen"]}')
+    with pytest.raises(PlanError) as refused:
+        JobOptions(job_file=job).plan(Limits())
+    assert refused.value.message.startswith(f"--job {job}: /operations/1: no operation 'sharpen'; ")
 
 
 def test_options_say_how_images_are_read() -> None:

@@ -41,6 +41,8 @@ def make_stderr_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 def test_a_jobs_progress_fits_in_one_line() -> None:
     assert describe_job(JOB) == "running: 6 of 9 images (2.0 images/s); past each step: resize 7, blur 6"
+    waits = JOB.model_copy(update={"waiting_for": "store full", "images_per_second": None})
+    assert describe_job(waits) == "running: 6 of 9 images, waiting for: store full; past each step: resize 7, blur 6"
 
 
 def test_a_log_gets_a_line_for_each_stage_of_a_job() -> None:

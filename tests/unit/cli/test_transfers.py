@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,13 +16,14 @@ from penstock.client.local_files import find_photos
 def test_options_take_precedence_over_defaults() -> None:
     options = JobOptions(ops=("resize=8x8", "split"), output="png")
     submission = read_submission(
-        options, ["s3://b/x.jpg", "gs://b/delft/"], ["a=b", "c=d=e"], {"name": None, "priority": 0}
+        options, ["s3://b/x.jpg", "gs://b/delft/"], ["a=b", "c=d=e"], {"name": None, "priority": 0, "max_price": 2.5}
     )
     assert submission.files == []
     assert submission.document == {
         "operations": [["resize", "8x8"], ["split"]],
         "output": "png",
         "priority": 0,
+        "cost": {"max_price": 2.5},
         "labels": {"a": "b", "c": "d=e"},
         "inputs": ["s3://b/x.jpg", {"prefix": "gs://b/delft/"}],
     }
@@ -33,6 +35,16 @@ def test_options_take_precedence_over_a_complete_job_document(tmp_path: Path) ->
     document = read_submission(JobOptions(job_file=path, output="png"), [], ["y=2"], {}).document
     assert document["labels"] == {"x": "1", "y": "2"}
     assert (document["output"], document["inputs"]) == ("png", ["a"])
+
+
+def test_a_job_document_may_come_from_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b'{"operations": [["split", true]], "inputs": ["a"]}')
+    os.close(writing)
+    with os.fdopen(reading):
+        options = JobOptions(job_file=Path(f"/dev/fd/{reading}"))
+        options.check_fields(["results"], "not used")
+        assert read_submission(options, [], [], {}).document == options.document()
 
 
 @pytest.mark.parametrize(("content", "message"), [("[]", "not a job document"), ("{", "not JSON"), ("{}", "no operat")])

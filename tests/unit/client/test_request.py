@@ -22,9 +22,9 @@ def test_a_response_of_another_kind_of_server_is_refused(content: bytes) -> None
 @pytest.mark.parametrize("path", ["http://elsewhere/x", "elsewhere/x", "", "/x\r\ny"])
 def test_a_path_to_another_server_is_refused(path: str) -> None:
     with pytest.raises(UnexpectedAnswerError, match="not a path of this server"):
-        Request("GET", path, lambda _: None).httpx_arguments()
+        Request("GET", path, lambda _: None).httpx_arguments("")
 
 
 def test_a_path_that_begins_with_two_slashes_stays_on_the_server() -> None:
-    arguments = Request("GET", "//elsewhere/x", lambda _: None).httpx_arguments()
+    arguments = Request("GET", "//elsewhere/x", lambda _: None).httpx_arguments("")
     assert httpx.Client(base_url="http://server/below").build_request(**arguments).url.host == "server"

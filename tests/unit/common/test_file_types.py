@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import pytest
 
-from penstock.common.headers.file_types import ALL_SUFFIXES, HEAD_BYTES, TYPES, list_names, read_types
-from penstock.common.image_header import describe_type, image_type, is_image_file
+from penstock.common.headers.file_types import (
+    ALL_SUFFIXES,
+    HEAD_BYTES,
+    OTHER_IMAGES,
+    SIGNATURES,
+    TYPES,
+    list_names,
+    read_types,
+)
+from penstock.common.image_header import describe_other, describe_type, image_type, suffixes_of
 from penstock.common.settings import Limits, SettingsError, load
 
 
@@ -51,7 +58,7 @@ def tiff_with_tag(tag: int, order: str = "<") -> bytes:
         (tiff_with_tag(50_707), "tiff", "TIFF"),
         (b"FUJIFILMCCD-RAW 0201", None, "RAF (a camera's raw file)"),
         (b"GIF89a..", None, "GIF"),
-        (b"BM\x36\0\0\0", None, "BMP"),
+        (b"BM\x36\0\0\0\0\0\0\0", None, "BMP"),
         (b"\xff\x0a\xfa", None, "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", None, "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", None, "JPEG 2000"),
@@ -100,12 +107,13 @@ def test_a_setting_names_the_types_that_are_read() -> None:
         load(Limits, formats=" , ")
 
 
-def test_an_image_file_is_known_by_its_suffix_or_its_bytes(tmp_path: Path) -> None:
+def test_what_is_not_read_is_described() -> None:
+    assert {*(signature.name for signature in SIGNATURES), "Netpbm (PNM)", "DNG (a camera's raw file)"} >= OTHER_IMAGES
+    assert describe_other(b"\xff\xd8\xff\xe0", {"jpeg"}) is None
+    assert describe_other(b"\xff\xd8\xff\xe0", {"png"}) == "JPEG"
+    others = (b"", b"GIF89a", b"P6\n4 4\n255\n", b"P2 is a place", ftyp("crx "), b"<svg>")
+    found = [describe_other(head, TYPES) for head in others]
+    assert found == ["empty", "GIF", "Netpbm (PNM)", "text", "CR3 (a camera's raw file)", "SVG"]
+    assert (describe_other(ftyp("heic"), {"png"}) or "").startswith("HEIC")
+    assert suffixes_of(["png", "jpeg"]) == (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
     assert len(ALL_SUFFIXES) >= len(TYPES)
-    for suffix in ALL_SUFFIXES:
-        assert is_image_file(f"/nowhere/a{suffix.upper()}", if_unreadable=False)
-    odd = tmp_path / "odd"
-    odd.write_bytes(ftyp("avif"))
-    assert is_image_file(str(odd), if_unreadable=False)
-    odd.write_bytes(b"GIF89a")
-    assert not is_image_file(str(odd), if_unreadable=True)

@@ -74,6 +74,23 @@ def test_private_folders_are_forbidden_by_whatever_name(root: Path) -> None:
     assert read(inputs, root / "a" / "b" / "y.jpg") == b"root/a/b/y.jpg"
 
 
+def test_the_file_of_api_keys_is_private_by_whatever_name(root: Path) -> None:
+    keys = root / "keys.json"
+    keys.write_text("[]")
+    (root / "link.json").symlink_to(keys)
+    (root / "same.json").hardlink_to(keys)
+    (root / "other.json").write_text("[]")
+    made = input_root(root, keys=keys)
+    assert made is not None
+    for name in ("keys.json", "link.json", "same.json"):
+        assert made.is_private((root / name).resolve())
+        with pytest.raises(ImageError, match="the server's own data"), made.open(bytes(root / name)):
+            pass
+    assert not made.is_private(root / "other.json")
+    with made.open(bytes(root / "other.json")) as (file, _):
+        assert file.read() == b"[]"
+
+
 def test_a_folder_with_a_database_is_private_without_being_named(root: Path) -> None:
     (root / "data" / DATABASE).write_bytes(b"secret")
     inputs = InputRoot(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import subprocess
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from penstock.common.logs import set_up_logs
+from penstock.common.logs import OutageLog, set_up_logs
+from penstock.common.model.errors import FullError, UnavailableError
 from penstock.common.settings import SettingsError
 
 PROGRAM = """
@@ -111,5 +113,40 @@ def test_nothing_below_the_level_is_logged(level: str, count: int) -> None:
 
 def test_an_unknown_level_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_LOG_LEVEL", "loud")
-    with pytest.raises(SettingsError, match="PENSTOCK_LOG_LEVEL=loud: Input should be 'debug', 'info'"):
+    with pytest.raises(SettingsError, match="PENSTOCK_LOG_LEVEL=loud: accepted are debug, info, "):
         set_up_logs("worker")
+
+
+def test_an_outage_of_several_tasks_has_one_line_at_the_begin_and_one_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 100.0
+    outage = OutageLog(logging.getLogger("test"), "the coordinator", lambda: now)
+    assert not outage.end("idle")
+    for free in (12_000, 8_000):
+        outage.begin(FullError("database", free), "tracker")
+        outage.begin(FullError("database", free), "dispatcher")
+    assert outage.waiting_for == "database full (8 kB free)"
+    now = 130.0
+    assert not outage.end("tracker")
+    assert outage.waiting_for == "database full (8 kB free)"
+    outage.begin(UnavailableError("broker", "unreachable"), "tracker")
+    assert outage.waiting_for == "broker unreachable"
+    assert not outage.end("dispatcher")
+    assert outage.end("tracker")
+    assert (outage.error, outage.waiting_for) == (None, None)
+    assert caplog.messages == [
+        "the coordinator is waiting for the database: the database is full (12 kB free)",
+        "the coordinator is waiting for the broker: unreachable",
+        "the database and the broker can be used again after 30 s",
+    ]
+
+
+def test_an_outage_that_is_dropped_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    outage = OutageLog(logging.getLogger("test"), "the coordinator")
+    for _ in range(2):
+        outage.begin(FullError("database"), "tracker")
+        outage.drop()
+        assert outage.waiting_for is None
+    assert caplog.messages == ["the coordinator is waiting for the database: the database is full"] * 2

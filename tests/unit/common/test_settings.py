@@ -58,8 +58,23 @@ def test_all_errors_are_reported_at_once_with_name_value_and_what_is_accepted(mo
         "PENSTOCK_PORT=99999",
         "PENSTOCK_WORKERS=many",
     ]
-    assert "less than or equal to 65535" in caught.value.message
-    assert "'fused' or 'per_step'" in caught.value.message
+    assert "PENSTOCK_PORT=99999: accepted is up to 65535" in caught.value.message
+    assert "PENSTOCK_PLACEMENT=both: accepted are fused and per_step" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "tiles.example/{z}/{x}/{y}",
+        "https://tiles.example/",
+        "https://a.b; script-src */{z}/{x}/{y}",
+        "https:///{z}/{x}/{y}",
+    ],
+)
+def test_a_url_of_map_tiles_is_checked(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PENSTOCK_MAP_TILES", url)
+    with pytest.raises(SettingsError, match=r"accepted is a URL with {z}, {x} and {y}, such as https://tiles.example/"):
+        load(ServeSettings)
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "1e99"])

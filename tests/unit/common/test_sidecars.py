@@ -10,8 +10,8 @@ import pytest
 from penstock.common.model.regions import MAX_REGIONS, Region
 from penstock.common.sidecars import (
     MAX_BYTES,
+    Sidecars,
     described_name,
-    find_sidecar,
     read_sidecar,
     sidecar_names,
     stored_regions,
@@ -32,9 +32,36 @@ def test_a_sidecar_is_named_after_its_image_with_or_without_its_suffix() -> None
 
 
 def test_the_whole_name_goes_before_the_name_without_suffix() -> None:
-    sidecars = {"x": "x.regions.json", "y.jpg": "y.jpg.regions.json", "y": "y.regions.json"}
-    found = [find_sidecar(name, sidecars) for name in ("x.jpg", "x.png", "y.jpg", "y.png", "z.jpg")]
-    assert found == ["x.regions.json", "x.regions.json", "y.jpg.regions.json", "y.regions.json", None]
+    assert sidecars_of(["x", "y.jpg", "y"], ["x.jpg", "x.png", "y.jpg", "y.png", "z.jpg"]) == (
+        ["x", "x", "y.jpg", "y", None],
+        [],
+    )
+
+
+def test_names_that_differ_in_case_or_composition_alone_are_the_same() -> None:
+    assert described_name("X.JPG.Regions.JSON") == "X.JPG"
+    assert sidecars_of(["X.JPG", "cafe\u0301", "n"], ["x.jpg", "caf\u00e9.png", "N.tiff"]) == (
+        ["X.JPG", "cafe\u0301", "n"],
+        [],
+    )
+
+
+def test_of_several_images_whose_names_are_the_same_each_has_the_sidecar_of_exactly_its_name() -> None:
+    assert sidecars_of(["X.jpg", "Y.jpg"], ["x.jpg", "X.jpg", "y.jpg", "Y.JPG"]) == (
+        [None, "X.jpg", None, None],
+        ["Y.jpg"],
+    )
+
+
+def test_a_sidecar_that_describes_no_image_is_an_orphan() -> None:
+    assert sidecars_of(["x.jpg", "gone"], ["x.jpg"]) == (["x.jpg"], ["gone"])
+    assert sidecars_of([], ["x.jpg"]) == ([None], [])
+
+
+def sidecars_of(described: list[str], images: list[str]) -> tuple[list[str | None], list[str]]:
+    """Return which sidecar each image has, and the orphans."""
+    sidecars = Sidecars([(name, name) for name in described], images)
+    return [sidecars.find(name) for name in images], sidecars.orphans()
 
 
 @pytest.mark.parametrize("document", [[FACE], {"regions": [FACE]}, {"regions": [FACE], "tool": "by hand"}])
@@ -52,11 +79,11 @@ def test_a_list_and_an_object_are_read(document: object) -> None:
         (b'{"regions": {"box": [0, 0, 1, 1]}}', "regions are a list, not dict"),
         (
             b'[{"box": [0, 0, 1, 1]}, {"label": "face"}]',
-            "regions[1]: Value error, a region has either a box or a polygon",
+            "regions[1]: a region has either a box or a polygon",
         ),
-        (b'[{"box": [0, 0, -1, 1]}]', "regions[0]: Value error, a box has a width and a height of 0 or more"),
-        (b'[{"box": [0, 0, 1]}]', "regions[0].box[3]: Field required"),
-        (b'[{"box": [0, 0, 1, 1], "score": 2}]', "regions[0].score: Input should be less than or equal to 1"),
+        (b'[{"box": [0, 0, -1, 1]}]', "regions[0]: a box has a width and a height of 0 or more"),
+        (b'[{"box": [0, 0, 1]}]', "regions[0].box[3]: missing, but required"),
+        (b'[{"box": [0, 0, 1, 1], "score": 2}]', "regions[0].score: 2 is not accepted; accepted is up to 1"),
         (b"[NaN]", "it is not JSON: expected value at line 1 column 2"),
         (b" " * MAX_BYTES + b"[]", f"it has more than {MAX_BYTES} bytes, which is the limit"),
     ],
@@ -70,7 +97,7 @@ def test_other_content_is_refused_in_one_line(data: bytes, message: str) -> None
 def test_too_many_regions_are_refused() -> None:
     box = {"box": [0, 0, 1, 1]}
     assert len(read_sidecar(json.dumps([box] * MAX_REGIONS).encode())) == MAX_REGIONS
-    with pytest.raises(ValueError, match="at most 1000 items"):
+    with pytest.raises(ValueError, match="accepted is up to 1000 entries"):
         read_sidecar(json.dumps([box] * (MAX_REGIONS + 1)).encode())
 
 

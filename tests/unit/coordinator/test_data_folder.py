@@ -96,8 +96,11 @@ def test_a_database_file_that_is_deleted_or_replaced_is_noticed(tmp_path: Path, 
     os.rename(file, tmp_path / "kept")
     if replaced:
         file.write_bytes((tmp_path / "kept").read_bytes())
-    with pytest.raises(BrokenSetupError, match=r"deleted or replaced .*start the server again"):
-        repository.check()
+    for attempt in (repository.check, repository.requeue_in_flight):
+        with pytest.raises(BrokenSetupError, match=r"deleted or replaced .*start the server again"):
+            attempt()
+    assert repository.count_open_jobs() == 0, "what is there can be read"
     os.rename(tmp_path / "kept", file)
     repository.check()
+    assert repository.requeue_in_flight() == 0
     repository.close()

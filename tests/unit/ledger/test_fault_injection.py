@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_injection import INJECTED, FaultInjector, Injection
-from points import BY_NAME, POINTS, STORE_PUTS, STORE_REMOVALS, point_of_put
+from points import BY_NAME, POINTS, STORE_PUTS, STORE_REMOVALS, point_of_delete, point_of_put
 from report import BEGIN, END, write_page
 from sweep import COLUMNS, Row
 
@@ -60,10 +60,15 @@ def test_only_the_next_call_before_a_kill_is_announced() -> None:
 
 
 def test_every_kind_of_object_has_its_own_point() -> None:
-    keys = [work_key("j", "c", 1), attempts_key("j", 0, 1), resume_key("j", 0, 1), cancellation_key("j"), plan_key("j")]
+    of_image = attempts_key("j", 0, 1, b"{}"), resume_key("j", 0, 1, 2)
+    blob = work_key("j", "0-3-abc.3-def", 1)
+    keys = [blob, f"{blob}.4", *of_image, cancellation_key("j"), plan_key("j")]
     points = [point_of_put(key) for key in keys]
-    assert points == ["blob written", "attempt counted", "retry's input kept", "cancellation marker put", "plan stored"]
+    assert points[:2] == ["blob written", "output's marker put"]
+    assert points[2:] == ["attempt counted", "retry's input kept", "cancellation marker put", "plan stored"]
     assert point_of_put(upload_key("u", 0)) is None
+    assert (point_of_delete([blob]), point_of_delete([blob, f"{blob}.4"])) == ("input dropped", "shared input dropped")
+    assert point_of_delete([upload_key("u", 0)]) is None
 
 
 def test_the_names_of_points_are_unique() -> None:

@@ -14,7 +14,14 @@ from penstock.common.model.plan import make_plan
 from penstock.common.model.regions import Region
 from penstock.common.settings import Limits
 from penstock.steps.blur import blur
+from penstock.steps.filters.base import without_ipp
 from penstock.steps.image import translate_opencv_errors
+
+
+def bilateral_without_ipp(image: np.ndarray) -> np.ndarray:
+    with without_ipp():
+        return cv2.bilateralFilter(image, 9, 75, 75)
+
 
 OPENCV: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gaussian": lambda image: cv2.GaussianBlur(image, (5, 5), 0),
@@ -54,10 +61,17 @@ def test_a_size_that_opencv_refuses_is_a_parameter_error_of_the_image(drawing: n
         ("gaussian,kernel=9,sigma=1.5", lambda image: cv2.GaussianBlur(image, (9, 9), 1.5)),
         ("median,aperture=9", lambda image: cv2.medianBlur(image, 9)),
         ("bilateral,diameter=15", lambda image: cv2.bilateralFilter(image, 15, 75, 75)),
+        ("bilateral,portable=true", bilateral_without_ipp),
     ],
 )
 def test_a_strength_is_that_of_opencv(image: np.ndarray, short: str, expected: Callable[..., np.ndarray]) -> None:
     assert np.array_equal(blur(image, Blur.from_short(short)), expected(image))
+
+
+def test_a_portable_blur_leaves_the_use_of_intels_library_as_it_was(drawing: np.ndarray) -> None:
+    used = cv2.ipp.useIPP()
+    blur(drawing, Blur(method="bilateral", portable=True))
+    assert cv2.ipp.useIPP() == used
 
 
 @pytest.mark.parametrize("method", OPENCV)

@@ -196,6 +196,15 @@ def test_a_gap_in_the_header_changes_nothing(drawing: np.ndarray, gap: bytes) ->
     assert np.array_equal(decode(data[:at] + gap + data[at:], LIMITS).pixels, opencv(data))
 
 
+def test_a_segment_that_says_to_be_two_bytes_shorter_than_it_is_changes_nothing(drawing: np.ndarray) -> None:
+    data = jpeg(drawing)
+    at = data.index(b"\xff\xdb")
+    packet = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>"
+    segment = b"\xff\xe1" + struct.pack(">H", len(packet)) + packet
+    result = decode(data[:at] + segment + data[at:], LIMITS)
+    assert np.array_equal(result.pixels, opencv(data))
+
+
 def test_what_only_confuses_the_strict_decoder_changes_nothing(drawing: np.ndarray) -> None:
     data = bytearray(jpeg(drawing))
     data[data.index(b"JFIF") + 5] = 2  # an unknown version
@@ -215,7 +224,7 @@ def test_bytes_after_the_end_of_a_jpeg_are_ignored(drawing: np.ndarray) -> None:
     assert np.array_equal(decode(data + b"\0" * 100 + data, LIMITS).pixels, opencv(data))
 
 
-@pytest.mark.parametrize("count", [12, 64, 500])
+@pytest.mark.parametrize("count", [11, 12, 64, 500])
 def test_data_that_is_left_over_after_the_pixels_is_refused_as_corrupt(drawing: np.ndarray, count: int) -> None:
     data = jpeg(drawing)
     assert refusal(data[:-2] + b"\x55" * count + data[-2:]).code is ImageCode.CORRUPT_IMAGE

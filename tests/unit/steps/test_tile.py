@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from penstock.common.model.errors import ImageCode, ImageError
-from penstock.common.model.geometry import Extent, Tile
+from penstock.common.model.geometry import Tile
 from penstock.common.model.operations import Split
+from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned, make_plan
 from penstock.common.model.regions import Region
 from penstock.common.settings import Limits

@@ -15,7 +15,7 @@ from waiting import wait_until
 from penstock.common.model.errors import UnavailableError
 from penstock.worker import liveness
 from penstock.worker.liveness import Liveness
-from penstock.worker.process.probe import FRESH_SECS, is_fresh
+from penstock.worker.process.probe import FRESH_SECS, is_fresh, is_ready
 
 
 class MonitoredWorker:
@@ -70,6 +70,17 @@ def test_the_file_says_whether_the_worker_is_busy_and_is_removed_at_the_end(
     worker.liveness.close()
     assert not file.exists()
     worker.liveness.close()
+
+
+def test_a_worker_is_not_ready_while_its_broker_does_not_answer(worker: MonitoredWorker, file: Path) -> None:
+    wait_until(lambda: is_ready(file))
+    worker.unreachable = True
+    worker.liveness.ask_broker()
+    wait_until(lambda: file.read_text() == "idle\naway")
+    assert (is_fresh(file), is_ready(file)) == (True, False)
+    worker.unreachable = False
+    worker.liveness.ask_broker()
+    wait_until(lambda: is_ready(file))
 
 
 def test_a_missing_or_old_file_is_not_fresh(file: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_file_is_refused_by_its_header_before_it_is_decoded() -> None:
     assert refused.value.code is ImageCode.TOO_MANY_PIXELS
 
 
+def test_a_file_of_16_bits_needs_twice_the_memory_where_they_are_kept() -> None:
+    file = cv2.imencode(".png", PIXELS.astype(np.uint16))[1].tobytes()
+    for params, megabytes in ((Decode(), 12), (Decode(depth="8"), 6)):
+        assert needed_bytes(params, [file], Limits()) == len(file) + megabytes * 1_000_000
+    assert needed_bytes(Decode(), [file], Limits(max_pixels=3_999_999)) == 0, "the limit on pixels refuses it"
+
+
 def test_the_limit_on_pixels_is_named_where_it_refuses_the_image_as_well() -> None:
     file = cv2.imencode(".png", PIXELS)[1].tobytes()
     executor = InProcessExecutor(Limits(max_pixels=1_000_000), WorkerMemory(100_000_000, 5_000_000))

@@ -56,6 +56,16 @@ def test_every_piece_of_work_has_the_whole_limit(watchdog: Watchdog, clock: Fake
     assert not fired.is_set()
 
 
+def test_cpu_time_that_a_step_has_spent_before_counts(clock: FakeClock, fired: threading.Event) -> None:
+    watchdog = Watchdog(LIMITS, lambda _: fired.set(), poll_secs=0.01, clock=clock, cpu_clock=lambda: 0.0)
+    with watchdog.limit(spent_cpu_secs=0.09):
+        clock.wait_for_reads(3)
+    assert not fired.is_set()
+    with watchdog.limit(spent_cpu_secs=0.11):
+        assert fired.wait(SECS)
+    watchdog.close()
+
+
 def test_work_cannot_end_while_its_timeout_is_handled(clock: FakeClock) -> None:
     handling, handled = threading.Event(), threading.Event()
 

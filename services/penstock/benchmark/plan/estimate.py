@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from penstock.benchmark.plan.prediction import (
     use_replicas,
 )
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.operations import Resize
 from penstock.common.model.plan import Plan
 from penstock.common.settings import Limits
 from penstock.local.run import default_workers
 from penstock.local.sample_images import write_images
-from penstock.worker.served_steps import available_steps
+from penstock.worker.process.served_steps import available_steps
 
 if TYPE_CHECKING:
     from penstock.client.sync_client import Client
@@ -41,8 +39,6 @@ SEARCHED_JOBS = 20
 """Number of recent jobs of a running system that are searched for one with the same plan."""
 Chunk = int | Literal["auto"]
 _CHUNKS: tuple[Chunk, ...] = ("auto", 1, 8)
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_MAX_DAYS = 3_650
 
 
 @dataclass(frozen=True)
@@ -194,30 +190,13 @@ def _average_secs(client: Client, server: str, plan: Plan) -> list[float]:
 
 
 def follow_pixels(plan: Plan, width: int, height: int) -> list[int]:
-    """Return the pixels of all parts of an image after each operation, as far as parameters determine them."""
-    parts, pixels, found = 1, width * height, []
+    """Return the pixels of all parts of an image after each operation; a step that does not say keeps them."""
+    sizes, found = Counter({(width, height): 1}), []
     for planned in plan.operations:
-        params = planned.params
-        parts *= params.parts or 1
-        if isinstance(params, Resize):
-            width, height = params.lay_out(width, height).canvas
-            pixels = parts * width * height
-        else:  # parts have about the shape of the image
-            width, height = (max(1, round(side / math.sqrt(params.parts or 1))) for side in (width, height))
-        found.append(pixels)
+        made: Counter[tuple[int, int]] = Counter()
+        for size, parts in sizes.items():
+            for part, count in (planned.params.sizes(*size) or {size: 1}).items():
+                made[part] += count * parts
+        sizes = made
+        found.append(sum(across * down * parts for (across, down), parts in sizes.items()))
     return found
-
-
-def read_secs(text: str) -> float:
-    """Return the seconds of a duration: `90`, `90s`, `30m`, `2h`, `1h30m`, `1.5d`.
-
-    Raises:
-        ValueError: it is not a duration, or not between 0 and ten years.
-    """
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text[:40]!r} is not a time; accepted is a number with s, m, h or d, such as 2h or 1h30m")
-    secs = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
-    if not 0 < secs <= _MAX_DAYS * _UNITS["d"]:
-        raise ValueError(f"{text[:40]!r} is out of range; accepted is more than 0 and up to {_MAX_DAYS}d")
-    return secs

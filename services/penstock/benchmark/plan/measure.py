@@ -164,7 +164,7 @@ def _measure_image(plan: Plan, path: Path, store: LocalStore, limits: Limits) ->
         pixels.append(sum(part.width * part.height for part in parts))
         marks.append(time.process_time())
     pixels.append(sum(part.width * part.height for part in parts))
-    for index, file in enumerate(executor.perform(plan.operations[-1], parts)):
+    for index, file in enumerate(executor.encode(plan.operations[-1], parts)):
         hashlib.sha256(file.data)
         store.put(f"results/{index}", [file.data])  # a new file each time: creating one costs more than writing it
     marks.append(time.process_time())

@@ -12,6 +12,7 @@ from typing import Literal
 
 from penstock.common.model.errors import PenstockError
 from penstock.common.model.messages import fit_chunk
+from penstock.common.wording.durations import format_secs
 
 Placement = Literal["fused", "per_step"]
 BYTES_PER_PIXEL = 3
@@ -199,11 +200,3 @@ def price(estimate: Estimate, cpu_price: float, gpu_price: float = 0.0, gpu_stag
         count for stage, count in estimate.replicas.items() if gpu_stages and (stage == FUSED or stage in gpu_stages)
     )
     return (estimate.paid_secs * cpu_price + gpus * estimate.secs * gpu_price) / 3_600
-
-
-def format_secs(secs: float) -> str:
-    """Format a duration: `4.1 ms`, `12.3 s`, `5.0 min`, `2.0 h`."""
-    for limit, unit, name in ((1.0, 0.001, "ms"), (100.0, 1.0, "s"), (6_000.0, 60.0, "min")):
-        if secs < limit:
-            return f"{secs / unit:.1f} {name}"
-    return f"{secs / 3_600:,.1f} h"

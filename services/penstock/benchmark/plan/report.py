@@ -7,7 +7,8 @@ from typing import Any
 from penstock.benchmark.bench.report import align
 from penstock.benchmark.plan.estimate import Goal, Prices, Row
 from penstock.benchmark.plan.measure import Measured
-from penstock.benchmark.plan.prediction import FUSED, Estimate, Visit, format_secs, price
+from penstock.benchmark.plan.prediction import FUSED, Estimate, Visit, price
+from penstock.common.wording.durations import format_secs
 
 _MIN_SHARE = 0.9
 

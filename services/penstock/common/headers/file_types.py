@@ -41,6 +41,16 @@ SUFFIXES: dict[ImageType, tuple[str, ...]] = {
 ALL_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
+HEIC_NEEDS = "pip install 'penstock[heif]'"
+"""What installs a decoder for HEIC: patents on it are claimed in some countries, and few need it."""
+
+
+@cache
+def has_heic() -> bool:
+    """Return whether this process can read HEIC files, if the settings let it."""
+    return find_spec("pi_heif") is not None
+
+
 @cache
 def read_types(text: str) -> frozenset[ImageType]:
     """Return the types that a setting names, separated by commas; `all` is all that are installed.
@@ -49,7 +59,7 @@ def read_types(text: str) -> frozenset[ImageType]:
         ValueError: a name is unknown.
     """
     if text.strip() == "all":
-        return frozenset(kind for kind in TYPES if kind != "heic" or find_spec("pi_heif"))
+        return frozenset(kind for kind in TYPES if kind != "heic" or has_heic())
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     known: dict[str, ImageType] = {kind: kind for kind in TYPES} | {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}
     unknown = [name for name in names if name not in known]
@@ -91,7 +101,6 @@ _FIRST_BYTES = (
     (b"MM\0+", "TIFF"),
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
@@ -128,6 +137,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature("AVI (video)", ((0, b"RIFF"), (8, b"AVI "))),
     Signature("WAV (sound)", ((0, b"RIFF"), (8, b"WAVE"))),
     Signature("DICOM", ((128, b"DICM"),)),
+    Signature("BMP", ((0, b"BM"), (6, b"\0\0\0\0"))),
     *(
         Signature(name, ((4, b"ftyp"), (8, brand)))
         for brand, name in (
@@ -145,6 +155,26 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
 )
 """The first one that matches names a file's type; the web page uses them, too."""
+
+_PNM = "Netpbm (PNM)"
+OTHER_IMAGES = frozenset(
+    {
+        *(
+            "GIF",
+            "BMP",
+            "JPEG XL",
+            "JPEG 2000",
+            "JPEG XR",
+            "PSD (Photoshop)",
+            "ICO (an icon)",
+            "OpenEXR",
+            "Radiance HDR",
+        ),
+        *("QOI", "DDS", "FITS", "DICOM", "HEIF of an unknown kind", _PNM, f"DNG ({_RAW})"),
+        *(signature.name for signature in SIGNATURES if signature.name.endswith(f"({_RAW})")),
+    }
+)
+"""The names of types of images that cannot be read, whatever the settings."""
 
 
 def image_type(head: bytes) -> ImageType | None:
@@ -178,6 +208,20 @@ def describe_type(head: bytes) -> str:
     return _text_name(head) or f"of an unknown type that begins with {head[:8].hex(' ')}"
 
 
+def suffixes_of(types: Collection[ImageType]) -> tuple[str, ...]:
+    """Return the suffixes of the files of some types, in lower case."""
+    return tuple(suffix for kind in types for suffix in SUFFIXES[kind])
+
+
+def describe_other(head: bytes, types: Collection[ImageType]) -> str | None:
+    """Return what a file is that is of none of these types, from its first `HEAD_BYTES` bytes; None if it is."""
+    kind = image_type(head)
+    if kind in types:
+        return None
+    needs = f", which needs {HEIC_NEEDS} where it is read" if kind == "heic" and not has_heic() else ""
+    return describe_type(head) + needs
+
+
 def _is_raw(head: bytes) -> bool:
     return head[8:10] == b"CR" or _has_dng_version(head)
 
@@ -202,8 +246,8 @@ _HTML = re.compile(rb"<(?:!doctype html|html|head|body)[\s>]", re.IGNORECASE)
 
 def _text_name(head: bytes) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if re.match(rb"P[1-7]\s", head):
-        return "Netpbm (PNM)"
+    if re.match(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*[0-9]+\s|P7\nWIDTH ", head):
+        return _PNM
     if text.startswith(b"<"):
         return "SVG" if _SVG.search(text) else "HTML" if _HTML.match(text) else "XML"
     printable = bytes(range(32, 127)) + b"\t\r\n\f"

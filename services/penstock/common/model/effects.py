@@ -1,13 +1,22 @@
 """Effects: the parameters of `adjust` and `blur`."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import Absent, AnyPixels, Color, read_short
+from penstock.common.model.parameters import Absent, AnyPixels, Color, form, read_short
+from penstock.common.wording.suggestions import enumerate_names
 
 Method = Literal["gaussian", "updownsampling", "bilateral", "median", "pixelate", "fill"]
+METHOD_TITLES = {
+    "gaussian": "Soft (Gaussian)",
+    "updownsampling": "Soft, fast (half size and back)",
+    "bilateral": "Edge-preserving (bilateral, slow)",
+    "median": "Without specks (median)",
+    "pixelate": "Mosaic (pixelate)",
+    "fill": "One colour (fill)",
+}
 Factor = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
@@ -74,7 +83,7 @@ def _read_adjust(text: str) -> dict[str, Any]:
 
 _STRENGTHS: dict[tuple[str, str], tuple[str, ...]] = {
     ("image", "gaussian"): ("sigma", "kernel"),
-    ("image", "bilateral"): ("diameter",),
+    ("image", "bilateral"): ("diameter", "portable"),
     ("image", "median"): ("aperture",),
     ("image", "pixelate"): ("block",),
     ("image", "fill"): ("color",),
@@ -83,6 +92,13 @@ _STRENGTHS: dict[tuple[str, str], tuple[str, ...]] = {
     ("regions", "fill"): ("labels", "color", "feather"),
 }
 """Which parameters have an effect, by `where` and `method`."""
+
+
+def _when(parameter: str) -> dict[str, Any]:
+    """Return with which `where` and `method` a parameter has an effect, for a form."""
+    having = [pair for pair, names in _STRENGTHS.items() if parameter in names]
+    where, method = (list(dict.fromkeys(values)) for values in zip(*having, strict=True))
+    return form(when={"where": where, "method": method})
 
 
 class Blur(AnyPixels):
@@ -94,44 +110,104 @@ class Blur(AnyPixels):
     """
 
     example: ClassVar[Any] = "gaussian"
+    needs: ClassVar[str] = f"a method, e.g. blur=gaussian; {enumerate_names(get_args(Method))}"
     optional: ClassVar[frozenset[str]] = frozenset(
-        ("sigma", "kernel", "diameter", "aperture", "block", "color", "where", "labels", "samples", "feather")
+        (
+            "sigma",
+            "kernel",
+            "diameter",
+            "portable",
+            "aperture",
+            "block",
+            "color",
+            "where",
+            "labels",
+            "samples",
+            "feather",
+        )
     )
 
     method: Annotated[
         Method,
         Field(
+            json_schema_extra=form(METHOD_TITLES),
             description="gaussian: 5×5 kernel; updownsampling: pyrDown, then pyrUp to the same size; "
-            "bilateral: diameter 9, both sigmas 75; median: aperture 5; pixelate: mosaic; fill: one colour"
+            "bilateral: diameter 9, both sigmas 75; median: aperture 5; pixelate: mosaic; fill: one colour",
         ),
     ]
     sigma: Annotated[
         Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | Absent,
-        Field(description="gaussian: standard deviation in pixels; by default, `kernel` determines it"),
+        Field(
+            json_schema_extra=_when("sigma"),
+            description="gaussian: standard deviation in pixels; by default, `kernel` determines it",
+        ),
     ] = None
     kernel: Annotated[
         Annotated[int, Field(ge=1, le=601)] | Absent,
-        Field(description="gaussian: side of the kernel in pixels, odd; by default, `sigma` determines it"),
+        Field(
+            json_schema_extra=_when("kernel"),
+            description="gaussian: side of the kernel in pixels, odd; by default, `sigma` determines it",
+        ),
     ] = None
-    diameter: Annotated[int, Field(ge=1, le=51, description="bilateral: diameter in pixels")] = 9
-    aperture: Annotated[int, Field(ge=3, le=255, description="median: side of the aperture in pixels, odd")] = 5
-    block: Annotated[int, Field(ge=2, le=4_096, description="pixelate: side of the blocks in pixels, at most")] = 16
-    color: Annotated[Color, Field(description="fill: the colour")] = "#000000"
+    diameter: Annotated[
+        int, Field(ge=1, le=51, json_schema_extra=_when("diameter"), description="bilateral: diameter in pixels")
+    ] = 9
+    portable: Annotated[
+        bool,
+        Field(
+            json_schema_extra=_when("portable"),
+            description="bilateral: by code that makes the same bytes on every processor with FMA, and runs on GPUs; "
+            "otherwise OpenCV uses Intel's library on x86, whose bytes differ between processors",
+        ),
+    ] = False
+    aperture: Annotated[
+        int,
+        Field(
+            ge=3, le=255, json_schema_extra=_when("aperture"), description="median: side of the aperture in pixels, odd"
+        ),
+    ] = 5
+    block: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=4_096,
+            json_schema_extra=_when("block"),
+            description="pixelate: side of the blocks in pixels, at most",
+        ),
+    ] = 16
+    color: Annotated[Color, Field(json_schema_extra=_when("color"), description="fill: the colour")] = "#000000"
     where: Annotated[
         Literal["image", "regions"],
-        Field(description="What is blurred; regions: by gaussian, pixelate or fill"),
+        Field(
+            json_schema_extra=form({"image": "The whole image", "regions": "Regions only"}),
+            description="What is blurred; regions: by gaussian, pixelate or fill",
+        ),
     ] = "image"
     labels: Annotated[
         tuple[Annotated[str, Field(max_length=100)], ...],
-        Field(max_length=100, description="regions: only those with one of these labels; none: all"),
+        Field(
+            json_schema_extra=_when("labels"),
+            max_length=100,
+            description="regions: only those with one of these labels; none: all",
+        ),
     ] = ()
     samples: Annotated[
         int,
-        Field(ge=1, le=64, description="regions: means that are left along the longer side, for gaussian and pixelate"),
+        Field(
+            ge=1,
+            le=64,
+            json_schema_extra=_when("samples"),
+            description="regions: means that are left along the longer side, for gaussian and pixelate",
+        ),
     ] = 4
     feather: Annotated[
         float,
-        Field(ge=0, le=1, description="regions: width of the soft edge around each, as a share of its shorter side"),
+        Field(
+            ge=0,
+            le=1,
+            json_schema_extra=_when("feather"),
+            description="regions: width of the soft edge around each, as a share of its shorter side",
+        ),
     ] = 0.1
 
     @field_validator("labels", mode="before")

@@ -15,6 +15,7 @@ PenstockError
                             a URL cannot be read                      (common/store/bucket_allowlist.py)
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -39,6 +40,7 @@ class ImageCode(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_LARGE_FILE = "too_large_file"
     UNSUPPORTED_COLORSPACE = "unsupported_colorspace"
+    NO_IMAGES = "no_images"
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_FORBIDDEN = "source_forbidden"
     INVALID_REGIONS = "invalid_regions"
@@ -52,6 +54,7 @@ class ImageCode(StrEnum):
 
 RETRY_MAY_HELP = frozenset(
     {
+        ImageCode.NO_IMAGES,
         ImageCode.SOURCE_NOT_FOUND,
         ImageCode.SOURCE_FORBIDDEN,
         ImageCode.STEP_TIMEOUT,
@@ -61,6 +64,34 @@ RETRY_MAY_HELP = frozenset(
     }
 )
 """Failures that depend on the environment. All others follow from the image and the plan, and would happen again."""
+
+
+HELP: Mapping[str, str] = {
+    ImageCode.EMPTY_FILE: "The file is empty. Send the original file in a new job.",
+    ImageCode.UNSUPPORTED_TYPE: "Files of this type are not read here. Convert it, then send it in a new job.",
+    ImageCode.CORRUPT_IMAGE: "The file is damaged. Send another copy in a new job.",
+    ImageCode.TRUNCATED_IMAGE: "The file is incomplete. Send it again in a new job.",
+    ImageCode.UNSUPPORTED_COLORSPACE: "Convert the file to RGB or grayscale, then send it in a new job.",
+    ImageCode.TOO_MANY_PIXELS: "Send a smaller image, or ask for a higher limit (PENSTOCK_MAX_PIXELS).",
+    ImageCode.TOO_LARGE_FILE: "Send a smaller file, or ask for a higher limit (PENSTOCK_MAX_FILE_BYTES).",
+    ImageCode.PARAMETER_NOT_APPLICABLE: "An operation does not apply to this image. Choose other operations for it.",
+    ImageCode.INVALID_REGIONS: "Correct the image's .regions.json file, then send both in a new job.",
+    ImageCode.NO_IMAGES: "All images of the group failed. Retry those, and the group runs with them.",
+    ImageCode.SOURCE_NOT_FOUND: "Put the file where the job expects it, then retry.",
+    ImageCode.SOURCE_FORBIDDEN: "Allow the server to read the file and to write the results, then retry.",
+    ImageCode.STEP_TIMEOUT: "The step took too long. Retry; if it happens again, ask for a longer time limit.",
+    ImageCode.IMAGE_TIMEOUT: "The image took too long. Choose fewer or quicker operations, or ask for a longer time"
+    " limit.",
+    ImageCode.STEP_CRASHED: "The step crashed on this image. Retry; if it happens again, look at the step's log.",
+    ImageCode.ATTEMPTS_EXHAUSTED: "All attempts failed. Retry once the cause is fixed.",
+    ImageCode.INTERNAL: "Unexpected error. Retry; if it happens again, look at the server's log.",
+}
+"""What helps against each failure, for users. A test checks that every code has a text."""
+
+
+def help_for(code: str, *, retry: bool) -> str:
+    """Return what helps against a failure with this code; custom steps may have codes of their own."""
+    return HELP.get(code, "Retrying may help." if retry else "Retrying will not help; send another file.")
 
 
 class ImageError(PenstockError):

@@ -1,15 +1,27 @@
-"""Geometry: the parameters of `crop`, `rotate` and `tile`, and the arithmetic of boxes."""
+"""Geometry: the parameters of `crop`, `rotate`, `tile` and `contact-sheet`, and the arithmetic of boxes."""
 
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import MAX_SIDE, Absent, AnyPixels, Box, Color, Extent, Gravity, place, read_short
+from penstock.common.model.parameters import (
+    MAX_SIDE,
+    Absent,
+    AnyPixels,
+    Box,
+    Color,
+    Gravity,
+    Parameters,
+    place,
+    read_short,
+)
 
 Percent = Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,4})?%$", examples=["25%"])]
 Offset = Annotated[int, Field(ge=0, lt=MAX_SIDE)] | Percent
@@ -20,8 +32,9 @@ Span = tuple[int, int]
 _LENGTH = r"[0-9]{1,6}|[0-9]{1,3}(?:\.[0-9]{1,4})?%"
 _CROP = re.compile(
     rf"(?:(?P<aspect>[0-9.]+:[0-9.]+)|(?P<width>{_LENGTH})[xX](?P<height>{_LENGTH}))"
-    rf"(?:\+(?P<x>{_LENGTH})\+(?P<y>{_LENGTH})|:(?P<gravity>[a-z-]+))?"
+    rf"(?:[+ ](?P<x>{_LENGTH})[+ ](?P<y>{_LENGTH})|:(?P<gravity>[a-z-]+))?"
 )
+"""In the query of a URL, `+` stands for a space."""
 
 
 class Crop(AnyPixels):
@@ -32,6 +45,7 @@ class Crop(AnyPixels):
     """
 
     example: ClassVar[Any] = "16:9"
+    needs: ClassVar[str] = "a box or an aspect ratio, e.g. crop=400x300+10+20, crop=50%x50% or crop=16:9"
     optional: ClassVar[frozenset[str]] = frozenset(("aspect", "width", "height", "x", "y", "gravity", "outside"))
 
     aspect: Annotated[
@@ -75,6 +89,12 @@ class Crop(AnyPixels):
         if isinstance(value, list | tuple) and len(value) == 4:
             value = dict(zip(("x", "y", "width", "height"), value, strict=True))
         return cls.model_validate(read_short(value, _read_crop))
+
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int] | None:
+        x, y, box_width, box_height = self.box(width, height)
+        across = min(x + box_width, width) - max(x, 0)
+        down = min(y + box_height, height) - max(y, 0)
+        return {(across, down): 1} if across > 0 and down > 0 else None
 
     def box(self, width: int, height: int) -> Box:
         """Return the box in an image of this size. It may be partly or wholly outside.
@@ -177,9 +197,8 @@ class Rotate(AnyPixels):
             math.ceil(width * down + height * across - _ROUNDING_ERROR),
         )
 
-    def extent(self, width: int, height: int) -> Extent:
-        across, down = self.size(width, height)
-        return Extent(1, across * down)
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int]:
+        return {self.size(width, height): 1}
 
 
 _ROUNDING_ERROR = 1e-6
@@ -204,6 +223,7 @@ class Tile(AnyPixels):
     """
 
     example: ClassVar[Any] = "3x2"
+    needs: ClassVar[str] = "a grid or a size in pixels, e.g. tile=3x2 or tile=512"
     optional: ClassVar[frozenset[str]] = frozenset(("columns", "rows", "width", "height", "overlap", "last"))
 
     columns: Annotated[
@@ -266,13 +286,13 @@ class Tile(AnyPixels):
             _repeat(height, self.height, self.overlap, is_shifted=is_shifted),
         )
 
-    def extent(self, width: int, height: int) -> Extent | None:
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int] | None:
         try:
             columns, rows = self.spans(width, height)
         except ValueError:
             return None
-        across, down = (sum(end - start for start, end in spans) for spans in (columns, rows))
-        return Extent(len(columns) * len(rows), across * down)
+        across, down = (Counter(end - start for start, end in spans) for spans in (columns, rows))
+        return {(wide, high): many * more for wide, many in across.items() for high, more in down.items()}
 
 
 def _divide(length: int, count: int, overlap: int) -> list[Span]:
@@ -309,3 +329,36 @@ def _read_tile(text: str) -> dict[str, Any]:
         f"{text[:40]!r} is neither a grid nor a size; accepted is COLUMNSxROWS, such as 3x2, or pixels, such as 512 or"
         " 512x256px"
     )
+
+
+class ContactSheet(Parameters):
+    """Put small copies of all images of a group on sheets, in rows, with their names below.
+
+    It is a step for groups, named by `gather`. A group that does not fit on one sheet gets several. Short form: `6x8`,
+    columns and rows.
+    """
+
+    model_config = ConfigDict(title="Contact sheet")
+    example: ClassVar[Any] = "6x8"
+
+    columns: Annotated[int, Field(ge=1, le=100, description="Copies in a row")] = 6
+    rows: Annotated[int, Field(ge=1, le=100, description="Rows on a sheet; the last sheet may have fewer")] = 8
+    width: Annotated[int, Field(ge=16, le=2_048, description="Width of a copy in pixels, at most")] = 240
+    height: Annotated[int, Field(ge=16, le=2_048, description="Height of a copy in pixels, at most")] = 180
+    gap: Annotated[int, Field(ge=0, le=256, description="Pixels between copies, and at the edges")] = 16
+    background: Annotated[Color, Field(description="Colour of the sheet; names are black or white")] = "#ffffff"
+    captions: Annotated[bool, Field(description="Write each image's name below it")] = True
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        return cls.model_validate(read_short(value, _read_sheet))
+
+    @property
+    def parts(self) -> int | None:
+        return None
+
+
+def _read_sheet(text: str) -> dict[str, Any]:
+    if match := _GRID.fullmatch(text):
+        return match.groupdict()
+    raise ValueError(f"{text[:40]!r} is no grid; accepted is COLUMNSxROWS, such as 6x8")

@@ -4,10 +4,32 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 
 from penstock.common.model.operations import Color, OutputFormat
 from penstock.common.model.result_names import MAX_TEMPLATE, PARTS, SINGLE, check_template
+from penstock.common.wording.durations import read_deadline, read_secs
+
+
+def _check_duration(text: str) -> str:
+    read_secs(text)
+    return text
+
+
+_DURATION = r"^([0-9]+(\.[0-9]+)?[smhd]?)+$"
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+
+Labels = Annotated[
+    dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]], Field(max_length=32)
+]
+"""Labels of a job or an image, by their names."""
+
+Duration = Annotated[
+    str,
+    AfterValidator(_check_duration),
+    Field(max_length=32, examples=["7d"], json_schema_extra={"pattern": _DURATION}),
+]
+"""A span of time such as `90s`, `2h` or `1d12h`."""
 
 
 class JobState(StrEnum):
@@ -49,7 +71,8 @@ class Prefix(BaseModel, extra="forbid"):
 class ManifestRef(BaseModel, extra="forbid"):
     """All images in an input list: a text file with a URL, or a path below the input root, in each line.
 
-    A line may also be a JSON object with it and the image's regions: `{"uri": …, "regions": [{"box": [x, y, w, h]}]}`.
+    A line may also be a JSON object with it and the image's regions and labels:
+    `{"uri": …, "regions": [{"box": [x, y, w, h]}], "labels": {"region": "north"}}`.
     """
 
     manifest: str = Field(min_length=1, max_length=4096, examples=["s3://photos/list.txt"])
@@ -59,6 +82,12 @@ class UploadRef(BaseModel, extra="forbid"):
     """All files of an upload (`POST /v1/uploads`)."""
 
     upload: str = Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])
+
+
+class JobRef(BaseModel, extra="forbid"):
+    """All images of an earlier job, whatever became of them."""
+
+    job: str = Field(min_length=1, max_length=64, examples=["01m8tz6v3yk4q2w5n7p9r1s3t5"])
 
 
 class Webhook(BaseModel, extra="forbid"):
@@ -77,6 +106,34 @@ class Webhook(BaseModel, extra="forbid"):
         description="Signs the request instead of the server's secret: `whsec_` and base64, or any text."
         " Never shown again",
     )
+
+
+class CostBound(BaseModel, extra="forbid"):
+    """The most that a job may cost, by the server's prices of workers."""
+
+    max_price: float = Field(gt=0, allow_inf_nan=False, examples=[2.5])
+
+
+def _check_deadline(text: str) -> str:
+    read_deadline(text, 0.0)
+    return text
+
+
+MAX_OUTPUTS = 16
+OutputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", examples=["thumb"])]
+"""The name of an output, and of the folder with its results."""
+
+
+class Output(BaseModel, extra="forbid"):
+    """One of several outputs of each image. What it does not say about its format is as in the job."""
+
+    name: OutputName = Field(description="Its results are in a folder of this name")
+    operations: list[Any] = Field(default=[], description="Operations after the shared ones")
+    output: OutputFormat | None = None
+    quality: int | None = Field(default=None, ge=1, le=100)
+    effort: int | None = Field(default=None, ge=0, le=3)
+    progressive: bool | None = None
+    subsampling: Literal["420", "444"] | None = None
 
 
 ENCODE_OPTIONS = {
@@ -126,7 +183,8 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
     """A job. Only `operations` and images are required: `inputs`, or files in the same request."""
 
     operations: list[Any] = Field(
-        description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations'
+        description='Operations in order, each `["name", value]` or `{"op": "name", …}`; see /v1/operations.'
+        " May be left out with `outputs`"
     )
     output: OutputFormat | None = Field(default=None, description="Format of the results; default jpg")
     quality: int | None = Field(
@@ -155,11 +213,19 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
     damaged: Literal["fail", "keep"] | None = Field(
         default=None, description="A damaged JPEG: it fails (default), or what can be decoded is kept, with a warning"
     )
-    inputs: list[str | Prefix | ManifestRef | UploadRef] = Field(
+    outputs: list[Output] = Field(
+        default=[],
+        max_length=MAX_OUTPUTS,
+        description="Several outputs of each image, which is read once and passes `operations` once. Each counts as an"
+        " image, is named with its folder, such as `thumb/x.jpg`, and may fail and be retried on its own",
+        examples=[[{"name": "thumb", "operations": [["resize", "320x"]], "output": "webp"}, {"name": "whole"}]],
+    )
+    inputs: list[str | Prefix | ManifestRef | UploadRef | JobRef] = Field(
         default=[],
         max_length=10_000,
-        description="Files, folders as `{prefix}`, and input lists as `{manifest}`: URLs in buckets that the"
-        " server may read, or paths below its input root. Or `{upload}` alone, for files uploaded before",
+        description="Files, folders as `{prefix}`, and input lists as `{manifest}`: URLs in buckets that the server"
+        " may read, or paths below its input root."
+        " Or alone: `{upload}`, for files uploaded before; `{job}`, for the images of an earlier job",
     )
     results: str | None = Field(
         default=None,
@@ -175,15 +241,34 @@ class JobDocument(BaseModel, extra="forbid", json_schema_extra={"examples": [_EX
         f" {SINGLE}, with several results per image {PARTS}",
     )
     name: str = Field(default="", max_length=200)
-    labels: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=255)]] = Field(
-        default={}, max_length=32
-    )
+    labels: Labels = {}
     priority: int = Field(default=0, ge=-100, le=MAX_PRIORITY, description="Jobs of higher priority go first")
     weight: int = Field(default=1, ge=1, le=100, description="Share among jobs of the same priority")
+    deadline: Annotated[str, AfterValidator(_check_deadline)] | None = Field(
+        default=None,
+        max_length=40,
+        examples=["2h", "2026-12-01T18:00:00Z"],
+        description="When the job should have ended: a time (RFC 3339), or a duration from its acceptance on",
+        json_schema_extra={"pattern": f"{_DURATION}|{_TIME}"},
+    )
+    deadline_strict: bool = Field(default=False, description="Refuse the job if its deadline cannot be met")
+    cost: CostBound | None = Field(default=None, description="The most that the job may cost")
     on_failure: Literal["continue", "cancel"] = Field(
         default="continue", description="`cancel` cancels the job at its first failed image"
     )
     chunk_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto", description="Images per message"
     )
+    expire_after: Duration | None = Field(
+        default=None,
+        description="How long the job is kept after its end, such as 12h or 7d: then it is deleted with its uploaded"
+        " files and results. The server and the API key may have shorter limits. Default: their limits, or for ever",
+    )
     webhook: Webhook | None = Field(default=None, description="URL to call when the job ends")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_no_operations(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("outputs") and "operations" not in fields:
+            return {**fields, "operations": []}
+        return fields

@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.regions import Region, Regions, is_empty
+from penstock.common.model.regions import Place, Region, Regions, is_empty
 from penstock.common.model.result_names import PARTS
+from penstock.common.wording.faults import first_fault
 
 VERSION = 1
 EVENTS_QUEUE = "penstock.events"
@@ -69,8 +70,8 @@ class Chunk(_Message):
     is the store prefix of the results, `names` the template of their names. `alone` marks an image that was split from
     a redelivered chunk: it shares the blob with others, and its attempts are counted once a worker has died while
     processing it. `attempt` counts how often the chunk was requeued because of an error that its images may have
-    caused. `forgiven` is how many of the attempts stored for `alone` images ended with no worker's death, but with the
-    store unreachable.
+    caused. `readers` are the operations of all messages that read the blob, if there are several: it is deleted once
+    all are through.
     """
 
     v: Literal[1] = 1
@@ -81,11 +82,11 @@ class Chunk(_Message):
     plan: list[dict[str, Any]] | str
     images: list[ImageRef]
     blob: str | None = None
+    readers: list[int] = Field(default=[], exclude_if=operator.not_)
     pixels: int = 0
     results: str = ""
     names: str = PARTS
     attempt: int = 1
-    forgiven: int = Field(default=0, exclude_if=operator.not_)
     alone: bool = False
     enqueued_at: float = 0.0
     traceparent: str | None = None
@@ -94,7 +95,8 @@ class Chunk(_Message):
 class Result(_Message):
     """One output file of an image. `key` is its key in the store; `sha256` is in hex.
 
-    `regions` are in its pixels; `warnings` are codes for what it lacks of the source, such as `depth_reduced`.
+    `regions` are in its pixels; `warnings` are codes for what it lacks of the source, such as `depth_reduced`; `place`
+    is what its metadata say.
     """
 
     key: str
@@ -106,6 +108,7 @@ class Result(_Message):
     sha256: str
     regions: tuple[Region, ...] = Field(default=(), exclude_if=is_empty)
     warnings: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    place: Place | None = Field(default=None, exclude_if=is_empty)
 
 
 class Failure(_Message):
@@ -124,7 +127,10 @@ class Failure(_Message):
 
 
 class Outcome(_Message):
-    """The final state of one image. `attempts` is how often it was started."""
+    """The final state of one image. `attempts` is how often it was started.
+
+    `results` of an image that failed are those written before it did, which are to be removed.
+    """
 
     id: int
     state: Literal["done", "failed"]
@@ -149,13 +155,13 @@ class Calls(_Message):
 class Measures(_Message):
     """A worker's counts since its last report; `chunks` it received, and `redelivered` ones of them, by step.
 
-    `waited` are the seconds that it waited for each dependency that could not be used.
+    `waited` are the seconds that it waited, by step that it serves, for each dependency that could not be used.
     """
 
     calls: list[Calls] = []
     chunks: dict[str, int] = {}
     redelivered: dict[str, int] = {}
-    waited: dict[str, float] = {}
+    waited: dict[str, dict[str, float]] = {}
 
 
 class Event(_Message):
@@ -165,8 +171,10 @@ class Event(_Message):
     `outcomes` are final. `images` are the ids of the images that the first two are about; those events may come late,
     or never if the chunk has already moved on. An event carries `measures` about once a second.
 
-    An event without a job is about the worker, which serves `steps`: `waiting_for` says what keeps it from working,
-    such as `store full (12 kB free)`; null if nothing does. It is repeated at least once a minute.
+    `waiting_for` says what keeps a worker from working, such as `store full (12 kB free)`. With `stepped`, the worker
+    gave the images back for that reason, and they wait in the queue of `step` again. An event without a job, but with
+    the `steps` that the worker serves, tells whether it waits (null: it works), and its `version`; it tells at least
+    four times a minute, but not while it works on a chunk.
     """
 
     v: Literal[1] = 1
@@ -181,6 +189,7 @@ class Event(_Message):
     measures: Measures | None = None
     waiting_for: str | None = Field(default=None, exclude_if=is_empty)
     steps: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    version: str = Field(default="", exclude_if=is_empty)
 
 
 def fit_chunk(secs: float, most: int = MAX_CHUNK) -> int:
@@ -219,6 +228,6 @@ def _parse(parse: Callable[[bytes], T], body: bytes) -> T:
     try:
         return parse(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise MessageError("unreadable_message", f"{where}: {first['msg']}") from error
+        fault = first_fault(error)
+        where = ".".join(fault.path) or "message"
+        raise MessageError("unreadable_message", f"{where}: {fault.text}") from error

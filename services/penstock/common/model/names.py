@@ -15,6 +15,9 @@ MAX_STEM_BYTES = 236
 
 INVISIBLE = frozenset({"Cf", "Zl", "Zp"})
 """Categories of invisible characters that change the reading direction or break lines, and so could disguise a name."""
+_BYTES_PER_CHARACTER = 4
+"""At most, in UTF-8."""
+
 CONTROL = frozenset({"Cc", "Cs"})
 """Categories of control characters, and of bytes that are no text."""
 
@@ -123,9 +126,13 @@ def unique_stems(names: Sequence[str], max_bytes: int = MAX_STEM_BYTES, *, may_a
     The last part of a stem has at most `max_bytes`; a longer one is cut and ends in a digest. `may_add_parts` says
     whether an image can have more results than planned.
     """
-    given = distinct(names)
-    folded = [fold(name) for name in given]
+    given, folded = names, [fold(name) for name in names]
+    if len(set(folded)) < len(folded):
+        given = distinct(names)
+        folded = [fold(name) for name in given]
     keys = [without_suffix(name) for name in folded]
+    if len(set(keys)) == len(keys) and not may_add_parts:
+        return [shorten(without_suffix(name), max_bytes) for name in given]
     shared = {key for key, count in Counter(keys).items() if count > 1}
     is_taken = {*folded, *keys}.__contains__ if may_add_parts else None
     stems = Stems(shared, Numbering(is_taken or shared.__contains__), is_taken)
@@ -141,6 +148,8 @@ def without_suffix(name: str) -> str:
 
 def shorten(path: str, max_bytes: int = MAX_STEM_BYTES) -> str:
     """Return a path whose last part has at most `max_bytes`; if it is longer, it is cut and ends in a digest."""
+    if len(path) * _BYTES_PER_CHARACTER <= max_bytes:
+        return path
     folder, slash, name = path.rpartition("/")
     raw = name.encode()
     if len(raw) <= max_bytes:
@@ -151,6 +160,8 @@ def shorten(path: str, max_bytes: int = MAX_STEM_BYTES) -> str:
 
 def shown_name(raw: str) -> str:
     """Return a component of a path on disk as a printable name. A changed name gets a digest to stay unique."""
+    if raw.isascii() and raw.isprintable() and "\\" not in raw:
+        return raw
     composed = normalize("NFC", raw)
     name = replace_characters(composed, INVISIBLE | CONTROL).replace("\\", "_")
     return name if name == composed else with_digest(name, raw)

@@ -4,14 +4,16 @@ One model per operation serves REST, the command line, `GET /v1/operations` and 
 form (`{"op": "resize", "width": 200, "height": 300}`) and its short one (`["resize", "200x300"]`).
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from penstock.common.model.effects import Adjust, Blur
-from penstock.common.model.geometry import Crop, Rotate, Tile
-from penstock.common.model.parameters import AnyPixels
+from penstock.common.model.geometry import ContactSheet, Crop, Rotate, Tile
+from penstock.common.model.parameters import AnyPixels, form
 from penstock.common.model.parameters import Color as Color
 from penstock.common.model.parameters import Parameters as Parameters
 from penstock.common.model.regions import Regions
@@ -35,8 +37,20 @@ FORMATS = {media_type.removeprefix("image/"): form for form, media_type in MEDIA
 """The format of each type of file that can be written."""
 
 
+FORMAT_TITLES = {
+    "jpg": "JPEG",
+    "png": "PNG (lossless)",
+    "webp": "WebP",
+    "avif": "AVIF (small, slow)",
+    "tiff": "TIFF (lossless)",
+    "keep": "The format of each image",
+}
+
+
 class Split(AnyPixels):
     """Cut into four quadrants at ⌊width/2⌋ and ⌊height/2⌋: left-top, right-top, left-bottom, right-bottom."""
+
+    model_config = ConfigDict(title="Split into quadrants")
 
     enabled: Annotated[bool, Field(description="false leaves the image whole")] = True
 
@@ -48,11 +62,20 @@ class Split(AnyPixels):
     def parts(self) -> int:
         return 4 if self.enabled else 1
 
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int] | None:
+        if not self.enabled:
+            return {(width, height): 1}
+        across, down = (Counter((side // 2, side - side // 2)) for side in (width, height))
+        if 0 in across or 0 in down:
+            return None
+        return {(wide, high): many * more for wide, many in across.items() for high, more in down.items()}
+
 
 class Decode(Parameters):
     """Read the image's file. Always the first operation of a plan; set by a job's `decode`, `metadata` and so on."""
 
     example: ClassVar[Any] = "scaled"
+    internal: ClassVar[frozenset[str]] = frozenset(("target", "regions"))
     optional: ClassVar[frozenset[str]] = frozenset(
         ("mode", "metadata", "profile", "alpha", "background", "damaged", "depth", "target", "regions")
     )
@@ -60,30 +83,46 @@ class Decode(Parameters):
     mode: Annotated[
         Literal["exact", "scaled"],
         Field(
+            json_schema_extra=form({"exact": "Exact", "scaled": "Scaled (faster before a resize)"}),
             description="exact: every pixel of the file; scaled: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size "
-            "where the following resize needs no more, which is faster"
+            "where the following resize needs no more, which is faster",
         ),
     ] = "exact"
     metadata: Annotated[
         Literal["all", "geo", "none"],
-        Field(description="What results keep of EXIF, XMP and IPTC; geo: place, time and heading only"),
+        Field(
+            json_schema_extra=form({"all": "Keep all", "geo": "Place, time and heading", "none": "None"}),
+            description="What results keep of EXIF, XMP and IPTC; geo: place, time and heading only",
+        ),
     ] = "all"
     profile: Annotated[
         Literal["keep", "srgb", "drop"],
-        Field(description="Colour profile; keep: embed it, pixels unchanged; srgb: convert the pixels to sRGB"),
+        Field(
+            json_schema_extra=form({"keep": "Keep", "srgb": "Convert to sRGB", "drop": "Drop"}),
+            description="Colour profile; keep: embed it, pixels unchanged; srgb: convert the pixels to sRGB",
+        ),
     ] = "keep"
     alpha: Annotated[
         Literal["flatten", "keep", "drop"],
-        Field(description="Transparency; flatten: onto `background`; drop: ignore it, whatever the colours below are"),
+        Field(
+            json_schema_extra=form({"flatten": "Fill with the background", "keep": "Keep", "drop": "Ignore"}),
+            description="Transparency; flatten: onto `background`; drop: ignore it, whatever the colours below are",
+        ),
     ] = "flatten"
     background: Annotated[Color, Field(description="Colour below transparent pixels")] = "#ffffff"
     damaged: Annotated[
         Literal["fail", "keep"],
-        Field(description="A damaged JPEG; fail: the image fails; keep: what can be decoded of it, with a warning"),
+        Field(
+            json_schema_extra=form({"fail": "Refuse", "keep": "Keep what can be read"}),
+            description="A damaged JPEG; fail: the image fails; keep: what can be decoded of it, with a warning",
+        ),
     ] = "fail"
     depth: Annotated[
         Literal["keep", "8"],
-        Field(description="Bits per channel; keep: 16 if the file, all operations and the output have them"),
+        Field(
+            json_schema_extra=form({"keep": "As the file", "8": "8 bits"}),
+            description="Bits per channel; keep: 16 if the file, all operations and the output have them",
+        ),
     ] = "keep"
     target: Annotated[SkipJsonSchema[Resize | None], Field(description="The resize that follows")] = None
     regions: Annotated[SkipJsonSchema[Regions], Field(description="The regions that come with the image")] = ()
@@ -103,13 +142,15 @@ class Encode(Parameters):
     """Write the results as files. Always the last operation of a plan; set by a job's `output`."""
 
     example: ClassVar[Any] = "jpg"
+    internal: ClassVar[frozenset[str]] = frozenset(("max_bytes",))
     optional: ClassVar[frozenset[str]] = frozenset(("progressive", "subsampling", "max_bytes"))
 
     format: Annotated[
         OutputFormat,
         Field(
+            json_schema_extra=form(FORMAT_TITLES),
             description="jpg (or jpeg), webp and avif are lossy, png and tiff lossless; keep: the format of the "
-            "image's file, or jpg for HEIC"
+            "image's file, or jpg for HEIC",
         ),
     ] = "jpg"
     quality: Annotated[
@@ -128,7 +169,10 @@ class Encode(Parameters):
     subsampling: Annotated[
         Literal["420", "444"],
         BeforeValidator(lambda value: str(value) if type(value) is int else value),
-        Field(description="Colour of a jpg at half the resolution (420), or in full (444); ignored for others"),
+        Field(
+            json_schema_extra=form({"420": "Half (4:2:0)", "444": "Full (4:4:4)"}),
+            description="Colour of a jpg at half the resolution (420), or in full (444); ignored for others",
+        ),
     ] = "420"
     max_bytes: Annotated[
         SkipJsonSchema[int | None], Field(description="Lower the quality until the file has at most this many bytes")
@@ -174,6 +218,36 @@ def _default_quality(form: object) -> int:
     return {"webp": 80, "avif": 50}.get(str(form), 95)
 
 
+class Gather(Parameters):
+    """Put images into groups, each of which goes through one more step together. Always the last operation of a job.
+
+    The step gets the results of those images of a group that succeeded, once all have ended. What it makes are results
+    of the group.
+    """
+
+    model_config = ConfigDict(title="Gather into groups")
+    example: ClassVar[Any] = "folder:contact-sheet"
+    needs: ClassVar[str] = "a step for groups, such as folder:contact-sheet"
+
+    by: Annotated[
+        str,
+        Field(
+            pattern=r"^(folder|job|label:.{1,63})$",
+            description="Which images are a group: those in the same `folder`, all of the `job`, or those with the same"
+            " value of a label, as in `label:region`",
+        ),
+    ]
+    step: Annotated[str, Field(max_length=40, description="The step, which has to be one for groups")]
+    params: Annotated[dict[str, Any], Field(default_factory=dict, description="Parameters of the step")]
+
+    @classmethod
+    def from_short(cls, value: object) -> Self:
+        if not isinstance(value, str):
+            return super().from_short(value)
+        by, _, step = value.rpartition(":")
+        return cls.model_validate({"by": by, "step": step})
+
+
 BUILT_IN: dict[str, type[Parameters]] = {
     "resize": Resize,
     "crop": Crop,
@@ -182,9 +256,16 @@ BUILT_IN: dict[str, type[Parameters]] = {
     "split": Split,
     "adjust": Adjust,
     "blur": Blur,
+    "contact-sheet": ContactSheet,
     "encode": Encode,
 }
 """The built-in steps, in the order of the docs."""
 
+BUILT_IN_GROUP_STEPS = frozenset(("contact-sheet",))
+"""Those that run on the results of a group of images."""
+
 DECODE = "decode"
 """The operation that reads an image's file. Not a step: the worker of a plan's first step runs it."""
+
+GATHER = "gather"
+"""The operation that puts images into groups, each of which one step sees together. Not a step itself."""

@@ -3,7 +3,7 @@
 Built-in operations are in `operations` and the modules that it names; custom steps have theirs in their own package.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +29,21 @@ Gravity = Literal["centre", "north", "north-east", "east", "south-east", "south"
 """Where in an image something is: its middle, a side or a corner."""
 
 
+def form(titles: Mapping[str, str] | None = None, when: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    """Return what a form needs besides a field's schema, for its `json_schema_extra`.
+
+    Args:
+        titles: what people call the values of a choice.
+        when: the values of other fields with which the field has an effect, as in `{"method": ["median"]}`.
+    """
+    extra: dict[str, Any] = {}
+    if titles:
+        extra["x-titles"] = dict(titles)
+    if when:
+        extra["x-when"] = {name: list(values) for name, values in when.items()}
+    return extra
+
+
 def place(gravity: Gravity, space_x: int, space_y: int) -> tuple[int, int]:
     """Return how much of the space that is left goes to the left and above; halves are rounded down."""
     across = 0 if "west" in gravity else 2 if "east" in gravity else 1
@@ -51,9 +66,20 @@ class Parameters(BaseModel):
     example: ClassVar[Any] = True
     """Second element of the short form, shown in the docs."""
 
+    needs: ClassVar[str] = ""
+    """What the operation cannot do without, for the message if only its name is given; empty if that is enough."""
+
+    internal: ClassVar[frozenset[str]] = frozenset()
+    """Fields that Penstock fills in itself, and that nobody else may give."""
+
     optional: ClassVar[frozenset[str]] = frozenset()
     """Fields that a plan's document leaves out where they have their default: all that came after version 0.1.0, so
     that a plan has the same document as before."""
+
+    @classmethod
+    def shown_title(cls, name: str) -> str:
+        """Return what people call the operation `name`: the title in `model_config`, or the name itself."""
+        return cls.model_config.get("title") or name[:1].upper() + name[1:].replace("_", " ")
 
     @property
     def supports_16_bit(self) -> bool:
@@ -95,9 +121,16 @@ class Parameters(BaseModel):
         """How many parts it makes from one; None: that depends on the image."""
         return 1
 
-    def extent(self, width: int, height: int) -> Extent | None:  # noqa: ARG002 (for subclasses)
-        """Return what it makes of a part of this size, so that limits hold before it is made; None: not known."""
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int] | None:  # noqa: ARG002 (for subclasses)
+        """Return how many parts of each width and height it makes of a part of this size; None: not known."""
         return None
+
+    def extent(self, width: int, height: int) -> Extent | None:
+        """Return what it makes of a part of this size, so that limits hold before it is made; None: not known."""
+        sizes = self.sizes(width, height)
+        if sizes is None:
+            return None
+        return Extent(sum(sizes.values()), sum(across * down * parts for (across, down), parts in sizes.items()))
 
 
 class AnyPixels(Parameters):

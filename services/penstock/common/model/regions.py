@@ -1,4 +1,4 @@
-"""Region: a marked area of an image, such as a face, as inputs, steps and results carry it."""
+"""Region and Place: a marked area of an image, such as a face, and where it was taken, as manifests have them."""
 
 from typing import Annotated, Self
 
@@ -45,6 +45,15 @@ class Region(BaseModel, frozen=True, extra="forbid"):
         assert self.box is not None
         left, top, width, height = self.box
         return ((left, top), (left + width, top), (left + width, top + height), (left, top + height))
+
+
+class Place(BaseModel, frozen=True):
+    """Where an image was taken: degrees (WGS 84), metres above sea level, and degrees clockwise from north."""
+
+    longitude: Annotated[FiniteFloat, Field(ge=-180, le=180)]
+    latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
+    altitude: FiniteFloat | None = Field(default=None, exclude_if=is_empty)
+    heading: FiniteFloat | None = Field(default=None, exclude_if=is_empty)
 
 
 Regions = Annotated[tuple[Region, ...], Field(max_length=MAX_REGIONS)]

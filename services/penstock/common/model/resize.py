@@ -1,13 +1,14 @@
 """Resize: the parameters of `resize`, and the arithmetic of sizes."""
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Box, Color, Extent, Gravity, place, read_short
+from penstock.common.model.parameters import MAX_SIDE, AnyPixels, Box, Color, Gravity, form, place, read_short
 
 MAX_PERCENT = 100_000
 
@@ -52,35 +53,52 @@ class Layout(NamedTuple):
     at: tuple[int, int] = (0, 0)
 
 
+FIT_TITLES = {
+    "fill": "Stretch to this size",
+    "inside": "Fit inside",
+    "cover": "Fill and crop",
+    "outside": "Cover at least",
+    "pad": "Fit inside, with borders",
+}
+
+
 class Resize(AnyPixels):
-    """Scale to a size; `fit` says what becomes of the aspect ratio.
+    """Scale to a size; `fit` decides what happens if the aspect ratio differs.
 
     Give `width` and `height`, or one of them, or `longest`, or `percent`. The short form has `fit` before the size, and
     other fields after it: `cover:512x512,gravity=north`. ImageMagick's `>`, `^` and `!` are read, too: `1024x768>`.
     """
 
     example: ClassVar[Any] = "inside:512x512"
+    needs: ClassVar[str] = "a size, e.g. resize=1024x768 or resize=inside:1024x768"
     optional: ClassVar[frozenset[str]] = frozenset(
         ("width", "height", "longest", "percent", "fit", "gravity", "background", "enlarge", "interpolation")
     )
 
-    width: Annotated[Side, Field(description="Width in pixels; if only `height` is given, it follows from that")] = None
-    height: Annotated[Side, Field(description="Height in pixels; if only `width` is given, it follows from that")] = (
-        None
-    )
+    width: Annotated[Side, Field(description="In pixels; leave it out to keep the aspect ratio")] = None
+    height: Annotated[Side, Field(description="In pixels; leave it out to keep the aspect ratio")] = None
     fit: Annotated[
         Fit,
         Field(
+            json_schema_extra=form(FIT_TITLES),
             description="fill: stretch to this size; inside: as large as fits in; cover: fill it, cut the rest off; "
-            "outside: as small as covers it; pad: inside, with borders up to this size"
+            "outside: as small as covers it; pad: inside, with borders up to this size",
         ),
     ] = "fill"
     longest: Annotated[Side, Field(description="Pixels of the longer side, instead of `width` and `height`")] = None
     percent: Annotated[
         Percent, Field(description="Per cent of the image's own size, instead of `width` and `height`")
     ] = None
-    gravity: Annotated[Gravity, Field(description="What cover keeps, and where pad puts the image")] = "centre"
-    background: Annotated[Color, Field(description="Colour of the borders of pad")] = "#ffffff"
+    gravity: Annotated[
+        Gravity,
+        Field(
+            json_schema_extra=form(when={"fit": ["cover", "pad"]}),
+            description="What cover keeps, and where pad puts the image",
+        ),
+    ] = "centre"
+    background: Annotated[
+        Color, Field(json_schema_extra=form(when={"fit": ["pad"]}), description="Colour of the borders of pad")
+    ] = "#ffffff"
     enlarge: Annotated[bool, Field(description="false: an image is never scaled up, only down")] = True
     interpolation: Annotated[
         Interpolation,
@@ -107,9 +125,8 @@ class Resize(AnyPixels):
             raise ValueError(f"{value!r} is not a size; {_ACCEPTED}")
         return cls.model_validate(read_short(value, _read_size))
 
-    def extent(self, width: int, height: int) -> Extent:
-        width, height = self.lay_out(width, height).canvas
-        return Extent(1, width * height)
+    def sizes(self, width: int, height: int) -> Mapping[tuple[int, int], int]:
+        return {self.lay_out(width, height).canvas: 1}
 
     def lay_out(self, width: int, height: int) -> Layout:
         """Return what to do with an image of a size.

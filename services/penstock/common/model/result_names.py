@@ -66,6 +66,17 @@ class ResultNames:
         fields = {"stem": last, "part": part, "ext": extension, "width": width, "height": height}
         return _FIELD.sub(lambda found: str(fields[found[1]]) if found[1] else folder + slash, self.template)
 
+    def own_name(self, stem: str, file: str) -> str:
+        """Return the name of a result of a group that is called `file`: in a folder named as its only result would be.
+
+        `north/cameras` and `poses.json` give `north/cameras/poses.json`.
+        """
+        return f"{self.name(stem, 0, 1, '').removesuffix('.')}/{file}"
+
+    def group_stems(self, name: str) -> list[str]:
+        """Return the stems of the groups that a result of this name may be of, whose file had a name of its own."""
+        return self.stems(f"{name.rpartition('/')[0]}.ext")
+
     def stems(self, name: str) -> list[str]:
         """Return the stems that a result of this name may have."""
         found = _pattern(self.template).fullmatch(name)
@@ -74,6 +85,17 @@ class ResultNames:
         stem = (found["folder"] or "") + found["stem"]
         shorter = re.sub(r"-[0-9]+\Z", "", stem)
         return [stem] if shorter == stem or "{part}" in self.template else [stem, shorter]
+
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9 _.+=@,()~-]{0,99}\.[A-Za-z0-9]{1,10}")
+
+
+def check_file_name(name: str) -> str:
+    """Return a valid name of a file that a group step made; raises ValueError for any other."""
+    if not _FILE_NAME.fullmatch(name):
+        accepted = "up to 100 letters A to Z, digits, space and _.+=@,()~-, no dot first, and a suffix such as .json"
+        raise ValueError(f"{name[:40]!a}; accepted are names of {accepted}")
+    return name
 
 
 def check_template(template: str) -> str:

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from penstock.common.model.operations import Parameters
+from penstock.common.wording.faults import show
+from penstock.common.wording.suggestions import accepted_names
 
 if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError as JsonSchemaError
     from jsonschema.protocols import Validator
 
 _MAX_SHOWN = 200
@@ -47,6 +50,11 @@ class DeclaredParameters(Parameters, extra="allow"):
         return copy.deepcopy(cls.given_schema)
 
     @classmethod
+    def shown_title(cls, name: str) -> str:
+        """Return the title of the schema, or the name."""
+        return str(cls.given_schema.get("title") or super().shown_title(name))
+
+    @classmethod
     def _check(cls, fields: Mapping[str, Any]) -> None:
         from jsonschema.exceptions import best_match
         from referencing.exceptions import Unresolvable
@@ -59,7 +67,24 @@ class DeclaredParameters(Parameters, extra="allow"):
             ) from error
         if found is not None:
             where = "/".join(str(part) for part in found.absolute_path)
-            raise ValueError(f"{where}: {found.message[:_MAX_SHOWN]}" if where else found.message[:_MAX_SHOWN])
+            message = _describe(found)[:_MAX_SHOWN]
+            raise ValueError(f"{where}: {message}" if where else message)
+
+
+def _describe(error: JsonSchemaError) -> str:
+    """Return what is wrong, and what is accepted, without regular expressions."""
+    value, expected = error.instance, error.validator_value
+    if error.validator == "pattern":
+        examples = error.schema.get("examples", []) if isinstance(error.schema, dict) else []
+        like = f", such as {show(examples[0])}" if examples else ", see its description"
+        return f"{show(value)} is not accepted; accepted is a text of another form{like}"
+    if error.validator == "enum" and all(isinstance(each, str) for each in expected):
+        return f"{show(value)} is not accepted; {accepted_names(value, expected)}"
+    if error.validator == "additionalProperties" and expected is False and isinstance(error.schema, dict):
+        known = [*error.schema.get("properties", {})]
+        unknown = next((name for name in value if name not in known), None)
+        return f"no parameter {show(unknown)}; {accepted_names(unknown, known)}"
+    return str(error.message)
 
 
 def declare_parameters(schema: Mapping[str, Any]) -> type[DeclaredParameters]:

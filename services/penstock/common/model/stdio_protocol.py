@@ -4,13 +4,15 @@ Its JSON Schema is in `docs/messages/`. Readers ignore unknown fields and refuse
 """
 
 import json
+import operator
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from penstock.common.headers.base import ImageType
 from penstock.common.model.errors import PenstockError
-from penstock.common.model.regions import Region, Regions
+from penstock.common.model.regions import Place, Region, Regions, is_empty
+from penstock.common.wording.faults import first_fault
 
 VERSION = 1
 MAX_LINE_BYTES = 1024 * 1024
@@ -33,6 +35,21 @@ class _Message(BaseModel, extra="ignore", populate_by_name=True):
     """Base of all messages."""
 
 
+class GroupMember(_Message):
+    """A result of an image of a group: its file, its name in the job, its size in pixels, and what else is known.
+
+    `file` is left out in a request, whose `in` has it.
+    """
+
+    file: Annotated[str, Field(exclude_if=is_empty)] = ""
+    name: str
+    width: int
+    height: int
+    regions: Annotated[Regions, Field(exclude_if=is_empty)] = ()
+    place: Annotated[Place | None, Field(exclude_if=is_empty)] = None
+    labels: Annotated[dict[str, str], Field(exclude_if=operator.not_)] = {}
+
+
 class Request(_Message):
     """A request to process one image.
 
@@ -40,6 +57,10 @@ class Request(_Message):
     fields. `in` lists the files of the image's parts, in order. The program writes each result to a file of its own in
     the folder `out`, which exists and is empty. `regions` are those of each part, in its pixels; left out if no part
     has any.
+
+    A group step gets a group of images instead. `listing` is a file that describes them, in the order of their names: a
+    line of JSON for each, which is a `GroupMember`. Unless that is too long for a line, the request has the same as
+    `in` and `images`.
     """
 
     v: Literal[1] = 1
@@ -48,18 +69,26 @@ class Request(_Message):
     inputs: Annotated[list[str], Field(alias="in")] = []
     out: str = ""
     regions: list[Regions] = []
+    images: list[GroupMember] = []
+    listing: str = ""
 
 
 class ResponseError(_Message):
-    """Why a request failed: an image error code, and whether the same request may succeed later."""
+    """Why a request failed: an image error code, and whether the same request may succeed later.
+
+    `step` is `decode` if a file that was given could not be read; otherwise it is left out.
+    """
 
     code: Annotated[str, Field(max_length=64)]
     message: str = ""
     retry: bool = False
+    step: Annotated[str | None, Field(max_length=64)] = None
 
 
 class Response(_Message):
     """The response to a request: the files of its results in order, or an error.
+
+    A group step may make files of any type instead of images; they are results as they are, under their own names.
 
     `regions` are what the program found in each result, in its pixels, and are added to those of the part that it was
     made of if the size is the same; of `encode`, they are all regions of each file. `warnings` are codes for what each
@@ -92,8 +121,9 @@ class Description(_Message):
 
     `params` is the JSON Schema of the operation's parameters; a program for several operations gives one for each in
     `operations`. `accepts` lists the file types that it reads, such as `jpeg`: if it is the first step, it
-    decodes images of these types itself. `gpu` says that it needs a GPU. `metadata` says that files may hold, besides
-    pixels, what belongs to an image, as those of Penstock's own steps do; other programs are given pixels alone.
+    decodes images of these types itself. `group` says that `step` is a group step. `gpu` says that it needs a GPU.
+    `metadata` says that files may hold, besides pixels, what belongs to an image, as those of Penstock's own steps do;
+    other programs are given pixels alone.
     """
 
     v: Literal[1] = 1
@@ -102,6 +132,7 @@ class Description(_Message):
     params: dict[str, Any] = {}
     operations: dict[str, dict[str, Any]] = {}
     accepts: list[str] = [RAW]
+    group: bool = False
     gpu: bool = False
     metadata: bool = False
 
@@ -124,6 +155,6 @@ def read_message(kind: type[M], line: bytes) -> M:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "line"
-        raise ProtocolError("unreadable_line", f"{where}: {first['msg']}") from error
+        fault = first_fault(error)
+        where = ".".join(fault.path) or "line"
+        raise ProtocolError("unreadable_line", f"{where}: {fault.text}") from error

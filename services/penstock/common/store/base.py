@@ -42,9 +42,15 @@ class Room:
         if self.free_bytes - size_bytes < self.reserve_bytes // 2:
             raise FullError(what, self.free_bytes)
 
+    @property
+    def state(self) -> str:
+        """`ok`, `nearly full`: it takes no new work, or `full`: only what makes room."""
+        if not self.is_low:
+            return "ok"
+        return "nearly full" if self.free_bytes >= self.reserve_bytes // 2 else "full"
+
     def __str__(self) -> str:
-        state = "nearly full" if self.free_bytes >= self.reserve_bytes // 2 else "full"
-        return f"{state if self.is_low else 'ok'} ({format_bytes(self.free_bytes)} free)"
+        return f"{self.state} ({format_bytes(self.free_bytes)} free)"
 
 
 class Upload(Protocol):
@@ -91,8 +97,8 @@ class Store(Protocol):
     def children(self, prefix: str) -> Iterator[str]:
         """Yield the names of a folder's direct subfolders, in any order."""
 
-    def delete(self, key: str) -> None:
-        """Delete an object, if there is one."""
+    def delete(self, *keys: str) -> None:
+        """Delete objects, those of them that there are."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete a folder with everything in it, if there is one."""

@@ -93,19 +93,24 @@ class BucketStore:
             folders = obstore.list_with_delimiter(self._bucket, prefix)["common_prefixes"]
         yield from (folder.rpartition("/")[2] for folder in folders)
 
-    def delete(self, key: str) -> None:
-        check_bucket_key(key)
-        with suppress(ObjectNotFoundError), translated(key):
-            obstore.delete(self._bucket, key)
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            check_bucket_key(key)
+        for start in range(0, len(keys), _PAGE):
+            self._delete(keys[start : start + _PAGE])
 
     def delete_prefix(self, prefix: str) -> None:
         for keys in self._pages(prefix):
-            try:
-                with translated(keys[0]):
-                    obstore.delete(self._bucket, keys)
-            except ObjectNotFoundError:  # someone else deletes them too
-                for key in keys:
-                    self.delete(key)
+            self._delete(keys)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        """Delete up to a page of objects."""
+        try:
+            with translated(keys[0]):
+                obstore.delete(self._bucket, keys if len(keys) > 1 else keys[0])
+        except ObjectNotFoundError:  # one of them is missing, and others may be left
+            for key in keys if len(keys) > 1 else ():
+                self._delete([key])
 
     def check(self) -> None:
         key = f"{TEMPORARY}/{uuid4().hex}"  # a new one: Google refuses a second write to a key within a second

@@ -6,6 +6,7 @@ allowed if it begins with one of the listed folders and has a path that no serve
 
 from __future__ import annotations
 
+import builtins
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,11 @@ class BucketAllowlist:
         return cls(settings.sources or (bucket,), own, lambda url: open_bucket(url, settings))
 
     @property
+    def allowed(self) -> tuple[str, ...]:
+        """The URLs of the folders that jobs may use."""
+        return self._allowed
+
+    @property
     def accepted(self) -> str:
         """What is accepted, for error messages."""
         if not self._allowed:
@@ -109,8 +115,11 @@ class BucketAllowlist:
 
     def check(self, url: str) -> None:
         """Check that an object's URL is allowed."""
+        self._check(url, url)
+
+    def _check(self, url: str, given: str) -> None:
         if not url.startswith(self._allowed) or url.startswith(self._own) or _is_ambiguous(url):
-            raise SourceForbiddenError("source_forbidden", f"{_shown(url)} is not allowed; {self.accepted}")
+            raise SourceForbiddenError("source_forbidden", f"{_shown(given)} is not allowed; {self.accepted}")
 
     def locate(self, url: str) -> Location:
         self.check(url)
@@ -119,7 +128,7 @@ class BucketAllowlist:
     def locate_folder(self, url: str) -> Location:
         """Return the location of a folder, which may be a whole bucket."""
         folder = url if url.endswith("/") else f"{url}/"
-        self.check(f"{folder}x")
+        self._check(f"{folder}x", url)  # as an object in it, whatever its name
         return _to_location(folder)
 
     def stat(self, location: Location) -> ObjectStat | None:
@@ -166,6 +175,34 @@ class BucketAllowlist:
                     if not f"{location.bucket}/{found['path']}".startswith(self._own):
                         yield found["path"], found["size"]
 
+    def list_level(self, location: Location, after: str, limit: int) -> builtins.list[tuple[str, int | None]]:
+        """Return keys and sizes of the objects in a folder, and its subfolders, with `/` at the end and no size.
+
+        They begin after the key `after`; at most `limit` are returned. What is in a subfolder is skipped, with one
+        request for each. Penstock's own objects are left out.
+        """
+        folder = location.key if not location.key or location.key.endswith("/") else f"{location.key}/"
+        found: builtins.list[tuple[str, int | None]] = []
+        offset = _after_all_below(after) if after.endswith("/") else after
+        with _translated(location):
+            while len(found) < limit:
+                pages = self._open(location.bucket).list(
+                    folder.rstrip("/") or None, offset=offset or None, chunk_size=_PAGE
+                )
+                page = next(iter(pages), [])
+                if not page:
+                    break
+                for each in page:
+                    offset = each["path"]
+                    name, slash, _ = offset[len(folder) :].partition("/")
+                    key = f"{folder}{name}{slash}"
+                    if name and not f"{location.bucket}/{key}".startswith(self._own):
+                        found.append((key, None if slash else each["size"]))
+                    if slash:
+                        offset = _after_all_below(key)
+                        break
+        return found[:limit]
+
     def store(self, location: Location) -> Store:
         """Return the bucket of a location as a store, to write to it or stream from it."""
         from penstock.common.store.bucket import BucketStore  # loads obstore, which few processes need
@@ -180,6 +217,11 @@ class BucketAllowlist:
                 except SettingsError as error:
                     raise UnavailableError("bucket", f"{bucket} cannot be opened: {error.message}") from error
             return self._opened[bucket]
+
+
+def _after_all_below(folder: str) -> str:
+    """Return a key that sorts after all keys below a folder, and before those of its neighbours."""
+    return f"{folder}\U0010ffff"
 
 
 def _tag(found: ObjectMeta) -> str:

@@ -6,7 +6,12 @@ from contextlib import suppress
 from penstock.common.metrics import CallCounters
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.store.base import Buffer, ObjectNotFoundError, Room, Store, Upload
-from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError, SourceNotFoundError
+from penstock.common.store.bucket_allowlist import (
+    BucketAllowlist,
+    Location,
+    SourceForbiddenError,
+    SourceNotFoundError,
+)
 
 
 def is_url(key: str) -> bool:
@@ -62,10 +67,18 @@ class CompositeStore:
     def children(self, prefix: str) -> Iterator[str]:
         return self._store.children(prefix)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         with self._counters.time("store.delete"), suppress(ObjectNotFoundError):
-            store, key = self._route(key)
-            store.delete(key)
+            own = [key for key in keys if not is_url(key)]
+            if own:
+                self._store.delete(*own)
+            in_buckets: dict[str, list[Location]] = {}
+            for url in filter(is_url, keys):
+                with suppress(SourceForbiddenError):
+                    location = self._buckets.locate(url)
+                    in_buckets.setdefault(location.bucket, []).append(location)
+            for locations in in_buckets.values():
+                self._buckets.store(locations[0]).delete(*(location.key for location in locations))
 
     def delete_prefix(self, prefix: str) -> None:
         with self._counters.time("store.delete_prefix"):

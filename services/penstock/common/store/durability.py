@@ -15,7 +15,8 @@ class FolderSync:
     """Writes entries of folders to the disk. May be used from any thread.
 
     A new folder is an entry of its parent, which may not be on the disk either. So a folder that this process has not
-    seen before is written with all that are above it, up to where its file system is mounted.
+    seen before is written with those above it, up to one that was written before, or to where its file system is
+    mounted.
     """
 
     def __init__(self) -> None:
@@ -29,17 +30,21 @@ class FolderSync:
             return
         _sync(folder)
         device, child, parent = os.stat(folder).st_dev, folder, os.path.dirname(folder)
+        written = [folder]
         while parent != child and os.stat(parent).st_dev == device:
             with suppress(PermissionError):  # of others, who made it long ago
                 _sync(parent)
+            if parent in self._known:
+                break
+            written.append(parent)
             child, parent = parent, os.path.dirname(parent)
-        self._remember(folder)
+        self._remember(written)
 
-    def _remember(self, folder: str) -> None:
+    def _remember(self, folders: list[str]) -> None:
         with self._lock:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known.add(folder)
+            self._known.update(folders)
 
 
 def _sync(folder: str) -> None:

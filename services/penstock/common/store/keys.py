@@ -28,16 +28,26 @@ def results_prefix(job: str, folder_url: str | None = None) -> str:
     return f"{folder_url.rstrip('/')}/{job}" if folder_url else f"results/{job}"
 
 
+def later_results_prefix(prefix: str, run: int) -> str:
+    """Return the prefix of the results of groups in a job's run, which differ from those of an earlier run.
+
+    It is a hidden folder with no other results in it. A worker that is still busy with an earlier run cannot overwrite
+    them.
+    """
+    return f"{prefix}/.run-{run}" if run else prefix
+
+
 def result_key(prefix: str, name: str) -> str:
     return f"{prefix}/{name}" if prefix else name
 
 
-def thumbnail_key(job: str, image: int, part: int | None) -> str:
-    """Return the key of a thumbnail: of a result of an image, or of the image itself (None).
+def thumbnail_key(job: str, image: int, part: int | None, version: str = "") -> str:
+    """Return the key of a thumbnail: of a result of an image, in a version if it may change, or of the image (None).
 
     It is in the folder of the job's results, hence deleted with them; no result is in a hidden folder.
     """
-    return f"{results_prefix(job)}/.thumbnails/{image}-{'source' if part is None else part}.jpg"
+    which = "source" if part is None else f"{part}-{version}" if version else part
+    return f"{results_prefix(job)}/.thumbnails/{image}-{which}.jpg"
 
 
 def work_key(job: str, chunk: str, step: int) -> str:
@@ -56,14 +66,23 @@ def work_prefixes(job: str) -> Iterator[str]:
     return (f"{folder}/{job}" for folder in work_folders())
 
 
-def resume_key(job: str, run: int, image: int) -> str:
-    """Return the key of the pixels from which a retry of a failed image continues."""
-    return f"resume/{job}/{run}-{image}"
+def members_key(job: str, run: int, group: int) -> str:
+    """Return the key of the listing of a group's images. It is among the intermediates, with which it is deleted."""
+    return work_key(job, f"{run}-{group}", 0) + ".jsonl"
 
 
-def attempts_key(job: str, run: int, image: int) -> str:
-    """Return the key of the count of attempts of an image whose worker died."""
-    return f"work/0/{job}/attempts-{run}-{image}"
+def resume_key(job: str, run: int, image: int, step: int) -> str:
+    """Return the key of the pixels from which a retry of an image that failed in operation `step` continues."""
+    return f"resume/{job}/{run}-{image}-{step}"
+
+
+def attempts_key(job: str, run: int, image: int, message: bytes | None = None) -> str:
+    """Return the key of the count of attempts of an image whose worker died while it had `message`.
+
+    Without a message: the key of the count with which the image failed.
+    """
+    key = f"work/0/{job}/attempts-{run}-{image}"
+    return key if message is None else f"{key}-{hashlib.blake2b(message, digest_size=8).hexdigest()}"
 
 
 def cancellation_key(job: str) -> str:

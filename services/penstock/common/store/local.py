@@ -66,7 +66,9 @@ class LocalStore:
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         with _translated(), _found(key):
             file = open(self._path(key), "rb", buffering=0)  # noqa: SIM115 (closed by the generator)
-        return _pieces(file, start, end)
+        pieces = _pieces(file, start, end)
+        next(pieces)  # from here on, the generator closes the file, however it ends
+        return pieces
 
     def size(self, key: str) -> int | None:
         with suppress(ObjectNotFoundError), _translated(), _found(key):
@@ -90,9 +92,10 @@ class LocalStore:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         yield from names
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         with _translated():
-            _unlink(self._path(key))
+            for key in keys:
+                _unlink(self._path(key))
 
     def delete_prefix(self, prefix: str) -> None:
         with _translated(), suppress(FileNotFoundError):
@@ -174,6 +177,7 @@ class LocalUpload:
 def _pieces(file: FileIO, start: int, end: int | None) -> Iterator[bytes]:
     offset = start
     try:
+        yield b""
         while end is None or offset < end:
             with _translated():
                 piece = os.pread(file.fileno(), _PIECE if end is None else min(_PIECE, end - offset), offset)

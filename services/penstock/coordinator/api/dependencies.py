@@ -45,11 +45,14 @@ async def authenticate(request: Request) -> Caller:
     """
     services: Services = request.app.state.services
     if services.keys is None:
+        request.state.owner = ANYBODY.owner
         return ANYBODY
     key = await _find_key(request, services, services.keys)
     if key is None and not _is_open(request):
         raise unauthorized("this server needs an API key; send Authorization: Bearer pk_…")
-    return Caller(key)
+    caller = Caller(key)
+    request.state.owner = caller.owner
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(authenticate)]

@@ -17,6 +17,7 @@ TAGS = [
     {"name": "process", "description": "Create jobs with one form; process one image and wait for it."},
     {"name": "results", "description": "A job's images, its manifest, and all results as a ZIP file."},
     {"name": "uploads", "description": "Send images one by one, and resume after an interruption."},
+    {"name": "presets", "description": "Keep job documents without images under a name."},
     {"name": "static", "description": "Input files and results as folders, for browsers and scripts."},
     {"name": "session", "description": "Log browsers in and out."},
     {"name": "system", "description": "Operations, load of the steps, health and metrics."},
@@ -49,7 +50,7 @@ _ERRORS = {
     500: "A step failed unexpectedly.",
     503: "The broker, the store or the database is unreachable; see Retry-After.",
     504: "The image took too long.",
-    507: "The server has no room for more uploads.",
+    507: "The server has no room for more uploads or jobs.",
 }
 
 _DOCUMENT = {"$ref": "#/components/schemas/JobDocument"}
@@ -117,6 +118,15 @@ def _form(document: str, schema: dict[str, Any], example: Any) -> dict[str, Any]
         "example": {document: example, "files": ["0001.jpg"]},
     }
 
+
+PRESET_BODY = _body(
+    {
+        "application/json": {
+            "schema": _DOCUMENT,
+            "examples": {"web": {"summary": "For the web", "value": {"operations": _OPERATIONS, "output": "webp"}}},
+        }
+    }
+)
 
 JOB_BODY = _body(
     {

@@ -12,11 +12,15 @@ from penstock.coordinator.ports.links import page_url
 MAX_LIMIT = 1_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of entries; a page may have fewer")]
-Cursor = Annotated[str | None, Query(max_length=200, description="The previous page's `cursor`")]
-NameCursor = Annotated[str | None, Query(max_length=2_000, description="The previous page's `cursor`")]
+_CURSOR: dict[str, Any] = {
+    "description": "The previous page's `cursor`",
+    "json_schema_extra": {"pattern": "^[A-Za-z0-9_-]*$"},  # described only: others are refused with 400 as well
+}
+Cursor = Annotated[str | None, Query(max_length=200, **_CURSOR)]
+NameCursor = Annotated[str | None, Query(max_length=2_000, **_CURSOR)]
 
 
-def next_page(cursor: str | None, path: str, **query: object) -> dict[str, Any]:
+def next_page(cursor: str | None, path: str, /, **query: object) -> dict[str, Any]:
     """Return the fields `cursor` and `next` that lead to the next page; None after the last page."""
     return {"cursor": cursor, "next": cursor and page_url(path, **query, cursor=cursor)}
 

@@ -12,7 +12,9 @@ from starlette.requests import ClientDisconnect
 
 from penstock.common.model.errors import FullError, RequestError, UnavailableError
 from penstock.common.model.rest import Problem
-from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS, abbreviate, not_found
+from penstock.common.store.base import ObjectNotFoundError
+from penstock.common.wording.faults import explain
+from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS, not_found
 from penstock.coordinator.ports.repository import JobNotFoundError
 
 MEDIA_TYPE = "application/problem+json"
@@ -36,6 +38,7 @@ def add_handlers(app: FastAPI) -> None:
     """Make an application answer every error with a problem document."""
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(JobNotFoundError, _job_not_found)
+    app.add_exception_handler(ObjectNotFoundError, _object_not_found)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
@@ -58,12 +61,17 @@ def _job_not_found(request: Request, error: Exception) -> JSONResponse:
     return _request_error(request, not_found(f"job {error}"))
 
 
+def _object_not_found(request: Request, _error: Exception) -> JSONResponse:
+    return _request_error(request, not_found("such file any more"))
+
+
 def _unavailable(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UnavailableError)
-    _log.warning("%s unreachable: %s", error.what, error.message)
     wait = str(error.retry_after_secs)
     if isinstance(error, FullError):
+        _log.warning("request refused: %s", error.message)
         return problem(507, "full", f"{error.message}; deleting still works", headers={"Retry-After": wait})
+    _log.warning("%s unreachable: %s", error.what, error.message)
     detail = f"the {error.what} is unreachable; try again in {wait} s"
     return problem(503, "unavailable", detail, headers={"Retry-After": wait})
 
@@ -76,7 +84,17 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
         405: ("method_not_allowed", f"{path} does not accept {request.method}"),
     }
     code, detail = known.get(error.status_code, ("refused", str(error.detail)))
-    return problem(error.status_code, code, detail, headers=error.headers)
+    headers = {"Allow": _allowed_methods(request)} if error.status_code == 405 else error.headers
+    return problem(error.status_code, code, detail, headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return the methods of all routes with the request's path; the router knows those of the first one alone."""
+    methods: set[str] = set()
+    for path, accepted in request.app.state.methods:
+        if path.match(request.url.path):
+            methods |= accepted
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
@@ -84,8 +102,7 @@ def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     kind, *names = first["loc"]
     where = f"{kind} parameter {'.'.join(str(name) for name in names)}"
-    given = "" if first["type"] == "missing" else f", but {abbreviate(first['input'])} was given"
-    return problem(422, "invalid_parameter", f"{where}: {first['msg']}{given}")
+    return problem(422, "invalid_parameter", f"{where}: {explain(first)}")
 
 
 def _client_disconnected(_: Request, _error: Exception) -> Response:

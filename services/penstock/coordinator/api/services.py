@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from threading import Event
 
 from penstock.common.broker.base import Broker
 from penstock.common.input_root import InputRoot
+from penstock.common.model.rest import MapTiles
 from penstock.common.settings import Limits
 from penstock.common.store.base import Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist
@@ -14,6 +16,7 @@ from penstock.coordinator.auth.keys import Keys
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.job_ends import JobEnds
 from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.reserve import Reserve
 from penstock.coordinator.ports.scheduler import Scheduler
 from penstock.coordinator.scheduling.replicas import Replicas
 from penstock.coordinator.webhooks.rules import WebhookRules
@@ -48,12 +51,20 @@ class Services:
     """Whether workers can be added while the coordinator runs."""
     accel_prefix: str | None = None
     """The nginx location of the store's files, for X-Accel-Redirect; None: this process sends them."""
+    prefix: str = ""
+    """The path below which a proxy shows the server, without a slash at its end."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """The proxies that may name another one (`X-Forwarded-Prefix`)."""
+    map_tiles: MapTiles | None = None
+    """The map that the web page shows below places; None: it loads nothing from other servers."""
     counters: Counters = field(default_factory=Counters)
     """Counters of the scheduler, for Prometheus."""
     job_ends: JobEnds = field(default_factory=JobEnds)
     """Where the scheduler announces which jobs have ended."""
     data: Path | None = None
     """The data folder, whose disk is measured; None: there is none."""
+    reserve_bytes: int = 0
+    """Free bytes to keep on the data folder's disk."""
     check_timeout_secs: float = 5.0
     """How long `/readyz` and `/v1/steps` wait: monitors wait no longer, although the broker's own timeout is 30 s."""
     idle_secs: float = 60.0
@@ -64,3 +75,8 @@ class Services:
     """How long a request waits for an equal one that is being received at the same time."""
     stopping: Event = field(default_factory=Event)
     """Set once the server shuts down; ends the event streams."""
+
+    @property
+    def reserve(self) -> Reserve:
+        """What new work must leave free."""
+        return Reserve(self.store, self.data, self.reserve_bytes)

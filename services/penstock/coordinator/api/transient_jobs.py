@@ -10,26 +10,29 @@ from penstock.coordinator.ports.scheduler import Scheduler
 
 _BATCH_SECS = 0.05
 _MAX_BATCH = 100
+_IDLE_SECS = 5.0
+"""To start a thread for each request would delay its response."""
 _log = logging.getLogger(__name__)
 
 
 class TransientJobs:
-    """Deletes jobs in a thread, which lives while there are any. May be used from any thread.
+    """Deletes jobs in a thread, which ends after a while without any. May be used from any thread.
 
     A job that has not ended is cancelled before. What fails here is left to the garbage collector.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waiting: list[str] = []
         self._is_running = False
 
     def delete_soon(self, job: Job) -> None:
         """Delete a job and its files; returns at once."""
-        with self._lock:
+        with self._changed:
             self._waiting.append(job.id)
             if self._is_running:
+                self._changed.notify()
                 return
             self._is_running = True
         threading.Thread(target=self._run, name="transient-jobs", daemon=True).start()
@@ -44,10 +47,14 @@ class TransientJobs:
                 _log.exception("%d jobs not deleted yet: unexpected error", len(batch))
 
     def _take(self) -> list[str]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting, _IDLE_SECS)
+            if not self._waiting:
+                self._is_running = False
+                return []
         time.sleep(_BATCH_SECS)
-        with self._lock:
+        with self._changed:
             batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-            self._is_running = bool(batch)
             return batch
 
     def _delete(self, jobs: list[str]) -> None:

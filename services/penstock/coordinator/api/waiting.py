@@ -54,7 +54,7 @@ async def wait_for_end(
                 if services.stopping.is_set():
                     raise RequestError(503, "stopping", "this server is being stopped; try again")
                 if leaving is None and request is not None:  # not before: most jobs have ended by now
-                    leaving = asyncio.create_task(_left(request))
+                    leaving = asyncio.create_task(wait_until_left(request))
                     leaving.add_done_callback(lambda _: wake.set())
             return None
     finally:
@@ -70,7 +70,8 @@ async def _wait(wake: asyncio.Event, secs: float) -> None:
     wake.clear()
 
 
-async def _left(request: Request) -> None:
+async def wait_until_left(request: Request) -> None:
+    """Return once the client has left. The request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -13,7 +13,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from penstock.common.model.jobs import Duration
 from penstock.common.settings import CoordinatorSettings, SettingsError
+from penstock.common.wording.faults import explain
 
 _PREFIX = "pk_"
 """Makes keys recognizable to people and to secret scanners."""
@@ -41,6 +43,10 @@ class ApiKey(BaseModel):
     """Uploads that no job reads."""
     max_open_upload_bytes: _Limit = None
     """Bytes in uploads that no job reads, and in requests that are being received."""
+    max_stored_bytes: _Limit = None
+    """Bytes of its uploads and results. Jobs that were accepted before it is reached run to their end."""
+    expire_after: Duration | None = None
+    """The longest time for which its jobs are kept after their end."""
     admin: bool = False
     """Whether it may see and change the jobs and uploads of all keys."""
 
@@ -144,7 +150,8 @@ def _parse(where: str, text: str) -> list[ApiKey]:
 def _invalid_entry(where: str, error: ValidationError) -> SettingsError:
     """Return the error for invalid entries, without values: one may be a key in the place of its hash."""
     faults = (
-        f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'not a JSON list of keys'}: {fault['msg']}"
-        for fault in error.errors(include_input=False, include_url=False)
+        f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'not a JSON list of keys'}: "
+        + explain(fault, show_value=False)
+        for fault in error.errors(include_url=False)
     )
     return SettingsError("invalid_settings", "\n".join(faults))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import MAX_PRIORITY
 from penstock.common.settings import Limits
+from penstock.common.wording.durations import read_secs
 from penstock.coordinator.auth.keys import ApiKey
 from penstock.coordinator.ports.refusals import BUSY_RETRY_SECS
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job, Repository, Scope, Usage
 
-_NOTHING = Usage(0, 0, 0)
 _DAY_SECS = 86_400
 
 
@@ -52,21 +52,16 @@ class Caller:
         key = self.key
         return key is not None and any((key.max_open_jobs, key.max_open_images, key.images_per_day))
 
-    def own(self, job: Job) -> Job:
-        """Return a job as one of this caller's. Two callers may use the same idempotency key.
+    def check_priority(self, priority: int, pointer: str) -> None:
+        """Raise RequestError, 403, for a priority above the key's limit; `pointer` is where the request has it."""
+        if self.key is not None and priority > self.max_priority:
+            message = f"priority {priority} is too high for key {self.owner}; accepted is up to {self.max_priority}"
+            raise RequestError(403, "priority_not_allowed", message, pointer)
 
-        Raises:
-            RequestError: 403 for a priority above the key's limit.
-        """
+    def own(self, job: Job) -> Job:
+        """Return a job as one of this caller's. Two callers may use the same idempotency key."""
         if self.key is None:
             return job
-        if job.priority > self.max_priority:
-            raise RequestError(
-                403,
-                "priority_not_allowed",
-                f"priority {job.priority} is too high for key {self.owner}; accepted is up to {self.key.max_priority}",
-                "/priority",
-            )
         scoped = None if job.idempotency_key is None else self.scoped_key(job.idempotency_key)
         return replace(job, owner=self.owner, idempotency_key=scoped)
 
@@ -79,24 +74,36 @@ class Caller:
         limits_of_key = (self.key.max_open_images, self.key.images_per_day) if self.key else ()
         return min([limits.max_images, *(limit for limit in limits_of_key if limit is not None)])
 
-    def check_quota(self, repository: Repository, more: Usage = _NOTHING) -> None:
+    def expire_after_secs(self, limits: Limits, wanted: str | None) -> float | None:
+        """Return for how many seconds a job is kept after its end: the shortest of what it, key and server say."""
+        given = (wanted, None if self.key is None else self.key.expire_after, limits.expire_after)
+        return min((read_secs(text) for text in given if text is not None), default=None)
+
+    def check_quota(self, repository: Repository, more: Usage, *, is_counted: bool = False) -> None:
         """Check that what the caller has, and `more`, is within its quota.
 
-        It is also checked without `more` after a job's images were written, because concurrent jobs may have passed the
-        first check together.
+        It is checked again after a job's images were written, because concurrent jobs may have passed the first check
+        together; `is_counted` says that the database has `more` already.
 
         Raises:
-            QuotaError: 429 with the name of the limit.
+            QuotaError: 429 with the name of the limit, and what is used and needed of it.
         """
         key, now = self.key, time.time()
         if key is None or not self.has_quota:
             return
         usage = repository.usage(key.name, now)
-        _check_limit(key, "max_open_jobs", usage.open_jobs + more.open_jobs, "open jobs")
-        _check_limit(key, "max_open_images", usage.open_images + more.open_images, "open images")
         wait_secs = _DAY_SECS - int(now % _DAY_SECS)
-        images_today = usage.images_today + more.images_today
-        _check_limit(key, "images_per_day", images_today, "images today (UTC)", wait_secs)
+        midnight = f"at midnight UTC, in {wait_secs // 3600} h {wait_secs // 60 % 60} min"
+        for limit, name, what, free, retry_after_secs in (
+            ("max_open_jobs", "open_jobs", "open jobs", "when one of them ends", BUSY_RETRY_SECS),
+            ("max_open_images", "open_images", "open images", "as they are done", BUSY_RETRY_SECS),
+            ("images_per_day", "images_today", "images today (UTC)", midnight, wait_secs),
+        ):
+            allowed, needed = getattr(key, limit), getattr(more, name)
+            used = getattr(usage, name) - (needed if is_counted else 0)
+            if allowed is not None and used + needed > allowed:
+                message = f"{limit} of key {key.name}: {used} of {allowed} {what} are used, {needed} more are needed"
+                raise QuotaError("quota_exceeded", f"{message}; free again {free}", retry_after_secs)
 
 
 ANYBODY = Caller()
@@ -129,10 +136,3 @@ class LongRequests:
             yield
         finally:
             self._open[owner] -= 1
-
-
-def _check_limit(key: ApiKey, limit: str, wanted: int, what: str, retry_after_secs: int = BUSY_RETRY_SECS) -> None:
-    allowed: int | None = getattr(key, limit)
-    if allowed is not None and wanted > allowed:
-        message = f"{limit} of key {key.name}: {wanted} {what}, {allowed} allowed; try again later"
-        raise QuotaError("quota_exceeded", message, retry_after_secs)

@@ -1,4 +1,4 @@
-"""Upload quota: how much may be uploaded that no job has used yet, per API key and in all."""
+"""Upload quota: how much may be uploaded that no job has used yet, and be kept at all, per API key and in all."""
 
 import threading
 import time
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.coordinator.auth.quotas import Caller, QuotaError
-from penstock.coordinator.ports.repository import OpenUploads, Repository
+from penstock.coordinator.auth.storage_quota import check_room, read_stored_bytes
+from penstock.coordinator.ports.repository import OpenUploads, Repository, StoredBytes
 
 _REFRESH_SECS = 5.0
 _ALL = None
@@ -33,6 +34,10 @@ class UploadQuota:
         self._refreshed_at: dict[str, float] = {}
         self._stored = Counter[str | None]()
         self._arriving = Counter[str | None]()
+        self._kept: dict[str, list[StoredBytes]] = {}
+        """What each caller's limits of stored bytes are about, open uploads included."""
+        self._added = Counter[str | None]()
+        """Bytes of files that have been stored since the last look at the database."""
 
     def check_new(self, caller: Caller) -> None:
         """Check that a caller may create an upload.
@@ -64,6 +69,8 @@ class UploadQuota:
     def _ask(self, caller: Caller) -> OpenUploads:
         found = self._repository.open_uploads(caller.owner)
         self._stored[caller.owner], self._stored[_ALL] = found.size_bytes, found.all_size_bytes
+        self._kept[caller.owner] = read_stored_bytes(caller, self._limits, self._repository)
+        self._added[caller.owner] = self._added[_ALL] = 0
         self._refreshed_at[caller.owner] = self._clock()
         return found
 
@@ -90,7 +97,8 @@ class UploadQuota:
 
     def add(self, caller: Caller, size_bytes: int) -> None:
         """Note a file of an upload that has been stored since the last look at the database."""
-        self._stored.update({caller.owner: size_bytes, _ALL: size_bytes})
+        for counter in (self._stored, self._added):
+            counter.update({caller.owner: size_bytes, _ALL: size_bytes})
 
     def _check(self, caller: Caller, more: int) -> None:
         limits, key = self._limits, caller.key
@@ -103,6 +111,8 @@ class UploadQuota:
         if total > limits.max_server_upload_bytes:
             message = f"all open uploads would have {total} bytes; {limits.accepted('max_server_upload_bytes')}"
             raise RequestError(507, "insufficient_storage", f"{message}; try again later")
+        own, total = (self._added[whose] + self._arriving[whose] + more for whose in (caller.owner, _ALL))
+        check_room(caller, limits, self._kept.get(caller.owner, []), own, total)
 
 
 def _least(limit: int, limit_of_key: int | None) -> int:
@@ -111,4 +121,4 @@ def _least(limit: int, limit_of_key: int | None) -> int:
 
 def _describe(limit: str, caller: Caller, what: str, found: int, most: int) -> str:
     whose = f"key {caller.owner}" if caller.key else "this server"
-    return f"{limit} of {whose}: {found} {what}, {most} allowed; create jobs of them, delete some, or try again later"
+    return f"{limit} of {whose}: {found} {what}, {most} allowed; free again when jobs of them end, or they are deleted"

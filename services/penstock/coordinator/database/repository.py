@@ -13,13 +13,14 @@ from penstock.coordinator.database import (
     job_creation,
     job_transitions,
     outbox,
+    packs,
     queries,
-    sessions,
     uploads,
 )
 from penstock.coordinator.database.backends.engine import Database
 from penstock.coordinator.database.backends.migrate import prepare_schema
-from penstock.coordinator.database.usage import read_totals, read_usage
+from penstock.coordinator.database.owners import presets, sessions
+from penstock.coordinator.database.usage import count_unstored, read_stored_bytes, read_totals, read_usage
 from penstock.coordinator.ports.repository import Image, Job, Repository, WebhookEvent
 
 _PAUSE_SECS = 0.001
@@ -105,11 +106,12 @@ class SqlRepository(Repository):
     create_job = _write(job_creation.create_job)
     accept_job = _write(job_creation.accept_job)
     create_accepted = _write(job_creation.create_accepted)
+    create_dispatched = _write_as_leader(job_creation.create_dispatched)
 
     def add_images(self, job: str, images: Iterable[Image]) -> int:
         added = 0
         for batch in job_creation.batches(images):
-            self._database.write(job_creation.add_images, job, batch)
+            self._database.write(job_creation.add_images, job, batch, packing=added > 0)
             added += len(batch)
         return added
 
@@ -131,8 +133,11 @@ class SqlRepository(Repository):
     image_by_stem = _read(queries.image_by_stem)
     list_images = _read(queries.list_images)
     list_failures = _read(queries.list_failures)
+    list_members = _read(queries.list_members)
+    list_places = _read(queries.list_places)
     in_flight = _read(queries.in_flight)
 
+    unpack_images = _write_as_leader(packs.unpack_images)
     take_pending = _write_as_leader(image_transitions.take_pending)
     mark_running = _write(image_transitions.mark_running)
     apply = _write(image_transitions.apply)
@@ -140,9 +145,11 @@ class SqlRepository(Repository):
 
     cancel_job = _write(job_transitions.cancel_job)
 
-    def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
-        retried, count, number = self._database.write(job_transitions.retry_job, job, images)
-        if images is None and count:
+    def retry_job(
+        self, job: str, images: Sequence[int] | None = None, *, everything: bool = False, code: str | None = None
+    ) -> tuple[Job, int]:
+        retried, count, number = self._database.write(job_transitions.retry_job, job, images, everything, code)
+        if images is None and code is None and count:
             self._write_pages(job_transitions.retry_page, [number])
         return retried, count
 
@@ -150,6 +157,14 @@ class SqlRepository(Repository):
         deleted, number = self._database.write(job_transitions.delete_job, job)
         self._write_pages(job_transitions.delete_page, [number])
         return deleted
+
+    def expire_job(self, at: float) -> Job | None:
+        expired = self._database.write(job_transitions.expire_job, at)
+        if expired is None:
+            return None
+        job, number = expired
+        self._write_pages(job_transitions.delete_page, [number])
+        return job
 
     delete_ended = _write(job_transitions.delete_ended)
 
@@ -169,11 +184,18 @@ class SqlRepository(Repository):
         return discarded
 
     usage = _read(read_usage)
+    stored_bytes = _read(read_stored_bytes)
     totals = _read(read_totals)
+    count_unstored = _write(count_unstored)
 
     begin_session = _write(sessions.begin)
     find_session = _read(sessions.find)
     end_session = _write(sessions.end)
+
+    list_presets = _read(presets.list_all)
+    get_preset = _read(presets.get)
+    put_preset = _write(presets.put)
+    delete_preset = _write(presets.remove)
 
     _take_webhook_events = _write_as_leader(outbox.take_webhook_events)
     record_delivery = _write(outbox.record_delivery)

@@ -60,6 +60,10 @@ _COUNT_OPEN = select(
     func.count(),
     func.coalesce(func.sum(uploads.c.size), 0),
 ).where(~uploads.c.dropped, ~_IS_READ)
+OPEN_BYTES = (
+    select(uploads.c.owner, func.sum(uploads.c.size)).where(~uploads.c.dropped, ~_IS_READ).group_by(uploads.c.owner)
+)
+"""Bytes of the uploads that no job reads, of each owner who has any."""
 _UNFINISHED_DELETIONS = select(uploads.c.number).where(uploads.c.dropped)
 _OF_NUMBER = upload_files.c.upload == bindparam("number")
 _END_OF_PAGE = select(upload_files.c.name).where(_OF_NUMBER).order_by(upload_files.c.name).limit(1)

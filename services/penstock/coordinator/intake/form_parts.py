@@ -7,7 +7,7 @@ from email.message import Message
 
 from python_multipart.multipart import parse_options_header
 
-from penstock.common.image_header import HEAD_BYTES, describe_type, image_type
+from penstock.common.image_header import HEAD_BYTES, image_type
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer, Upload
@@ -80,7 +80,7 @@ class FilePart:
     def write(self, data: memoryview) -> None:
         self._size_bytes += len(data)
         if self._size_bytes > self._limits.max_file_bytes:
-            message = f"file {self._name!r} is larger than {self._limits.max_file_bytes} bytes"
+            message = f"file {self._name!r} is too large; {self._limits.accepted('max_file_bytes')}"
             raise RequestError(413, "too_large_file", message, "/files")
         if len(self._head) < HEAD_BYTES:
             self._head += bytes(data[: HEAD_BYTES - len(self._head)])
@@ -93,7 +93,7 @@ class FilePart:
         digest = self._sha256.hexdigest() if self._sha256 is not None else None
         kind, refusal = image_type(self._head), ""
         if kind not in self._limits.types:
-            kind, refusal = None, f"{describe_type(self._head)}; {self._limits.accepted_types}"
+            kind, refusal = None, self._limits.describe_refused(self._head)
         self._files.append(SentFile(self._name, self._size_bytes, kind, digest, refusal))
 
     def abort(self) -> None:

@@ -3,21 +3,33 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.jobs import OPEN_JOB_STATES, ImageState, JobState
-from penstock.common.model.plan import check_enabled
-from penstock.common.model.rest import Estimate, StepEstimate
+from penstock.common.model.plan import Layout, check_enabled, split_operations
+from penstock.common.model.rest import Estimate, JobOutput, Skipped, StepEstimate
 from penstock.common.settings import Limits
 from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.coordinator.auth.quotas import Caller
-from penstock.coordinator.intake.input_resolver import find_inputs, find_upload, translate_errors, uploaded_files
+from penstock.coordinator.auth.storage_quota import check_stored_bytes
+from penstock.coordinator.intake.bounds import check_bounds, view_outlook
+from penstock.coordinator.intake.inputs.resolver import (
+    find_earlier_job,
+    find_inputs,
+    find_upload,
+    images_of_job,
+    translate_errors,
+    uploaded_files,
+)
 from penstock.coordinator.intake.job_requests import JobRequest, no_images
 from penstock.coordinator.intake.new_job import NewJob, check_files, images_of_files, images_of_inputs
+from penstock.coordinator.intake.open_jobs import OpenJobs
 from penstock.coordinator.intake.received_files import ReceivedFiles
+from penstock.coordinator.intake.skipped_files import SkippedFiles
 from penstock.coordinator.ports.refusals import conflict
 from penstock.coordinator.ports.repository import (
     ConflictError,
@@ -50,6 +62,7 @@ class JobService:
         buckets: the buckets that jobs may name.
         webhooks: which webhooks jobs may name.
         replay_secs: how long a request waits for an equal one that is being received at the same time.
+        check_room: raises FullError if there is too little room for more jobs.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class JobService:
         buckets: BucketAllowlist | None = None,
         webhooks: WebhookRules | None = None,
         replay_secs: float = 5.0,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._repository = repository
         self._scheduler = scheduler
@@ -70,6 +84,8 @@ class JobService:
         self._buckets = buckets or BucketAllowlist()
         self._webhooks = webhooks or WebhookRules()
         self._replay_secs = replay_secs
+        self._check_room = check_room
+        self._open_jobs = OpenJobs(lambda: repository.count_open_jobs() + scheduler.count_unstored())
         self._creation_lock = threading.Lock()
         self._retry_lock = threading.Lock()  # a retry of a million images should not delay new jobs
 
@@ -80,9 +96,11 @@ class JobService:
 
         Raises:
             RequestError: 429.
+            FullError: the store or the database is nearly full.
         """
         if idempotency_key is not None and self._repository.find_by_key(caller.scoped_key(idempotency_key)) is not None:
             return
+        self._check_room()
         self._check_capacity(caller, Usage(jobs, open_images=1, images_today=1))
 
     def prepare(
@@ -93,27 +111,39 @@ class JobService:
         Inputs are listed only when the job's images are read. `pointer` leads to the request in the sent document.
 
         Raises:
-            RequestError: 403 for a place that jobs may not read or write; 415 or 422 without images, or for inputs or
-                a webhook that are not accepted.
+            RequestError: 403 for a priority above the caller's, or a place that jobs may not read or write; 415 or 422
+                without images, or for inputs or a webhook that are not accepted.
             UnavailableError: the database or a bucket is unreachable.
         """
         inputs = request.document.inputs
+        self._check(caller, request, pointer)
         if sent is None and not inputs:
             raise no_images()
+        skipped = SkippedFiles()
+        if sent is not None:
+            check_files(request, sent.files)
+            images = images_of_files(request, sent.files, sent.id, skipped)
+            return NewJob(request, images, sent.id, sent, skipped)
+        earlier = find_earlier_job(self._repository, inputs, caller.scope)
+        if earlier is not None:
+            files = images_of_job(self._repository, earlier, self._limits, request.names)
+            return NewJob(request, images_of_inputs(request, files, self._limits), earlier.upload, earlier=earlier)
+        upload = find_upload(self._repository, inputs, caller.scope, self._limits)
+        if upload is not None:
+            files = uploaded_files(self._repository, upload, self._limits, request.names, skipped)
+        else:
+            results = request.document.results
+            files = find_inputs(inputs, self._input_root, self._buckets, self._limits, request.names, skipped, results)
+        return NewJob(request, images_of_inputs(request, files, self._limits), upload, skipped=skipped)
+
+    def _check(self, caller: Caller, request: JobRequest, pointer: str = "") -> None:
+        """Check what a request asks for besides its images; raises as `prepare`."""
+        caller.check_priority(request.document.priority, f"{pointer}/priority")
         if request.document.results is not None:
             with translate_errors(f"{pointer}/results"):
                 self._buckets.locate_folder(request.document.results)
         if request.document.webhook is not None:
             self._webhooks.check(request.document.webhook, f"{pointer}/webhook")
-        if sent is not None:
-            check_files(sent.files)
-            return NewJob(request, images_of_files(request, sent.files, sent.id), sent.id, sent)
-        upload = find_upload(self._repository, inputs, caller.scope, self._limits)
-        if upload is not None:
-            files = uploaded_files(self._repository, upload, self._limits, request.names)
-        else:
-            files = find_inputs(inputs, self._input_root, self._buckets, self._limits, request.names)
-        return NewJob(request, images_of_inputs(request, files, self._limits), upload)
 
     def submit(
         self, caller: Caller, new_jobs: Sequence[NewJob], idempotency_key: str | None = None
@@ -123,11 +153,11 @@ class JobService:
         With an idempotency key, which is for one job, an equal request gets the job of the earlier one.
 
         Raises:
-            RequestError: 403 for a priority above the caller's; 409 if the idempotency key belongs to another request,
+            RequestError: 409 if the idempotency key belongs to another request,
                 or to one still being received; 422 for no images, too many, or two whose results would have the same
-                name; 429 above a limit of the server or of the caller.
+                name, or a deadline or price that cannot be kept; 429 above a limit of the server or of the caller.
         """
-        jobs = [caller.own(new_job.job(idempotency_key)) for new_job in new_jobs]
+        jobs = [self._own(caller, new_job, idempotency_key) for new_job in new_jobs]
         for _ in range(_MAX_RACES):
             earlier = self._find_earlier(jobs[0])
             if earlier is not None:
@@ -138,11 +168,14 @@ class JobService:
                         self.admit(caller, jobs=len(jobs))
                         for job in jobs:
                             self._repository.create_job(job)
+                    images = 0
                     for job, new_job in zip(jobs, new_jobs, strict=True):
-                        self._repository.add_images(
-                            job.id, check_count(new_job.images, caller.most_images(self._limits))
-                        )
-                    return self._accept(caller, jobs, new_jobs[0].sent), True
+                        counted = check_count(new_job.images, caller.most_images(self._limits))
+                        count = self._repository.add_images(job.id, counted)
+                        check_bounds(replace(job, total=count, pending=count), self._scheduler)
+                        images += count
+                    caller.check_quota(self._repository, Usage(len(jobs), images, images), is_counted=True)
+                    return self._accept(jobs, new_jobs), True
             except ConflictError:
                 _log.debug("another request took the idempotency key first", extra={"job": jobs[0].id})
         raise _in_progress()
@@ -152,42 +185,97 @@ class JobService:
         if caller.has_quota:  # checked again between writing and acceptance, for requests to several coordinators
             [submitted], _ = self.submit(caller, [new_job])
             return submitted
-        job = caller.own(new_job.job(None))
+        job = self._own(caller, new_job)
         images = [*check_count(new_job.images, caller.most_images(self._limits))]
         with self._creation_lock:
             self.admit(caller)
             if new_job.sent is not None:
                 new_job.sent.keep()
-            accepted = self._repository.create_accepted(job, images)
-        self._scheduler.wake()
-        return accepted
+            created = self._scheduler.create_small(job, images)
+        self._scheduler.start_small(created, images)
+        return created
+
+    def _own(self, caller: Caller, new_job: NewJob, idempotency_key: str | None = None) -> Job:
+        """Return the row of a caller's job, with how long it is kept."""
+        kept_secs = caller.expire_after_secs(self._limits, new_job.request.document.expire_after)
+        return replace(caller.own(new_job.job(idempotency_key)), expire_after_secs=kept_secs)
 
     def estimate(self, new_job: NewJob) -> Estimate:
         """Return what a job would do, without creating it. Raises RequestError: 422 for no images or too many."""
-        total = failing = 0
+        total = failing = groups = 0
         for image in check_count(new_job.images, self._limits.max_images):
             total += 1
             failing += image.state is ImageState.FAILED
-        good = total - failing
-        plan = new_job.request.plan
-        stored = StoredPlan(plan.document())
-        return Estimate(
-            operations=stored.operations,
-            images=total,
-            failing=failing,
-            results_per_image=plan.parts,
-            results=None if plan.parts is None else good * plan.parts,
-            steps=[
-                StepEstimate(step=step, seconds_per_image=secs, seconds=None if secs is None else secs * good)
-                for step, secs in zip(plan.steps, self._scheduler.service_times(stored), strict=True)
-            ],
-        )
+            groups += image.waits_for is not None
+        return self._estimate(new_job, total, failing, groups)
 
-    def retry(self, caller: Caller, job: Job, images: Sequence[int] | None) -> tuple[Job, int]:
-        """Retry a job's failed images, all or those given; return the job, which is open again, and how many.
+    def estimate_sent(self, caller: Caller, request: JobRequest, images: int) -> Estimate:
+        """Return what a job would do with images that will be sent; check everything that forbids them.
 
         Raises:
-            RequestError: 422 if a step of its plan is disabled; 429 above a limit of the server or of the caller.
+            RequestError: as `prepare` and `submit`, so that nobody sends images in vain.
+        """
+        self._check(caller, request)
+        if request.document.inputs:
+            raise RequestError(422, "inputs_and_files", "inputs and files cannot be sent together", "/inputs")
+        most = caller.most_images(self._limits)
+        images *= request.plan.layout.count
+        if images > most:
+            raise _too_many_images(most, f"{images} images")
+        self._check_room()
+        self._check_capacity(caller, Usage(1, images, images))
+        return self._estimate(NewJob(request, ()), images)
+
+    def _estimate(self, new_job: NewJob, total: int, failing: int = 0, groups: int = 0) -> Estimate:
+        plan, good = new_job.request.plan, total - failing - groups
+        count = plan.layout.count
+        job = replace(new_job.job(None), total=total, pending=good + groups, open_groups=groups)
+        check_bounds(job, self._scheduler)
+        found = self._scheduler.forecast(job)
+        stored = StoredPlan(plan.document())
+        shared, own = split_operations(stored.operations)
+        return Estimate(
+            operations=shared,
+            outputs=[
+                JobOutput(name=branch.name, operations=operations)
+                for branch, operations in zip(plan.layout.branches, own, strict=True)
+            ],
+            images=total,
+            skipped=Skipped.model_validate(new_job.skipped.document() or {}),
+            failing=failing,
+            results_per_image=plan.parts,
+            results=None if plan.parts is None or groups else good // count * plan.parts,
+            steps=[
+                StepEstimate(
+                    step=step,
+                    seconds_per_image=secs,
+                    seconds=None if secs is None else secs * _count_passing(plan.layout, index, good, groups),
+                )
+                for index, (step, secs) in enumerate(
+                    zip(plan.steps, self._scheduler.service_times(stored), strict=True)
+                )
+            ],
+            seconds=found.eta_secs,
+            forecast=view_outlook(found.outlook),
+        )
+
+    def retry(
+        self,
+        caller: Caller,
+        job: Job,
+        images: Sequence[int] | None,
+        *,
+        everything: bool = False,
+        code: str | None = None,
+    ) -> tuple[Job, int]:
+        """Retry a job's failed images; return the job, which is open again, and how many.
+
+        Those given; without any, those that a retry may help; with `everything`, all of them. With `code`, only those
+        with this error code.
+
+        Raises:
+            RequestError: 422 if a step of its plan is disabled, or no image failed with the code; 429 above a limit of
+                the server or of the caller.
             ConflictError: the job was cancelled or has not ended.
             JobNotFoundError: no such job.
             ImageNotFailedError: one of the images has not failed.
@@ -196,22 +284,27 @@ class JobService:
             check_enabled(step)
         with self._retry_lock:
             if job.failed and job.state in (JobState.PARTIAL, JobState.FAILED):
-                count = job.failed if images is None else len(set(images))
-                self._check_capacity(caller, Usage(1, open_images=count, images_today=0))
-            return self._scheduler.retry(job.id, images)
+                count = _count_retried(job, images, everything, code)
+                if count:
+                    self._check_capacity(caller, Usage(1, open_images=count, images_today=0))
+            return self._scheduler.retry(job.id, images, everything=everything, code=code)
 
     def _check_capacity(self, caller: Caller, more: Usage) -> None:
         most = self._limits.max_open_jobs
         caller.check_quota(self._repository, more)
-        if self._repository.count_open_jobs() + more.open_jobs > most:
-            message = f"{most} jobs are open, which is the server's limit; try again later"
+        check_stored_bytes(caller, self._limits, self._repository)
+        if not self._open_jobs.admit(more.open_jobs, most):
+            message = f"the server's {most} open jobs are used (PENSTOCK_MAX_OPEN_JOBS); free again as they end"
             raise RequestError(429, "too_many_jobs", message)
 
-    def _accept(self, caller: Caller, jobs: Sequence[Job], sent: ReceivedFiles | None) -> list[Job]:
-        caller.check_quota(self._repository)
+    def _accept(self, jobs: Sequence[Job], new_jobs: Sequence[NewJob]) -> list[Job]:
+        sent = new_jobs[0].sent
         if sent is not None:
             sent.keep()
-        accepted = [self._repository.accept_job(job.id) for job in jobs]
+        accepted = [
+            self._repository.accept_job(job.id, new_job.skipped.document())
+            for job, new_job in zip(jobs, new_jobs, strict=True)
+        ]
         self._scheduler.wake()
         return [self._cancel_if_failed(job) for job in accepted]
 
@@ -266,15 +359,44 @@ class JobService:
         return None
 
 
+def _count_passing(layout: Layout, index: int, images: int, groups: int) -> int:
+    """Return how many of a job's images pass the operation with an index."""
+    branch = layout.branch_at(index)
+    return images if branch is None else groups if branch is layout.gather else images // layout.count
+
+
+def _count_retried(job: Job, images: Sequence[int] | None, everything: bool, code: str | None) -> int:
+    """Return how many of an ended job's failed images a retry would set to pending.
+
+    Raises:
+        RequestError: 422 if no image failed with the code.
+    """
+    if images is not None:
+        return len(set(images))
+    if code is None:
+        return job.failed if everything else job.retryable
+    failures = {failure.code: failure for failure in job.failures}
+    if code not in failures:
+        accepted = ", ".join(sorted(failures))
+        raise RequestError(
+            422, "not_failed", f"no image failed with {code!a}; this job's failures are {accepted}", "/code"
+        )
+    return failures[code].images if everything else failures[code].retryable
+
+
 def check_count(images: Iterable[Image], most: int) -> Iterator[Image]:
     """Yield a job's images. Raises RequestError: 422 if there are none, or at the first one too many."""
     count = 0
     for count, image in enumerate(images, start=1):
         if count > most:
-            raise RequestError(422, "too_many_images", f"more than {most} images; accepted are {most} a job", "/inputs")
+            raise _too_many_images(most, f"more than {most} images")
         yield image
     if count == 0:
         raise no_images()
+
+
+def _too_many_images(most: int, found: str) -> RequestError:
+    return RequestError(422, "too_many_images", f"{found}; accepted are {most} a job", "/inputs")
 
 
 def _in_progress() -> RequestError:

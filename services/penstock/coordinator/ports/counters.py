@@ -4,8 +4,8 @@ Nothing is counted per job. Steps and calls with unknown names are ignored, so t
 """
 
 import threading
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 from penstock.common.metrics import CALL_BOUNDS_SECS, CALLS, CallCounters, Histogram
 from penstock.common.model.messages import Measures, Outcome
@@ -14,6 +14,8 @@ from penstock.common.registry import operations
 WAIT_BOUNDS_SECS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0)
 WORK_BOUNDS_SECS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ATTEMPT_BOUNDS = (1, 2, 3, 5)
+DEPENDENCIES = frozenset({"store", "broker", "bucket"})
+"""What workers wait for."""
 
 
 class Counters:
@@ -26,9 +28,9 @@ class Counters:
         self.is_leader = False
         self.window_images = 0
         """Images that may be in flight, over all open jobs."""
-        self.wait_secs: dict[str, Histogram] = {}
+        self.wait_secs: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(WAIT_BOUNDS_SECS))
         """Seconds that images waited for each step."""
-        self.work_secs: dict[str, Histogram] = {}
+        self.work_secs: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(WORK_BOUNDS_SECS))
         """Seconds that each step worked on images."""
         self.attempts = Histogram(ATTEMPT_BOUNDS)
         self.worker_calls: dict[str, Histogram] = {}
@@ -39,6 +41,8 @@ class Counters:
         self.dispatched_chunks: Counter[str] = Counter()
         self.dispatched_images: Counter[str] = Counter()
         self.repaired_images = 0
+        self.waited_secs: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """Seconds that workers waited, by step and the dependency that could not be used."""
 
     def count_dispatched(self, step: str, images: int) -> None:
         """Count a chunk sent to a step."""
@@ -51,15 +55,16 @@ class Counters:
         with self.lock:
             self.repaired_images += images
 
-    def count_image(self, steps: Sequence[str], outcome: Outcome) -> None:
-        """Count an image that has ended; `steps` are those of its plan."""
+    def count_images(self, steps: Sequence[str], outcomes: Iterable[Outcome]) -> None:
+        """Count images that have ended; `steps` are those of their plan."""
         with self.lock:
-            self.attempts.observe(outcome.attempts)
-            for timing in outcome.timings:
-                if 0 <= timing.step < len(steps):
-                    step = steps[timing.step]
-                    self.wait_secs.setdefault(step, Histogram(WAIT_BOUNDS_SECS)).observe(timing.wait)
-                    self.work_secs.setdefault(step, Histogram(WORK_BOUNDS_SECS)).observe(timing.work)
+            for outcome in outcomes:
+                self.attempts.observe(outcome.attempts)
+                for timing in outcome.timings:
+                    if 0 <= timing.step < len(steps):
+                        step = steps[timing.step]
+                        self.wait_secs[step].observe(timing.wait)
+                        self.work_secs[step].observe(timing.work)
 
     def add_measures(self, measures: Measures) -> None:
         """Add what a worker has counted."""
@@ -72,3 +77,6 @@ class Counters:
                     self.failed_worker_calls[calls.what] += calls.failed
             self.taken_chunks.update({step: count for step, count in measures.chunks.items() if step in steps})
             self.redelivered_chunks.update({s: count for s, count in measures.redelivered.items() if s in steps})
+            for step, waited in measures.waited.items():
+                for what in DEPENDENCIES.intersection(waited) if step in steps else ():
+                    self.waited_secs[step, what] += waited[what]

@@ -3,14 +3,22 @@
 The database is the source of truth. Every adapter passes the contract suite in `tests/contract/database/`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol, TypedDict, Unpack
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, TypedDict, Unpack
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
-from penstock.common.model.operations import DECODE
+from penstock.common.model.plan import NO_STEPS, Layout
+from penstock.coordinator.ports.throughput import Throughput
+from penstock.coordinator.ports.usage import OpenUploads as OpenUploads
+from penstock.coordinator.ports.usage import StoredBytes as StoredBytes
+from penstock.coordinator.ports.usage import Usage as Usage
+from penstock.coordinator.ports.webhook_events import DeliveryAttempt as DeliveryAttempt
+from penstock.coordinator.ports.webhook_events import WebhookEvent as WebhookEvent
+from penstock.coordinator.ports.webhook_events import WebhookEventState as WebhookEventState
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,10 @@ class Scope:
 
 ALL_OWNERS = Scope(None)
 
+SKIPPED = "skipped"
+"""The field of a job's stored document with what was left out of it, in the form of `rest.Skipped`."""
+DEADLINE = "deadline_at"
+"""The field of a job's stored document with its deadline, in seconds since the epoch."""
 TRANSIENT = "transient"
 """The field of a job's stored document, and its label, if the job is deleted once its request was answered."""
 
@@ -35,12 +47,18 @@ class StoredPlan:
     """A job's plan as the database and messages carry it. It can be read even when a step is no longer installed."""
 
     operations: list[dict[str, Any]]
-    """The long form of every operation: `{"op": "resize", "width": 200, "height": 300}`. The first may be `decode`."""
+    """The long form of every operation: `{"op": "resize", "width": 200, "height": 300}`. The first may be `decode`;
+    with several outputs, what says whose they are stands before all."""
 
     @property
     def steps(self) -> tuple[str, ...]:
         """The step of each operation; the same step may appear more than once."""
-        return tuple(operation["op"] for operation in self.operations if operation["op"] != DECODE)
+        return tuple(operation["op"] for operation in self.operations if operation["op"] not in NO_STEPS)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which operations each image passes."""
+        return Layout.of(self.operations)
 
 
 @dataclass
@@ -51,6 +69,15 @@ class StepTotals:
     failed: int = 0
     wait_secs: float = 0.0
     work_secs: float = 0.0
+
+
+@dataclass(frozen=True)
+class FailureCount:
+    """Failed images of a job with the same error code, and how many of them a retry may help."""
+
+    code: str
+    images: int
+    retryable: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,11 @@ class Job:
     """How often the job was retried."""
     started_at: float | None = None
     finished_at: float | None = None
+    run_started_at: float | None = None
+    """When the current run took its first image; None before that, and once it has ended."""
+    worked_secs: float = 0.0
+    """How long the runs that have ended took, without the pauses between them."""
+    throughput: Throughput = field(default_factory=Throughput)
     total: int = 0
     pending: int = 0
     queued: int = 0
@@ -90,8 +122,25 @@ class Job:
     """The name of the API key that sent it; empty without API keys."""
     failures_seen: int = 0
     """Failures so far, including those retried since. Numbers the failures in the job's event stream."""
+    failures: list[FailureCount] = field(default_factory=list)
+    """The failed images by error code, most frequent first."""
     steps: list[StepTotals] = field(default_factory=list)
     """One for each operation of the plan."""
+    expire_after_secs: float | None = None
+    """How long it is kept after its end; None: until it is deleted."""
+    expires_at: float | None = None
+    """When it is deleted; None while it is open."""
+    upload_bytes: int = 0
+    """Bytes in `upload`."""
+    result_bytes: int = 0
+    """Bytes of its results in the store, without those in buckets of its own."""
+    source_job: str | None = None
+    """The earlier job whose images it reads. While it is open, that one does not expire."""
+    packed: int = 0
+    """How many of the pending images are packed."""
+    open_groups: int = 0
+    waiting_groups: int = 0
+    """Groups, which are images of the job, that have not ended, and those of them that wait for their images."""
     webhook_url: str | None = field(default=None, repr=False)
     """Where the event of its end is sent."""
     webhook_secret: str | None = field(default=None, repr=False)
@@ -101,6 +150,31 @@ class Job:
     def has_ended(self) -> bool:
         """Whether its state is final, unless it is retried."""
         return self.state in TERMINAL_JOB_STATES
+
+    @property
+    def dispatchable(self) -> int:
+        """How many pending images can be dispatched now."""
+        return self.pending - self.waiting_groups
+
+    @property
+    def retryable(self) -> int:
+        """How many failed images a retry may help; without a code (of an older version), they count as such."""
+        return self.failed - sum(each.images - each.retryable for each in self.failures)
+
+    def seconds_worked(self, at: float) -> float:
+        """Return its working time at a time (seconds since the epoch): that of all runs, without pauses between."""
+        return self.worked_secs + (0.0 if self.run_started_at is None else max(0.0, at - self.run_started_at))
+
+    @property
+    def deadline(self) -> float | None:
+        """When it should have ended, in seconds since the epoch; None without a deadline."""
+        return self.document.get(DEADLINE)
+
+    @property
+    def max_price(self) -> float | None:
+        """The most that it may cost; None: it does not matter."""
+        cost = self.document.get("cost")
+        return None if cost is None else float(cost["max_price"])
 
     @property
     def is_transient(self) -> bool:
@@ -133,6 +207,21 @@ class Image:
     resume_parts: int = 0
     regions: str | None = None
     """The JSON list of the regions that came with it, or where its sidecar is: a store key or URL; None without any."""
+    labels: str | None = None
+    group: int | None = None
+    waits_for: int | None = None
+    """Its labels as JSON, and the id of its group, if it has any; of a group, how many of its images have not ended."""
+    stale_results: list[Result] = field(default_factory=list)
+    """Results that a group had in an earlier run, until it ends again. They are removed before it is dispatched."""
+
+
+class PlacedImages(NamedTuple):
+    """Images taken at about the same place: the first one's id, its place in degrees, and how many there are."""
+
+    image: int
+    longitude: float
+    latitude: float
+    images: int
 
 
 @dataclass(frozen=True)
@@ -162,28 +251,6 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class OpenUploads:
-    """The uploads that no job reads: one owner's, and all owners'. Sizes are in bytes."""
-
-    uploads: int
-    size_bytes: int
-    all_uploads: int
-    all_size_bytes: int
-
-
-@dataclass(frozen=True)
-class Usage:
-    """An owner's open jobs, their open images, and the images accepted or received today (UTC).
-
-    Jobs that were cancelled seconds ago are among them, because workers may still be busy with them.
-    """
-
-    open_jobs: int
-    open_images: int
-    images_today: int
-
-
-@dataclass(frozen=True)
 class Applied:
     """What a batch of events changed in one job."""
 
@@ -195,47 +262,12 @@ class Applied:
     """Store keys of results of cancelled images, which finished too late."""
 
 
-class WebhookEventState(StrEnum):
-    """Whether an event has been delivered."""
+class Preset(NamedTuple):
+    """A job document without images, as JSON, that an owner keeps under a name."""
 
-    WAITING = "waiting"
-    DELIVERED = "delivered"
-    GIVEN_UP = "given_up"
-
-
-@dataclass(frozen=True)
-class DeliveryAttempt:
-    """One POST of an event. It was successful if `error` is None."""
-
-    at: float
-    """Seconds since the epoch."""
-    secs: float
-    """How long it took."""
-    status: int | None
-    """HTTP status of the response; None without one."""
-    error: str | None
-
-
-@dataclass(frozen=True)
-class WebhookEvent:
-    """One end of a job that named a webhook. A job that is retried ends again, as another `run`."""
-
-    job: str
-    run: int
-    summary: dict[str, Any]
-    """`{state, name, labels, images, finished_at}` of the job at that end."""
-    url: str = field(repr=False)
-    secret: str | None = field(repr=False)
-    state: WebhookEventState
-    due_at: float
-    """When the next attempt is due, while the event is waiting."""
-    deliveries: list[DeliveryAttempt]
-    """The newest ones, oldest first."""
-
-    @property
-    def id(self) -> str:
-        """The event's id, the same in every attempt, so that receivers can drop duplicates."""
-        return f"{self.job}-{self.run}"
+    name: str
+    document: str
+    changed_at: float
 
 
 class ConflictError(Exception):
@@ -291,13 +323,19 @@ class Repository(Protocol):
         An image in state `failed` (with `error`) has failed already, in operation `resume_step`, and is counted as
         such. If iterating over `images` raises, those added before stay until the job is discarded.
 
+        After the first batch, pending images of which no more than name, stem, source and size is known are packed:
+        they are found as all others, but `take_pending` takes them only after `unpack_images`. Their ids ascend, and
+        the caller sees to it that no other image has their name or stem.
+
         Raises:
             ConflictError: the job is no longer receiving.
-            DuplicateImageError: two images have the same id, name or stem.
+            DuplicateImageError: two images that are not packed have the same id, name or stem.
         """
 
-    def accept_job(self, job: str) -> Job:
+    def accept_job(self, job: str, skipped: dict[str, Any] | None = None) -> Job:
         """Set a receiving job to `accepted`, or to a terminal state if all its images have failed already.
+
+        `skipped`, what was left out of it, becomes that field of its document.
 
         Raises:
             ConflictError: the job is no longer receiving.
@@ -308,6 +346,14 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: as `create_job` and `add_images`.
+        """
+
+    def create_dispatched(self, job: Job, batch: Sequence[Image]) -> Job:
+        """Create a job whose images, all of them pending, are dispatched at once: as `create_accepted`, then queued.
+
+        Raises:
+            ConflictError: as `create_job` and `add_images`.
+            UnavailableError: another coordinator leads.
         """
 
     def discard_receiving(self, job: str | None = None, *, before: float | None = None) -> list[str]:
@@ -327,7 +373,10 @@ class Repository(Protocol):
         before: str | None = None,
         **filters: Unpack[JobFilters],
     ) -> list[Job]:
-        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation)."""
+        """Return jobs in scope, newest first; only those older than job `before` (ids sort by time of creation).
+
+        Transient ones are among them only with a label or a search.
+        """
 
     def count_found_jobs(self, scope: Scope, **filters: Unpack[JobFilters]) -> int:
         """Count the jobs that `list_jobs` returns in all pages together."""
@@ -353,11 +402,26 @@ class Repository(Protocol):
     def image_by_stem(self, job: str, stem: str) -> Image | None:
         """Return the image whose results are named after `stem`, which is unique in its job."""
 
-    def list_images(self, job: str, *, state: ImageState | None = None, after: int = -1, limit: int) -> list[Image]:
-        """Return images with an id greater than `after`, in the order of their ids."""
+    def list_images(
+        self, job: str, *, state: ImageState | None = None, code: str | None = None, after: int = -1, limit: int
+    ) -> list[Image]:
+        """Return images with an id greater than `after`, in the order of their ids; with `code`, failed ones of it.
+
+        Here and below, the images of one call have a bounded size: there are fewer than `limit`, but at least one, if
+        they have many results or regions.
+        """
 
     def list_failures(self, job: str, *, after: int, limit: int) -> list[Image]:
         """Return failed images with a `failure_number` greater than `after`, in the order of these numbers."""
+
+    def list_members(self, job: str, group: int, *, after: str = "", limit: int) -> list[Image]:
+        """Return the images of a group that are done, in the order of their names, with names greater than `after`."""
+
+    def list_places(self, job: str, most: int) -> list[PlacedImages]:
+        """Return where a job's images were taken; at most about `most` places: the closest images are one place."""
+
+    def unpack_images(self, job: str) -> int:
+        """Unpack a job's next packed images, a batch of bounded size; return how many, 0 if there are none left."""
 
     def take_pending(self, job: str, limit: int) -> list[Image]:
         """Set the job's first pending images to `queued` and the job to `running`; return the images as they were."""
@@ -368,21 +432,21 @@ class Repository(Protocol):
     def apply(self, events: Sequence[Event]) -> list[Applied]:
         """Apply `finished` events: each image ends once, even if events arrive twice or late.
 
-        Outcomes of another run than the job's, or of images that have ended, change nothing. With its last image the
-        job becomes `succeeded` (all done), `partial` or `failed` (none done), once. Counters, step totals (operations
-        before the failing one count as done, the failing one as failed) and failure numbers change in the same
-        transaction. Returns one entry for each existing job among the events.
+        Outcomes of another run than the job's, or of images that have ended, change nothing. The last image of a group
+        lets it be dispatched. With its last image the job becomes `succeeded` (all done), `partial` or `failed` (none
+        done), once. Counters, step totals (operations before the failing one count as done, the failing one as failed)
+        and failure numbers change in the same transaction. Returns one entry for each existing job among the events.
         """
 
     def lead(self, term: int | None) -> None:
         """Set the fencing token; None if there is none.
 
-        Once a later term has begun, `take_pending`, `requeue_in_flight`, `take_webhook_events` and `put_status` raise
-        UnavailableError.
+        Once a later term has begun, `create_dispatched`, `unpack_images`, `take_pending`, `requeue_in_flight`,
+        `take_webhook_events` and `put_status` raise UnavailableError.
         """
 
-    def in_flight(self, job: str, limit: int) -> list[Image]:
-        """Return up to `limit` queued and running images of a job, in the order of their ids."""
+    def in_flight(self, job: str) -> dict[int, int]:
+        """Return the ids of a job's queued and running images, in order, and each one's `resume_step`."""
 
     def requeue_in_flight(self, job: str | None = None, images: Sequence[int] | None = None) -> int:
         """Set queued and running images, whose messages were lost, to pending; return how many.
@@ -397,11 +461,16 @@ class Repository(Protocol):
             ConflictError: the job has ended in another state.
         """
 
-    def retry_job(self, job: str, images: Sequence[int] | None = None) -> tuple[Job, int]:
-        """Set failed images (all, or those given) to pending, and the job to `running` in a new run.
+    def retry_job(
+        self, job: str, images: Sequence[int] | None = None, *, everything: bool = False, code: str | None = None
+    ) -> tuple[Job, int]:
+        """Set failed images to pending, and the job to `running` in a new run.
+
+        Those given; without any, those that a retry may help; with `everything`, all of them. With `code`, only those
+        with this error code.
 
         Their `resume_*` fields, timings and attempts stay; step totals no longer count them. Without failed images
-        nothing changes. Returns the job and how many images are retried.
+        nothing changes. Their groups run again and are retried, too. Returns the job and how many images are retried.
 
         Raises:
             ConflictError: the job was cancelled or has not ended.
@@ -413,6 +482,12 @@ class Repository(Protocol):
 
         Raises:
             ConflictError: the job has not ended.
+        """
+
+    def expire_job(self, at: float) -> Job | None:
+        """Delete the job that expired first, if one has at a time (seconds since the epoch), and its images.
+
+        Jobs whose images an open job reads stay. Returns the deleted job; None without one.
         """
 
     def delete_ended(self, ids: Sequence[str]) -> list[Job]:
@@ -459,6 +534,9 @@ class Repository(Protocol):
         Images count for the day on which their job is accepted, even after the job is deleted.
         """
 
+    def stored_bytes(self, scope: Scope) -> list[StoredBytes]:
+        """Return what the store has of each owner in scope, by name; owners without jobs and uploads may be missing."""
+
     def begin_session(self, session: str, key_hash: str, at: float, expires_at: float, most: int) -> None:
         """Store a session, which is logged in with the API key of this hash.
 
@@ -470,6 +548,21 @@ class Repository(Protocol):
 
     def end_session(self, session: str) -> None:
         """Delete a session."""
+
+    def list_presets(self, owner: str) -> list[Preset]:
+        """Return an owner's presets by name."""
+
+    def get_preset(self, owner: str, name: str) -> Preset | None:
+        """Return one of an owner's presets; None if there is none."""
+
+    def put_preset(self, owner: str, preset: Preset, most: int) -> bool | None:
+        """Store a preset, or replace the one of that name; return whether it is new.
+
+        Return None, and store nothing, if the owner has `most` others already.
+        """
+
+    def delete_preset(self, owner: str, name: str) -> bool:
+        """Delete a preset; return whether there was one."""
 
     def take_webhook_events(self, at: float, limit: int, until: float) -> list[WebhookEvent]:
         """Return webhook events that are due at a time, earliest first, and postpone them to `until`.
@@ -490,6 +583,9 @@ class Repository(Protocol):
         Each image is counted once, in the transaction that ends it (if it failed before its job started: that accepts
         the job). A retried image is counted again when it ends again.
         """
+
+    def count_unstored(self, accepted: Counter[str], ended: Counter[str]) -> None:
+        """Count images of jobs that were never stored: by owner among the images accepted today, and in `totals`."""
 
     def put_status(self, status: str) -> None:
         """Publish the leader's status for the other coordinators; it replaces the last one."""

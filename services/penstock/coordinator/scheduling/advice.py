@@ -32,6 +32,7 @@ class WorkerPool:
     workers_per_replica: float
     deployments: tuple[str, ...]
     namespace: str
+    deadline_workers: int = 0
 
     @property
     def has_work(self) -> bool:
@@ -47,6 +48,16 @@ class WorkerPool:
         """Return how many replicas finish the work within `secs`; never more than there are images for."""
         wanted = (self.backlog_secs or 0.0) / secs / self.workers_per_replica
         return max(1, math.ceil(min(wanted, self.remaining / self.workers_per_replica) - _ROUNDING))
+
+    @property
+    def deadline_replicas(self) -> int:
+        """The replicas that the deadlines of jobs take."""
+        return math.ceil(self.deadline_workers / self.workers_per_replica)
+
+    @property
+    def missing_replicas(self) -> int:
+        """The replicas that deadlines take besides those that there are."""
+        return max(0, self.deadline_replicas - self.replicas)
 
     def secs_with(self, replicas: int) -> float | None:
         """Return how long `replicas` need for the work left; None if not measured, or without replicas."""
@@ -67,17 +78,19 @@ class WorkerPool:
 def advise(
     statuses: Sequence[StepStatus], find_replicas: FindReplicas, goal_secs: float, *, can_add_workers: bool = True
 ) -> Advice | None:
-    """Return how to finish the bottleneck's work within `goal_secs`; None if no work is left.
+    """Return how to finish the bottleneck's work within `goal_secs`, and in time; None if no work is left.
 
+    A step that has too few replicas for the deadlines of its jobs goes before the bottleneck.
     `can_add_workers` says whether workers can be added while the system runs.
     """
     pools = sort_by_need(make_pools(statuses, find_replicas))
     if not pools:
         return None
-    bottleneck, *others = pools
+    bottleneck, *others = sorted(pools, key=lambda pool: pool.missing_replicas if can_add_workers else 0, reverse=True)
     second = others[0] if others else None
     target_secs = max(goal_secs, second.finish_secs) if second and second.workers else goal_secs
-    more = max(0, bottleneck.replicas_for(target_secs) - bottleneck.replicas) if can_add_workers else 0
+    more = bottleneck.replicas_for(target_secs) - bottleneck.replicas
+    more = max(0, more, bottleneck.missing_replicas) if can_add_workers else 0
     finish_secs = bottleneck.secs_with(bottleneck.replicas + more)
     is_overtaken = more and second is not None and second.finish_secs > (finish_secs or 0.0)
     next_step = second.steps[0] if second and is_overtaken else None
@@ -89,6 +102,7 @@ def advise(
         backlog_seconds=bottleneck.backlog_secs,
         replicas_now=bottleneck.replicas,
         replicas_more=more,
+        deadline_replicas=bottleneck.deadline_replicas,
         finishes_in_seconds=finish_secs,
         next_step=next_step,
         command=bottleneck.command_for(bottleneck.replicas + more) if more else None,
@@ -108,6 +122,7 @@ def _summarize(pool: WorkerPool, more: int, finish_secs: float | None, next_step
         "" if pool.busy is None else f"{pool.busy:.0%} busy",
         f"{pool.remaining:,} images left" if pool.backlog_secs is None else f"{_secs(pool.backlog_secs)} of work left",
         f"replicas {pool.replicas:,} + {more:,}" if more else f"replicas {pool.replicas:,}",
+        f"deadlines take {pool.deadline_replicas:,}" if pool.deadline_replicas else "",
         "" if finish_secs is None else f"finished in {_secs(finish_secs)}",
         f"next bottleneck {next_step}" if next_step else "",
     ]
@@ -156,6 +171,7 @@ def _make_pool(group: Sequence[StepStatus], replicas: Replicas | None) -> Worker
         workers_per_replica=max(1.0, workers / replicas.ready) if replicas is not None and replicas.ready else 1.0,
         deployments=() if replicas is None else replicas.deployments,
         namespace="" if replicas is None else replicas.namespace,
+        deadline_workers=max(status.deadline_workers for status in group),
     )
 
 

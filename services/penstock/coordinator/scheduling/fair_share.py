@@ -3,10 +3,14 @@
 Queues are first in, first out, so a job with twice as many images in a queue is served twice as fast: shares are set by
 how many images each job may have in flight. Only jobs that wait for the same workers share. Jobs that wait for others
 take nothing from each other and have full windows; so have equal jobs of an owner that nobody competes with.
+
+Of the jobs that wait for the same workers, only those with the earliest pressing deadline have a share, until all their
+images are dispatched; the others have theirs afterwards.
 """
 
+import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,13 +34,36 @@ class FairShare:
         self._pools: dict[str, str] = {}
         """By step, a name that all steps share which the same workers serve."""
 
-    def allocate(self, windows: Sequence[tuple[Job, int]]) -> dict[str, "Allowance"]:
-        """Return each job's allowance; jobs come with the windows they would have if they were alone."""
+    def allocate(
+        self, windows: Sequence[tuple[Job, int]], urgencies: Mapping[str, float] | None = None
+    ) -> dict[str, "Allowance"]:
+        """Return each job's allowance; jobs come with the windows they would have if they were alone.
+
+        Jobs with a smaller urgency go first; it is infinite for jobs that are not given.
+        """
+        urgencies = defaultdict(lambda: math.inf, urgencies or {})
         allowances = {job.id: Allowance(window, self._in_flight.count(job.id)) for job, window in windows}
-        if len({(job.owner, job.weight) for job, _ in windows}) > 1:
+        if len({(job.owner, job.weight, urgencies[job.id]) for job, _ in windows}) > 1:
             self._refresh_bottlenecks({job.plan.steps for job, _ in windows})
-            self._divide(allowances, [job for job, _ in windows])
+            first = self._hold_later_deadlines(allowances, [job for job, _ in windows], urgencies)
+            self._divide(allowances, first)
         return allowances
+
+    def _hold_later_deadlines(
+        self, allowances: Mapping[str, "Allowance"], jobs: Sequence[Job], urgencies: Mapping[str, float]
+    ) -> list[Job]:
+        """Leave nothing to jobs of which others in the same pool have an earlier deadline; return those others."""
+        due = [(job, self._pool(job.plan.steps), urgencies[job.id]) for job in jobs]
+        earliest: dict[str, float] = {}
+        for _, pool, at in due:
+            earliest[pool] = min(earliest.get(pool, math.inf), at)
+        first = []
+        for job, pool, at in due:
+            if at == earliest[pool]:
+                first.append(job)
+            else:
+                allowances[job.id].limit = 0
+        return first
 
     def _divide(self, allowances: Mapping[str, "Allowance"], jobs: Sequence[Job]) -> None:
         pools: dict[str, dict[str, list[Job]]] = {}

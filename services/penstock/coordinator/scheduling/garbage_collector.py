@@ -1,42 +1,65 @@
-"""Garbage collector: deletes stored objects that nothing refers to, left by processes that crashed."""
+"""Garbage collector: deletes jobs that have expired, and stored objects that nothing refers to.
 
+Such objects are left by processes that crashed.
+"""
+
+import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 
 from penstock.common.model.jobs import TERMINAL_JOB_STATES, JobState
 from penstock.common.store.base import Store
-from penstock.common.store.keys import cancellation_key, work_folders
+from penstock.common.store.keys import cancellation_key, plan_key, results_prefix, work_folders, work_prefixes
 from penstock.coordinator.ports.ids import created_at, is_id
-from penstock.coordinator.ports.repository import ALL_OWNERS, TRANSIENT, ConflictError, JobNotFoundError, Repository
+from penstock.coordinator.ports.repository import (
+    ALL_OWNERS,
+    TRANSIENT,
+    ConflictError,
+    Job,
+    JobNotFoundError,
+    Repository,
+)
+from penstock.coordinator.ports.unstored_jobs import UnstoredJobs
 
 NEVER_RETRIED = (JobState.SUCCEEDED, JobState.CANCELLED)
 _FULL_SECS = 3_600.0
 """How often results and uploads are checked, of which there may be very many."""
 _PAGE = 100
 
+log = logging.getLogger(__name__)
+
 
 class GarbageCollector:
-    """Deletes what has no job. What may still become a job is kept until it is `abandoned_secs` old.
+    """Deletes jobs that have expired, and what has no job.
 
-    Resumable uploads survive a restart of the coordinator and are kept until `idle_secs` after their last file.
+    What may still become a job is kept until it is `abandoned_secs` old. Resumable uploads survive a restart of the
+    coordinator and are kept until `idle_secs` after their last file.
     """
 
     def __init__(
-        self, repository: Repository, store: Store, abandoned_secs: float, idle_secs: float | None = None
+        self,
+        repository: Repository,
+        store: Store,
+        abandoned_secs: float,
+        idle_secs: float | None = None,
+        *,
+        unstored_jobs: UnstoredJobs | None = None,
     ) -> None:
         self._repository = repository
+        self._unstored_jobs = unstored_jobs or UnstoredJobs(repository)
         self._store = store
         self._abandoned_secs = abandoned_secs
         self._idle_secs = abandoned_secs if idle_secs is None else idle_secs
         self._full_at = 0.0
 
     def collect(self) -> None:
-        """Delete what no job needs.
+        """Delete what has expired, and what no job needs.
 
         Raises:
             UnavailableError: the store or the database is unreachable; the rest is left for the next time.
         """
+        self._delete_expired_jobs()
         for folder in work_folders():  # intermediates written by workers that did not know that the job had ended
             self._delete_folders_of_jobs(folder, TERMINAL_JOB_STATES)
         self._delete_folders_of_jobs("resume", NEVER_RETRIED)
@@ -47,10 +70,16 @@ class GarbageCollector:
             self._collect_uploads()
             self._full_at = time.monotonic() + _FULL_SECS
 
+    def _delete_expired_jobs(self) -> None:
+        """Delete jobs and their objects. If that is interrupted after a job's row, its objects are found below."""
+        while (job := self._repository.expire_job(time.time())) is not None:
+            delete_objects(self._repository, self._store, job)
+            log.info("job %s expired and was deleted", job.id, extra={"job": job.id})
+
     def _delete_folders_of_jobs(self, folder: str, states: Iterable[JobState] = ()) -> None:
         """Delete what a folder has of jobs in these states, or of jobs that do not exist."""
         for job in list(self._store.children(folder)):
-            if self._state(job) in (None, *states):
+            if job not in self._unstored_jobs and self._state(job) in (None, *states):
                 self._store.delete_prefix(f"{folder}/{job}")
 
     def _collect_markers(self) -> None:
@@ -78,7 +107,8 @@ class GarbageCollector:
     def _collect_results(self) -> None:
         self._delete_folders_of_jobs("results")
         for key in list(self._store.list("plans")):
-            if self._state(key.removeprefix("plans/").removesuffix(".json")) is None:
+            job = key.removeprefix("plans/").removesuffix(".json")
+            if job not in self._unstored_jobs and self._state(job) is None:
                 self._store.delete(key)
 
     def _collect_uploads(self) -> None:
@@ -94,3 +124,20 @@ class GarbageCollector:
 
     def _is_abandoned(self, name: str) -> bool:
         return not is_id(name) or time.time() - created_at(name) >= self._abandoned_secs
+
+
+def delete_objects(repository: Repository, store: Store, job: Job) -> None:
+    """Delete what the store has of a job whose row was deleted.
+
+    Raises:
+        UnavailableError: the store or the database is unreachable; the garbage collector deletes the rest later.
+    """
+    for prefix in (*work_prefixes(job.id), results_prefix(job.id), f"resume/{job.id}"):
+        store.delete_prefix(prefix)
+    store.delete(plan_key(job.id))
+    if job.state != JobState.CANCELLED:  # chunks of a cancelled job may still be queued and need the marker
+        store.delete(cancellation_key(job.id))
+    if job.upload:
+        repository.discard_uploads(job.upload)
+        if not repository.uploads_in_use([job.upload]):
+            store.delete_prefix(f"uploads/{job.upload}")

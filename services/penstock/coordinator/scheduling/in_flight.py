@@ -1,22 +1,26 @@
 """In-flight images: where each one is, and how fast steps are. Kept in memory and rebuilt as events come in."""
 
+import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from penstock.common.logs import OutageLog
 from penstock.common.model.messages import Event
 from penstock.coordinator.ports.counters import Counters
 from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.ports.scheduler import JobProgress
 from penstock.coordinator.scheduling.service_times import Mean, ServiceTimes, find_service_times, prefix_keys
 from penstock.coordinator.scheduling.snapshot import Snapshot, StepSnapshot
+from penstock.coordinator.scheduling.worker_counts import KnownWorkers, Waiting, find_waiting
+
+log = logging.getLogger(__name__)
 
 _RATE_SECS = 10.0
-_WORKER_TIMEOUT_SECS = 60.0
 _MAX_ENDED_JOBS = 1_000
 
 Clock = Callable[[], float]
@@ -77,21 +81,24 @@ class _JobInFlight:
 class InFlight:
     """Positions of the images in flight, and measured speeds. May be used from any thread.
 
-    `counters` count what it sees; they live longer than one term of leadership.
+    `counters` count what it sees; they live longer than one term of leadership. `outage` is what the coordinator itself
+    waits for.
     """
 
-    def __init__(self, counters: Counters | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, counters: Counters | None = None, clock: Clock = time.monotonic, outage: OutageLog | None = None
+    ) -> None:
         self.counters = counters or Counters()
+        self.outage = outage or OutageLog(log, "the coordinator")
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[str, _JobInFlight] = {}
         self._service_times = ServiceTimes()
-        self._busy: dict[str, Rate] = {}
+        self._busy: defaultdict[str, Rate] = defaultdict(lambda: Rate(clock))
         """Seconds of work per second, by step."""
-        self._not_waited: dict[tuple[str, str], Mean] = {}
+        self._not_waited: defaultdict[tuple[str, str], Mean] = defaultdict(Mean)
         """For a step and the next one, the share of images that did not wait in between."""
-        self._workers: dict[str, float] = {}
-        """When each worker last sent an event."""
+        self._workers = KnownWorkers(clock)
         self._taken_since: dict[str, float] = {}
         """By step, the latest time at which an image that it has already taken began to wait."""
         self._ended_runs: dict[str, int] = {}
@@ -129,7 +136,7 @@ class InFlight:
         with self._lock:
             for event in events:
                 if event.worker:  # empty if the coordinator itself failed the images
-                    self._workers[event.worker] = self._clock()
+                    self._workers.apply(event, self._step_of(event))
                 entry = self._jobs.get(event.job)
                 if entry is None or entry.run != event.run:
                     continue
@@ -138,13 +145,24 @@ class InFlight:
                 elif 0 <= event.step < len(entry.steps):
                     self._move(entry, event)
 
+    def _step_of(self, event: Event) -> str | None:
+        """Return the step on which a worker works after an event."""
+        entry = self._jobs.get(event.job)
+        if entry is None or event.kind != "started" or not 0 <= event.step < len(entry.steps):
+            return None
+        return entry.steps[event.step]
+
     def _move(self, entry: _JobInFlight, event: Event) -> None:
-        """Move images on. `stepped` may come after the next worker's `started`, and is then ignored."""
+        """Move images on, or back into the queue if their worker could not work.
+
+        `stepped` may come after the next worker's `started`, and is then ignored.
+        """
         started = event.kind == "started"
+        given_back = event.waiting_for is not None
         now = self._clock()
         for image in event.images:
             at = entry.images.get(image)
-            if at is not None and (started or event.step > at.step):
+            if at is not None and (started or given_back or event.step > at.step):
                 self._record_taken(entry, at)
                 entry.images[image] = Position(event.step, started, now, event.chunk)
 
@@ -154,23 +172,28 @@ class InFlight:
             self._taken_since[step] = max(at.since, self._taken_since.get(step, 0.0))
 
     def _finish(self, entry: _JobInFlight, event: Event) -> None:
+        ended = []
+        work_secs: defaultdict[str, float] = defaultdict(float)
         for outcome in event.outcomes:
             at = entry.images.pop(outcome.id, None)
             if at is None:
                 continue
             self._record_taken(entry, at)
-            entry.ended.add(1)
-            self.counters.count_image(entry.steps, outcome)
+            ended.append(outcome)
             for timing in outcome.timings:
-                if not 0 <= timing.step < len(entry.steps):
-                    continue
-                step = entry.steps[timing.step]
-                self._service_times.add(step, entry.prefixes[timing.step], timing.work)
-                self._busy.setdefault(step, Rate(self._clock)).add(timing.work)
+                if 0 <= timing.step < len(entry.steps):
+                    step = entry.steps[timing.step]
+                    self._service_times.add(step, entry.prefixes[timing.step], timing.work)
+                    work_secs[step] += timing.work
             for before, after in pairwise(outcome.timings):
                 if 0 <= before.step < after.step < len(entry.steps):
                     pair = entry.steps[before.step], entry.steps[after.step]
-                    self._not_waited.setdefault(pair, Mean()).add(after.wait == 0)
+                    self._not_waited[pair].add(after.wait == 0)
+        self.counters.count_images(entry.steps, ended)
+        if ended:
+            entry.ended.add(len(ended))
+        for step, secs in work_secs.items():
+            self._busy[step].add(secs)
 
     def remove_images(self, job: str, images: Iterable[int]) -> None:
         """Remove images that are requeued."""
@@ -238,14 +261,19 @@ class InFlight:
     def count_workers(self) -> int:
         """Count the workers that sent an event within the last minute."""
         with self._lock:
-            oldest = self._clock() - _WORKER_TIMEOUT_SECS
-            self._workers = {name: at for name, at in self._workers.items() if at >= oldest}
-            return len(self._workers)
+            return self._workers.count()
+
+    def waiting(self) -> dict[str, Waiting]:
+        """Return the steps of which workers wait for a dependency that cannot be used."""
+        with self._lock:
+            return self._workers.waiting()
 
     def job(self, job: str) -> JobProgress:
         """Return a job's images in flight."""
         with self._lock:
-            return _job_progress(self._jobs[job], self._clock()) if job in self._jobs else JobProgress()
+            if job not in self._jobs:
+                return JobProgress(waiting_for=self.outage.waiting_for)
+            return self._progress(self._jobs[job], self._workers.waiting())
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """See `Snapshot.service_times`."""
@@ -255,19 +283,27 @@ class InFlight:
     def snapshot(self) -> Snapshot:
         """Return all that is known now."""
         with self._lock:
-            by_step = self._service_times.by_step
+            by_step, waiting = self._service_times.by_step, self._workers.waiting()
             return Snapshot(
-                jobs={name: _job_progress(entry, self._clock()) for name, entry in self._jobs.items()},
+                jobs={name: self._progress(entry, waiting) for name, entry in self._jobs.items()},
                 steps={step: StepSnapshot(secs, self._busy[step].per_second()) for step, secs in by_step.items()},
                 by_prefix=dict(self._service_times.by_prefix),
                 running_chunks=_count_running_chunks(self._jobs),
                 shared_steps=frozenset(pair for pair, share in self._not_waited.items() if share.value > 0.5),
+                waiting=waiting,
+                waiting_for=self.outage.waiting_for,
+                workers=self._workers.states(),
             )
 
+    def _progress(self, entry: _JobInFlight, waiting: dict[str, Waiting]) -> JobProgress:
+        at = {entry.steps[at.step]: None for at in entry.images.values()}
+        waiting_for = self.outage.waiting_for or find_waiting(waiting, at)
+        return _job_progress(entry, self._clock(), waiting_for)
 
-def _job_progress(entry: _JobInFlight, now: float) -> JobProgress:
+
+def _job_progress(entry: _JobInFlight, now: float, waiting_for: str | None) -> JobProgress:
     if not entry.images:
-        return JobProgress([], entry.ended.per_second())
+        return JobProgress([], entry.ended.per_second(), waiting_for=waiting_for)
     counts = Counter((at.step, at.running) for at in entry.images.values())
     chunks = {(at.step, at.chunk): now - at.since for at in entry.images.values() if at.running}
     steps = range(len(entry.steps))
@@ -276,6 +312,7 @@ def _job_progress(entry: _JobInFlight, now: float) -> JobProgress:
         positions=[(counts[index, False], counts[index, True]) for index in steps],
         images_per_second=entry.ended.per_second(),
         running=[(len(each), sum(each)) for each in running],
+        waiting_for=waiting_for,
     )
 
 

@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 _ACQUIRE_SECS = 1.0
 _RETRY_SECS = 1.0
 _STOP_SECS = 5.0
+_TASK = "leader loop"
 
 
 class LeaderLoop:
@@ -23,7 +24,6 @@ class LeaderLoop:
         self._retry_secs = retry_secs
         self._changed = threading.Event()
         self._stopping = False
-        self._logged = ""
         self._thread = threading.Thread(target=self._run, name="leader-loop", daemon=True)
         leadership.on_lost(self._changed.set)
 
@@ -46,6 +46,8 @@ class LeaderLoop:
         while not self._stopping:
             if self._leadership.acquire(_ACQUIRE_SECS):
                 self._lead()
+            else:
+                self._scheduler.outage.drop()
 
     def _lead(self) -> None:
         self._changed.clear()
@@ -54,14 +56,12 @@ class LeaderLoop:
         try:
             self._scheduler.start_leading(self._leadership.term)
         except UnavailableError as error:
-            if error.message != self._logged:  # it is tried every second
-                log.warning("cannot start leading: %s", error.message)
-                self._logged = error.message
+            self._scheduler.outage.begin(error, _TASK)
             self._changed.wait(self._retry_secs)
         except Exception:
             log.exception("cannot start leading: unexpected error")
             self._changed.wait(self._retry_secs)
         else:
-            self._logged = ""
+            self._scheduler.outage.end(_TASK)
             self._changed.wait()
             self._scheduler.stop_leading()

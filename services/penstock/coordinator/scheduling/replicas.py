@@ -5,17 +5,22 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.common.kubernetes import TIMEOUT_SECS, KubernetesClient
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
+from penstock.coordinator.scheduling.deadlines.start_times import StartTimes
 
 log = logging.getLogger(__name__)
 
 STEPS_ANNOTATION = "penstock.dev/steps"
 """Annotation of the workers' Deployments: their steps, separated by commas."""
+MAX_REPLICAS_ANNOTATION = "penstock.dev/max-replicas"
+"""Annotation with the most replicas that an autoscaler gives a Deployment; without one, nothing scales it."""
+CONCURRENCY_ANNOTATION = "penstock.dev/concurrency"
+"""Annotation with the workers of a replica."""
 _FROM_CACHE = "0"
 """Resource version that lets the API server answer from its cache."""
 _POLL_SECS = 3.0
@@ -32,6 +37,14 @@ class Replicas:
     """Names of the Deployments that they belong to."""
     namespace: str = ""
     """Their namespace; empty if unknown."""
+    max_workers: int | None = None
+    """The most workers that an autoscaler starts; None without an autoscaler."""
+    workers_each: int = 1
+    """Workers of a replica."""
+    start_secs: float | None = None
+    """How long the slowest of the last replicas took to start; None before any was seen."""
+    starting_secs: float = 0.0
+    """For how long replicas have been starting."""
 
 
 class ReplicaWatch:
@@ -48,6 +61,7 @@ class ReplicaWatch:
         self._poll_secs = poll_secs
         self._clock = clock
         self._replicas: Mapping[str, Replicas] = {}
+        self._start_times = StartTimes(clock)
         self._read_at = -math.inf
         self._failed = False
         self._stopping = threading.Event()
@@ -63,12 +77,17 @@ class ReplicaWatch:
 
     def find(self, step: str) -> Replicas | None:
         """Return a step's replicas; None if unknown."""
-        return self._replicas.get(step) if self._clock() - self._read_at < _STALE_SECS else None
+        found = self._replicas.get(step) if self._clock() - self._read_at < _STALE_SECS else None
+        if found is None:
+            return None
+        times = self._start_times
+        return replace(found, start_secs=times.secs(step), starting_secs=times.starting_secs(step))
 
     def poll_once(self) -> None:
         """Read now. Only the first of several failures is logged."""
         try:
             self._replicas, self._read_at = self._read(), self._clock()
+            self._start_times.observe(self._replicas)
         except UnavailableError as error:
             if not self._failed:
                 log.warning("replica counts unavailable: %s; retrying", error.message)
@@ -96,7 +115,6 @@ class Deployments:
     """
 
     def __init__(self, settings: KubernetesSettings, selector: str) -> None:
-        self._settings = settings
         self._selector = selector
         self._client = KubernetesClient(settings)
 
@@ -111,12 +129,10 @@ class Deployments:
     def _list(self, client: Any) -> list[dict[str, Any]]:
         from kubernetes.client import CustomObjectsApi
 
-        settings = self._settings
-        namespace = settings.pod_namespace or (settings.kubernetes_account / "namespace").read_text().strip()
         listed: Any = CustomObjectsApi(client).list_namespaced_custom_object(
             "apps",
             "v1",
-            namespace,
+            self._client.namespace,
             "deployments",
             label_selector=self._selector,
             resource_version=_FROM_CACHE,
@@ -134,8 +150,19 @@ def sum_replicas(deployments: Iterable[Mapping[str, Any]]) -> dict[str, Replicas
         annotations = metadata.get("annotations") or {}
         desired = deployment["spec"].get("replicas", 1)
         ready = deployment.get("status", {}).get("readyReplicas", 0)
+        max_replicas = annotations.get(MAX_REPLICAS_ANNOTATION)
+        workers_each = int(annotations.get(CONCURRENCY_ANNOTATION, 1))
         for step in filter(None, map(str.strip, annotations.get(STEPS_ANNOTATION, "").split(","))):
             total = found.get(step, Replicas(0, 0))
             names = (*total.deployments, metadata["name"])
-            found[step] = Replicas(total.desired + desired, total.ready + ready, names, metadata.get("namespace", ""))
+            found[step] = Replicas(
+                desired=total.desired + desired,
+                ready=total.ready + ready,
+                deployments=names,
+                namespace=metadata.get("namespace", ""),
+                max_workers=None
+                if max_replicas is None
+                else (total.max_workers or 0) + int(max_replicas) * workers_each,
+                workers_each=workers_each,
+            )
     return found

@@ -7,10 +7,11 @@ step, and for each prefix of a plan, that is an operation with all that comes be
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 
-from penstock.common.model.operations import DECODE
+from penstock.common.model.plan import NO_STEPS
 from penstock.coordinator.ports.repository import StoredPlan
 
 _WINDOW_IMAGES = 1_000
@@ -42,12 +43,12 @@ class ServiceTimes:
     def __init__(self) -> None:
         self.by_step: dict[str, float] = {}
         self.by_prefix: dict[str, float] = {}
-        self._step_means: dict[str, Mean] = {}
+        self._step_means: defaultdict[str, Mean] = defaultdict(Mean)
         self._prefix_means: dict[str, Mean] = {}
 
     def add(self, step: str, prefix: str, secs: float) -> None:
         """Add the work of one image in a step; `prefix` is one of `prefix_keys`."""
-        self.by_step[step] = self._step_means.setdefault(step, Mean()).add(secs)
+        self.by_step[step] = self._step_means[step].add(secs)
         mean = self._prefix_means.pop(prefix, None) or Mean()
         self.by_prefix[prefix] = mean.add(secs)
         self._prefix_means[prefix] = mean
@@ -75,6 +76,6 @@ def _prefix_keys(plan: str) -> tuple[str, ...]:
     digest, keys = hashlib.blake2b(digest_size=8), []
     for operation in json.loads(plan):
         digest.update(json.dumps(operation, sort_keys=True).encode())
-        if operation["op"] != DECODE:
+        if operation["op"] not in NO_STEPS:
             keys.append(digest.hexdigest())
     return tuple(keys)

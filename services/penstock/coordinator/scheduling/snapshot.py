@@ -8,8 +8,9 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, TypeAdapter, ValidationError
 
 from penstock.coordinator.ports.repository import Repository, StoredPlan
-from penstock.coordinator.ports.scheduler import JobProgress
+from penstock.coordinator.ports.scheduler import JobProgress, WorkerState
 from penstock.coordinator.scheduling.service_times import find_service_times
+from penstock.coordinator.scheduling.worker_counts import Waiting
 
 _CACHE_SECS = 0.5
 _STALE_SECS = 10.0
@@ -39,6 +40,11 @@ class Snapshot:
     """Chunks that workers hold, by step."""
     shared_steps: Annotated[frozenset[tuple[str, str]], Field(alias="joined")] = frozenset()
     """Pairs of steps that the same workers serve: most images did not wait in between."""
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    """The steps of which workers wait for a dependency that cannot be used."""
+    waiting_for: str | None = None
+    """What the leader itself waits for, such as `database full (0 bytes free)`."""
+    workers: list[WorkerState] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, text: str) -> "Snapshot":
@@ -54,11 +60,15 @@ class Snapshot:
 
     def job(self, job: str) -> JobProgress:
         """Return a job's images in flight."""
-        return self.jobs.get(job, JobProgress())
+        return self.jobs.get(job, JobProgress(waiting_for=self.waiting_for))
 
     def step(self, name: str) -> StepSnapshot:
         """Return a step's measurements."""
         return self.steps.get(name, StepSnapshot())
+
+    def waiting_workers(self, step: str) -> int:
+        """Return how many of a step's workers wait."""
+        return self.waiting[step].workers if step in self.waiting else 0
 
     def service_times(self, plan: StoredPlan) -> list[float | None]:
         """Return the seconds per image in each operation of a plan; None where nothing comparable was measured."""

@@ -9,20 +9,28 @@ from penstock.common.broker.base import Broker, Delivery
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Event, MessageError, read_events
 from penstock.coordinator.ports.repository import Applied, Repository
+from penstock.coordinator.ports.unstored_jobs import UnstoredJobs
 from penstock.coordinator.scheduling.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 
 _MAX_BATCH = 500
 _BATCH_SECS = 0.03
+_WAITED_BATCH_SECS = 0.005
+"""While a request waits for one of the images."""
 _POLL_SECS = 0.5
 _RUNNING_AFTER_SECS = 0.2
 """Images count as running in the database after this time; most end sooner and save a transaction."""
 _RETRY_SECS = 1.0
+_TASK = "tracker"
 
 
 class Tracker:
-    """One thread. An event is acknowledged once the transaction with its outcomes is committed."""
+    """One thread. An event is acknowledged once the transaction with its outcomes is committed.
+
+    `on_applied` takes what changed in the database, `on_ended` the unstored jobs that ended, and `on_call` is called
+    when another coordinator calls the leader.
+    """
 
     def __init__(
         self,
@@ -31,12 +39,18 @@ class Tracker:
         in_flight: InFlight,
         on_applied: Callable[[list[Applied]], None],
         *,
+        unstored_jobs: UnstoredJobs | None = None,
+        on_ended: Callable[[list[str]], None] = lambda _: None,
+        on_call: Callable[[], None] = lambda: None,
         retry_secs: float = _RETRY_SECS,
     ) -> None:
         self._repository = repository
         self._consumer = broker.consume([EVENTS_QUEUE], _MAX_BATCH)
         self._in_flight = in_flight
         self._on_applied = on_applied
+        self._unstored_jobs = unstored_jobs or UnstoredJobs(repository)
+        self._on_ended = on_ended
+        self._on_call = on_call
         self._retry_secs = retry_secs
         self._started: list[tuple[float, Event]] = []
         self._stopping = threading.Event()
@@ -55,7 +69,9 @@ class Tracker:
     def _run(self) -> None:
         while True:
             deliveries = self._collect()
-            if not deliveries and self._stopping.is_set():
+            is_last = not deliveries and self._stopping.is_set()
+            self._count_unstored(now=is_last)
+            if is_last:
                 return
             events = self._read(deliveries)
             self._update_in_flight(events)
@@ -84,9 +100,10 @@ class Tracker:
         if first is None:
             return []
         deliveries = [first]
-        deadline = time.monotonic() + _BATCH_SECS
+        unstored = self._unstored_jobs.count_open()
+        deadline = time.monotonic() + (_WAITED_BATCH_SECS if unstored else _BATCH_SECS)
         while len(deliveries) < _MAX_BATCH:
-            busy = self._in_flight.count() > len(deliveries)
+            busy = self._in_flight.count() - unstored > len(deliveries)
             delivery = self._consumer.get(max(0.0, deadline - time.monotonic()) if busy else 0.0)
             if delivery is None:
                 break
@@ -110,14 +127,20 @@ class Tracker:
             log.warning("unreadable events lost: %s", error.message)
 
     def _apply(self, events: list[Event]) -> bool:
-        finished = [event for event in events if event.kind == "finished"]
+        finished, ended = self._unstored_jobs.apply([event for event in events if event.kind == "finished"])
         try:
-            self._on_applied(self._repository.apply(finished) if finished else [])
+            if ended:
+                self._on_ended(ended)
+            if finished:
+                self._on_applied(self._repository.apply(finished))
+            if any(not event.job for event in events):
+                self._on_call()
         except UnavailableError as error:
-            log.warning("events delayed: %s", error.message)
+            self._in_flight.outage.begin(error, _TASK)
             return False
         except Exception:
             return self._apply_one_by_one(events)
+        self._in_flight.outage.end(_TASK)
         return True
 
     def _apply_one_by_one(self, events: list[Event]) -> bool:
@@ -131,11 +154,18 @@ class Tracker:
         )
         return True
 
+    def _count_unstored(self, *, now: bool) -> None:
+        try:
+            self._unstored_jobs.count(now=now)
+        except UnavailableError as error:
+            log.debug("images of synchronous calls counted later: %s", error.message)
+
     def _mark_running(self, events: list[Event]) -> None:
         """Mark images in the database as running once they have been for a while."""
         now = time.monotonic()
         ended = {(event.job, outcome.id) for event in events for outcome in event.outcomes}
-        started = self._started + [(now + _RUNNING_AFTER_SECS, event) for event in events if event.kind == "started"]
+        began = [event for event in events if event.kind == "started" and event.job not in self._unstored_jobs]
+        started = self._started + [(now + _RUNNING_AFTER_SECS, event) for event in began]
         running = [
             (at, event) for at, event in started if any((event.job, image) not in ended for image in event.images)
         ]
@@ -144,5 +174,7 @@ class Tracker:
         try:
             if due:
                 self._repository.mark_running(due)
+        except UnavailableError as error:
+            log.debug("%d chunks not marked as running: %s", len(due), error.message)
         except Exception:  # only the display depends on it
             log.warning("%d chunks not marked as running", len(due), exc_info=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from penstock.common.backoff import Backoff
-from penstock.common.logs import log_context
+from penstock.common.logs import OutageLog, log_context
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import SettingsError, WebhookSettings
 from penstock.coordinator.ports.repository import DeliveryAttempt, Repository, WebhookEvent
@@ -45,6 +45,7 @@ class Sender:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._outage = OutageLog(log, "the webhook sender")
 
     @classmethod
     def from_settings(
@@ -91,8 +92,9 @@ class Sender:
         while not stopping.is_set():
             try:
                 self._send_due()
+                self._outage.end()
             except UnavailableError as error:
-                log.warning("webhooks delayed: %s", error.message)
+                self._outage.begin(error)
             except Exception:
                 log.exception("webhooks delayed: unexpected error")
             self._wake.wait(_POLL_SECS)

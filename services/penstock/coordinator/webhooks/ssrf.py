@@ -194,6 +194,8 @@ def parse_address(host: str) -> Address | None:
 def _parse_url(url: str) -> Receiver:
     try:
         parts = urlsplit(url)
+        if "://" not in url:
+            raise DestinationError(f"{url[:60]!a} is not a URL such as https://example.org/done")
         host, port = _parse_host(parts), parts.port
     except ValueError as error:
         raise DestinationError(f"not a URL: {error}") from error
@@ -207,6 +209,8 @@ def _parse_host(parts: SplitResult) -> str:
     if "@" in parts.netloc:
         raise DestinationError("a URL with user or password is not accepted")
     host = (parts.hostname or "").removesuffix(".")
+    if "[" in parts.netloc and ":" not in host:  # [v1.x], the notation of addresses to come
+        raise DestinationError(f"[{host[:60]}] is not an IPv6 address")
     if not _NAME.fullmatch(host) and not (":" in host and "%" not in host and parse_address(host)):
         raise DestinationError(f"{host[:60]!a} is not a host name (write internationalised ones as xn--…)")
     return host

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.operations import DECODE, Decode, Encode
 from penstock.common.model.plan import Planned
 from penstock.common.model.regions import Regions
-from penstock.common.model.stdio_protocol import Description, Response
+from penstock.common.model.stdio_protocol import Description, Request, Response
 from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
 from penstock.local.docker.docker_cli import SHARED, Container
+from penstock.steps.groups.image import GroupImage
 from penstock.steps.image import Image
-from penstock.worker.executors.base import Part, check_parts, check_regions
+from penstock.worker.executors.base import File, Part, check_made, check_shapes
 from penstock.worker.executors.external import inherit
 from penstock.worker.executors.program import Program, ProgramStartError
 from penstock.worker.executors.shared_folder import SharedFolder, SharedImage
@@ -59,18 +60,33 @@ class Chain:
         if step == DECODE:
             files = [self._folder.put_file(data) for data in parts]
             return [*files] if operation.params == Decode() else self._decode(params, files)
-        if isinstance(operation.params, Encode):
-            folder, response = self._ask(step, params, parts)
-            count = len(response.out)
-            return [self._folder.read_file(folder, response, index, operation.params) for index in range(count)]
         description = self._start(step)
         readable = self._readable(description, parts)
         if not description.metadata:
             return [*self._perform_on_pixels(step, params, readable)]
         folder, response = self._ask(step, params, readable)
         made = self._folder.find_images(folder, response.out)
-        check_parts(step, [image.shape[0] * image.shape[1] for image in made if image.shape], self._limits)
+        check_shapes(step, [image.shape for image in made if image.shape], self._limits)
         return [*made]
+
+    def perform_on_group(self, operation: Planned, images: Iterable[GroupImage]) -> list[Part]:
+        step, params = operation.step, operation.params.model_dump(mode="json")
+        description = self._start(step)
+
+        def put(image: GroupImage) -> str:
+            [shared] = self._readable(description, [self._folder.put_file(image.data())])
+            return shared.path
+
+        group = self._folder.put_group(images, put)
+        folder, response = self._send(step, partial(self._folder.make_group_request, step, params, group), group.count)
+        made = self._folder.read_group_results(step, folder, response)
+        return [self._folder.put_image(each) if isinstance(each, Image) else each for each in made]
+
+    def encode(self, operation: Planned, parts: Sequence[Part]) -> Iterator[File]:
+        assert isinstance(operation.params, Encode)
+        folder, response = self._ask(operation.step, operation.params.model_dump(mode="json"), parts)
+        for index in range(len(parts)):
+            yield self._folder.read_file(folder, response, index, operation.params)
 
     def images(self, parts: Sequence[Part]) -> list[Image]:  # noqa: ARG002 (a run retries nothing)
         return []
@@ -101,8 +117,7 @@ class Chain:
         ]
         folder, response = self._ask(step, params, given, regions=[image.regions for image in images])
         made = [*inherit(images, self._folder.read_images(folder, response.out), response)]
-        check_parts(step, [image.counted_pixels for image in made], self._limits)
-        check_regions(step, made)
+        check_made(step, made, self._limits)
         return map(self._folder.put_image, made)
 
     def _decode(self, params: Mapping[str, object], files: Sequence[SharedImage]) -> list[SharedImage]:
@@ -126,11 +141,15 @@ class Chain:
         regions: Sequence[Regions] = (),
     ) -> tuple[str, Response]:
         """Send a request to a step's program; return the folder of its results, and its response."""
-        settings = self._settings
         paths = [part.path for part in parts]
-        make_request = partial(self._folder.make_request, op or step, params, paths, regions)
+        return self._send(step, partial(self._folder.make_request, op or step, params, paths, regions))
+
+    def _send(self, step: str, make_request: Callable[[], Request], images: int = 1) -> tuple[str, Response]:
+        """Send a request about some images to a step's program."""
+        settings = self._settings
+        limit_secs = settings.step_timeout_secs * max(1, images)
         try:
-            made = self._programs[step].run(make_request, settings.max_attempts, settings.step_timeout_secs)
+            made = self._programs[step].run(make_request, settings.max_attempts, limit_secs)
         except ProgramStartError as error:
             raise self._start_failure(error) from error
         except OSError as error:

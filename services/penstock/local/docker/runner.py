@@ -16,7 +16,7 @@ from penstock.common.model.errors import RequestError, UnavailableError
 from penstock.common.model.plan import Plan
 from penstock.common.model.stdio_protocol import Description
 from penstock.common.registry import declare_steps, operations
-from penstock.common.settings import ContainerSettings, Limits, WorkerSettings
+from penstock.common.settings import ContainerSettings, DeclaredStep, Limits, WorkerSettings
 from penstock.common.store.local import LocalStore
 from penstock.local.docker.chain import MAX_FAILED_STARTS, Chain
 from penstock.local.docker.docker_cli import Container, check_docker, ensure_images, list_gpus, remove_leftovers
@@ -56,8 +56,12 @@ class DockerRunner:
         undescribed = cls(images, settings, limits, worker, out.absolute(), {})
         with ThreadPoolExecutor(max(1, len(images))) as pool:
             descriptions = dict(zip(images, pool.map(undescribed._describe, images), strict=True))
-        unknown = {step: said.schema_of(step) or {} for step, said in descriptions.items() if step not in operations()}
-        declare_steps({**worker.step_schemas, **unknown})
+        unknown = {
+            step: DeclaredStep(params=said.schema_of(step) or {}, group=said.group)
+            for step, said in descriptions.items()
+            if step not in operations()
+        }
+        declare_steps({**worker.declared_steps, **unknown})
         return replace(undescribed, descriptions=descriptions)
 
     def complete(self, options: RunOptions, parallel: int | None) -> RunOptions:

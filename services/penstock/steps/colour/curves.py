@@ -23,6 +23,8 @@ _LIGHT_STEPS = 1 << 18
 
 _TABLES = {b"A2B0", b"A2B1", b"A2B2"}
 _GREY_CURVE = b"kTRC"
+_MAX_SAMPLES = 32_767
+"""Most samples of a curve, as in LittleCMS; cameras and displays have up to 4,096."""
 
 
 def has_curves_alone(profile: bytes, space: ColourSpace) -> bool:
@@ -84,6 +86,8 @@ def _read_curve(data: bytes) -> Numbers:
 
 def _read_sampled_curve(data: bytes, given: Numbers) -> Numbers:
     (count,) = struct.unpack_from(">I", data, 8)
+    if count > _MAX_SAMPLES:
+        raise ProfileError(f"the profile has a curve of {count} samples; accepted are up to {_MAX_SAMPLES}")
     if count == 0:
         return given
     if count == 1:

@@ -1,4 +1,4 @@
-"""ICC profile: its tags, read and written; one for grey images made into one for results, which have three channels.
+"""ICC profile: its tags, read within bounds and written; grey ones made into those of results, with three channels.
 
 https://www.color.org/specification/ICC.1-2022-05.pdf, sections 7.2 (header), 7.3 (tags) and 8.3 (grey profiles)
 """
@@ -27,6 +27,14 @@ PRIMARIES: Colorants = {
 
 _HEADER_BYTES = 128
 _MAX_TAGS = 100
+_ENTRY_BYTES = 12
+_OF_CONVERSIONS = frozenset(
+    (
+        *(b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC", b"wtpt", b"bkpt", b"chad"),
+        *(b"A2B0", b"A2B1", b"A2B2", b"B2A0", b"B2A1", b"B2A2"),
+    )
+)
+"""The tags by which colours are converted. Those of ICC.2 (D2B0 …) are programs without bounds."""
 _COPIED = (b"desc", b"cprt", b"wtpt")
 CURVES = (b"rTRC", b"gTRC", b"bTRC")
 
@@ -49,17 +57,44 @@ def make_rgb_profile(profile: bytes) -> bytes:
 
 def read_tags(profile: bytes) -> dict[bytes, bytes]:
     """Return the contents of a profile's tags by their names. Raises ProfileError: the profile is damaged."""
+    entries = _read_table(profile)
+    contents = {span: profile[span[0] : span[0] + span[1]] for span in {(offset, size) for _, offset, size in entries}}
+    return {name: contents[offset, size] for name, offset, size in entries}
+
+
+def for_conversion(profile: bytes) -> bytes:
+    """Return a profile with only the tags by which colours are converted, for a library to read.
+
+    Raises:
+        ProfileError: the profile is damaged.
+    """
+    entries = _read_table(profile)
+    kept = [struct.pack(">4sII", *entry) for entry in entries if entry[0] in _OF_CONVERSIONS]
+    start = _HEADER_BYTES + 4 + _ENTRY_BYTES * len(entries)
+    table = struct.pack(">I", len(kept)) + b"".join(kept)
+    return profile[:_HEADER_BYTES] + table.ljust(start - _HEADER_BYTES, b"\0") + profile[start:]
+
+
+def _read_table(profile: bytes) -> list[tuple[bytes, int, int]]:
+    """Return name, offset and size of each tag. Several may share their bytes, but all have no more than the profile.
+
+    Raises:
+        ProfileError: the profile is damaged.
+    """
     try:
         (count,) = struct.unpack_from(">I", profile, _HEADER_BYTES)
-        entries = [
-            struct.unpack_from(">4sII", profile, _HEADER_BYTES + 4 + 12 * number)
-            for number in range(min(count, _MAX_TAGS))
-        ]
+        if count > _MAX_TAGS:
+            raise ProfileError(f"the profile has {count} tags; accepted are up to {_MAX_TAGS}")
+        table = profile[_HEADER_BYTES + 4 :][: _ENTRY_BYTES * count]
+        entries = [struct.unpack_from(">4sII", table, _ENTRY_BYTES * number) for number in range(count)]
     except struct.error as error:
         raise ProfileError("the profile ends within its table of tags") from error
-    if any(offset + size > len(profile) for _, offset, size in entries):
-        raise ProfileError("the profile has a tag beyond its end")
-    return {name: profile[offset : offset + size] for name, offset, size in entries}
+    start = _HEADER_BYTES + 4 + _ENTRY_BYTES * count
+    if any(offset < start or offset + size > len(profile) for _, offset, size in entries):
+        raise ProfileError("the profile has a tag beyond its end, or within its table")
+    if sum(size for _, size in {(offset, size) for _, offset, size in entries}) > len(profile):
+        raise ProfileError("the profile has tags that overlap")
+    return entries
 
 
 def write_profile(header: bytes, contents: Mapping[bytes, bytes]) -> bytes:

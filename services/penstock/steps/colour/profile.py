@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from penstock.steps.colour.alpha import bands
-from penstock.steps.colour.icc import ColourSpace, ProfileError
+from penstock.steps.colour.icc import ColourSpace, ProfileError, for_conversion
 from penstock.steps.image import Pixels
 
 _MODES = {"RGB": "RGBX", "GRAY": "L", "CMYK": "CMYK"}
@@ -74,7 +74,7 @@ def _conversion(profile: bytes, space: ColourSpace) -> _Conversion:
     mode = _MODES[space]
     try:
         transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.ImageCmsProfile(io.BytesIO(for_conversion(profile))),
             ImageCms.createProfile("sRGB"),
             mode,
             "RGBX",

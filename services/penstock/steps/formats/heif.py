@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from penstock.common.headers.file_types import HEIC_NEEDS
 from penstock.common.headers.isobmff import boxes
 from penstock.common.image_header import Header, corrupt, truncated, unsupported
 from penstock.common.model.operations import Decode
@@ -42,7 +43,7 @@ def _open(data: bytes) -> Any:
     try:
         import pi_heif
     except ImportError as error:
-        raise unsupported("the file is HEIC, which needs pip install 'penstock[heif]'") from error
+        raise unsupported(f"the file is HEIC, which needs {HEIC_NEEDS} where it is read") from error
     _check_texts(data)
     options = pi_heif.options
     options.DECODE_THREADS = 1

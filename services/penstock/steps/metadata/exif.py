@@ -3,10 +3,14 @@
 https://www.cipa.jp/std/documents/e/DC-008-Translation-2023-E.pdf
 """
 
+import json
+import re
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from penstock.steps.metadata.tiff_structure import (
+    ASCII,
     DIRECTORY_BYTES,
     EXIF,
     GPS,
@@ -51,6 +55,15 @@ _GEO = {
 """Tags of time, place and heading."""
 
 
+_DESCRIPTION = 0x010E
+"""A text; Mapillary's is JSON, with place, time and heading, and with names and keys of who took the picture."""
+_MAX_DESCRIPTION = 16_384
+_CAPTURE_TIME = re.compile(r"\d{4}(?:_\d{1,2}){5}(?:_\d{1,6})?", re.ASCII)
+_NUMBERS = {"MAPLatitude": 90, "MAPLongitude": 180, "MAPAltitude": 100_000, "MAPGPSAccuracyMeters": 1_000_000}
+_HEADINGS = {"TrueHeading": 360, "MagneticHeading": 360, "AccuracyDegrees": 360}
+"""Fields that `geo` keeps, and how large a number each may be, with either sign."""
+
+
 def clean_exif(data: bytes, *, geo: bool, srgb: bool = False) -> tuple[bytes, bool]:
     """Return EXIF as results keep it, and whether anything was damaged or too large; empty if nothing is left.
 
@@ -82,11 +95,43 @@ def _choose(structure: Structure, name: str, geo: bool) -> list[Entry]:
     entries = structure.directories[name]
     if geo:
         kept = _GEO.get(name, frozenset())
-        return [entry for entry in entries if entry.tag in kept]
+        described = [*_place_in_description(entries)] if name == IMAGE else []
+        return described + [entry for entry in entries if entry.tag in kept]
     if name == GPS:
         return entries
     one = struct.pack(structure.order + "H", 1)
     return [_replace(entry, (_ORIENTATION, _CHROMA_POSITION), one) for entry in entries if entry.tag not in _DROPPED]
+
+
+def _place_in_description(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield Mapillary's description with only place, time and heading kept, and no other description."""
+    for entry in entries:
+        if entry.tag != _DESCRIPTION or entry.type != ASCII or len(entry.value) > _MAX_DESCRIPTION:
+            continue
+        try:
+            found = json.loads(bytes(entry.value).partition(b"\0")[0])
+        except (ValueError, RecursionError):
+            continue
+        if kept := _choose_of_mapillary(found):
+            text = json.dumps(kept, separators=(",", ":")).encode() + b"\0"
+            yield Entry(_DESCRIPTION, ASCII, len(text), text)
+
+
+def _choose_of_mapillary(found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        return {}
+    kept: dict[str, Any] = _choose_numbers(found, _NUMBERS)
+    time, heading = found.get("MAPCaptureTime"), found.get("MAPCompassHeading")
+    if isinstance(time, str) and _CAPTURE_TIME.fullmatch(time):
+        kept["MAPCaptureTime"] = time
+    if isinstance(heading, dict) and (headings := _choose_numbers(heading, _HEADINGS)):
+        kept["MAPCompassHeading"] = headings
+    return kept
+
+
+def _choose_numbers(found: Mapping[str, Any], largest: Mapping[str, int]) -> dict[str, Any]:
+    given = {name: found[name] for name in largest if type(found.get(name)) in (int, float)}
+    return {name: number for name, number in given.items() if abs(number) <= largest[name]}  # no NaN
 
 
 def _replace(entry: Entry, tags: Collection[int], short: bytes) -> Entry:

@@ -20,6 +20,8 @@ from penstock.steps.metadata.xmp import clean_xmp
 METADATA_DROPPED = "metadata_dropped"
 """Warning: EXIF, XMP or IPTC, or some of it, was damaged or too large, and results don't have it."""
 
+_DAMAGED = (ImageError, ValueError, struct.error)
+
 _FINDERS: dict[ImageType, Callable[[bytes], Metadata]] = {
     "jpeg": find_in_jpeg,
     "png": find_in_png,
@@ -36,9 +38,17 @@ def read_metadata(data: bytes, header: Header, params: Decode) -> tuple[Metadata
         return Metadata(header.type), ()
     try:
         found = _FINDERS[header.type](data)
-    except (ImageError, ValueError, struct.error):
+    except _DAMAGED:
         return Metadata(header.type), (METADATA_DROPPED,)
     return clean_metadata(found, header, params)
+
+
+def find_metadata(data: bytes, kind: ImageType) -> Metadata:
+    """Return what a file holds, as it is; nothing if that is damaged."""
+    try:
+        return _FINDERS[kind](data)
+    except _DAMAGED:
+        return Metadata(kind)
 
 
 def clean_metadata(found: Metadata, header: Header, params: Decode) -> tuple[Metadata, tuple[str, ...]]:

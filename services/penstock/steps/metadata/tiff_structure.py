@@ -1,4 +1,4 @@
-"""TIFF structure: the directories of numbered entries that EXIF consists of, read from hostile data and written anew.
+"""TIFF structure: the directories of tagged entries that EXIF consists of, read from untrusted data and rewritten.
 
 https://www.cipa.jp/std/documents/e/DC-008-Translation-2023-E.pdf, section 4.6. Only the four directories of EXIF are
 read, each by its one pointer, so that no chain or loop of directories is ever followed.
@@ -12,8 +12,8 @@ from typing import NamedTuple
 MAX_ENTRIES = 512
 """Entries read of a directory; cameras write some 50."""
 
-SHORT, LONG, RATIONAL = 3, 4, 5
-_SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+ASCII, SHORT, LONG, RATIONAL = 2, 3, 4, 5
+_SIZES = {1: 1, ASCII: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of a value by its type."""
 _OFFSET_TYPES = (13, 16, 17, 18)
 """Types of BigTIFF and of directories' offsets: they say where something is in its file, and are skipped."""

@@ -1,4 +1,4 @@
-"""XMP: a packet's properties, read from hostile data and written anew.
+"""XMP: a packet's properties, read from untrusted data and rewritten.
 
 https://www.iso.org/standard/75163.html (XMP, part 1). Expat parses; entities, other encodings than UTF-8 and deep
 nesting are refused.

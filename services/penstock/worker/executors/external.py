@@ -2,18 +2,22 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from penstock.common.image_header import HEAD_BYTES as TYPE_BYTES
+from penstock.common.image_header import image_type
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.plan import Planned
 from penstock.common.model.stdio_protocol import Response
 from penstock.common.registry import declared_steps
 from penstock.common.settings import Limits, SettingsError, WorkerSettings
+from penstock.steps.groups.image import GroupImage
 from penstock.steps.image import Image, StepOutput
-from penstock.worker.executors.base import Part, StepExecutor, check_parts, check_regions
+from penstock.worker.executors.base import Part, StepExecutor, check_made
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.program import Launch, Program, ProgramStartError
 from penstock.worker.executors.shared_folder import SharedFolder
@@ -54,7 +58,7 @@ class ExternalExecutor(InProcessExecutor):
         if operation.step not in self._steps:
             return super().perform(operation, parts)
         settings = self._settings
-        try:
+        with self._request():
             carries_metadata = self._program.start().metadata
             put = self._folder.put_image if carries_metadata else self._folder.put_pixels
             regions = [] if carries_metadata else [part.regions for part in parts]
@@ -65,15 +69,40 @@ class ExternalExecutor(InProcessExecutor):
             made = self._folder.read_images(folder, response.out)
             if not carries_metadata:
                 made = [*inherit(parts, made, response)]
+        check_made(operation.step, made, self._limits)
+        return list(made)
+
+    def perform_on_group(self, operation: Planned, images: Iterable[GroupImage]) -> list[Part]:
+        if operation.step not in self._steps:
+            return super().perform_on_group(operation, images)
+        settings, step = self._settings, operation.step
+        with self._request():
+            accepted = self._program.start().accepts
+            group = self._folder.put_group(images, partial(self._put_for_program, accepted))
+            params = operation.params.model_dump(mode="json")
+            make_request = partial(self._folder.make_group_request, step, params, group)
+            limit_secs = settings.step_timeout_secs * max(1, group.count)
+            folder, response = self._program.run(make_request, settings.max_attempts, limit_secs)
+            return [*self._folder.read_group_results(step, folder, response)]
+
+    def _put_for_program(self, accepted: Collection[str], image: GroupImage) -> str:
+        """Write an image of a group: its file if the program accepts that, or else its pixels."""
+        data = image.data()
+        if image_type(data[:TYPE_BYTES]) in accepted:
+            return self._folder.put_file(data).path
+        return self._folder.put_pixels(Image(replace(image, data=lambda: data).read())).path
+
+    @contextmanager
+    def _request(self) -> Iterator[None]:
+        """Clear the shared folder after a request to the program, and say what could not be used for it."""
+        try:
+            yield
         except ProgramStartError as error:
             raise UnavailableError("program", str(error)) from error
         except OSError as error:
             raise UnavailableError("store", f"the shared folder cannot be used: {error.strerror}") from error
         finally:
             self._folder.clear()
-        check_parts(operation.step, [image.counted_pixels for image in made], self._limits)
-        check_regions(operation.step, made)
-        return list(made)
 
     def time_limit_secs(self, step: str) -> float | None:
         if step not in self._steps:

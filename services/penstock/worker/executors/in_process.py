@@ -1,21 +1,26 @@
 """InProcessExecutor: runs steps as functions of this process, on arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.errors import ImageCode, ImageError, PenstockError
 from penstock.common.model.operations import Decode, Encode
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.settings import Limits
 from penstock.steps.decode import decode
 from penstock.steps.encode import encode, fit
+from penstock.steps.groups.image import GroupImage
 from penstock.steps.image import Image, Pixels, StepOutput
+from penstock.steps.metadata.place import read_place
 from penstock.steps.table import check_input, further_arguments, step_functions
-from penstock.worker.executors.base import File, Part, check_extent, check_parts, check_regions
+from penstock.worker.cancelled_jobs import JobCancelledError
+from penstock.worker.executors.base import File, Part, check_extent, check_made
+from penstock.worker.executors.group_results import collect_results
 from penstock.worker.executors.needs import needed_bytes
+from penstock.worker.group_input import GroupStoppedError
 from penstock.worker.memory import WorkerMemory
 
 
@@ -28,12 +33,9 @@ class InProcessExecutor:
 
     def perform(self, operation: Planned, parts: list[Part]) -> list[Part]:
         params = operation.params
-        if self._memory is not None:
-            self._memory.check(operation.step, needed_bytes(params, parts, self._limits))
+        self._check_memory(operation, parts)
         if isinstance(params, Decode):
             return [decode(data, self._limits, params) for data in parts]
-        if isinstance(params, Encode):
-            return [_encode(part, params) for part in parts]
         _check_before(operation, parts, self._limits)
         made: list[Image] = []
         try:
@@ -46,12 +48,28 @@ class InProcessExecutor:
         except (ImageError, MemoryError):
             raise
         except Exception as error:
-            text = " ".join(str(error).split())[:200]
-            message = f"{operation.step} raised {type(error).__name__}: {text}"
-            raise ImageError(ImageCode.INTERNAL, message) from error
-        check_parts(operation.step, [image.counted_pixels for image in made], self._limits)
-        check_regions(operation.step, made)
+            raise _unexpected(operation.step, error) from error
+        check_made(operation.step, made, self._limits)
         return [*made]
+
+    def perform_on_group(self, operation: Planned, images: Iterable[GroupImage]) -> list[Part]:
+        try:
+            made = step_functions()[operation.step](iter(images), operation.params)
+            return [*collect_results(operation.step, made, self._limits, self._memory)]
+        except (PenstockError, MemoryError, JobCancelledError, GroupStoppedError):
+            raise
+        except Exception as error:
+            raise _unexpected(operation.step, error) from error
+
+    def encode(self, operation: Planned, parts: Sequence[Part]) -> Iterator[File]:
+        assert isinstance(operation.params, Encode)
+        self._check_memory(operation, parts)
+        for part in parts:
+            yield _encode(part, operation.params)
+
+    def _check_memory(self, operation: Planned, parts: Sequence[Part]) -> None:
+        if self._memory is not None:
+            self._memory.check(operation.step, needed_bytes(operation.params, parts, self._limits))
 
     def time_limit_secs(self, step: str) -> float | None:  # noqa: ARG002 (native code cannot be interrupted)
         return None
@@ -69,18 +87,24 @@ class InProcessExecutor:
         """Nothing was started."""
 
 
+def _unexpected(step: str, error: Exception) -> ImageError:
+    text = " ".join(str(error).split())[:200]
+    return ImageError(ImageCode.INTERNAL, f"{step} raised {type(error).__name__}: {text}")
+
+
 def _encode(image: Image, params: Encode) -> File:
     if params.format == "keep":
         params = params.for_source(image.metadata.type)
         image = fit(image, params)
     data = encode(image, params)
     media_type, extension = params.media_type, params.format
-    return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings)
+    place = read_place(image.metadata.exif)
+    return File(data, image.width, image.height, media_type, extension, image.regions, image.warnings, place)
 
 
 def _check_before(operation: Planned, parts: Sequence[Image], limits: Limits) -> None:
     """Raise ImageError where the parameters alone show that a step would make too much."""
-    made = [(part.weight, operation.params.extent(*part.full_size)) for part in parts]
+    made = [(part.shape.weight, operation.params.extent(*part.full_size)) for part in parts]
     known = [(weight, extent) for weight, extent in made if extent is not None]
     if known:
         pixels = sum(weight * extent.pixels for weight, extent in known)

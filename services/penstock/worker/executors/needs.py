@@ -11,6 +11,7 @@ from penstock.common.model.operations import Decode, Encode
 from penstock.common.model.parameters import Parameters
 from penstock.common.model.resize import Resize
 from penstock.common.settings import Limits
+from penstock.steps.decode import count_pixels
 from penstock.steps.image import Image
 
 _ENCODE_BYTES = {"jpg": 1, "tiff": 4, "png": 11, "webp": 14, "avif": 21}
@@ -35,8 +36,9 @@ def _decoded_bytes(data: bytes, params: Decode, limits: Limits) -> int:
         return 0
     with suppress(ImageError):
         header = read_header(data)
-        if header.width * header.height <= limits.max_pixels:
-            return len(data) + 3 * header.width * header.height
+        if count_pixels(header, params) <= limits.max_pixels:
+            sample_bytes = 2 if params.depth == "keep" and header.bit_depth > 8 else 1
+            return len(data) + 3 * sample_bytes * header.width * header.height
     return 0
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.operations import DECODE
 from penstock.common.model.stdio_protocol import (
     DESCRIBE,
     MAX_LINE_BYTES,
@@ -20,6 +21,7 @@ from penstock.common.model.stdio_protocol import (
     ProtocolError,
     Request,
     Response,
+    ResponseError,
     read_message,
     write_message,
 )
@@ -103,7 +105,7 @@ class Program:
                 log.warning("%s died while it processed an image: %s", self.name, error)
                 continue
             if answer.error is not None and not answer.ok:
-                raise ImageError(_image_code(answer.error.code), _one_line(answer.error.message))
+                raise _image_error(answer.error)
             return request.out, answer
         raise ImageError(
             ImageCode.STEP_CRASHED, f"the step's program died {attempts} times while it processed this image"
@@ -250,8 +252,9 @@ class _Process:
                     self._context.run(log.info, "%s: %s", self._name, text)
 
 
-def _image_code(text: str) -> ImageCode:
-    return ImageCode(text) if text in set(ImageCode) else ImageCode.INTERNAL
+def _image_error(error: ResponseError) -> ImageError:
+    code = ImageCode(error.code) if error.code in set(ImageCode) else ImageCode.INTERNAL
+    return ImageError(code, _one_line(error.message), DECODE if error.step == DECODE else None)
 
 
 def _one_line(message: str) -> str:

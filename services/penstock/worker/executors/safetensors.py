@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.regions import Regions
 from penstock.common.store.base import Buffer
-from penstock.steps.image import Image, Metadata
+from penstock.steps.image import Image, Metadata, Shape
 from penstock.steps.transform import IDENTITY, Transform
 
 SUFFIX = ".safetensors"
@@ -87,11 +87,6 @@ class Blob:
         (name,) = [name for name in self._header if name not in (_METADATA, *_BYTES)]
         return self._images([name], _NAME, "")[0]
 
-    @property
-    def has_facts(self) -> bool:
-        """Whether it holds more of its images than their pixels."""
-        return _METADATA in self._header
-
     def _images(self, names: Sequence[str], key: str, prefix: str) -> list[Image]:
         try:
             pixels = [self._view(self._header[name]) for name in names]
@@ -152,7 +147,7 @@ def read_image(data: bytes) -> Image:
         raise _corrupt(f"facts of an image that cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def read_shape(head: bytes, size_bytes: int) -> tuple[int, int, int]:
+def read_shape(head: bytes, size_bytes: int) -> Shape:
     """Return the shape of the pixels in a file of `size_bytes`, from its first `HEAD_BYTES` bytes.
 
     Raises:
@@ -181,7 +176,7 @@ def read_shape(head: bytes, size_bytes: int) -> tuple[int, int, int]:
     pixel_bytes = _size_bytes(tensor)
     if start + expected != size_bytes or expected - pixel_bytes > MAX_METADATA_BYTES:
         raise _corrupt(f"{size_bytes} bytes for {width}x{height} pixels; accepted are {start + pixel_bytes}")
-    return height, width, channels
+    return Shape(height, width, channels, _DTYPES[dtype].itemsize)
 
 
 def _add_facts(

@@ -7,8 +7,9 @@ followed.
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -17,15 +18,28 @@ from penstock.common.image_header import ImageType, image_type, read_header
 from penstock.common.model.errors import ImageCode, ImageError
 from penstock.common.model.operations import FORMATS, MEDIA_TYPES, Encode
 from penstock.common.model.regions import Regions
-from penstock.common.model.stdio_protocol import Request, Response
+from penstock.common.model.stdio_protocol import MAX_LINE_BYTES, GroupMember, Request, Response, write_message
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
-from penstock.steps.image import Image
-from penstock.worker.executors.base import File
-from penstock.worker.executors.safetensors import HEAD_BYTES, MAX_METADATA_BYTES, pack_image, read_image, read_shape
+from penstock.steps.groups.image import GroupImage
+from penstock.steps.image import Image, Shape
+from penstock.steps.metadata.place import read_place
+from penstock.steps.metadata.read import find_metadata
+from penstock.worker.executors.base import File, check_made
+from penstock.worker.executors.group_results import collect_files
+from penstock.worker.executors.safetensors import (
+    HEAD_BYTES,
+    MAX_METADATA_BYTES,
+    is_safetensors,
+    pack_image,
+    read_image,
+    read_shape,
+)
 
-_MAX_PIXEL_BYTES = 8
-"""Bytes of a pixel with four channels of 16 bits."""
+_MAX_PIXEL_BYTES = 3
+"""Most bytes of pixels for each one that the limit counts: those of more bytes count more often."""
+_MAX_FILE_PIXEL_BYTES = 8
+"""Bytes of a pixel with four channels of 16 bits: no encoded one needs more."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +47,20 @@ class SharedImage:
     """An image in the folder: its path as the program sees it, and its shape; None for an image file of a `type`."""
 
     path: str
-    shape: tuple[int, int, int] | None
+    shape: Shape | None
     type: ImageType | None = None
+
+
+@dataclass(frozen=True)
+class SharedGroup:
+    """A group's images in the folder: how many, the file that lists them as the program sees it, and what it lists.
+
+    `members` are None if there are too many for one line.
+    """
+
+    count: int
+    listing: str
+    members: list[GroupMember] | None
 
 
 class SharedFolder:
@@ -57,12 +83,36 @@ class SharedFolder:
 
     def put_image(self, image: Image) -> SharedImage:
         """Write an image's pixels, and what belongs to them."""
-        height, width, channels = image.pixels.shape
-        return SharedImage(self._put(pack_image(image)), (height, width, channels))
+        return SharedImage(self._put(pack_image(image)), image.shape)
 
     def put_pixels(self, image: Image) -> SharedImage:
         """Write an image's pixels alone."""
         return self.put_image(Image(image.pixels))
+
+    def put_group(self, images: Iterable[GroupImage], put: Callable[[GroupImage], str]) -> SharedGroup:
+        """Write the images of a group with `put`, which returns a path, and the list of them."""
+        name = f"{next(self._numbers)}.jsonl"
+        members: list[GroupMember] = []
+        count = listed_bytes = 0
+        with open(self._path / name, "xb") as file:
+            for image in images:
+                member = _describe(image, put(image))
+                count += 1
+                listed_bytes += file.write(member.model_dump_json().encode() + b"\n")
+                if listed_bytes <= MAX_LINE_BYTES:
+                    members.append(member)
+        fits = len(members) == count
+        return SharedGroup(count, f"{self._mounted_as}/{name}", members if fits else None)
+
+    def make_group_request(self, op: str, params: Mapping[str, object], group: SharedGroup) -> Request:
+        """Return a request about a group with a new, empty folder for its results."""
+        members = group.members or []
+        request = self.make_request(op, params, [member.file for member in members])
+        images = [member.model_copy(update={"file": ""}) for member in members]
+        whole = request.model_copy(update={"images": images, "listing": group.listing})
+        if group.members is not None and len(write_message(whole)) <= MAX_LINE_BYTES:
+            return whole
+        return whole.model_copy(update={"inputs": [], "images": []})
 
     def make_request(
         self, op: str, params: Mapping[str, object], inputs: Sequence[str], regions: Sequence[Regions] = ()
@@ -74,7 +124,7 @@ class SharedFolder:
         return request.model_copy(update={"regions": list(regions)}) if any(regions) else request
 
     def read_image(self, shared: SharedImage) -> Image:
-        """Return an image in the folder, whoever wrote it."""
+        """Return an image in the folder, written by this process or by the program."""
         folder = shared.path.rpartition("/")[0]
         return self.read_images(folder, [shared.path])[0]
 
@@ -92,13 +142,31 @@ class SharedFolder:
                 images.append(read_image(data))
             except ImageError as error:
                 raise _violation(f"it made {error.message}") from error
-            left -= images[-1].width * images[-1].height
+            left -= images[-1].shape.counted_pixels
         return images
 
+    def read_group_results(self, step: str, folder: str, response: Response) -> list[Image] | list[File]:
+        """Return the results of a group that a program says it made in a folder: images, or files as they are."""
+        paths = self._check_count(response.out)
+        if all(map(partial(self._holds_pixels, folder), paths)):
+            found = enumerate(self.read_images(folder, paths))
+            images = [replace(image, regions=(*image.regions, *response.found(index))) for index, image in found]
+            check_made(step, images, self._limits)
+            return images
+        most = self._limits.max_file_bytes
+        return collect_files(
+            step, ((path.rpartition("/")[2], self._read(folder, path, most)) for path in paths), self._limits
+        )
+
+    def _holds_pixels(self, folder: str, path: str) -> bool:
+        return is_safetensors(self._read_head(folder, path, HEAD_BYTES)[0])
+
     def read_file(self, folder: str, response: Response, index: int, params: Encode) -> File:
-        """Return an image file that a program says it made in a folder."""
+        """Return the file that a program says it made in a folder of the part at `index`."""
+        if index >= len(response.out):
+            raise _violation(f"it made {len(response.out)} files; accepted is one for each part")
         path = response.out[index]
-        data = self._read(folder, path, _MAX_PIXEL_BYTES * self._limits.max_pixels + HEAD_BYTES)
+        data = self._read(folder, path, _MAX_FILE_PIXEL_BYTES * self._limits.max_pixels + HEAD_BYTES)
         try:
             header = read_header(data)
         except ImageError as error:
@@ -107,7 +175,8 @@ class SharedFolder:
         if form is None or params.format not in (form, "keep"):
             raise _violation(f"it made a {header.type} file; {params.format} was asked for")
         warnings = tuple(response.warnings[index]) if response.warnings else ()
-        return File(data, header.width, header.height, MEDIA_TYPES[form], form, response.found(index), warnings)
+        place = read_place(find_metadata(data, header.type).exif)
+        return File(data, header.width, header.height, MEDIA_TYPES[form], form, response.found(index), warnings, place)
 
     def clear(self) -> None:
         """Remove everything in the folder."""
@@ -132,7 +201,7 @@ class SharedFolder:
         write_pieces(os.open(self._path / name, flags, 0o644), pieces)
         return f"{self._mounted_as}/{name}"
 
-    def _read_shape(self, folder: str, path: str) -> tuple[int, int, int]:
+    def _read_shape(self, folder: str, path: str) -> Shape:
         head, size_bytes = self._read_head(folder, path, HEAD_BYTES)
         try:
             return read_shape(head, size_bytes)
@@ -167,6 +236,18 @@ class SharedFolder:
                 return opened.read(min(status.st_size, max_bytes)), status.st_size
         except OSError as error:
             raise _violation(f"{name[:80]!r} cannot be read: {error.strerror}") from error
+
+
+def _describe(image: GroupImage, file: str) -> GroupMember:
+    return GroupMember(
+        file=file,
+        name=image.name,
+        width=image.width,
+        height=image.height,
+        regions=image.regions,
+        place=image.place,
+        labels=dict(image.labels),
+    )
 
 
 def write_pieces(descriptor: int, pieces: Sequence[Buffer]) -> None:

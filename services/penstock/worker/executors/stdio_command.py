@@ -12,7 +12,7 @@ from typing import BinaryIO
 from penstock.common.logs import set_up_logs
 from penstock.common.registry import declare_steps, operations
 from penstock.common.settings import Limits, SettingsError, WorkerSettings
-from penstock.worker.served_steps import read_steps
+from penstock.worker.process.served_steps import read_steps
 
 
 def run_stdio(settings: WorkerSettings, limits: Limits, root: Path | None) -> int:
@@ -34,13 +34,16 @@ def run_stdio(settings: WorkerSettings, limits: Limits, root: Path | None) -> in
     requests, answers = take_streams()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # files are written atomically
     set_up_logs("stdio")
-    declare_steps(settings.step_schemas)
+    declare_steps(settings.declared_steps)
     served = read_steps(settings.steps)
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
-    from penstock.worker.executors.stdio_server import StdioServer  # isort: skip
+    from penstock.worker.process.device import use_device  # isort: skip
+    from penstock.worker.executors.stdio_server import StdioServer
 
+    use_device(settings.device)
+    steps = [step for step in operations() if step in served]
     try:
-        StdioServer([step for step in operations() if step in served], limits, root).serve(requests, answers)
+        StdioServer(steps, limits, root, gpu=settings.device == "cuda").serve(requests, answers)
     except BrokenPipeError:
         os._exit(0)  # the reader has gone
     return 0

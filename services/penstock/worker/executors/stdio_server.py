@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +13,8 @@ from penstock import __version__
 from penstock.common.input_root import is_below, open_beneath, open_regular_file, real_path
 from penstock.common.model.errors import RETRY_MAY_HELP, ImageCode, ImageError, PlanError
 from penstock.common.model.operations import DECODE, Decode, Encode
-from penstock.common.model.plan import read_operation
+from penstock.common.model.plan import Planned, read_operation
+from penstock.common.model.regions import Region
 from penstock.common.model.stdio_protocol import (
     BAD_REQUEST,
     DESCRIBE,
@@ -19,6 +22,7 @@ from penstock.common.model.stdio_protocol import (
     MAX_LINE_BYTES,
     RAW,
     Description,
+    GroupMember,
     ProtocolError,
     Request,
     Response,
@@ -26,12 +30,14 @@ from penstock.common.model.stdio_protocol import (
     read_message,
     write_message,
 )
-from penstock.common.registry import operations
+from penstock.common.registry import group_steps, operations
 from penstock.common.settings import Limits
 from penstock.common.store.base import Buffer
 from penstock.steps.decode import decode
+from penstock.steps.groups.image import GroupImage
 from penstock.steps.image import Image
 from penstock.worker.executors.base import File, as_image_error
+from penstock.worker.executors.group_results import own_files
 from penstock.worker.executors.in_process import InProcessExecutor
 from penstock.worker.executors.safetensors import (
     HEAD_BYTES,
@@ -46,10 +52,14 @@ from penstock.worker.image_sources import check_size
 
 
 class StdioServer:
-    """Runs `steps`, of which it describes itself as the first. Files must be below `root`, unless that is None."""
+    """Runs `steps`, of which it describes itself as the first. Files must be below `root`, unless that is None.
 
-    def __init__(self, steps: Sequence[str], limits: Limits, root: Path | None) -> None:
+    `gpu` says that this process uses one.
+    """
+
+    def __init__(self, steps: Sequence[str], limits: Limits, root: Path | None, *, gpu: bool = False) -> None:
         self._steps = tuple(steps)
+        self._gpu = gpu
         self._limits = limits
         self._root = None if root is None else os.fsencode(root.resolve())
         self._executor = InProcessExecutor(limits)
@@ -73,7 +83,7 @@ class StdioServer:
             return _refuse(BAD_REQUEST, error.message, retry=False)
         except Exception as error:
             failure = as_image_error(error)
-            return _refuse(failure.code, failure.message, retry=failure.code in RETRY_MAY_HELP)
+            return _refuse(failure.code, failure.message, retry=failure.code in RETRY_MAY_HELP, step=failure.step)
 
     def describe(self) -> Description:
         """Return the answer to `describe`."""
@@ -85,7 +95,8 @@ class StdioServer:
             params=schemas[first],
             operations=schemas,
             accepts=[RAW, *FILE_TYPES],
-            gpu=False,
+            group=first in group_steps(),
+            gpu=self._gpu,
             metadata=True,
         )
 
@@ -94,21 +105,62 @@ class StdioServer:
         if request.op != DECODE and request.op not in self._steps:
             accepted = ", ".join((*self._steps, DECODE, DESCRIBE))
             raise ProtocolError("unreadable_line", f"op: no operation {request.op!r} here; accepted are {accepted}")
+        if request.op in group_steps():
+            return self._run_on_group(request)
         if not 1 <= len(request.inputs) <= self._limits.max_parts:
             raise ProtocolError(
                 "unreadable_line", f"in: {len(request.inputs)} files; {self._limits.accepted('max_parts')}"
             )
-        try:
-            operation = read_operation({"op": request.op, **request.params}, "params")
-        except PlanError as error:
-            raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
+        operation = _read_operation(request)
         if isinstance(operation.params, Decode):
-            images = self._read_all(request.inputs, operation.params)
-            return Response(ok=True, out=self._write(request.out, ((SUFFIX, pack_image(image)) for image in images)))
-        made = self._executor.perform(operation, [*self._with_regions(request)])
+            return self._write_images(request.out, self._read_all(request.inputs, operation.params))
+        parts: list[Image] = [*self._with_regions(request)]
         if isinstance(operation.params, Encode):
-            return self._write_files(request.out, made)
-        return Response(ok=True, out=self._write(request.out, ((SUFFIX, pack_image(image)) for image in made)))
+            return self._write_files(request.out, self._executor.encode(operation, parts))
+        return self._write_images(request.out, self._executor.perform(operation, parts))
+
+    def _run_on_group(self, request: Request) -> Response:
+        """Run a group step; return the paths of images, or of files as they are."""
+        made = self._executor.perform_on_group(_read_operation(request), self._group(request))
+        if files := own_files(made):
+            return Response(ok=True, out=self._write(request.out, ((file.name, [file.data]) for file in files)))
+        return self._write_images(request.out, made)
+
+    def _group(self, request: Request) -> Iterator[GroupImage]:
+        """Yield the images that a request lists."""
+        for member in self._members(request):
+            yield GroupImage(
+                name=member.name,
+                width=member.width,
+                height=member.height,
+                regions=member.regions,
+                place=member.place,
+                labels=member.labels,
+                data=partial(self._read_file, member.file),
+                limits=self._limits,
+            )
+
+    def _members(self, request: Request) -> Iterator[GroupMember]:
+        """Yield what a request says of each image, in its line or in the file that it names."""
+        if not request.listing:
+            if len(request.inputs) != len(request.images):
+                message = f"images: {len(request.images)} for {len(request.inputs)} files; accepted is one for each"
+                raise ProtocolError("unreadable_line", message)
+            for path, member in zip(request.inputs, request.images, strict=True):
+                yield member.model_copy(update={"file": path})
+            return
+        with self._open(request.listing) as (file, _), BufferedReader(file) as lines:
+            yield from (read_message(GroupMember, line) for line in lines)
+
+    def _read_file(self, path: str) -> bytes:
+        """Return the bytes of an image's file."""
+        with self._open(path) as (file, status):
+            check_size(status.st_size, self._limits)
+            return file.read()
+
+    def _write_images(self, folder: str, images: Iterable[Image]) -> Response:
+        named = ((f"{number}{SUFFIX}", pack_image(image)) for number, image in enumerate(images))
+        return Response(ok=True, out=self._write(folder, named))
 
     def _with_regions(self, request: Request) -> Iterator[Image]:
         """Yield a request's images with the regions that it gives, unless their files have some."""
@@ -117,12 +169,22 @@ class StdioServer:
         for image, regions in zip(images, given, strict=False):
             yield image if image.regions else replace(image, regions=regions)
 
-    def _write_files(self, folder: str, files: Sequence[File]) -> Response:
-        response = Response(ok=True, out=self._write(folder, ((f".{file.extension}", [file.data]) for file in files)))
-        if any(file.regions for file in files):
-            response.regions = [file.regions for file in files]
-        if any(file.warnings for file in files):
-            response.warnings = [list(file.warnings) for file in files]
+    def _write_files(self, folder: str, files: Iterator[File]) -> Response:
+        """Write each file before the next one is made."""
+        regions: list[tuple[Region, ...]] = []
+        warnings: list[list[str]] = []
+
+        def pieces() -> Iterator[tuple[str, list[Buffer]]]:
+            for number, file in enumerate(files):
+                regions.append(file.regions)
+                warnings.append([*file.warnings])
+                yield f"{number}.{file.extension}", [file.data]
+
+        response = Response(ok=True, out=self._write(folder, pieces()))
+        if any(regions):
+            response.regions = [*regions]
+        if any(warnings):
+            response.warnings = warnings
         return response
 
     def _read_all(self, paths: Sequence[str], params: Decode) -> list[Image]:
@@ -130,14 +192,16 @@ class StdioServer:
         parts: list[Image] = []
         left = self._limits.max_pixels
         for path in paths:
-            parts.append(self._read(path, left, params))
-            left -= parts[-1].width * parts[-1].height
+            try:
+                parts.append(self._read(path, left, params))
+            except ImageError as error:
+                error.step = DECODE
+                raise
+            left -= parts[-1].shape.counted_pixels
         return parts
 
     def _read(self, path: str, max_pixels: int, params: Decode) -> Image:
-        raw = _encode_path(path)
-        opening = open_regular_file(raw) if self._root is None else open_beneath(raw, self._root)
-        with opening as (file, status):
+        with self._open(path) as (file, status):
             size_bytes = status.st_size
             head = file.read(min(HEAD_BYTES, size_bytes))
             if not is_safetensors(head):
@@ -145,8 +209,7 @@ class StdioServer:
                 check_size(size_bytes, self._limits)
                 file.seek(0)
                 return decode(file.read(size_bytes), limits, params)
-            height, width, _ = read_shape(head, size_bytes)
-            if height * width > max_pixels:
+            if read_shape(head, size_bytes).counted_pixels > max_pixels:
                 raise ImageError(
                     ImageCode.TOO_MANY_PIXELS,
                     f"too many pixels in all parts; {self._limits.accepted('max_pixels')}",
@@ -154,13 +217,24 @@ class StdioServer:
             file.seek(0)
             return read_image(file.read(size_bytes))
 
+    def _open(self, path: str) -> AbstractContextManager[tuple[FileIO, os.stat_result]]:
+        """Open a file to read; no other than below the root."""
+        raw = _encode_path(path)
+        return open_regular_file(raw) if self._root is None else open_beneath(raw, self._root)
+
     def _write(self, folder: str, files: Iterable[tuple[str, Sequence[Buffer]]]) -> list[str]:
-        """Write numbered files, of which the suffixes are given, each whole or not at all; return their paths."""
+        """Write files with their names, all of them or none; return their paths."""
         with self._open_folder(folder) as descriptor:
-            names = []
-            for number, (suffix, pieces) in enumerate(files):
-                names.append(f"{number}{suffix}")
-                write_atomically(descriptor, names[-1], pieces)
+            names: list[str] = []
+            try:
+                for name, pieces in files:
+                    write_atomically(descriptor, name, pieces)
+                    names.append(name)
+            except BaseException:
+                for name in names:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=descriptor)
+                raise
         return [f"{folder.rstrip('/')}/{name}" for name in names]
 
     @contextmanager
@@ -205,6 +279,13 @@ def write_atomically(folder: int, name: str, pieces: Sequence[Buffer]) -> None:
         raise
 
 
+def _read_operation(request: Request) -> Planned:
+    try:
+        return read_operation({"op": request.op, **request.params}, "params", is_own=True)
+    except PlanError as error:
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, error.message) from error
+
+
 def _encode_path(path: str) -> bytes:
     raw = os.fsencode(path)
     if not raw.startswith(b"/") or b"\0" in raw:
@@ -212,6 +293,6 @@ def _encode_path(path: str) -> bytes:
     return raw
 
 
-def _refuse(code: str, message: str, *, retry: bool) -> bytes:
-    text = " ".join(message.split())
-    return write_message(Response(ok=False, error=ResponseError(code=code, message=text, retry=retry)))
+def _refuse(code: str, message: str, *, retry: bool, step: str | None = None) -> bytes:
+    error = ResponseError(code=code, message=" ".join(message.split()), retry=retry)
+    return write_message(Response(ok=False, error=error.model_copy(update={"step": step} if step else None)))

@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from penstock import __version__
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.environment import warn_of_misspelt_variables
 from penstock.common.input_root import input_root
-from penstock.common.logs import set_up_logs
+from penstock.common.logs import announce, set_up_logs
 from penstock.common.metrics import CallCounters
-from penstock.common.registry import declare_steps
+from penstock.common.registry import declare_steps, log_broken_steps, operations
 from penstock.common.settings import (
     BrokerSettings,
     KubernetesSettings,
@@ -36,11 +37,12 @@ from penstock.common.store.bucket_allowlist import BucketAllowlist
 from penstock.common.store.factory import open_store, store_folder
 from penstock.common.store.local import LocalStore
 from penstock.common.tracing.base import open_tracing
+from penstock.common.wording.urls import show_url
 from penstock.worker.liveness import remove
 from penstock.worker.process.pod_deletion_cost import DeletionCost, OwnPod
-from penstock.worker.process.probe import is_fresh, name_files
+from penstock.worker.process.probe import is_fresh, is_ready, name_files
+from penstock.worker.process.served_steps import read_steps
 from penstock.worker.process.supervisor import EXIT_USAGE, ProcessSpec, Supervisor, call_when_orphaned
-from penstock.worker.served_steps import read_steps
 
 if TYPE_CHECKING:
     from penstock.worker.worker import Worker
@@ -78,7 +80,7 @@ def work(
     Raises:
         SettingsError: no such step, no broker, no store, or one that cannot be used.
     """
-    declare_steps(settings.step_schemas)
+    declare_steps(settings.declared_steps)
     served = read_steps(settings.steps, program=bool(settings.program))
     if broker.broker_url is None:
         raise _refuse("no broker; give --broker or PENSTOCK_BROKER_URL: amqp://user:password@host:port/vhost")
@@ -87,23 +89,35 @@ def work(
     spec = ServiceSpec(served, limits, settings, broker.broker_url, broker, store)
     set_up_logs("worker")
     warn_of_misspelt_variables()
+    log_broken_steps()
     for file in liveness_files(settings):
         remove(file)  # a container that is restarted finds those of the last one
     if kubernetes.deletion_cost:
         if settings.liveness_file is None:
             raise _refuse("PENSTOCK_DELETION_COST needs a liveness file; set PENSTOCK_LIVENESS_FILE")
         DeletionCost(liveness_files(settings), OwnPod(kubernetes).write_cost).start()
+    processes = f"{settings.concurrency} process{'es' * (settings.concurrency > 1)}"
+    steps = [step for step in operations() if step in served]
+    line = (
+        f"Penstock {__version__} serves {', '.join(steps)} with {processes} (Ctrl-C ends it):"
+        f" broker {show_url(broker.broker_url)}, store {show_url(store.store_url)}"
+    )
     if settings.concurrency == 1:
-        return serve_steps(spec)
+        return serve_steps(spec, line)
+    announce(line)
     return Supervisor(make_processes(spec)).run(settings.drain_secs)
 
 
-def check_alive(settings: WorkerSettings) -> int:
-    """Return 0 if every process of the worker is alive, else 1; raises SettingsError if it writes no liveness file."""
+def check_alive(settings: WorkerSettings, *, ready: bool = False) -> int:
+    """Return 0 if every process of the worker is alive, or ready, else 1.
+
+    Raises:
+        SettingsError: it writes no liveness file.
+    """
     files = liveness_files(settings)
     if not files:
         raise _refuse("--alive needs a liveness file; set PENSTOCK_LIVENESS_FILE, for the worker as well")
-    return 0 if all(is_fresh(file) for file in files) else 1
+    return 0 if all(map(is_ready if ready else is_fresh, files)) else 1
 
 
 def liveness_files(settings: WorkerSettings) -> list[Path]:
@@ -134,16 +148,18 @@ def serve_in_child(spec: ServiceSpec) -> None:
         sys.exit(EXIT_USAGE)
 
 
-def serve_steps(spec: ServiceSpec) -> int:
-    """Serve steps in this process until a signal; returns the exit status."""
+def serve_steps(spec: ServiceSpec, line: str | None = None) -> int:
+    """Serve steps in this process until a signal; returns the exit status. The `line` is announced, if there is one."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # until there is something to finish
     from penstock.worker.process import preload  # noqa: F401 (first: it configures the allocator before OpenCV)
-    from penstock.worker.executors.external import make_executor  # isort: skip
+    from penstock.worker.process.device import use_device  # isort: skip
+    from penstock.worker.executors.external import make_executor
     from penstock.worker.memory import measure_memory
     from penstock.worker.worker import build_worker
 
     set_up_logs("worker")
-    declare_steps(spec.settings.step_schemas)
+    declare_steps(spec.settings.declared_steps)
+    use_device(spec.settings.device)
     memory = measure_memory(spec.settings)
     executor = make_executor(spec.settings, spec.limits, spec.served, memory)
     counters = CallCounters()
@@ -164,6 +180,8 @@ def serve_steps(spec: ServiceSpec) -> int:
         memory=memory,
         overlap=not isinstance(store, LocalStore),
     )
+    if line is not None:
+        announce(line)
     run_until_signal(worker, spec.settings.drain_secs)
     broker.close()
     return 0

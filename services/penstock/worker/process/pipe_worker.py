@@ -66,13 +66,15 @@ def _build(connection: Connection, spec: PipeWorkerSpec) -> Worker:
     from penstock.worker.executors.external import make_executor
     from penstock.worker.memory import measure_memory
     from penstock.worker.outage import hide_outages
+    from penstock.worker.process.device import use_device
     from penstock.worker.worker import build_worker
 
     set_up_logs(spec.name)
     if not spec.logs_outages:
         hide_outages()
     counters = CallCounters()
-    declare_steps(spec.settings.step_schemas)
+    declare_steps(spec.settings.declared_steps)
+    use_device(spec.settings.device)
     memory = measure_memory(spec.settings)
     return build_worker(
         spec.name,

@@ -104,6 +104,6 @@ def _require(variable: str, value: str | None) -> str:
 
 def _is_busy(file: Path) -> bool:
     try:
-        return file.read_text() == BUSY
+        return file.read_text().startswith(BUSY)
     except OSError:
         return False  # the process has not started, or stops

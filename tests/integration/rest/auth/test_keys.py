@@ -75,7 +75,7 @@ def path_of(template: str, job: str, upload: str) -> str:
     for found, name in names.items():
         template = template.replace(found, name)
     template = template.replace("{name:path}", "a.jpg").replace("{path:path}", "x")
-    return template.format(job=job, upload=upload, image=0)
+    return template.format(job=job, upload=upload, image=0, name="a")
 
 
 def test_every_route_needs_a_key_except_the_open_ones(coordinator, login):

@@ -59,6 +59,33 @@ def test_open_jobs_are_limited_per_key(keyed):
     assert send(coordinator).status_code == 202
 
 
+def test_a_quota_says_what_is_used_and_needed_and_when_it_is_free_again(keyed):
+    coordinator = keyed(max_open_jobs=1, max_open_images=8, images_per_day=5)
+    job = send(coordinator, images=3).json()["id"]
+    detail = send(coordinator).json()["detail"]
+    assert detail == (
+        "max_open_jobs of key delft: 1 of 1 open jobs are used, 1 more are needed; free again when one of them ends"
+    )
+    coordinator.scheduler.finish(job)
+    detail = send(coordinator, images=3).json()["detail"]
+    assert detail.startswith(
+        "images_per_day of key delft: 3 of 5 images today (UTC) are used, 3 more are needed; free again at midnight UTC"
+    )
+
+
+def test_a_dry_run_with_the_number_of_images_refuses_what_the_quota_would(keyed):
+    coordinator = keyed(max_open_images=4)
+    send(coordinator, images=3)
+    url = "/v1/jobs?dry_run=true&images="
+    check_refused(coordinator.http.post(f"{url}2", json=PLAN), "max_open_images")
+    never = coordinator.http.post(f"{url}5", json=PLAN)
+    assert (never.status_code, never.json()["code"]) == (422, "too_many_images")
+    estimate = coordinator.http.post(f"{url}1", json=PLAN)
+    assert (estimate.status_code, estimate.json()["images"]) == (200, 1)
+    with_inputs = coordinator.http.post(f"{url}1", json=PLAN | {"inputs": ["a.jpg"]})
+    assert with_inputs.json()["code"] == "inputs_and_files"
+
+
 def test_each_job_of_process_counts(keyed):
     coordinator = keyed(max_open_jobs=2)
     actions = [("actions", (None, json.dumps({**PLAN, "output": "png"})))] * 3
@@ -139,6 +166,11 @@ def test_the_priority_is_limited_per_key(keyed):
     refused = send(coordinator, priority=3)
     assert (refused.status_code, refused.json()["code"]) == (403, "priority_not_allowed")
     assert refused.json()["pointer"] == "/priority"
+    actions = {"actions": json.dumps([PLAN, PLAN | {"priority": 3}])}
+    among = coordinator.http.post("/process", data=actions, files=[("files", ("a.jpg", b"\xff\xd8\xffx"))])
+    assert (among.status_code, among.json()["pointer"]) == (403, "/actions/1/priority")
+    without_images = coordinator.http.post("/v1/jobs?dry_run=true", json=PLAN | {"priority": 3})
+    assert without_images.json()["code"] == "priority_not_allowed"
     assert send(keyed(admin=True), priority=100).status_code == 202
 
 
@@ -263,27 +295,22 @@ def test_bytes_in_open_uploads_are_limited_per_key(keyed):
 
 
 def test_bytes_count_while_they_arrive(keyed):
-    coordinator = keyed(max_open_upload_bytes=100_000)
+    coordinator = keyed(max_open_upload_bytes=1_200_000)
     upload = begin_upload(coordinator).json()["url"]
-    arrived, go_on = threading.Event(), threading.Event()
+    go_on = threading.Event()
 
     def slowly():
-        yield b"x" * 90_000
-        arrived.set()
+        yield b"x" * 1_100_000
         go_on.wait(60)
         yield b"x"
-
-    def is_refused() -> bool:
-        files = [("files", ("x.jpg", b"\xff\xd8\xff" + b"x" * 20_000))]
-        params, data = {"dry_run": "true"}, {"job": json.dumps(PLAN)}  # nothing is stored if it is accepted
-        return coordinator.http.post("/v1/jobs", params=params, data=data, files=files).status_code == 429
 
     with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=coordinator.http.base_url) as other:
         headers = {"Authorization": coordinator.http.headers["Authorization"]}
         slow = pool.submit(other.put, f"{upload}/files/slow", content=slowly(), headers=headers, timeout=120)
         try:
-            assert arrived.wait(60)
-            wait_until(is_refused)
+            wait_until(coordinator.stored)  # its first MiB
+            files = [("files", ("x.jpg", b"\xff\xd8\xff" + b"x" * 200_000))]
+            check_refused(coordinator.http.post("/v1/jobs", files=files), "max_open_upload_bytes")
         finally:
             go_on.set()
         assert slow.result().status_code == 201

@@ -187,6 +187,6 @@ def test_unknown_keys_are_logged_without_what_is_secret(coordinator, caplog):
     coordinator.http.post("/session", json={"key": "a password"})
     lines = [record.message for record in caplog.records if "unknown API key" in record.message]
     assert len(lines) == 3
-    assert lines[1] == "refused an unknown API key, pk_abcd…, from 1.2.3.4"
+    assert lines[1] == "refused an unknown API key, pk_abcd…, from 127.0.0.1, forwarded for '1.2.3.4'"
     assert "SECRET" not in caplog.text
     assert "password" not in caplog.text

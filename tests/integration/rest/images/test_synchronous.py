@@ -147,8 +147,18 @@ def test_after_the_time_limit_the_job_is_cancelled(serve: Serve, jpeg: bytes) ->
     coordinator = serve(limits=Limits(max_wait_secs=0.2))
     answer = coordinator.http.post(URL, content=jpeg, headers=JPEG)
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
-    assert "0.2 s" in answer.json()["detail"]
+    assert "not done within 0.2 s (PENSTOCK_MAX_WAIT_SECS); cancelled;" in answer.json()["detail"]
     assert_nothing_is_left(coordinator)
+
+
+def test_after_the_time_limit_a_job_that_is_kept_goes_on(serve: Serve, jpeg: bytes) -> None:
+    coordinator = serve(limits=Limits(max_wait_secs=0.2))
+    answer = coordinator.http.post(f"{URL}&keep=true", content=jpeg, headers=JPEG)
+    assert answer.status_code == 504
+    [job] = coordinator.http.get("/v1/jobs").json()["jobs"]
+    assert f"job {job['id']} goes on and is kept" in answer.json()["detail"]
+    coordinator.scheduler.finish(job["id"])
+    assert coordinator.http.get(job["url"]).json()["state"] == "succeeded"
 
 
 def test_a_client_that_prefers_it_gets_the_job_after_the_time_limit(coordinator: ApiServer, jpeg: bytes) -> None:
@@ -245,6 +255,16 @@ def test_the_query_has_every_option_of_a_job_that_reads_or_writes_images(coordin
     parameters = coordinator.http.get("/openapi.json").json()["paths"]["/v1/process"]["post"]["parameters"]
     names = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
     assert names == {"op", "name", "priority", "filename", "keep", *ENCODE_OPTIONS, *DECODE_OPTIONS}
+
+
+@pytest.mark.parametrize("query", ["crop=400x300+10+20", "adjust=brightness=+2", "rotate=+90"])
+def test_a_plus_in_a_query_may_stand_for_itself(coordinator: ApiServer, jpeg: bytes, query: str) -> None:
+    """In queries it stands for a space, unless it is percent-encoded."""
+    with finishing(coordinator) as jobs:
+        for text in (query, query.replace("+", "%2B")):
+            answer = coordinator.http.post(f"/v1/process?op={text}", content=jpeg, headers=JPEG)
+            assert answer.status_code == 200, answer.text
+    assert jobs[0].plan == jobs[1].plan
 
 
 def test_the_job_has_the_highest_priority_of_its_key_and_counts_for_its_quota(serve: Serve, jpeg: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ import pytest
 from api_server import ApiServer, Serve, repeating
 from waiting import wait_until
 
+from penstock.common import registry
 from penstock.common.settings import Limits
+from penstock.coordinator.api import thumbnails
 from penstock.coordinator.auth.keys import Keys, make_key
 from penstock.coordinator.ports.repository import Job
 
@@ -82,7 +85,7 @@ def test_it_shows_the_source_or_one_of_the_results(coordinator: ApiServer, jpeg:
             coordinator.scheduler.finish(made.id)
             assert answer.result(30).status_code == 200
     # the four results together are as large as the source's thumbnail
-    assert seen == [(shown.ref, 320, 20_000), *((shown.results[part].key, 160, 5_000) for part in (0, 3))]
+    assert seen == [(shown.ref, 320, 16_000), *((shown.results[part].key, 160, 4_000) for part in (0, 3))]
 
 
 @pytest.mark.parametrize(
@@ -97,11 +100,50 @@ def test_there_is_none_of_what_does_not_exist(
 
 def test_an_image_that_cannot_be_read_has_no_thumbnail(coordinator: ApiServer, jpeg: bytes) -> None:
     job = finished_job(coordinator, jpeg)
-    with making(coordinator, code="corrupt_image"):
+    with making(coordinator, code="corrupt_image") as jobs:
         answer = coordinator.http.get(thumbnail(job, "of=source"))
+        again = coordinator.http.get(thumbnail(job, "of=source"))
     assert (answer.status_code, answer.json()["code"]) == (422, "corrupt_image")
+    assert (again.status_code, again.json()) == (422, answer.json())
+    assert len(jobs) == 1
+
+
+def test_one_that_nobody_waits_for_any_more_is_not_made(coordinator: ApiServer, jpeg: bytes) -> None:
+    job = finished_job(coordinator, jpeg)
+    repository = coordinator.services.repository
+    head = f"GET {thumbnail(job)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    with (
+        socket.create_connection(("127.0.0.1", coordinator.port)) as one,
+        socket.create_connection(("127.0.0.1", coordinator.port)) as other,
+    ):
+        one.sendall(head)
+        other.sendall(head)
+        wait_until(repository.dispatchable)
+    wait_until(lambda: not repository.dispatchable())
     with making(coordinator):
-        assert coordinator.http.get(thumbnail(job, "of=source")).status_code == 200
+        assert coordinator.http.get(thumbnail(job)).status_code == 200
+
+
+def test_only_so_many_are_being_made(coordinator: ApiServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "_MOST_WANTED", 1)
+    job = finished_job(coordinator, jpeg, parts=2)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(coordinator.http.get, thumbnail(job, "part=0"))
+        wait_until(coordinator.services.repository.dispatchable)
+        answer = coordinator.http.get(thumbnail(job, "part=1"))
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_thumbnails")
+        with making(coordinator):
+            assert first.result(30).status_code == 200
+            assert coordinator.http.get(thumbnail(job, "part=1")).status_code == 200
+
+
+def test_there_are_none_where_resize_is_disabled(
+    coordinator: ApiServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished_job(coordinator, jpeg)
+    monkeypatch.setattr(registry, "_disabled", {"resize"})
+    answer = coordinator.http.get(thumbnail(job))
+    assert (answer.status_code, answer.json()["code"]) == (422, "operation_disabled")
 
 
 def test_a_thumbnail_that_no_worker_makes_in_time_is_given_up(serve: Serve, jpeg: bytes) -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from penstock.common.model.names import fold, unique_stems
-from penstock.common.model.result_names import PARTS, SINGLE, ResultNames, check_template
+from penstock.common.model.result_names import PARTS, SINGLE, ResultNames, check_file_name, check_template
 
 TEMPLATES = [
     SINGLE,
@@ -103,3 +103,33 @@ def test_names_of_the_longest_stems_are_file_names(template: str) -> None:
     name = names.name(stem, 4095, 4096, "tiff", 32768, 32768)
     assert len(name.rpartition("/")[2]) <= 255
     assert stem in names.stems(name)
+
+
+@pytest.mark.parametrize(
+    ("template", "stem", "name"),
+    [
+        (SINGLE, "north/poses", "north/poses/cameras.json"),
+        (SINGLE, "poses", "poses/cameras.json"),
+        (PARTS, "north/poses", "north/poses-0/cameras.json"),
+        ("web/{folder}/v2-{stem}.{ext}", "north/poses", "web/north/v2-poses/cameras.json"),
+    ],
+)
+def test_a_file_with_a_name_of_its_own_is_in_a_folder_from_which_its_group_can_be_read(
+    template: str, stem: str, name: str
+) -> None:
+    names = ResultNames(template)
+    assert names.own_name(stem, "cameras.json") == name
+    assert stem in names.group_stems(name)
+
+
+@pytest.mark.parametrize("name", ["a.json", "exif_overrides.json", "A b (2).txt", "0.tar.gz", "x" * 100 + ".jsonl"])
+def test_names_of_files_are_accepted(name: str) -> None:
+    assert check_file_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a", ".a.json", "a/b.json", "../b.json", "a.json ", "a.", "ü.json", "a\nb.json", "x" * 102 + ".json"]
+)
+def test_names_of_files_that_could_be_another_place_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="accepted are names of up to 100"):
+        check_file_name(name)

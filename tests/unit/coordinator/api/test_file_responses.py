@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -29,8 +30,8 @@ def answer(name: str = "a.jpg", data: bytes = DATA, **headers: str) -> Response:
         ("bytes=0-0", 206, DATA[:1]),
         ("bytes=99-", 206, DATA[99:]),
         ("bytes=-1000", 206, DATA),
-        ("bytes=-0", 416, b""),
-        ("bytes=100-", 416, b""),
+        ("bytes=-0", 416, None),
+        ("bytes=100-", 416, None),
         ("bytes=100-50", 200, DATA),
         ("BYTES=0-1", 200, DATA),
         ("bytes=a-b", 200, DATA),
@@ -38,9 +39,13 @@ def answer(name: str = "a.jpg", data: bytes = DATA, **headers: str) -> Response:
         ("bytes=\u0661-2", 200, DATA),
     ],
 )
-def test_a_range_is_served_or_ignored_but_never_misread(span: str, status: int, body: bytes) -> None:
+def test_a_range_is_served_or_ignored_but_never_misread(span: str, status: int, body: bytes | None) -> None:
     sent = answer(range=span)
-    assert (sent.status_code, sent.body) == (status, body)
+    assert sent.status_code == status
+    if body is None:
+        assert json.loads(sent.body)["code"] == "no_such_range"
+    else:
+        assert sent.body == body
 
 
 def test_an_empty_file_has_no_ranges() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,7 +45,7 @@ def outcome(*times: tuple[int, float, float], attempts: int = 1) -> Outcome:
 
 
 def test_waiting_and_working_times_are_counted_by_step(counters: Counters, registry: CollectorRegistry) -> None:
-    counters.count_image(STEPS, outcome((0, 0.2, 0.004), (1, 3.0, 0.02), (2, 0.0, 0.03)))
+    counters.count_images(STEPS, [outcome((0, 0.2, 0.004), (1, 3.0, 0.02), (2, 0.0, 0.03))])
     value = registry.get_sample_value
     assert value("penstock_step_wait_seconds_sum", {"step": "blur"}) == 3.0
     assert value("penstock_step_work_seconds_sum", {"step": "blur"}) == pytest.approx(0.05)
@@ -55,7 +56,7 @@ def test_waiting_and_working_times_are_counted_by_step(counters: Counters, regis
 
 
 def test_a_timing_of_a_step_outside_the_plan_is_ignored(counters: Counters, registry: CollectorRegistry) -> None:
-    counters.count_image(STEPS, outcome((4, 1.0, 1.0), (-1, 1.0, 1.0), attempts=3))
+    counters.count_images(STEPS, [outcome((4, 1.0, 1.0), (-1, 1.0, 1.0), attempts=3)])
     assert counters.work_secs == {}
     assert registry.get_sample_value("penstock_image_attempts_bucket", {"le": "2"}) == 0
     assert registry.get_sample_value("penstock_image_attempts_bucket", {"le": "3"}) == 1
@@ -76,6 +77,17 @@ def test_the_workers_counts_add_up_beside_the_coordinators_own(counters: Counter
     assert value("penstock_step_chunks_total", {"step": "blur"}) == 10
     assert value("penstock_step_redelivered_chunks_total", {"step": "blur"}) == 2
     assert value("penstock_step_redelivered_chunks_total", {"step": "resize"}) == 0
+
+
+def test_the_seconds_that_workers_waited_add_up_by_step(counters: Counters, registry: CollectorRegistry) -> None:
+    waited = {"blur": {"store": 1.5, "moon": 1.0}, "encode": {"store": 1.5, "bucket": 2.0}, "job-1f": {"store": 1.0}}
+    for _ in range(2):
+        counters.add_measures(Measures(waited=waited))
+    value = partial(registry.get_sample_value, "penstock_step_waited_seconds_total")
+    assert value({"step": "blur", "dependency": "store"}) == 3.0
+    assert value({"step": "encode", "dependency": "bucket"}) == 4.0
+    assert value({"step": "resize", "dependency": "broker"}) == 0.0
+    assert value({"step": "blur", "dependency": "moon"}) is value({"step": "job-1f", "dependency": "store"}) is None
 
 
 @pytest.mark.parametrize("what", ["store.rm", "disk.get", "store.get.x", ""])

@@ -24,7 +24,7 @@ class SchedulerStub:
         return JobProgress(self._live, self._rate)
 
     def forecast(self, job: Job) -> Forecast:
-        return Forecast("blur", 2.5)
+        return Forecast("blur", 2.5, (("resize", "blur"), ("encode",)))
 
 
 def job(**changes: Any) -> Job:
@@ -40,13 +40,23 @@ def test_every_image_counts_once_before_in_or_past_each_operation() -> None:
     assert all(step.waiting + step.running + step.done <= 20 for step in steps)
 
 
+def test_operations_that_the_same_workers_do_without_a_wait_are_joined() -> None:
+    """By the seconds of its images, once it has any; before that by what is known of the workers."""
+    waiting = view_job(job(total=9, pending=9), SchedulerStub([])).steps
+    assert [step.joined for step in waiting] == [False, True, True, False]
+    totals = [StepTotals(1, 0, wait, 1.0) for wait in (0.5, 0.0, 0.25, 0.0)]
+    for state in (JobState.RUNNING, JobState.SUCCEEDED):
+        done = view_job(job(state=state, total=1, done=1, steps=totals), SchedulerStub([])).steps
+        assert [step.joined for step in done] == [False, True, False, True]
+
+
 def test_an_open_job_shows_the_schedulers_forecast() -> None:
     progress = view_job(job(total=10, pending=10), SchedulerStub([], 4.0))
     assert (progress.images_per_second, progress.eta_seconds, progress.bottleneck) == (4.0, 2.5, "blur")
 
 
 def test_a_finished_job_shows_its_average_rate_and_no_eta() -> None:
-    ended = job(state=JobState.PARTIAL, done=8, failed=2, started_at=10.0, finished_at=14.0)
+    ended = job(state=JobState.PARTIAL, done=8, failed=2, started_at=10.0, worked_secs=4.0, finished_at=99.0)
     progress = view_job(ended, SchedulerStub([], 99.0))
     assert (progress.images_per_second, progress.eta_seconds, progress.bottleneck) == (2.0, None, None)
     assert view_job(job(state=JobState.CANCELLED, finished_at=14.0), SchedulerStub([])).images_per_second is None

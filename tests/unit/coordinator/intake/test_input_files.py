@@ -5,25 +5,30 @@ from __future__ import annotations
 import os
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from run_folders import DEPTH, deep_folder
 
+from penstock.client.local_files import find_photos
+from penstock.common.image_header import TYPES
 from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import ImageError, RequestError
 from penstock.common.model.jobs import Prefix
 from penstock.common.model.result_names import SINGLE, ResultNames
 from penstock.common.settings import Limits
 from penstock.common.store.local import LocalStore
-from penstock.coordinator.intake.input_files import FoundFile, LocalInputs, find_files, locate
+from penstock.coordinator.intake.inputs.files import FoundFile, LocalInputs, find_files, locate
+from penstock.coordinator.intake.skipped_files import SkippedFiles
+from penstock.local.inputs import Inputs
 from penstock.worker.image_sources import ImageSources
 
 
-def found_in(located: LocalInputs) -> Iterator[FoundFile]:
-    return find_files(located, ResultNames(SINGLE))
+def found_in(located: LocalInputs, skipped: SkippedFiles | None = None) -> Iterator[FoundFile]:
+    return find_files(located, ResultNames(SINGLE), skipped or SkippedFiles(), TYPES)
 
 
 def test_a_folder_inside_another_input_is_not_listed_twice(tmp_path: Path) -> None:
@@ -44,16 +49,31 @@ def test_a_folder_that_could_have_the_name_of_a_result_is_renamed(tmp_path: Path
     assert [file.stem for file in found] == ["x", "x-0.jpg~/y"]
 
 
+def test_folders_that_would_have_the_same_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    (tmp_path / "x.jpg" / "y.jpg").touch()
+    (tmp_path / "x.jpg~").mkdir()
+    (tmp_path / "x.jpg~" / "y.jpg").touch()
+    for other in (Prefix(prefix="x.jpg~"), "x.jpg~/y.jpg"):
+        located = locate(InputRoot(tmp_path), [Prefix(prefix="x.jpg"), other])
+        with pytest.raises(RequestError, match="two folders would be called") as refused:
+            list(found_in(located))
+        assert (refused.value.status, refused.value.code) == (422, "equal_names")
+
+
+def test_sizes_are_those_of_what_links_lead_to_and_of_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"abc")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "none.jpg").touch()
+    found = found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")]))
+    assert [(file.name, file.size_bytes) for file in found] == [("a.jpg", 3), ("link.jpg", 3), ("none.jpg", 0)]
+
+
 def test_folders_deeper_than_the_recursion_limit_are_listed(tmp_path: Path) -> None:
-    folders = [str(tmp_path / "/".join("d" * depth)) for depth in range(1, 1_201)]
-    for folder in folders:
-        os.mkdir(folder)
-    Path(folders[-1], "x.jpg").touch()
-    found = list(found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")])))
-    Path(folders[-1], "x.jpg").unlink()
-    for folder in reversed(folders):
-        os.rmdir(folder)  # pytest's own cleanup is recursive
-    assert [file.name.count("/") for file in found] == [1_200]
+    with deep_folder(tmp_path) as deepest:
+        (deepest / "x.jpg").touch()
+        found = list(found_in(locate(InputRoot(tmp_path), [Prefix(prefix=".")])))
+    assert [file.name.count("/") for file in found] == [DEPTH]
 
 
 def test_folders_are_listed_one_at_a_time_in_bounded_memory(tmp_path: Path) -> None:
@@ -82,7 +102,7 @@ def test_a_folder_deleted_during_the_listing_is_refused_without_showing_its_path
     assert str(tmp_path) not in refused.value.message
 
 
-def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: Path) -> None:
+def test_files_deleted_before_they_were_looked_up_have_no_size_and_fail_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
     for name in ("1.jpg", "2.jpg", "3.jpg"):
@@ -95,7 +115,7 @@ def test_files_deleted_during_the_listing_have_no_size_and_fail_alone(tmp_path: 
         sizes[file.name] = file.size_bytes
         if file.name == "a/1.jpg":
             (folder / "2.jpg").unlink()
-    assert sizes == {"4.jpg": None, "a/1.jpg": 3, "a/2.jpg": None, "a/3.jpg": 3}
+    assert sizes == {"4.jpg": None, "a/1.jpg": 3, "a/2.jpg": 3, "a/3.jpg": 3}
 
 
 @pytest.mark.parametrize("given", ["\0", "a\0b", "x" * 70_000, "~root", "a/" * 3_000])
@@ -108,21 +128,21 @@ def test_impossible_paths_are_not_found(tmp_path: Path, given: str) -> None:
 def test_images_have_the_sidecars_beside_them(tmp_path: Path) -> None:
     names = (
         "a/x.jpg",
-        "a/x.jpg.regions.json",
+        "a/X.JPG.regions.json",
         "a/y.jpg",
         "a/y.regions.json",
         "a/b/x.jpg",
         "a/gone.regions.json",
         "é.jpg",
     )
-    for name in (*names, "é.jpg.regions.json"):
+    for name in (*names, "e\u0301.JPG.regions.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"[]")
     found = {file.name: file.regions for file in found_in(locate(InputRoot(tmp_path), ["é.jpg", Prefix(prefix="a")]))}
     base = f"file://{tmp_path}"
     assert found == {
-        "é.jpg": f"{base}/%C3%A9.jpg.regions.json",
-        "a/x.jpg": f"{base}/a/x.jpg.regions.json",
+        "é.jpg": f"{base}/e%CC%81.JPG.regions.json",
+        "a/x.jpg": f"{base}/a/X.JPG.regions.json",
         "a/y.jpg": f"{base}/a/y.regions.json",
         "a/b/x.jpg": None,
     }
@@ -156,14 +176,48 @@ def test_links_out_of_the_root_are_inputs_of_unknown_size_and_never_followed(tmp
     (root / "folder").symlink_to(tmp_path / "outside")
     (root / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "hidden.jpg").symlink_to(".hidden/3.jpg")
-    found = {file.name: file.ref for file in found_in(locate(InputRoot(root), [Prefix(prefix=".")]))}
-    assert set(found) == {"1.jpg", "gone.jpg", "file.jpg", "folder"}
+    skipped = SkippedFiles()
+    found = {file.name: file.ref for file in found_in(locate(InputRoot(root), [Prefix(prefix=".")]), skipped)}
+    assert set(found) == {"1.jpg", "file.jpg", "folder"}
+    assert skipped.first == [("gone.jpg", "a link to nothing"), ("hidden.jpg", "a link to something hidden")]
     sources = ImageSources(LocalStore(tmp_path / "store"), Limits(), InputRoot(root))
-    expected = {"file.jpg": "source_forbidden", "folder": "source_forbidden", "gone.jpg": "source_not_found"}
-    for name, code in expected.items():
+    for name in ("file.jpg", "folder"):
         with pytest.raises(ImageError) as refused:
             sources.read(found[name])
-        assert refused.value.code == code
+        assert refused.value.code == "source_forbidden"
+
+
+def test_a_folder_is_taken_as_run_and_submit_take_it(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    contents = {"anim.gif": b"GIF89a", "empty.jpg": b"", "notes.txt": b"no image", "x": b"\xff\xd8\xff\xe0", "e": b""}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "lost.jpg.regions.json").write_text("[]")
+    os.mkfifo(folder / "pipe.jpg")
+    expected = [
+        ("anim.gif", "GIF"),
+        ("e", "empty"),
+        ("gone.jpg", "a link to nothing"),
+        ("lost.jpg.regions.json", "a sidecar without its image"),
+    ]
+    expected += [("notes.txt", "text"), ("pipe.jpg", "neither a file nor a folder")]
+    skipped = SkippedFiles()
+    names = [file.name for file in found_in(locate(InputRoot(tmp_path), [Prefix(prefix="in")]), skipped)]
+    assert (names, sorted(skipped.first)) == (["empty.jpg", "x"], expected)
+    for find in (run_names, submit_names):
+        ignored: dict[str, str] = {}
+        assert find(folder, ignored.__setitem__) == names
+        assert sorted(ignored.items()) == expected
+
+
+def run_names(folder: Path, on_ignored: Callable[[str, str], object]) -> list[str]:
+    return [file.name for file in Inputs([str(folder)], folder.parent / "out").files(on_ignored)]
+
+
+def submit_names(folder: Path, on_ignored: Callable[[str, str], object]) -> list[str]:
+    return [file.name for file in find_photos(folder, on_ignored)]
 
 
 def test_names_that_differ_in_case_or_composition_are_numbered(tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ import pytest
 from penstock.common.input_root import InputRoot
 from penstock.common.model.errors import RequestError
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
-from penstock.coordinator.intake.input_lists import MAX_JSON_LINE_BYTES, MAX_LINE_BYTES, InputList, LocalFile, read_path
+from penstock.coordinator.intake.inputs.lists import (
+    MAX_JSON_LINE_BYTES,
+    MAX_LINE_BYTES,
+    InputList,
+    LocalFile,
+    read_path,
+)
 
 ROOT = "/srv/photos"
 
@@ -82,20 +88,22 @@ def entries_of(folder: Path, text: str) -> list[tuple[int, str, str | None]]:
     )
 
 
-def test_a_line_may_be_a_json_object_with_regions(tmp_path: Path) -> None:
+def test_a_line_may_be_a_json_object_with_regions_and_labels(tmp_path: Path) -> None:
     lines = [
         "a.jpg",
         '{"uri": "s3://b/b.jpg", "regions": [{"box": [1, 2, 3, 4], "label": "face"}]}',
         '  { "uri": "c d.jpg" }',
         '{"uri": "e.jpg", "regions": []}',
+        '{"uri": "g.jpg", "labels": {"region": "Süd"}}',
         "{f}.jpg",
     ]
     assert entries_of(tmp_path, "\n".join(lines)) == [
-        (1, "a.jpg", None),
-        (2, "s3://b/b.jpg", '[{"box":[1.0,2.0,3.0,4.0],"label":"face"}]'),
-        (3, "c d.jpg", None),
-        (4, "e.jpg", "[]"),
-        (5, "{f}.jpg", None),
+        (1, "a.jpg", None, None),
+        (2, "s3://b/b.jpg", '[{"box":[1.0,2.0,3.0,4.0],"label":"face"}]', None),
+        (3, "c d.jpg", None, None),
+        (4, "e.jpg", "[]", None),
+        (5, "g.jpg", None, '{"region": "S\\u00fcd"}'),
+        (6, "{f}.jpg", None, None),
     ]
 
 
@@ -105,13 +113,15 @@ def test_a_line_may_be_a_json_object_with_regions(tmp_path: Path) -> None:
         ('{"uri": "a.jpg"', "it is not JSON: EOF while parsing an object at line 1 column 15"),
         ('{"url": "a.jpg"}', 'it has no "uri" with the image\'s URL or path, of up to 2048 characters'),
         ('{"uri": 7}', 'it has no "uri" with the image\'s URL or path, of up to 2048 characters'),
-        ('{"uri": "a.jpg", "boxes": []}', "it has 'boxes'; accepted are uri and regions"),
+        ('{"uri": "a.jpg", "boxes": []}', "it has 'boxes'; accepted are uri, regions and labels"),
         ('{"uri": "a.jpg", "regions": {}}', "regions are a list, not dict"),
-        ('{"uri": "a.jpg", "regions": [{"box": [1, 2]}]}', "regions[0].box[2]: Field required"),
+        ('{"uri": "a.jpg", "regions": [{"box": [1, 2]}]}', "regions[0].box[2]: missing, but required"),
+        ('{"uri": "a.jpg", "labels": {"a": 1}}', "labels: 1 is not accepted; accepted is a text"),
+        ('{"uri": "a.jpg", "labels": {"a": "\\u0000"}}', "its labels have unprintable characters"),
         (f'{{"uri": "a.jpg", "regions": [{" " * MAX_JSON_LINE_BYTES}]}}', "it is over 65536 bytes long"),
     ],
 )
-def test_a_line_with_invalid_regions_is_refused_with_its_number(tmp_path: Path, line: str, why: str) -> None:
+def test_a_line_with_invalid_regions_or_labels_is_refused_with_its_number(tmp_path: Path, line: str, why: str) -> None:
     for before in ("a.jpg\n" * 2, "a.jpg\n" * 400_000):
         with pytest.raises(RequestError) as refused:
             entries_of(tmp_path, f"{before}{line}\nb.jpg")

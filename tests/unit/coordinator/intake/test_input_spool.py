@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import tracemalloc
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from penstock.common.model.errors import RequestError
 from penstock.common.model.names import distinct, fold, unique_stems
 from penstock.common.model.result_names import SINGLE, ResultNames
-from penstock.coordinator.intake.input_spool import InputSpool, shown_folder
+from penstock.coordinator.intake.inputs.spool import InputSpool, shown_folder
+from penstock.local.inputs import Inputs
 
 
 def names_of(*urls: str, max_files: int = 1_000_000, may_add_parts: bool = False) -> list[tuple[str, str]]:
@@ -57,7 +59,17 @@ def test_keys_that_differ_in_case_alone_have_results_that_stay_apart() -> None:
         ("Img_1~4.jpg", "Img_1~4"),
         ("img_1~3.png", "img_1~3"),
     ]
-    assert names_of("s3://b/N/1.jpg", "s3://b/n/1.jpg") == [("N/1.jpg", "N/1"), ("n/1~2.jpg", "n/1~2")]
+    assert names_of("s3://b/N/1.jpg", "s3://b/n/1.jpg") == [("N/1.jpg", "N/1"), ("n~2/1.jpg", "n~2/1")]
+
+
+def test_folders_whose_names_are_the_same_are_numbered_as_those_of_this_host_are(tmp_path: Path) -> None:
+    names = ["D.jpg", "D/A/1.jpg", "D/a/1.jpg", "D/x.JPG/2.jpg", "D/x.jpg/2.jpg", "d/a/3.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
+    run = {(file.name, file.stem) for file in Inputs([str(tmp_path)], tmp_path.parent / "out").files(lambda *_: None)}
+    assert {*names_of(*(f"s3://b/{name}" for name in sorted(names)))} == run
+    assert len({fold(stem) for _, stem in run}) == len(names)
 
 
 def test_names_with_equal_stems_keep_their_suffixes() -> None:
@@ -148,3 +160,16 @@ def test_more_sidecars_than_images_are_accepted_are_refused() -> None:
         with pytest.raises(RequestError) as refused:
             spool.add_sidecar("b/", "2", "s3://b/2")
     assert refused.value.code == "too_many_images"
+
+
+def test_sidecars_are_found_whatever_case_or_composition_their_names_have() -> None:
+    with InputSpool(99, ResultNames(SINGLE)) as spool:
+        spool.add("b/", "1.JPG", "s3://b/1.JPG")
+        spool.add("b/", "caf\u00e9.jpg", "s3://b/caf\u00e9.jpg")
+        spool.add("b/", "x.jpg", "s3://b/x.jpg")
+        spool.add("b/", "X.jpg", "s3://b/X.jpg")
+        spool.add("b/", "o~1234.jpg", "s3://b/o\u202e.jpg", raw="o\u202e.jpg")
+        for described in ("1.jpg", "cafe\u0301", "X.jpg", "o\u202e.jpg", "gone.jpg"):
+            spool.add_sidecar("b/", described, described)
+        assert [file.regions for file in spool.files()] == ["1.jpg", "cafe\u0301", None, "X.jpg", "o\u202e.jpg"]
+        assert list(spool.orphans()) == ["gone.jpg.regions.json"]

@@ -46,7 +46,7 @@ def test_every_change_of_meaning_changes_the_fingerprint(change: dict[str, Any])
 
 def test_the_stored_document_has_the_given_fields_without_plan_and_inputs() -> None:
     kept = request(operations=[["split", True]], inputs=["a.jpg"], name="delft", output="png").stored_document()
-    assert kept == {"name": "delft", "output": "png"}
+    assert kept == {"name": "delft", "output": "png", "source": "a.jpg"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "NaN", '"\\udc00"', "[" * 5_000 + "]" * 5_000, b"\xff", "1" * 5_000])

@@ -128,3 +128,16 @@ def test_no_replicas_are_advised_where_workers_cannot_be_added() -> None:
 def test_there_is_no_advice_without_work() -> None:
     assert advise([step("blur", 2, 0, 0.1)], lambda _: None, 300.0) is None
     assert advise([], lambda _: None, 300.0) is None
+
+
+def test_a_step_with_too_few_replicas_for_deadlines_comes_before_the_bottleneck() -> None:
+    late = step("encode", 1, 100, 1.0, deadline_workers=4)
+    slow = step("blur", 4, 1_000, 4.0, deadline_workers=2)
+    advice = advice_for(late, slow, replicas=deployed(blur=4, encode=1))
+    assert (advice.step, advice.replicas_more, advice.deadline_replicas) == ("encode", 3, 4)
+    assert (
+        advice.sentence
+        == "encode: 100 s of work left, replicas 1 + 3, deadlines take 4, finished in 25 s, next bottleneck blur"
+    )
+    assert advice_for(late, slow, replicas=deployed(blur=4, encode=4)).step == "blur"
+    assert advice_for(late, slow, can_add_workers=False).step == "blur"

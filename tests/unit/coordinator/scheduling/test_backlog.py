@@ -35,6 +35,17 @@ def test_an_image_remains_for_a_step_until_it_has_passed_it() -> None:
     assert backlog("resize,blur", found, known).remaining == 17, "an image that has to pass both counts once"
 
 
+def test_images_before_the_fork_remain_for_each_output_in_equal_parts() -> None:
+    outputs = {"op": "outputs", "outputs": [{"name": "a", "operations": 1}, {"name": "b", "operations": 2}]}
+    operations = [{"op": step} for step in ("resize", "encode", "blur", "encode")]
+    known = snapshot((2, 1), (1, 0), (0, 2), (1, 0), resize=0.5)
+    open_job = Job("a", JobState.RUNNING, StoredPlan([outputs, *operations]), {}, 0.0, pending=10, queued=4, running=3)
+    remaining = count_remaining([open_job], known)
+    assert {step: images for step, (images, _) in remaining.items()} == {
+        "resize": 13, "encode": 7 + 1 + 7 + 3, "blur": 7 + 2,
+    }  # fmt: skip
+
+
 def test_backlog_is_positive_until_the_last_image_has_passed() -> None:
     for index in range(4):
         known = snapshot(*((0, int(at == index)) for at in range(5)))

@@ -14,6 +14,7 @@ from penstock.common.model.errors import UnavailableError
 from penstock.common.model.messages import EVENTS_QUEUE, Chunk, Event, Outcome, StepTime, read_events
 from penstock.common.model.regions import Region
 from penstock.common.sidecars import write_regions
+from penstock.coordinator.database.job_creation import IMAGES_PER_BATCH
 from penstock.coordinator.ports.repository import Image
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
@@ -153,6 +154,33 @@ def test_a_new_job_does_not_catch_up_on_what_older_jobs_were_served(coordinator:
     assert dispatcher._served["new"] >= 4.0
 
 
+OUTPUTS = [{"op": "outputs", "outputs": [{"name": "a", "operations": 1}, {"name": "b", "operations": 2}]}]
+ENCODE = {"op": "encode"}
+
+
+def test_all_outputs_of_a_source_are_in_one_message(coordinator: CoordinatorFixture) -> None:
+    plan = [*OUTPUTS, {"op": "resize", "width": 8, "height": 8}, ENCODE, {"op": "split"}, ENCODE]
+    images = [Image(number, f"{number}.jpg", str(number), f"uploads/u/{number // 2}") for number in range(40)]
+    coordinator.accept_job("a", images, plan, chunk_size=3)
+    coordinator.make_dispatcher(DispatchSettings(window_images=7)).dispatch_round()
+    chunks = [[image.id for image in chunk.images] for chunk in coordinator.take_chunks()]
+    assert chunks[:2] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert all(len(ids) % 2 == 0 and ids[0] % 2 == 0 for ids in chunks)
+
+
+def test_each_output_counts_the_operations_that_it_passes(coordinator: CoordinatorFixture) -> None:
+    plan = [*OUTPUTS, {"op": "resize", "width": 8, "height": 8}, ENCODE, {"op": "split"}, ENCODE]
+    coordinator.accept_job("a", 4, plan)
+    coordinator.repository.take_pending("a", 4)
+    failed = coordinator.failed("a", 1)
+    failed.outcomes[0].error.step_index = 2
+    coordinator.repository.apply([coordinator.done("a", 0, 2, 3), failed])
+    counted = [(step.done, step.failed) for step in coordinator.get_job("a").steps]
+    assert counted == [(4, 0), (2, 0), (1, 1), (1, 0)]
+    coordinator.repository.retry_job("a", [1])
+    assert [(step.done, step.failed) for step in coordinator.get_job("a").steps] == [(3, 0), (2, 0), (1, 0), (1, 0)]
+
+
 def test_images_of_a_step_that_is_not_installed_fail_and_other_jobs_go_on(coordinator: CoordinatorFixture) -> None:
     coordinator.accept_job("gone", 3, plan=[{"op": "vanished"}, {"op": "encode"}])
     coordinator.accept_job("fine", 1)
@@ -189,6 +217,19 @@ def test_taken_images_are_published_when_the_broker_is_back(
     assert [chunk.images[0].id for chunk in found] == [0, 1, 2]
 
 
+def test_a_new_job_has_room_while_nothing_waits_and_the_window_is_not_full(coordinator: CoordinatorFixture) -> None:
+    job = coordinator.accept_job("a", 5, chunk_size=1)
+    dispatcher = coordinator.make_dispatcher(DispatchSettings(workers=1, processes=1, window_images=4))
+    assert not dispatcher.has_room(job), "nothing is known before the first round"
+    dispatcher.dispatch_round()
+    assert not dispatcher.has_room(job), "an image waits"
+    coordinator.in_flight.apply([coordinator.done("a", 0, 1)])
+    dispatcher.dispatch_round()
+    assert dispatcher.has_room(job)
+    dispatcher.dispatch(job, [Image(5, "5.jpg", "5", "uploads/u/5")])
+    assert not dispatcher.has_room(job), "the window is full"
+
+
 @pytest.mark.parametrize("error", [UnavailableError("database", "unreachable"), RuntimeError("unexpected")])
 def test_the_thread_survives_errors_of_the_database(
     coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None], error: Exception
@@ -204,6 +245,17 @@ def test_work_is_found_by_polling_as_well(coordinator: CoordinatorFixture, start
     start(coordinator.make_dispatcher(DispatchSettings(poll_secs=0.01)))
     coordinator.accept_job("a", 1)
     wait_until(lambda: coordinator.in_flight.count("a") == 1)
+
+
+def test_packed_images_are_unpacked_once_windows_are_full(
+    coordinator: CoordinatorFixture, start: Callable[[Dispatcher], None]
+) -> None:
+    total = 2 * IMAGES_PER_BATCH + 1
+    coordinator.accept_job("a", total, chunk_size=2)
+    start(coordinator.make_dispatcher(DispatchSettings(workers=1, processes=1, window_images=6)))
+    wait_until(lambda: coordinator.get_job("a").packed == 0)
+    job = coordinator.get_job("a")
+    assert (job.queued, job.pending) == (6, total - 6)
 
 
 def test_stop_ends_the_thread(coordinator: CoordinatorFixture) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 from coordinator_fixture import CoordinatorFixture
 
 from penstock.common.model.messages import Chunk, Event, Outcome, StepTime
+from penstock.coordinator.ports.repository import DEADLINE
 from penstock.coordinator.scheduling.fair_share import FairShare
 
 PLAN = ({"op": "resize", "width": 8, "height": 8}, {"op": "blur", "method": "median"}, {"op": "encode"})
@@ -22,10 +24,17 @@ _SERVICE_SECS = 0.005
 class SimulatedQueues:
     """A real dispatcher with simulated workers: FIFO queues, from which each step takes `rates` chunks per tick."""
 
-    def __init__(self, coordinator: CoordinatorFixture, rates: Mapping[str, int], **weights: int) -> None:
+    def __init__(
+        self,
+        coordinator: CoordinatorFixture,
+        rates: Mapping[str, int],
+        pressing: Collection[str] | None = None,
+        **weights: int,
+    ) -> None:
         self.coordinator = coordinator
         fair_share = FairShare(coordinator.in_flight, weights, refresh_secs=0.0)
-        self.dispatcher = coordinator.make_dispatcher(fair_share=fair_share)
+        find_pressing = None if pressing is None else lambda _: pressing
+        self.dispatcher = coordinator.make_dispatcher(fair_share=fair_share, find_pressing=find_pressing)
         self.rates = rates
         self.queues: dict[str, deque[tuple[Chunk, int]]] = {step: deque() for step in rates}
         self.done: Counter[str] = Counter()
@@ -187,3 +196,34 @@ def test_the_smallest_weight_still_has_an_image_in_flight(coordinator: Coordinat
     queues = SimulatedQueues(coordinator, FIRST_IS_SLOW, heavy=100)
     queues.tick(100)
     assert 0 < queues.done_by("light") <= 40
+
+
+def test_the_earliest_pressing_deadline_goes_first_among_jobs_of_the_same_workers(
+    coordinator: CoordinatorFixture,
+) -> None:
+    """Those without a deadline, or with one that has passed, share what is left."""
+    now = time.time()
+    for name, at in (("free", None), ("late", now + 7_200), ("early", now + 3_600), ("missed", now - 1)):
+        document = {} if at is None else {DEADLINE: at}
+        coordinator.accept_job(name, 200, PLAN, document=document)
+    queues = SimulatedQueues(coordinator, {"resize": 4, "blur": 4, "encode": 4})
+    ended: list[str] = []
+    for _ in range(2_000):
+        queues.tick()
+        ended += [name for name in queues.done if queues.done[name] == 200 and name not in ended]
+        if len(ended) == 2:
+            break
+    assert ended == ["early", "late"]
+    queues.tick(20)
+    assert queues.done["free"] > 0
+    assert queues.done["missed"] > 0
+
+
+def test_a_deadline_that_is_not_pressing_shares(coordinator: CoordinatorFixture) -> None:
+    for name, secs in (("far", 7_200.0), ("near", 3_600.0), ("free", None)):
+        coordinator.accept_job(name, 200, PLAN, document={} if secs is None else {DEADLINE: time.time() + secs})
+    queues = SimulatedQueues(coordinator, FIRST_IS_SLOW, pressing=set())
+    queues.tick(90)
+    assert queues.done["far"] == pytest.approx(queues.done["free"], abs=10)
+    assert queues.done["near"] == pytest.approx(queues.done["free"], abs=10)
+    assert queues.done["free"] > 0

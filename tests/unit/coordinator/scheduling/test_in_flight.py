@@ -12,6 +12,7 @@ from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import Event, Failure, Outcome, StepTime
 from penstock.coordinator.ports.repository import Job, StoredPlan
 from penstock.coordinator.scheduling.in_flight import InFlight, Rate
+from penstock.coordinator.scheduling.snapshot import Snapshot
 
 STEPS = ("resize", "blur", "encode")
 PLAN = StoredPlan([{"op": step} for step in STEPS])
@@ -81,6 +82,40 @@ def test_workers_are_counted_by_the_names_in_their_events(in_flight: InFlight) -
     assert in_flight.count_workers() == 1
     in_flight.apply([event("started", 2, worker="b")])
     assert in_flight.count_workers() == 2
+
+
+def state(worker: str, waiting_for: str | None, *steps: str) -> Event:
+    return Event(kind="started", job="", chunk="", worker=worker, waiting_for=waiting_for, steps=steps)
+
+
+def test_images_that_a_worker_gives_back_wait_again(in_flight: InFlight) -> None:
+    in_flight.apply([event("started", 0, 1), event("stepped", 0, 1, waiting_for="store full (12 kB free)")])
+    assert positions(in_flight) == [(2, 0), (1, 0), (0, 0)]
+    in_flight.apply([event("started", 0)])
+    assert positions(in_flight) == [(1, 1), (1, 0), (0, 0)]
+
+
+def test_a_job_waits_for_what_the_workers_of_its_images_wait_for(in_flight: InFlight) -> None:
+    full = "store full (12 kB free)"
+    in_flight.apply([state("a", "bucket (403)", "blur", "encode"), state("b", full, "blur"), state("c", full, "crop")])
+    assert in_flight.waiting() == {"blur": (2, full), "encode": (1, "bucket (403)"), "crop": (1, full)}
+    assert in_flight.job("j").waiting_for == in_flight.snapshot().job("j").waiting_for == full
+    assert Snapshot.from_json(in_flight.snapshot().to_json()).waiting == in_flight.waiting()
+    in_flight.apply([state("a", None, "blur", "encode")])
+    assert in_flight.waiting() == {"blur": (1, full), "crop": (1, full)}
+    in_flight.apply([event("started", 0, worker="b")])
+    assert in_flight.waiting() == {"crop": (1, full)}
+    assert in_flight.job("j").waiting_for is None
+
+
+def test_a_worker_that_said_for_a_minute_no_more_that_it_waits_is_gone() -> None:
+    clock = ManualClock()
+    in_flight = InFlight(clock=clock)
+    in_flight.apply([state("a", "store full", "blur")])
+    clock.advance(59.0)
+    assert in_flight.waiting() == {"blur": (1, "store full")}
+    clock.advance(2.0)
+    assert in_flight.waiting() == {}
 
 
 def test_a_worker_without_events_for_a_minute_does_not_count() -> None:

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from coordinator_fixture import CoordinatorFixture, ManualClock, open_coordinator
+from coordinator_fixture import PLAN, CoordinatorFixture, ManualClock, inject_faults, open_coordinator
 from queues import empty_queue
 from waiting import wait_until
 
+from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
 from penstock.common.model.messages import EVENTS_QUEUE, Event, Failure, Outcome, StepTime, step_queue
 from penstock.common.store.keys import cancellation_key, work_key
 from penstock.coordinator.ports.ids import new_id
+from penstock.coordinator.ports.repository import ALL_OWNERS, Image, Job, StoredPlan
+from penstock.coordinator.ports.unstored_jobs import UnstoredJobs
 from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
 from penstock.coordinator.scheduling.reconciler import Reconciler, ReconcilerSettings
 from penstock.coordinator.scheduling.snapshot import Snapshot
@@ -34,7 +37,9 @@ def coordinator(tmp_path: Path, clock: ManualClock) -> Iterator[CoordinatorFixtu
         yield opened
 
 
-def make_reconciler(coordinator: CoordinatorFixture, settings: ReconcilerSettings = SETTINGS) -> Reconciler:
+def make_reconciler(
+    coordinator: CoordinatorFixture, settings: ReconcilerSettings = SETTINGS, unstored_jobs: UnstoredJobs | None = None
+) -> Reconciler:
     return Reconciler(
         coordinator.repository,
         coordinator.store,
@@ -43,6 +48,7 @@ def make_reconciler(coordinator: CoordinatorFixture, settings: ReconcilerSetting
         settings,
         lambda: None,
         coordinator.clock,
+        unstored_jobs=unstored_jobs,
     )
 
 
@@ -146,6 +152,69 @@ def test_a_running_image_has_the_time_limit_of_its_step(coordinator: Coordinator
     clock.advance(80.0)
     assert reconciler.requeue_lost() == 0
     clock.advance(20.0)
+    assert reconciler.requeue_lost() == 1
+
+
+def test_the_time_of_an_outage_does_not_make_images_lost(coordinator: CoordinatorFixture, clock: ManualClock) -> None:
+    """Some are back in the queue; the worker's report of others was lost."""
+    measure_all_steps(coordinator, 0.01)
+    coordinator.accept_job("a", 3, chunk_size=1)
+    coordinator.make_dispatcher().dispatch_round()
+    consumer = coordinator.broker.consume([step_queue("resize")], 2)
+    consumer.get(1.0)
+    coordinator.in_flight.apply([started("a", 0, 1)])
+    consumer.close()
+    reconciler = make_reconciler(coordinator)
+    waits = Event(kind="started", job="", chunk="", worker="w", waiting_for="store full", steps=("resize", "blur"))
+    for _ in range(100):
+        coordinator.in_flight.apply([waits])
+        clock.advance(50.0)
+        assert reconciler.requeue_lost() == 0
+    coordinator.in_flight.apply([waits.model_copy(update={"waiting_for": None})])
+    empty_queue(coordinator.broker, step_queue("resize"))
+    coordinator.broker.consume([step_queue("resize")], 2)
+    clock.advance(20.0)
+    assert reconciler.requeue_lost() == 0
+    clock.advance(80.0)
+    assert reconciler.requeue_lost() == 3, "from then on, the usual time limits count"
+
+
+def test_an_image_that_runs_is_not_lost_while_its_step_has_no_consumer(
+    coordinator: CoordinatorFixture, clock: ManualClock
+) -> None:
+    """As when all workers wait for a broker that takes no messages, not even about that."""
+    measure_all_steps(coordinator, 0.01)
+    coordinator.accept_job("a", 1)
+    coordinator.make_dispatcher().dispatch_round()
+    empty_queue(coordinator.broker, step_queue("resize"))
+    coordinator.in_flight.apply([started("a", 0)])
+    reconciler = make_reconciler(coordinator)
+    for _ in range(10):
+        clock.advance(500.0)
+        assert reconciler.requeue_lost() == 0
+    coordinator.broker.consume([step_queue("resize")], 1)
+    clock.advance(100.0)
+    assert reconciler.requeue_lost() == 1
+
+
+@pytest.mark.parametrize("call", ["depth", "check"])
+def test_the_time_without_a_broker_does_not_make_images_lost(
+    coordinator: CoordinatorFixture, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    measure_all_steps(coordinator, 0.01)
+    coordinator.accept_job("a", 1)
+    coordinator.make_dispatcher().dispatch_round()
+    coordinator.take_chunks()
+    coordinator.in_flight.apply([started("a", 0)])
+    reconciler = make_reconciler(coordinator)
+    clock.advance(80.0)
+    away = inject_faults(coordinator.broker, **{call: [UnavailableError("broker", "unreachable")]})
+    monkeypatch.setattr(reconciler, "_broker", away)
+    with pytest.raises(UnavailableError):
+        reconciler.requeue_lost()
+    clock.advance(20.0)
+    assert reconciler.requeue_lost() == 0
+    clock.advance(80.0)
     assert reconciler.requeue_lost() == 1
 
 
@@ -254,6 +323,37 @@ def test_garbage_collection_deletes_orphans_and_nothing_of_open_jobs(coordinator
     coordinator.put("results/gone/0-0.jpg", "plans/gone.json")
     GarbageCollector(coordinator.repository, coordinator.store, abandoned_secs=60.0).collect()
     assert coordinator.stored_keys() == kept
+
+
+def test_neither_collection_nor_repair_touches_a_job_that_is_not_stored(coordinator: CoordinatorFixture) -> None:
+    job = Job("short", JobState.RECEIVING, StoredPlan(PLAN), {}, created_at=0.0)
+    jobs = UnstoredJobs(coordinator.repository)
+    coordinator.in_flight.add_dispatched(jobs.add(job, Image(0, "a.jpg", "a", "uploads/u/0")), [(0, 0)])
+    kept = coordinator.put(work_key("short", "0-c", 1), "results/short/0-0.jpg", "plans/short.json", "resume/short/0-0")
+    reconciler = make_reconciler(coordinator, unstored_jobs=jobs)
+    collector = GarbageCollector(coordinator.repository, coordinator.store, 60.0, unstored_jobs=jobs)
+    reconciler.requeue_lost()
+    collector.collect()
+    assert (coordinator.in_flight.count("short"), coordinator.stored_keys()) == (1, kept)
+    jobs.remove("short")
+    reconciler.requeue_lost()
+    assert coordinator.in_flight.count("short") == 0
+    GarbageCollector(coordinator.repository, coordinator.store, 60.0, unstored_jobs=jobs).collect()
+    assert coordinator.stored_keys() == set()
+
+
+def test_an_expired_job_is_deleted_with_its_objects_even_if_that_was_interrupted(
+    coordinator: CoordinatorFixture,
+) -> None:
+    for job in ("first", "second"):
+        coordinator.finish_job(job, upload=f"of-{job}", expire_after_secs=1e-9)
+        coordinator.put(f"uploads/of-{job}/0", f"results/{job}/.thumbnails/0.jpg", f"plans/{job}.json")
+    coordinator.finish_job("kept", upload="of-kept", expire_after_secs=3_600.0)
+    kept = {key for key in coordinator.stored_keys() if "kept" in key} | coordinator.put("uploads/of-kept/0")
+    coordinator.repository.expire_job(2e9)  # a coordinator that was killed before it deleted the objects
+    GarbageCollector(coordinator.repository, coordinator.store, abandoned_secs=60.0).collect()
+    assert coordinator.stored_keys() == kept
+    assert [job.id for job in coordinator.repository.list_jobs(ALL_OWNERS, limit=9)] == ["kept"]
 
 
 def test_garbage_collection_keeps_what_may_still_be_needed_until_it_is_old(coordinator: CoordinatorFixture) -> None:

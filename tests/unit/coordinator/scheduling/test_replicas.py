@@ -14,7 +14,15 @@ from waiting import wait_until
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.settings import KubernetesSettings
-from penstock.coordinator.scheduling.replicas import STEPS_ANNOTATION, Deployments, Replicas, ReplicaWatch, sum_replicas
+from penstock.coordinator.scheduling.replicas import (
+    CONCURRENCY_ANNOTATION,
+    MAX_REPLICAS_ANNOTATION,
+    STEPS_ANNOTATION,
+    Deployments,
+    Replicas,
+    ReplicaWatch,
+    sum_replicas,
+)
 
 
 def deployment(steps: str | None, desired: int | None, ready: int | None) -> dict[str, Any]:
@@ -98,3 +106,11 @@ def test_the_kubernetes_package_is_imported_only_where_it_is_used() -> None:
     program = "import sys, penstock.coordinator.main; print('kubernetes' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "False\n"
+
+
+def test_the_most_workers_of_an_autoscaler_are_read_from_annotations() -> None:
+    scaled, fixed = deployment("blur", 1, 1), deployment("split", 1, 1)
+    scaled["metadata"]["annotations"] |= {MAX_REPLICAS_ANNOTATION: "5", CONCURRENCY_ANNOTATION: "2"}
+    found = sum_replicas([scaled, scaled, fixed])
+    assert (found["blur"].max_workers, found["blur"].workers_each) == (20, 2)
+    assert (found["split"].max_workers, found["split"].workers_each) == (None, 1)

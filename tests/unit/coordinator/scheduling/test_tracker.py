@@ -94,7 +94,7 @@ def test_an_event_is_applied_although_updating_positions_failed(
 ) -> None:
     coordinator.accept_job("a", 2)
     coordinator.repository.take_pending("a", 2)
-    monkeypatch.setattr(coordinator.in_flight.counters, "count_image", lambda *_: [][0])
+    monkeypatch.setattr(coordinator.in_flight.counters, "count_images", lambda *_: [][0])
     coordinator.in_flight.adopt(coordinator.get_job("a"), [(0, 0), (1, 0)])
     start_tracker()
     for image in range(2):

@@ -35,9 +35,9 @@ def process(data: bytes, output: str, *operations: object, **decoding: str) -> F
     encode = Encode(format=output)  # type: ignore[arg-type]
     plan = make_plan([*operations], encode, LIMITS, Decode.model_validate(decoding))
     executor, parts = InProcessExecutor(LIMITS), [data]
-    for operation in (plan.decoding, *plan.operations):
+    for operation in (plan.decoding, *plan.operations[:-1]):
         parts = executor.perform(operation, parts)
-    (file,) = parts
+    (file,) = executor.encode(plan.operations[-1], parts)
     return file
 
 

@@ -267,6 +267,55 @@ def test_cmyk_without_a_usable_profile_is_converted_by_its_share_of_light(
     assert (result.profile, result.warnings) == (b"", warnings)
 
 
+def with_tags(profile: bytes, *added: tuple[bytes, int, int], content: bytes = b"") -> bytes:
+    """Return a profile with more tags, whose offsets count from its end, and with content there."""
+    (count,) = struct.unpack_from(">I", profile, 128)
+    shift, start = 12 * len(added), 132 + 12 * count
+    entries = [struct.unpack_from(">4sII", profile, 132 + 12 * number) for number in range(count)]
+    moved = [(name, offset + shift, size) for name, offset, size in entries]
+    moved += [(name, len(profile) + shift + offset, size) for name, offset, size in added]
+    table = struct.pack(">I", len(moved)) + b"".join(struct.pack(">4sII", *entry) for entry in moved)
+    made = profile[4:128] + table + profile[start:] + content
+    return struct.pack(">I", len(made) + 4) + made
+
+
+def test_a_program_in_a_profile_is_not_run(drawing: np.ndarray) -> None:
+    """ICC.2 has programs of any number of elements; LittleCMS took 33 s for 10,000, which are 80 kB."""
+    element = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, *[0.0] * 12)
+    program = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, 2) + struct.pack(">II", 32, len(element)) * 2 + element
+    profile = with_tags(P3_PROFILE, (b"D2B1", 0, len(program)), content=program)
+    assert not np.array_equal(by_littlecms(Image.fromarray(drawing), profile), normalised(drawing, P3_PROFILE).pixels)
+    result = normalised(drawing, profile)
+    assert np.array_equal(result.pixels, normalised(drawing, P3_PROFILE).pixels)
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        [(b"t%3d" % number, 0, 4) for number in range(100)],
+        [(b"t%3d" % number, number, 1_000_000) for number in range(20)],
+    ],
+    ids=["too many", "overlapping"],
+)
+def test_tags_are_bounded_in_number_and_bytes(drawing: np.ndarray, added: list[tuple[bytes, int, int]]) -> None:
+    content = bytes(1_000_100)
+    for profile, pixels, space in ((P3_PROFILE, drawing, "RGB"), (grey_profile(gamma(2.2)), grey_ramp(), "GRAY")):
+        result = normalised(pixels, with_tags(profile, *added, content=content), TO_SRGB, space)
+        assert (result.warnings, result.profile) == (("profile_invalid",), b"")
+
+
+def test_a_tag_within_the_table_of_tags_is_damage(drawing: np.ndarray) -> None:
+    profile = with_tags(P3_PROFILE, (b"none", 140 - len(P3_PROFILE) - 12, 4))
+    assert normalised(drawing, profile).warnings == ("profile_invalid",)
+
+
+def test_tags_may_share_their_bytes(drawing: np.ndarray) -> None:
+    names = [b"t%3d" % number for number in range(80)]
+    profile = with_tags(P3_PROFILE, *((name, 0, 1_000_000) for name in names), content=bytes(1_000_000))
+    assert np.array_equal(normalised(drawing, profile).pixels, normalised(drawing, P3_PROFILE).pixels)
+
+
 def test_no_damage_to_a_profile_fails_an_image(drawing: np.ndarray, seeded: np.random.Generator) -> None:
     profiles = [
         ("RGB", P3_PROFILE, drawing),

@@ -163,7 +163,7 @@ def test_keep_writes_the_format_of_the_source(drawing: np.ndarray, form: str) ->
     Pillow.fromarray(drawing).save(file, form)
     executor = InProcessExecutor(LIMITS)
     images = executor.perform(Planned("decode", Decode()), [file.getvalue()])
-    [made] = executor.perform(Planned("encode", params("keep")), images)
+    [made] = executor.encode(Planned("encode", params("keep")), images)
     assert read_header(made.data).type == form.lower()
     assert made.media_type == f"image/{form.lower()}"
     assert made.extension == {"JPEG": "jpg"}.get(form, form.lower())
@@ -171,7 +171,7 @@ def test_keep_writes_the_format_of_the_source(drawing: np.ndarray, form: str) ->
 
 def test_keep_writes_a_jpg_for_what_cannot_be_written_in_8_bits_without_transparency(drawing: np.ndarray) -> None:
     deep = np.dstack([drawing, np.zeros(drawing.shape[:2], np.uint8)]).astype(np.uint16) << 8
-    [made] = InProcessExecutor(LIMITS).perform(Planned("encode", params("keep")), [Image(deep, Metadata("heic"))])
+    [made] = InProcessExecutor(LIMITS).encode(Planned("encode", params("keep")), [Image(deep, Metadata("heic"))])
     assert (made.extension, made.warnings) == ("jpg", ("depth_reduced",))
     assert np.all(read(made.data).pixels == 255)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 from typing import Any
 
@@ -28,6 +29,49 @@ def test_everything_that_holds_for_results_is_kept() -> None:
     }
     assert found["gps"] == PLACE
     assert found["interop"] == {1: "R98", 2: b"0100"}
+
+
+MAPILLARY = {
+    "MAPLatitude": 52.0116,
+    "MAPLongitude": 4,
+    "MAPAltitude": -1.5,
+    "MAPCaptureTime": "2026_07_14_09_05_31_500",
+    "MAPCompassHeading": {"TrueHeading": 271.5, "MagneticHeading": 270},
+}
+
+
+def described(text: str, **options: Any) -> str | None:
+    """Return what is kept of a description."""
+    return clean(exif(image={0x010E: text}), **options)["image"].get(0x010E)
+
+
+def test_place_time_and_heading_of_mapillary_are_kept_as_geo() -> None:
+    private = {"MAPSettingsUsername": "somebody", "MAPSequenceUUID": "5d", "MAPDeviceModel": "X", "MAPLatitudeRef": 1}
+    headings = MAPILLARY["MAPCompassHeading"] | {"Owner": "somebody"}  # type: ignore[operator]
+    text = json.dumps(private | MAPILLARY | {"MAPCompassHeading": headings})
+    kept = described(text, geo=True)
+    assert kept is not None
+    assert json.loads(kept) == MAPILLARY
+    assert described(text) == text
+    assert described(kept, geo=True) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Delft, the canal",
+        "[]",
+        "{",
+        "[" * 16_000,
+        '{"MAPLatitude": "here", "MAPLongitude": 181, "MAPAltitude": NaN, "MAPGPSAccuracyMeters": true}',
+        '{"MAPCaptureTime": "at noon", "MAPCompassHeading": {"TrueHeading": [1]}}',
+        '{"MAPCaptureTime": 20260714, "MAPCompassHeading": 1e999}',
+        '{"MAPLatitude": 52' + " " * 20_000 + "}",
+    ],
+    ids=["text", "list", "cut", "deep", "no numbers", "no time", "types", "long"],
+)
+def test_nothing_else_of_a_description_is_kept_as_geo(text: str) -> None:
+    assert described(text, geo=True) is None
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

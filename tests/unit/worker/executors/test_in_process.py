@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from penstock.common.model.errors import ImageCode, ImageError
+from penstock.common.model.geometry import Crop, Rotate, Tile
 from penstock.common.model.operations import DECODE, Blur, Decode, Encode, Parameters, Resize, Split
 from penstock.common.model.parameters import Extent
 from penstock.common.model.plan import Planned
 from penstock.common.model.regions import Region
 from penstock.common.registry import CustomStep
 from penstock.common.settings import Limits
-from penstock.steps.image import Image, StepOutput
+from penstock.steps.image import Image, Metadata, StepOutput
 from penstock.worker.executors import in_process
 from penstock.worker.executors.in_process import InProcessExecutor
 
@@ -50,13 +51,22 @@ def refusal(perform: Callable[..., Any], function: Callable[[Any], Any], *parts:
     return caught.value
 
 
-def test_decode_and_encode_are_performed_like_any_operation() -> None:
+def test_decode_is_performed_like_any_operation_and_encode_yields_files() -> None:
     file = cv2.imencode(".png", PART)[1].tobytes()
-    [decoded] = InProcessExecutor(Limits()).perform(Planned(DECODE, Decode()), [file])
+    executor = InProcessExecutor(Limits())
+    [decoded] = executor.perform(Planned(DECODE, Decode()), [file])
     assert np.array_equal(decoded.pixels, PART)
-    [encoded] = perform_operation("encode", Encode(format="png"), decoded.pixels)
+    [encoded] = executor.encode(Planned("encode", Encode(format="png")), [decoded])
     assert (encoded.width, encoded.height) == (6, 4)
     assert np.array_equal(cv2.imdecode(np.frombuffer(encoded.data, np.uint8), cv2.IMREAD_COLOR), PART)
+
+
+def test_a_file_is_encoded_when_it_is_asked_for() -> None:
+    too_high = np.zeros((16_384, 1, 3), np.uint8)
+    files = InProcessExecutor(Limits()).encode(Planned("encode", Encode(format="webp")), images([PART, too_high]))
+    assert next(files).width == 6
+    with pytest.raises(ImageError, match="16384 pixels do not fit in a WebP"):
+        next(files)
 
 
 def test_parts_are_in_the_order_of_the_parts_they_came_from() -> None:
@@ -110,6 +120,43 @@ def test_parts_and_pixels_are_bounded(perform: Callable[..., Any]) -> None:
     assert refusal(perform, lambda image: [image] * 5, max_parts=4).code == ImageCode.PARAMETER_NOT_APPLICABLE
     assert perform(lambda image: [image] * 4, max_pixels=96)
     assert refusal(perform, lambda image: [image] * 4, max_pixels=95).code == ImageCode.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("step", "params", "made"),
+    [
+        ("resize", Resize(width=9, height=1), "9x1"),
+        ("resize", Resize.from_short("pad:1x9"), "1x9"),
+        ("rotate", Rotate(angle=30), "8x7"),
+        ("crop", Crop(width=6), "6x4"),
+    ],
+)
+def test_sides_are_bounded_after_every_step(step: str, params: Parameters, made: str) -> None:
+    longest = max(map(int, made.split("x")))
+    executor, operation = InProcessExecutor(Limits(max_side=longest)), Planned(step, params)
+    assert len(executor.perform(operation, images([PART]))) == 1
+    with pytest.raises(ImageError) as caught:
+        InProcessExecutor(Limits(max_side=longest - 1)).perform(operation, images([PART]))
+    assert caught.value.code is ImageCode.TOO_MANY_PIXELS
+    accepted = f"accepted are sides of up to {longest - 1} (PENSTOCK_MAX_SIDE)"
+    assert caught.value.message == f"{step} made {made} pixels; {accepted}"
+
+
+@pytest.mark.parametrize(
+    ("field", "option"), [("icc", "profile: srgb or drop"), ("xmp", "metadata: geo or none")], ids=["profile", "xmp"]
+)
+def test_metadata_of_all_results_together_are_bounded(field: str, option: str) -> None:
+    large = Metadata(**{field: bytes(4 * 1024 * 1024)})
+    whole = Image(np.zeros((8, 9, 3), np.uint8), large)
+    executor = InProcessExecutor(Limits())
+    assert len(executor.perform(Planned("tile", Tile(columns=8, rows=8)), [whole])) == 64
+    with pytest.raises(ImageError) as caught:
+        executor.perform(Planned("tile", Tile(columns=9, rows=8)), [whole])
+    assert caught.value.code is ImageCode.PARAMETER_NOT_APPLICABLE
+    assert caught.value.message == (
+        "tile made 72 parts, whose results would have 301989888 bytes of metadata; accepted are up to 268435456"
+        f" ({option} leaves out most of them)"
+    )
 
 
 def test_what_the_parameters_make_is_bounded_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def ask(tmp_path: Path) -> Ask:
     (tmp_path / "out").mkdir()
 
     def send(op: str, *inputs: Path, params: Any = None, out: object = tmp_path / "out", **limits: Any) -> Any:
-        server = StdioServer(["resize", "split", "blur", "encode"], Limits(**limits), tmp_path)
+        server = StdioServer(["resize", "crop", "split", "blur", "encode"], Limits(**limits), tmp_path)
         request = {"v": 1, "op": op, "params": params or {}, "in": [str(path) for path in inputs], "out": str(out)}
         return json.loads(server.answer(json.dumps(request).encode()))
 
@@ -122,6 +122,12 @@ def test_encode_writes_files(ask: Ask, image: np.ndarray, tmp_path: Path) -> Non
     assert Path(answer["out"][0]).read_bytes() == expected
 
 
+def test_a_file_that_cannot_be_encoded_leaves_none_of_its_image(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
+    fits, too_high = save(tmp_path / "0", image), save(tmp_path / "1", np.zeros((16_384, 1, 3), np.uint8))
+    assert ask("encode", fits, too_high, params={"format": "webp"})["error"]["code"] == "parameter_not_applicable"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_encode_writes_files_in_the_format_of_their_source(ask: Ask, image: np.ndarray, tmp_path: Path) -> None:
     given = {}
     for number, suffix in enumerate((".webp", ".tiff", ".avif", ".jpg")):
@@ -162,7 +168,7 @@ def test_a_file_that_is_no_image_is_refused_with_its_own_code(
 ) -> None:
     (tmp_path / "0").write_bytes(content)
     answer = ask("blur", tmp_path / "0", params={"method": "median"})
-    assert (answer["ok"], answer["error"]["code"]) == (False, code)
+    assert (answer["ok"], answer["error"]["code"], answer["error"]["step"]) == (False, code, "decode")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +207,16 @@ def test_limits_apply_to_all_parts_together(ask: Ask, image: np.ndarray, tmp_pat
     size = (tmp_path / "1.png").stat().st_size
     assert ask("decode", tmp_path / "1.png", max_file_bytes=size - 1)["error"]["code"] == "too_large_file"
     assert ask("blur", path, path, params=median, max_parts=1)["error"]["code"] == "bad_request"
+
+
+def test_pixels_of_16_bits_and_with_alpha_count_twice_in_files_too(ask: Ask, tmp_path: Path) -> None:
+    deep = np.zeros((4, 6, 4), np.uint16)
+    raw, file = save(tmp_path / "0", deep), tmp_path / "1.png"
+    cv2.imwrite(str(file), deep)
+    for inputs, counted in (([raw], 96), ([raw, raw], 192), ([raw, file], 96 + 48)):
+        assert ask("crop", *inputs, params={"width": 1}, max_pixels=counted)["ok"]
+        answer = ask("crop", *inputs, params={"width": 1}, max_pixels=counted - 1)
+        assert answer["error"]["code"] == "too_many_pixels"
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "{root}/../outside", "{root}/link"])

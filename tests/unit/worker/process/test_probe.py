@@ -10,7 +10,7 @@ import pytest
 
 from penstock.worker.process.probe import answer_probe, name_files
 
-PROBE = ["worker", "--alive"]
+PROBE, READY = ["worker", "--alive"], ["worker", "--ready"]
 
 
 def test_every_process_has_its_own_file() -> None:
@@ -24,6 +24,16 @@ def test_a_worker_is_alive_if_every_process_has_written_its_file(tmp_path: Path)
     assert answer_probe(PROBE, environment) == 1
     (tmp_path / "alive-1").touch()
     assert answer_probe(PROBE, environment) == 0
+
+
+def test_a_worker_is_ready_if_every_process_reaches_its_broker(tmp_path: Path) -> None:
+    environment = {"PENSTOCK_LIVENESS_FILE": str(tmp_path / "alive"), "PENSTOCK_CONCURRENCY": "2"}
+    assert answer_probe(READY, environment) == 1
+    (tmp_path / "alive-0").write_text("idle")
+    (tmp_path / "alive-1").write_text("busy")
+    assert answer_probe(READY, environment) == 0
+    (tmp_path / "alive-1").write_text("busy\naway")
+    assert (answer_probe(READY, environment), answer_probe(PROBE, environment)) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ from penstock.common.model.messages import DEAD_LETTER_QUEUE, EVENTS_QUEUE
 from penstock.common.registry import operations
 from penstock.coordinator.api.monitoring.single_flight import SingleFlight, gather
 from penstock.coordinator.api.services import Services
-from penstock.coordinator.ports.counters import WAIT_BOUNDS_SECS, WORK_BOUNDS_SECS, Counters
+from penstock.coordinator.ports.counters import DEPENDENCIES, WAIT_BOUNDS_SECS, WORK_BOUNDS_SECS, Counters
 from penstock.coordinator.ports.repository import Repository
+from penstock.coordinator.ports.reserve import Reserve
 from penstock.coordinator.ports.scheduler import StepStatus
 
 F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily)
@@ -35,10 +36,12 @@ F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily)
 _STEP_GAUGES = (
     ("ready", "ready", "Chunks that wait in a step's queue"),
     ("in_flight", "in_flight", "Chunks that a step's workers hold"),
-    ("workers", "workers", "Workers that consume a step's queue"),
+    ("workers", "workers", "Workers that serve a step"),
+    ("waiting_workers", "waiting_workers", "Workers of a step that wait for what cannot be used"),
     ("remaining", "remaining", "Images that have yet to reach a step"),
     ("seconds_per_item", "seconds_per_image", "Service time: seconds of work of one image in a step"),
     ("backlog_seconds", "backlog_seconds", "Work left for a step, in seconds of one worker"),
+    ("wanted_workers", "wanted_workers", "Workers that a step should have: for all deadlines and all other work"),
     ("utilisation", "utilisation", "Share of its workers' time that a step works, 0 to 1"),
 )
 """Metric, field of `StepStatus`, help text."""
@@ -59,6 +62,7 @@ class SystemCollector(Collector):
 
     Args:
         data: the data folder whose disk is measured; None: none is.
+        reserve: measures the room in store and database.
         timeout_secs: how long a scrape waits for the database and the broker.
     """
 
@@ -69,6 +73,7 @@ class SystemCollector(Collector):
         steps: Callable[[], list[StepStatus]],
         data: Path | None = None,
         timeout_secs: float = SCRAPE_TIMEOUT_SECS,
+        reserve: Reserve | None = None,
     ) -> None:
         self._repository = repository
         self._broker = broker
@@ -79,6 +84,7 @@ class SystemCollector(Collector):
             "database": SingleFlight(lambda: list(self._collect_database())),
             "broker": SingleFlight(lambda: list(self._collect_broker())),
             "steps": SingleFlight(lambda: list(self._collect_steps())),
+            "rooms": SingleFlight(lambda: list(_collect_rooms(reserve))),
         }
 
     def collect(self) -> Iterator[Metric]:
@@ -139,7 +145,7 @@ class CounterCollector(Collector):
         window = counters.window_images if counters.is_leader else 0
         yield GaugeMetricFamily("penstock_window_images", "Images that may be in flight at once", value=window)
         with counters.lock:
-            found = [*self._images(), *self._chunks(), *self._calls()]
+            found = [*self._images(), *self._chunks(), *self._waits(), *self._calls()]
         yield from found
 
     def _images(self) -> Iterator[Metric]:
@@ -171,6 +177,17 @@ class CounterCollector(Collector):
         ):
             by_step = {step: counted[step] for step in operations()}  # from 0 on, as above
             yield _fill(CounterMetricFamily(f"penstock_{name}", text, labels=["step"]), by_step)
+
+    def _waits(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "penstock_step_waited_seconds",
+            "Seconds that a step's workers waited for what could not be used",
+            labels=["step", "dependency"],
+        )
+        for step in operations():
+            for what in sorted(DEPENDENCIES):
+                family.add_metric([step, what], self._counters.waited_secs.get((step, what), 0.0))
+        yield family
 
     def _calls(self) -> Iterator[Metric]:
         labels = ["side", "call"]
@@ -207,7 +224,11 @@ class CounterCollector(Collector):
 def create_registry(services: Services) -> CollectorRegistry:
     """Return a registry with the metrics of one application."""
     registry = CollectorRegistry()
-    registry.register(SystemCollector(services.repository, services.broker, services.scheduler.steps, services.data))
+    registry.register(
+        SystemCollector(
+            services.repository, services.broker, services.scheduler.steps, services.data, reserve=services.reserve
+        )
+    )
     registry.register(CounterCollector(services.counters))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
@@ -257,6 +278,22 @@ def _fill(family: F, values: Mapping[str, float]) -> F:
 def _add_histogram(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
     bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
     family.add_metric(labels, list(zip(bounds, accumulate(histogram.buckets), strict=True)), histogram.sum)
+
+
+def _collect_rooms(reserve: Reserve | None) -> Iterator[Metric]:
+    rooms = {} if reserve is None else reserve.rooms()
+    yield _fill(
+        GaugeMetricFamily(
+            "penstock_room_free_bytes", "Free bytes on the volume of store or database", labels=["dependency"]
+        ),
+        {name: room.free_bytes for name, room in rooms.items()},
+    )
+    yield _fill(
+        GaugeMetricFamily(
+            "penstock_room_reserve_bytes", "Free bytes below which uploads and jobs are refused", labels=["dependency"]
+        ),
+        {name: room.reserve_bytes for name, room in rooms.items()},
+    )
 
 
 def _disk(folder: Path) -> Iterator[Metric]:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
-from penstock.common.model.errors import BrokenSetupError, UnavailableError
-from penstock.common.registry import all_queues
+from penstock.common.model.errors import BrokenSetupError, FullError, UnavailableError
+from penstock.common.registry import all_queues, broken_steps
 from penstock.coordinator.api.services import Services
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+_MAKE_ROOM = "no jobs are accepted; delete some, or enlarge its volume (PENSTOCK_RESERVE_BYTES)"
 
 
 class SingleFlight(Generic[T]):
@@ -33,20 +34,26 @@ class SingleFlight(Generic[T]):
 
     def _run(self, future: Future[T]) -> None:
         try:
-            future.set_result(self._call())
+            result = self._call()
         except BaseException as error:
+            self._forget()
             future.set_exception(error)
-        finally:
-            with self._lock:
-                self._running = None
+        else:
+            self._forget()
+            future.set_result(result)
+
+    def _forget(self) -> None:
+        """Let the next caller start a new call. Done before the result is set, or that caller could get it again."""
+        with self._lock:
+            self._running = None
 
 
 def gather(
-    flights: Mapping[str, SingleFlight[T]], timeout_secs: float, problems: dict[str, str] | None = None
+    flights: Mapping[str, SingleFlight[T]], timeout_secs: float, errors: dict[str, UnavailableError] | None = None
 ) -> dict[str, T]:
     """Run calls at the same time; return the results of those that succeed in time.
 
-    A call that takes longer or raises UnavailableError is left out; `problems` gets the message of a BrokenSetupError.
+    A call that takes longer or raises UnavailableError is left out; `errors` gets the latter.
     """
     futures = {name: flight.start() for name, flight in flights.items()}
     wait(futures.values(), timeout_secs)
@@ -57,13 +64,17 @@ def gather(
                 results[name] = future.result()
             except UnavailableError as error:
                 log.debug("%s unreachable: %s", name, error.message)  # a probe asks again and again
-                if problems is not None and isinstance(error, BrokenSetupError):
-                    problems[name] = error.message
+                if errors is not None:
+                    errors[name] = error
     return results
 
 
 class Readiness:
-    """Checks what is needed to accept jobs: store, database and broker. May be used from any thread."""
+    """Checks what is needed to accept jobs: store, database and broker. May be used from any thread.
+
+    What is full can still be read, and what is deleted makes room. So the server stays ready: if a load balancer sent
+    it no more requests, nobody could delete anything.
+    """
 
     def __init__(self, services: Services) -> None:
         self._timeout_secs = services.check_timeout_secs
@@ -72,15 +83,36 @@ class Readiness:
             "database": SingleFlight(services.repository.check),
             "broker": SingleFlight(lambda: services.broker.declare(all_queues())),
         }
-
+        self._rooms = {"rooms": SingleFlight(services.reserve.rooms)}
         self._logged: dict[str, str] = {}
 
     def check(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return whether each dependency is `ok` or `away`, and what somebody has to do about those that stay away."""
+        """Return the state of each dependency, and what somebody has to do about those that do not recover.
+
+        The states are `ok`, `nearly full`, `full` and `away`. While one is full or nearly, no jobs are accepted. Steps
+        that are switched off because they are broken are problems, too.
+        """
+        errors: dict[str, UnavailableError] = {}
+        rooms = gather(self._rooms, self._timeout_secs).get("rooms", {})
+        answered = gather(self._checks, self._timeout_secs, errors)
+        states: dict[str, str] = {}
         problems: dict[str, str] = {}
-        answered = gather(self._checks, self._timeout_secs, problems)
+        for name in self._checks:
+            error, room = errors.get(name), rooms.get(name)
+            states[name] = "ok" if name in answered else "away"
+            if isinstance(error, BrokenSetupError):
+                problems[name] = error.message
+            elif isinstance(error, FullError):
+                states[name], problems[name] = "full", f"{error.message}; {_MAKE_ROOM}"
+            elif room is not None and room.is_low and name in answered:
+                states[name], problems[name] = room.state, f"the {name} is {room}; {_MAKE_ROOM}"
+        self._log(problems, states)
+        broken = {f"step {name}": reason for name, reason in broken_steps().items()}  # logged at the start
+        return states, problems | broken
+
+    def _log(self, problems: Mapping[str, str], states: Mapping[str, str]) -> None:
+        """Log each problem once, however many bytes are free meanwhile."""
         for name, message in problems.items():
-            if self._logged.get(name) != message:
+            if name not in self._logged or self._logged[name] != states[name]:
                 log.error("%s: %s", name, message)
-        self._logged = problems
-        return {name: "ok" if name in answered else "away" for name in self._checks}, problems
+        self._logged = {name: states[name] for name in problems}

@@ -7,11 +7,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from penstock.common.image_header import HEAD_BYTES, image_type
 from penstock.common.input_root import InputRoot
@@ -20,6 +19,8 @@ from penstock.common.model.messages import Result
 from penstock.common.store.base import ObjectNotFoundError, Store
 from penstock.common.store.bucket_allowlist import BucketAllowlist, SourceForbiddenError
 from penstock.common.store.composite import is_url
+from penstock.coordinator.api.problems import problem
+from penstock.coordinator.api.responses.stream import Stream
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.ports.refusals import not_found
 from penstock.coordinator.ports.repository import Image
@@ -60,7 +61,11 @@ def file_response(request: Request, content: Content, accel_prefix: str | None =
     span = _requested_range(request, content)
     if span is not None and span[0] >= span[1]:
         headers["Content-Range"] = f"bytes */{content.size_bytes}"
-        return Response(status_code=416, headers=headers)
+        del headers["Content-Disposition"]
+        detail = (
+            f"{request.headers['range'][:60]!a} is beyond the end of the file, which has {content.size_bytes} bytes"
+        )
+        return problem(416, "no_such_range", detail, headers=headers)
     if accel_prefix and content.key is not None and request.headers.get("x-penstock-front") == "accel":
         del headers["Accept-Ranges"]  # nginx adds it
         headers["X-Accel-Redirect"] = accel_prefix + quote(content.key)
@@ -75,11 +80,12 @@ def file_response(request: Request, content: Content, accel_prefix: str | None =
 def _send(content: Content, start: int, end: int, status: int, headers: dict[str, str]) -> Response:
     chunks = content.read(start, end)
     if end - start <= _WHOLE_BYTES:
-        return Response(b"".join(chunks), status, headers, content.media_type)
+        data = b"".join(chunks)
+        if len(data) != end - start:
+            raise _gone()
+        return Response(data, status, headers, content.media_type)
     headers["Content-Length"] = str(end - start)
-    # The first chunk is read before the response begins, so that a missing file is answered with 404.
-    first = next(chunks, b"")
-    return StreamingResponse(chain([first], chunks), status, headers, content.media_type)
+    return Stream(chunks, status, headers, content.media_type)
 
 
 def _headers(content: Content) -> dict[str, str]:

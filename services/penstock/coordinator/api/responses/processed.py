@@ -7,7 +7,7 @@ from itertools import chain
 from urllib.parse import quote
 from uuid import uuid4
 
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from penstock.common.model.errors import ImageCode, RequestError
 from penstock.common.model.jobs import ImageState
@@ -15,6 +15,7 @@ from penstock.common.model.messages import Result
 from penstock.common.store.base import Store
 from penstock.coordinator.api.problems import problem
 from penstock.coordinator.api.responses.file_responses import content_disposition
+from penstock.coordinator.api.responses.stream import Stream
 from penstock.coordinator.api.responses.zip_stream import Member, zip_stream
 from penstock.coordinator.ports.repository import Image, Job
 
@@ -105,7 +106,7 @@ def _response(body: Iterable[bytes], results: Sequence[Result], headers: dict[st
     """Return a response of results: at once where they are small, because each block of a stream changes threads."""
     if sum(result.size for result in results) <= _WHOLE_BYTES:
         return Response(b"".join(body), headers=headers, media_type=media_type)
-    return StreamingResponse(body, headers=headers, media_type=media_type)
+    return Stream(body, headers=headers, media_type=media_type)
 
 
 def _part(store: Store, result: Result, boundary: str) -> Iterator[bytes]:

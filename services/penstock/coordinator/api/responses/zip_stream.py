@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 
+from penstock.coordinator.api.responses.stream import IncompleteError
+
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _OFFSET_EXTRA = struct.Struct("<2HQ")
@@ -45,7 +47,7 @@ def zip_stream(members: Iterable[Member], *, zip64_from_bytes: int = _MAX_32) ->
     """Yield a ZIP file in chunks of 256 KiB or more.
 
     Raises:
-        ValueError: a file has not the size of its member; the archive is incomplete.
+        IncompleteError: a file has not the size of its member; the archive is incomplete.
     """
     held = bytearray()
     for chunk in _chunks(members, zip64_from_bytes):
@@ -92,7 +94,7 @@ def _load(member: Member) -> tuple[int, Iterator[bytes]]:
             crc, size = zlib.crc32(chunk, crc), size + len(chunk)
         contents = member.read()
     if size != member.size_bytes:
-        raise ValueError(f"{member.name} has {size} bytes instead of {member.size_bytes}")
+        raise IncompleteError(f"{member.name} has {size} bytes instead of {member.size_bytes}")
     return crc, contents
 
 

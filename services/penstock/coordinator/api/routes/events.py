@@ -21,12 +21,21 @@ router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
 
 _INTERVAL_SECS = 0.25
 _FAILURES_AT_ONCE = 200
-_PROGRESS_FIELDS = {"id", "state", "images", "steps", "images_per_second", "eta_seconds", "bottleneck"}
+_PROGRESS_FIELDS = {
+    *("id", "state", "images", "steps", "images_per_second", "eta_seconds", "forecast", "bottleneck"),
+    *("waiting_for", "failures", "throughput"),
+}
 _log = logging.getLogger(__name__)
 
 
 def _last_failure(
-    last_event_id: Annotated[str, Header(description="The last failure received; the stream resumes after it")] = "0",
+    last_event_id: Annotated[
+        str,
+        Header(
+            description="The last failure received; the stream resumes after it",
+            json_schema_extra={"pattern": "^[0-9]{1,15}$"},
+        ),
+    ] = "0",
 ) -> int:
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
         raise RequestError(400, "invalid_last_event_id", f"{last_event_id[:40]!a} is not an event id of this stream")
@@ -63,7 +72,7 @@ async def follow_job(
             for image in failed:
                 seen = image.failure_number or seen
                 yield ServerSentEvent(data=view_image(found, image), event="image-failed", id=str(seen))
-            if len(failed) == _FAILURES_AT_ONCE:
+            if failed:  # there may be more
                 continue
             view = view_job(found, services.scheduler)
             progress = view.model_dump(mode="json", include=_PROGRESS_FIELDS)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -24,14 +24,14 @@ from penstock.coordinator.api.dependencies import (
 )
 from penstock.coordinator.api.openapi import JOB_BODY, RETRY_BODY, error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, next_page, read_job_cursor, write_cursor
-from penstock.coordinator.api.request_body import read_body, received_files
+from penstock.coordinator.api.request_body import MaxBytes, read_body, received_files
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.views import as_datetime, summarise, view_job
 from penstock.coordinator.api.waiting import read_preferences, wait_for_end
 from penstock.coordinator.auth.quotas import Caller, LongRequests
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_form_request, read_job_request, read_json
-from penstock.coordinator.ports.links import job_url
+from penstock.coordinator.ports.links import job_url, jobs_url
 from penstock.coordinator.ports.refusals import conflict, invalid_document
 from penstock.coordinator.ports.repository import (
     ConflictError,
@@ -47,20 +47,30 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 Submitted = rest.Estimate | tuple[Job, bool]
 """What a submitted document becomes: an estimate for a dry run, or a job, and whether it is new."""
 
+_IDEMPOTENCY_KEY = "^[!-~]{1,255}$"
 
-async def _images_to_retry(request: Request, services: ServicesDep) -> list[int] | None:
-    data = await read_body(request, services.limits.max_field_bytes, services.idle_secs)
+
+async def _retry_request(request: Request, services: ServicesDep) -> rest.RetryRequest:
+    data = await read_body(request, MaxBytes.of(services.limits, "max_field_bytes"), services.idle_secs)
     if not data.strip():
-        return None
+        return rest.RetryRequest()
     document = read_json(data)
     try:
-        return rest.RetryRequest.model_validate(document).images
+        return rest.RetryRequest.model_validate(document, strict=True)
     except ValidationError as error:
-        raise invalid_document(error, document) from error
+        raise invalid_document(error, document, rest.RetryRequest) from error
 
 
 async def _label(
-    label: Annotated[str | None, Query(max_length=320, examples=["city=delft"], description="key=value")] = None,
+    label: Annotated[
+        str | None,
+        Query(
+            max_length=320,
+            examples=["city=delft"],
+            description="key=value",
+            json_schema_extra={"pattern": "^[^=]+="},  # described only: below, the refusal says it in plain words
+        ),
+    ] = None,
 ) -> tuple[str, str] | None:
     if label is None:
         return None
@@ -90,8 +100,15 @@ async def submit_job(
     caller: CallerDep,
     job_service: JobServiceDep,
     dry_run: Annotated[bool, Query(description="Validate and estimate only")] = False,
+    images: Annotated[
+        int | None, Query(ge=1, description="For a dry run without inputs: the number of images that will be sent")
+    ] = None,
     idempotency_key: Annotated[
-        str | None, Header(description="Makes the request safe to repeat: an equal one returns the same job")
+        str | None,
+        Header(
+            description="Makes the request safe to repeat: an equal one returns the same job",
+            json_schema_extra={"pattern": _IDEMPOTENCY_KEY},
+        ),
     ] = None,
     prefer: Annotated[
         str | None, Header(description="`wait=30`: respond when the job has ended, or after 30 seconds (RFC 7240)")
@@ -101,7 +118,7 @@ async def submit_job(
 
     With `Prefer: wait=30`, the response comes when the job has ended, `200`, or after 30 seconds, `202`.
     """
-    if idempotency_key is not None and not re.fullmatch(r"[!-~]{1,255}", idempotency_key):
+    if idempotency_key is not None and not re.fullmatch(_IDEMPOTENCY_KEY, idempotency_key):
         raise RequestError(
             400,
             "invalid_idempotency_key",
@@ -113,6 +130,8 @@ async def submit_job(
     def submit(form: FormUpload | None, data: bytes) -> Submitted:
         limits = services.limits
         requested = read_form_request(form.texts, limits) if form else read_job_request(read_json(data), limits)
+        if dry_run and images and form is None:
+            return job_service.estimate_sent(caller, requested, images)
         new_job = job_service.prepare(caller, requested, form)
         if dry_run:
             return job_service.estimate(new_job)
@@ -128,7 +147,7 @@ async def submit_job(
     with waiting.hold(caller.owner) if secs else nullcontext():
         submitted = await _receive(request, services, caller, submit, upload)
         if isinstance(submitted, rest.Estimate):
-            return JSONResponse(submitted.model_dump())
+            return JSONResponse(submitted.model_dump(mode="json"))
         job, is_new = submitted
         if secs and not job.has_ended:
             await wait_for_end(request, services, job.id, secs, lambda: _if_ended(find_job(job.id, services, caller)))
@@ -147,10 +166,10 @@ async def _receive(
     """Receive a document, or a form with arguments of `FormUpload`, and submit it."""
     limits = services.limits
     if check_media_type(request, "application/json", "multipart/form-data") == "application/json":
-        data = await read_body(request, limits.max_field_bytes, services.idle_secs)
+        data = await read_body(request, MaxBytes.of(limits, "max_field_bytes"), services.idle_secs)
         return await run_in_threadpool(submit, None, data)
     form = FormUpload(request.headers["content-type"], "job", services.store, limits, **upload)
-    async with received_files(request, caller, form, limits.max_upload_bytes, services.idle_secs):
+    async with received_files(request, caller, form, MaxBytes.of(limits, "max_upload_bytes"), services.idle_secs):
         return await run_in_threadpool(submit, form, b"")
 
 
@@ -168,7 +187,8 @@ def list_jobs(
     caller: CallerDep,
     label: Annotated[tuple[str, str] | None, Depends(_label)],
     state: Annotated[
-        JobState | None, Query(description="accepted, running, succeeded, partial, failed or cancelled")
+        Literal["accepted", "running", "succeeded", "partial", "failed", "cancelled"] | None,
+        Query(description="Only jobs in this state"),
     ] = None,
     search: Annotated[
         str, Query(max_length=200, description="a part of the name, in any case, or the beginning of the id")
@@ -176,18 +196,20 @@ def list_jobs(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> rest.JobPage:
-    """Return jobs, newest first; `total` counts those of all pages."""
-    if state is JobState.RECEIVING:
-        raise RequestError(422, "invalid_parameter", "query parameter state: receiving jobs are not shown")
+    """Return jobs, newest first; `total` counts those of all pages.
+
+    Jobs of previews, thumbnails and `/v1/process`, which are deleted once they have ended, are found by `label` or
+    `search` alone.
+    """
     before = read_job_cursor(cursor)
     repository = services.repository
-    filters: JobFilters = {"state": state, "label": label, "search": search}
+    filters: JobFilters = {"state": JobState(state) if state else None, "label": label, "search": search}
     jobs = repository.list_jobs(caller.scope, **filters, limit=limit + 1, before=before)
     total = repository.count_found_jobs(caller.scope, **filters)
     following = write_cursor(jobs[limit - 1].id) if len(jobs) > limit else None
     query = {"state": state, "label": label and "=".join(label), "search": search or None, "limit": limit}
     found = [summarise(job) for job in jobs[:limit]]
-    return rest.JobPage(jobs=found, total=total, **next_page(following, "/v1/jobs", **query))
+    return rest.JobPage(jobs=found, total=total, **next_page(following, jobs_url(), **query))
 
 
 @router.get("/{job}", summary="Get a job", responses=error_responses(404))
@@ -214,14 +236,18 @@ def cancel_job(job: JobDep, services: ServicesDep) -> rest.Job:
 )
 def retry_job(
     job: JobDep,
-    images: Annotated[list[int] | None, Depends(_images_to_retry)],
+    wanted: Annotated[rest.RetryRequest, Depends(_retry_request)],
     services: ServicesDep,
     caller: CallerDep,
     job_service: JobServiceDep,
 ) -> rest.Retried:
-    """Try failed images again: from the step that failed if its input is still stored, else from the beginning."""
+    """Try failed images again: from the step that failed if its input is still stored, else from the beginning.
+
+    Without a body these are the images whose error says `retry`; the others would fail again. `code` retries only the
+    images with this error code.
+    """
     try:
-        retried, count = job_service.retry(caller, job, images)
+        retried, count = job_service.retry(caller, job, wanted.images, everything=wanted.all, code=wanted.code)
     except ConflictError as error:
         raise conflict("job_not_retryable", f"job {job.id} was cancelled or has not ended") from error
     except ImageNotFailedError as error:

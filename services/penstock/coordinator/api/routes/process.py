@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from penstock.common.model.rest import Processed
 from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep, check_media_type
 from penstock.coordinator.api.openapi import PROCESS_BODY, error_responses
-from penstock.coordinator.api.request_body import received_files
+from penstock.coordinator.api.request_body import MaxBytes, received_files
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_requests import read_actions
 from penstock.coordinator.ports.links import job_url, static_url
@@ -45,5 +45,7 @@ async def process_images(
     upload = FormUpload(
         content_type, "actions", services.store, services.limits, admit=lambda: job_service.admit(caller)
     )
-    async with received_files(request, caller, upload, services.limits.max_upload_bytes, services.idle_secs) as form:
+    async with received_files(
+        request, caller, upload, MaxBytes.of(services.limits, "max_upload_bytes"), services.idle_secs
+    ) as form:
         return await run_in_threadpool(submit, form)

@@ -24,11 +24,12 @@ from penstock.coordinator.api.dependencies import (
     unauthorized,
 )
 from penstock.coordinator.api.openapi import LOGIN_BODY, error_responses
-from penstock.coordinator.api.request_body import read_body
+from penstock.coordinator.api.request_body import MaxBytes, read_body
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.auth.keys import hash_token
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.job_requests import read_json
+from penstock.coordinator.ports.links import at
 from penstock.coordinator.ports.refusals import invalid_document
 
 router = APIRouter(prefix="/session", tags=["session"])
@@ -56,18 +57,18 @@ async def get_session(services: ServicesDep, caller: CallerDep) -> Session:
 async def log_in(request: Request, services: ServicesDep) -> Response:
     """Give a browser a session cookie for an API key: `{"key": "pk_…"}` as JSON, or a form with the field `key`."""
     is_form = check_media_type(request, "application/json", _FORM) == _FORM
-    data = await read_body(request, _MAX_BYTES, services.idle_secs)
+    data = await read_body(request, MaxBytes(_MAX_BYTES), services.idle_secs)
     document = _read_form(data) if is_form else read_json(data)
     try:
         login = Login.model_validate(document)
     except ValidationError as error:
-        raise invalid_document(error, document) from error
+        raise invalid_document(error, document, Login) from error
     key = services.keys.find(login.key.strip()) if services.keys else None
     if services.keys is not None and key is None:
         note_unknown_key(request, login.key.strip())
         raise unauthorized("this server does not know the API key")
     view = _view(services, Caller(key)).model_dump()
-    response = RedirectResponse("/", 303) if is_form else JSONResponse(view)
+    response = RedirectResponse(at("/"), 303) if is_form else JSONResponse(view)
     if key is not None:
         token, now = secrets.token_urlsafe(32), time.time()
         expires_at = now + services.session_secs
@@ -77,6 +78,7 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
             SESSION_COOKIE,
             token,
             max_age=int(services.session_secs),
+            path=at("/"),
             secure=_is_https(request),
             httponly=True,
             samesite="strict",
@@ -91,7 +93,9 @@ def log_out(request: Request, services: ServicesDep) -> Response:
     token = request.cookies.get(SESSION_COOKIE)
     if token is not None:
         services.repository.end_session(hash_token(token))
-        response.delete_cookie(SESSION_COOKIE, secure=_is_https(request), httponly=True, samesite="strict")
+        response.delete_cookie(
+            SESSION_COOKIE, path=at("/"), secure=_is_https(request), httponly=True, samesite="strict"
+        )
     return response
 
 

@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.common.model.jobs import TERMINAL_IMAGE_STATES
+from penstock.common.sidecars import described_name
 from penstock.coordinator.api.dependencies import CallerDep, JobServiceDep, ServicesDep
 from penstock.coordinator.api.openapi import SYNCHRONOUS_CALL, SYNCHRONOUS_RESULT, error_responses
-from penstock.coordinator.api.request_body import receive_body
+from penstock.coordinator.api.request_body import MaxBytes, receive_body
 from penstock.coordinator.api.responses.processed import processed_response
 from penstock.coordinator.api.services import Services
 from penstock.coordinator.api.transient_jobs import TransientJobs
@@ -23,7 +24,7 @@ from penstock.coordinator.api.waiting import read_preferences, wait_for_end
 from penstock.coordinator.auth.quotas import Caller
 from penstock.coordinator.intake.form_upload import FormUpload
 from penstock.coordinator.intake.job_service import JobService
-from penstock.coordinator.intake.query_options import QueryOptions, read_query
+from penstock.coordinator.intake.query_options import QueryOptions, QueryReader
 from penstock.coordinator.intake.received_files import BodyUpload
 from penstock.coordinator.ports.links import job_url
 from penstock.coordinator.ports.repository import Job
@@ -71,14 +72,15 @@ async def process_image(
     Several results come as a ZIP file. The job has the caller's highest priority and is deleted after the response.
     """
     preferences = read_preferences(prefer, services.limits.max_wait_secs)
-    options = read_query(request.query_params.multi_items(), caller.max_priority, services.limits)
+    query_reader: QueryReader = request.app.state.query_reader
+    options = query_reader.read(request.query_params.multi_items(), caller.max_priority)
     job = await _submit(request, services, caller, job_service, options)
     if options.request.transient:
         passing_jobs.append(job)
     headers = {"Penstock-Job": job.id, **preferences.headers()}
 
     def look() -> Response | None:
-        image = services.repository.get_image(job.id, 0)
+        image = services.scheduler.find_small(job.id)
         if image is None or image.state not in TERMINAL_IMAGE_STATES:
             return None
         return processed_response(services.store, job, image, accept, headers)
@@ -90,8 +92,12 @@ async def process_image(
         return response
     if not preferences.respond_async:
         setting = " (PENSTOCK_MAX_WAIT_SECS)" if wait_secs == services.limits.max_wait_secs else ""
-        message = f"not done within {wait_secs:g} s{setting}; cancelled, unless you send Prefer: respond-async"
+        outcome = "cancelled" if options.request.transient else f"job {job.id} goes on and is kept"
+        message = f"not done within {wait_secs:g} s{setting}; {outcome}; with Prefer: respond-async, the answer is 202"
         raise RequestError(504, "timeout", message)
+    ended = await run_in_threadpool(_look_once_more, services, job, look)
+    if ended is not None:
+        return ended
     passing_jobs.clear()
     return await run_in_threadpool(_accepted, services, caller, job, headers)
 
@@ -109,12 +115,15 @@ async def _submit(
         upload = BodyUpload(options.filename, services.store, limits, lambda: job_service.admit(caller))
 
     def submit() -> Job:
-        if len(upload.files) > 1:
-            message = f"{len(upload.files)} files; accepted is one: send several to /process or /v1/jobs"
+        images = sum(described_name(file.name) is None for file in upload.files)
+        if images > 1:
+            message = f"{images} images; accepted is one, and its regions: send several to /process or /v1/jobs"
             raise RequestError(422, "too_many_files", message, "/files")
         return job_service.submit_small(caller, job_service.prepare(caller, options.request, upload))
 
-    return await receive_body(request, caller, _Submission(upload, submit), limits.max_upload_bytes, services.idle_secs)
+    return await receive_body(
+        request, caller, _Submission(upload, submit), MaxBytes.of(limits, "max_upload_bytes"), services.idle_secs
+    )
 
 
 @dataclass
@@ -146,6 +155,12 @@ def _is_form(content_type: str) -> bool:
         )
         raise RequestError(415, "unsupported_media_type", message)
     return False
+
+
+def _look_once_more(services: Services, job: Job, look: Callable[[], Response | None]) -> Response | None:
+    """Return the response if the job has ended at the last moment; otherwise it is stored."""
+    services.scheduler.store_small(job.id)
+    return look()
 
 
 def _accepted(services: Services, caller: Caller, job: Job, headers: dict[str, str]) -> Response:

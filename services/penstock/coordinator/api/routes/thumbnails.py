@@ -21,9 +21,9 @@ router = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
     summary="Get a thumbnail",
     response_class=Response,
     responses={
-        200: {"description": "At most 320 pixels on a side, and 20 kB", "content": {"image/jpeg": {}}},
+        200: {"description": "At most 320 pixels on a side, and 16 kB", "content": {"image/jpeg": {}}},
         304: {"description": "Not modified"},
-        **error_responses(404, 415, 422, 500, 504),
+        **error_responses(404, 415, 422, 429, 500, 504),
     },
 )
 async def get_thumbnail(
@@ -54,9 +54,10 @@ async def get_thumbnail(
 
     thumbnails: Thumbnails = request.app.state.thumbnails
     wanted, kept = await run_in_threadpool(find)
-    data = await thumbnails.make(wanted) if kept is None else kept
+    data = await thumbnails.make(wanted, request) if kept is None else kept
     name, digest = f"{image}-{of}-{part}.jpg", hashlib.sha256(data).hexdigest()
     content = Content(name, len(data), "image/jpeg", digest, True, lambda start, end: iter([data[start:end]]))
     response = file_response(request, content)
-    response.headers["Cache-Control"] = "private, max-age=86400"  # a job's images don't change
+    if not wanted.may_change:
+        response.headers["Cache-Control"] = "private, max-age=86400"
     return response

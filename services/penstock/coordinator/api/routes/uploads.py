@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.dependencies import CallerDep, ServicesDep
 from penstock.coordinator.api.openapi import FILE_BODY, error_responses
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
-from penstock.coordinator.api.request_body import receive_body
+from penstock.coordinator.api.request_body import MaxBytes, receive_body
 from penstock.coordinator.api.views import as_datetime
 from penstock.coordinator.auth.upload_quota import UploadQuota
 from penstock.coordinator.intake.file_names import clean_path
@@ -38,10 +39,11 @@ def _find_upload(upload: UploadId, services: ServicesDep, caller: CallerDep) -> 
 UploadDep = Annotated[Upload, Depends(_find_upload)]
 
 
-@router.post("", status_code=201, summary="Create an upload", responses=error_responses(429))
+@router.post("", status_code=201, summary="Create an upload", responses=error_responses(429, 507))
 def create_upload(request: Request, response: Response, services: ServicesDep, caller: CallerDep) -> rest.Upload:
     """Create an empty upload. Its files are sent one by one; a job names it in `inputs` as `{"upload": id}`."""
     quota: UploadQuota = request.app.state.upload_quota
+    services.reserve.check()
     quota.check_new(caller)
     upload = Upload(new_id(), time.time(), owner=caller.owner)
     services.repository.create_upload(upload)
@@ -94,8 +96,11 @@ async def upload_file(
         raise RequestError(
             413, "too_large_file", f"file {name[:60]!a} is too large; {limits.accepted('max_file_bytes')}"
         )
+    await run_in_threadpool(services.reserve.check)
     receiver = FileUpload(services.repository, services.store, limits, caller, upload, clean_name, expected)
-    file, is_new = await receive_body(request, caller, receiver, limits.max_file_bytes, services.idle_secs)
+    file, is_new = await receive_body(
+        request, caller, receiver, MaxBytes.of(limits, "max_file_bytes"), services.idle_secs
+    )
     if is_new:
         quota: UploadQuota = request.app.state.upload_quota
         quota.add(caller, file.size_bytes)

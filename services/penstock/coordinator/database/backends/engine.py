@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from penstock.common.backoff import Backoff
-from penstock.common.model.errors import UnavailableError
+from penstock.common.model.errors import FullError, UnavailableError
 from penstock.coordinator.database.backends import postgresql, sqlite
 
 WRITER_TIMEOUT_SECS = 60
@@ -56,8 +56,11 @@ class Database:
     def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work(connection, …)` in a transaction, which an exception rolls back.
 
-        After a collision it is called again, so it must not consume its arguments.
+        After a collision it is called again, so it must not consume its arguments. What would be written to a file that
+        was deleted is refused with BrokenSetupError, because nobody would find it after the next start.
         """
+        if self._file is not None:
+            self._file.check()
         for attempt in range(MAX_ATTEMPTS):
             try:
                 with self._one_writer(), self._translated(), self._writing_engine.begin() as connection:
@@ -101,6 +104,10 @@ class Database:
             reason = first_line(error)
             if postgresql.is_collision(error):
                 raise CollisionError("database", f"aborted because of another transaction: {reason}") from error
+            if postgresql.is_full(error):
+                raise FullError("database") from error
+            if self._file is not None and self._file.is_full(error):
+                raise FullError("database", self._file.free_bytes()) from error
             raise UnavailableError("database", f"the database is unreachable: {reason}") from error
         except PoolTimeoutError as error:
             raise UnavailableError("database", "all connections to the database are in use") from error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NEWEST = "0007"
+NEWEST = "0012"
 """The last migration. A test compares it with migrations/versions/."""
 
 _LOCK = int.from_bytes(b"pen-migr")

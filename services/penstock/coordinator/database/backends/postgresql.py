@@ -37,6 +37,7 @@ _CONNECTION: dict[str, Any] = {
 }
 _SERIALIZATION_FAILURE = "40001"
 _DEADLOCK_DETECTED = "40P01"
+_DISK_FULL = "53100"
 
 
 def make_engine(url: URL) -> Engine:
@@ -60,3 +61,8 @@ def connection_arguments(url: URL, wanted: dict[str, Any]) -> dict[str, Any]:
 def is_collision(error: DBAPIError) -> bool:
     """Return whether the database aborted a transaction because of a concurrent one."""
     return getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK_DETECTED)
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Return whether the server's disk is full."""
+    return getattr(error.orig, "sqlstate", None) == _DISK_FULL

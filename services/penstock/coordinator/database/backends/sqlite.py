@@ -1,11 +1,13 @@
 """SQLite: its file, and how its transactions begin."""
 
 import os
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from penstock.common.model.errors import BrokenSetupError
 
@@ -22,6 +24,10 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",
 )
+
+
+_PAGES_BYTES = 64 * 1024
+"""With less than that, SQLite's files beside the database cannot grow."""
 
 
 class DatabaseFile:
@@ -44,6 +50,23 @@ class DatabaseFile:
                 " stop the server, put the right file in its place, and start the server again"
             )
             raise BrokenSetupError("database", message)
+
+    def free_bytes(self) -> int | None:
+        """Return the free bytes of its volume; None if they are unknown."""
+        try:
+            volume = os.statvfs(self._path.parent)
+        except OSError:
+            return None
+        return volume.f_bavail * volume.f_frsize
+
+    def is_full(self, error: DBAPIError) -> bool:
+        """Return whether an error says that its volume is full, or follows from that: some calls only say that they
+        failed."""
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            free_bytes = self.free_bytes()
+            return free_bytes is not None and free_bytes < _PAGES_BYTES
+        return bool(code == sqlite3.SQLITE_FULL)
 
     def _find(self) -> tuple[int, int] | None:
         try:

@@ -21,6 +21,11 @@ export class ApiError extends Error {
   }
 }
 
+// The path below which the page is shown, if a proxy shows it below one; the server's links begin with it already.
+const BASE = new URL(".", document.baseURI).pathname.slice(0, -1);
+
+export const at = (path) => (BASE && path.startsWith(`${BASE}/`) ? path : BASE + path);
+
 export async function call(method, path, { json, body, headers = {}, signal } = {}) {
   const answer = await request(method, path, {
     body: json === undefined ? body : JSON.stringify(json),
@@ -33,14 +38,21 @@ export async function call(method, path, { json, body, headers = {}, signal } = 
 // Reads time out after a minute; uploads take as long as they need.
 export const get = (path, signal) => withTimeout(ANSWER_MS, noResponse(), signal, (bounded) => call("GET", path, { signal: bounded }));
 
+// After a refusal, what the page has preloaded is refused as well. A request in another mode does not use it; to the
+// own server, both modes send the cookie.
+let credentials = "same-origin";
+
 export async function request(method, path, options) {
   let answer;
   try {
-    answer = await fetch(path, { method, ...options });
+    answer = await fetch(at(path), { method, credentials, ...options });
   } catch (error) {
     throw error.name === "AbortError" ? error : noResponse();
   }
-  if (answer.status === 401) dispatchEvent(new Event(LOGIN_NEEDED));
+  if (answer.status === 401) {
+    credentials = "include";
+    dispatchEvent(new Event(LOGIN_NEEDED));
+  }
   if (!answer.ok) throw await problemOf(answer);
   return answer;
 }

@@ -7,7 +7,8 @@ const AFTER_ALL_FAILURES = "999999999999999";
 const LONGEST_PAUSE_MS = 10_000;
 const IDLE_MS = 45_000;
 
-// Calls onEvent(name, data) for each event until `end` or until the signal aborts; reconnects by itself.
+// Calls onEvent(name, data) for each event until `end` or until the signal aborts; reconnects by itself. Throws if there is
+// nothing at the path (any more).
 export async function follow(path, onEvent, onBreak, signal) {
   let pauseMs = 500;
   while (!signal.aborted) {
@@ -20,7 +21,8 @@ export async function follow(path, onEvent, onBreak, signal) {
         if (name === "end") return;
       }
     } catch (error) {
-      if (signal.aborted || error.status === 404) return;
+      if (signal.aborted) return;
+      if (error.status === 404) throw error;
     }
     onBreak();
     await pause(pauseMs, signal);

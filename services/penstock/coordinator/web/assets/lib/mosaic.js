@@ -1,5 +1,27 @@
 // Positions of an image's parts: a split or a tile cuts each part into a grid, in reading order.
 
+const GROUP_IDS = 2 ** 30;  // ids from here on are those of groups
+
+// The operations that an image of a job passes: with several outputs, the shared ones and those of the output that it is.
+export function operationsOf({ operations, outputs = [] }, id) {
+  if (id >= GROUP_IDS) return [];
+  return outputs.length ? [...operations, ...outputs[id % outputs.length].operations] : operations;
+}
+
+// Where an image is among all of a job, from 0, and which one is at a place: groups come after the images.
+export const placeOf = (job, id) => (id < GROUP_IDS ? id : id - GROUP_IDS + job.images.total - countGroups(job));
+
+export function idAt(job, place) {
+  const images = job.images.total - countGroups(job);
+  return place < images ? place : GROUP_IDS + place - images;
+}
+
+// How many groups a job has: all are before, in or past their first step.
+export function countGroups({ steps }) {
+  const step = steps.find(({ output }) => output === "gather");
+  return step ? step.done + step.running + step.waiting + step.failed : 0;
+}
+
 // The grids of a plan as [columns, rows], the coarsest first; none if parts cannot be put together as one image.
 export function gridsOf(operations) {
   const cuts = operations.filter((each) => (each.op === "split" && each.enabled !== false) || each.op === "tile");

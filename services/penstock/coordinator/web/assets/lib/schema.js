@@ -13,6 +13,8 @@ export function fieldsOf(schema) {
       fallback: property.default ?? undefined,
       kind: kindOf(rule),
       choices: rule.enum || (rule.const === undefined ? [] : [rule.const]),
+      titles: rule["x-titles"] || {},
+      when: rule["x-when"] || null,
       min: rule.minimum ?? plus(rule.exclusiveMinimum, next),
       max: rule.maximum ?? plus(rule.exclusiveMaximum, -next),
     };
@@ -33,7 +35,18 @@ function resolve(property, defs) {
 function kindOf(rule) {
   if (rule.enum || rule.const !== undefined) return "choice";
   if (rule.type === "integer" || rule.type === "number") return rule.type;
+  if (rule.type === "array" && rule.items?.type === "string") return "list";
   return { boolean: "boolean", string: "text" }[rule.type] || "json";
+}
+
+// Whether a field matters, given the values of others: `"x-when": {"method": ["median"]}` in its schema says so.
+export const matters = ({ when }, values) =>
+  !when || Object.entries(when).every(([name, accepted]) => accepted.includes(values[name]));
+
+// The values that are given, and the defaults of all other fields.
+export function completeValues(operation, given) {
+  const fallbacks = fieldsOf(operation.parameters).map(({ name, fallback }) => [name, fallback]);
+  return Object.fromEntries([...fallbacks, ...Object.entries(given)].filter(([, value]) => value !== undefined && value !== null));
 }
 
 // A form's first values: the operation's example, else the fields' defaults.
@@ -46,10 +59,14 @@ export function startValues(operation) {
   );
 }
 
-// A form's values without those that the server assumes by itself.
+// A form's values without those that the server assumes by itself, and those of fields that do not matter.
 export function givenValues(schema, values) {
-  const fallbacks = new Map(fieldsOf(schema).map(({ name, fallback }) => [name, JSON.stringify(fallback)]));
-  return Object.fromEntries(Object.entries(values).filter(([name, value]) => fallbacks.get(name) !== JSON.stringify(value)));
+  const fields = fieldsOf(schema);
+  const fallbacks = new Map(fields.map(({ name, fallback }) => [name, JSON.stringify(fallback)]));
+  const hidden = new Set(fields.filter((field) => !matters(field, values)).map(({ name }) => name));
+  return Object.fromEntries(Object.entries(values).filter(
+    ([name, value]) => !hidden.has(name) && fallbacks.get(name) !== JSON.stringify(value),
+  ));
 }
 
 // The text of a field as JSON; undefined for an empty one, so that the server's default applies.
@@ -57,6 +74,7 @@ export function readField(field, text) {
   if (text === "") return undefined;
   if (field.kind === "integer" || field.kind === "number") return Number.isNaN(Number(text)) ? text : Number(text);
   if (field.kind === "choice") return field.choices.find((choice) => String(choice) === text);
+  if (field.kind === "list") return text.split(",").map((each) => each.trim()).filter(Boolean);
   if (field.kind !== "json") return text;
   try {
     return JSON.parse(text);

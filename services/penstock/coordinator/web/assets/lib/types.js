@@ -1,21 +1,13 @@
 // Types of files by their first bytes, as the server lists them at /v1/formats.
 
 const HEAD_BYTES = 512;
-const SIDECAR = /\.regions\.json$/i;
 
 // The suffixes of the types that the server reads.
-export const suffixesOf = (formats) => formats.flatMap(({ suffixes }) => suffixes);
+const suffixesOf = (formats) => formats.flatMap(({ suffixes }) => suffixes);
 
-// What a picker of files offers; not every browser knows every media type.
+// What a picker of files offers: images, and sidecars. Not every browser knows every media type.
 export const acceptOf = (formats) =>
-  [...formats.map(({ media_type: type }) => type), ...suffixesOf(formats)].join(",");
-
-// Why the server would refuse a file, such as "it is HEIC"; null if it would not, or if that is left to the server.
-export async function refusalOf({ name, file }, known) {
-  if (!file.size || SIDECAR.test(name)) return null;
-  const type = await otherTypeOf(file, known);
-  return type && `it is ${type}; accepted are ${known.formats.map((format) => format.name).join(", ")}`;
-}
+  [...formats.map(({ media_type: type }) => type), ...suffixesOf(formats), ".json"].join(",");
 
 // What a file is by its first bytes, if the server does not read its type; null if it does.
 export async function otherTypeOf(file, known) {

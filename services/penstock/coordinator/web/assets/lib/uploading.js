@@ -1,10 +1,8 @@
 // Uploads files, a few at a time. A file is sent again if the connection is lost; a stopped upload can be resumed.
 import { ApiError, call, pathOf } from "./api.js";
-import { refusalOf } from "./types.js";
 import { pause } from "./waiting.js";
 
 const AT_ONCE = 4;
-const CHECKED_AT_ONCE = 64;
 const ATTEMPTS = 6;
 
 export class Uploading {
@@ -15,20 +13,6 @@ export class Uploading {
     this.sentFiles = 0;
     this.refused = [];
     this.waiting = files.map((_, index) => index).reverse();
-  }
-
-  // Refuses files of types that the server does not read, before any is sent.
-  async check(known, signal) {
-    const left = [];
-    while (this.waiting.length && !this.isChecked) {
-      signal.throwIfAborted();
-      const some = this.waiting.splice(-CHECKED_AT_ONCE);
-      // a file that cannot be read is left to the upload, which reports it
-      const refusals = await Promise.all(some.map((index) => refusalOf(this.files[index], known).catch(() => null)));
-      refusals.forEach((reason, at) => (reason ? this.#refuse(this.files[some[at]], reason) : left.push(some[at])));
-    }
-    this.waiting.push(...left.sort((one, other) => other - one));
-    this.isChecked = true;
   }
 
   // Resolves to the upload's id once every file is stored or refused. May be called again after a failure.
@@ -65,7 +49,7 @@ export class Uploading {
     try {
       await retry(() => put(path, item.file, signal), signal);
     } catch (error) {
-      if (!(error instanceof ApiError) || error.isTemporary || error.status === 404) throw error;
+      if (!(error instanceof ApiError) || error.isTemporary || [401, 404].includes(error.status)) throw error;
       this.#refuse(item, error.message);
       return;
     }

@@ -5,21 +5,22 @@ import { pause } from "../lib/waiting.js";
 
 const POLL_MS = 2000;
 
-// The response of a GET, read again every two seconds while `mayChange(data)` holds and the page is visible. `settled`
+// The response of a GET, read again every two seconds, or `everyMs`, while `mayChange(data)` holds and the page is visible. `settled`
 // means that `data` belongs to this URL and not to the previous one.
-export function usePolled(url, mayChange = () => true) {
+export function usePolled(url, mayChange = () => true, everyMs = POLL_MS) {
   const [seen, setSeen] = useState({ url: null, data: null, error: null });
   useEffect(() => {
     const stop = new AbortController();
     const update = (change) => stop.signal.aborted || setSeen((before) => ({ ...before, ...change }));
     const run = async () => {
-      for (let data = null; !stop.signal.aborted; await pause(POLL_MS, stop.signal)) {
+      for (let data = null; !stop.signal.aborted; await pause(everyMs, stop.signal)) {
         if (data && document.hidden) continue;
         try {
           data = await get(url, stop.signal);
           update({ url, data, error: null });
         } catch (error) {
           update({ error });
+          if (error.status === 404) return;
         }
         if (data && !mayChange(data)) return;
       }

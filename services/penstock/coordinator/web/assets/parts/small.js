@@ -50,9 +50,12 @@ export function useVisible() {
   return visible;
 }
 
-// A view's heading. It takes the focus when the view opens, so that keyboards and screen readers start there.
+// A view's heading. It takes the focus when the view opens, so that keyboards and screen readers start there, unless
+// something in the view has it already.
 export function Heading({ children }) {
   const heading = useRef();
-  useEffect(() => heading.current.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    if (!heading.current.closest("main")?.contains(document.activeElement)) heading.current.focus({ preventScroll: true });
+  }, []);
   return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
 }

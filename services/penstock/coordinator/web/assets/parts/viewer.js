@@ -1,23 +1,26 @@
 // An image before and after: one over the other with a movable line, or side by side; zoomed, moved, and with regions.
 import { get } from "../lib/api.js";
+import { readExif } from "../lib/exif.js";
 import { bytes, count, operationText, span } from "../lib/format.js";
 import { html, useEffect, useRef, useState } from "../lib/html.js";
-import { layOut } from "../lib/mosaic.js";
+import { gridsOf, idAt, layOut, operationsOf, placeOf } from "../lib/mosaic.js";
 import { useDialog } from "./dialog.js";
 import { MAX_PARTS, Result, ratio } from "./result.js";
 import { ErrorMessage } from "./small.js";
 
 const MAX_ZOOM = 16;
-const SWIPE_PX = 60;
+const [SWIPE_PX, GRIP_PX] = [60, 36];
 
 // Operations after which a pixel is where it was, in relation to the whole image.
 const keepsPlaces = ({ op, fit }) => !["crop", "rotate"].includes(op) && !["cover", "pad", "outside"].includes(fit);
 
-export function Viewer({ path, job, id, grids, close, go }) {
+export function Viewer({ path, job, id, close, go }) {
+  const operations = operationsOf(job, id);
+  const grids = gridsOf(operations);
   const dialog = useDialog();
   const [image, setImage] = useState(null);
   const [error, setError] = useState(null);
-  const [beside, setBeside] = useState(!job.operations.every(keepsPlaces));
+  const [beside, setBeside] = useState(!operations.every(keepsPlaces));
   const [marked, setMarked] = useState(true);
   const [zoom, setZoom] = useState(1);
   const [before, setBefore] = useState(null);
@@ -29,8 +32,9 @@ export function Viewer({ path, job, id, grids, close, go }) {
       (found) => { setImage(found); setError(null); }, (failure) => stop.signal.aborted || setError(failure));
     return () => stop.abort();
   }, [path, id]);
-  const [previous, next] = [id > 0, id + 1 < job.images.total];
-  const step = (by) => (by < 0 ? previous : next) && go(id + by);
+  const place = placeOf(job, id);
+  const [previous, next] = [place > 0, place + 1 < job.images.total];
+  const step = (by) => (by < 0 ? previous : next) && go(idAt(job, place + by));
   const keys = (event) => {
     if (event.target.matches("input, summary")) return;
     if (event.key === "ArrowLeft") step(-1);
@@ -45,7 +49,8 @@ export function Viewer({ path, job, id, grids, close, go }) {
   return html`
     <dialog ref=${dialog} class="viewer" aria-labelledby="viewer-title" onClose=${close} onKeyDown=${keys}>
       <div class="row viewer-head">
-        <h2 id="viewer-title" class="name">${current?.name || "Image"}</h2>
+        <h2 id="viewer-title" class="name" tabindex="-1" autofocus>${current?.name || "Image"}</h2>
+        <span class="faint numbers">${place < job.images.total && `${count(place + 1)} of ${count(job.images.total)}`}</span>
         ${zoomable && html`<${Zoom} zoom=${zoom} set=${setZoom} image=${current} />`}
         ${hasRegions && html`<button type="button" class="quiet" aria-pressed=${marked} onClick=${() => setMarked(!marked)}>Regions</button>`}
         <button type="button" class="quiet" aria-pressed=${beside} onClick=${() => setBeside(!beside)}>Side by side</button>
@@ -58,7 +63,7 @@ export function Viewer({ path, job, id, grids, close, go }) {
         <${Comparison} key=${id} image=${current} grids=${grids} beside=${beside} marked=${marked} zoom=${zoom} setZoom=${setZoom}
           onBefore=${setBefore} step=${step} />
         <${Sizes} image=${current} before=${before} grids=${grids} />
-        <${Facts} image=${current} />`}
+        <div class="viewer-facts"><${Exif} key=${`exif ${id}`} image=${current} /><${Facts} image=${current} /></div>`}
     </dialog>`;
 }
 
@@ -76,11 +81,15 @@ function Zoom({ zoom, set, image }) {
 }
 
 function Comparison({ image, beside, ...more }) {
-  if (image.error) return html`<p class="trouble">${image.error.code}: ${image.error.message}</p><img class="alone" src=${image.sent} alt=${image.name} />`;
+  if (image.error) {
+    return html`<p class="trouble">${image.error.code}: ${image.error.message}</p>
+      ${image.sent && html`<img class="alone" src=${image.sent} alt=${image.name} onError=${({ currentTarget }) => currentTarget.remove()} />`}`;
+  }
   if (!image.results.length) return html`<p>This image is ${image.state}.</p>`;
   if (image.results.length > MAX_PARTS) {
     return html`<p>${count(image.results.length)} parts are too many to show at once; each is listed below.</p>`;
   }
+  if (!image.sent) return html`<div class="stage"><${Result} results=${image.results} grids=${[]} name=${image.name} /></div>`;
   return beside ? html`<${Beside} image=${image} ...${more} />` : html`<${Slider} image=${image} ...${more} />`;
 }
 
@@ -89,6 +98,8 @@ function Slider({ image, grids, marked, zoom, setZoom, onBefore, step }) {
   const [at, setAt] = useState(50);
   const [place, setPlace] = useState([0, 0]);
   const drag = useRef(null);
+  const fingers = useRef(new Map());
+  const pinch = useRef(null);
   useEffect(() => zoom === 1 && setPlace([0, 0]), [zoom]);
   const whole = layOut(image.results, grids);
   const first = image.results[0];
@@ -101,24 +112,48 @@ function Slider({ image, grids, marked, zoom, setZoom, onBefore, step }) {
     event.preventDefault();
     setZoom(Math.min(MAX_ZOOM, Math.max(1, zoom * 2 ** (-event.deltaY / 300))));
   };
+  // A mouse moves the line from anywhere, and a finger if it is close to it: elsewhere it swipes. Two fingers zoom.
   const down = (event) => {
-    drag.current = { x: event.clientX, y: event.clientY, place, touch: event.pointerType === "touch" };
-    if (zoom > 1) event.currentTarget.setPointerCapture(event.pointerId);
+    if (event.button > 0) return;
+    const touch = event.pointerType === "touch";
+    if (touch) fingers.current.set(event.pointerId, event);
+    if (fingers.current.size > 1) {
+      pinch.current = { ...spread(fingers.current), zoom, place };
+      drag.current = null;
+      return;
+    }
+    const box = event.currentTarget.querySelector(".slider").getBoundingClientRect();
+    const isNear = Math.abs(event.clientX - box.left - (at / 100) * box.width) <= GRIP_PX;
+    drag.current = { x: event.clientX, y: event.clientY, place, box, swipes: touch && zoom === 1 && !isNear };
+    if (!touch) event.currentTarget.setPointerCapture(event.pointerId);
+    move(event);
   };
   const move = (event) => {
-    if (!drag.current || zoom === 1) return;
-    const { x, y, place: from } = drag.current;
-    setPlace([from[0] + event.clientX - x, from[1] + event.clientY - y]);
+    if (fingers.current.has(event.pointerId)) fingers.current.set(event.pointerId, event);
+    if (pinch.current) {
+      if (fingers.current.size > 1) zoomBy(pinch.current, spread(fingers.current));
+      return;
+    }
+    if (!drag.current || drag.current.swipes) return;
+    const { x, y, place: from, box } = drag.current;
+    if (zoom > 1) setPlace([from[0] + event.clientX - x, from[1] + event.clientY - y]);
+    else setAt(Math.min(100, Math.max(0, (100 * (event.clientX - box.left)) / box.width)));
+  };
+  const zoomBy = (start, now) => {
+    const larger = Math.min(MAX_ZOOM, Math.max(1, (start.zoom * now.apart) / start.apart));
+    setZoom(larger);
+    if (larger > 1) setPlace([0, 1].map((axis) => (start.place[axis] * larger) / start.zoom + now.middle[axis] - start.middle[axis]));
   };
   const up = (event) => {
-    const started = drag.current;
+    const swiped = drag.current?.swipes && event.type === "pointerup" ? event.clientX - drag.current.x : 0;
     drag.current = null;
-    const across = started ? event.clientX - started.x : 0;
-    if (started?.touch && zoom === 1 && Math.abs(across) > SWIPE_PX && !event.target.matches("input")) step(across < 0 ? 1 : -1);
+    fingers.current.delete(event.pointerId);
+    if (!fingers.current.size) pinch.current = null;
+    if (Math.abs(swiped) > SWIPE_PX) step(swiped < 0 ? 1 : -1);
   };
   return html`
     <div class=${`stage ${zoom > 1 ? "zoomed" : ""}`} onWheel=${wheel} onPointerDown=${down} onPointerMove=${move} onPointerUp=${up}
-      onDragStart=${(event) => event.preventDefault()}>
+      onPointerCancel=${up} onMouseDown=${keepFocus} onDragStart=${(event) => event.preventDefault()}>
       <div class="slider" style=${style}>
         <div class="after"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} /></div>
         ${marked && image.results.length === 1 && html`<${Regions} result=${first} />`}
@@ -131,13 +166,36 @@ function Slider({ image, grids, marked, zoom, setZoom, onBefore, step }) {
     </div>`;
 }
 
-const Beside = ({ image, grids, marked, onBefore }) => html`
-  <div class="beside">
+// A click on an image does not move the focus, so that keys still work.
+const keepFocus = (event) => event.preventDefault();
+
+// How far two fingers are apart, and the point between them.
+function spread(fingers) {
+  const [one, other] = [...fingers.values()];
+  return {
+    apart: Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1,
+    middle: [(one.clientX + other.clientX) / 2, (one.clientY + other.clientY) / 2],
+  };
+}
+
+function Beside({ image, grids, marked, onBefore, step }) {
+  const start = useRef(null);
+  const down = (event) => {
+    start.current = event.pointerType === "touch" && event.isPrimary ? event.clientX : null;
+  };
+  const up = (event) => {
+    const swiped = start.current === null || !event.isPrimary ? 0 : event.clientX - start.current;
+    start.current = null;
+    if (Math.abs(swiped) > SWIPE_PX) step(swiped < 0 ? 1 : -1);
+  };
+  return html`
+  <div class="beside" onPointerDown=${down} onPointerUp=${up} onPointerCancel=${() => { start.current = null; }}>
     <figure><img src=${image.sent} alt=${`${image.name} before`} onLoad=${(event) => onBefore(sizeOf(event))} />
       <figcaption>before</figcaption></figure>
     <figure><span class="framed"><${Result} results=${image.results} grids=${grids} name=${`${image.name} after`} />
       ${marked && image.results.length === 1 && html`<${Regions} result=${image.results[0]} />`}</span><figcaption>after</figcaption></figure>
   </div>`;
+}
 
 const sizeOf = ({ currentTarget: image }) => ({ width: image.naturalWidth, height: image.naturalHeight });
 
@@ -165,10 +223,25 @@ function Sizes({ image, before, grids }) {
     <b>${made}${parts}, ${bytes(total)}</b>, ${change > 0 ? "+" : "−"}${Math.abs(change)} %</p>`;
 }
 
+// What the input's EXIF says of camera, time and place.
+function Exif({ image }) {
+  const [rows, setRows] = useState([]);
+  useEffect(() => {
+    const stop = new AbortController();
+    if (image.sent) readExif(image.sent, stop.signal).then(setRows, () => {});
+    return () => stop.abort();
+  }, [image.sent]);
+  if (!rows.length) return null;
+  return html`
+    <details open><summary>EXIF</summary>
+      <dl class="exif">${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="name">${value}</dd></div>`)}</dl>
+    </details>`;
+}
+
 const Facts = ({ image }) => html`
-  <details class="viewer-facts"><summary>Files and times</summary>
+  <details><summary>Files and times</summary>
     <ul>
-      <li><a href=${image.sent}>${image.name}</a>, input, ${bytes(image.size)}</li>
+      ${image.sent && html`<li><a href=${image.sent}>${image.name}</a>, input, ${bytes(image.size)}</li>`}
       ${image.results.map((result) => html`
         <li key=${result.name}><a href=${result.url}>${result.name}</a>, ${result.width}×${result.height}, ${bytes(result.size)}${warnings(result)}</li>`)}
       ${image.steps.map((step, index) => html`

@@ -1,8 +1,9 @@
 // All jobs in pages, newest first, updated every two seconds: searched, filtered, and several cancelled, retried or
 // deleted at once.
-import { call } from "../lib/api.js";
+import { at, call } from "../lib/api.js";
 import { count, moment, plural, span } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
+import { againUrl, templateUrl } from "../lib/templates.js";
 import { Chips, Labels } from "../parts/chips.js";
 import { Confirm } from "../parts/dialog.js";
 import { Pager, usePage } from "../parts/paged.js";
@@ -76,7 +77,8 @@ function Row({ job, owned, chosen, choose }) {
         onChange=${(event) => choose(event.currentTarget.checked)} /></td>
     <td class="photo"><span><${Photo} job=${job} /></span></td>
     <td class="title"><a class="name" href=${`#/jobs/${job.id}`}>${name}</a><${Labels} labels=${job.labels} /></td>
-    <td class="ops"><${Chips} operations=${job.operations} /></td>
+    <td class="ops"><${Chips} operations=${job.operations} />${(job.outputs || []).map(({ name, operations }) => html`
+      <div key=${name}>${name} <${Chips} operations=${operations} /></div>`)}</td>
     <td class="progress"><${Segments} images=${job.images} /><div class="faint numbers">${countsText(job.images)}</div></td>
     <td><${Badge} state=${job.state} /></td>
     <td class="took numbers">${durationOf(job)}</td>
@@ -88,21 +90,18 @@ function Row({ job, owned, chosen, choose }) {
 function Photo({ job }) {
   const [missing, setMissing] = useState(false);
   if (missing || !job.images.done) return null;
-  return html`<img src=${`/v1/jobs/${job.id}/images/0/thumbnail?of=source`} alt="" loading="lazy" decoding="async"
+  return html`<img src=${at(`/v1/jobs/${job.id}/images/0/thumbnail?of=source`)} alt="" loading="lazy" decoding="async"
                    onError=${() => setMissing(true)} />`;
 }
 
-function durationOf({ started_at: start, finished_at: end }) {
-  if (!start) return "–";
-  return span(((end ? new Date(end) : Date.now()) - new Date(start)) / 1000);
-}
+const durationOf = ({ worked_seconds: secs }) => span(secs);
 
 function Selection({ jobs, clear }) {
   const [error, setError] = useState(null);
   const [confirming, setConfirming] = useState(false);
   const open = jobs.filter(({ state }) => OPEN.includes(state));
   const ended = jobs.filter(({ state }) => !OPEN.includes(state));
-  const failed = ended.filter(({ images, state }) => images.failed > 0 && state !== "cancelled");
+  const failed = ended.filter(({ failures, state }) => state !== "cancelled" && failures.some(({ retryable }) => retryable > 0));
   const each = async (some, method, action = "") => {
     const paths = some.map(({ id }) => `/v1/jobs/${id}${action}`);
     const outcomes = await Promise.allSettled(paths.map((path) => call(method, path)));
@@ -116,6 +115,8 @@ function Selection({ jobs, clear }) {
       ${open.length > 0 && html`<button type="button" onClick=${() => each(open, "POST", "/cancel")}>Cancel (${count(open.length)})</button>`}
       ${failed.length > 0 && html`<button type="button" onClick=${() => each(failed, "POST", "/retry")}>Retry failed (${count(failed.length)})</button>`}
       ${ended.length > 0 && html`<button type="button" class="grave" onClick=${() => setConfirming(true)}>Delete (${count(ended.length)})</button>`}
+      ${jobs.length === 1 && html`<a class="button" href=${againUrl(jobs[0])}>Run again with…</a>
+        <a class="button" href=${templateUrl(jobs[0])}>Use as template</a>`}
       <button type="button" class="quiet" onClick=${clear}>Clear</button>
       <${ErrorMessage} error=${error} />
       ${confirming && html`<${Confirm} title=${`Delete ${plural(ended.length, "job")}?`} no="Keep them" yes="Delete them"

@@ -1,5 +1,6 @@
 // Login with an API key: the browser gets a session cookie and does not keep the key.
 import { call } from "../lib/api.js";
+import { ICON } from "../lib/attention.js";
 import { html, useState } from "../lib/html.js";
 import { Heading, ErrorMessage } from "../parts/small.js";
 
@@ -16,8 +17,9 @@ export function LogInView({ onDone }) {
     }
   };
   return html`
-    <${Heading}>Log in<//>
     <form class="card log-in" onSubmit=${logIn}>
+      <img src=${ICON} alt="" width="44" height="44" />
+      <${Heading}>Log in<//>
       <p>This server needs an API key. Its operator creates one with <code>penstock key NAME</code>.</p>
       <div class="field">
         <label for="api-key">API key</label>
@@ -25,6 +27,7 @@ export function LogInView({ onDone }) {
                onInput=${(event) => setKey(event.currentTarget.value)} />
       </div>
       <${ErrorMessage} error=${error} />
-      <div class="row"><button type="submit" class="main">Log in</button></div>
+      <button type="submit" class="main">Log in</button>
+      <p class="help">The key is exchanged for a cookie, and not stored. <a href="docs">API</a></p>
     </form>`;
 }

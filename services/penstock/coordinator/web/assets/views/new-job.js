@@ -1,30 +1,26 @@
-// The form for a new job: images, operations, and the upload.
-import { call, get, randomKey } from "../lib/api.js";
+// The form for a new job: images, operations with a preview, options, and the upload.
+import { at, get } from "../lib/api.js";
 import { keepTrying } from "../lib/events.js";
-import { bytes, count, plural, span } from "../lib/format.js";
-import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
-import { givenValues, startValues } from "../lib/schema.js";
-import { curlFor } from "../lib/shell.js";
-import { Uploading } from "../lib/uploading.js";
-import { Fields } from "../parts/fields.js";
-import { Operations, make } from "../parts/operations.js";
-import { Files, Inputs, inputDocument } from "../parts/inputs.js";
-import { Command, Heading, ErrorMessage } from "../parts/small.js";
+import { plural } from "../lib/format.js";
+import { html, useEffect, useMemo, useState } from "../lib/html.js";
+import { pairSidecars } from "../lib/files.js";
+import { addOutput, documentOf, documentOfOutput, draftOf, emptyDraft } from "../new-job/draft.js";
+import { Files } from "../new-job/files.js";
+import { Inputs, inputDocument } from "../new-job/inputs.js";
+import { JobOptions } from "../new-job/options.js";
+import { Outputs } from "../new-job/outputs.js";
+import { Presets } from "../new-job/presets.js";
+import { Preview } from "../new-job/preview.js";
+import { Reading, Results } from "../new-job/reading.js";
+import { ApiRequest } from "../new-job/request.js";
+import { Submission } from "../new-job/submission.js";
+import { Operations } from "../new-job/operations.js";
+import { Heading, ErrorMessage } from "../parts/small.js";
 
-const SHOWN_EVERY_MS = 200;
+const STRIP = 8;  // thumbnails of an earlier job
 
-// What can be said about each format of results.
-const FORMAT_OPTIONS = {
-  jpg: ["quality", "progressive", "subsampling"],
-  png: ["effort"],
-  webp: ["quality", "effort"],
-  avif: ["quality", "effort"],
-  tiff: [],
-  keep: ["quality", "effort", "progressive", "subsampling"],
-};
-const withoutFormat = (format) => FORMAT_OPTIONS.keep.filter((name) => !FORMAT_OPTIONS[format].includes(name));
-
-export function NewJobView({ who, shown, onSent }) {
+// `template` is an earlier job to start from, `{ id, again }`; `onTaken` is called once it is in the form.
+export function NewJobView({ who, shown, template, onTaken, onUpload, onSent }) {
   const [known, setKnown] = useState(null);
   const [types, setTypes] = useState(null);
   const [error, setError] = useState(null);
@@ -34,186 +30,99 @@ export function NewJobView({ who, shown, onSent }) {
     keepTrying((signal) => get("/v1/operations", signal), setOperations, setError, stop.signal);
     keepTrying((signal) => get("/v1/formats", signal), setTypes, setError, stop.signal);
     return () => stop.abort();
-  }, []);
+  }, [who]);  // who logs in again
   return html`<div hidden=${!shown}>
     ${shown && html`<${Heading}>New job<//>`}
     <${ErrorMessage} error=${error} />
-    ${known && types && html`<${Form} known=${known} types=${types} who=${who} onSent=${onSent} />`}
+    ${known && types && html`<${Form} known=${known} types=${types} who=${who} template=${template} onTaken=${onTaken} onUpload=${onUpload} onSent=${onSent} />`}
   </div>`;
 }
 
-function Form({ known, types, who, onSent }) {
+function Form({ known, types, who, template, onTaken, onUpload, onSent }) {
   const [from, setFrom] = useState("files");
   const [files, setFiles] = useState([]);
+  const [shownItem, setShownItem] = useState(null);
+  const [shownOutput, setShownOutput] = useState(null);
   const [inputs, setInputs] = useState([{ kind: "prefix", path: "" }]);
-  const [chosen, setChosen] = useState(() => (known.has("resize") ? [make(known.get("resize"))] : []));
-  const [decode, setDecode] = useState(() => startValues({ ...known.get("decode"), example: null }));
-  // without the example's quality: the default is another for each format
-  const [encode, setEncode] = useState(() => ({ ...startValues(known.get("encode")), quality: undefined }));
-  const [name, setName] = useState("");
-  const [names, setNames] = useState("");
+  const [draft, setDraft] = useState(() => emptyDraft(known));
+  const [earlier, setEarlier] = useState(null);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    if (!template) return;
+    get(`/v1/jobs/${template.id}`).then((job) => {
+      setDraft(draftOf(known, job));
+      setError(null);
+      if (template.again) setEarlier(job);
+      setFrom(template.again ? "job" : "files");
+    }, setError).finally(onTaken);
+  }, [template?.id, template?.again]);
+  const change = (part) => setDraft((before) => ({ ...before, ...part }));
   const named = inputs.filter(({ path }) => path.trim()).map(inputDocument);
-  const given = (op, values) => ({ op, ...givenValues(known.get(op).parameters, values) });
-  const reading = given("decode", decode);
-  const operations = [...(Object.keys(reading).length > 1 ? [reading] : []), ...chosen.map(({ op, values }) => given(op, values))];
-  const { op: _, ...options } = given("encode", encode);
-  for (const name of withoutFormat(encode.format)) delete options[name];
-  const document = describe(name, operations, { ...options, names: names.trim() || undefined, format: encode.format }, from === "inputs" ? named : null);
-  const ready = from === "files" ? files.length > 0 : named.length > 0;
+  const document = documentOf(known, draft, { inputs: named, job: [{ job: earlier?.id }] }[from]);
+  const several = draft.outputs.length > 0;
+  const previewed = Math.max(0, draft.outputs.findIndex(({ key }) => key === shownOutput));
+  const { images } = useMemo(() => pairSidecars(files), [files]);
+  const pair = images.find(({ item }) => item === shownItem) || images[0] || null;
+  const ready = from === "files" ? images.length > 0 : from === "job" || named.length > 0;
   return html`
+    <${ErrorMessage} error=${error} />
     <form class="new-job" onSubmit=${(event) => event.preventDefault()}>
-      <section class="card" aria-labelledby="inputs-title">
-        <h2 id="inputs-title">Images</h2>
-        <div class="choice" role="radiogroup" aria-labelledby="inputs-title">
-          <${SourceOption} value="files" now=${from} set=${setFrom}>From this computer<//>
-          <${SourceOption} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
-        </div>
-        ${from === "files" && html`<${Files} files=${files} types=${types} onChange=${setFiles} />`}
-        ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
-        <div class="field">
-          <label for="job-name">Name of the job <span class="faint">(optional)</span></label>
-          <input id="job-name" type="text" maxlength="200" value=${name}
-                 onInput=${(event) => setName(event.currentTarget.value)} />
-        </div>
-        <details>
-          <summary>Names of results</summary>
-          <div class="field">
-            <label for="job-names">Template <span class="faint">(optional)</span></label>
-            <input id="job-names" type="text" maxlength="200" value=${names} placeholder="{folder}/{stem}-{part}.{ext}"
-                   aria-describedby="job-names-help" spellcheck=${false}
-                   onInput=${(event) => setNames(event.currentTarget.value)} />
-            <p class="help" id="job-names-help">A template of {folder}, {stem}, {part}, {width}, {height} and {ext}.</p>
+      <div class="column">
+        <section class="card" aria-labelledby="inputs-title">
+          <div class="card-head">
+            <h2 id="inputs-title">Images</h2>
+            <div class="switch" role="radiogroup" aria-labelledby="inputs-title">
+              <${SourceOption} value="files" now=${from} set=${setFrom}>From this computer<//>
+              <${SourceOption} value="inputs" now=${from} set=${setFrom}>From a folder or bucket<//>
+              ${earlier && html`<${SourceOption} value="job" now=${from} set=${setFrom}>From a job<//>`}
+            </div>
           </div>
-        </details>
-      </section>
-      <section class="card" aria-labelledby="operations-title">
-        <h2 id="operations-title">Operations</h2>
-        <details class="operation first">
-          <summary>decode <span class="faint">always first</span></summary>
-          <${Fields} operation=${{ ...known.get("decode"), example: null }} values=${decode} onChange=${setDecode} prefix="decode" />
-        </details>
-        <${Operations} known=${known} chosen=${chosen} onChange=${setChosen} />
-        <div class="operation last">
-          <h3>encode <span class="faint">always last</span></h3>
-          <${Fields} operation=${known.get("encode")} values=${encode} onChange=${setEncode} prefix="encode"
-                     without=${withoutFormat(encode.format)} />
-        </div>
-      </section>
-      <${Submission} document=${document} files=${from === "files" ? files : null} types=${types} ready=${ready}
-                     onSent=${onSent} />
-      <${Commands} document=${document} files=${files} withKey=${!who.open} />
+          ${from === "files" && html`<${Files} files=${files} types=${types} shown=${pair?.item} onShow=${setShownItem} onChange=${setFiles} />`}
+          ${from === "inputs" && html`<${Inputs} inputs=${inputs} onChange=${setInputs} />`}
+          ${from === "job" && html`<${EarlierJob} job=${earlier} />`}
+        </section>
+        <section class="card operations-card" aria-labelledby="operations-title">
+          <div class="card-head"><h2 id="operations-title">${several ? "Shared operations" : "Operations"}</h2>
+            <${Presets} document=${document} onUse=${(preset) => setDraft({ ...draftOf(known, preset), name: draft.name })} /></div>
+          <${Operations} known=${known} chosen=${draft.chosen} onChange=${(chosen) => change({ chosen })}
+            empty=${several ? "No shared operations: each output starts from the image." : undefined} />
+        </section>
+        <section class="card results-card" aria-labelledby="results-title">
+          <div class="card-head"><h2 id="results-title">${several ? "Outputs" : "Results"}</h2></div>
+          ${several
+            ? html`<${Outputs} known=${known} outputs=${draft.outputs} onChange=${(outputs) => change({ outputs })} />`
+            : html`<${Results} operation=${known.get("encode")} values=${draft.encode} onChange=${(encode) => change({ encode })} />`}
+          <div class="row add"><button type="button" class="quiet" title="Make several results of each image, which is read once"
+            onClick=${() => change(addOutput(known, draft))}>+ Add output</button></div>
+          <${Reading} operation=${known.get("decode")} values=${draft.decode} onChange=${(decode) => change({ decode })} />
+        </section>
+        <${JobOptions} draft=${draft} onChange=${change} />
+      </div>
+      <div class="column aside">
+        ${from === "files" && html`<section class="card preview-card" aria-labelledby="preview-title">
+          <div class="card-head"><h2 id="preview-title">Preview</h2>
+            ${pair && html`<span class="faint name">${pair.item.name}</span>`}</div>
+          ${several && html`<div class="row parts"><label for="preview-output">Output</label>
+            <select id="preview-output" onChange=${(event) => setShownOutput(Number(event.currentTarget.value))}>
+              ${draft.outputs.map(({ key, name }, index) => html`<option key=${key} value=${key} selected=${index === previewed}>${name}</option>`)}
+            </select></div>`}
+          <${Preview} item=${pair?.item} sidecar=${pair?.sidecar} document=${several ? documentOfOutput(document, previewed) : document} maxBytes=${types.max_file_bytes ?? Infinity} />
+        </section>`}
+        <${Submission} document=${document} files=${from === "files" ? files : null} images=${from === "job" ? filesOf(earlier) : images.length} ready=${ready}
+                       onUpload=${onUpload} onSent=${onSent} />
+      </div>
+      <${ApiRequest} document=${document} files=${from === "files" ? files : []} withKey=${!who.open} />
     </form>`;
 }
+
+// How many files a job has: with several outputs, each of them counts as several images.
+const filesOf = ({ images, outputs = [] }) => images.total / (outputs.length || 1);
+
+const EarlierJob = ({ job }) => html`
+  <p>The ${plural(filesOf(job), "image")} of <a class="name" href=${`#/jobs/${job.id}`}>${job.name || job.id}</a>, without sending them again.</p>
+  <ul class="strip">${Array.from({ length: Math.min(filesOf(job), STRIP) }, (_, index) => html`
+    <li key=${index}><img src=${at(`/v1/jobs/${job.id}/images/${index * (job.outputs?.length || 1)}/thumbnail?of=source`)} alt="" loading="lazy" decoding="async" /></li>`)}</ul>`;
 
 const SourceOption = ({ value, now, set, children }) => html`
   <label><input type="radio" name="from" value=${value} checked=${now === value} onChange=${() => set(value)} />
     <span>${children}</span></label>`;
-
-// The job document, without the server's defaults.
-function describe(name, operations, { format, ...options }, inputs) {
-  return {
-    ...(name.trim() && { name: name.trim() }),
-    operations,
-    output: format,
-    ...options,
-    ...(inputs && { inputs }),
-  };
-}
-
-function Submission({ document, files, types, ready, onSent }) {
-  const [progress, setProgress] = useState(null);
-  const [error, setError] = useState(null);
-  const [estimate, setEstimate] = useState(null);
-  const held = useRef({});
-  const stop = useRef(null);
-  useEffect(() => () => stop.current?.abort(), []);
-  const sending = Boolean(progress);
-  useEffect(() => {
-    if (!sending) return undefined;
-    const confirmLeave = (event) => event.preventDefault();  // the browser asks before it leaves the page
-    addEventListener("beforeunload", confirmLeave);
-    return () => removeEventListener("beforeunload", confirmLeave);
-  }, [sending]);
-  useEffect(() => setEstimate(null), [JSON.stringify(document)]);
-
-  const submit = async () => {
-    setError(null);
-    setProgress({ text: "Sending" });
-    stop.current = new AbortController();
-    try {
-      const json = files ? { ...document, inputs: [{ upload: await upload() }] } : document;
-      const sent = JSON.stringify(json);
-      if (held.current.sent !== sent) Object.assign(held.current, { sent, key: randomKey() });
-      onSent(await call("POST", "/v1/jobs", { json, headers: { "Idempotency-Key": held.current.key } }));
-    } catch (failure) {
-      if (failure.name !== "AbortError") setError(failure);
-      if (failure.status === 404) held.current = {};  // the upload is gone: send everything again
-      setProgress(null);
-    }
-  };
-  const upload = async () => {
-    if (held.current.files !== files) held.current = { files, uploading: new Uploading(files) };
-    const { uploading } = held.current;
-    await uploading.check(types, stop.current.signal);
-    confirmRefused(uploading);
-    const shown = setInterval(() => setProgress(progressOf(uploading)), SHOWN_EVERY_MS);
-    const id = await uploading.run(stop.current.signal).finally(() => clearInterval(shown));
-    setProgress(progressOf(uploading));
-    confirmRefused(uploading);
-    return id;
-  };
-  const check = () => {
-    setError(null);
-    call("POST", "/v1/jobs?dry_run=true", { json: document }).then(setEstimate, setError);
-  };
-
-  return html`
-    <section class="card" aria-label="Submit">
-      <div class="row">
-        <button type="submit" class="main" aria-disabled=${!ready || sending}
-                onClick=${(event) => ready && !sending && event.currentTarget.form.reportValidity() && submit()}>Submit job</button>
-        ${!files && html`<button type="button" class="quiet" aria-disabled=${!ready}
-                                 onClick=${() => ready && check()}>Check first</button>`}
-        ${progress && html`<button type="button" class="quiet" onClick=${() => stop.current.abort()}>Stop sending</button>`}
-        ${!ready && html`<span class="faint">Choose images first.</span>`}
-      </div>
-      ${progress && html`<${Progress} ...${progress} />`}
-      ${estimate && html`<${Estimate} estimate=${estimate} />`}
-      <${ErrorMessage} error=${error} />
-    </section>`;
-}
-
-// Reports refused files once; the next attempt continues without them.
-function confirmRefused(uploading) {
-  const added = uploading.refused.slice(uploading.confirmed ?? 0);
-  uploading.confirmed = uploading.refused.length;
-  if (!added.length) return;
-  const { name, reason } = added[0];
-  throw new Error(`${plural(added.length, "file was", "files were")} refused, the first was ${name}: `
-    + `${reason}. Submit again to continue without them.`);
-}
-
-const progressOf = ({ sentBytes, total, sentFiles, files }) => ({
-  text: `${count(sentFiles)} of ${plural(files.length, "file")}, ${bytes(sentBytes)} of ${bytes(total)}`,
-  share: total ? sentBytes / total : 1,
-});
-
-const Progress = ({ text, share }) => html`
-  <div class="sending"><progress aria-label="Files sent" max="1" value=${share}></progress><p role="status">${text}</p></div>`;
-
-function Estimate({ estimate: { images, failing, results, steps } }) {
-  const secs = steps.every(({ seconds }) => seconds !== null) && steps.reduce((sum, { seconds }) => sum + seconds, 0);
-  return html`<p role="status">
-    ${plural(images, "image")}, ${results === null ? "results by their sizes" : plural(results, "result")}${failing ? `; ${count(failing)} will fail` : ""}.
-    ${secs ? ` One worker needs ${span(secs)}.` : ""}</p>`;
-}
-
-function Commands({ document, files, withKey }) {
-  const curl = useMemo(() => curlFor(document, files, location.origin, withKey), [document, files]);
-  return html`
-    <details class="card">
-      <summary>As JSON and shell command</summary>
-      <${Command} text=${JSON.stringify(document, null, 2)} label="JSON" />
-      <${Command} text=${curl} label="curl command" />
-    </details>`;
-}

@@ -1,17 +1,46 @@
-// The system: its steps in processing order, the bottleneck, and advice.
-import { count, percent, plural, span } from "../lib/format.js";
+// The system: its bottleneck and advice, the load of its steps over the last hour, what it needs, its workers and storage.
+import { percent, plural, span } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { usePolled } from "../parts/paged.js";
 import { Command, Heading, ErrorMessage } from "../parts/small.js";
+import { StepLoads } from "../parts/step-loads.js";
+import { Storage } from "../parts/storage.js";
+import { Workers } from "../parts/workers.js";
+
+const STATUS_MS = 5_000;
+const HISTORY_MS = 10_000;
+const USAGE_MS = 30_000;
 
 export function SystemView() {
   const { data, error } = usePolled("/v1/steps");
+  const { data: status } = usePolled("/v1/status", undefined, STATUS_MS);
+  const { data: usage } = usePolled("/v1/usage", undefined, USAGE_MS);
+  const { data: history } = usePolled("/v1/steps/history", undefined, HISTORY_MS);
+  const busy = data?.advice || data?.steps.some(({ remaining, waiting_for: waiting }) => remaining > 0 || waiting);
+  const details = html`
+    ${data && history && html`<${StepLoads} steps=${data.steps} history=${history} />`}
+    ${status && html`<${Workers} workers=${status.workers} />`}`;
   return html`
     <${Heading}>System<//>
     <${ErrorMessage} error=${error} />
-    ${data && (data.advice ? html`<${AdviceCard} advice=${data.advice} />` : html`
-      <section class="card"><p class="lead">No work is waiting, so there is no bottleneck.</p></section>`)}
-    ${data && html`<ol class="flow" aria-label="Steps">${data.steps.map((step) => html`<${Step} key=${step.name} step=${step} />`)}</ol>`}`;
+    ${status && html`<${Dependencies} status=${status} />`}
+    ${data?.advice && html`<${AdviceCard} advice=${data.advice} />`}
+    ${data && !busy && html`
+      <section class="card idle"><p class="lead">Idle, all steps are caught up</p>
+        ${status && html`<p class="faint">${plural(status.workers.length, "worker")}, version ${status.version}</p>`}</section>
+      <details class="rest"><summary>Last hour and workers</summary>${details}</details>`}
+    ${busy && details}
+    ${usage && html`<${Storage} usage=${usage} />`}`;
+}
+
+// The store, the broker and the database: in one line if all is well.
+function Dependencies({ status: { dependencies, problems } }) {
+  const others = Object.entries(problems);
+  return html`
+    <p class="dependencies">${dependencies.map(({ name, state }) => html`
+      <span key=${name} class=${`dependency ${state === "ok" ? "ok" : state === "away" ? "bad" : "low"}`}>${name} <b>${state === "away" ? "unreachable" : state}</b></span>`)}</p>
+    ${dependencies.filter(({ problem }) => problem).map(({ name, problem }) => html`<p key=${name} class="trouble">${problem}</p>`)}
+    ${others.map(([name, problem]) => html`<p key=${name} class="trouble">${name}: ${problem}</p>`)}`;
 }
 
 const adviceText = (advice) => [
@@ -29,20 +58,3 @@ const AdviceCard = ({ advice }) => html`
     <p class="lead">${adviceText(advice)}</p>
     ${advice.command && html`<${Command} text=${advice.command} label="command" />`}
   </section>`;
-
-const Step = ({ step }) => html`
-  <li class=${`card step ${step.bottleneck ? "held" : ""}`}>
-    <div class="step-head"><h2>${step.name}</h2>
-      ${step.bottleneck && html`<span class="badge held">bottleneck</span>`}</div>
-    <meter min="0" max="1" value=${step.utilisation ?? 0} aria-label=${`${step.name} is busy`}></meter>
-    <dl class="figures">
-      <div><dt>Busy</dt><dd>${percent(step.utilisation)}</dd></div>
-      <div><dt>${step.replicas.desired === null ? "Workers" : "Replicas"}</dt>
-        <dd>${step.replicas.ready}${step.replicas.desired === null ? "" : ` of ${step.replicas.desired}`}</dd></div>
-      <div><dt>Backlog</dt><dd>${step.backlog_seconds === 0 ? "none" : span(step.backlog_seconds)}</dd></div>
-      <div><dt>Images left</dt><dd>${count(step.remaining)}</dd></div>
-      <div><dt>Chunks queued</dt><dd>${count(step.ready)}</dd></div>
-      <div><dt>Chunks in flight</dt><dd>${count(step.in_flight)}</dd></div>
-      <div><dt>Time per image</dt><dd>${span(step.seconds_per_image)}</dd></div>
-    </dl>
-  </li>`;

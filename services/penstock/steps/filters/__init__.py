@@ -1,0 +1,1 @@
+"""Filters of `blur`, on the processor and on an NVIDIA GPU."""
