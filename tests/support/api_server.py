@@ -45,24 +45,26 @@ class ManualScheduler:
     has_prices: bool = False
     before_steps: Callable[[], object] = lambda: None
 
-    def finish(self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None) -> None:
+    def finish(
+        self, job: str, count: int = 1_000, parts: int = 1, fail: Mapping[str, str] | None = None, repeats: int = 50
+    ) -> None:
         """End up to `count` images: with the code in `fail` for their name, else with `parts` results."""
         images = self.repository.take_pending(job, count)
         found = self.repository.get_job(job, ALL_OWNERS)
         assert found is not None
-        outcomes = [self._outcome(found, image, parts, (fail or {}).get(image.name)) for image in images]
+        outcomes = [self._outcome(found, image, parts, (fail or {}).get(image.name), repeats) for image in images]
         self.repository.apply([Event(kind="finished", job=job, run=found.run, chunk="c", outcomes=outcomes)])
 
-    def _outcome(self, job: Job, image: Image, parts: int, code: str | None) -> Outcome:
+    def _outcome(self, job: Job, image: Image, parts: int, code: str | None, repeats: int) -> Outcome:
         timings = [StepTime(step=index, wait=0.5, work=0.25) for index in range(len(job.plan.steps))]
         if code is not None:
             error = Failure(code=code, message=f"it is {code}", step=job.plan.steps[0], retry=code in RETRY_MAY_HELP)
             return Outcome(id=image.id, state="failed", error=error)
-        results = [self._result(job, image, part, parts) for part in range(parts)]
+        results = [self._result(job, image, part, parts, repeats) for part in range(parts)]
         return Outcome(id=image.id, state="done", results=results, timings=timings)
 
-    def _result(self, job: Job, image: Image, part: int, parts: int) -> Result:
-        data = f"{image.name} {part} ".encode() * 50
+    def _result(self, job: Job, image: Image, part: int, parts: int, repeats: int) -> Result:
+        data = f"{image.name} {part} ".encode() * repeats
         name = ResultNames(job.document.get("names", PARTS)).name(image.stem, part, parts, "jpg")
         key = result_key(results_prefix(job.id), name)
         self.store.put(key, [data])

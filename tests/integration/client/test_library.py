@@ -35,6 +35,7 @@ from penstock.client.local_files import find_photos
 
 PortOf = Callable[[str], int]
 BLUR = {"operations": [["blur", "median"]]}
+SLOW = {"operations": [["blur", "bilateral"]] * 30}
 PAGE = Path(__file__).parents[3] / "docs" / "client.md"
 
 
@@ -136,13 +137,13 @@ def test_an_invalid_document_is_refused_with_a_pointer(client: Client, image_fol
 
 
 def test_a_job_can_be_cancelled_twice(client: Client, image_folder: Path) -> None:
-    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [image_folder])
+    job = client.submit(SLOW, [image_folder])
     assert client.cancel(job.id).state == client.cancel(job.id).state == "cancelled"
     assert client.wait(job.id, timeout_secs=5).state == "cancelled"
 
 
 def test_waiting_ends_after_its_timeout(client: Client, image_folder: Path) -> None:
-    job = client.submit({"operations": [["blur", "bilateral"]] * 30}, [image_folder])
+    job = client.submit(SLOW, [image_folder])
     assert not client.wait(job.id, timeout_secs=0).has_ended
     client.cancel(job.id)
 
@@ -174,7 +175,7 @@ async def use_all(server: str, image_folder: Path, out: Path) -> dict[str, Any]:
             "came": came,
             "images": len([image async for image in client.images(job.id)]),
             "jobs": len([job async for job in client.jobs(limit=1)]),
-            "cancelled": (await client.cancel((await client.submit(BLUR, [image_folder])).id)).state,
+            "cancelled": (await client.cancel((await client.submit(SLOW, [image_folder])).id)).state,
             "offered": bool(await client.operations()) and bool(await client.steps()) and await client.is_ready(),
         }
         await client.delete(job.id)
@@ -331,7 +332,7 @@ def test_one_call_runs_operations_on_a_folder_and_saves_the_results(
     assert len(list((tmp_path / "out").rglob("*.png"))) == 24
     assert job.download(tmp_path / "out") == 0
     assert job.refresh().state == "succeeded"
-    slow = client.submit({"operations": [["blur", "bilateral"]] * 31}, [image_folder])
+    slow = client.submit(SLOW, [image_folder])
     assert (slow.cancel().state, slow.wait().state) == ("cancelled", "cancelled")
 
 

@@ -239,8 +239,8 @@ def test_a_file_that_is_cut_while_it_is_sent_ends_early(
 def test_an_archive_of_a_job_that_is_deleted_ends_early(
     coordinator: ApiServer, jpeg: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = coordinator.submit([f"{index}.jpg" for index in range(900)], jpeg)
-    coordinator.scheduler.finish(job["id"], parts=8)
+    job = coordinator.submit([f"{index:02}.jpg" for index in range(40)], jpeg)
+    coordinator.scheduler.finish(job["id"], repeats=100_000)  # more than sockets buffer
     results = sorted((coordinator.store.root / "results").rglob("*.jpg"))
     with coordinator.http.stream("GET", f"{job['url']}/results.zip") as answer:
         assert answer.status_code == 200
