@@ -129,12 +129,15 @@ def test_an_input_file_that_is_not_an_image_is_downloaded_and_never_shown(coordi
     assert coordinator.http.get(f"/static/{job['id']}/sent/good.png").headers["content-type"] == "image/png"
 
 
-@pytest.mark.parametrize("name", ["nothing.jpg", "a-2.jpg", "a.jpg", "%2e%2e%2fpenstock.db", "a-0.png", "%00"])
+@pytest.mark.parametrize(
+    "name", ["nothing.jpg", "a-2.jpg", "a.jpg", "%2e%2e%2fpenstock.db", "a-0.png", "%00", "a-0.jpg%0a", "a%0a.jpg"]
+)
 def test_an_unknown_result_is_not_found(coordinator: ApiServer, ended: dict[str, Any], name: str) -> None:
     for folder in "processed", "sent":
         if (folder, name) != ("sent", "a.jpg"):
             answer = coordinator.http.get(f"/static/{ended['id']}/{folder}/{name}")
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+            assert "file" in answer.json()["detail"] or "result" in answer.json()["detail"]
 
 
 def test_a_file_the_store_has_lost_is_not_found(coordinator: ApiServer, ended: dict[str, Any]) -> None:

@@ -106,11 +106,27 @@ def test_a_digest_is_checked(coordinator, begin, send, jpeg, header):
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.jpg", "a//b.jpg", "./a.jpg", "a\\b.jpg", "a\x01b.jpg", ".tmp/a.jpg", "x" * 256, "a/" * 600 + "b"]
+    "name",
+    [
+        "../a.jpg",
+        "a//b.jpg",
+        "./a.jpg",
+        "a\\b.jpg",
+        "a\x01b.jpg",
+        ".tmp/a.jpg",
+        "x" * 256,
+        "a/" * 600 + "b",
+        "a\nb.jpg",
+        "a.jpg\n",
+        "\n",
+        "a\n/b.jpg",
+        "a\r\nb.jpg",
+    ],
 )
-def test_names_that_leave_their_folder_are_refused(coordinator, begin, jpeg, name):
+def test_names_that_are_not_accepted_are_refused(coordinator, begin, jpeg, name):
     answer = coordinator.http.put(f"{begin()}/files/{quote(name, safe='').replace('.', '%2E')}", content=jpeg)
     assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] in ("invalid_name", "name_too_long")
     assert coordinator.stored() == []
 

@@ -1,4 +1,4 @@
-"""Dependencies of the routes: the services, the caller by API key or session, and the job that a URL names."""
+"""Dependencies of the routes: the services, the caller by API key or session, and the job and file that a URL names."""
 
 import time
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from penstock.common.model.errors import RequestError
 from penstock.coordinator.api.middleware import SAFE_METHODS
@@ -78,6 +79,18 @@ async def _job_service(request: Request) -> JobService:
 JobServiceDep = Annotated[JobService, Depends(_job_service)]
 
 
+class _AnyPath(PathConvertor):
+    """The rest of a path. With Starlette's own convertor, no route has a name with a line break, and that of an upload
+    could lose one at its end; this one leaves it to the route to refuse them.
+    """
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("file", _AnyPath())
+
+FileName = Annotated[str, Path(description="The file's name, with its folders")]
+"""The parameter `{name:file}` of a path."""
 JobId = Annotated[str, Path(description="The job's id")]
 ImageId = Annotated[int, Path(description="The image's id", ge=0, le=2**53)]
 

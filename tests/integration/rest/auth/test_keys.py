@@ -71,17 +71,17 @@ def all_routes() -> list[tuple[str, str]]:
 
 def path_of(template: str, job: str, upload: str) -> str:
     """Fill in a path's parameters; fails for an unknown one."""
-    names = {"processed/{name:path}": "processed/a.jpg", "sent/{name:path}": "sent/a.jpg"}
+    names = {"processed/{name:file}": "processed/a.jpg", "sent/{name:file}": "sent/a.jpg"}
     for found, name in names.items():
         template = template.replace(found, name)
-    template = template.replace("{name:path}", "a.jpg").replace("{path:path}", "x")
+    template = template.replace("{name:file}", "a.jpg").replace("{path:path}", "x")
     return template.format(job=job, upload=upload, image=0, name="a")
 
 
 def test_every_route_needs_a_key_except_the_open_ones(coordinator, login):
     documented = login("delft").get("/openapi.json").json()["paths"]
     described = {(method.upper(), path) for path, methods in documented.items() for method in methods}
-    assert described <= {(method, re.sub(":path", "", path)) for method, path in all_routes()}
+    assert described <= {(method, re.sub(":file", "", path)) for method, path in all_routes()}
     nobody = "0" * 26
     let_in = set()
     for method, template in all_routes():

@@ -5,13 +5,13 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from penstock.common.model.result_names import PARTS, ResultNames
-from penstock.coordinator.api.dependencies import CallerDep, JobDep, ServicesDep
+from penstock.coordinator.api.dependencies import CallerDep, FileName, JobDep, ServicesDep
 from penstock.coordinator.api.openapi import error_responses
 from penstock.coordinator.api.paging import Cursor, Limit, read_job_cursor, read_position, write_cursor
 from penstock.coordinator.api.responses.file_responses import file_response, result_content, sent_content
@@ -21,7 +21,6 @@ from penstock.coordinator.ports.refusals import not_found
 
 router = APIRouter(prefix="/static", tags=["static"])
 
-FileName = Annotated[str, Path(description="The file's name, with its folders")]
 _LISTING: dict[str, Any] = {
     "response_class": HTMLResponse,
     "responses": {
@@ -149,7 +148,7 @@ def list_result_files(
     return _list_files(request, f"{static_url(job.id)}processed/", files, limit, following)
 
 
-@router.get("/{job}/sent/{name:path}", summary="Download an input file", **_FILE)
+@router.get("/{job}/sent/{name:file}", summary="Download an input file", **_FILE)
 def get_input_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
     """Send an input file as it was uploaded."""
     image = services.repository.image_by_name(job.id, name)
@@ -158,7 +157,7 @@ def get_input_file(job: JobDep, name: FileName, request: Request, services: Serv
     return file_response(request, sent_content(services, image), services.accel_prefix)
 
 
-@router.get("/{job}/processed/{name:path}", summary="Download a result", **_FILE)
+@router.get("/{job}/processed/{name:file}", summary="Download a result", **_FILE)
 def get_result_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
     """Send a result."""
     names = ResultNames(job.document.get("names", PARTS))

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from penstock.common.model import rest
 from penstock.common.model.errors import RequestError
-from penstock.coordinator.api.dependencies import CallerDep, ServicesDep
+from penstock.coordinator.api.dependencies import CallerDep, FileName, ServicesDep
 from penstock.coordinator.api.openapi import FILE_BODY, error_responses
 from penstock.coordinator.api.paging import Limit, NameCursor, next_page, read_name_cursor, write_cursor
 from penstock.coordinator.api.request_body import MaxBytes, receive_body
@@ -67,7 +67,7 @@ def list_upload_files(
 
 
 @router.put(
-    "/{upload}/files/{name:path}",
+    "/{upload}/files/{name:file}",
     status_code=201,
     summary="Upload a file",
     openapi_extra=FILE_BODY,
@@ -80,7 +80,7 @@ def list_upload_files(
 async def upload_file(
     request: Request,
     upload: UploadId,
-    name: Annotated[str, Path(description="The file's name, with its folders")],
+    name: FileName,
     services: ServicesDep,
     caller: CallerDep,
     repr_digest: Digest = None,
