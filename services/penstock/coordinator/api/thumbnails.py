@@ -54,7 +54,7 @@ class Thumbnail:
     @classmethod
     def of_source(cls, job: Job, image: Image) -> "Thumbnail":
         """Return that of an image's input file. Raises RequestError: 404 for a group, which has none."""
-        if image.waits_for is not None:
+        if image.is_group:
             raise not_found(f"input file of image {image.id}, a group")
         return cls(job, image.ref, thumbnail_key(job.id, image.id, None))
 
@@ -69,7 +69,7 @@ class Thumbnail:
             raise not_found(f"result {part} of image {image.id}")
         shared = len(image.results) if len(image.results) <= _MAX_SHARED else 1
         columns = math.ceil(math.sqrt(shared))
-        may_change = image.waits_for is not None
+        may_change = image.is_group
         key = thumbnail_key(job.id, image.id, part, image.results[part].sha256[:8] if may_change else "")
         result = image.results[part].key
         return cls(job, result, key, MAX_SIDE // columns, MAX_BYTES // columns**2, may_change)

@@ -70,7 +70,7 @@ def view_image(job: Job, image: Image) -> dict[str, Any]:
         "state": image.state,
         "size": image.size,
         "attempts": image.attempts,
-        "sent": "" if image.waits_for is not None else sent_url(job.id, image.name),
+        "sent": "" if image.is_group else sent_url(job.id, image.name),
         "results": [view_result(job.id, image.id, result) for result in image.results],
         "error": {name: image.error.get(name) for name in rest.ImageError.model_fields} if image.error else None,
         "steps": [
@@ -84,7 +84,7 @@ def view_image(job: Job, image: Image) -> dict[str, Any]:
 
 def _group(image: Image) -> dict[str, Any]:
     """Return the group that an image is in, or that it is one, in jobs with groups."""
-    if image.waits_for is not None:
+    if image.is_group:
         return {"is_group": True}
     return {} if image.group is None else {"group": image.group}
 

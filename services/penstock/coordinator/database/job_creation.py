@@ -188,7 +188,7 @@ def _image_row(counters: JobCounters, image: Image) -> tuple[Any, ...]:
         failed = counters.count_failure(image.id, image.error or {}, image.resume_step, ())
     counters.counts[image.state] += 1
     state = _STATES[image.state]
-    if image.waits_for is not None:
+    if image.is_group:
         counters.open_groups += 1
         if image.waits_for:
             counters.waiting_groups += 1

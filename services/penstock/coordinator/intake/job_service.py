@@ -206,7 +206,7 @@ class JobService:
         for image in check_count(new_job.images, self._limits.max_images):
             total += 1
             failing += image.state is ImageState.FAILED
-            groups += image.waits_for is not None
+            groups += image.is_group
         return self._estimate(new_job, total, failing, groups)
 
     def estimate_sent(self, caller: Caller, request: JobRequest, images: int) -> Estimate:

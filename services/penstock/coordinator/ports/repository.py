@@ -13,26 +13,14 @@ from penstock.common.model.jobs import TERMINAL_JOB_STATES, ImageState, JobState
 from penstock.common.model.messages import Event, Result, StepTime
 from penstock.common.model.plan import NO_STEPS, Layout
 from penstock.coordinator.ports.throughput import Throughput
+from penstock.coordinator.ports.usage import ALL_OWNERS as ALL_OWNERS
 from penstock.coordinator.ports.usage import OpenUploads as OpenUploads
+from penstock.coordinator.ports.usage import Scope as Scope
 from penstock.coordinator.ports.usage import StoredBytes as StoredBytes
 from penstock.coordinator.ports.usage import Usage as Usage
 from penstock.coordinator.ports.webhook_events import DeliveryAttempt as DeliveryAttempt
 from penstock.coordinator.ports.webhook_events import WebhookEvent as WebhookEvent
 from penstock.coordinator.ports.webhook_events import WebhookEventState as WebhookEventState
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Whose jobs and uploads a read finds: those of one owner, or of everyone (None)."""
-
-    owner: str | None
-
-    def includes(self, owner: str) -> bool:
-        """Return whether something of this owner is in scope."""
-        return self.owner is None or self.owner == owner
-
-
-ALL_OWNERS = Scope(None)
 
 SKIPPED = "skipped"
 """The field of a job's stored document with what was left out of it, in the form of `rest.Skipped`."""
@@ -213,6 +201,11 @@ class Image:
     """Its labels as JSON, and the id of its group, if it has any; of a group, how many of its images have not ended."""
     stale_results: list[Result] = field(default_factory=list)
     """Results that a group had in an earlier run, until it ends again. They are removed before it is dispatched."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a group of images, which has no input file of its own."""
+        return self.waits_for is not None
 
 
 class PlacedImages(NamedTuple):

@@ -1,7 +1,21 @@
-"""Usage: what an owner has of open jobs and images, of uploads, and of stored bytes."""
+"""Usage: what an owner, or everyone, has of open jobs and images, of uploads, and of stored bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose jobs and uploads a read finds: those of one owner, or of everyone (None)."""
+
+    owner: str | None
+
+    def includes(self, owner: str) -> bool:
+        """Return whether something of this owner is in scope."""
+        return self.owner is None or self.owner == owner
+
+
+ALL_OWNERS = Scope(None)
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ class JobScheduler(Scheduler):
 
     def create_small(self, job: Job, images: Sequence[Image]) -> Job:
         threads = self._threads
-        are_pending = all(image.state is ImageState.PENDING and image.waits_for is None for image in images)
+        are_pending = all(image.state is ImageState.PENDING and not image.is_group for image in images)
         if threads is None or not are_pending or not threads.dispatcher.has_room(job):
             return self._repository.create_accepted(job, images)
         if job.is_transient and len(images) == 1 and threads.dispatcher.has_workers(job):

@@ -95,6 +95,7 @@ def test_groups_follow_the_images_of_a_job_and_wait_for_those_that_have_not_fail
     *images, north, south, rest = images_of_inputs(request, files, Limits())
     assert [image.group for image in images] == [GROUP_IDS, GROUP_IDS + 1, GROUP_IDS, GROUP_IDS + 2]
     assert [image.waits_for for image in images] == [None] * 4
+    assert [image.is_group for image in (*images, north, south, rest)] == [False] * 4 + [True] * 3
     assert [(group.id, group.name, group.stem, group.waits_for) for group in (north, south, rest)] == [
         (GROUP_IDS, "north/contact-sheet", "north/contact-sheet", 2),
         (GROUP_IDS + 1, "south/contact-sheet", "south/contact-sheet", 0),

@@ -126,7 +126,7 @@ def list_input_files(
     files = [
         {"name": image.name, "size": image.size, "state": image.state, "url": sent_url(job.id, image.name)}
         for image in images
-        if image.waits_for is None
+        if not image.is_group
     ]
     return _list_files(request, f"{static_url(job.id)}sent/", files, limit, following)
 
@@ -152,7 +152,7 @@ def list_result_files(
 def get_input_file(job: JobDep, name: FileName, request: Request, services: ServicesDep) -> Response:
     """Send an input file as it was uploaded."""
     image = services.repository.image_by_name(job.id, name)
-    if image is None or image.waits_for is not None:
+    if image is None or image.is_group:
         raise not_found(f"input file {name[:80]!a}")
     return file_response(request, sent_content(services, image), services.accel_prefix)
 
