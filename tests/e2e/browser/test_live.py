@@ -199,6 +199,33 @@ def test_jobs_are_found_by_name_and_label_and_counted(page: Page, server: Server
     expect(page.get_by_text("No job matches.")).to_be_visible()
 
 
+def test_a_search_that_fails_shows_no_jobs_of_another(
+    watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
+) -> None:
+    page, log = watched
+    log.expected.append("503")
+    server.client.post_job({"operations": [["blur", "median"]], "name": "Found before"}, drawn[:1])
+    page.goto("/#/jobs")
+    search = page.get_by_role("searchbox")
+    search.fill("found before")
+    expect(page.locator(".job-row")).to_have_count(1)
+    page.get_by_label("Choose Found before").check()
+    down = {"detail": "the database is away"}
+    page.route("**/v1/jobs?*search=other*", lambda route: route.fulfill(status=503, json=down))
+    search.fill("other")
+    expect(page.get_by_role("alert").filter(has_text="the database is away")).to_be_visible()
+    expect(page.locator(".job-row")).to_have_count(0)
+    expect(page.get_by_role("group", name="Chosen jobs")).to_have_count(0)
+    expect(page.get_by_text("1 job", exact=True)).to_have_count(0)
+    expect(page.get_by_text("No job matches.")).to_have_count(0)
+    search.fill("found before")
+    expect(page.locator(".job-row")).to_have_count(1)
+    expect(page.get_by_text("the database is away")).to_have_count(0)
+    page.route("**/v1/jobs?*search=found*", lambda route: route.fulfill(status=503, json=down))
+    expect(page.get_by_text("the database is away")).to_be_visible()
+    expect(page.locator(".job-row")).to_have_count(1)  # the same search has found it
+
+
 def test_several_jobs_are_cancelled_and_deleted_at_once(
     page: Page, server: Server, drawn: list[Path], slow: list[Any]
 ) -> None:

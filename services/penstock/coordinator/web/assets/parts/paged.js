@@ -6,7 +6,7 @@ import { pause } from "../lib/waiting.js";
 const POLL_MS = 2000;
 
 // The response of a GET, read again every two seconds, or `everyMs`, while `mayChange(data)` holds and the page is visible. `settled`
-// means that `data` belongs to this URL and not to the previous one.
+// means that `data` belongs to this URL and not to the previous one. An error of this URL replaces the previous one's data.
 export function usePolled(url, mayChange = () => true, everyMs = POLL_MS) {
   const [seen, setSeen] = useState({ url: null, data: null, error: null });
   useEffect(() => {
@@ -28,7 +28,8 @@ export function usePolled(url, mayChange = () => true, everyMs = POLL_MS) {
     run();
     return () => stop.abort();
   }, [url, mayChange(null)]);
-  return { ...seen, settled: seen.url === url };
+  const settled = seen.url === url;
+  return { ...seen, data: settled || !seen.error ? seen.data : null, settled };
 }
 
 // The page at the last cursor; `url` must have a query.
