@@ -39,7 +39,19 @@ def test_a_preset_is_saved_used_and_deleted(page: Page) -> None:
     expect(page.get_by_label("Method")).to_have_value("median")
     expect(page.get_by_label("Format")).to_have_value("webp")
     page.get_by_role("button", name="Presets").click()
-    dialog.get_by_role("button", name="Delete Für").click()
+    delete = dialog.get_by_role("button", name="Delete Für")
+    question = page.get_by_role("alertdialog", name="Delete Für <i>Delft?")
+    delete.click()
+    expect(question.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(question).to_have_count(0)
+    expect(delete).to_be_focused()
+    delete.click()
+    page.keyboard.press("Escape")
+    expect(question).to_have_count(0)
+    expect(delete).to_be_focused()
+    delete.click()
+    question.get_by_role("button", name="Delete it").click()
     expect(dialog.get_by_text("No presets yet.")).to_be_visible()
 
 
@@ -60,6 +72,7 @@ def test_names_that_a_preset_cannot_have_are_refused_and_kept(page: Page) -> Non
     expect(dialog.get_by_role("alert")).to_be_empty()
     expect(name).to_have_value("")
     dialog.get_by_role("button", name="Delete a#b?c %2F <b>").click()
+    page.get_by_role("button", name="Delete it").click()
     expect(dialog.get_by_text("No presets yet.")).to_be_visible()
 
 

@@ -2,7 +2,7 @@
 import { call, get } from "../lib/api.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Chips } from "../parts/chips.js";
-import { useDialog } from "../parts/dialog.js";
+import { Confirm, useDialog } from "../parts/dialog.js";
 import { ErrorMessage } from "../parts/small.js";
 
 export function Presets({ document, onUse }) {
@@ -29,6 +29,7 @@ function PresetsDialog({ document: { inputs: _, name: _name, ...kept }, use, clo
   const [presets, setPresets] = useState(null);
   const [error, setError] = useState(null);
   const [name, setName] = useState("");
+  const [doomed, setDoomed] = useState(null);
   const load = () => get("/v1/presets").then(({ presets: found }) => setPresets(found), setError);
   useEffect(() => {
     load();
@@ -62,7 +63,7 @@ function PresetsDialog({ document: { inputs: _, name: _name, ...kept }, use, clo
               ${(preset.document.outputs ?? []).map((output) => html`
                 <p key=${output.name} class="facts"><b class="name">${output.name}</b><${Chips} operations=${longForms(output)} /></p>`)}</div>
             <button type="button" aria-label=${`Use ${preset.name}`} onClick=${() => use(preset)}>Use</button>
-            <button type="button" class="icon" aria-label=${`Delete ${preset.name}`} title="Delete" onClick=${() => change("DELETE", preset.url)}>×</button>
+            <button type="button" class="icon" aria-label=${`Delete ${preset.name}`} title="Delete" onClick=${() => setDoomed(preset)}>×</button>
           </li>`)}
       </ul>
       <div class="row save">
@@ -71,7 +72,10 @@ function PresetsDialog({ document: { inputs: _, name: _name, ...kept }, use, clo
                onInput=${(event) => setName(event.currentTarget.value)} onKeyDown=${(event) => event.key === "Enter" && save(event)} />
         <button type="button" class="main" aria-disabled=${!name.trim()} onClick=${save}>${isKnown ? "Replace" : "Save"}</button>
       </div>
-    </dialog>`;
+    </dialog>
+    ${doomed && html`<${Confirm} title=${`Delete ${doomed.name}?`} no="Keep it" yes="Delete it"
+      text="Its operations and options will be deleted for good. Jobs made with it stay."
+      act=${() => change("DELETE", doomed.url)} close=${() => setDoomed(null)} />`}`;
 }
 
 // Operations that other programs saved may be short, `["resize", "inside:512x512"]`; the server knows what they mean.
