@@ -137,6 +137,24 @@ def test_no_view_is_wider_than_a_phone(open_page: OpenPage, job: str) -> None:
             assert measure_width(page) <= PHONE["width"], show.__name__
 
 
+def test_a_long_name_of_a_job_takes_two_lines_on_a_phone(
+    open_page: OpenPage, server: Server, drawn: list[Path]
+) -> None:
+    name = "Aerial photographs of the north of Delft, without people and plates, " * 2 + "second attempt"
+    job = server.client.post_job({"operations": [["blur", "median"]], "name": name}, drawn[:1])["id"]
+    with open_page(viewport=PHONE) as (page, _):
+        for path, shown in (
+            (f"/#/jobs/{job}", page.get_by_role("heading", level=1)),
+            ("/#/jobs", page.get_by_title(name)),
+        ):
+            page.goto(path)
+            expect(shown).to_have_text(name)
+            expect(shown).to_have_attribute("title", name)
+            lines = shown.evaluate("name => name.clientHeight / parseFloat(getComputedStyle(name).lineHeight)")
+            assert round(lines) == 2
+            assert measure_width(page) <= PHONE["width"]
+
+
 def test_the_colour_scheme_follows_the_system(open_page: OpenPage) -> None:
     grounds = []
     for scheme in ("light", "dark"):

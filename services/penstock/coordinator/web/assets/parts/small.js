@@ -51,11 +51,11 @@ export function useVisible() {
 }
 
 // A view's heading. It takes the focus when the view opens, so that keyboards and screen readers start there, unless
-// something in the view has it already.
-export function Heading({ children }) {
+// something in the view has it already. A clamped one is a name of any length.
+export function Heading({ children, clamped = false }) {
   const heading = useRef();
   useEffect(() => {
     if (!heading.current.closest("main")?.contains(document.activeElement)) heading.current.focus({ preventScroll: true });
   }, []);
-  return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
+  return html`<h1 ref=${heading} tabindex="-1" class=${clamped ? "clamped" : null} title=${clamped ? children : null}>${children}</h1>`;
 }

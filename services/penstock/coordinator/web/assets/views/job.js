@@ -72,7 +72,7 @@ export function JobView({ id, shown }) {
   const retried = takesRetries(job) && retry;
   return html`
     <div class="job-head">
-      <${Heading}>${job.name || job.id}<//>
+      <${Heading} clamped>${job.name || job.id}<//>
       <${Actions} job=${job} open=${open} doing=${doing} cancel=${cancel} retry=${retry} remove=${remove} />
     </div>
     <p class="facts"><${Badge} state=${job.state} />${job.name && html`<span>${job.id}</span>`}<span>${moment(job.created_at)}</span>

@@ -76,7 +76,7 @@ function Row({ job, owned, chosen, choose }) {
     <td class="check"><input type="checkbox" aria-label=${`Choose ${name}`} checked=${chosen}
         onChange=${(event) => choose(event.currentTarget.checked)} /></td>
     <td class="photo"><span><${Photo} job=${job} /></span></td>
-    <td class="title"><a class="name" href=${`#/jobs/${job.id}`}>${name}</a><${Labels} labels=${job.labels} /></td>
+    <td class="title"><a class="name clamped" href=${`#/jobs/${job.id}`} title=${name}>${name}</a><${Labels} labels=${job.labels} /></td>
     <td class="ops"><${Chips} operations=${job.operations} />${(job.outputs || []).map(({ name, operations }) => html`
       <div key=${name}>${name} <${Chips} operations=${operations} /></div>`)}</td>
     <td class="progress"><${Segments} images=${job.images} /><div class="faint numbers">${countsText(job.images)}</div></td>
