@@ -278,6 +278,28 @@ def test_what_is_no_image_is_named_at_once_and_not_sent(
     assert job["images"]["total"] == 1
 
 
+def test_all_of_many_files_that_are_not_sent_are_named(page: Page, tmp_path: Path) -> None:
+    others = [tmp_path / f"note {number:03}.txt" for number in range(200)]
+    for path in others:
+        path.write_text("no image")
+    page.goto("/")
+    page.set_input_files(PICKER, others[:5])
+    notice = page.locator(".notice")
+    expect(notice).to_contain_text("note 004.txt")
+    expect(notice.locator("summary")).to_have_count(0)
+    page.set_input_files(PICKER, others)
+    expect(notice).to_contain_text("200 files not sent: note 000.txt")
+    expect(notice).not_to_contain_text("note 005.txt")
+    notice.get_by_text("and 195 more").click()
+    rest = notice.get_by_role("region", name="More files not sent")
+    expect(rest).to_contain_text("note 005.txt is no image of a known type")
+    expect(rest.get_by_role("listitem").first).to_have_attribute("aria-setsize", "195")
+    rest.evaluate("rest => rest.scrollTo(0, rest.scrollHeight)")
+    expect(rest.get_by_text("note 199.txt")).to_be_in_viewport()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(notice).to_have_count(0)
+
+
 def test_a_stopped_upload_resumes_where_it_was(
     watched: tuple[Page, PageLog], server: Server, drawn: list[Path]
 ) -> None:

@@ -1,6 +1,6 @@
 // Files from this computer: dropped or picked, shown with thumbnails, and paired with their sidecars.
 import { droppedFiles, join, pairSidecars, pickedFiles, sortOut } from "../lib/files.js";
-import { bytes, plural } from "../lib/format.js";
+import { bytes, count, plural } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { acceptOf } from "../lib/types.js";
 import { ErrorMessage } from "../parts/small.js";
@@ -10,6 +10,7 @@ import { Thumbnail } from "./thumbnails.js";
 const ROW_PX = 148;
 const TILE_PX = 132;
 const SHOWN = 5;
+const LINE_PX = 30;
 
 export function Files({ files, types, shown, onShow, onChange }) {
   const [over, setOver] = useState(false);
@@ -55,8 +56,9 @@ export function Files({ files, types, shown, onShow, onChange }) {
              onChange=${picked} />
     </div>
     <${ErrorMessage} error=${error} />
-    ${refused.length > 0 && html`<${Notice} close=${() => setRefused([])}>${listed(refused, "not sent", "is")}<//>`}
-    ${alone.length > 0 && html`<p class="help">${listed(alone.map(({ name }) => ({ path: name, type: "the regions of no chosen image" })), "without an image", "has")}</p>`}
+    ${refused.length > 0 && html`<${Notice} close=${() => setRefused([])}><${Listed} files=${refused} what="not sent" verb="is" /><//>`}
+    ${alone.length > 0 && html`<div class="help"><${Listed} what="without an image" verb="has"
+      files=${alone.map(({ name }) => ({ path: name, type: "the regions of no chosen image" }))} /></div>`}
     <div class=${`row totals ${files.length ? "filled" : ""}`}>
       <p role="status">${images.length ? total(files, images) : ""}</p>
       ${files.length > 0 && html`<button type="button" class="quiet" onClick=${clear}>Remove all</button>`}
@@ -65,7 +67,7 @@ export function Files({ files, types, shown, onShow, onChange }) {
 }
 
 const Notice = ({ close, children }) => html`
-  <div class="notice row"><p role="status">${children}</p>
+  <div class="notice row"><div role="status">${children}</div>
     <button type="button" class="icon" aria-label="Dismiss" onClick=${close}>×</button></div>`;
 
 function Tiles({ images, shown, onShow, remove }) {
@@ -95,9 +97,16 @@ function total(files, images) {
   return `${plural(images.length, "image")}, ${bytes(size)}${paired ? `, ${paired} with regions` : ""}`;
 }
 
-// What the first of some files are: `2 files not sent: a.gif is GIF, b.txt is no image of a known type`.
-function listed(some, what, verb) {
-  const texts = some.slice(0, SHOWN).map(({ path, type }) => `${path} ${verb} ${type}`);
-  if (some.length > SHOWN) texts.push(`and ${some.length - SHOWN} more`);
-  return `${plural(some.length, "file")} ${what}: ${texts.join(", ")}`;
+// What some files are, `2 files not sent: a.gif is GIF, b.txt is no image of a known type`, and the rest of many on request.
+function Listed({ files, what, verb }) {
+  const [open, setOpen] = useState(false);
+  const texts = files.map(({ path, type }) => `${path} ${verb} ${type}`);
+  const rest = texts.slice(SHOWN);
+  return html`
+    <p>${plural(files.length, "file")} ${what}: ${texts.slice(0, SHOWN).join(", ")}</p>
+    ${rest.length > 0 && html`<details onToggle=${(event) => setOpen(event.currentTarget.open)}>
+      <summary>and ${count(rest.length)} more</summary>
+      ${open && html`<${WindowList} items=${rest} rowPx=${LINE_PX} label=${`More files ${what}`} row=${(text) => html`
+        <span class="name" title=${text}>${text}</span>`} />`}
+    </details>`}`;
 }
