@@ -526,13 +526,22 @@ def test_names_that_a_server_refuses_are_named_at_once(page: Page, drawn: list[P
     expect(page.locator(".tile .name")).to_have_text("fine.jpg")
 
 
-def test_a_number_is_typed_key_by_key(page: Page) -> None:
+def test_a_number_is_typed_key_by_key_with_a_decimal_point_or_comma(page: Page) -> None:
     page.goto("/")
     add(page, "blur")
     sigma = page.get_by_label("Sigma")
     show_request(page)
-    for typed, value in (("1.5", 1.5), ("0.05", 0.05), ("12", 12)):
+    for typed, value in (("1.5", 1.5), ("0.05", 0.05), ("12", 12), ("1,5", 1.5), ("0,05", 0.05)):
         sigma.fill("")
         sigma.press_sequentially(typed)
-        expect(sigma).to_have_value(typed)
+        expect(sigma).to_have_value(typed.replace(",", "."))
         assert shown_document(page)["operations"][-1]["sigma"] == value
+    sigma.fill("")
+    page.keyboard.insert_text("2,25")  # as pasting does
+    expect(sigma).to_have_value("2.25")
+    assert shown_document(page)["operations"][-1]["sigma"] == 2.25
+    show_options(page)
+    priority = page.get_by_label("Priority")
+    priority.press_sequentially("1,5")
+    expect(priority).to_have_value("1.5")
+    assert not priority.evaluate("input => input.validity.valid"), "it is an integer"

@@ -17,6 +17,13 @@ export function Fields({ operation, values, onChange, prefix, without = [] }) {
       <details class="more"><summary>More options</summary><div class="fields">${folded.map(show)}</div></details>`}`;
 }
 
+// Takes a decimal comma as a point in a field of a number. Browsers may drop it: 1,5 would become 15.
+export function takeComma(event) {
+  if (!event.cancelable || !event.data?.includes(",")) return;
+  event.preventDefault();
+  document.execCommand("insertText", false, event.data.replaceAll(",", "."));
+}
+
 // Whether a field only says that the operation is wanted, which adding it says as well.
 const isSwitch = ({ name, kind, fallback }) => name === "enabled" && kind === "boolean" && fallback === true;
 
@@ -57,7 +64,7 @@ function control(field, attributes, value, onChange) {
       if (input && readField(field, input.value) !== value) input.value = shown;
     };
     return html`<input ...${attributes} type="number" inputmode="decimal" step=${field.kind === "integer" ? 1 : "any"}
-                       min=${field.min} max=${field.max} ref=${show} onInput=${typed} />`;
+                       min=${field.min} max=${field.max} ref=${show} onbeforeinput=${takeComma} onInput=${typed} />`;
   }
   return html`<input ...${attributes} type="text" value=${shown} onInput=${typed} />`;
 }

@@ -1,6 +1,7 @@
 // Options of a job that few jobs need: its name, labels, priority, webhook, and where and how results are kept.
 import { html } from "../lib/html.js";
 import { labelsProblem } from "./draft.js";
+import { takeComma } from "./fields.js";
 
 const FIELDS = [
   ["name", "Name", "text", { maxlength: 200 }, "Shown in the list of jobs"],
@@ -20,7 +21,7 @@ export const JobOptions = ({ draft, onChange }) => html`
         <div class="field" key=${name}>
           <label for=${`job-${name}`}>${label}</label>
           <input id=${`job-${name}`} type=${type} value=${draft[name]} ref=${(input) => input?.setCustomValidity(name === "labels" ? labelsProblem(draft.labels) : "")} aria-describedby=${`job-${name}-help`} ...${attributes}
-                 onInput=${(event) => onChange({ [name]: event.currentTarget.value })} />
+                 onbeforeinput=${type === "number" ? takeComma : null} onInput=${(event) => onChange({ [name]: event.currentTarget.value })} />
           <p class="help" id=${`job-${name}-help`}>${help}</p>
         </div>`)}
     </div>
