@@ -31,7 +31,7 @@ def demo(port: int, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     )
     yield process
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=180)
 
 
 def read_until_up(process: subprocess.Popen[str]) -> str:
@@ -56,6 +56,6 @@ def test_the_demo_shows_results_keeps_serving_and_exits_cleanly(
         assert client.job(job)["state"] == "succeeded"
         assert client.send("GET", f"/static/{job}/processed/", headers={"Accept": "application/json"})
     demo.send_signal(signal.SIGINT)
-    rest, _ = demo.communicate(timeout=30)
+    rest, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0
     assert "Traceback" not in rest

@@ -9,12 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
-import waiting
 from rabbitmq_server import RabbitServer
 from tcp_proxy import TcpProxy
+from waiting import SECS, wait_until
 
 from penstock.common.broker.base import Broker, QueueDepth
 from penstock.common.broker.memory import MemoryBroker
@@ -25,8 +24,6 @@ from penstock.common.settings import BrokerSettings
 
 QUEUE = "penstock.step.test"
 OTHER = "penstock.step.other"
-SECS = 10.0
-wait_until = partial(waiting.wait_until, secs=SECS)
 
 
 @dataclass

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
 import pytest
-import waiting
 from ports import free_ports
 from rabbitmq_server import RabbitServer
 from tcp_proxy import TcpProxy
+from waiting import SECS, wait_until
 
 from penstock.common.broker.base import QueueDepth
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
@@ -21,8 +20,6 @@ from penstock.common.settings import BrokerSettings, SettingsError
 
 QUEUE = "penstock.step.test"
 OTHER = "penstock.step.other"
-SECS = 20.0
-wait_until = partial(waiting.wait_until, secs=SECS)
 Connect = Callable[..., RabbitBroker]
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
-import waiting
 from rabbitmq_server import RabbitServer
+from waiting import SECS, wait_until
 
 from penstock.common.broker.rabbitmq.broker import RabbitBroker
 from penstock.common.model.errors import UnavailableError
 
 QUEUE = "penstock.step.test"
-SECS = 20.0
-wait_until = partial(waiting.wait_until, secs=SECS)
 Connect = Callable[..., RabbitBroker]
 
 
@@ -35,23 +32,23 @@ def broker(connect: Connect) -> RabbitBroker:
     ids=["memory", "disk"],
 )
 def test_during_an_alarm_only_publishing_fails(
-    connect: Connect, rabbitmq: RabbitServer, raised: list[str], ended: list[str], cause: str
+    connect: Connect, broker: RabbitBroker, rabbitmq: RabbitServer, raised: list[str], ended: list[str], cause: str
 ) -> None:
-    broker = connect(broker_timeout_secs=1.0)
-    broker.declare([QUEUE])
     broker.publish(QUEUE, [b"before"])
+    blocked = connect(broker_timeout_secs=1.0)
+    wait_until(lambda: failure_of(blocked) is None)
     rabbitmq.control(*raised)
     try:
-        wait_until(lambda: failure_of(broker) is not None)
-        assert f"takes no messages: low on {cause}" in failure_of(broker)
-        broker.publish(QUEUE, [b"at once"], confirm=False)
-        consumer = broker.consume([QUEUE], 1)
+        wait_until(lambda: failure_of(blocked) is not None)
+        assert f"takes no messages: low on {cause}" in failure_of(blocked)
+        blocked.publish(QUEUE, [b"at once"], confirm=False)
+        consumer = blocked.consume([QUEUE], 1)
         assert consumer.get(SECS).body == b"before"
         consumer.close()
-        wait_until(lambda: broker.depth(QUEUE).ready >= 1)
+        wait_until(lambda: blocked.depth(QUEUE).ready >= 1)
     finally:
         rabbitmq.control(*ended)
-    wait_until(lambda: failure_of(broker) is None)
+    wait_until(lambda: failure_of(blocked) is None)
 
 
 def failure_of(broker: RabbitBroker) -> str | None:
@@ -122,12 +119,10 @@ def test_messages_requeued_by_many_closed_consumers_are_never_dropped(connect: C
 
 
 def test_a_message_is_replaced_after_an_alarm_longer_than_the_timeout(
-    connect: Connect, rabbitmq: RabbitServer, limit: int
+    connect: Connect, broker: RabbitBroker, rabbitmq: RabbitServer, limit: int
 ) -> None:
-    broker = connect(broker_timeout_secs=0.5)
-    broker.declare([QUEUE])
     broker.publish(QUEUE, [b"x"])
-    consumer = broker.consume([QUEUE], 1)
+    consumer = connect(broker_timeout_secs=0.5).consume([QUEUE], 1)
     rabbitmq.control("set_vm_memory_high_watermark", "0")
     try:
         while (delivery := consumer.get(2.0)) is not None:

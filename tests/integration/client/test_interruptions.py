@@ -82,7 +82,7 @@ def test_an_interrupted_command_is_resumed_by_the_same_command(
         upload = json.loads(state.read_bytes())["upload"]
         wait_until(lambda: len(list(client.uploaded(upload))) == 2)
         first.send_signal(number)
-        _, errors = first.communicate(timeout=30)
+        _, errors = first.communicate(timeout=180)
         gate.opened.set()
     assert first.returncode == (-number if number == signal.SIGKILL else 130)
     assert ("run the same command again" in errors) == (number == signal.SIGINT)
@@ -102,7 +102,7 @@ def test_a_command_that_was_interrupted_in_its_download_creates_no_second_job(
         first = start_submit(gated.server_port, "--out", out)
         wait_until(lambda: len(list(out.glob("**/*.jpg"))) == 2)
         first.send_signal(signal.SIGINT)
-        _, errors = first.communicate(timeout=30)
+        _, errors = first.communicate(timeout=180)
         gate.opened.set()
     assert (first.returncode, "run the same command again" in errors) == (130, True)
     assert not list(out.glob("**/*.part"))
@@ -126,7 +126,7 @@ def test_an_interrupted_command_without_files_says_how_to_follow_its_job(
     waiting = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: [request for request in proxy.requests if request.startswith("GET /v1/jobs/")])
     waiting.send_signal(signal.SIGINT)
-    _, errors = waiting.communicate(timeout=30)
+    _, errors = waiting.communicate(timeout=180)
     [job] = client.jobs(limit=1)
     client.cancel(job.id)
     assert waiting.returncode == 130

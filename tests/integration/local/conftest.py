@@ -28,4 +28,4 @@ def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=180)

@@ -243,7 +243,7 @@ def test_ctrl_c_keeps_results_and_the_same_command_processes_the_rest(
     running = start(*command)
     wait_until(lambda: len(names(tmp_path / "o")) >= 8)
     os.killpg(running.pid, signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=30)
+    stdout, stderr = running.communicate(timeout=180)
     assert running.returncode == 130
     assert stdout.startswith("interrupted: ")
     assert "Traceback" not in stderr
@@ -267,7 +267,7 @@ def test_ctrl_c_while_workers_start_exits_quietly(start: Callable[..., Any], tmp
     wait_until((tmp_path / "o").exists)
     time.sleep(delay_secs)
     os.killpg(running.pid, signal.SIGINT)
-    _, stderr = running.communicate(timeout=30)
+    _, stderr = running.communicate(timeout=180)
     assert running.returncode == 130
     assert "Traceback" not in stderr
     wait_until(lambda: not group_of(running.pid))
