@@ -136,13 +136,13 @@ class FaultyStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        self._store.put(key, pieces)
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:
+        self._store.put(key, pieces, volatile=volatile)
         self._injector.reach(point_of_put(key))
 
-    def upload(self, key: str) -> Upload:
+    def upload(self, key: str, *, volatile: bool = False) -> Upload:
         point = "listing written" if key.startswith("work/") else "upload stored"
-        return FaultyUpload(self._store.upload(key), self._injector, point)
+        return FaultyUpload(self._store.upload(key, volatile=volatile), self._injector, point)
 
     def delete(self, *keys: str) -> None:
         self._store.delete(*keys)

@@ -563,7 +563,7 @@ class ChunkTask:
             with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
                 result = file.as_result(result_key(self.chunk.results, name), name)
                 self._written.append(result)  # even if writing fails: it may have taken effect
-                self._context.store.put(result.key, [file.data])
+                self._context.store.put(result.key, [file.data], volatile=self.chunk.volatile)
             del file
 
     def _store_ready(self) -> list[tuple[str, bytes]]:

@@ -171,6 +171,27 @@ def test_readers_see_a_whole_object_while_it_is_replaced(store: Store) -> None:
     writer.join()
 
 
+def test_volatile_objects_are_objects_like_others(store: Store) -> None:
+    store.put("results/job/a", [b"one"], volatile=True)
+    upload = store.upload("uploads/u/0", volatile=True)
+    upload.write(b"two")
+    assert upload.commit() == 3
+    assert (store.get("results/job/a"), store.get("uploads/u/0")) == (b"one", b"two")
+
+
+@pytest.mark.parametrize("volatile", [False, True])
+def test_only_volatile_objects_are_not_written_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, volatile: bool
+) -> None:
+    store = LocalStore(tmp_path, fsync=True)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    store.put("results/job/a", [b"one"], volatile=volatile)
+    after_put = len(synced)
+    store.upload("uploads/u/0", volatile=volatile).commit()
+    assert ((after_put > 0), len(synced) > after_put) == (not volatile, not volatile)
+
+
 def test_check_passes_on_a_store_that_works(store: Store) -> None:
     store.check()
     assert list(store.children("results")) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from penstock.common.model.plan import Planned, make_plan
 from penstock.common.model.regions import Region
 from penstock.common.registry import operations
 from penstock.common.settings import Limits
+from penstock.common.store.base import Buffer
 from penstock.common.store.keys import cancellation_key, resume_key
 from penstock.worker.chunk_task import ChunkTask
 from penstock.worker.executors.in_process import InProcessExecutor
@@ -38,6 +40,25 @@ def test_results_equal_those_of_opencv_in_every_placement(workers: WorkerFixture
         assert [timing.step for timing in ended[number].timings] == [0, 1, 2, 3]
     wait_until(workers.is_idle)
     assert list(workers.store.list("work")) == [], "the next step's worker removes the intermediates"
+
+
+@pytest.mark.parametrize("volatile", [False, True])
+def test_only_results_of_a_volatile_chunk_may_be_lost(
+    workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch, volatile: bool
+) -> None:
+    written: dict[str, bool] = {}
+    put = workers.store.put
+
+    def note(key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:
+        written[key] = volatile
+        put(key, pieces, volatile=volatile)
+
+    monkeypatch.setattr(workers.store, "put", note)
+    workers.start("resize")
+    workers.start("encode")
+    workers.send(workers.chunk([["resize", "8x8"]], workers.upload(draw(1)), volatile=volatile))
+    ended = workers.wait_for_outcomes(1)
+    assert {written[result.key] for result in ended[0].results} == {volatile}
 
 
 def test_started_and_stepped_events_report_where_a_chunk_is(workers: WorkerFixture) -> None:

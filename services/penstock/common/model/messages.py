@@ -71,7 +71,7 @@ class Chunk(_Message):
     a redelivered chunk: it shares the blob with others, and its attempts are counted once a worker has died while
     processing it. `attempt` counts how often the chunk was requeued because of an error that its images may have
     caused. `readers` are the operations of all messages that read the blob, if there are several: it is deleted once
-    all are through.
+    all are through. A power failure may lose the results if they are `volatile`.
     """
 
     v: Literal[1] = 1
@@ -85,6 +85,7 @@ class Chunk(_Message):
     readers: list[int] = Field(default=[], exclude_if=operator.not_)
     pixels: int = 0
     results: str = ""
+    volatile: bool = Field(default=False, exclude_if=operator.not_)
     names: str = PARTS
     attempt: int = 1
     alone: bool = False

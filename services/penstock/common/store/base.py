@@ -73,11 +73,11 @@ class Store(Protocol):
     only the one object cannot be read or written. They may be called from any thread.
     """
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
-        """Write an object, the concatenation of `pieces`."""
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:
+        """Write an object, the concatenation of `pieces`. A power failure may lose it if it is `volatile`."""
 
-    def upload(self, key: str) -> Upload:
-        """Start writing an object in pieces."""
+    def upload(self, key: str, *, volatile: bool = False) -> Upload:
+        """Start writing an object in pieces; see `put`."""
 
     def get(self, key: str) -> bytes:
         """Return a whole object. Raises ObjectNotFoundError if there is none."""

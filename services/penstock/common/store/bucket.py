@@ -42,7 +42,7 @@ class BucketStore:
     def __init__(self, bucket: ObjectStore) -> None:
         self._bucket = bucket
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:  # noqa: ARG002 (it has its own durability)
         check_bucket_key(key)
         views = [memoryview(piece).cast("B") for piece in pieces]
         one_request = sum(map(len, views)) <= PART
@@ -51,7 +51,7 @@ class BucketStore:
                 self._bucket, key, views, use_multipart=not one_request, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE
             )
 
-    def upload(self, key: str) -> SpooledUpload:
+    def upload(self, key: str, *, volatile: bool = False) -> SpooledUpload:  # noqa: ARG002 (it has its own durability)
         check_bucket_key(key)
         return SpooledUpload(
             lambda file, _: obstore.put(self._bucket, key, file, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE)

@@ -31,19 +31,19 @@ class CompositeStore:
         self._buckets = buckets
         self._counters = counters or CallCounters()
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:
         """See the port. Raises ImageError if the bucket of a URL refuses the object."""
         with self._counters.time("store.put"):
             if not is_url(key):
-                self._store.put(key, pieces)
+                self._store.put(key, pieces, volatile=volatile)
                 return
             try:
                 self._buckets.write(key, pieces)
             except (SourceForbiddenError, SourceNotFoundError) as error:
                 raise ImageError(ImageCode(error.code), f"the result cannot be written: {error.message}") from error
 
-    def upload(self, key: str) -> Upload:
-        return self._store.upload(key)
+    def upload(self, key: str, *, volatile: bool = False) -> Upload:
+        return self._store.upload(key, volatile=volatile)
 
     def get(self, key: str) -> bytes:
         with self._counters.time("store.get"):

@@ -31,7 +31,7 @@ class LocalStore:
     """Objects as files below `root`, which processes and threads may share.
 
     `reserve_bytes` are kept free, as in `measure_room`. With `fsync`, uploads, results and plans are on the disk when
-    `put` or `commit` returns.
+    `put` or `commit` returns, unless they are volatile.
     """
 
     def __init__(self, root: Path, *, reserve_bytes: int = 0, fsync: bool = False) -> None:
@@ -43,12 +43,12 @@ class LocalStore:
         with _translated():
             os.makedirs(self._temporary, exist_ok=True)
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:
         path = self._path(key)
         temporary = self._temporary_path()
         self._check_room(sum(memoryview(piece).nbytes for piece in pieces))
         try:
-            folder_sync = self._folder_sync_for(key)
+            folder_sync = self._folder_sync_for(key, volatile)
             _write_all(temporary, pieces, fsync=folder_sync is not None)
             _move(temporary, path, folder_sync)
         except OSError as error:
@@ -56,8 +56,9 @@ class LocalStore:
                 os.unlink(temporary)
             raise _translate(error, self._temporary) from error
 
-    def upload(self, key: str) -> LocalUpload:
-        return LocalUpload(self._path(key), self._temporary_path(), self._check_room, self._folder_sync_for(key))
+    def upload(self, key: str, *, volatile: bool = False) -> LocalUpload:
+        folder_sync = self._folder_sync_for(key, volatile)
+        return LocalUpload(self._path(key), self._temporary_path(), self._check_room, folder_sync)
 
     def get(self, key: str) -> bytes:
         with _translated(), _found(key), open(self._path(key), "rb", buffering=0) as file:
@@ -126,9 +127,9 @@ class LocalStore:
         if self._reserve_bytes and size_bytes > _SMALL_BYTES:
             self.room().check_write("store", size_bytes)
 
-    def _folder_sync_for(self, key: str) -> FolderSync | None:
+    def _folder_sync_for(self, key: str, volatile: bool) -> FolderSync | None:
         """Return what writes the object's folder to the disk; None if the object may be lost."""
-        return self._folder_sync if key.partition("/")[0] in DURABLE else None
+        return self._folder_sync if key.partition("/")[0] in DURABLE and not volatile else None
 
     def _temporary_path(self) -> str:
         return f"{self._temporary}/{os.getpid()}-{threading.get_ident()}-{next(self._unique)}"

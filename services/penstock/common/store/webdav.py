@@ -90,7 +90,7 @@ class WebDavStore(BucketStore):
         super().__init__(bucket)
         self._client = client
 
-    def put(self, key: str, pieces: Sequence[Buffer]) -> None:
+    def put(self, key: str, pieces: Sequence[Buffer], *, volatile: bool = False) -> None:  # noqa: ARG002 (it has its own durability)
         check_bucket_key(key)
         views = [memoryview(piece).cast("B") for piece in pieces]
         size = sum(map(len, views))
@@ -99,7 +99,7 @@ class WebDavStore(BucketStore):
         else:
             super().put(key, views)
 
-    def upload(self, key: str) -> SpooledUpload:
+    def upload(self, key: str, *, volatile: bool = False) -> SpooledUpload:  # noqa: ARG002 (it has its own durability)
         check_bucket_key(key)
         return SpooledUpload(lambda file, size: _send(self._client, key, size, lambda: _read(file)))
 

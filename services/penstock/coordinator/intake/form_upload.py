@@ -28,6 +28,7 @@ class FormUpload(ReceivedFiles):
         admit: called before the first byte is stored; may raise to refuse the request.
         dry_run: whether to check the files without storing them.
         digest: whether to compute the files' SHA-256.
+        volatile: whether a power failure may lose the files.
 
     Raises:
         RequestError: from any method: 400 malformed, 413 over a limit, 422 a field or file name is not accepted.
@@ -43,11 +44,12 @@ class FormUpload(ReceivedFiles):
         admit: Callable[[], None] | None = None,
         dry_run: bool = False,
         digest: bool = False,
+        volatile: bool = False,
     ) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
             raise malformed("the Content-Type has no boundary")
-        super().__init__(store, limits, dry_run=dry_run, digest=digest)
+        super().__init__(store, limits, dry_run=dry_run, digest=digest, volatile=volatile)
         self.texts: list[str] = []
         """Values of the text field, in the order they arrived."""
         self._text_field = text_field

@@ -25,6 +25,7 @@ from penstock.common.settings import Limits
 from penstock.coordinator.intake.strict_types import check_types
 from penstock.coordinator.ports.refusals import invalid_document
 from penstock.coordinator.ports.repository import TRANSIENT
+from penstock.coordinator.ports.unstored_jobs import VOLATILE
 
 _MAX_SOURCE = 200
 
@@ -46,6 +47,8 @@ class JobRequest:
     """Whether files that are called like sidecars are; for version 0.1.0, they were files like others."""
     transient: bool = False
     """Whether the job is deleted once its request was answered."""
+    volatile: bool = False
+    """Whether a power failure may lose the job's files: nobody is told of it before it has ended."""
 
     def canonical(self) -> dict[str, Any]:
         """Return the request in one form, however it was written, to compare requests.
@@ -80,7 +83,11 @@ class JobRequest:
             stored["names"] = self.names.template
         if self.document.inputs and (source := _describe(self.document.inputs)):
             stored["source"] = source
-        return {**stored, TRANSIENT: True} if self.transient else stored
+        if self.transient:
+            stored[TRANSIENT] = True
+        if self.volatile:
+            stored[VOLATILE] = True
+        return stored
 
 
 def _describe(inputs: Sequence[str | Prefix | ManifestRef | UploadRef | JobRef]) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 
 from penstock.common.model.errors import RequestError
 from penstock.common.settings import Limits
-from penstock.common.store.base import Store
+from penstock.common.store.base import Store, Upload
 from penstock.common.store.keys import upload_key
 from penstock.coordinator.intake.file_names import clean_name
 from penstock.coordinator.intake.form_parts import DiscardedUpload, FilePart, SentFile
@@ -19,9 +19,12 @@ class ReceivedFiles(ABC):
     Args:
         dry_run: whether to check the files without storing them.
         digest: whether to compute the files' SHA-256.
+        volatile: whether a power failure may lose the files.
     """
 
-    def __init__(self, store: Store, limits: Limits, *, dry_run: bool = False, digest: bool = False) -> None:
+    def __init__(
+        self, store: Store, limits: Limits, *, dry_run: bool = False, digest: bool = False, volatile: bool = False
+    ) -> None:
         self.id = new_id()
         """The id under which the files are stored."""
         self.files: list[SentFile] = []
@@ -29,6 +32,7 @@ class ReceivedFiles(ABC):
         self._limits = limits
         self._dry_run = dry_run
         self._digest = digest
+        self._volatile = volatile
         self._has_stored = False
         self._kept = False
 
@@ -55,8 +59,12 @@ class ReceivedFiles(ABC):
             raise RequestError(413, "too_many_files", f"too many files; {self._limits.accepted('max_files')}", "/files")
         name = clean_name(filename, self._limits.max_name_bytes)
         self._has_stored = not self._dry_run
-        upload = DiscardedUpload() if self._dry_run else self._store.upload(upload_key(self.id, index))
-        return FilePart(self.files, name, self._limits, upload, digest=self._digest)
+        return FilePart(self.files, name, self._limits, self._open_upload(index), digest=self._digest)
+
+    def _open_upload(self, index: int) -> Upload:
+        if self._dry_run:
+            return DiscardedUpload()
+        return self._store.upload(upload_key(self.id, index), volatile=self._volatile)
 
     def keep(self) -> None:
         """Leave the files in the store from now on: a job reads them."""
@@ -75,8 +83,10 @@ class BodyUpload(ReceivedFiles):
     `admit` is called before the first byte is stored; it may raise to refuse the request.
     """
 
-    def __init__(self, name: str, store: Store, limits: Limits, admit: Callable[[], None]) -> None:
-        super().__init__(store, limits)
+    def __init__(
+        self, name: str, store: Store, limits: Limits, admit: Callable[[], None], *, volatile: bool = False
+    ) -> None:
+        super().__init__(store, limits, volatile=volatile)
         self._name = name
         self._admit = admit
         self._part: FilePart | None = None

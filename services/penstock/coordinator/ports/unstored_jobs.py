@@ -16,6 +16,8 @@ from penstock.common.model.messages import Event, Outcome
 from penstock.coordinator.ports.outcomes import code_of, error_of, failure_of
 from penstock.coordinator.ports.repository import Image, Job, Repository
 
+VOLATILE = "volatile"
+"""The field of a job's document if a power failure, which ends the request that waits for it, may lose its files."""
 _LASTS_SECS = 1.0
 """For how long a job may be without a row."""
 _COUNT_SECS = 1.0

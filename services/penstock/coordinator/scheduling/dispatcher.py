@@ -22,6 +22,7 @@ from penstock.common.store.base import Store
 from penstock.common.store.keys import later_results_prefix, plan_key, results_prefix
 from penstock.common.tracing.base import NO_TRACING, Trace, Tracing
 from penstock.coordinator.ports.repository import Image, Job, Repository
+from penstock.coordinator.ports.unstored_jobs import VOLATILE
 from penstock.coordinator.scheduling.deadlines.policy import urgency
 from penstock.coordinator.scheduling.fair_share import FairShare
 from penstock.coordinator.scheduling.groups.group_dispatcher import GroupDispatcher
@@ -341,6 +342,7 @@ def _chunk(job: Job, images: Sequence[Image], plan: list[dict[str, Any]] | str) 
         plan=plan,
         images=[_image_ref(image) for image in images],
         results=results,
+        volatile=VOLATILE in job.document,
         names=job.document.get("names", PARTS),
         enqueued_at=time.time(),
     )

@@ -19,8 +19,10 @@ from waiting import wait_until
 
 from penstock.common.model.jobs import DECODE_OPTIONS, ENCODE_OPTIONS, JobState
 from penstock.common.settings import Limits
+from penstock.common.store.local import LocalStore, LocalUpload
 from penstock.coordinator.auth.keys import Keys, make_key
 from penstock.coordinator.ports.repository import ALL_OWNERS, Job
+from penstock.coordinator.ports.unstored_jobs import VOLATILE
 from penstock.coordinator.scheduling.garbage_collector import GarbageCollector
 
 URL = "/v1/process?op=resize=200x300&op=blur=gaussian"
@@ -141,6 +143,40 @@ def test_a_job_that_is_kept_can_be_looked_at_afterwards(coordinator: ApiServer, 
     assert job["operations"][-1]["quality"] == 80
     [result] = coordinator.http.get(job["links"]["results"]).json()["results"]
     assert coordinator.http.get(result["url"]).content == answer.content
+
+
+@pytest.mark.parametrize(
+    ("query", "prefer", "is_volatile"),
+    [
+        ("", "wait=5", True),
+        ("", "respond-async", False),  # the answer may be 202, which tells of a job that goes on
+        ("&keep=true", "wait=5", False),
+    ],
+)
+@pytest.mark.parametrize("is_form", [False, True])
+def test_only_files_of_a_job_that_nobody_is_told_of_may_be_lost_in_a_power_failure(
+    coordinator: ApiServer,
+    jpeg: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    prefer: str,
+    is_volatile: bool,
+    is_form: bool,
+) -> None:
+    uploads: list[bool] = []
+    upload = LocalStore.upload
+
+    def note(store: LocalStore, key: str, *, volatile: bool = False) -> LocalUpload:
+        uploads.append(volatile)
+        return upload(store, key, volatile=volatile)
+
+    monkeypatch.setattr(LocalStore, "upload", note)
+    with finishing(coordinator) as jobs:
+        content = {"files": {"file": ("north.jpg", jpeg)}} if is_form else {"content": jpeg}
+        headers = {"Prefer": prefer, **({} if is_form else JPEG)}
+        answer = coordinator.http.post(URL + query, headers=headers, **content)
+    assert answer.status_code == 200, answer.text
+    assert (uploads, [VOLATILE in job.document for job in jobs]) == ([is_volatile], [is_volatile])
 
 
 def test_after_the_time_limit_the_job_is_cancelled(serve: Serve, jpeg: bytes) -> None:

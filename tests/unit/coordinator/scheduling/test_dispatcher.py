@@ -16,6 +16,7 @@ from penstock.common.model.regions import Region
 from penstock.common.sidecars import write_regions
 from penstock.coordinator.database.job_creation import IMAGES_PER_BATCH
 from penstock.coordinator.ports.repository import Image
+from penstock.coordinator.ports.unstored_jobs import VOLATILE
 from penstock.coordinator.scheduling.dispatcher import Dispatcher, DispatchSettings
 from penstock.coordinator.scheduling.in_flight import InFlight
 
@@ -43,6 +44,14 @@ def test_a_chunk_has_all_that_a_worker_needs(coordinator: CoordinatorFixture) ->
     assert [(image.id, image.stem, image.ref) for image in chunk.images] == [(0, "0", "uploads/u/0")]
     assert coordinator.get_job("a").queued == 1
     assert coordinator.in_flight.count("a") == 1
+
+
+@pytest.mark.parametrize("document", [{}, {VOLATILE: True}])
+def test_a_chunk_says_whether_results_may_be_lost(coordinator: CoordinatorFixture, document: dict[str, bool]) -> None:
+    coordinator.accept_job("a", 1, document=document)
+    coordinator.make_dispatcher().dispatch_round()
+    [chunk] = coordinator.take_chunks()
+    assert chunk.volatile == bool(document)
 
 
 def test_a_job_has_no_more_images_in_flight_than_its_window(coordinator: CoordinatorFixture) -> None:

@@ -1,7 +1,7 @@
 """`/v1/process`: runs operations on one image and returns the result in the response."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -74,6 +74,9 @@ async def process_image(
     preferences = read_preferences(prefer, services.limits.max_wait_secs)
     query_reader: QueryReader = request.app.state.query_reader
     options = query_reader.read(request.query_params.multi_items(), caller.max_priority)
+    job_request = options.request
+    if job_request.transient and not preferences.respond_async:  # then no answer tells of a job that goes on
+        options = replace(options, request=replace(job_request, volatile=True))
     job = await _submit(request, services, caller, job_service, options)
     if options.request.transient:
         passing_jobs.append(job)
@@ -106,13 +109,17 @@ async def _submit(
     request: Request, services: Services, caller: Caller, job_service: JobService, options: QueryOptions
 ) -> Job:
     """Receive the image and create its job."""
-    limits = services.limits
+    limits, volatile = services.limits, options.request.volatile
     content_type = request.headers.get("content-type", "application/octet-stream")
     upload: FormUpload | BodyUpload
     if _is_form(content_type):
-        upload = FormUpload(content_type, None, services.store, limits, admit=lambda: job_service.admit(caller))
+        upload = FormUpload(
+            content_type, None, services.store, limits, admit=lambda: job_service.admit(caller), volatile=volatile
+        )
     else:
-        upload = BodyUpload(options.filename, services.store, limits, lambda: job_service.admit(caller))
+        upload = BodyUpload(
+            options.filename, services.store, limits, lambda: job_service.admit(caller), volatile=volatile
+        )
 
     def submit() -> Job:
         images = sum(described_name(file.name) is None for file in upload.files)
