@@ -33,6 +33,8 @@ class EventPublisher:
         self._waiting: dict[tuple[str, int, str], Event] = {}
         self._sent_at = 0.0
         self._closed = False
+        self._is_awake = False
+        """Whether the thread will look for what waits without being woken: to wake it for each image takes time."""
         self._thread: threading.Thread | None = None
 
     def publish_progress(self, event: Event, chunk: str) -> None:
@@ -94,7 +96,9 @@ class EventPublisher:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="events", daemon=True)
             self._thread.start()
-        self._changed.notify()
+        if not self._is_awake:
+            self._is_awake = True
+            self._changed.notify()
 
     def _take(self, *more: Event) -> bytes:
         """Return the events that wait, and `more`, as one message. The lock must be held."""
@@ -124,7 +128,9 @@ class EventPublisher:
     def _run(self) -> None:
         while not self._closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                while not (self._waiting or self._closed):
+                    self._is_awake = False
+                    self._changed.wait()
                 left_secs = self._sent_at + self._linger_secs - time.monotonic()
                 self._changed.wait_for(lambda: self._closed, max(0.0, left_secs))
                 message = self._take() if self._waiting else b""

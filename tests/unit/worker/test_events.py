@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -70,6 +71,38 @@ def test_only_the_latest_progress_of_a_chunk_is_sent(broker: MemoryBroker, publi
     publisher.publish_progress(stepped("a"), "a")
     publisher.close()
     assert messages(broker) == [[started("first")], [stepped("a")]]
+
+
+def test_the_thread_is_not_woken_for_progress_while_it_waits_to_send(
+    publisher: EventPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition, is_lingering, woken = publisher._changed, threading.Event(), list[None]()
+    wait = condition.wait
+
+    def note_and_wait(timeout_secs: float | None = None) -> bool:
+        if timeout_secs is not None:
+            is_lingering.set()
+        return wait(timeout_secs)
+
+    monkeypatch.setattr(condition, "wait", note_and_wait)
+    publisher.publish_progress(started("second"), "second")
+    assert is_lingering.wait(5.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(condition, "notify", lambda: woken.append(None))
+        for _ in range(10):
+            publisher.make_message(finished("second"), "second")
+            publisher.publish_progress(started("second"), "second")
+    assert not woken
+
+
+def test_progress_that_follows_what_was_sent_at_once_is_sent_after_a_moment(broker: MemoryBroker) -> None:
+    publisher = EventPublisher(broker, CallCounters(), linger_secs=0.02)
+    for number in range(20):  # the thread may find nothing that waits whenever it is woken
+        publisher.publish_progress(started(f"a{number}"), f"a{number}")
+        publisher.make_message(finished(f"a{number}"), f"a{number}")
+        publisher.publish_progress(started(f"b{number}"), f"b{number}")
+        wait_until(lambda: not publisher._waiting)
+    publisher.close()
 
 
 def test_outcomes_are_sent_at_once_with_the_progress_that_waits(
