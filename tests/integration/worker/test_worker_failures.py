@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +50,8 @@ def test_a_job_cancelled_between_two_results_says_which_were_written(
 ) -> None:
     put = workers.store.put
 
-    def put_and_cancel(key: str, pieces: Sequence[Buffer]) -> None:
-        put(key, pieces)
+    def put_and_cancel(key: str, pieces: Sequence[Buffer], **how: Any) -> None:
+        put(key, pieces, **how)
         if key.startswith("results/"):
             put(cancellation_key(JOB), [b""])
             time.sleep(0.1)  # longer than the worker remembers that the job was not cancelled
@@ -185,7 +186,7 @@ def test_attempts_are_stored_with_the_current_operation_and_forgiven_at_the_end(
     chunk = workers.chunk(CHAIN, workers.upload(draw(0)))
     key = attempts_key(JOB, 0, 0, workers.send_redelivered(chunk))
     monkeypatch.setattr(
-        workers.store, "put", lambda at, data: (stored.append(data) if at == key else None, put(at, data))
+        workers.store, "put", lambda at, data, **how: (stored.append(data) if at == key else None, put(at, data, **how))
     )
     workers.start()
     workers.wait_for_outcomes(1)
@@ -276,10 +277,10 @@ def test_an_outage_costs_a_suspect_image_no_attempt(workers: WorkerFixture, monk
     away = threading.Event()
     put, check = workers.store.put, workers.store.check
 
-    def put_until_away(key: str, pieces: Sequence[Buffer]) -> None:
+    def put_until_away(key: str, pieces: Sequence[Buffer], **how: Any) -> None:
         if away.is_set():
             raise UnavailableError("store", "the store answers with status 503")
-        put(key, pieces)
+        put(key, pieces, **how)
         if "/attempts-" in key:
             away.set()
 
