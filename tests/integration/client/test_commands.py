@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +118,22 @@ def test_a_job_with_failures_exits_with_1_and_can_be_retried(command: RunCommand
     assert "  bad.jpg: " in text
 
 
+def shortest_prefix(job: str, others: set[str]) -> str:
+    """Return the shortest beginning of an id that no other one has."""
+    beginnings = (job[:length] for length in range(1, len(job) + 1))
+    return next(each for each in beginnings if not any(other.startswith(each) for other in others))
+
+
 def test_a_job_is_found_by_the_beginning_of_its_id_and_the_newest_by_name(
     command: RunCommand, image_folder: Path, client: Client
 ) -> None:
     jobs = [command("submit", image_folder, "--op", "split", "--json")[1]["id"] for _ in range(2)]
-    same = sum(1 for _ in takewhile(lambda letters: letters[0] == letters[1], zip(*jobs, strict=True)))
-    unique = jobs[0][: same + 1]
+    others = {job.id for job in client.jobs()} - {jobs[0]}
+    unique, shared = shortest_prefix(jobs[0], others), shortest_prefix(jobs[0], {jobs[1]})[:-1]
     assert command("status", "@last", "--json")[1]["id"] == jobs[1]
     assert command("status", unique, "--json")[1]["id"] == jobs[0]
-    code, text = command("status", jobs[0][:same])
-    assert (code, f"jobs begin with {jobs[0][:same]!r}; accepted is one: {jobs[1]}, {jobs[0]}" in text) == (2, True)
+    code, text = command("status", shared)
+    assert (code, f"jobs begin with {shared!r}; accepted is one: {jobs[1]}, {jobs[0]}" in text) == (2, True)
     code, text = command("cancel", "zz")
     assert (code, "no job begins with 'zz'" in text) == (2, True)
     assert {job.id for job in client.jobs()} >= set(jobs)
