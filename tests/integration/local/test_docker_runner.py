@@ -59,39 +59,33 @@ def _images(without_service: Callable[[str], NoReturn]) -> None:
         without_service("there is no Docker, or not the steps' images (make images)")
 
 
+def build_program(name: str, program: Path, folders: pytest.TempPathFactory, *arguments: str) -> Iterator[str]:
+    """Build the image of a step that is a Python program."""
+    folder = folders.mktemp(name)
+    shutil.copy(program, folder)
+    entry = json.dumps(["python3", f"/{program.name}", *arguments])
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGES}/penstock-step:{__version__}\nCOPY {program.name} /{program.name}\nENTRYPOINT {entry}\n"
+    )
+    yield from build(f"penstock-test-{name}", folder)
+
+
 @pytest.fixture(scope="module")
 def odd_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of the odd step, which misbehaves on request."""
-    folder = tmp_path_factory.mktemp("odd")
-    shutil.copy(ODD, folder / "odd.py")
-    (folder / "Dockerfile").write_text(
-        f"FROM {IMAGES}/penstock-step:{__version__}\nCOPY odd.py /odd.py\n"
-        'ENTRYPOINT ["python3", "/odd.py", "/tmp/said"]\n'
-    )
-    yield from build("penstock-test-odd", folder)
+    yield from build_program("odd", ODD, tmp_path_factory, "/tmp/said")
 
 
 @pytest.fixture(scope="module")
 def finder_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of the step that finds corners."""
-    folder = tmp_path_factory.mktemp("finder")
-    shutil.copy(FINDER, folder / "finder.py")
-    (folder / "Dockerfile").write_text(
-        f'FROM {IMAGES}/penstock-step:{__version__}\nCOPY finder.py /finder.py\nENTRYPOINT ["python3", "/finder.py"]\n'
-    )
-    yield from build("penstock-test-finder", folder)
+    yield from build_program("finder", FINDER, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def gathering_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of a group step, which reads PNG files."""
-    folder = tmp_path_factory.mktemp("gathering")
-    shutil.copy(GATHERING, folder / "gathering.py")
-    (folder / "Dockerfile").write_text(
-        f"FROM {IMAGES}/penstock-step:{__version__}\nCOPY gathering.py /gathering.py\n"
-        'ENTRYPOINT ["python3", "/gathering.py", "png"]\n'
-    )
-    yield from build("penstock-test-gathering", folder)
+    yield from build_program("gathering", GATHERING, tmp_path_factory, "png")
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ class JobRequest:
     transient: bool = False
     """Whether the job is deleted once its request was answered."""
     volatile: bool = False
-    """Whether a power failure may lose the job's files: nobody is told of it before it has ended."""
+    """Whether a power failure may lose the job's files: it also ends the only request that knows of them."""
 
     def canonical(self) -> dict[str, Any]:
         """Return the request in one form, however it was written, to compare requests.
