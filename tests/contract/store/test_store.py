@@ -152,6 +152,38 @@ def test_keys_may_have_characters_of_any_script(store: Store) -> None:
     assert list(store.list("results/j")) == ["results/j/fotó 日本 #?%.jpg"]
 
 
+def test_a_folder_is_deleted_while_others_write_to_it_and_delete_it(store: Store) -> None:
+    errors: list[Exception] = []
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(100):
+                store.put(f"results/j/{number % 7}/{number}", [b"x"])
+        except Exception as error:
+            errors.append(error)
+
+    def delete() -> None:
+        try:
+            while not done.is_set():
+                store.delete_prefix("results/j")
+        except Exception as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    deleters = [threading.Thread(target=delete) for _ in range(2)]
+    for thread in (*writers, *deleters):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    for thread in deleters:
+        thread.join()
+    assert errors == []
+    store.delete_prefix("results/j")
+    assert list(store.list("results")) == []
+
+
 def test_readers_see_a_whole_object_while_it_is_replaced(store: Store) -> None:
     sizes = [100_000, 300_000]
     store.put("work/a", [b"0" * sizes[0]])

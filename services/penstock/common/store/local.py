@@ -22,6 +22,8 @@ _MAX_VECTOR = 1024
 _SMALL_BYTES = 4096
 """Objects up to this size, such as the marks of cancelled jobs, may use the whole reserve."""
 _RESERVE_SHARE = 20
+_ATTEMPTS = 10
+"""How often a folder is deleted or made while another process does the opposite."""
 _OF_ONE_OBJECT = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.ELOOP, errno.EIO}
 )
@@ -99,8 +101,8 @@ class LocalStore:
                 _unlink(self._path(key))
 
     def delete_prefix(self, prefix: str) -> None:
-        with _translated(), suppress(FileNotFoundError):
-            shutil.rmtree(self._path(prefix))
+        with _translated():
+            _remove_folder(self._path(prefix))
 
     def check(self) -> None:
         path = self._temporary_path()
@@ -207,13 +209,29 @@ def _write_all(path: str, pieces: Sequence[Buffer], *, fsync: bool = False) -> N
 
 
 def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
-    try:
-        os.replace(source, target)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.replace(source, target)
+    folder = os.path.dirname(target)
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            os.replace(source, target)
+            break
+        except FileNotFoundError:  # the folder is new, or another thread deleted it
+            if not attempts_left:
+                raise
+            with suppress(FileNotFoundError):
+                os.makedirs(folder, exist_ok=True)
     if folder_sync is not None:
-        folder_sync.sync(os.path.dirname(target))
+        with suppress(FileNotFoundError):  # deleted with the object
+            folder_sync.sync(folder)
+
+
+def _remove_folder(path: str) -> None:
+    """Delete a folder, even if others write to it or delete it at the same time."""
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):
+            return
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
 
 
 def _unlink(path: str) -> None:
