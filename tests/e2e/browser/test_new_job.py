@@ -526,6 +526,22 @@ def test_names_that_a_server_refuses_are_named_at_once(page: Page, drawn: list[P
     expect(page.locator(".tile .name")).to_have_text("fine.jpg")
 
 
+def test_files_and_folders_that_the_browser_cannot_read_are_all_named(page: Page, drawn: list[Path]) -> None:
+    page.goto("/")
+    page.evaluate(
+        """() => {
+          const fail = (resolve, reject) => reject(new DOMException("gone", "NotFoundError"));
+          DataTransferItem.prototype.webkitGetAsEntry = function () {
+            const {name} = this.getAsFile();
+            const reader = {readEntries: fail};
+            return {isFile: name.endsWith(".jpg"), fullPath: `/${name}`, file: fail, createReader: () => reader};
+          };
+        }"""
+    )
+    drop(page, {"gone.jpg": drawn[0], "gone": drawn[1]})
+    expect(page.locator(".notice")).to_contain_text("2 files not sent: gone.jpg is unreadable, gone is unreadable")
+
+
 def test_a_number_is_typed_key_by_key_with_a_decimal_point_or_comma(page: Page) -> None:
     page.goto("/")
     add(page, "blur")

@@ -6,12 +6,12 @@ const SIDECAR = ".regions.json";
 const CHECKED_AT_ONCE = 64;
 const ORDER = new Intl.Collator("en", { numeric: true });
 
-// The files of a drop, and the paths that cannot be read. Entries are taken at once, because the browser empties the
-// list after the event.
+// The files of a drop, with `file` null for what cannot be read. Entries are taken at once, because the browser empties
+// the list after the event.
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return { files: [...transfer.files].map((file) => ({ file, path: file.name })), unread: [] };
-  const found = { files: [], unread: [] };
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
+  const found = [];
   for (const entry of entries) await walk(entry, found);
   return found;
 }
@@ -22,7 +22,7 @@ async function walk(entry, found) {
   const path = entry.fullPath.replace(/^\//, "");
   try {
     if (entry.isFile) {
-      found.files.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path });
+      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path });
       return;
     }
     const reader = entry.createReader();
@@ -32,7 +32,7 @@ async function walk(entry, found) {
       for (const each of some) await walk(each, found);
     }
   } catch {
-    found.unread.push(path);
+    found.push({ file: null, path });
   }
 }
 
@@ -50,6 +50,7 @@ export async function sortOut(added, known) {
 }
 
 async function reasonAgainst({ path, file }, known) {
+  if (!file) return "unreadable";
   if (isSidecar(path)) return null;
   const type = await otherTypeOf(file, known).catch(() => "unreadable");
   const most = known.max_file_bytes;

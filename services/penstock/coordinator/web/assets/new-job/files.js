@@ -3,7 +3,6 @@ import { droppedFiles, join, pairSidecars, pickedFiles, sortOut } from "../lib/f
 import { bytes, count, plural } from "../lib/format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { acceptOf } from "../lib/types.js";
-import { ErrorMessage } from "../parts/small.js";
 import { WindowList } from "../parts/window-list.js";
 import { Thumbnail } from "./thumbnails.js";
 
@@ -14,7 +13,6 @@ const LINE_PX = 30;
 
 export function Files({ files, types, shown, onShow, onChange }) {
   const [over, setOver] = useState(false);
-  const [error, setError] = useState(null);
   const [refused, setRefused] = useState([]);
   const [picker, folderPicker] = [useRef(), useRef()];
   const { images, alone } = useMemo(() => pairSidecars(files), [files]);
@@ -26,9 +24,7 @@ export function Files({ files, types, shown, onShow, onChange }) {
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
-    const { files: dropped, unread } = await droppedFiles(event.dataTransfer);
-    await add(dropped);
-    setError(unread.length ? new Error(`${plural(unread.length, "file")} cannot be read; the first is ${unread[0]}`) : null);
+    await add(await droppedFiles(event.dataTransfer));
   };
   const hover = (event) => {
     event.preventDefault();
@@ -55,7 +51,6 @@ export function Files({ files, types, shown, onShow, onChange }) {
       <input ref=${folderPicker} class="hidden" type="file" webkitdirectory tabindex="-1" aria-label="A folder"
              onChange=${picked} />
     </div>
-    <${ErrorMessage} error=${error} />
     ${refused.length > 0 && html`<${Notice} close=${() => setRefused([])}><${Listed} files=${refused} what="not sent" verb="is" /><//>`}
     ${alone.length > 0 && html`<div class="help"><${Listed} what="without an image" verb="has"
       files=${alone.map(({ name }) => ({ path: name, type: "the regions of no chosen image" }))} /></div>`}
