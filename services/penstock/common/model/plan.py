@@ -416,12 +416,11 @@ def _refuse_gather(planned: list[Planned | None]) -> None:
 
 def _read_group_step(gather: Gather, pointer: str) -> Planned:
     """Return the operation of groups; `pointer` is where `gather` is. Raises PlanError as `read_operation`."""
-    planned = read_operation([gather.step, gather.params or True], pointer)
-    if planned.step not in group_steps():
-        accepted = accepted_names(planned.step, sorted(group_steps()))
-        raise PlanError("no_group_step", f"{planned.step} is no step for groups; {accepted}", pointer)
-    check_enabled(planned.step, pointer)
-    return planned
+    check_enabled(gather.step, pointer)
+    if gather.step not in group_steps():
+        accepted = accepted_names(gather.step, sorted(group_steps()))
+        raise PlanError("no_group_step", f"{show(gather.step)} is no step for groups; {accepted}", pointer)
+    return read_operation([gather.step, gather.params or True], pointer)
 
 
 def _read_operations(raw: object, pointer: str, limits: Limits) -> list[Planned | None]:

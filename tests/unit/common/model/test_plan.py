@@ -350,3 +350,10 @@ def test_a_plan_without_its_groups_is_that_of_its_images() -> None:
     assert gathered.steps == ("resize", "encode", "contact-sheet", "encode")
     assert plan_of(gathered.document()) == gathered
     assert gathered.without_groups == make_plan([["resize", "10x"]], None, Limits())
+
+
+@pytest.mark.parametrize("step", ["blur", "contact-shet"])
+def test_what_is_no_group_step_is_refused_with_those_that_are(step: str) -> None:
+    with pytest.raises(PlanError, match=f"'{step}' is no step for groups; accepted is contact-sheet") as refused:
+        make_plan([["resize", "10x"], ["gather", f"folder:{step}"]], None, Limits())
+    assert refused.value.code == "no_group_step"
