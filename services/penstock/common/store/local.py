@@ -22,8 +22,10 @@ _MAX_VECTOR = 1024
 _SMALL_BYTES = 4096
 """Objects up to this size, such as the marks of cancelled jobs, may use the whole reserve."""
 _RESERVE_SHARE = 20
-_ATTEMPTS = 10
-"""How often a folder is deleted or made while another process does the opposite."""
+_ATTEMPTS = 100
+"""How often a folder is deleted or made while others do the opposite."""
+_OF_OTHERS = frozenset({errno.ENOENT, errno.ENOTEMPTY})
+"""Errors that others cause who delete the same folder or write to it."""
 _OF_ONE_OBJECT = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.ELOOP, errno.EIO}
 )
@@ -226,12 +228,15 @@ def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
 
 def _remove_folder(path: str) -> None:
     """Delete a folder, even if others write to it or delete it at the same time."""
-    for _ in range(_ATTEMPTS):
+    for attempts_left in reversed(range(_ATTEMPTS)):
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.lexists(path):
             return
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            if not attempts_left or error.errno not in _OF_OTHERS:
+                raise
 
 
 def _unlink(path: str) -> None:
