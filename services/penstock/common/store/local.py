@@ -219,7 +219,7 @@ def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
         except FileNotFoundError:  # the folder is new, or another thread deleted it
             if not attempts_left:
                 raise
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, FileExistsError):  # it was deleted again
                 os.makedirs(folder, exist_ok=True)
     if folder_sync is not None:
         with suppress(FileNotFoundError):  # deleted with the object
