@@ -107,7 +107,7 @@ class Manifest:
         results, published = [], []
         try:
             for result in outcome.results:
-                status = self._publish(result.name)
+                status = self._folder.publish(result.name, self.lists)
                 published.append(result.name)
                 listed = result.model_dump(mode="json", exclude={"key"})
                 results.append(listed | {"mtime_ns": status.st_mtime_ns})
@@ -172,10 +172,6 @@ class Manifest:
             self._folder.settle(name)
         self._unsettled = []
         self._settle_at = time.monotonic() + _SETTLE_SECS
-
-    def _publish(self, name: str) -> os.stat_result:
-        is_there = self._folder.status(name) is not None
-        return self._folder.publish(name, replace=is_there and self.lists(name))
 
     def _withdraw(self, names: Sequence[str]) -> None:
         for name in names:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -68,6 +68,7 @@ class ResultsFolder:
             self._root = _lock(path)
             try:
                 self._prepare()
+                self._waiting = open_folder_below(os.dup(self._root), _WAITING.split("/"))
             except BaseException:
                 os.close(self._root)
                 raise
@@ -86,6 +87,7 @@ class ResultsFolder:
     def close(self) -> None:
         """Remove the work folder and unlock the folder."""
         shutil.rmtree(self.work, ignore_errors=True)
+        os.close(self._waiting)
         os.close(self._root)
 
     def status(self, name: str) -> os.stat_result | None:
@@ -103,23 +105,24 @@ class ResultsFolder:
                     return hashlib.file_digest(file, "sha256").hexdigest()
         return None
 
-    def publish(self, name: str, *, replace: bool) -> os.stat_result:
+    def publish(self, name: str, is_result: Callable[[str], bool]) -> os.stat_result:
         """Give a waiting result its name, and return its status; until `settle`, it can be told from other files.
 
-        `replace` says whether what has the name is an earlier result.
+        `is_result` returns whether what has a name is an earlier result, which is replaced.
 
         Raises:
             NameTakenError: something else has the name, or a part of its path is a link.
             NoSpaceError: there is no room for a folder or a name.
         """
-        waiting = f"{_WAITING}/{name}"
         try:
-            with self._parent(waiting) as (source, last), self._parent(name, create=True) as (folder, _):
+            with self._parent(name, self._waiting) as (source, last), self._parent(name, create=True) as (folder, _):
                 status = os.stat(last, dir_fd=source, follow_symlinks=False)
-                if replace:
-                    os.rename(last, last, src_dir_fd=source, dst_dir_fd=folder)
-                else:
+                try:
                     name_new(last, last, source_folder=source, target_folder=folder)
+                except FileExistsError:
+                    if not is_result(name):
+                        raise
+                    os.rename(last, last, src_dir_fd=source, dst_dir_fd=folder)
                 return status
         except FileExistsError as error:
             raise NameTakenError(f"{self.path / name} is there already, and is no result of an earlier run") from error
@@ -131,7 +134,7 @@ class ResultsFolder:
     def settle(self, name: str) -> None:
         """Remove a waiting result: the manifest lists its other name, or its image has failed."""
         with suppress(OSError):
-            self._unlink(f"{_WAITING}/{name}")
+            self._unlink(name, self._waiting)
 
     def withdraw(self, name: str) -> None:
         """Take the name from a published result that the manifest does not list."""
@@ -156,21 +159,25 @@ class ResultsFolder:
         )
 
     @contextmanager
-    def _parent(self, name: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the folder of a name, and yield it with the last part of the name.
+    def _parent(self, name: str, root: int | None = None, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        """Open the folder of a name below `root` or the results folder; yield it with the last part of the name.
 
         Raises:
             OSError: a part of the path is missing, a link or no folder.
         """
+        root = self._root if root is None else root
         *folders, last = name.split("/")
-        descriptor = open_folder_below(os.dup(self._root), folders, create=create)
+        if not folders:
+            yield root, last
+            return
+        descriptor = open_folder_below(os.dup(root), folders, create=create)
         try:
             yield descriptor, last
         finally:
             os.close(descriptor)
 
-    def _unlink(self, name: str) -> None:
-        with self._parent(name) as (folder, last):
+    def _unlink(self, name: str, root: int | None = None) -> None:
+        with self._parent(name, root) as (folder, last):
             os.unlink(last, dir_fd=folder)
 
     def _prepare(self) -> None:
@@ -187,7 +194,8 @@ class ResultsFolder:
             for file in files:
                 self._take_back(os.path.relpath(os.path.join(folder, file), waiting))
         shutil.rmtree(self.work, ignore_errors=True)
-        (self.work / TEMPORARY).mkdir(parents=True, exist_ok=True)
+        for below in (self.work / TEMPORARY, self.path / _WAITING):
+            below.mkdir(parents=True, exist_ok=True)
 
     def _take_back(self, name: str) -> None:
         status, waiting = self.status(name), self.status(f"{_WAITING}/{name}")
