@@ -152,6 +152,7 @@ def test_keys_may_have_characters_of_any_script(store: Store) -> None:
     assert list(store.list("results/j")) == ["results/j/fotó 日本 #?%.jpg"]
 
 
+@pytest.mark.parametrize("store", [*LOCAL, "web"], indirect=True)  # versitygw does not: its folders are its own
 def test_a_folder_is_deleted_while_others_write_to_it_and_delete_it(store: Store) -> None:
     errors: list[Exception] = []
     done = threading.Event()
