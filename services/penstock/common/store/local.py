@@ -211,7 +211,6 @@ def _write_all(path: str, pieces: Sequence[Buffer], *, fsync: bool = False) -> N
 
 
 def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
-    folder = os.path.dirname(target)
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             os.replace(source, target)
@@ -220,10 +219,10 @@ def _move(source: str, target: str, folder_sync: FolderSync | None) -> None:
             if not attempts_left:
                 raise
             with suppress(FileNotFoundError, FileExistsError):  # it was deleted again
-                os.makedirs(folder, exist_ok=True)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
     if folder_sync is not None:
         with suppress(FileNotFoundError):  # deleted with the object
-            folder_sync.sync(folder)
+            folder_sync.sync(os.path.dirname(target))
 
 
 def _remove_folder(path: str) -> None:
