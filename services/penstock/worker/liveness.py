@@ -132,9 +132,11 @@ class Liveness:
 
 
 def write(file: Path, state: str) -> None:
-    """Write a worker's state; if the disk is full or missing, the file becomes stale."""
+    """Write a worker's state, never half of it; if the disk is full or missing, the file becomes stale."""
+    new = file.with_name(f"{file.name}.new")
     try:
-        file.write_text(state)
+        new.write_text(state)
+        new.replace(file)
     except OSError as error:
         log.warning("the liveness file cannot be written: %s", error.strerror)
 

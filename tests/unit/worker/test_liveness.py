@@ -83,6 +83,13 @@ def test_a_worker_is_not_ready_while_its_broker_does_not_answer(worker: Monitore
     wait_until(lambda: is_ready(file))
 
 
+def test_a_probe_never_reads_half_a_state(worker: MonitoredWorker, file: Path) -> None:
+    worker.unreachable = True
+    worker.liveness.ask_broker()
+    wait_until(lambda: file.exists() and file.read_text() == "idle\naway")
+    assert {file.read_text() for _ in range(2_000)} == {"idle\naway"}
+
+
 def test_a_missing_or_old_file_is_not_fresh(file: Path) -> None:
     assert not is_fresh(file)
     file.touch()
