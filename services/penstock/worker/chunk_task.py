@@ -94,8 +94,6 @@ class ChunkTask:
         """The current image's results so far."""
         self._work_secs: dict[int, float] = {}
         self._spent_secs = 0.0
-        self._cpu_read = 0.0
-        """CPU seconds of this process after the last stage. Each is read once: that takes up to 30 µs."""
         self._published_at = 0.0
 
     def load(self) -> None:
@@ -272,7 +270,6 @@ class ChunkTask:
             if image is not first and should_stop():
                 return  # the others are requeued
             self._current, self._spent_secs, self._written = [image], spent_secs, []
-            self._cpu_read = time.process_time()
             self._work_secs = {self._index(index, image): secs / len(images) for index, secs in shared_secs.items()}
             end, operations = self._own_operations(image)
             yield (own := _Leg(image, operations, shared.made))
@@ -467,7 +464,8 @@ class ChunkTask:
         self._cpu_secs: dict[tuple[int, str], float] = {}
         began = time.time()
         self._waited_secs = max(0.0, began - self.chunk.enqueued_at) if self.chunk.enqueued_at else 0.0
-        self._work_secs, self._spent_secs, self._cpu_read = {}, 0.0, time.process_time()
+        self._work_secs = {}
+        self._spent_secs = 0.0
         first = self._shared[0][1].step if self._shared else self.plan.steps[self.chunk.step]
         self._enter(self.chunk.step, [], first)
 
@@ -492,15 +490,14 @@ class ChunkTask:
     @contextmanager
     def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
         """Limit the time of one stage of an image, trace it, and add its seconds to those of its step."""
-        began, cpu_began = time.perf_counter(), self._cpu_read
+        began, cpu_began = time.perf_counter(), time.process_time()
         elsewhere_secs = self._context.executor.time_limit_secs(name)
         # Files are read and written with time limits of the store's own, and no image is to blame if those are reached.
         limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
         before_secs = self._cpu_secs.get((index, name), 0.0)
-        with watchdog.limit(limit_secs, before_secs, cpu_began), self.trace.span(name, image=image.id, **attributes):
+        with watchdog.limit(limit_secs, before_secs), self.trace.span(name, image=image.id, **attributes):
             yield
-        self._cpu_read = time.process_time()
-        work_secs, cpu_secs = time.perf_counter() - began, self._cpu_read - cpu_began
+        work_secs, cpu_secs = time.perf_counter() - began, time.process_time() - cpu_began
         self._work_secs[index] = self._work_secs.get(index, 0.0) + work_secs
         self._cpu_secs[index, name] = before_secs + cpu_secs
         self._spent_secs += work_secs if elsewhere_secs is not None else cpu_secs

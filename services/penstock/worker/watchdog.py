@@ -76,17 +76,11 @@ class Watchdog:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def limit(
-        self,
-        enforced_elsewhere_secs: float | None = None,
-        spent_cpu_secs: float = 0.0,
-        cpu_began: float | None = None,
-    ) -> Self:
+    def limit(self, enforced_elsewhere_secs: float | None = None, spent_cpu_secs: float = 0.0) -> Self:
         """Limit the time of the work within `with watchdog.limit():`; not to be nested.
 
         `enforced_elsewhere_secs` says that something else ends the work within that time: `deadline` returns it, and
-        `on_timeout` is not called. `spent_cpu_secs` of the limit are used up already. The work began at `cpu_began` by
-        the CPU clock; by default, it begins now.
+        `on_timeout` is not called. `spent_cpu_secs` of the limit are used up already.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -95,7 +89,7 @@ class Watchdog:
         self._work = _Work(
             began,
             began + (enforced_elsewhere_secs or self._limits.wall_secs),
-            (self._cpu_clock() if cpu_began is None else cpu_began) + self._limits.cpu_secs - spent_cpu_secs,
+            self._cpu_clock() + self._limits.cpu_secs - spent_cpu_secs,
             enforced_elsewhere_secs is None,
         )
         return self
