@@ -39,7 +39,7 @@ class Metadata:
     @property
     def size_bytes(self) -> int:
         """How many bytes a result gets of it, at most."""
-        return len(self.exif) + len(self.xmp) + len(self.iptc) + len(self.icc) + len(self.geotiff)
+        return sum(map(len, (self.exif, self.xmp, self.iptc, self.icc, self.geotiff)))
 
 
 class Shape(NamedTuple):
@@ -121,14 +121,14 @@ class Image:
         if transform is None and pixels.shape[:2] == self.pixels.shape[:2]:
             transform = IDENTITY
         if transform is IDENTITY:
-            return Image(pixels, self.metadata, self.transform, (*self.regions, *output.regions), self.warnings)
+            return replace(self, pixels=pixels, regions=(*self.regions, *output.regions))
         if transform is None:
             warnings = self.warn("regions_dropped").warnings if self.regions else self.warnings
-            return Image(pixels, self.metadata, None, (*output.regions,), warnings)
+            return replace(self, pixels=pixels, transform=None, regions=(*output.regions,), warnings=warnings)
         height, width = pixels.shape[:2]
         moved = move_regions(self.regions, transform, width, height)
         total = None if self.transform is None else self.transform.then(transform)
-        return Image(pixels, self.metadata, total, (*moved, *output.regions), self.warnings)
+        return replace(self, pixels=pixels, transform=total, regions=(*moved, *output.regions))
 
     def warn(self, code: str) -> "Image":
         """Return the image with a warning, once."""

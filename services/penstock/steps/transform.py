@@ -27,8 +27,6 @@ class Transform(NamedTuple):
 
     def then(self, following: "Transform") -> "Transform":
         """Return this map followed by another."""
-        if self is IDENTITY:
-            return following
         xx, yx = _turn(following, self.xx, self.yx)
         xy, yy = _turn(following, self.xy, self.yy)
         x0, y0 = following.apply(self.x0, self.y0)

@@ -16,8 +16,6 @@ def result_metadata(image: Image) -> Metadata:
     """
     source = image.metadata
     exif, xmp = source.exif, source.xmp
-    if not (exif or xmp or source.icc):
-        return source
     if exif:
         scale = (1.0, 1.0) if image.transform is None else image.transform.scale
         exif = fit_exif(exif, image.width, image.height, scale)

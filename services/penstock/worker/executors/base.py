@@ -107,7 +107,7 @@ def check_shapes(step: str, shapes: Sequence[Shape], limits: Limits) -> None:
     """Raise ImageError if a step made too many parts or pixels, too long sides, or none."""
     if any(not (shape.width and shape.height) for shape in shapes):
         raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
-    check_extent(step, Extent(len(shapes), sum([shape.counted_pixels for shape in shapes])), limits)
+    check_extent(step, Extent(len(shapes), sum(shape.counted_pixels for shape in shapes)), limits)
     for shape in shapes:
         if max(shape.width, shape.height) > limits.max_side:
             made = f"{step} made {shape.width}x{shape.height} pixels"
@@ -130,7 +130,7 @@ def check_extent(step: str, extent: Extent, limits: Limits) -> None:
 
 
 def _check_metadata(step: str, images: Sequence[Image]) -> None:
-    size_bytes = sum([image.metadata.size_bytes for image in images])
+    size_bytes = sum(image.metadata.size_bytes for image in images)
     if size_bytes > MAX_METADATA_BYTES:
         metadata = images[0].metadata
         option = "profile: srgb or drop" if len(metadata.icc) > metadata.size_bytes / 2 else "metadata: geo or none"
