@@ -402,12 +402,15 @@ class ChunkTask:
         )
 
     def restart(self) -> None:
-        """Publish every image to the queue of its first step, to start from its source again."""
-        images = [image.model_copy(update={"parts": 0, "slot": 0, "timings": []}) for image in self.chunk.images]
-        first = self._layout.first(images[0].id) if self._is_group else 0
-        chunk = self.chunk.model_copy(update={"step": first, "blob": None, "readers": []})
-        again = intermediates.split_into_images(chunk, images, chunk.attempt)
-        self._context.broker.publish(step_queue(self.plan.steps[first]), again)
+        """Publish every unfinished image to start from its source again; drop those that were restarted before.
+
+        The job of those has ended, and what they write is garbage. If it has not, the coordinator requeues them.
+        """
+        self.publish_outcomes()
+        if not self.chunk.restarted:
+            first = self._layout.first(self.chunk.images[0].id) if self._is_group else 0
+            again = intermediates.from_sources(self.chunk, self.unfinished, first)
+            self._context.broker.publish(step_queue(self.plan.steps[first]), again)
 
     def forgive_attempt(self) -> None:
         """Uncount a start that no worker died in, if the store is reachable."""

@@ -121,6 +121,13 @@ def split_into_images(chunk: Chunk, images: Iterable[ImageRef], attempt: int) ->
     return messages
 
 
+def from_sources(chunk: Chunk, images: Iterable[ImageRef], step: int) -> list[bytes]:
+    """Return one message for each of a chunk's images, to start at operation `step` without intermediates."""
+    sources = [image.model_copy(update={"parts": 0, "slot": 0}) for image in images]
+    start = chunk.model_copy(update={"step": step, "blob": None, "readers": [], "restarted": True})
+    return split_into_images(start, sources, chunk.attempt)
+
+
 def without_times(image: ImageRef, step: int) -> ImageRef:
     """Return an image without the times of operations from index `step` on."""
     return image.model_copy(update={"timings": [timing for timing in image.timings if timing.step < step]})

@@ -48,7 +48,7 @@ def test_an_image_that_fails_after_some_results_says_which(workers: WorkerFixtur
 def test_a_job_cancelled_between_two_results_says_which_were_written(
     workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = workers.store.put
+    put, _written = workers.store.put, []
 
     def put_and_cancel(key: str, pieces: Sequence[Buffer], **how: Any) -> None:
         put(key, pieces, **how)
@@ -215,6 +215,27 @@ def test_images_whose_intermediates_are_lost_restart_from_their_sources(workers:
     ended = workers.wait_for_outcomes(2)
     assert [workers.results(ended[number]) for number in range(2)] == [expected_results(image) for image in images]
     assert [timing.step for timing in ended[0].timings] == [0, 1, 2, 3]
+
+
+def test_images_whose_intermediates_are_lost_again_are_dropped(
+    workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector deletes what the images of an ended job write: they would start again for ever."""
+    put, written = workers.store.put, []
+
+    def put_and_delete(key: str, data: Sequence[Buffer], **options: Any) -> None:
+        put(key, data, **options)
+        if key.endswith("-1"):  # what waits for operation 1
+            written.append(key)
+            workers.store.delete(key)
+
+    monkeypatch.setattr(workers.store, "put", put_and_delete)
+    workers.start("resize")
+    workers.start("split", "blur", "encode")
+    workers.send(workers.chunk(CHAIN, workers.upload(draw(0), draw(1))))
+    wait_until(workers.is_idle)
+    assert len(written) == 1 + 2, "of both images, and then again of each"
+    assert not [*workers.store.list("results")]
 
 
 def test_truncated_intermediates_count_as_lost(workers: WorkerFixture) -> None:

@@ -70,8 +70,9 @@ class Chunk(_Message):
     is the store prefix of the results, `names` the template of their names. `alone` marks an image that was split from
     a redelivered chunk: it shares the blob with others, and its attempts are counted once a worker has died while
     processing it. `attempt` counts how often the chunk was requeued because of an error that its images may have
-    caused. `readers` are the operations of all messages that read the blob, if there are several: it is deleted once
-    all are through. A power failure may lose the results if they are `volatile`.
+    caused. `restarted` tells that the images' blob was lost once already. `readers` are the operations of all messages
+    that read the blob, if there are several: it is deleted once all are through. A power failure may lose the results
+    if they are `volatile`.
     """
 
     v: Literal[1] = 1
@@ -89,6 +90,7 @@ class Chunk(_Message):
     names: str = PARTS
     attempt: int = 1
     alone: bool = False
+    restarted: bool = Field(default=False, exclude_if=operator.not_)
     enqueued_at: float = 0.0
     traceparent: str | None = None
 
