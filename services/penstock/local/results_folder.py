@@ -52,6 +52,33 @@ def is_relative_name(name: str) -> bool:
     )
 
 
+class _Parent:
+    """The context of the folder of a name below `root`: its descriptor, and the last part of the name.
+
+    Entering it raises OSError if a part of the path is missing, a link or no folder. It is no generator, because those
+    take three times as long, and each result enters three of these.
+    """
+
+    __slots__ = ("_create", "_name", "_opened", "_root")
+
+    def __init__(self, root: int, name: str, create: bool) -> None:
+        self._root = root
+        self._name = name
+        self._create = create
+        self._opened: int | None = None
+
+    def __enter__(self) -> tuple[int, str]:
+        *folders, last = self._name.split("/")
+        if not folders:
+            return self._root, last
+        self._opened = open_folder_below(os.dup(self._root), folders, create=self._create)
+        return self._opened, last
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            os.close(self._opened)
+
+
 class ResultsFolder:
     """The folder for results, locked against other runs until `close`.
 
@@ -158,23 +185,9 @@ class ResultsFolder:
             "store", f"cannot write {self.path / name}: {error.strerror}; finished results are kept"
         )
 
-    @contextmanager
-    def _parent(self, name: str, root: int | None = None, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the folder of a name below `root` or the results folder; yield it with the last part of the name.
-
-        Raises:
-            OSError: a part of the path is missing, a link or no folder.
-        """
-        root = self._root if root is None else root
-        *folders, last = name.split("/")
-        if not folders:
-            yield root, last
-            return
-        descriptor = open_folder_below(os.dup(root), folders, create=create)
-        try:
-            yield descriptor, last
-        finally:
-            os.close(descriptor)
+    def _parent(self, name: str, root: int | None = None, *, create: bool = False) -> "_Parent":
+        """Return the folder of a name below `root` or the results folder."""
+        return _Parent(self._root if root is None else root, name, create)
 
     def _unlink(self, name: str, root: int | None = None) -> None:
         with self._parent(name, root) as (folder, last):

@@ -114,21 +114,20 @@ class Image:
 
     def derive(self, made: "Pixels | StepOutput") -> "Image":
         """Return the image that a step made of this one: its regions are moved, and its metadata stays."""
-        if self.reduced:
-            return replace(self, reduced=False).derive(made)
         output = made if isinstance(made, StepOutput) else StepOutput(made)
-        pixels, transform = output.pixels, output.transform
+        pixels, transform, regions = output.pixels, output.transform, self.regions
+        warnings, total = self.warnings, self.transform
         if transform is None and pixels.shape[:2] == self.pixels.shape[:2]:
             transform = IDENTITY
-        if transform is IDENTITY:
-            return replace(self, pixels=pixels, regions=(*self.regions, *output.regions))
         if transform is None:
-            warnings = self.warn("regions_dropped").warnings if self.regions else self.warnings
-            return replace(self, pixels=pixels, transform=None, regions=(*output.regions,), warnings=warnings)
-        height, width = pixels.shape[:2]
-        moved = move_regions(self.regions, transform, width, height)
-        total = None if self.transform is None else self.transform.then(transform)
-        return replace(self, pixels=pixels, transform=total, regions=(*moved, *output.regions))
+            if regions:
+                warnings = self.warn("regions_dropped").warnings
+            regions, total = (), None
+        elif transform is not IDENTITY:
+            height, width = pixels.shape[:2]
+            regions = (*move_regions(regions, transform, width, height),)
+            total = None if total is None else total.then(transform)
+        return Image(pixels, self.metadata, total, (*regions, *output.regions), warnings)
 
     def warn(self, code: str) -> "Image":
         """Return the image with a warning, once."""

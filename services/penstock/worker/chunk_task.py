@@ -8,10 +8,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, takewhile
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from penstock.common.broker.base import Delivery
 from penstock.common.logs import update_log_context
@@ -46,6 +47,8 @@ from penstock.worker.group_input import GroupStoppedError, open_group
 from penstock.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SLOW_SECS = 2.0
 IO_SECS = 180.0
@@ -195,26 +198,30 @@ class ChunkTask:
             BlobLostError: the intermediates are gone.
             UnavailableError: a step's program cannot be started.
         """
+        self._watchdog, self._should_stop = watchdog, should_stop
         self._start()
         self._published_at = time.monotonic()
-        for leg in self._legs(should_stop):
+        executor = self._context.executor
+        for leg in self._legs():
             parts = leg.parts
             try:
                 if parts is None:
-                    with self._stage(watchdog, leg.image, self.chunk.step, "read"):
-                        parts = self._input.read(leg.image)
+                    read = partial(self._input.read, leg.image)
+                    parts = self._do_stage(leg.image, self.chunk.step, "read", read)
                 for index, operation in leg.operations:
-                    self._check_before_step(should_stop)
+                    self._check_before_step()
                     self._enter(index, [] if operation.step == DECODE else parts, operation.step)
                     if isinstance(operation.params, Encode):
-                        files = self._context.executor.encode(operation, parts)
-                        self._write_results(watchdog, leg.image, files, len(parts), should_stop)
+                        files = executor.encode(operation, parts)
+                        self._write_results(leg.image, files, len(parts))
                         parts = []
                     elif self._is_group:
-                        parts = self._run_group_step(leg, index, operation, watchdog, should_stop)
+                        parts = self._run_group_step(leg, index, operation)
                     else:
-                        with self._stage(watchdog, leg.image, index, operation.step):
-                            parts = self._context.executor.perform(operation, parts)
+                        # Not in a variable, which would keep this step's input for longer.
+                        parts = self._do_stage(
+                            leg.image, index, operation.step, partial(executor.perform, operation, parts)
+                        )
             except GroupStoppedError:
                 return  # the group is requeued
             except (BlobLostError, UnavailableError, JobCancelledError) as error:
@@ -225,33 +232,31 @@ class ChunkTask:
             else:
                 leg.made = parts
 
-    def _run_group_step(
-        self, leg: _Leg, index: int, operation: Planned, watchdog: Watchdog, should_stop: Callable[[], bool]
-    ) -> list[Part]:
+    def _run_group_step(self, leg: _Leg, index: int, operation: Planned) -> list[Part]:
         """Run a group step, and write the files that it made as results; return what is left to encode."""
-        group = open_group(self._context, leg.image.ref, operation.step, watchdog, should_stop)
-        with self._stage(watchdog, leg.image, index, operation.step):
-            parts = self._context.executor.perform_on_group(operation, group)
+        group = open_group(self._context, leg.image.ref, operation.step, self._watchdog, self._should_stop)
+        perform = partial(self._context.executor.perform_on_group, operation, group)
+        parts = self._do_stage(leg.image, index, operation.step, perform)
         self._spent_secs = 0.0  # the limit on it is one image's
         files = own_files(parts)
         if not files:
             return parts
-        self._write_results(watchdog, leg.image, iter(files), len(files), should_stop)
+        self._write_results(leg.image, iter(files), len(files))
         leg.is_written = True
         return []
 
-    def _legs(self, should_stop: Callable[[], bool]) -> Iterator[_Leg]:
+    def _legs(self) -> Iterator[_Leg]:
         """Yield what is done to the pending images, until `should_stop` returns true between two sources.
 
         The caller sets `made` of each leg before it takes the next one; if it does not, the leg's images have failed.
         """
-        while not should_stop() and self.pending:
-            yield from self._legs_of_source(should_stop)
+        while not self._should_stop() and self.pending:
+            yield from self._legs_of_source()
             self._context.executor.reset()
             self._store_if_full()
             self._publish_if_slow()
 
-    def _legs_of_source(self, should_stop: Callable[[], bool]) -> Iterator[_Leg]:
+    def _legs_of_source(self) -> Iterator[_Leg]:
         """Yield what is done to all pending images of one source: the shared operations, then each output's own."""
         first, source = self.pending[0], self._layout.source
         self._current = images = [*takewhile(lambda image: source(image.id) == source(first.id), self.pending)]
@@ -267,7 +272,7 @@ class ChunkTask:
             return
         shared_secs, spent_secs = self._work_secs, self._spent_secs
         for image in images:
-            if image is not first and should_stop():
+            if image is not first and self._should_stop():
                 return  # the others are requeued
             self._current, self._spent_secs, self._written = [image], spent_secs, []
             self._work_secs = {self._index(index, image): secs / len(images) for index, secs in shared_secs.items()}
@@ -481,29 +486,28 @@ class ChunkTask:
         if self._suspect is not None:
             self._suspect.enter(index, operation)
 
-    def _check_before_step(self, should_stop: Callable[[], bool]) -> None:
+    def _check_before_step(self) -> None:
         """Raise JobCancelledError if the job was cancelled, ImageError if the image has used up its time."""
         limit_secs = self._context.image_timeout_secs
         if self._spent_secs > limit_secs:
             message = f"the image took longer than {limit_secs:g} s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
             raise ImageError(ImageCode.IMAGE_TIMEOUT, message)
         with suppress(UnavailableError):  # found out between two images as well
-            should_stop()
+            self._should_stop()
 
-    @contextmanager
-    def _stage(self, watchdog: Watchdog, image: ImageRef, index: int, name: str, **attributes: int) -> Iterator[None]:
-        """Limit the time of one stage of an image, trace it, and add its seconds to those of its step."""
-        began, cpu_began = time.perf_counter(), time.process_time()
+    def _do_stage(self, image: ImageRef, index: int, name: str, work: Callable[[], T], **attributes: int) -> T:
+        """Do one stage of an image within its limits, trace it, and add its seconds to those of its step."""
         elsewhere_secs = self._context.executor.time_limit_secs(name)
         # Files are read and written with time limits of the store's own, and no image is to blame if those are reached.
         limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
         before_secs = self._cpu_secs.get((index, name), 0.0)
-        with watchdog.limit(limit_secs, before_secs), self.trace.span(name, image=image.id, **attributes):
-            yield
-        work_secs, cpu_secs = time.perf_counter() - began, time.process_time() - cpu_began
-        self._work_secs[index] = self._work_secs.get(index, 0.0) + work_secs
-        self._cpu_secs[index, name] = before_secs + cpu_secs
-        self._spent_secs += work_secs if elsewhere_secs is not None else cpu_secs
+        limits = self._watchdog.limit(limit_secs, before_secs)
+        with limits as limited, self.trace.span(name, image=image.id, **attributes):
+            made = work()
+        self._work_secs[index] = self._work_secs.get(index, 0.0) + limited.secs
+        self._cpu_secs[index, name] = before_secs + limited.cpu_secs
+        self._spent_secs += limited.secs if elsewhere_secs is not None else limited.cpu_secs
+        return made
 
     def _finish(self, parts: list[Part], end: int) -> None:
         """Note the outcome of the current images, or keep their parts for the operation at index `end`."""
@@ -544,30 +548,26 @@ class ChunkTask:
         written, self._written = self._written, []
         return written
 
-    def _write_results(
-        self,
-        watchdog: Watchdog,
-        image: ImageRef,
-        files: Iterator[File],
-        count: int,
-        should_stop: Callable[[], bool],
-    ) -> None:
+    def _write_results(self, image: ImageRef, files: Iterator[File], count: int) -> None:
         """Encode and store one result after the other, so that never two of them are in memory."""
         names = ResultNames(self.chunk.names)
         for part in range(count):
             if part:
-                self._check_before_step(should_stop)
-            with self._stage(watchdog, image, self._at, self._operation):
-                file = next(files)
+                self._check_before_step()
+            file = self._do_stage(image, self._at, self._operation, partial(next, files))
             if file.name:
                 name = names.own_name(image.stem, file.name)
             else:
                 name = names.name(image.stem, part, count, file.extension, file.width, file.height)
-            with self._stage(watchdog, image, self._at, "write", bytes=len(file.data)):
-                result = file.as_result(result_key(self.chunk.results, name), name)
-                self._written.append(result)  # even if writing fails: it may have taken effect
-                self._context.store.put(result.key, [file.data], volatile=self.chunk.volatile)
-            del file
+            write = partial(self._write_result, file, name)
+            self._do_stage(image, self._at, "write", write, bytes=len(file.data))
+            del file, write
+
+    def _write_result(self, file: File, name: str) -> None:
+        """Store a result under its name. It is noted even if that fails, because it may have taken effect."""
+        result = file.as_result(result_key(self.chunk.results, name), name)
+        self._written.append(result)
+        self._context.store.put(result.key, [file.data], volatile=self.chunk.volatile)
 
     def _store_ready(self) -> list[tuple[str, bytes]]:
         """Store the pixels for other workers; return the messages about them, with their queues."""

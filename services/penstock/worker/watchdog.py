@@ -25,14 +25,28 @@ class StepLimits:
     wall_secs: float
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Work within limits. `began` and `deadline` are by `Watchdog._now`, which stands while the process does."""
+@dataclass(slots=True)
+class Work:
+    """Work within limits, and once it has ended, how long it took: `secs`, and `cpu_secs` of this process.
 
+    `began` and `deadline` are by `Watchdog._now`, which stands while the process does.
+    """
+
+    watchdog: "Watchdog"
     began: float
     deadline: float
+    cpu_began: float
     cpu_deadline: float
     is_enforced: bool
+    secs: float = 0.0
+    cpu_secs: float = 0.0
+
+    def __enter__(self) -> Self:
+        """The limit is set already: this costs less than a generator, and there is one per step of every image."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watchdog.end(self)
 
 
 class Watchdog:
@@ -71,13 +85,13 @@ class Watchdog:
         self._patience_secs = patience_secs
         self._next_lookup = 0.0
         self._ending = threading.Lock()
-        self._work: _Work | None = None
+        self._work: Work | None = None
         self._suspended_secs = 0.0
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def limit(self, enforced_elsewhere_secs: float | None = None, spent_cpu_secs: float = 0.0) -> Self:
-        """Limit the time of the work within `with watchdog.limit():`; not to be nested.
+    def limit(self, enforced_elsewhere_secs: float | None = None, spent_cpu_secs: float = 0.0) -> Work:
+        """Limit the time of the work within `with watchdog.limit():`; only the last limit counts.
 
         `enforced_elsewhere_secs` says that something else ends the work within that time: `deadline` returns it, and
         `on_timeout` is not called. `spent_cpu_secs` of the limit are used up already.
@@ -85,21 +99,22 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
-        began = self._now()
-        self._work = _Work(
+        began, cpu_began = self._now(), self._cpu_clock()
+        self._work = work = Work(
+            self,
             began,
             began + (enforced_elsewhere_secs or self._limits.wall_secs),
-            self._cpu_clock() + self._limits.cpu_secs - spent_cpu_secs,
+            cpu_began,
+            cpu_began + self._limits.cpu_secs - spent_cpu_secs,
             enforced_elsewhere_secs is None,
         )
-        return self
+        return work
 
-    def __enter__(self) -> None:
-        """The limit is set already: this costs less than a generator, and there is one per step of every image."""
-
-    def __exit__(self, *_: object) -> None:
+    def end(self, work: Work) -> None:
+        """Note that work has ended; waits for ever if that is too late."""
         with self._ending:
             self._work = None
+        work.secs, work.cpu_secs = self._now() - work.began, self._cpu_clock() - work.cpu_began
 
     @property
     def deadline(self) -> float | None:
@@ -136,14 +151,14 @@ class Watchdog:
             elif reason := self._expiry(work):
                 self._on_timeout(reason)
 
-    def _looks_cancelled(self, work: _Work) -> bool:
+    def _looks_cancelled(self, work: Work) -> bool:
         now = self._now()
         if now < max(self._next_lookup, work.began + self._patience_secs):
             return False
         self._next_lookup = now + self._lookup_secs
         return self._is_cancelled()
 
-    def _expiry(self, work: _Work) -> str | None:
+    def _expiry(self, work: Work) -> str | None:
         """Return which limit the work exceeds; None if it exceeds none that is enforced here."""
         if not work.is_enforced:
             return None
