@@ -67,7 +67,8 @@ class Manifest:
 
     def is_done(self, file: InputFile) -> bool:
         """Return whether an input and its regions are unchanged since it was done, and its results still exist."""
-        return _digest(file) in self._earlier.done
+        done = self._earlier.done
+        return bool(done) and _digest(file) in done
 
     def lists(self, name: str) -> bool:
         """Return whether a result of an earlier run has a name."""

@@ -218,8 +218,7 @@ class ChunkTask:
                     elif self._is_group:
                         parts = self._run_group_step(leg, index, operation)
                     else:
-                        # Not in a variable, which would keep this step's input for longer.
-                        parts = self._do_stage(
+                        parts = self._do_stage(  # a variable for its work would keep the input for longer
                             leg.image, index, operation.step, partial(executor.perform, operation, parts)
                         )
             except GroupStoppedError:
@@ -492,8 +491,10 @@ class ChunkTask:
         if self._spent_secs > limit_secs:
             message = f"the image took longer than {limit_secs:g} s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
             raise ImageError(ImageCode.IMAGE_TIMEOUT, message)
-        with suppress(UnavailableError):  # found out between two images as well
+        try:  # noqa: SIM105 (faster, and done for each stage)
             self._should_stop()
+        except UnavailableError:
+            pass  # found out between two images as well
 
     def _do_stage(self, image: ImageRef, index: int, name: str, work: Callable[[], T], **attributes: int) -> T:
         """Do one stage of an image within its limits, trace it, and add its seconds to those of its step."""
@@ -502,11 +503,11 @@ class ChunkTask:
         limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
         before_secs = self._cpu_secs.get((index, name), 0.0)
         limits = self._watchdog.limit(limit_secs, before_secs)
-        with limits as limited, self.trace.span(name, image=image.id, **attributes):
+        with limits, self.trace.span(name, image=image.id, **attributes):
             made = work()
-        self._work_secs[index] = self._work_secs.get(index, 0.0) + limited.secs
-        self._cpu_secs[index, name] = before_secs + limited.cpu_secs
-        self._spent_secs += limited.secs if elsewhere_secs is not None else limited.cpu_secs
+        self._work_secs[index] = self._work_secs.get(index, 0.0) + limits.secs
+        self._cpu_secs[index, name] = before_secs + limits.cpu_secs
+        self._spent_secs += limits.secs if elsewhere_secs is not None else limits.cpu_secs
         return made
 
     def _finish(self, parts: list[Part], end: int) -> None:
@@ -516,7 +517,7 @@ class ChunkTask:
             self.pending.popleft()
             for index, secs in self._work_secs.items():
                 waited = self._waited_secs if index == self._index(self.chunk.step, image) else 0.0
-                image.timings = [*image.timings, StepTime(step=index, wait=waited, work=secs / len(images))]
+                image.timings.append(StepTime(step=index, wait=waited, work=secs / len(images)))
         branch = self._layout.branch(images[0].id)
         if end == (branch.end if branch else self._layout.size):
             self._add_outcome(images[0], "done")

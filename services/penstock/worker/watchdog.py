@@ -99,7 +99,7 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
-        began, cpu_began = self._now(), self._cpu_clock()
+        began, cpu_began = self._clock() - self._suspended_secs, self._cpu_clock()
         self._work = work = Work(
             self,
             began,
@@ -114,7 +114,8 @@ class Watchdog:
         """Note that work has ended; waits for ever if that is too late."""
         with self._ending:
             self._work = None
-        work.secs, work.cpu_secs = self._now() - work.began, self._cpu_clock() - work.cpu_began
+        work.secs = self._clock() - self._suspended_secs - work.began
+        work.cpu_secs = self._cpu_clock() - work.cpu_began
 
     @property
     def deadline(self) -> float | None:

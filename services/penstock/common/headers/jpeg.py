@@ -62,7 +62,8 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         found = _MARKER.search(data, position)
         if found is None:
             return
-        marker, position = data[found.end() - 1], found.end()
+        position = found.end()
+        marker = data[position - 1]
         if marker in _WITHOUT_LENGTH or marker in (_SOI, _EOI):
             yield marker, position, position
             continue

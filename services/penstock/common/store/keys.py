@@ -1,17 +1,19 @@
 """Keys in the store. They are deterministic, so that work done twice writes the same object."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 TEMPORARY = ".tmp"
 """Folder for a store's own temporary objects; no key may contain it."""
 
 _SPREAD = "0123456789abcdef"
+_INVALID = re.compile(rf"(?:\A|/)(?:\.\.?|{re.escape(TEMPORARY)})?(?:/|\Z)|\0")
 
 
 def check_key(key: str) -> None:
     """Raise ValueError for an invalid key. Every store accepts the same keys."""
-    if not key or "\0" in key or any(part in ("", ".", "..", TEMPORARY) for part in key.split("/")):
+    if _INVALID.search(key):
         raise ValueError(f"{key!r} is not a key; accepted is a relative path without empty, '.' or '..' parts")
 
 
