@@ -12,13 +12,16 @@ from itertools import count
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import bindparam, make_url, select, text
 from tcp_proxy import CommitLosingProxy
 
 from penstock.common.model.errors import UnavailableError
 from penstock.common.model.jobs import JobState
+from penstock.coordinator.database.backends.bulk import Among
 from penstock.coordinator.database.backends.engine import MAX_ATTEMPTS, CollisionError, Database, read_url
+from penstock.coordinator.database.backends.postgresql import make_engine
 from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.database.schema import images
 from penstock.coordinator.ports.repository import ALL_OWNERS, ConflictError, ImageNotFailedError
 
 PROCESSES = 3
@@ -43,6 +46,24 @@ def test_calls_fail_while_the_database_is_unreachable_and_work_afterwards(driver
         postgres.start()
     assert len(repository.take_pending("job-1", 1)) == 1
     assert driver.check_counters().queued == 1
+
+
+def test_images_of_a_new_job_are_found_by_their_ids(driver, database_url):
+    """Also by a statement that was prepared while there were few images, and before there are statistics of more."""
+    statement = select(images.c.id).where(images.c.job == bindparam("number"), Among(images.c.id))
+    with make_engine(read_url(database_url)).connect() as connection:
+        connection.detach()  # closed at the end, instead of kept for others
+        prepared = str(statement.compile(connection))
+        prepared = prepared.replace("%(number)s", "$1").replace("%(ids)s", "$2")
+        connection.exec_driver_sql(f"PREPARE found(integer, integer[]) AS {prepared}")
+        for _ in range(10):
+            connection.exec_driver_sql("EXECUTE found(1, '{1,2}')")
+        driver.accepted(images=IMAGES)
+        near = connection.exec_driver_sql("EXPLAIN EXECUTE found(1, '{7001,7002,7003}')").scalars().all()
+        assert any("Index Cond: " in line and "id >= 7001" in line and "id <= 7003" in line for line in near), near
+        connection.exec_driver_sql("ANALYZE images")
+        far = connection.exec_driver_sql(f"EXPLAIN EXECUTE found(1, '{{1,{IMAGES - 1}}}')").scalars().all()
+        assert any("Index Cond: " in line and "id = ANY" in line for line in far), far
 
 
 def test_a_crash_of_the_server_loses_no_added_batch_of_images(driver, repository, postgres):
@@ -248,7 +269,9 @@ def test_a_transaction_that_always_collides_fails_in_the_end(database):
 WORKER = """
 import sys
 from penstock.common.model.messages import Event, Outcome
+from penstock.coordinator.database.backends.postgresql import make_engine
 from penstock.coordinator.database.repository import SqlRepository
+from penstock.coordinator.database.schema import images
 
 repository, taken, ended = SqlRepository(sys.argv[1]), [], 0
 while images := repository.take_pending("job-1", 7):

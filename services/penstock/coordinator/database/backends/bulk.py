@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Integer, Table, any_, bindparam, func
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Dialect, Integer, Table, TypeDecorator, bindparam, func
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -19,7 +19,8 @@ class Among(ColumnElement[bool]):
     """Whether an integer column has one of the values of the parameter `ids`.
 
     PostgreSQL takes them as one array instead of a thousand parameters. Its items have the same width as the column,
-    or the column's index would not be used.
+    or the column's index would not be used. It also gets their range: without statistics of a new job, it expects the
+    job to be small, and would read every image of it to find five.
     """
 
     inherit_cache = True
@@ -28,6 +29,16 @@ class Among(ColumnElement[bool]):
 
     def __init__(self, column: Column[int]) -> None:
         self.column = column
+
+
+class _Ascending(TypeDecorator[list[int]]):
+    """An array of integers in ascending order: its range is from the first to the last."""
+
+    impl = ARRAY(Integer)
+    cache_ok = True
+
+    def process_bind_param(self, value: Iterable[int] | None, dialect: Dialect) -> list[int]:  # noqa: ARG002
+        return sorted(value or ())
 
 
 class WrittenState(ColumnElement[str]):
@@ -69,7 +80,9 @@ def _compile_state(_state: WrittenState, compiler: SQLCompiler, **options: Any) 
 @compiles(Among)
 def _compile_among(among: Among, compiler: SQLCompiler, **options: Any) -> str:
     if compiler.dialect.name == "postgresql":
-        return compiler.process(among.column == any_(bindparam("ids", type_=ARRAY(Integer))), **options)
+        column = compiler.process(among.column, **options)
+        ids = compiler.process(bindparam("ids", type_=_Ascending()), **options)
+        return f"({column} = ANY ({ids}) AND {column} BETWEEN ({ids})[1] AND ({ids})[cardinality({ids})])"
     return compiler.process(among.column.in_(bindparam("ids", expanding=True)), **options)
 
 

@@ -24,6 +24,8 @@ _SESSION = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "random_page_cost": "1.1",
+    # A plan for any values is kept from when a table was small, and reads all images of a job once it is large.
+    "plan_cache_mode": "force_custom_plan",
 }
 _CONNECTION: dict[str, Any] = {
     "application_name": "penstock",
