@@ -154,6 +154,11 @@ def test_a_publication_to_several_queues_is_confirmed_once(broker: Broker) -> No
         confirms.get(timeout=0.01)
 
 
+def test_a_queue_that_does_not_exist_has_no_messages(broker: Broker) -> None:
+    """Such as that of a step that was uninstalled while a job of it ran."""
+    assert broker.depth(f"{QUEUE}.missing") == QueueDepth(0, 0, 0)
+
+
 def test_a_delivery_may_be_acknowledged_in_the_confirm_callback(broker: Broker) -> None:
     broker.publish(QUEUE, [b"1"])
     consumer = broker.consume([QUEUE], 1)

@@ -94,7 +94,7 @@ class Broker(Protocol):
         """Raise UnavailableError if the broker is known to take no messages now. Does not wait for an answer."""
 
     def depth(self, queue: str) -> QueueDepth:
-        """Count a queue's messages and consumers."""
+        """Count a queue's messages and consumers: none, if there is no such queue."""
 
     def close(self) -> None:
         """Requeue what all consumers hold, and disconnect."""

@@ -26,6 +26,9 @@ class _Queue:
     consumers: "deque[MemoryConsumer]" = field(default_factory=deque)
 
 
+_NO_QUEUE = _Queue()
+
+
 class MemoryBroker:
     """All queues behind one lock. Messages are small and operations on them take microseconds."""
 
@@ -73,7 +76,7 @@ class MemoryBroker:
 
     def depth(self, queue: str) -> QueueDepth:
         with self._counters.time("broker.depth"), self._lock:
-            found = self._queues[queue]
+            found = self._queues.get(queue, _NO_QUEUE)
             return QueueDepth(len(found.ready), found.in_flight, len(found.consumers))
 
     def close(self) -> None:
