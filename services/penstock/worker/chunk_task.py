@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, takewhile
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from penstock.common.broker.base import Delivery
 from penstock.common.logs import update_log_context
@@ -44,11 +44,9 @@ from penstock.worker.executors.base import File, Part, as_image_error
 from penstock.worker.executors.group_results import own_files
 from penstock.worker.executors.safetensors import pack_chunk
 from penstock.worker.group_input import GroupStoppedError, open_group
-from penstock.worker.watchdog import Watchdog
+from penstock.worker.watchdog import Watchdog, Work
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _SLOW_SECS = 2.0
 IO_SECS = 180.0
@@ -206,8 +204,8 @@ class ChunkTask:
             parts = leg.parts
             try:
                 if parts is None:
-                    read = partial(self._input.read, leg.image)
-                    parts = self._do_stage(leg.image, self.chunk.step, "read", read)
+                    with self._limited(self.chunk.step, "read"), self.trace.span("read", image=leg.image.id):
+                        parts = self._input.read(leg.image)
                 for index, operation in leg.operations:
                     self._check_before_step()
                     self._enter(index, [] if operation.step == DECODE else parts, operation.step)
@@ -218,9 +216,9 @@ class ChunkTask:
                     elif self._is_group:
                         parts = self._run_group_step(leg, index, operation)
                     else:
-                        parts = self._do_stage(  # a variable for its work would keep the input for longer
-                            leg.image, index, operation.step, partial(executor.perform, operation, parts)
-                        )
+                        name = operation.step
+                        with self._limited(index, name), self.trace.span(name, image=leg.image.id):
+                            parts = executor.perform(operation, parts)
             except GroupStoppedError:
                 return  # the group is requeued
             except (BlobLostError, UnavailableError, JobCancelledError) as error:
@@ -234,8 +232,8 @@ class ChunkTask:
     def _run_group_step(self, leg: _Leg, index: int, operation: Planned) -> list[Part]:
         """Run a group step, and write the files that it made as results; return what is left to encode."""
         group = open_group(self._context, leg.image.ref, operation.step, self._watchdog, self._should_stop)
-        perform = partial(self._context.executor.perform_on_group, operation, group)
-        parts = self._do_stage(leg.image, index, operation.step, perform)
+        with self._limited(index, operation.step), self.trace.span(operation.step, image=leg.image.id):
+            parts = self._context.executor.perform_on_group(operation, group)
         self._spent_secs = 0.0  # the limit on it is one image's
         files = own_files(parts)
         if not files:
@@ -496,19 +494,18 @@ class ChunkTask:
         except UnavailableError:
             pass  # found out between two images as well
 
-    def _do_stage(self, image: ImageRef, index: int, name: str, work: Callable[[], T], **attributes: int) -> T:
-        """Do one stage of an image within its limits, trace it, and add its seconds to those of its step."""
+    def _limited(self, index: int, name: str) -> Work:
+        """Limit the time of one stage of an image, and add its seconds to those of its step."""
         elsewhere_secs = self._context.executor.time_limit_secs(name)
         # Files are read and written with time limits of the store's own, and no image is to blame if those are reached.
         limit_secs = IO_SECS if name in ("read", "write") else elsewhere_secs
-        before_secs = self._cpu_secs.get((index, name), 0.0)
-        limits = self._watchdog.limit(limit_secs, before_secs)
-        with limits, self.trace.span(name, image=image.id, **attributes):
-            made = work()
-        self._work_secs[index] = self._work_secs.get(index, 0.0) + limits.secs
-        self._cpu_secs[index, name] = before_secs + limits.cpu_secs
-        self._spent_secs += limits.secs if elsewhere_secs is not None else limits.cpu_secs
-        return made
+        add = partial(self._add_secs, index, name, elsewhere_secs is not None)
+        return self._watchdog.limit(limit_secs, self._cpu_secs.get((index, name), 0.0), add)
+
+    def _add_secs(self, index: int, name: str, is_elsewhere: bool, secs: float, cpu_secs: float) -> None:
+        self._work_secs[index] = self._work_secs.get(index, 0.0) + secs
+        self._cpu_secs[index, name] = self._cpu_secs.get((index, name), 0.0) + cpu_secs
+        self._spent_secs += secs if is_elsewhere else cpu_secs
 
     def _finish(self, parts: list[Part], end: int) -> None:
         """Note the outcome of the current images, or keep their parts for the operation at index `end`."""
@@ -555,20 +552,18 @@ class ChunkTask:
         for part in range(count):
             if part:
                 self._check_before_step()
-            file = self._do_stage(image, self._at, self._operation, partial(next, files))
+            with self._limited(self._at, self._operation), self.trace.span(self._operation, image=image.id):
+                file = next(files)
             if file.name:
                 name = names.own_name(image.stem, file.name)
             else:
                 name = names.name(image.stem, part, count, file.extension, file.width, file.height)
-            write = partial(self._write_result, file, name)
-            self._do_stage(image, self._at, "write", write, bytes=len(file.data))
-            del file, write
-
-    def _write_result(self, file: File, name: str) -> None:
-        """Store a result under its name. It is noted even if that fails, because it may have taken effect."""
-        result = file.as_result(result_key(self.chunk.results, name), name)
-        self._written.append(result)
-        self._context.store.put(result.key, [file.data], volatile=self.chunk.volatile)
+            span = self.trace.span("write", image=image.id, bytes=len(file.data))
+            with self._limited(self._at, "write"), span:
+                result = file.as_result(result_key(self.chunk.results, name), name)
+                self._written.append(result)  # even if writing fails: it may have taken effect
+                self._context.store.put(result.key, [file.data], volatile=self.chunk.volatile)
+            del file
 
     def _store_ready(self) -> list[tuple[str, bytes]]:
         """Store the pixels for other workers; return the messages about them, with their queues."""

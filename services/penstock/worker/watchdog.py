@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 _GRACE_SECS = 5.0
 _SUSPENDED_SECS = 1.0
@@ -27,9 +26,9 @@ class StepLimits:
 
 @dataclass(slots=True)
 class Work:
-    """Work within limits, and once it has ended, how long it took: `secs`, and `cpu_secs` of this process.
+    """Work within limits. `began` and `deadline` are by `Watchdog._now`, which stands while the process does.
 
-    `began` and `deadline` are by `Watchdog._now`, which stands while the process does.
+    Once it has ended without an error, `then` is called with how long it took, and the CPU seconds of this process.
     """
 
     watchdog: "Watchdog"
@@ -38,15 +37,15 @@ class Work:
     cpu_began: float
     cpu_deadline: float
     is_enforced: bool
-    secs: float = 0.0
-    cpu_secs: float = 0.0
+    then: Callable[[float, float], None]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """The limit is set already: this costs less than a generator, and there is one per step of every image."""
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.watchdog.end(self)
+    def __exit__(self, kind: object, *_: object) -> None:
+        secs, cpu_secs = self.watchdog.end(self)
+        if kind is None:
+            self.then(secs, cpu_secs)
 
 
 class Watchdog:
@@ -90,7 +89,12 @@ class Watchdog:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def limit(self, enforced_elsewhere_secs: float | None = None, spent_cpu_secs: float = 0.0) -> Work:
+    def limit(
+        self,
+        enforced_elsewhere_secs: float | None = None,
+        spent_cpu_secs: float = 0.0,
+        then: Callable[[float, float], None] = lambda _secs, _cpu_secs: None,
+    ) -> Work:
         """Limit the time of the work within `with watchdog.limit():`; only the last limit counts.
 
         `enforced_elsewhere_secs` says that something else ends the work within that time: `deadline` returns it, and
@@ -107,15 +111,15 @@ class Watchdog:
             cpu_began,
             cpu_began + self._limits.cpu_secs - spent_cpu_secs,
             enforced_elsewhere_secs is None,
+            then,
         )
         return work
 
-    def end(self, work: Work) -> None:
-        """Note that work has ended; waits for ever if that is too late."""
+    def end(self, work: Work) -> tuple[float, float]:
+        """Note that work has ended, or wait for ever if that is too late; return its seconds and CPU seconds."""
         with self._ending:
             self._work = None
-        work.secs = self._clock() - self._suspended_secs - work.began
-        work.cpu_secs = self._cpu_clock() - work.cpu_began
+        return self._clock() - self._suspended_secs - work.began, self._cpu_clock() - work.cpu_began
 
     @property
     def deadline(self) -> float | None:
