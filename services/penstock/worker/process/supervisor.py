@@ -36,7 +36,7 @@ def start_forkserver(*modules: str) -> None:
 
     It loads the steps and `modules` in the background, once for all workers, and a replacement starts in milliseconds.
     """
-    CONTEXT.set_forkserver_preload(["penstock.cli.main", "penstock.worker.process.preload", *modules])
+    CONTEXT.set_forkserver_preload(["penstock.worker.process.preload", *modules])
     # The fork server and the workers inherit the signal mask, so Ctrl-C cannot end one before it ignores SIGINT. The
     # tracker comes first, because starting it ends with a mask that lets SIGINT through.
     resource_tracker.ensure_running()
