@@ -88,10 +88,10 @@ class Worker:
     def run(self) -> None:
         """Handle chunks until `stop` is called."""
         self._declare_queues()
-        if self._settings.liveness_file is not None:
-            self._liveness = Liveness(self._settings.liveness_file, lambda: self._watchdog.deadline, self._count_ready)
         try:
             self._consume()
+            if (file := self._settings.liveness_file) is not None:
+                self._liveness = Liveness(file, lambda: self._watchdog.deadline, self._count_ready)
             while not self._stopping.is_set():
                 if self._outage.must_wait:
                     self._pause()

@@ -215,11 +215,16 @@ def test_a_chunk_requeued_by_many_drains_is_not_blamed(service: ServiceFixture) 
     assert {outcome.state for outcome in service.wait_for_outcomes(2).values()} == {"done"}
 
 
+def alive(service: ServiceFixture) -> list[Path]:
+    """Return the state files of worker processes, without those that are just being written."""
+    return [file for file in service.folder.glob("alive*") if file.suffix != ".new"]
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_second_signal_exits_at_once_and_the_chunk_is_redelivered(service: ServiceFixture, processes: int) -> None:
     file = service.folder / "alive"
     worker = service.start("all", "--concurrency", str(processes), PENSTOCK_LIVENESS_FILE=str(file))
-    wait_until(lambda: len(list(service.folder.glob("alive*"))) == processes)
+    wait_until(lambda: len(alive(service)) == processes)
     service.send([["pause", 20.0]], service.upload(draw(0)))
     service.wait_for_start()
     worker.terminate()
@@ -302,9 +307,9 @@ def test_the_liveness_file_exists_only_while_the_worker_consumes(
     assert penstock("worker", "--alive", **environment).returncode == 1, "it does not consume yet"
     assert finish(worker) == 0
     worker = service.start(**environment)
-    wait_until(lambda: len(list(service.folder.glob("alive-*"))) == 2)
+    wait_until(lambda: len(alive(service)) == 2)
     assert penstock("worker", "--alive", **environment).returncode == 0
-    assert service.server.count_consumers(step_queue("blur")) == 2
+    wait_until(lambda: service.server.count_consumers(step_queue("blur")) == 2)
     worker.kill()
     worker.wait(SECS)
     wait_until(lambda: service.server.count_consumers(step_queue("blur")) == 0)  # its processes exit as well
