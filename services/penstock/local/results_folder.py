@@ -185,7 +185,7 @@ class ResultsFolder:
             "store", f"cannot write {self.path / name}: {error.strerror}; finished results are kept"
         )
 
-    def _parent(self, name: str, root: int | None = None, *, create: bool = False) -> "_Parent":
+    def _parent(self, name: str, root: int | None = None, *, create: bool = False) -> _Parent:
         """Return the folder of a name below `root` or the results folder."""
         return _Parent(self._root if root is None else root, name, create)
 

@@ -103,7 +103,7 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
-        began, cpu_began = self._clock() - self._suspended_secs, self._cpu_clock()
+        began, cpu_began = self._now(), self._cpu_clock()
         self._work = work = Work(
             self,
             began,
@@ -119,7 +119,7 @@ class Watchdog:
         """Note that work has ended, or wait for ever if that is too late; return its seconds and CPU seconds."""
         with self._ending:
             self._work = None
-        return self._clock() - self._suspended_secs - work.began, self._cpu_clock() - work.cpu_began
+        return self._now() - work.began, self._cpu_clock() - work.cpu_began
 
     @property
     def deadline(self) -> float | None:

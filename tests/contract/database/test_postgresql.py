@@ -269,9 +269,7 @@ def test_a_transaction_that_always_collides_fails_in_the_end(database):
 WORKER = """
 import sys
 from penstock.common.model.messages import Event, Outcome
-from penstock.coordinator.database.backends.postgresql import make_engine
 from penstock.coordinator.database.repository import SqlRepository
-from penstock.coordinator.database.schema import images
 
 repository, taken, ended = SqlRepository(sys.argv[1]), [], 0
 while images := repository.take_pending("job-1", 7):

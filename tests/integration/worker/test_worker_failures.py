@@ -48,7 +48,7 @@ def test_an_image_that_fails_after_some_results_says_which(workers: WorkerFixtur
 def test_a_job_cancelled_between_two_results_says_which_were_written(
     workers: WorkerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, _written = workers.store.put, []
+    put = workers.store.put
 
     def put_and_cancel(key: str, pieces: Sequence[Buffer], **how: Any) -> None:
         put(key, pieces, **how)
