@@ -1,6 +1,7 @@
 """Image: pixels with what belongs to them, as it passes from one step to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -148,22 +149,14 @@ def opaque_colour(color: str, dtype: npt.DTypeLike = np.uint8) -> tuple[int, int
     return blue * scale, green * scale, red * scale, 255 * scale
 
 
-class translate_opencv_errors:  # noqa: N801 (a context, written as a class because generators take longer)
+@contextmanager
+def translate_opencv_errors(pixels: Pixels, action: str) -> Iterator[None]:
     """Raise `parameter_not_applicable` where OpenCV refuses an image; `action` is a participle for the message."""
-
-    __slots__ = ("_action", "_pixels")
-
-    def __init__(self, pixels: Pixels, action: str) -> None:
-        self._pixels = pixels
-        self._action = action
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, cv2.error):
-            height, width = self._pixels.shape[:2]
-            raise ImageError(
-                ImageCode.PARAMETER_NOT_APPLICABLE,
-                f"an image of {width}x{height} pixels cannot be {self._action}: OpenCV says {error.err}",
-            ) from error
+    try:
+        yield
+    except cv2.error as error:
+        height, width = pixels.shape[:2]
+        raise ImageError(
+            ImageCode.PARAMETER_NOT_APPLICABLE,
+            f"an image of {width}x{height} pixels cannot be {action}: OpenCV says {error.err}",
+        ) from error

@@ -489,10 +489,8 @@ class ChunkTask:
         if self._spent_secs > limit_secs:
             message = f"the image took longer than {limit_secs:g} s of CPU time (PENSTOCK_IMAGE_TIMEOUT_SECS)"
             raise ImageError(ImageCode.IMAGE_TIMEOUT, message)
-        try:  # noqa: SIM105 (faster, and done for each stage)
+        with suppress(UnavailableError):  # found out between two images as well
             self._should_stop()
-        except UnavailableError:
-            pass  # found out between two images as well
 
     def _limited(self, index: int, name: str) -> Work:
         """Limit the time of one stage of an image, and add its seconds to those of its step."""

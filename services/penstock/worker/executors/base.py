@@ -105,20 +105,16 @@ def check_made(step: str, images: Sequence[Image], limits: Limits) -> None:
 
 def check_shapes(step: str, shapes: Sequence[Shape], limits: Limits) -> None:
     """Raise ImageError if a step made too many parts or pixels, too long sides, or none."""
-    pixels, too_long = 0, None
+    if any(not (shape.width and shape.height) for shape in shapes):
+        raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
+    check_extent(step, Extent(len(shapes), sum(shape.counted_pixels for shape in shapes)), limits)
     for shape in shapes:
-        height, width, *_ = shape
-        if not (width and height):
-            raise ImageError(ImageCode.PARAMETER_NOT_APPLICABLE, f"{step} made an image without pixels")
-        if max(width, height) > limits.max_side:
-            too_long = too_long or shape
-        pixels += shape.counted_pixels
-    check_extent(step, Extent(len(shapes), pixels), limits)
-    if too_long is not None:
-        made = f"{step} made {too_long.width}x{too_long.height} pixels"
-        raise ImageError(
-            ImageCode.TOO_MANY_PIXELS, f"{made}; accepted are sides of up to {limits.max_side} (PENSTOCK_MAX_SIDE)"
-        )
+        if max(shape.width, shape.height) > limits.max_side:
+            made = f"{step} made {shape.width}x{shape.height} pixels"
+            raise ImageError(
+                ImageCode.TOO_MANY_PIXELS,
+                f"{made}; accepted are sides of up to {limits.max_side} (PENSTOCK_MAX_SIDE)",
+            )
 
 
 def check_extent(step: str, extent: Extent, limits: Limits) -> None:
